@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from conformance.cli import COMMANDS, Command
-from conformance.docs.markup import code_html, escaped, prose_html, slug, table
+from conformance.docs.markup import anchor_line, code_html, escaped, prose_html, slug, table
 from conformance.report.markdown import fenced_block
 
 NAME = "conformance"
@@ -34,7 +34,7 @@ def _command_section(words: tuple[str, ...], command: Any) -> str:
     lines = [[code_html(names), escaped(text)] for names, text in filter(None, records)]
     return "\n".join(
         [
-            f"{{#{slug(name)}}}\n## {code_html(' '.join(words))}\n",
+            f"{anchor_line(slug(name))}## {code_html(' '.join(words))}\n",
             f"{prose_html(command.help or '')}\n",
             fenced_block(f"{name} {' '.join(command.collect_usage_pieces(context))}", "text"),
             table(("argument or option", "what it does"), lines),

@@ -89,7 +89,8 @@ def _iter_documented() -> tuple[tuple[Function, Scope, DocumentedConvention], ..
 
 def _scopes(function: Function, since: str, backend: str) -> Iterator[tuple[Scope, DocumentedConvention]]:
     for target in sorted(function.targets):
-        for capabilities in {frozenset[str](), *(documented.capabilities for documented in function.conventions)}:
+        named = {frozenset[str](), *(documented.capabilities for documented in function.conventions)}
+        for capabilities in sorted(named, key=sorted):
             documented = registry.convention_for(function, since, target, backend, capabilities)
             if documented.capabilities == capabilities:
                 yield Scope(since, backend, target, tuple(sorted(capabilities))), documented
@@ -159,7 +160,7 @@ def _scope_text(function: str, scopes: set[Scope]) -> Iterator[str]:
     if scopes == every:
         return
     groups: dict[tuple[frozenset[tuple[str, str]], tuple[str, ...]], list[str]] = {}
-    for since, capabilities in dict.fromkeys((scope.since, scope.capabilities) for scope in scopes):
+    for since, capabilities in sorted({(scope.since, scope.capabilities) for scope in scopes}):
         pairs = frozenset((s.backend, s.target) for s in scopes if (s.since, s.capabilities) == (since, capabilities))
         groups.setdefault((pairs, capabilities), []).append(since)
     groups = {key: since for key, since in groups.items() if not key[1] or groups.get((key[0], ())) != since}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from conformance.adapters.registry import within
 from conformance.casefiles.known_issues import HARVEST_PREFIX, RELATION_PREFIX, SWEEP_PREFIX, KnownIssue
-from conformance.docs.markup import code_html, escaped, link, prose_html, slug, table
+from conformance.docs.markup import anchor_line, code_html, escaped, link, prose_html, slug, table
 from conformance.report.markdown import fenced_block
 
 MAX_REASON = 100
@@ -95,7 +95,7 @@ def _entry_section(entry: Entry, anchor: str, source: str) -> str:
     upstream = link("upstream", first.see) if first.see else ""
     address = f"{source}/{'/'.join(first.path.split('/')[-3:])}#L{first.line}"
     lines = [
-        f"{{#{anchor}}}\n### {code_html(first.function)}, {escaped(first.versions or 'all releases')}\n",
+        f"{anchor_line(anchor)}### {code_html(first.function)}, {escaped(first.versions or 'all releases')}\n",
         prose_html(" ".join(first.reason.split())) + "\n",
         f"{escaped('; '.join(also))}.\n".capitalize() if also else "",
         f"{cases}",

@@ -1,4 +1,8 @@
-"""The generated parts of pages, by the name in `<!-- generated: NAME -->`."""
+"""The generated parts of pages, by the name in `<!-- generated: NAME -->`.
+
+They are committed, so that pages can be read in the repository: `python -m conformance.docs.readme` writes them, and
+checks them with `--check`.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,8 @@ from conformance.reference import error_bound
 from conformance.report.markdown import fenced_block
 
 TEMPLATE = Path(__file__).parent / "templates" / "audit-upgrade.yml"
-MARK = re.compile(r"^<!-- generated: ([a-z0-9_ ]+) -->$", re.MULTILINE)
+WHOLE = ("readme", "readme in chinese")
+"""Parts that are a page by themselves, and a file of the repository; they are inserted when the site is built."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +110,28 @@ class Checkout:
         }
 
     def fill_page(self, page: str) -> str:
-        """A page with its generated parts inserted. Raises LookupError for an unknown part."""
+        """A page with its generated parts made anew, between their marks. Raises LookupError for an unknown part."""
+
+        def between_marks(name: str, part: str) -> str:
+            mark = f"<!-- generated: {name} -->\n"
+            return mark if name in WHOLE else f"{mark}\n{part.strip()}\n\n<!-- /generated -->\n"
+
+        return self._with_parts(page, between_marks)
+
+    def site_page(self, page: str) -> str:
+        """A page as the site reads it, with its generated parts made anew. Raises LookupError for an unknown part."""
+        return markup.to_site(self._with_parts(page, lambda _, part: part))
+
+    def _with_parts(self, page: str, insert: Callable[[str, str], str]) -> str:
+        """insert: makes the text that a page has of the name of a part and the part."""
         parts = self.parts()
 
         def render(found: re.Match[str]) -> str:
-            if found[1] not in parts:
-                raise LookupError(f"there is no generated part called {found[1]!r}")
-            return parts[found[1]]()
+            if found["name"] not in parts:
+                raise LookupError(f"there is no generated part called {found['name']!r}")
+            return insert(found["name"], parts[found["name"]]())
 
-        return MARK.sub(render, page)
+        return markup.GENERATED.sub(render, page)
 
 
 def _report_columns() -> str:

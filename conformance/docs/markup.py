@@ -14,6 +14,12 @@ from conformance.model.text import one_line
 from conformance.report.markdown import is_linkable
 from conformance.report.markdown import table as markdown_table
 
+GENERATED = re.compile(
+    r"^<!-- generated: (?P<name>[a-z0-9_ ]+) -->\n(?:(?P<part>.*?)^<!-- /generated -->\n)?", re.MULTILINE | re.DOTALL
+)
+"""A generated part of a page between its marks, or the place of one that is only inserted when the site is built."""
+_ANCHOR = re.compile(r'^<a id="([\w-]+)"></a>$', re.MULTILINE)
+_CONTENTS = re.compile(r"^<!-- contents\n(.*?)^-->$", re.MULTILINE | re.DOTALL)
 _SPECIAL = re.compile(r"_|[^\w\s.,;:/()'%?=-]|^[-=]|(?<=^\d)[.)](?=\s)")
 _BREAK_OPPORTUNITY = re.compile(r"(?<=[.:/(,=])(?=[^\W\d]|&)")
 """Places where a long name may be broken: between words, so that a search still finds them."""
@@ -57,6 +63,17 @@ def _escape_inside(text: str) -> str:
 def link(text: str, address: str) -> str:
     """A link to an http(s) address; only the text if the address is anything else."""
     return f"[{escaped(text)}]({address})" if is_linkable(address) else escaped(text)
+
+
+def anchor_line(name: str) -> str:
+    """A line before a heading that links with `#name` lead to, in the repository and, see `to_site`, on the site."""
+    return f'<a id="{name}"></a>\n'
+
+
+def to_site(page: str) -> str:
+    """A page as the site reads it: what renders in a repository as nothing, in the words of MyST."""
+    page = _ANCHOR.sub(r"{#\1}", page)
+    return _CONTENTS.sub(lambda found: f"```{{toctree}}\n:hidden:\n\n{found[1]}```", page)
 
 
 def slug(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from conformance import api
-from conformance.docs.markup import code_html, prose_html, slug, table
+from conformance.docs.markup import anchor_line, code_html, prose_html, slug, table
 from conformance.report.markdown import fenced_block
 
 _SECTION = re.compile(r"^(\w+)\n-+\n", re.MULTILINE)
@@ -28,7 +28,7 @@ def function_section(name: str, module: Any = api) -> str:
     about, *sections = _SECTION.split(inspect.getdoc(function) or "")
     texts = dict(zip(sections[::2], sections[1::2], strict=True))
     of = module.__name__.rpartition(".")[2]
-    parts = [f"{{#{slug(f'{of} {name}')}}}\n### {code_html(f'{of}.{name}')}\n", prose_html(about.strip()) + "\n"]
+    parts = [f"{anchor_line(slug(f'{of} {name}'))}### {code_html(f'{of}.{name}')}\n", prose_html(about.strip()) + "\n"]
     parts.append(fenced_block(_signature(name, inspect.signature(function)), "text"))
     for title, first in (("Parameters", "parameter"), ("Raises", "raises")):
         if title in texts:
@@ -48,7 +48,7 @@ def value_sections() -> str:
 
 def _class_section(name: str, of: Any) -> str:
     lines = [
-        f"{{#{slug(f'api {name}')}}}\n### {code_html(f'api.{name}')}\n",
+        f"{anchor_line(slug(f'api {name}'))}### {code_html(f'api.{name}')}\n",
         prose_html(inspect.getdoc(of) or "") + "\n",
     ]
     members = [[code_html(f"{field}: {kind}"), prose_html(text)] for field, kind, text in _fields(of)]

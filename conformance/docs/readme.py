@@ -1,4 +1,6 @@
-"""Generated parts of READMEs and CONTRIBUTING: `python -m conformance.docs.readme` writes, `--check` checks them.
+"""Generated parts of READMEs, CONTRIBUTING and pages: `python -m conformance.docs.readme` writes them.
+
+`--check` checks them.
 
 What supports what comes from the adapters' own data; what the suite finds comes from the committed baseline; the table
 of packages comes from the contract that the linter checks. Both READMEs have the same parts, each in its language.
@@ -7,9 +9,10 @@ of packages comes from the contract that the linter checks. Both READMEs have th
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,13 +162,18 @@ def _number(text: str) -> str:
 
 
 if __name__ == "__main__":
+    from conformance.docs.generated_parts import Checkout
+
     baseline = read(Path("reports/baseline"))[0]
     parts = {name: blocks(baseline, words) for name, words in READMES.items()}
     parts["CONTRIBUTING.md"] = {"packages": packages(Path())}
-    for name, made in parts.items():
-        page = Path(name)
+    written: dict[Path, Callable[[str], str]] = {
+        Path(name): functools.partial(rendered, blocks=made) for name, made in parts.items()
+    }
+    written |= dict.fromkeys(sorted(Path("conformance/docs/pages").rglob("*.md")), Checkout(Path()).fill_page)
+    for page, render in written.items():
         old = page.read_text(encoding="utf-8")
-        new = rendered(old, made)
+        new = render(old)
         if "--check" not in sys.argv[1:]:
             page.write_text(new, encoding="utf-8")
         elif new != old:

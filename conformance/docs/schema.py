@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from conformance.docs.markup import code_html, escaped, prose_html, slug, table
+from conformance.docs.markup import anchor_line, code_html, escaped, prose_html, slug, table
 
 Schema = Mapping[str, Any]
 COLUMNS = ("property", "type", "what it is")
@@ -18,7 +18,7 @@ def reference(schema: Schema, prefix: str) -> str:
     for path, part in objects(schema, schema, ()):
         if path:
             title = ".".join(path)
-            parts.append(f"{{#{prefix}-{slug(title)}}}\n## {code_html(title)}\n")
+            parts.append(f"{anchor_line(f'{prefix}-{slug(title)}')}## {code_html(title)}\n")
             parts.append(f"{prose_html(part.get('description', ''))}\n")
         lines = [_line(schema, part, path, name, prefix) for name in part["properties"]]
         parts.append(table(COLUMNS, lines))

@@ -33,7 +33,8 @@ from conformance.docs import (
     schema,
 )
 from conformance.docs.examples import PAGES
-from conformance.docs.generated_parts import MARK, Checkout
+from conformance.docs.generated_parts import WHOLE, Checkout
+from conformance.docs.markup import GENERATED, anchor_line, to_site
 from conformance.model.case import OPTIONS, REDUCTIONS
 from conformance.model.convention import DEFINITION, EDGE, INVALID
 from conformance.reference import error_bound
@@ -97,7 +98,7 @@ def test_markup_escapes_hostile_text(made):
     assert not page.resources
     assert "<script>alert(1)</script>" in page.text
     assert "\x1b" not in page.text
-    assert MARK.search(made(HOSTILE)) is None
+    assert GENERATED.search(made(HOSTILE)) is None
 
 
 def test_table_keeps_hostile_text_in_one_cell():
@@ -266,7 +267,7 @@ def test_findings_list_every_ledger_entry(site):
     assert len(set(anchors)) == len(anchors)
     for entry, anchor in zip(entries, anchors, strict=True):
         first = entry[0]
-        assert f"{{#{anchor}}}" in page
+        assert anchor_line(anchor) in page
         assert f"(#{anchor})" in page
         assert " ".join(first.reason.split()).replace("`", "") in shown.text.replace("`", "")
         assert first.reproducer.rstrip() in page
@@ -377,7 +378,7 @@ def test_schema_reference_has_every_property(name):
     told = [line[0].strip("[]").partition("]")[0] for _, lines in tables(page) for line in lines]
     assert sorted(set(told)) == sorted(set(properties(described)))
     assert all(line[2] for _, lines in tables(page) for line in lines)
-    anchors = set(re.findall(r"^\{#([\w-]+)\}$", page, re.MULTILINE))
+    anchors = set(re.findall(r'^<a id="([\w-]+)"></a>$', page, re.MULTILINE))
     assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= anchors
 
 
@@ -397,7 +398,7 @@ def test_command_reference_has_every_option():
     assert ("run",) in found
     assert ("list", "cases") in found
     for words, command in found.items():
-        section = page.partition(f"{{#conformance-{'-'.join(words)}}}")[2].partition("\n{#")[0]
+        section = page.partition(anchor_line(f"conformance-{'-'.join(words)}"))[2].partition("\n<a id=")[0]
         [(_, lines)] = tables(section)
         told = " ".join(line[0] for line in lines)
         assert len(lines) == len(command.params)
@@ -410,8 +411,28 @@ def test_command_reference_has_every_option():
 
 
 def test_every_generated_part_is_on_a_page(site):
-    used = [name for file in PAGES.rglob("*.md") for name in MARK.findall(file.read_text(encoding="utf-8"))]
+    pages = [file.read_text(encoding="utf-8") for file in PAGES.rglob("*.md")]
+    used = [found["name"] for page in pages for found in GENERATED.finditer(page)]
     assert sorted(used) == sorted(site.parts())
+
+
+def test_pages_have_their_generated_parts_as_they_are_made_now(site):
+    for file in PAGES.rglob("*.md"):
+        page = file.read_text(encoding="utf-8")
+        assert site.fill_page(page) == page, f"{file}: run python -m conformance.docs.readme"
+        for found in GENERATED.finditer(page):
+            assert (found["part"] is None) == (found["name"] in WHOLE)
+
+
+def test_pages_can_be_read_in_the_repository():
+    for file in PAGES.rglob("*.md"):
+        page = file.read_text(encoding="utf-8")
+        assert re.findall(r"^(?:`{3,}\{|:::|\{[#.]|\([\w-]+\)=$)", page, re.MULTILINE) == [], file
+
+
+def test_site_gets_anchors_and_contents_in_its_own_words():
+    page = f"{anchor_line('a-b')}## B\n\n<!-- contents\none\nTwo <two>\n-->\n"
+    assert to_site(page) == "{#a-b}\n## B\n\n```{toctree}\n:hidden:\n\none\nTwo <two>\n```\n"
 
 
 def test_fill_page_rejects_unknown_part(site):

@@ -43,7 +43,7 @@ html_theme_options: dict[str, Any] = {
 
 def insert_generated_parts(_: Any, __: str, source: list[str]) -> None:
     """Put the generated parts into a page as it is read."""
-    source[0] = CHECKOUT.fill_page(source[0])
+    source[0] = CHECKOUT.site_page(source[0])
 
 
 def setup(app: Any) -> None:
