@@ -764,7 +764,7 @@ def test_it_raises_the_precision_until_the_enclosure_is_as_narrow_as_asked():
 
 
 def test_it_gives_up_where_no_precision_suffices():
-    with pytest.raises(ArithmeticError, match="a/b/c: the enclosure stays wider"):
+    with pytest.raises(ArithmeticError, match="a/b/c: the enclosure stays too wide"):
         evaluate(case([[0.5, 0.0]], [0]).problem("float64", "none"), within=np.array([0.0]))
 
 
