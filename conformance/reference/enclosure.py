@@ -99,7 +99,10 @@ def _enclosures(
     """(loss, radius, whether the two enclose it) of each row, before weights are applied."""
     classes = 1 if flat.binary else flat.x.shape[1]
     fraction = radius_fraction(problem.dtype, classes)
-    no_bound = flat.input_kind == "log_probabilities" if flat.binary else convention.log_floor is not None
+    if flat.binary:
+        no_bound = flat.input_kind == "log_probabilities"
+    else:  # what `row_losses` has no loss for, only a bound
+        no_bound = convention.log_floor is not None or convention.renormalise == "after_clip"
     if fraction > sharpest or no_bound:
         rows = len(flat.x)
         return np.zeros(rows), np.zeros(rows), np.zeros(rows, dtype=bool)

@@ -17,7 +17,7 @@ from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Answer, Exact, Floats, Oracle
 from conformance.testing.checks import Question, prepare, semantic_gradient
 
-MAX_PREDICTIONS = 1 << 20
+MAX_PREDICTIONS = 1 << 18
 """Predictions beyond which no mistake is tried: each means to solve another problem of that size."""
 MAX_CERTIFIED = 20_000
 """The same for what is computed in balls."""
@@ -125,7 +125,10 @@ def _narrower(asked: Question, what: Quantity, got: Floats) -> Iterator[str]:
     """The widest narrower dtype in whose tolerance it is right."""
     exact, unit = _exact(asked, what), dtype_info(asked.problem.dtype).unit_roundoff
     for dtype in sorted(DTYPES, key=lambda name: dtype_info(name).unit_roundoff):
-        if dtype_info(dtype).unit_roundoff > unit and _is_right(prepare(asked.inputs, dtype), what, got, exact):
+        coarser = dtype_info(dtype).unit_roundoff
+        with np.errstate(all="ignore"):
+            is_near = np.max(np.abs(got - exact.hi)) <= SLACK * coarser * np.max(np.abs(exact.hi))
+        if coarser > unit and is_near and _is_right(prepare(asked.inputs, dtype), what, got, exact):
             yield (
                 f"it is right in {dtype}: something is computed in {dtype} and widened afterwards; "
                 f"dtype={dtype!r} accepts that"

@@ -10,6 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 
+from conformance.judging.effects import semantic
 from conformance.model.case import DTYPES, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.reference import enclosure, error_bound, oracle
@@ -256,6 +257,23 @@ def test_large_rows_that_are_not_finite_or_not_narrow_are_evaluated_in_balls(mon
     assert set(counted) == set(range(9))
 
 
+@pytest.mark.parametrize(
+    "like",
+    ["keras.SparseCategoricalCrossentropy", "keras.CategoricalCrossentropy", "sklearn.log_loss", "torch.BCELoss"],
+)
+def test_large_enclosure_follows_conventions(like):
+    binary = like == "torch.BCELoss"
+    x = question("float32").problem.predictions.astype(np.float64)
+    x[:, :3] = 0 if binary else -200  # what is clipped
+    p = np.exp(-np.logaddexp(0, -x * 60)) if binary else softmax(x)
+    labels = (x > 1) * 1.0 if binary else np.arange(9)
+    asked = question("float32", logits=None, probabilities=p.astype(np.float32), labels=labels, like=like)
+    exact = oracle.evaluate(asked.problem, semantic(asked.convention))
+    assert exact.hi.max() < 104
+    found = asked.exact_loss
+    assert np.all(np.abs(found.hi - exact.hi) <= found.rad + np.abs(exact.lo) + exact.rad)
+
+
 def test_enclosure_that_a_ball_contradicts_is_an_error(monkeypatch):
     losses_of = error_bound.row_losses
     monkeypatch.setattr(error_bound, "row_losses", lambda *of: (losses_of(*of)[0] * (1 + 1e-7), losses_of(*of)[1]))
@@ -327,6 +345,13 @@ def test_right_gradient_passes_and_one_that_cancels_is_told(dtype):
     usual = (softmax(x) - q.astype(x.dtype)) / np.asarray(32, x.dtype)
     assert_cross_entropy(loss, logits=x, labels=likely, gradient=usual, cancellation=True)
     assert "cancellation=True" in explained(loss, logits=x, labels=likely, gradient=usual)[0]
+
+
+def test_error_that_a_narrow_dtype_would_not_have_is_not_put_down_to_it():
+    x, y = np.tile(X, (300, 1)), np.tile(Y, 300)
+    assert tolerance(logits=x, labels=y, dtype="bfloat16") > 0.4
+    wrong = (losses(x, y).mean() + np.float32(0.3)).astype(np.float32)
+    assert explained(wrong, logits=x, labels=y) == ["by no known convention or mistake that was tried"]
 
 
 def test_wider_result_is_held_to_its_own_dtype():
