@@ -65,6 +65,7 @@ def function(
             positional={"labels": "y_true", "predictions": "y_pred"},
             no_effect={"name": "name"},
             untested={"reduction='auto'": "auto: for a loss alone, as sum_over_batch_size"},
+            weight_dtypes="",
             excludes=(frozenset({"output_weights"}),),
             conventions=conventions,
             documentation=f"{DOCUMENTATION}#{name.lower()}-class",

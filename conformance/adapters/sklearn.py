@@ -33,6 +33,7 @@ LOG_LOSS = (
         untested={"eps=1e-3": "a clip of another epsilon than the default"},
         label_column=True,
         named_classes=True,
+        weight_dtypes="",
         excludes=(frozenset({"several_outputs"}), frozenset({"output_weights"})),
         dtypes=frozenset({"float16", "float32", "float64"}),
         conventions=(

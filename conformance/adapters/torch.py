@@ -1,5 +1,6 @@
 """PyTorch: CrossEntropyLoss and NLLLoss over classes, BCELoss and BCEWithLogitsLoss over outputs.
 
+Weights of another dtype than the predictions are cast or promoted, only those of classes beside index labels are not.
 Classes are on axis 1.  The mean over index targets divides by the sum of the class weights of the labels that are not
 ignored; label smoothing does not enter that divisor, in which it differs from the definition.  The mean over
 probability targets, and that of the binary losses, divides by the number of losses.  float16 and bfloat16 came to the
@@ -107,7 +108,12 @@ CROSS_ENTROPY = (
     .since("1.12", excludes=EXCLUDES)
     # log_softmax takes float16 since 2.2, nll_loss since 2.4
     .since("2.2", dtypes=ALL_DTYPES, excludes=(*EXCLUDES, frozenset({"float16", "index"})))
-    .since("2.4", excludes=EXCLUDES)
+    .since(
+        "2.4",
+        weight_dtypes="",
+        result_dtype="promoted_with_weights",
+        excludes=(*EXCLUDES, frozenset({"index", "weight_dtype"})),
+    )
 )
 NLL = (
     function(
@@ -160,30 +166,34 @@ BCE = (
         choices={"rejects": frozenset({"nan_prediction", "nan_target"})},
         documentation=DOCUMENTATION + "BCELoss.html",
     )
-    .since("2.4", dtypes=ALL_DTYPES)
+    .since("2.4", dtypes=ALL_DTYPES, weight_dtypes="")
 )
-WITH_LOGITS = function(
-    "BCEWithLogitsLoss",
-    ranks=BINARY,
-    input_kinds={"logits": ""},
-    targets=dict.fromkeys(BINARY_TARGETS, PROMOTED_DTYPES),
-    result_dtype="promoted",
-    arguments={"sample_weights": "weight", "positive_weight": "pos_weight"},
-    sample_weight_shape="per_loss",
-    dtypes=NO_FLOAT16,
-    conventions=(
-        DocumentedConvention(
-            Convention(
-                mean_divides_by="kept",
-                accepts=frozenset({"invalid_target"}),
-                cancellation="logits",
-                gradient_cancellation="targets",
-                empty_mean="nan",
+WITH_LOGITS = (
+    function(
+        "BCEWithLogitsLoss",
+        ranks=BINARY,
+        input_kinds={"logits": ""},
+        targets=dict.fromkeys(BINARY_TARGETS, PROMOTED_DTYPES),
+        result_dtype="promoted",
+        arguments={"sample_weights": "weight", "positive_weight": "pos_weight"},
+        sample_weight_shape="per_loss",
+        dtypes=NO_FLOAT16,
+        conventions=(
+            DocumentedConvention(
+                Convention(
+                    mean_divides_by="kept",
+                    accepts=frozenset({"invalid_target"}),
+                    cancellation="logits",
+                    gradient_cancellation="targets",
+                    empty_mean="nan",
+                ),
+                documentation="https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/Loss.cpp",
             ),
-            documentation="https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/Loss.cpp",
         ),
-    ),
-).since("2.1", dtypes=ALL_DTYPES)
+    )
+    .since("2.1", dtypes=ALL_DTYPES)
+    .since("2.4", weight_dtypes="", excludes=(frozenset({"positive_weight", "bool_weights"}),))
+)
 
 FRAMEWORK = Framework(
     name="torch",

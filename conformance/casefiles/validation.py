@@ -13,11 +13,22 @@ import numpy as np
 
 from conformance.casefiles.document import JsonPath, number_text
 from conformance.casefiles.generated_arrays import GeneratedCase
-from conformance.model.case import Array, Case, InputKind, Layout, Loss, MustRaise, NoRightAnswer, Target, numpy_dtype
+from conformance.model.case import (
+    WEIGHTS,
+    Array,
+    Case,
+    InputKind,
+    Layout,
+    Loss,
+    MustRaise,
+    NoRightAnswer,
+    Target,
+    numpy_dtype,
+)
 from conformance.model.convention import INVALID
 from conformance.model.floats import equal_with_nan
 from conformance.model.text import join_names
-from conformance.reference.domain import WEIGHTS, Shape, examine, fits, mismatched_weights
+from conformance.reference.domain import Shape, examine, fits, mismatched_weights
 
 
 @dataclass(frozen=True)
@@ -150,8 +161,29 @@ def layout_errors(layout: Layout, target: Target, predictions: Array, labels: Ar
             yield ValidationError(("labels", *at), message, "choose another label_dtype")
 
 
+def weight_dtype_errors(case: Case) -> Iterator[ValidationError]:
+    """Check that there are weights for the dtype that the layout names, and that they fit it in every dtype."""
+    name = case.layout.weight_dtype
+    weights = {option: values for option in WEIGHTS if (values := getattr(case.options, option)) is not None}
+    if name is None:
+        return
+    if not weights:
+        yield ValidationError(("layout", "weight_dtype"), "there are no weights", "remove it")
+    for option, values in weights.items():
+        for dtype in case.dtypes:
+            rounded = values.astype(numpy_dtype(dtype)).astype(np.float64)
+            with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+                fitting = equal_with_nan(rounded.astype(numpy_dtype(name)).astype(np.float64), rounded)
+            if not bool(np.all(fitting)):
+                at = tuple(int(index) for index in np.argwhere(~fitting)[0])
+                message = f"{number_text(values[at].item())}, as it is in {dtype}, does not fit into {name}"
+                yield ValidationError(("options", option, *at), message, "choose another weight_dtype")
+                break
+
+
 def content_errors(case: Case) -> Iterator[ValidationError]:
     """Check the content of a case against its declared dtypes and expectation."""
+    yield from weight_dtype_errors(case)
     kinds: set[str] = set()
     inexact = {dtype: inexact_value(case, dtype) for dtype in case.dtypes}
     fitting = [dtype for dtype, found in inexact.items() if found is None]

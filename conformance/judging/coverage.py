@@ -32,7 +32,7 @@ PLAIN_RANK = "rank_2"
 RANKS = ("unbatched", "rank_1", PLAIN_RANK, "higher_rank")
 MEMORY_ORDERS = ("fortran", "strided", "broadcast", "readonly")
 CLASS_AXES = ("class_axis", "class_axis_not_1")
-LAYOUTS = (*MEMORY_ORDERS, *CLASS_AXES, "labels_column", "label_dtype")
+LAYOUTS = (*MEMORY_ORDERS, *CLASS_AXES, "labels_column", "label_dtype", "weight_dtype")
 TARGETS = frozenset[str]().union(*TARGET_KINDS.values())
 AXES = (frozenset(INPUT_KINDS), TARGETS, frozenset(REDUCTIONS), frozenset(DTYPES), frozenset(RANKS))
 """Of each of these a problem has one."""

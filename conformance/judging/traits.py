@@ -19,6 +19,7 @@ from conformance.model.case import (
     OPTIONS,
     ORDERS,
     REDUCTIONS,
+    WEIGHT_DTYPES,
     Array,
     Problem,
     numpy_dtype,
@@ -29,7 +30,7 @@ from conformance.reference.dtype_range import beyond_range
 
 TARGETS = ("index", "one_hot", "multi_hot", "distribution", "binary", "soft_binary")
 SHAPES = ("unbatched", "rank_1", "higher_rank", "several_outputs", "output_weights", "leading_weights",
-          "moved_class_axis", "labels_column", "label_dtype")  # fmt: skip
+          "moved_class_axis", "labels_column", "label_dtype", "weight_dtype")  # fmt: skip
 VALUES = (
     "certain_prediction", "near_certain_prediction", "saturated_logit", "beyond_range", "everything_ignored",
     "dense_target", "column_beside_flat", "one_sample", "odd_ignored", "inexact_label", "label_minus_hundred",
@@ -42,7 +43,7 @@ NEAR = 1e-3
 SMALL = frozenset({"one_sample", "rank_1", "unbatched"})
 """Traits that a case has once it is shrunk, whether they matter or not."""
 TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
-TRAITS |= {f"{name}_labels" for name in LABEL_DTYPES}
+TRAITS |= {f"{name}_labels" for name in LABEL_DTYPES} | {f"{name}_weights" for name in WEIGHT_DTYPES}
 NOT_ORDINARY = EDGE | INVALID | {
     "beyond_range", "everything_ignored", "odd_ignored", "inexact_label", "many_samples", "samples_beyond_range",
     "many_classes",

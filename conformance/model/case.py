@@ -35,6 +35,9 @@ REDUCTIONS: tuple[Reduction, ...] = ("none", "sum", "mean")
 ORDERS: tuple[Order, ...] = ("c", "fortran", "strided", "broadcast", "readonly")
 DTYPES: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
 LABEL_DTYPES: tuple[str, ...] = ("bool", "int8", "uint8", "int16", "int32", "int64", "float32", "float64")
+WEIGHTS: tuple[str, ...] = ("class_weights", "sample_weights", "positive_weight")
+"""Names of the options that hold arrays of weights."""
+WEIGHT_DTYPES: tuple[str, ...] = tuple(dict.fromkeys((*DTYPES, *LABEL_DTYPES)))
 DEFAULT_DTYPES: tuple[str, ...] = ("float32", "float64")
 OPTIONS: tuple[str, ...] = (
     "class_weights",
@@ -95,9 +98,7 @@ class Options:
     def rounded(self, dtype: np.dtype[Any]) -> Options:
         """The same options with every array rounded to `dtype`."""
         arrays: dict[str, Any] = {
-            name: _rounded(value, dtype)
-            for name in ("class_weights", "sample_weights", "positive_weight")
-            if (value := getattr(self, name)) is not None
+            name: _rounded(value, dtype) for name in WEIGHTS if (value := getattr(self, name)) is not None
         }
         return dataclasses.replace(self, **arrays)
 
@@ -118,6 +119,15 @@ class Layout:
 
     In the case labels are indices into it; a function whose labels may be names is handed names."""
 
+    weight_dtype: str | None = None
+    """dtype of all weights passed; None for that of the predictions, to which they are rounded in any case."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Its fields for the digest of a case; those that came later only where they are set."""
+        later = ("class_names", "weight_dtype")
+        return {name: value for name, value in dataclasses.asdict(self).items() if value or name not in later}
+
     @functools.cached_property
     def sorted_columns(self) -> tuple[int, ...]:
         """The column of each class if columns are sorted by the names of the classes; empty without names."""
@@ -128,12 +138,6 @@ class Layout:
     def is_sorted(self) -> bool:
         """Whether the columns are sorted by the names of their classes, or the classes have no names."""
         return list(self.sorted_columns) == sorted(self.sorted_columns)
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """Its fields for the digest of a case; names of classes only where there are some, as they came later."""
-        fields = dataclasses.asdict(self)
-        return fields if self.class_names else {name: fields[name] for name in fields if name != "class_names"}
 
     def name_labels(self, labels: Array) -> Array:
         """Return labels as the names of their classes; as they are if classes have no names."""
@@ -150,6 +154,8 @@ class Layout:
             unusual.append(self.order)
         if self.label_dtype is not None:
             unusual.append("label_dtype")
+        if self.weight_dtype is not None:
+            unusual.append("weight_dtype")
         return tuple(unusual)
 
 

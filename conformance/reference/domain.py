@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from conformance.model.case import Array, Loss, Options, Problem, numpy_dtype
+from conformance.model.case import WEIGHTS, Array, Loss, Options, Problem, numpy_dtype
 from conformance.model.convention import ClassColumns
 
 ROW_SUM_TOLERANCE = 16
 """A row is unnormalised when its sum is off from 1 by more than this many unit roundoffs per class."""
 CHUNK = 1 << 16
 """Predictions that are worked on at once; what is computed from them stays in the processor's cache."""
-WEIGHTS = ("class_weights", "sample_weights", "positive_weight")
-"""Names of the options that hold arrays of weights."""
 
 Shape = tuple[int, ...]
 

@@ -17,6 +17,7 @@ from conformance.model.case import (
     INPUT_KINDS,
     LOSSES,
     REDUCTIONS,
+    WEIGHTS,
     Array,
     InputKind,
     Layout,
@@ -28,7 +29,7 @@ from conformance.model.case import (
     numpy_dtype,
 )
 from conformance.model.convention import DEFINITION, Convention
-from conformance.reference.domain import WEIGHTS, fits
+from conformance.reference.domain import fits
 from conformance.reference.flat_problem import refused
 from conformance.testing.arrays import Argument, read_argument
 

@@ -23,7 +23,17 @@ from conformance.judging.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KIN
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item
 from conformance.judging.prepare import PreparedCall, convert_for
-from conformance.model.case import DTYPES, LABEL_DTYPES, OPTIONS, REDUCTIONS, Case, Layout, Options, numpy_dtype
+from conformance.model.case import (
+    DTYPES,
+    LABEL_DTYPES,
+    OPTIONS,
+    REDUCTIONS,
+    WEIGHT_DTYPES,
+    Case,
+    Layout,
+    Options,
+    numpy_dtype,
+)
 from conformance.reference.oracle import Oracle
 
 HERE, _ = registry.installed()
@@ -158,7 +168,7 @@ def of_the_rest(function: Function, loss: str) -> Iterator[Attempt]:
     """Other ranks, dtypes, reductions, layouts, and what is excluded, as the lowering says them."""
     kind, dtype = usual(function, loss)
     reduction = sorted(function.reductions)[0]
-    for rank in range(1 if loss == "binary" else 2, 5):
+    for rank in range(1, 5):
         if rank not in function.ranks[loss]:  # type: ignore[index]
             case = small(function, loss, kind, (3, 2, 4, 3)[-rank:])
             yield Attempt(f"rank {rank}", case, dtype, reduction, plain(function, case, dtype, reduction))
@@ -172,6 +182,7 @@ def of_the_rest(function: Function, loss: str) -> Iterator[Attempt]:
             yield Attempt(other, case, dtype, other, plain(function, case, dtype, other))
     yield from of_layouts(function, loss)
     yield from of_label_dtypes(function, loss)
+    yield from of_weight_dtypes(function, loss)
     for group in function.excludes:
         yield from of_group(function, loss, group)
 
@@ -182,7 +193,7 @@ def of_layouts(function: Function, loss: str) -> Iterator[Attempt]:
     reduction = sorted(function.reductions)[0]
     for name in LAYOUTS:
         senseless = name in FOREIGN[loss] or frozenset({name, kind}) in SENSELESS  # type: ignore[index]
-        if name in function.layouts or name == "label_dtype" or senseless:
+        if name in function.layouts or name in ("label_dtype", "weight_dtype") or senseless:
             continue
         shape = (2, 4, 3) if loss == "categorical" and 3 in function.ranks["categorical"] else ()
         if name == "class_axis_not_1" or not shape:
@@ -222,24 +233,46 @@ def of_label_dtypes(function: Function, loss: str) -> Iterator[Attempt]:
                 yield Attempt(f"{kind} as {other} beside {dtype}", said, dtype, reduction, call)
 
 
+def of_weight_dtypes(function: Function, loss: str) -> Iterator[Attempt]:
+    """Weights of every dtype that is not declared."""
+    kind, dtype = usual(function, loss)
+    reduction = sorted(function.reductions)[0]
+    values = {"class_weights": np.array([1.0, 3.0, 2.0]), "sample_weights": np.array([1.0, 3.0, 2.0, 4.0])}
+    for option in sorted(values.keys() & function.options - FOREIGN[loss]):  # type: ignore[index]
+        for other in WEIGHT_DTYPES:
+            if function.weight_dtypes != "same" or other in (dtype, "bool"):
+                continue
+            layout = Layout(weight_dtype=other)
+            case = small(function, loss, kind, options=Options(**{option: values[option]}), layout=layout)
+            yield Attempt(f"{option} as {other}", case, dtype, reduction, plain(function, case, dtype, reduction))
+
+
 def of_group(function: Function, loss: str, group: frozenset[str]) -> Iterator[Attempt]:
     """What a function takes alone, together."""
     kind = next((name for name in sorted(group) if name in TARGET_KINDS[loss]), usual(function, loss)[0])  # type: ignore[index]
     dtype = next((name for name in DTYPES if name in group), usual(function, loss)[1])
     reduction = next((name for name in REDUCTIONS if name in group), sorted(function.reductions)[0])
     shape: tuple[int, ...] = ()
-    values = {"ignore_index": 1, "label_smoothing": 0.25, "class_weights": np.array([0.5, 2.0, 1.25])}
+    values: dict[str, Any] = {"ignore_index": 1, "label_smoothing": 0.25, "class_weights": np.array([0.5, 2.0, 1.25])}
+    values["positive_weight"] = np.array(1.0)
     options: dict[str, Any] = {name: value for name, value in values.items() if name in group}
     if "output_weights" in group:
         shape = (2, 3) if loss == "binary" else ()
         options["sample_weights"] = np.array([[0.5, 2.0, 1.25], [3.0, 0.75, 1.5]])
         if loss != "binary":
             return  # only a binary loss has outputs
+    weights_as = next((name for name in WEIGHT_DTYPES if f"{name}_weights" in group), None)
+    if "weight_dtype" in group:
+        weights_as, options["class_weights"] = "float64", values["class_weights"]
+    if "several_outputs" in group:
+        if loss != "binary":
+            return
+        shape = (2, 3)
     axis = 1 if "class_axis" in group else 0 if "class_axis_not_1" in group else -1
     if axis == 1 or "higher_rank" in group:
         shape = (2, 4, 3)
     labels = next((name for name in LABEL_DTYPES if f"{name}_labels" in group), None)
-    layout = Layout(axis, "column" if "labels_column" in group else "flat", label_dtype=labels)
+    layout = Layout(axis, "column" if "labels_column" in group else "flat", label_dtype=labels, weight_dtype=weights_as)
     case = small(function, loss, kind, shape, options=Options(**options), layout=layout)
     problem = case.problem(dtype, reduction)  # type: ignore[arg-type]
     assert group <= required_capabilities(problem, function.target_as(kind) or kind), "the problem shows the group"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import textwrap
@@ -22,6 +23,7 @@ from conformance.model.case import (
     DTYPES,
     OPTIONS,
     ORDERS,
+    WEIGHTS,
     InputKind,
     Loss,
     Order,
@@ -118,12 +120,15 @@ class Function:
     """Whether labels may have a trailing axis of length 1."""
     named_classes: bool = False
     """Whether labels may be the names of classes, strings or integers; other functions are handed indices."""
+    weight_dtypes: str = "same"
+    """dtypes of weights that it accepts, separated by blanks; `same` is that of the predictions, "" is any."""
     excludes: tuple[frozenset[str], ...] = ()
     """Groups of capabilities (see `required_capabilities`) that it supports one by one but not together."""
     conventions: tuple[DocumentedConvention, ...] = (DocumentedConvention(DEFINITION),)
     """Documented conventions; the first one whose scope has the problem applies."""
     result_dtype: str = "same"
-    """dtype of the result: `same` as the predictions, `promoted` from them and float labels, or one fixed dtype."""
+    """dtype of the result: `same` as the predictions, `promoted` from them and float labels, `promoted_with_weights`
+    also from float class weights, or one fixed dtype."""
     documentation: str = ""
     """URL of its documentation."""
     differentiates: bool = True
@@ -182,6 +187,7 @@ class Function:
             "labels_column": self.label_column,
             "named_classes": self.named_classes,
             "label_dtype": any(len(names.split()) != 1 for names in self.targets.values()),
+            "weight_dtype": self.weight_dtypes != "same" and any(name in self.options for name in WEIGHTS),
         }
         return self.orders | {name for name, has in found.items() if has}
 
@@ -190,18 +196,19 @@ class Function:
 
         target: the kind passed to it, see `target_as`.  dtype: of the predictions.
         """
-        declared = self.targets.get(target, self.targets.get("distribution", ""))
-        return tuple(dtype if name == "same" else name for name in declared.split())
+        return _dtypes(self.targets.get(target, self.targets.get("distribution", "")), dtype)
 
     def returns(self, problem: Problem, quantity: str = "loss") -> str:
         """The dtype of a correct result."""
         if self.result_dtype == "same" or quantity == "gradient":
             return problem.dtype
-        if self.result_dtype != "promoted":
+        if not self.result_dtype.startswith("promoted"):
             return self.result_dtype
-        labels = self.labels_as(problem) or problem.layout.label_dtype or dtype_name(problem.labels.dtype)
-        whole = numpy_dtype(labels).kind in "biu"
-        return problem.dtype if whole else np.promote_types(numpy_dtype(problem.dtype), numpy_dtype(labels)).name
+        names = [self.labels_as(problem) or problem.layout.label_dtype or dtype_name(problem.labels.dtype)]
+        if self.result_dtype == "promoted_with_weights" and problem.options.class_weights is not None:
+            names.append(problem.layout.weight_dtype or problem.dtype)
+        floats = [name for name in names if numpy_dtype(name).kind not in "biu"]
+        return functools.reduce(_promoted, floats, problem.dtype)
 
     def labels_as(self, problem: Problem) -> str | None:
         """The dtype to which the labels of a problem are cast for it; None for their own."""
@@ -243,18 +250,28 @@ class Function:
             ("option", set(problem.options.names()), self.options),
             ("reduction", {problem.reduction}, self.reductions.keys()),
             ("dtype", {problem.dtype}, self.dtypes),
-            ("layout", set(problem.layout.names()), self.layouts | {"label_dtype"}),
+            ("layout", set(problem.layout.names()), self.layouts | {"label_dtype", "weight_dtype"}),
         ):
             if missing := names - have:
                 return f"it has no {kind}{'s' if len(missing) > 1 else ''} {', '.join(sorted(missing))}"
-        labels = self.label_dtypes(encoded, problem.dtype)
-        if labels and problem.layout.label_dtype not in (None, *labels):
-            return f"it takes no {problem.layout.label_dtype} labels"
+        if (why := self._unsupported_dtype(problem, encoded)) is not None:
+            return why
         if problem.predictions.ndim not in self.ranks[problem.loss]:
             return f"it takes no predictions of rank {problem.predictions.ndim}"
         for group in self.excludes:
             if group <= required_capabilities(problem, encoded):
                 return f"it does not combine {' and '.join(sorted(group))}"
+        return None
+
+    def _unsupported_dtype(self, problem: Problem, target: str) -> str | None:
+        """Why it does not take labels or weights in the dtypes of the layout.  target: the kind that it is passed."""
+        layout = problem.layout
+        for what, stated, accepted in (
+            ("labels", layout.label_dtype, self.label_dtypes(target, problem.dtype)),
+            ("weights", layout.weight_dtype, _dtypes(self.weight_dtypes, problem.dtype)),
+        ):
+            if accepted and stated not in (None, *accepted):
+                return f"it takes no {stated} {what}"
         return None
 
     def has_mode(self, mode: str) -> bool:
@@ -276,11 +293,25 @@ class Function:
         return lru_cache(maxsize=1024)(partial(_text, self))
 
 
+def _promoted(one: str, other: str) -> str:
+    """The narrowest float dtype that holds the numbers of two."""
+    if {one, other} == {"float16", "bfloat16"}:
+        return "float32"  # for which numpy has no rule
+    return np.promote_types(numpy_dtype(one), numpy_dtype(other)).name
+
+
+def _dtypes(declared: str, dtype: str) -> tuple[str, ...]:
+    """The dtypes that a text declares, where `same` is that of the predictions."""
+    return tuple(dtype if name == "same" else name for name in declared.split())
+
+
 def required_capabilities(problem: Problem, target: str) -> frozenset[str]:
     """Names of what a function must support: options, layout, reduction, dtype, rank, kinds of target and input."""
     found = {*problem.options.names(), *problem.layout.names()}
     if problem.layout.label_dtype is not None:
         found.add(f"{problem.layout.label_dtype}_labels")
+    if (weights_as := problem.layout.weight_dtype) is not None:
+        found = found - {"weight_dtype"} if weights_as == problem.dtype else found | {f"{weights_as}_weights"}
     found |= {problem.reduction, problem.input_kind, target, problem.dtype}
     found |= {"distribution"} if target == "multi_hot" else set()
     rank = problem.predictions.ndim

@@ -23,7 +23,7 @@ from conformance.adapters.contract.encoding import (
 from conformance.adapters.contract.errors import LoweringError
 from conformance.adapters.contract.framework import Framework, Function
 from conformance.adapters.contract.source import join_lines, parenthesized, source_of, split_last_expression
-from conformance.model.case import Problem
+from conformance.model.case import Array, Problem, numpy_dtype
 from conformance.model.row_key import EAGER
 from conformance.model.text import text_of, type_name
 
@@ -85,7 +85,7 @@ def _values(function: Function, problem: Problem) -> dict[str, Any]:
         name = word.partition(":")[0]
         value = getattr(options, name, None)
         if value is not None:
-            values[name] = Tensor(value) if isinstance(value, np.ndarray) else value
+            values[name] = Tensor(_weights(problem, name, value)) if isinstance(value, np.ndarray) else value
     if missing := set(options.names()) - function.options:
         raise LoweringError(f"it has no argument for {', '.join(sorted(missing))}")
     layout = problem.layout
@@ -100,6 +100,17 @@ def _values(function: Function, problem: Problem) -> dict[str, Any]:
     }
     values |= {word: value for word, value in derived.items() if word in function.words and value is not None}
     return values if function.placeholder_values is None else {**values, **function.placeholder_values(problem)}
+
+
+def _weights(problem: Problem, name: str, values: Array) -> Array:
+    """Weights in the dtype of the layout; raises LoweringError for one that does not fit."""
+    if problem.layout.weight_dtype is None:
+        return values
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = values.astype(numpy_dtype(problem.layout.weight_dtype))
+    if not np.array_equal(found.astype(np.float64), values.astype(np.float64), equal_nan=True):
+        raise LoweringError(f"{name} do not fit {problem.layout.weight_dtype}")
+    return found
 
 
 def _classes(problem: Problem) -> int:

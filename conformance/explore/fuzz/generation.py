@@ -17,12 +17,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from conformance.casefiles.validation import find_errors
+from conformance.casefiles.validation import find_errors, weight_dtype_errors
 from conformance.model.case import (
     DTYPES,
     LABEL_DTYPES,
     OPTIONS,
     REDUCTIONS,
+    WEIGHT_DTYPES,
+    WEIGHTS,
     Array,
     ByOracle,
     Case,
@@ -35,7 +37,7 @@ from conformance.model.case import (
     Target,
 )
 from conformance.model.convention import EDGE, INVALID
-from conformance.reference.domain import WEIGHTS, dtype_info
+from conformance.reference.domain import dtype_info
 from conformance.reference.dtype_range import may_be_beyond_range
 
 BEYOND_RANGE = "beyond_range"
@@ -57,7 +59,7 @@ FAMILIES: tuple[tuple[Loss, InputKind, Target], ...] = (
     ("categorical", "log_probabilities", "index"),
     ("categorical", "log_probabilities", "distribution"),
 )
-LAYOUT_FIELDS = ("class_axis", "labels", "order", "label_dtype")
+LAYOUT_FIELDS = ("class_axis", "labels", "order", "label_dtype", "weight_dtype")
 ABOUT = "Drawn at random."
 WHY = "Drawn at random."
 BLOCK = 256
@@ -192,7 +194,7 @@ class _CaseBuilder:
         ]
         predictions, labels = self.draw_arrays(shape, samples, ignore_index, layout.order == "broadcast")
         options |= {name: draw(of) for name, of, draw in draw_weights}
-        return Case(
+        case = Case(
             id=name,
             why=WHY,
             about=ABOUT,
@@ -208,6 +210,9 @@ class _CaseBuilder:
             dtypes=dtypes,
             expect=MustRaise(self.invalid_kind) if self.invalid_kind else ByOracle(),
         )
+        if any(weight_dtype_errors(case)):
+            return dataclasses.replace(case, layout=dataclasses.replace(case.layout, weight_dtype=None))
+        return case
 
     def draw_invalid_kind(self) -> str:
         """The kind of invalid input that the case contains; mostly none ("")."""
@@ -526,6 +531,8 @@ class _CaseBuilder:
             values["order"] = self.choice(("fortran", "strided", "readonly", "broadcast"))
         if "label_dtype" in layouts and self.one_in(12):
             values["label_dtype"] = self.choice(LABEL_DTYPES)
+        if "weight_dtype" in layouts and self.one_in(12):
+            values["weight_dtype"] = self.choice(WEIGHT_DTYPES)
         return Layout(**values)
 
 

@@ -294,6 +294,7 @@ def restrict_limits(
     layouts = frozenset[str]().union(*(function.layouts for function in candidates))
     fields = {"class_axis": {"class_axis", "class_axis_not_1"}, "labels": {"labels_column"}}
     fields |= {"order": {"fortran", "strided", "readonly", "broadcast"}, "label_dtype": {"label_dtype"}}
+    fields |= {"weight_dtype": {"weight_dtype"}}
     return dataclasses.replace(
         limits,
         dtypes=tuple(dtype for dtype in limits.dtypes if dtype in dtypes),

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.adapters.contract import Function
-from conformance.model.case import Array, Loss, Problem
+from conformance.model.case import WEIGHTS, Array, Loss, Problem
 from conformance.model.convention import Convention
 
 Floats = npt.NDArray[np.float64]
@@ -142,7 +142,8 @@ def replace_fields(problem: Problem, **changes: Any) -> Problem:
 def replace_options(problem: Problem, **options: Any) -> Problem:
     """The problem with some options replaced."""
     frozen = {name: _read_only(value) for name, value in options.items()}
-    return dataclasses.replace(problem, options=dataclasses.replace(problem.options, **frozen))
+    found = dataclasses.replace(problem, options=dataclasses.replace(problem.options, **frozen))
+    return replace_layout(found, weight_dtype=None) if options.keys() & set(WEIGHTS) else found
 
 
 def replace_layout(problem: Problem, **layout: Any) -> Problem:

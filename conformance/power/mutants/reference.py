@@ -11,9 +11,9 @@ import numpy as np
 from conformance.adapters import arrays
 from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.adapters.registry import Installed
-from conformance.model.case import REDUCTIONS, Array, InputKind, Loss, Problem
+from conformance.model.case import REDUCTIONS, WEIGHTS, Array, InputKind, Loss, Problem
 from conformance.model.convention import DEFINITION, Convention
-from conformance.reference.domain import WEIGHTS, fits
+from conformance.reference.domain import fits
 
 
 @dataclass(frozen=True, eq=False)
