@@ -168,7 +168,7 @@ def of_the_rest(function: Function, loss: str) -> Iterator[Attempt]:
     """Other ranks, dtypes, reductions, layouts, and what is excluded, as the lowering says them."""
     kind, dtype = usual(function, loss)
     reduction = sorted(function.reductions)[0]
-    for rank in range(1, 5):
+    for rank in range(1 if loss == "binary" else 2, 5):
         if rank not in function.ranks[loss]:  # type: ignore[index]
             case = small(function, loss, kind, (3, 2, 4, 3)[-rank:])
             yield Attempt(f"rank {rank}", case, dtype, reduction, plain(function, case, dtype, reduction))
