@@ -1,4 +1,7 @@
-"""A cache on disk that is never trusted: each entry carries a checksum, and what does not match is rebuilt.
+"""A cache on disk: each entry carries a checksum, and what does not match, or cannot be an answer, is rebuilt.
+
+A checksum finds damage, not intent: whoever can write the file can write it, too.  What is read must be a possible
+answer to its problem, which leaves wrong ones within the tolerance (see `plausibility`).
 
 A folder that cannot be written, or a file that is not a database, costs time and nothing else: the
 cache says so once and the run goes on without it.
@@ -10,6 +13,7 @@ import hashlib
 import os
 import sqlite3
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -37,8 +41,8 @@ def default_folder() -> Path | None:
 class Store(Protocol):
     """Remembers bytes by key."""
 
-    def get(self, key: str) -> bytes | None:
-        """The value of a key; None where there is none that can be trusted."""
+    def get(self, key: str, is_sound: Callable[[bytes], bool]) -> bytes | None:
+        """The value of a key; None if there is none that is sound.  is_sound: checks what somebody may have changed."""
 
     def put(self, key: str, value: bytes) -> None:
         """Remember a value."""
@@ -60,8 +64,8 @@ class Cache:
         self._database: sqlite3.Connection | None = None
         self._open()
 
-    def get(self, key: str) -> bytes | None:
-        """The value of a key, or None where it is missing or its checksum does not match."""
+    def get(self, key: str, is_sound: Callable[[bytes], bool] = bool) -> bytes | None:
+        """The value of a key, or None if it is missing, its checksum does not match, or it is not sound."""
         if key in self._pending:
             return self._pending[key]
         if self._beneath is not None and (value := self._beneath.get(key)) is not None:
@@ -73,7 +77,7 @@ class Cache:
         except sqlite3.Error as error:
             self._give_up(str(error))
             return None
-        if row is None or not isinstance(row[0], bytes) or row[1] != _checksum(key, row[0]):
+        if row is None or not isinstance(row[0], bytes) or row[1] != _checksum(key, row[0]) or not is_sound(row[0]):
             return None
         return row[0]
 

@@ -74,6 +74,8 @@ DIVISION = 4.0
 """Roundings of the mean beyond its sums: the division, and a mask's count and scale."""
 EXP_UNDERFLOW = 746.0
 """exp(-x) is 0 in float64 for larger x: it is below half of the smallest number, 2^-1074."""
+ESTIMATE = 1e-6
+"""Part of a loss by which its `estimate` may be off beside the tolerance."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -93,6 +95,23 @@ def tolerance(problem: Problem, convention: Convention, unconverted: Problem | N
         problem.cache[key] = _reduced(problem, matters, is_converted)
     bound: Floats = problem.cache[key]
     return bound
+
+
+def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
+    """The loss in float64 arithmetic, and how far it may be from the exact answer; both shaped as the reduced loss.
+
+    For an answer to a problem that is not refused.  It is coarse where sums cancel, and no budget for anybody.
+    """
+    bound = tolerance(problem, convention)
+    samples = _cached_samples(problem, relevant(problem, convention, ERROR_BOUND), is_converted=False)
+    loss = samples.loss
+    with np.errstate(all="ignore"):
+        if problem.reduction == "none":
+            value, size = loss.reshape(samples.flat.shape), np.abs(loss).reshape(samples.flat.shape)
+        else:
+            by = _divisor(samples.flat, convention) if problem.reduction == "mean" else 1.0
+            value, size = np.asarray(loss.sum() / by), np.asarray(np.abs(loss).sum() / abs(by))
+        return value, bound + ESTIMATE * size + least(problem.dtype)
 
 
 @dataclass(frozen=True, eq=False)

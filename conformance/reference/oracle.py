@@ -40,6 +40,7 @@ from conformance.reference.flat_problem import (
     smoothing_of_weight,
     weighs_classes,
 )
+from conformance.reference.plausibility import is_enclosure, may_be_loss
 from conformance.reference.relevance import ANSWER, relevant
 
 VERSION = "7"
@@ -120,7 +121,7 @@ class Oracle:
         found = known.get((convention, problem.reduction))
         if found is None and problem.dtype == "float64":
             key = f"{answer_key(problem, convention)}:gradient"
-            found = self._stored(key)
+            found = self._stored(key, lambda answer: answer.hi.shape == problem.predictions.shape)
             if found is None:
                 found = evaluate()
                 self._store(key, found)
@@ -131,15 +132,27 @@ class Oracle:
         self, problem: Problem, convention: Convention, within: Floats | None, taken_as: InputKind | None
     ) -> Answer:
         key = answer_key(problem, convention) + (f":{taken_as}" if taken_as else "")
-        known = self._memory.get(key) or self._stored(key)
+        known = self._memory.get(key) or self._stored(
+            key,
+            lambda answer: answer.unconstrained is None and may_be_loss(problem, convention, answer.hi, taken_as),
+        )
         if known is None or not _sharp(known, within):
             known = evaluate(problem, convention, within, taken_as)
             self._store(key, known)
         self._memory[key] = known
         return known
 
-    def _stored(self, key: str) -> Answer | None:
-        stored = None if self._disk is None else self._disk.get(key)
+    def _stored(self, key: str, is_possible: Callable[[Exact], bool]) -> Answer | None:
+        """The answer in the cache, if it is certified or a possible one; that there is none is not taken from there."""
+
+        def is_sound(value: bytes) -> bool:
+            try:
+                answer = decode(value)
+            except ValueError:
+                return False
+            return isinstance(answer, Exact) and is_enclosure(answer.hi, answer.lo, answer.rad) and is_possible(answer)
+
+        stored = None if self._disk is None else self._disk.get(key, is_sound)
         return None if stored is None else decode(stored)
 
     def _store(self, key: str, answer: Answer) -> None:
@@ -671,19 +684,26 @@ def encode(answer: Answer) -> bytes:
 
 
 def decode(stored: bytes) -> Answer:
-    """The answer that `encode` wrote."""
+    """The answer that `encode` wrote.  Raises ValueError for anything else."""
     tag, body = stored[:1], stored[1:]
     if tag == b"U":
         return Undefined(body.decode())
     if tag == b"I":
         return Invalid(tuple(body.decode().split(",")))
-    shape = struct.unpack_from(f"<{body[0]}q", body, 1)
+    try:
+        shape = struct.unpack_from(f"<{body[0]}q", body, 1)
+    except (struct.error, IndexError) as error:
+        raise ValueError("it has no shape") from error
     size, start = math.prod(shape), 1 + 8 * body[0]
+    end = start + 24 * size
+    packed = -(-size // 8) if tag == b"F" else 0
+    if tag not in (b"E", b"F") or min(shape, default=0) < 0 or len(body) != end + packed:
+        raise ValueError("it has another size than its shape")
     flat = np.frombuffer(body, "<f8", 3 * size, start).astype(np.float64)
     hi, lo, rad = (flat[part * size : (part + 1) * size].reshape(shape) for part in range(3))
     if tag == b"E":
         return Exact(hi, lo, rad)
-    bits = np.frombuffer(body, np.uint8, offset=start + 24 * size)
+    bits = np.frombuffer(body, np.uint8, packed, end)
     return Exact(hi, lo, rad, np.unpackbits(bits, count=size).astype(bool).reshape(shape))
 
 

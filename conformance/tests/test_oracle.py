@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import sqlite3
+import struct
 import warnings
 from fractions import Fraction
 from typing import Any
@@ -848,6 +849,77 @@ def test_it_replaces_an_entry_that_it_cannot_trust(filled, damage, monkeypatch):
     assert asked(filled) == RIGHT
     monkeypatch.setattr(oracle, "evaluate", lambda *_: pytest.fail("not stored again"))
     assert asked(filled) == RIGHT
+
+
+def planted(path, problem, entry):
+    """The answer to a problem of an oracle whose cache has an entry for it, with the checksum of the cache."""
+    cache = Cache(path)
+    cache.put(oracle.answer_key(problem, Convention()), entry)
+    cache.close()
+    return asked(path, problem)
+
+
+def exact_entry(hi, lo=0.0, rad=0.0):
+    return encode(Exact(*(np.array(part, dtype=np.float64) for part in np.broadcast_arrays(hi, lo, rad))))
+
+
+TRUE = decode(RIGHT).hi
+
+
+@pytest.mark.parametrize(
+    "entry",
+    {
+        "nothing": b"",
+        "unknown kind": b"X" + RIGHT[1:],
+        "one byte less": RIGHT[:-1],
+        "one byte more": RIGHT + b"\0",
+        "no shape": b"E",
+        "more axes than bytes": b"E\xff",
+        "negative length": b"E\x01" + struct.pack("<q", -1),
+        "length beyond all memory": b"E\x02" + struct.pack("<2q", 2**40, 2**40),
+        "text that is no text": b"U\xff\xfe",
+        "undefined": encode(Undefined("because")),
+        "invalid": encode(Invalid(("shape_mismatch",))),
+        "another shape": exact_entry([TRUE, TRUE]),
+        "nan": exact_entry(np.nan),
+        "infinite": exact_entry(np.inf),
+        "another number": exact_entry(TRUE * 1.001),
+        "another sign": exact_entry(-TRUE),
+        "negative radius": exact_entry(TRUE, 0.0, -1e-40),
+        "radius that is nan": exact_entry(TRUE, 0.0, np.nan),
+        "infinite radius": exact_entry(TRUE, 0.0, np.inf),
+        "low part that is high": exact_entry(TRUE, 1.0),
+        "low part that is nan": exact_entry(TRUE, np.nan),
+        "right wherever asked": encode(Exact(TRUE, TRUE * 0, TRUE * 0, np.array(True))),
+    }.values(),
+    ids=lambda entry: entry[:12].hex(),
+)
+def test_it_recomputes_an_entry_that_the_problem_cannot_have(tmp_path, entry):
+    assert planted(tmp_path / "oracle.sqlite", PROBLEM, entry) == RIGHT
+
+
+def test_it_recomputes_a_finite_entry_where_the_answer_is_infinite(tmp_path):
+    infinite = case([[0.0, -np.inf]], [1]).problem("float64", "mean")
+    assert planted(tmp_path / "oracle.sqlite", infinite, exact_entry(700.0)) == encode(evaluate(infinite))
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize(
+    "stated",
+    [
+        case([[0.3, -1.2, 0.8], [2.0, 0.1, -0.7]], [2, 0]),
+        case([[1000.0, 0.0], [-1000.0, 0.0]], [1, 0]),
+        case([[0.0, -np.inf], [0.0, 1.0]], [1, 0]),
+        case([[0.0, np.nan], [0.0, 1.0]], [1, 0]),
+    ],
+    ids=["plain", "large", "infinite", "nan"],
+)
+def test_answers_are_possible_and_found_on_disk(tmp_path, stated, reduction, monkeypatch):
+    problem = stated.problem("float64", reduction)
+    path = tmp_path / "oracle.sqlite"
+    first = asked(path, problem)
+    monkeypatch.setattr(oracle, "evaluate", lambda *_: pytest.fail("evaluated again"))
+    assert asked(path, problem) == first
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 4096])

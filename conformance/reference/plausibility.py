@@ -1,0 +1,47 @@
+"""Whether an answer that was read from a file is one that a problem may have.
+
+Checked are the shape, that the parts of the enclosure fit each other, and that it lies where float64 arithmetic finds
+the loss: what is finite is finite, and what is infinite is infinite.  A wrong answer within the tolerance passes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.model.case import InputKind, Problem
+from conformance.model.convention import Convention
+from conformance.reference.error_bound import estimate
+from conformance.reference.flat_problem import flatten, refused
+
+Floats = npt.NDArray[np.float64]
+HUGE = 1e300
+"""Magnitude beyond which float64 arithmetic may overflow on the way to a finite loss."""
+
+
+def is_enclosure(hi: Floats, lo: Floats, rad: Floats) -> bool:
+    """Whether arrays are an enclosure: `lo` is below the last place of `hi`, and `rad` finite and not negative."""
+    finite = np.isfinite(hi)
+    with np.errstate(all="ignore"):
+        small = np.abs(lo) <= np.abs(hi) * 2.0**-52 + np.finfo(np.float64).smallest_subnormal
+        fits = np.where(finite, small & (rad >= 0) & np.isfinite(rad), ~(np.abs(lo) > 0) & ~(np.abs(rad) > 0))
+    return bool(fits.all())
+
+
+def may_be_loss(problem: Problem, convention: Convention, hi: Floats, taken_as: InputKind | None = None) -> bool:
+    """Whether an array may be the exact loss of a problem.  taken_as: see `oracle.evaluate`."""
+    if refused(problem, convention):
+        return False
+    if problem.reduction == "none" or hi.ndim:
+        shape = flatten(problem, convention, taken_as).shape
+        reduced = problem.reduction != "none" and not (convention.empty_batch == "unreduced" and shape == (0,))
+        if hi.shape != (() if reduced else shape):
+            return False
+    if taken_as is not None or not hi.size:
+        return True
+    value, distance = estimate(problem, convention)
+    with np.errstate(all="ignore"):
+        near = np.abs(hi - value) <= distance
+        overflows = np.abs(value) > HUGE
+        fits = np.where(np.isnan(value), True, np.where(overflows, np.abs(hi) > HUGE, near))
+    return bool(fits.all())
