@@ -321,6 +321,7 @@ def _mark_frameworks(config: pytest.Config) -> None:
     from conformance.adapters import registry
 
     if _MARKED not in config.stash:
+        registry.check()
         config.stash[_MARKED] = names = {framework.name for framework in registry.frameworks()}
         for name in sorted(names):
             config.addinivalue_line("markers", f"{name}: functions of {name}")
@@ -595,17 +596,14 @@ class Recorder:
             return []
         from conformance.adapters import registry
 
-        try:
-            available, missing = registry.installed()
-        except registry.AdapterError as error:
-            return [loggable(f"conformance: {error}")]
+        available, missing = registry.installed()
         lines = [
             "conformance: "
             + (", ".join(f"{i.framework.name} {i.version}" for i in available) or "no framework installed")
         ]
         if missing:
             lines.append("conformance: left out, not installed: " + ", ".join(f.name for f in missing))
-        lines += [loggable(f"conformance: {note}") for note in self.notes]
+        lines += [loggable(f"conformance: {note}") for note in [*registry.broken(), *self.notes]]
         self.notes.clear()
         return [*lines, *self._other_packages(), *self._harvest_header()]
 

@@ -11,11 +11,14 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import pkgutil
 import platform
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy
 from packaging.specifiers import SpecifierSet
@@ -26,10 +29,17 @@ from conformance.adapters.contract import DeclarationError, DocumentedConvention
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.errors import UserError
 from conformance.model.row_key import EAGER
+from conformance.model.text import text_of, truncate, type_name
 
 ENTRY_POINTS = "conformance.adapters"
 SHARED = frozenset({"arrays", "contract", "registry"})
 """The modules of `conformance.adapters` that are no adapter of a framework."""
+
+
+MAX_REASON = 500
+"""Characters of an exception of an adapter that are quoted."""
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class AdapterError(UserError):
@@ -87,13 +97,43 @@ class Origin:
 
 @functools.cache
 def frameworks() -> tuple[Framework, ...]:
-    """Every known framework, installed or not, by name."""
-    return tuple(framework for framework, _ in _found().values())
+    """Every known framework, installed or not, by name; those of adapters that cannot be used are left out."""
+    return tuple(framework for framework, _ in _found()[0].values())
+
+
+def check() -> None:
+    """Raise AdapterError if an adapter cannot be used."""
+    for error in _found()[1]:
+        raise error
+
+
+def broken() -> list[str]:
+    """What is wrong with each adapter that cannot be used."""
+    return [str(error) for error in _found()[1]]
 
 
 def origin(framework: Framework) -> Origin:
     """Where a known framework is written down."""
-    return _found()[framework.name][1]
+    return _found()[0][framework.name][1]
+
+
+def described(functions: Iterable[Function], describe: Callable[[Function], T]) -> list[T]:
+    """What a table says of each function; one from outside that cannot be described is left out, and that is logged."""
+    found = []
+    for function in functions:
+        try:
+            found.append(describe(function))
+        except Exception as error:
+            where = _found()[0].get(function.framework, (None, Origin("")))[1].adapter
+            if where.startswith(f"{adapters.__name__}."):
+                raise
+            _log_once(function.name, f"{type_name(error)}: {truncate(text_of(error), MAX_REASON)}")
+    return found
+
+
+@functools.cache
+def _log_once(name: str, why: str) -> None:
+    _log.warning("%s is left out of tables, because its adapter says what cannot be read: %s", name, why)
 
 
 def source_digest(framework: Framework) -> str:
@@ -106,8 +146,10 @@ def source_digest(framework: Framework) -> str:
 
 
 @functools.cache
-def _found() -> dict[str, tuple[Framework, Origin]]:
+def _found() -> tuple[dict[str, tuple[Framework, Origin]], list[AdapterError]]:
+    """The frameworks by name with where they are written down, and what is wrong with other adapters."""
     found: dict[str, tuple[Framework, Origin]] = {}
+    errors = []
     for module in pkgutil.iter_modules(adapters.__path__):
         if module.name in SHARED:
             continue
@@ -119,24 +161,36 @@ def _found() -> dict[str, tuple[Framework, Origin]]:
         found[framework.name] = (framework, Origin(f"{name}:FRAMEWORK"))
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
-            framework = point.load()
-        except DeclarationError as error:
-            raise AdapterError(f"{_file(point.module)}: {error}") from error
-        except SystemExit as error:
-            raise AdapterError(
-                f"the adapter {point.name} ({point.value}) cannot be loaded: it exits with {error}"
-            ) from error
-        except Exception as error:
-            raise AdapterError(f"the adapter {point.name} ({point.value}) cannot be loaded: {error}") from error
-        if not isinstance(framework, Framework):
-            raise AdapterError(
-                f"the adapter {point.name} ({point.value}) is no conformance.adapters.contract.Framework"
-            )
+            framework = _loaded(point)
+        except AdapterError as error:
+            errors.append(error)
+            continue
         if framework.name in found:
-            raise AdapterError(f"two adapters are called {framework.name}; the second is {point.value}")
+            errors.append(AdapterError(f"two adapters are called {framework.name}; the second is {point.value}"))
+            continue
         top = importlib.util.find_spec(point.module.partition(".")[0])
         found[framework.name] = (framework, Origin(point.value, (top and top.origin) or ""))
-    return {name: found[name] for name in sorted(found)}
+    return {name: found[name] for name in sorted(found)}, errors
+
+
+def _loaded(point: importlib.metadata.EntryPoint) -> Framework:
+    """The framework of an entry point.  Raises AdapterError if it is none, or one whose fields cannot be read."""
+    name = f"the adapter {point.name} ({point.value})"
+    try:
+        framework = point.load()
+        if isinstance(framework, Framework):
+            for function in functions_in(framework, NEWEST):
+                hash((function.name, *function.dtypes, *function.reductions, *function.conventions))
+            framework.backend({})
+            sorted([framework.name, *framework.distributions, *framework.modules, *framework.modes_in("")])
+            return framework
+    except DeclarationError as error:
+        raise AdapterError(f"{_file(point.module)}: {error}") from error
+    except SystemExit as error:
+        raise AdapterError(f"{name} cannot be loaded: it exits with {error}") from error
+    except Exception as error:
+        raise AdapterError(f"{name} cannot be loaded: {truncate(text_of(error), MAX_REASON)}") from error
+    raise AdapterError(f"{name} is no conformance.adapters.contract.Framework")
 
 
 def _file(module: str) -> str:

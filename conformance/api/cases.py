@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from conformance.adapters import registry
+from conformance.adapters.contract import Function
 from conformance.adapters.contract.calling import perform
 from conformance.adapters.registry import Installed
+from conformance.api.observing import SILENT, Observer
 from conformance.api.result import Result
 from conformance.casefiles import stated_values
 from conformance.casefiles.document import suggest
@@ -40,7 +42,7 @@ from conformance.model.row_key import EAGER
 from conformance.power.harvest.pipeline import load_harvest
 from conformance.reference.oracle import Oracle, cached_oracle
 from conformance.reference.oracle import digits as digits_of
-from conformance.report import functions_table
+from conformance.report.support import function_cells
 
 EXACT_DIGITS = 20
 """Significant digits of the exact answers that are shown."""
@@ -155,8 +157,13 @@ class FunctionList(Result):
         return {"functions": [entry.to_dict() for entry in self.functions]}
 
 
-def list_functions() -> FunctionList:
+def list_functions(observer: Observer = SILENT) -> FunctionList:
     """Return what the adapters declare of each known function, whether or not it is installed.
+
+    Parameters
+    ----------
+    observer : Observer
+        Is told of adapters that cannot be used.
 
     Returns
     -------
@@ -165,18 +172,20 @@ def list_functions() -> FunctionList:
     available, _ = registry.installed()
     here = {installed.framework.name: installed for installed in available}
     frameworks = {framework.name: framework for framework in registry.frameworks()}
-    functions = registry.functions()
-    entries = []
-    for function, texts in zip(functions, functions_table(functions), strict=True):
-        name, predictions, labels, options, reductions, dtypes, layouts = texts
+
+    def entry(function: Function) -> FunctionEntry:
+        name, predictions, labels, options, reductions, dtypes, layouts = function_cells(function)
         untested = tuple(f"{argument} ({what})" for argument, what in function.untested.items())
         installed, framework = here.get(function.framework), frameworks[function.framework]
         backend = framework.backend({}) if installed is None else installed.backend
         modes = " ".join(mode for mode in framework.modes_in(backend) if function.has_mode(mode))
         version = "" if installed is None else installed.version
         taken = (predictions, labels, options, reductions, dtypes, layouts)
-        entries.append(FunctionEntry(name, *taken, function.sample_weight_shape, untested, version, modes))
-    return FunctionList(tuple(entries))
+        return FunctionEntry(name, *taken, function.sample_weight_shape, untested, version, modes)
+
+    for error in registry.broken():
+        observer.note(error)
+    return FunctionList(tuple(registry.described(registry.functions(), entry)))
 
 
 @dataclass(frozen=True, eq=False)

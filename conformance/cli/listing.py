@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from conformance import api
-from conformance.cli.shared import CasesOption, Json
+from conformance.cli.shared import CasesOption, Json, Printer
 from conformance.cli.terminal import out
 from conformance.model.text import counted
 
@@ -34,7 +34,7 @@ def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
 @listing.command("functions")
 def list_functions(as_json: Json = False) -> None:
     """Every function: what it takes and what it supports, from the adapters' own data."""
-    result = api.list_functions()
+    result = api.list_functions(Printer())
     if as_json:
         out.write(result.to_json())
         return

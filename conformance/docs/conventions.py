@@ -82,9 +82,18 @@ def _iter_documented() -> tuple[tuple[Function, Scope, DocumentedConvention], ..
         for framework in registry.frameworks()
         for since in boundaries(framework.name)
         for backend in framework.backends or ("",)
-        for function in registry.functions_in(framework, since, backend)
-        for scope, documented in _scopes(function, since, backend)
+        for function, scopes in registry.described(
+            registry.functions_in(framework, since, backend),
+            functools.partial(_with_scopes, since, backend),
+        )
+        for scope, documented in scopes
     )
+
+
+def _with_scopes(
+    since: str, backend: str, function: Function
+) -> tuple[Function, list[tuple[Scope, DocumentedConvention]]]:
+    return function, list(_scopes(function, since, backend))
 
 
 def _scopes(function: Function, since: str, backend: str) -> Iterator[tuple[Scope, DocumentedConvention]]:

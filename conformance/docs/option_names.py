@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -61,38 +62,54 @@ CONCEPTS = tuple(dict.fromkeys(column for columns in TABLES.values() for column 
 
 def option_tables() -> str:
     """What each concept is called by each function of each framework in its newest releases, as Markdown."""
-    newest = [(framework, function) for framework in registry.frameworks() for function in _newest(framework)]
+    words = {
+        name: found
+        for framework in registry.frameworks()
+        for name, found in registry.described(_newest(framework), functools.partial(_named_words, framework))
+    }
     parts = []
     for title, columns in TABLES.items():
-        lines = [(code_html(function.name), *_line(framework, function, columns)) for framework, function in newest]
+        lines = [
+            [code_html(name), *(found[column] for column in columns if column in found)]
+            for name, found in words.items()
+        ]
         parts.append(f"## {title}\n\n{table(columns, lines)}")
     return "\n".join(parts)
 
 
 def earlier_releases() -> str:
     """Descriptions for earlier releases and other backends, with the differences from the newest, as Markdown."""
-    lines = []
+    lines: list[list[str]] = []
     for framework in registry.frameworks():
         now = {function.name: function for function in _newest(framework)}
-        for function in framework.functions:
-            if function in now.values():
-                continue
-            cells = option_words(framework, function)
-            newest = option_words(framework, now[function.name]) if function.name in now else {}
-            changes = [f"{escaped(name)}: {cell}" for name, cell in cells.items() if cell != newest.get(name)]
-            lines.append([code_html(function.name), _releases(framework, function), "<br>".join(changes) or "the same"])
+        earlier = [function for function in framework.functions if function not in now.values()]
+        lines += registry.described(earlier, functools.partial(_differences, framework, now))
     return table(("function", "releases", "what is otherwise than in the newest"), lines)
 
 
 def undescribed_parameters() -> str:
     """Parameters of the newest releases that no case uses, as Markdown."""
-    lines = [
-        (code_html(function.name), code_html(argument), escaped(what))
-        for framework in registry.frameworks()
-        for function in _newest(framework)
-        for argument, what in function.untested.items()
-    ]
+    found = registry.described(
+        registry.functions(),
+        lambda function: [
+            (code_html(function.name), code_html(argument), escaped(what))
+            for argument, what in function.untested.items()
+        ],
+    )
+    lines = [line for of_function in found for line in of_function]
     return table(("function", "argument", "what it asks for"), lines)
+
+
+def _named_words(framework: Framework, function: Function) -> tuple[str, dict[str, str]]:
+    return function.name, option_words(framework, function)
+
+
+def _differences(framework: Framework, now: Mapping[str, Function], function: Function) -> list[str]:
+    """What is otherwise in an earlier description of a function than in the newest one of its name."""
+    cells = option_words(framework, function)
+    newest = option_words(framework, now[function.name]) if function.name in now else {}
+    changes = [f"{escaped(name)}: {cell}" for name, cell in cells.items() if cell != newest.get(name)]
+    return [code_html(function.name), _releases(framework, function), "<br>".join(changes) or "the same"]
 
 
 def option_words(framework: Framework, function: Function) -> dict[str, str]:
@@ -106,11 +123,6 @@ def option_words(framework: Framework, function: Function) -> dict[str, str]:
 
 def _newest(framework: Framework) -> tuple[Function, ...]:
     return registry.functions_in(framework, registry.NEWEST)
-
-
-def _line(framework: Framework, function: Function, columns: Iterable[str]) -> list[str]:
-    found = option_words(framework, function)
-    return [found[column] for column in columns if column in found]
 
 
 def _releases(framework: Framework, function: Function) -> str:

@@ -19,6 +19,7 @@ def installed_among(names: Sequence[str], modes: Sequence[str] = ()) -> tuple[li
 
     modes: see `in_modes`.  Raises SelectionError for a name that no framework has, and where none is installed.
     """
+    registry.check()
     here, missing = registry.installed()
     known = [framework.name for framework in registry.frameworks()]
     for name in names:

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from conformance.adapters import registry
 from conformance.adapters.contract import Function, required_capabilities
 from conformance.model.case import (
     DTYPES,
@@ -21,6 +22,7 @@ from conformance.model.case import (
     Loss,
     MustRaise,
     NoRightAnswer,
+    Problem,
 )
 
 TARGET_KINDS: dict[Loss, frozenset[str]] = {
@@ -98,7 +100,7 @@ def coverage(cases: Iterable[Case], functions: Iterable[Function]) -> Coverage:
 
     No generated array is computed.
     """
-    functions = tuple(functions)
+    functions = tuple(registry.described(functions, _declared_for_all))
     possible_capabilities: set[str] = set()
     possible: set[tuple[str, str]] = set()
     for loss in LOSSES:
@@ -130,8 +132,19 @@ def _required(cases: Iterable[Case], functions: tuple[Function, ...]) -> Iterato
         if isinstance(case.expect, MustRaise | NoRightAnswer):
             continue
         for problem in case.sketch.problems():
-            if any(function.unsupported(problem) is None for function in functions):
+            if any(_supports(function, problem) for function in functions):
                 yield problem.loss, required_capabilities(problem, problem.target_kind)
+
+
+def _declared_for_all(function: Function) -> Function:
+    """The function, if its capabilities can be read."""
+    for loss in function.ranks:
+        declared(function, loss)
+    return function
+
+
+def _supports(function: Function, problem: Problem) -> bool:
+    return any(registry.described([function], lambda one: one.unsupported(problem) is None))
 
 
 def declared(function: Function, loss: Loss) -> frozenset[str]:

@@ -18,17 +18,19 @@ def functions_table(functions: Iterable[Function]) -> list[list[str]]:
 
     Predictions of another kind are converted.
     """
+    return registry.described(functions, function_cells)
+
+
+def function_cells(function: Function) -> list[str]:
+    """What a function supports, in the columns of `functions_table`."""
     return [
-        [
-            function.name,
-            f"{', '.join(function.input_kinds)} ({_ranks(function)})",
-            _labels(function),
-            _options(function),
-            _listed(function.reductions, REDUCTIONS),
-            _listed(function.dtypes, DTYPES),
-            _layouts(function),
-        ]
-        for function in functions
+        function.name,
+        f"{', '.join(function.input_kinds)} ({_ranks(function)})",
+        _labels(function),
+        _options(function),
+        _listed(function.reductions, REDUCTIONS),
+        _listed(function.dtypes, DTYPES),
+        _layouts(function),
     ]
 
 

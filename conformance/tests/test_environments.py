@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from conformance.execution.environments import (
     EnvironmentRequest,
     build,
     builder,
+    interpreters,
     parse,
     releases,
     store,
@@ -425,6 +427,79 @@ def test_parse_rejects_unusable_interpreter(plain, tmp_path):
         parse(str(tmp_path / "empty"))
     with pytest.raises(UserError, match="is no virtual environment"):
         parse(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text", ["/" + "a" * 5000, "./" + "b/" * 3000, "a" * 100_000, "miniature==1.9.1 x==" + "9" * 10**6]
+)
+def test_parse_refuses_long_text_without_echoing_it(plain, text):
+    with pytest.raises(UserError) as caught:
+        parse(text)
+    assert len(str(caught.value)) < 1500
+
+
+def test_parse_takes_requirements_that_are_longer_than_a_file_name(plain):
+    text = "miniature==1.9.1 " + " ".join(f"package-{number}==1.0" for number in range(100))
+    assert len(parse(text).requirements) == 101
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="made of shell scripts")
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("while :; do echo spam spam spam spam spam; done", "it does not stop printing"),
+        ("while :; do echo spam spam spam spam spam >&2; done", "it does not stop printing"),
+        ("sleep 1000", "does not say within 1 s which Python it is"),
+        ("trap '' TERM INT; sleep 1000", "does not say within 1 s"),
+        ("sleep 1000 & echo hello", "is no Python interpreter that runs: exit status 0"),
+        ('echo \'["three", "cpython", {}]\'', "is no Python interpreter that runs"),
+        (f'echo \'["{"9" * 5000}.1.1", "cpython", {{}}]\'', "is no Python interpreter that runs"),
+        ("head -c 100000 /dev/zero | tr '\\0' x >&2", "is no Python interpreter that runs: xxx"),
+    ],
+    ids=["output", "errors", "hangs", "ignores signals", "leaves a child", "odd version", "long version", "long line"],
+)
+def test_parse_rejects_interpreter_that_answers_endlessly_or_oddly(plain, tmp_path, monkeypatch, script, why):
+    monkeypatch.setattr(interpreters, "TIMEOUT", 1)
+    monkeypatch.setattr(interpreters, "MAX_ANSWER_BYTES", 1 << 20)
+    if "sleep" not in script or "&" in script:
+        monkeypatch.setattr(interpreters, "TIMEOUT", 60)
+    with pytest.raises(UserError, match=re.escape(why)) as caught:
+        parse(fake_python(tmp_path, script))
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="made of shell scripts")
+@pytest.mark.parametrize("name", ["pins.txt", "pylock.toml"])
+def test_parse_refuses_file_that_is_no_regular_one(plain, tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="it is no regular file"):
+        parse(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[[packages]]\nname = 3\nversion = "1"',
+        '[[packages]]\nname = "miniature"\nversion = "1.9.1"\nsource = 3',
+        '[[packages]]\nname = "miniature"\narchive = 3',
+        "a = " + "[" * 100_000,
+        '[[packages]]\nname = "miniature"\nversion = "' + "9 x" * 10**5 + '"',
+    ],
+    ids=["name", "source", "archive", "nested", "version"],
+)
+def test_parse_refuses_odd_lock_file(plain, tmp_path, content):
+    (tmp_path / "pylock.toml").write_text(content)
+    with pytest.raises(UserError) as caught:
+        parse(str(tmp_path / "pylock.toml"))
+    assert len(str(caught.value)) < 1500
+
+
+def test_hashes_that_are_not_checked_are_told(plain, tmp_path, capsys):
+    file = tmp_path / "pins.txt"
+    file.write_text("miniature==1.9.1 --hash=sha256:00\n")
+    assert parse(str(file)).requirements == ("miniature==1.9.1",)
+    assert parse(str(file)).requirements
+    assert capsys.readouterr().err.count("its hashes are not checked") == 1
 
 
 def test_parse_rejects_old_interpreter(plain):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +19,13 @@ from packaging.utils import canonicalize_name
 
 from conformance.execution.environments.model import MIN_PYTHON
 from conformance.model.errors import UserError
+from conformance.model.text import one_line
 
+POLL_SECONDS = 0.02
+MAX_ANSWER_BYTES = 1 << 24
+"""Size of the longest answer: the names and versions of all packages."""
+MAX_QUOTED = 300
+"""Characters of an interpreter's own message that are quoted."""
 TIMEOUT = 60
 """Timeout for an interpreter to answer, in seconds."""
 QUERY = """
@@ -61,21 +71,52 @@ class Interpreter:
 
 def query(path: Path) -> Interpreter:
     """Return the version and packages of an interpreter. Raises UserError if it does not run."""
-    arguments = [str(path), "-E", "-c", QUERY]
     try:
-        process = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT)  # noqa: S603
+        status, output, errors = _run([str(path), "-E", "-c", QUERY])
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{path} does not say within {TIMEOUT} s which Python it is") from error
     except OSError as error:
         raise UserError(f"{path} is no Python interpreter: {error.strerror or error}") from error
     try:
-        version, implementation, packages = json.loads(process.stdout.decode().strip().splitlines()[-1])
+        version, implementation, packages = json.loads(output.decode().strip().splitlines()[-1])
         named: dict[str, str] = {canonicalize_name(name): str(number) for name, number in packages.items()}
-        return Interpreter(path, str(version), str(implementation or "cpython"), named)
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
-        answer = process.stderr.decode(errors="replace").strip().splitlines()
-        why = answer[-1] if answer else f"exit status {process.returncode}"
+        if not re.fullmatch(r"\d{1,4}(\.\d{1,4}){2}", version):
+            raise ValueError(version)
+        return Interpreter(path, version, str(implementation or "cpython"), named)
+    except (ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        answer = errors.decode(errors="replace").strip().splitlines()
+        why = one_line(answer[-1], MAX_QUOTED) if answer else f"exit status {status}"
         raise UserError(f"{path} is no Python interpreter that runs: {why}") from error
+
+
+def _run(arguments: Sequence[str]) -> tuple[int, bytes, bytes]:
+    """Exit status, output and errors of a program, which is ended with its children if it takes or prints too much.
+
+    Raises OSError if it cannot be run, TimeoutExpired, and UserError if it does not stop printing.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(  # noqa: S603
+            arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, start_new_session=True
+        )
+        deadline = time.monotonic() + TIMEOUT
+        try:
+            while process.poll() is None:
+                if any(os.fstat(file.fileno()).st_size > MAX_ANSWER_BYTES for file in (output, errors)):
+                    raise UserError(f"{arguments[0]} is no Python interpreter: it does not stop printing")
+                if time.monotonic() > deadline:
+                    raise subprocess.TimeoutExpired(arguments, TIMEOUT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(POLL_SECONDS)
+        finally:
+            with contextlib.suppress(OSError):
+                if hasattr(os, "killpg"):
+                    os.killpg(process.pid, signal.SIGKILL)
+                else:
+                    process.kill()
+            process.wait()
+        for file in (output, errors):
+            file.seek(0)
+        return process.returncode, output.read(MAX_ANSWER_BYTES), errors.read(MAX_ANSWER_BYTES)
 
 
 def running_interpreter() -> Interpreter:

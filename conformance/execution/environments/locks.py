@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +19,8 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from conformance.execution.environments.sources import PYPI
 from conformance.model.errors import UserError
+from conformance.model.files import read_regular
+from conformance.model.text import one_line, printable, truncate_and_count
 
 INDEX_OPTIONS = {
     "-i": "--index-url",
@@ -27,6 +31,11 @@ INDEX_OPTIONS = {
     "--no-index": "--no-index",
 }
 """Options of a requirements file that name locations of packages, with their long names."""
+MAX_BYTES = 1 << 26
+"""Size of the largest file that is read."""
+MAX_QUOTED = 200
+"""Characters of a line that a message quotes."""
+_log = logging.getLogger(__name__)
 NON_RELEASE_SOURCES = ("git", "vcs", "path", "directory", "editable", "virtual")
 """Kinds of sources that are no release."""
 
@@ -50,7 +59,11 @@ class ParsedFile:
 def read(path: Path) -> ParsedFile:
     """The pins of a file. Raises UserError with file and line if possible."""
     if path.suffix in (".toml", ".lock"):
-        return _read_lock(path)
+        try:
+            return _read_lock(path)
+        except (TypeError, AttributeError, ValueError) as error:
+            what = f"it has something else where a lock file has packages ({type(error).__name__})"
+            raise UserError(f"{path} is no lock file that is known here: {what}") from error
     file = ParsedFile()
     limits: list[Requirement] = []
     _requirements(path, file, limits, ())
@@ -118,7 +131,8 @@ def _parse_requirement(line: str, location: str) -> Iterable[Requirement]:
     except InvalidRequirement as error:
         if "/" in address or os.sep in address or address.startswith("."):
             return []
-        raise UserError(f"{location}: {line!r} is no requirement: {str(error).splitlines()[0]}") from error
+        line, why = (truncate_and_count(text, MAX_QUOTED) for text in (line, str(error).splitlines()[0]))
+        raise UserError(f"{location}: {line!r} is no requirement: {why}") from error
 
 
 def _wheel_requirement(address: str, location: str) -> Requirement:
@@ -126,7 +140,7 @@ def _wheel_requirement(address: str, location: str) -> Requirement:
     try:
         name = parse_wheel_filename(unquote(address).rsplit("/", 1)[-1])[0]
     except InvalidWheelFilename as error:
-        raise UserError(f"{location}: {error}") from error
+        raise UserError(f"{location}: {one_line(error, MAX_QUOTED)}") from error
     return Requirement(f"{name} @ {address if '://' in address else Path(address).absolute().as_uri()}")
 
 
@@ -135,9 +149,21 @@ def _absolute(value: str, folder: Path) -> str:
     return str((folder / value).absolute()) if value and "://" not in value and "$" not in value else value
 
 
+@functools.cache
+def _tell_of_hashes(path: Path) -> None:
+    """Log, once, what is not taken from a file."""
+    _log.warning(
+        "%s: versions are taken from it; its hashes are not checked, and wheels come from your package index, not from "
+        "the addresses in it",
+        printable(str(path)),
+    )
+
+
 def _text(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = read_regular(path, MAX_BYTES)
+        if re.search(rb"--hash[=\s]|\bsha(256|384|512)\b", content):
+            _tell_of_hashes(path)
         wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # PowerShell's redirection
         return content.decode("utf-16" if wide else "utf-8-sig")
     except OSError as error:
@@ -152,8 +178,8 @@ def _text(path: Path) -> str:
 def _read_lock(path: Path) -> ParsedFile:
     try:
         content = tomllib.loads(_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is no TOML file: {error}") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is no TOML file: {one_line(error, MAX_QUOTED)}") from error
     packages = content.get("packages", content.get("package"))
     if not isinstance(packages, list) or not all(isinstance(one, dict) and "name" in one for one in packages):
         raise UserError(f"{path} is no lock file that is known here: pylock.toml, uv.lock and poetry.lock are")
@@ -185,7 +211,8 @@ def _pinned_requirement(package: Mapping[str, Any], source: Mapping[str, Any], p
     try:
         return Requirement(f"{package['name']}=={package['version']}" + (f" ; {marker}" if marker else ""))
     except InvalidRequirement as error:
-        raise UserError(f"{path}: {package['name']} {package['version']} cannot be read: {error}") from error
+        name, version, why = (one_line(text, MAX_QUOTED) for text in (package["name"], package["version"], error))
+        raise UserError(f"{path}: {name} {version} cannot be read: {why}") from error
 
 
 def _marker(package: Mapping[str, Any]) -> str:

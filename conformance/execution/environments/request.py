@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +17,15 @@ from conformance.adapters.contract import Backend, Framework
 from conformance.execution.environments import interpreters, locks
 from conformance.execution.environments.model import MIN_PYTHON, EnvironmentRequest
 from conformance.model.errors import UserError
+from conformance.model.text import one_line, truncate_and_count
 
 NUMERIC_COMPANIONS = frozenset({"numpy", "jaxlib"})
 """Distributions that affect numbers, and are neither a framework nor a backend of one."""
 REQUIREMENT_SUFFIXES = (".txt", ".in", ".toml", ".lock")
+MAX_TEXT = 10_000
+"""Characters of the longest request; it names the rows of its environment."""
+MAX_QUOTED = 200
+"""Characters of a request that a message quotes."""
 PYTHON_ADVICE = f"the worker needs Python {MIN_PYTHON[0]}.{MIN_PYTHON[1]} or newer"
 
 
@@ -35,11 +41,13 @@ def parse(text: str) -> EnvironmentRequest:
     """
     if not text.strip():
         raise UserError("no requirements; give some, such as scikit-learn==1.9.1")
+    if len(text) > MAX_TEXT:
+        raise UserError(f"{_quoted(text)}: is too long for requirements or a path; put requirements into a file")
     path = _path(text.strip())
     if path is None:
         return _make_request(text, list(_requirements(text)), ())
-    if not path.exists():
-        raise UserError(f"{text.strip()}: there is no such file or folder")
+    if not _is_there(path):
+        raise UserError(f"{_quoted(text)}: there is no such file or folder")
     if path.is_dir() or (path.suffix not in REQUIREMENT_SUFFIXES and os.access(path, os.X_OK)):
         return EnvironmentRequest(text, interpreter=_interpreter(path))
     file = locks.read(path)
@@ -76,10 +84,8 @@ def _requirements(text: str) -> Iterable[Requirement]:
             else:
                 break
         else:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{text[start : ends[0]]!r} in {text!r} is no requirement: {reason}; write scikit-learn==1.9.1"
-            )
+            reason, piece = one_line(str(error).splitlines()[0], MAX_QUOTED), _quoted(text[start : ends[0]])
+            raise UserError(f"{piece} in {_quoted(text)} is no requirement: {reason}; write scikit-learn==1.9.1")
         yield _check_name(requirement, text)
         start = end
 
@@ -87,13 +93,14 @@ def _requirements(text: str) -> Iterable[Requirement]:
 def _check_name(requirement: Requirement, text: str) -> Requirement:
     """Return the requirement, unless its name is a version without an operator, or an operator has no version."""
     if not all(one.version for one in requirement.specifier):
-        raise UserError(f"{str(requirement)!r} in {text!r} has an operator without a version")
+        raise UserError(f"{_quoted(str(requirement))} in {_quoted(text)} has an operator without a version")
     try:
         Version(requirement.name)
     except InvalidVersion:
         return requirement
     raise UserError(
-        f"{requirement.name!r} in {text!r} is a version without a package; write scikit-learn=={requirement.name}"
+        f"{_quoted(requirement.name)} in {_quoted(text)} is a version without a package; "
+        f"write scikit-learn=={one_line(requirement.name, MAX_QUOTED)}"
     )
 
 
@@ -101,7 +108,7 @@ def _make_request(text: str, named: Sequence[Requirement], options: tuple[str, .
     python = _python_version([one for one in named if one.name == "python"], text)
     named = [one for one in named if one.name != "python"]
     if not _frameworks_in(named):
-        raise UserError(f"{text.strip()!r} names no framework that is known here{_name_advice(named)}")
+        raise UserError(f"{_quoted(text)} names no framework that is known here{_name_advice(named)}")
     plain = [_without_backend(one) for one in named]
     names = frozenset(canonicalize_name(one.name) for one in plain)
     requirements = [_normalised(one) for one in plain]
@@ -161,9 +168,9 @@ def _python_version(requirements: Sequence[Requirement], text: str) -> str:
         return ""
     found = re.fullmatch(r"==(\d+\.\d+(?:\.\d+)?)(?:\.\*)?", str(requirements[0].specifier))
     if found is None or len(requirements) > 1:
-        raise UserError(f"{text.strip()!r}: the interpreter is chosen by one version; write python==3.10")
+        raise UserError(f"{_quoted(text)}: the interpreter is chosen by one version; write python==3.10")
     if tuple(map(int, found[1].split(".")))[:2] < MIN_PYTHON:
-        raise UserError(f"{text.strip()!r}: Python {found[1]} is too old; {PYTHON_ADVICE}")
+        raise UserError(f"{_quoted(text)}: Python {found[1]} is too old; {PYTHON_ADVICE}")
     return found[1]
 
 
@@ -205,11 +212,23 @@ def _path(text: str) -> Path | None:
         return None
     path = Path(text).expanduser()
     separated = "/" in text or os.sep in text or text.startswith((".", "~"))
-    if separated and (path.exists() or not re.search(r"[\s,]", text)):
+    if separated and (_is_there(path) or not re.search(r"[\s,]", text)):
         return path
     if not re.search(r"[\s,=<>]", text) and path.suffix in REQUIREMENT_SUFFIXES:
         return path
-    return path if (path / "pyvenv.cfg").is_file() else None
+    return path if _is_there(path / "pyvenv.cfg") else None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a path exists; a list of requirements may be longer than any."""
+    with contextlib.suppress(OSError, ValueError):
+        return path.exists()
+    return False
+
+
+def _quoted(text: str) -> str:
+    """The text of a request in a message."""
+    return repr(truncate_and_count(text.strip(), MAX_QUOTED))
 
 
 def _interpreter(path: Path) -> Path:

@@ -348,6 +348,7 @@ class LocalWorker(Worker):
 
     def check_process(self) -> None:
         """Notice that the process is dead although its connection is open, as when a child process holds it."""
+        self._limit_output()
         process = self._process
         if process is None or self._socket is None or process.poll() is None:
             return
@@ -402,6 +403,7 @@ class LocalWorker(Worker):
             assert self._process is not None
             connection = self._endpoint.accept()
             self.notify_of_import()
+            self._limit_output()
             if connection is None:
                 if self._process.poll() is not None:
                     self._break(f"it could not be started: {self._exit_reason()}{_output_text(self._last_output())}")
@@ -548,8 +550,11 @@ class LocalWorker(Worker):
     def _truncate_output(self) -> None:
         """Truncate what a framework prints, from time to time, so that it does not fill the disk."""
         self._answered += 1
-        if self._answered % CHECK_INTERVAL:
-            return
+        if self._answered % CHECK_INTERVAL == 0:
+            self._limit_output()
+
+    def _limit_output(self) -> None:
+        """Truncate what the process has printed, if it is much."""
         if self._output is not None and os.fstat(self._output.fileno()).st_size > MAX_OUTPUT:
             self._output.truncate(0)
 
