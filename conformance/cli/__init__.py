@@ -9,11 +9,13 @@ A command is imported when it is run; `conformance --help` reads docstrings from
 from __future__ import annotations
 
 import ast
+import contextlib
+import errno
 import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +28,7 @@ from conformance.cli.terminal import USAGE, err, out
 from conformance.execution.ending import ending_in_time
 from conformance.execution.interruption import INTERRUPTED, interruptible
 from conformance.model.errors import FAULT, CaseErrors, CaseFileError, UserError
+from conformance.model.text import shorten_words
 
 COMMANDS = {
     "run": "run:run",
@@ -49,6 +52,10 @@ COMMANDS = {
     "sweep": "sweep:sweep",
 }
 """`module:function` of each command, in the order of `--help`."""
+
+
+CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
+"""The class of all errors in options, which typer does not name."""
 
 
 class Command(typer.core.TyperCommand):
@@ -87,6 +94,16 @@ class Command(typer.core.TyperCommand):
         return ast.get_docstring(named[0] if named else tree) or ""
 
 
+@contextlib.contextmanager
+def _shortened() -> Iterator[None]:
+    """Have an error in the options echo no endless words."""
+    try:
+        yield
+    except CommandLineError as error:
+        error.message = shorten_words(error.message)  # type: ignore[attr-defined]
+        raise
+
+
 class Commands(typer.core.TyperGroup):
     """The commands, each of which ends with status 130 when it is interrupted."""
 
@@ -100,9 +117,14 @@ class Commands(typer.core.TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Command | None:
         return Command(cmd_name) if cmd_name in COMMANDS else None
 
+    def make_context(self, *words: Any, **options: Any) -> Any:
+        with _shortened():
+            return super().make_context(*words, **options)
+
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _shortened():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             err.print("interrupted")
             raise typer.Exit(INTERRUPTED) from None
@@ -135,6 +157,12 @@ def main() -> None:
         except UserError as error:
             err.print(escape(str(error)), soft_wrap=True)
             github.emit(github.error_commands(_file_errors(error)), aside=True)
+            sys.exit(USAGE)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                fault.report(error)
+                sys.exit(FAULT)
+            err.print(escape(f"{error.filename}: {error.strerror}; name another file or folder"), soft_wrap=True)
             sys.exit(USAGE)
         except KeyboardInterrupt:
             err.print("interrupted")

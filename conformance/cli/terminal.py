@@ -16,7 +16,7 @@ from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableT
 from rich.segment import Segment
 
 from conformance.model.errors import UserError
-from conformance.model.text import printable
+from conformance.model.text import printable, shorten_words
 
 FULL = frozenset(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO") if hasattr(errno, name))
 """Errors of a stream whose device takes no more."""
@@ -55,9 +55,9 @@ class Terminal(Console):
                 self.on_broken_pipe()
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as rich's consoles do.  Raises UserError if the stream cannot be written."""
+        """Print as rich's consoles do, but no endless words.  Raises UserError if the stream cannot be written."""
         with self._written():
-            super().print(*objects, **options)
+            super().print(*(shorten_words(each) if isinstance(each, str) else each for each in objects), **options)
 
     def on_broken_pipe(self) -> None:
         """Print nothing more where nobody reads it, as before `| head`; the command ends with its own status."""

@@ -34,7 +34,7 @@ class SelectionError(UserError, ValueError):
 def substring_of(text: str) -> Matcher:
     """The condition of `-k` on a text."""
     lowered = text.lower()
-    return lambda word: word.lower() in lowered
+    return lambda word: len(word) <= len(lowered) and word.lower() in lowered
 
 
 def words_of(expression: str) -> set[str]:
@@ -47,9 +47,10 @@ def similar(expression: str, ids: Iterable[str]) -> str:
     """A suggestion for words that stand in none of the ids, such as `did you mean "torch"?`; empty if there is none."""
     known = list(ids)
     parts = {part.lower(): part for name in known for part in re.split(r"[-/.:]", name) if part}
-    for word in sorted(words_of(expression)):
-        if not any(word.lower() in name.lower() for name in known):
-            near = difflib.get_close_matches(word.lower(), parts, n=1, cutoff=0.7)
+    lower = [name.lower() for name in known]
+    for word in sorted({word.lower() for word in words_of(expression)}):
+        if not any(word in name for name in lower):
+            near = difflib.get_close_matches(word, parts, n=1, cutoff=0.7)
             if near:
                 return f'did you mean "{parts[near[0]]}"?'
     return ""

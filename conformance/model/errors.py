@@ -6,6 +6,8 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from conformance.model.text import shorten_words
+
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
@@ -66,9 +68,9 @@ class CaseFileError(UserError):
         self.path = path
         self.line = line
         self.column = column
-        self.where = where
-        self.message = message
-        self.advice = advice
+        self.where = shorten_words(where)
+        self.message = shorten_words(message)
+        self.advice = shorten_words(advice)
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}:{self.column}" if self.line else self.path

@@ -10,6 +10,10 @@ from typing import Any, TextIO
 LONGEST = 1 << 16
 """Characters of a text from a framework that are looked at."""
 
+LONGEST_WORD, LONGEST_LINE = 2000, 20_000
+"""Characters of a word, and of a line, that a message echoes whole."""
+
+_LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _BLANK = r"(?:[\s\ufeff]|\x1b\[[0-9;]*m)*"
 _COMMAND = re.compile(rf"^{_BLANK}::|##\[")
@@ -59,6 +63,17 @@ def truncate(text: str, most: int) -> str:
 def truncate_and_count(text: str, most: int) -> str:
     """The first `most` characters of a text, with the number of all characters if it is longer."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+def shorten_words(text: str) -> str:
+    """A message in which words of thousands of characters, as from a file, are cut after the first 200 and counted.
+
+    A line that is still too long for a message is cut, too.
+    """
+    if len(text) <= LONGEST_WORD:
+        return text
+    text = _LONG_WORD.sub(lambda found: truncate_and_count(found[0], 200), text)
+    return "\n".join(truncate_and_count(line, LONGEST_LINE) for line in text.split("\n"))
 
 
 def one_line(text: object, most: int = 0) -> str:

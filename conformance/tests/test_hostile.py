@@ -98,6 +98,62 @@ def test_json_is_plain_ascii_that_reads_back(conformance, folder):
     assert HOSTILE in [case["why"] for case in json.loads(out)["cases"]]
 
 
+LONG = "9" * 10**6
+LONG_WORDS = {
+    "prediction": ("    predictions: [0.5, -1.0]", f"    predictions: [{LONG}, -1.0]"),
+    "text": ("    predictions: [0.5, -1.0]", f"    predictions: [{'a' * 10**6}, -1.0]"),
+    "label": ("labels: [1, 0]", f"labels: [{LONG}, 0]"),
+    "reduction": ("    predictions", f"    reduction: {'k' * 10**6}\n    predictions"),
+    "words": ("    predictions", f"    reduction: {'k ' * 10**6}\n    predictions"),
+    "tag": ("    predictions: [0.5", f"    predictions: [!{'t' * 10**6} 0.5"),
+    "anchor": ("    predictions: [0.5", f"    predictions: [*{'t' * 10**6}"),
+    "key": ("    predictions", f"    ? {'k' * 10**6}\n    : 1\n    predictions"),
+    "option": ("    predictions", f"    options: {{label_smoothing: {LONG}}}\n    predictions"),
+}
+
+
+@pytest.mark.parametrize("name", LONG_WORDS)
+def test_lint_echoes_no_long_word_of_a_file(conformance, folder, name):
+    (file,) = folder.glob("*/*.yaml")
+    text = file.read_text(encoding="utf-8")
+    assert LONG_WORDS[name][0] in text
+    file.write_text(text.replace(*LONG_WORDS[name], 1), encoding="utf-8")
+    for words in (["lint", folder], ["show", "--cases", folder, "binary/x/y"]):
+        status, out = conformance(*words)
+        assert status == 2
+        assert len(out) < 50_000
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a" * 10**5],
+        ["list", "a" * 10**5],
+        ["--" + "a" * 10**5],
+        ["run", "--" + "a" * 10**5],
+        ["run", "-n", LONG],
+        ["run", "--timeout", LONG],
+        ["run", "-m", "a" * 10**5],
+        ["run", "--mode", "a" * 10**5],
+        ["run", "--report", "a" * 10**5],
+        ["run", "--cases", "a" * 10**5],
+        ["run", "--baseline", "a" * 10**5],
+        ["run", "--with", "a" * 10**5],
+        ["run", "-k", "a" * 10**5],
+        ["run", "-k", "(" * 50_000 + "a" + ")" * 50_000],
+        ["diff", "a" * 10**5, "b"],
+        ["show", "a" * 10**5],
+        ["fuzz", "--max-shape", LONG],
+    ],
+    ids=lambda words: " ".join(word[:10] for word in words),
+)
+def test_no_command_echoes_a_long_word(conformance, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out = conformance(*words)
+    assert status == 2
+    assert len(out) < 5_000
+
+
 def test_what_is_wrong_with_a_file_is_told_without_its_control_characters(conformance, tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text(f"{schema_line(None, SCHEMA)}\nabout: x\n{json.dumps(HOSTILE)}: 1\n", encoding="utf-8")

@@ -33,6 +33,8 @@ INDEX_OPTIONS = {
 """Options of a requirements file that name locations of packages, with their long names."""
 MAX_BYTES = 1 << 26
 """Size of the largest file that is read."""
+MAX_LINE = 10_000
+"""Characters of the longest line, without its hashes."""
 MAX_QUOTED = 200
 """Characters of a line that a message quotes."""
 _log = logging.getLogger(__name__)
@@ -123,6 +125,8 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _parse_requirement(line: str, location: str) -> Iterable[Requirement]:
     """The requirement in a line; None for a folder or a checkout, which is no release."""
+    if len(line) > MAX_LINE:
+        raise UserError(f"{location}: a line of {len(line)} characters; a requirement has no more than {MAX_LINE}")
     address = line.split(";")[0].strip()
     if address.endswith(".whl") and not re.search(r"\s@\s|^[\w.-]+@", address):
         return [_wheel_requirement(address, location)]
