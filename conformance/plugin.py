@@ -647,17 +647,21 @@ class Recorder:
         _check_marks(self.config, items)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self._plan_tests(item.nodeid for item in session.items)
+        losses = [item for test in session.items if (item := _item(test)) is not None and item.quantity == "loss"]
+        self._plan_tests((test.nodeid for test in session.items), losses)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         self._plan_tests(ids)
 
-    def _plan_tests(self, nodeids: Iterable[str]) -> None:
-        """Plan a row for each test that is ours, and those of unsupported cases, once it is known which tests run."""
+    def _plan_tests(self, nodeids: Iterable[str], losses: Sequence[Item] = ()) -> None:
+        """Plan a row for each test that is ours, and those of unsupported cases, once it is known which tests run.
+
+        losses: the items of losses among the tests, if this process has them; their problems are known to be supported.
+        """
         tested = [nodeid.partition("[")[2].split("-")[1] for nodeid in nodeids if _is_conformance_test(nodeid)]
         if tested and not self.planned:  # each process of xdist has collected the same tests
-            self._plan(tested, self._unsupported())
+            self._plan(tested, self._unsupported(losses))
 
     def _plan(self, tested: Sequence[str], unsupported: Sequence[Row]) -> None:
         """Plan the run.  tested: the id of the case of each test."""
@@ -695,7 +699,7 @@ class Recorder:
         except pytest.Collector.CollectError:
             return False
 
-    def _unsupported(self) -> list[Row]:
+    def _unsupported(self, losses: Sequence[Item] = ()) -> list[Row]:
         """The rows of selected cases that no function can take; none if tests are named one by one."""
         from conformance.judging.unsupported import unsupported_rows
 
@@ -703,7 +707,7 @@ class Recorder:
             return []
         item_filter = _item_filter(self.config, [str(TEST_FILE), TEST_NAME])
         selects = None if item_filter is None else lambda function, name: item_filter(function.framework, name)
-        return unsupported_rows(_cases_of(self.config), (), _installed_frameworks(self.config), selects)
+        return unsupported_rows(_cases_of(self.config), losses, _installed_frameworks(self.config), selects)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self.run is not None and (cells := getattr(report, ROW, None)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,9 +11,9 @@ from conformance.adapters import registry
 from conformance.adapters.contract import DocumentedConvention, Framework, Function, required_capabilities
 from conformance.adapters.registry import Installed
 from conformance.judging.selection import SelectionError
-from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
+from conformance.model.case import QUANTITIES, Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
 from conformance.model.convention import Convention
-from conformance.model.row_key import EAGER, RowKey
+from conformance.model.row_key import EAGER, RowKey, item_id
 from conformance.reference.conversion import conversion_obstacle
 
 DIFFERENTIATED = 20_000
@@ -36,9 +37,9 @@ class Item:
 
     @property
     def id(self) -> str:
-        """See `RowKey.id`, as pytest shows it."""
-        key = (self.case.id, "", self.function.name, self.dtype, self.reduction, self.quantity)
-        return RowKey(*key, mode=self.installed.mode).id
+        """See `row_key.item_id`, as pytest shows it."""
+        of = (self.function.name, self.case.id, self.dtype, self.reduction)
+        return item_id(*of, self.quantity, self.installed.mode)
 
     @property
     def key(self) -> RowKey:
@@ -70,12 +71,15 @@ def plan(
     for case in cases:
         for problem in case.sketch.problems():
             for installed, function in functions:
-                candidates = [Item(installed, function, case, problem.dtype, problem.reduction)]
-                if not_differentiated(installed, function, case, problem) is None:
-                    candidates.append(dataclasses.replace(candidates[0], quantity="gradient"))
-                candidates = [item for item in candidates if wanted is None or wanted(function, item.id)]
-                if candidates and unsupported(function, case, problem) is None:
-                    items += candidates
+                of = problem.dtype, problem.reduction
+                name = functools.partial(item_id, function.name, case.id, *of, mode=installed.mode)
+                quantities: list[Quantity] = [
+                    quantity for quantity in QUANTITIES if wanted is None or wanted(function, name(quantity))
+                ]
+                if "gradient" in quantities and not_differentiated(installed, function, case, problem) is not None:
+                    quantities.remove("gradient")
+                if quantities and unsupported(function, case, problem) is None:
+                    items += [Item(installed, function, case, *of, quantity) for quantity in quantities]
     return items
 
 

@@ -82,14 +82,14 @@ class _Parser:
         parts = [self.both()]
         while self.take("or"):
             parts.append(self.both())
-        return lambda matches: any(part(matches) for part in parts)
+        return parts[0] if len(parts) == 1 else lambda matches: any(part(matches) for part in parts)
 
     def both(self) -> Selection:
         """Parts between which there is `and`."""
         parts = [self.negated()]
         while self.take("and"):
             parts.append(self.negated())
-        return lambda matches: all(part(matches) for part in parts)
+        return parts[0] if len(parts) == 1 else lambda matches: all(part(matches) for part in parts)
 
     def negated(self) -> Selection:
         """A word, or an expression in parentheses, each after any number of `not`."""

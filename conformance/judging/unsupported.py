@@ -14,6 +14,7 @@ from conformance.judging.plan import Item, unsupported
 from conformance.judging.row import Row
 from conformance.model.case import Case, Problem
 from conformance.model.errors import UserError
+from conformance.model.row_key import item_id
 from conformance.reference.oracle import Oracle, open_cache
 
 CASES = 5
@@ -65,11 +66,11 @@ def _reasons(
     """(item, why it is unsupported) for each selected function; () if one of them supports the problem."""
     found = []
     for installed, function in functions:
-        item = Item(installed, function, case, problem.dtype, problem.reduction)
-        if wanted is None or wanted(function, item.id):
+        of = problem.dtype, problem.reduction
+        if wanted is None or wanted(function, item_id(function.name, case.id, *of, mode=installed.mode)):
             if (why := unsupported(function, case, problem)) is None:
                 return ()
-            found.append((item, why))
+            found.append((Item(installed, function, case, *of), why))
     return tuple(found)
 
 

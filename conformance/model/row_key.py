@@ -51,14 +51,8 @@ class RowKey:
 
     @property
     def id(self) -> str:
-        """The name of the item in messages, and what `-k` selects from.
-
-        `torch.CrossEntropyLoss-categorical/seed/plain-float32-mean`; a quantity, a mode or a device other than the
-        default follows.
-        """
-        parts = [self.function, self.case, self.dtype, self.reduction]
-        others = ((self.quantity, "loss"), (self.mode, EAGER), (self.device, CPU))
-        return "-".join([*parts, *(value for value, usual in others if value not in ("", usual))])
+        """See `item_id`."""
+        return item_id(self.function, self.case, self.dtype, self.reduction, self.quantity, self.mode, self.device)
 
     @property
     def fingerprint(self) -> str:
@@ -72,6 +66,18 @@ class RowKey:
         return dataclasses.replace(self, digest="", version="")
 
 
+def item_id(
+    function: str, case: str, dtype: str, reduction: str, quantity: str = "loss", mode: str = EAGER, device: str = CPU
+) -> str:
+    """The name of an item in messages, and what `-k` selects from.
+
+    `torch.CrossEntropyLoss-categorical/seed/plain-float32-mean`; a quantity, a mode or a device other than the default
+    follows.
+    """
+    others = ((quantity, "loss"), (mode, EAGER), (device, CPU))
+    return "-".join([function, case, dtype, reduction, *(value for value, usual in others if value not in ("", usual))])
+
+
 KEY = tuple(field.name for field in dataclasses.fields(RowKey))
 """Columns that tell all rows of a report apart."""
 PROBLEM = ("case", "digest", "dtype", "reduction", "quantity")
@@ -82,4 +88,4 @@ PLACE = ("environment", "version", "backend", "mode", "device")
 """Columns that name where and how a function ran."""
 
 
-__all__ = ["CPU", "EAGER", "KEY", "PLACE", "PROBLEM", "QUESTION", "RowKey"]
+__all__ = ["CPU", "EAGER", "KEY", "PLACE", "PROBLEM", "QUESTION", "RowKey", "item_id"]
