@@ -7,8 +7,10 @@ and numbers that are no probabilities, are refused since 1.7; that earlier relea
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from conformance.adapters import arrays
-from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.adapters.contract import DocumentedConvention, Framework, Function, Mode
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.log_loss.html"
@@ -78,6 +80,25 @@ LOG_LOSS_WITHOUT_LABELS = (
     .since("1.9", choices={"rejects": WEIGHED | MISSING | {"no_weight"}})
 )
 
+IN_PANDAS = """\
+import numpy, pandas
+def in_pandas(number, array):
+    index = numpy.roll(numpy.arange(1, len(array) + 1), number)
+    if array.ndim == 1:
+        return pandas.Series(array, index)
+    return pandas.DataFrame(array, index, range(array.shape[1], 0, -1))
+lambda *arrays: {loss}(*(in_pandas(*pair) for pair in enumerate(arrays)))"""
+"""Each array as a Series or a DataFrame, whose index has an order of its own and whose columns have falling names."""
+AS_LISTS = "lambda *arrays: {loss}(*(array.tolist() for array in arrays))"
+NARROW = (frozenset({"float16"}), frozenset({"float32"}))
+"""Dtypes that lists of numbers do not keep: Python's have 64 bits, and so another epsilon to clip at."""
+
+
+def no_pandas() -> str:
+    """Why arrays cannot be put into pandas; "" if they can."""
+    return "" if find_spec("pandas") else "there is no pandas; install it"
+
+
 FRAMEWORK = Framework(
     name="sklearn",
     distributions=("scikit-learn",),
@@ -85,5 +106,6 @@ FRAMEWORK = Framework(
     arrays=arrays.numpy,
     imports="import sklearn.metrics",
     extra_requirements=(("<1.4.2", "numpy<2"),),
+    modes={"pandas": Mode(IN_PANDAS, obstacle=no_pandas), "lists": Mode(AS_LISTS, excludes=NARROW)},
     functions=(LOG_LOSS, LOG_LOSS_WITHOUT_LABELS),
 )
