@@ -44,11 +44,11 @@ SMALL = frozenset({"one_sample", "rank_1", "unbatched"})
 """Traits that a case has once it is shrunk, whether they matter or not."""
 TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
 TRAITS |= {f"{name}_labels" for name in LABEL_DTYPES} | {f"{name}_weights" for name in WEIGHT_DTYPES}
-NOT_ORDINARY = EDGE | INVALID | {
+NOT_ORDINARY = EDGE - {"missing_class"} | INVALID | {
     "beyond_range", "everything_ignored", "odd_ignored", "inexact_label", "many_samples", "samples_beyond_range",
     "many_classes",
 }  # fmt: skip
-"""Traits that no ordinary problem has; see `is_ordinary`."""
+"""Traits that no ordinary problem has, which may miss a class; see `is_ordinary`."""
 WIDEST_CLIP = 1e-7
 """The largest constant to which a function here clips probabilities; others clip to the dtype's epsilon."""
 
