@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from conformance import report
+from conformance.docs.examples import PAGES
 from conformance.judging.row import COLUMNS, FLOATS
 from conformance.judging.verdict import STATUSES
 from conformance.report import RunInfo
@@ -380,6 +381,17 @@ def test_page_overview_has_the_verdict_functions_and_findings(chromium, small):
     found.one('.findings a[aria-label*="mean_divides_by"]').click()
     found.wait("return document.getElementById('grid')")
     assert found.cases == ["categorical/a/case"]
+
+
+def test_page_links_each_status_to_what_it_means(chromium, small):
+    found = Page(chromium, small)
+    links = [link.get_attribute("href") for link in found.all(".meanings dt a")]
+    place, _, anchors = map(set, zip(*(link.partition("#") for link in links), strict=True))
+    assert anchors >= {"agrees", "diverges", "disagrees", "known", "unexpected"}
+    [path] = {address.partition("/conformance/docs/pages/")[2] for address in place}
+    page = (PAGES / path).read_text(encoding="utf-8")
+    assert anchors <= {*re.findall(r"^### (\w+)$", page, re.MULTILINE)}
+    assert {*STATUSES, "known", "unexpected"} <= {*re.findall(r"^### (\w+)$", page, re.MULTILINE)}
 
 
 def test_page_without_unexpected_rows_says_so_in_the_colour_of_agreement(chromium, tmp_path):

@@ -370,9 +370,11 @@
     return [make("h2", {}, translate(key)), findingList(name, found, look),
       count > MAX_LINES.overview ? make("p", {}, make("a", { href: hashFor({ view }) }, translate("all_of", { count: formatCount(count) }))) : null];
   };
+  const MEANINGS = "https://github.com/cross-entropy-conformance/cross-entropy-conformance/blob/main/conformance/docs/pages/how-to/read-a-verdict.md#";
+  const meaningLink = (name) => make("a", { href: MEANINGS + name.replace("_value", ""), rel: "noopener noreferrer", target: "_blank" }, translate(name));
   const statusHelp = () => make("details", { class: "meanings" }, make("summary", {}, translate("what_statuses_mean")),
     make("dl", {}, [...run.statuses.filter((status) => facets.status.number.has(status)), "known_value", "unexpected"].map((name) =>
-      make("div", {}, make("dt", {}, statusMark(lookOf(name)), translate(name)), make("dd", {}, translate(`${name}_means`))))),
+      make("div", {}, make("dt", {}, statusMark(lookOf(name)), meaningLink(name)), make("dd", {}, translate(`${name}_means`))))),
     make("p", {}, withLinks(translate("read_more"))));
   const overview = () => {
     const found = [...passingRows()], counts = outcomesOf(found);
