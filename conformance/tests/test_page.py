@@ -648,6 +648,8 @@ def test_page_fits_a_phone(chromium, whole, view):
             ".map((one) => one.outerHTML.slice(0, 100))"
         )
         assert found.run("return document.documentElement.scrollWidth") <= 360, found.run(wide)
+        beyond = "const tabs = document.getElementById('tabs'); return tabs.scrollWidth - tabs.clientWidth"
+        assert found.run(beyond) <= 0  # tabs wrap
     finally:
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
