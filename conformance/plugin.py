@@ -1,8 +1,8 @@
 """The pytest plugin: options, parametrisation, and a recorder that writes the report (also under xdist).
 
-Installed as an entry point, it does nothing in a test run that does not ask for cases: neither
+Installed as an entry point, it does nothing in a test run without cases: neither
 `--cases`, nor the ini option `conformance_cases`, nor one of this package's own test files.  Relations are held
-where their test file is asked for; they are tests like any other, and none of the report's rows.
+where their test file is named; they are tests like any other, and none of the report's rows.
 
 The tests that run are those of the imported package, also where an argument or `testpaths` names those of a checkout:
 pytest has imported this plugin before it reads either, and one process has one package of a name.
@@ -241,7 +241,7 @@ def _is_requested(config: pytest.Config) -> bool:
 
 
 def _requests_file(config: pytest.Config, *files: Path) -> bool:
-    """Whether one of these files of the package is among what pytest was asked to run, or in a folder that is."""
+    """Whether one of these files of the package is among what pytest was told to run, or in a folder that is."""
     among = {parent.resolve() for file in files for parent in (file, *file.parents)}
     return any(_path_of(config, argument) in among for argument in config.args)
 
@@ -862,7 +862,7 @@ def _baseline(config: pytest.Config) -> pd.DataFrame | None:
 
 
 def _folder(config: pytest.Config) -> Path | None:
-    """The folder of cases that was asked for, by option or ini file."""
+    """The folder of cases, by option or ini file."""
     if (value := config.getoption("cases")) is not None:
         return Path(value)
     if ini := config.getini("conformance_cases"):

@@ -19,7 +19,9 @@ class Tensor:
     """An array argument: its values, and their memory layout when they are passed."""
 
     values: Array
+    """With the classes on `class_axis`."""
     order: Order = "c"
+    """Memory order in which they are passed."""
     class_axis: int = -1
     """Axis to which the classes were moved; they are on the last one in a problem."""
 

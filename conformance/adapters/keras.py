@@ -241,6 +241,7 @@ FRAMEWORK = Framework(
             {"KERAS_BACKEND": "torch"},
             keras_arrays("{x} = keras.ops.convert_to_tensor({x})", arrays.torch.derivatives["gradient"]),
         ),
+        # keras.src.backend.numpy.nn imports jax.
         "numpy": Backend(("jax",), {"KERAS_BACKEND": "numpy"}),
     },
 )

@@ -57,19 +57,22 @@ def worker(framework: str, environment: str, mode: str = EAGER) -> str:
 
 @dataclass(frozen=True)
 class Installed:
-    """A framework somewhere, what is there beside it, and a mode in which it is called.
-
-    version: of its distribution.  environment: names the place in reports.  python, numpy: versions there.
-    backend: of the framework, that runs there.
-    """
+    """An installed framework, its surroundings, and the mode in which it is called."""
 
     framework: Framework
+    """Its declaration."""
     version: str
+    """Version of its distribution."""
     environment: str = f"python{platform.python_version()}"
+    """Name of the environment in reports."""
     python: str = platform.python_version()
+    """Version of Python there."""
     numpy: str = numpy.__version__
+    """Version of numpy there."""
     backend: str = ""
+    """The backend that runs there; "" for a framework that has none."""
     mode: str = EAGER
+    """A mode of the framework."""
 
     @property
     def worker(self) -> str:
@@ -89,10 +92,12 @@ class Installed:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a `Framework` is written down: `module:attribute`, and the file of its top-level package."""
+    """Where a `Framework` is defined."""
 
     adapter: str
+    """`module:attribute`."""
     file: str = ""
+    """File of its top-level package; "" if it is unknown."""
 
 
 @functools.cache

@@ -91,6 +91,7 @@ class CaseList(Result):
 
     command = "list.cases"
     cases: tuple[Case, ...]
+    """In the order of their ids."""
 
     def to_dict(self) -> dict[str, Any]:
         return {"cases": [describe_case(case) for case in self.cases]}
@@ -127,8 +128,11 @@ class FunctionEntry:
     labels: str
     """Kinds of target, with those that are encoded anew for it."""
     options: str
+    """Options that it supports."""
     reductions: str
+    """Reductions that it supports."""
     dtypes: str
+    """dtypes of the predictions that it accepts."""
     layouts: str
     """Class axes, label dtypes and orders in memory."""
     weights: str
@@ -152,6 +156,7 @@ class FunctionList(Result):
 
     command = "list.functions"
     functions: tuple[FunctionEntry, ...]
+    """An entry for each function."""
 
     def to_dict(self) -> dict[str, Any]:
         return {"functions": [entry.to_dict() for entry in self.functions]}
@@ -193,7 +198,9 @@ class CaseAnswers:
     """The exact answer to a case at one dtype and reduction, and what every installed function returned."""
 
     dtype: str
+    """dtype of the predictions."""
     reduction: Reduction
+    """Reduction of the losses."""
     exact: Any
     """Decimal digits as a string, in nested lists if the answer has axes; `Undefined` or `Invalid` if it is none."""
     rows: list[Row]
@@ -216,7 +223,9 @@ class ShowResult(Result):
 
     command = "show"
     case: Case
+    """The case."""
     answers: tuple[CaseAnswers, ...]
+    """One for each dtype and reduction."""
     published: tuple[PublishedVerdict, ...]
     """Numbers from publications, and whether they hold."""
     unsupported: list[Row]
@@ -310,6 +319,7 @@ class ExplainResult(Result):
 
     command = "explain"
     case: Case
+    """The case."""
     explanation: Explanation
     """How the definition reaches its answer, and what each function does differently."""
 
@@ -381,6 +391,7 @@ class ExpectResult(Result):
 
     command = "expect"
     case: str
+    """Id of the case."""
     digits: int
     """Number of significant digits."""
     expect: dict[str, Any]
@@ -418,10 +429,13 @@ class LintResult(Result):
 
     command = "lint"
     folder: Path
+    """Folder or file that was checked."""
     cases: int
     """Number of cases that could be read."""
     problems: list[CaseFileError]
+    """What is wrong, by file and line."""
     coverage: Coverage
+    """Pairs of capabilities that the cases cover."""
     notes: list[str]
     """What files leave open, with the position, and how it is read; nothing is wrong with it."""
 

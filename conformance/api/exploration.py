@@ -55,6 +55,7 @@ class RelationsResult(Result):
     planned: int
     """Number of instances that were selected."""
     results: list[RelationResult]
+    """One for each instance that was checked."""
     not_executed: tuple[NotExecuted, ...]
     """Instances whose calls could not be made, each with the reason."""
     stale: list[KnownIssue]
@@ -147,6 +148,7 @@ class FuzzResult(Result):
     findings: tuple[Finding, ...]
     """The smallest case for each way in which a function is wrong."""
     interrupted: bool
+    """Whether it was ended by a signal."""
 
     def to_dict(self) -> dict[str, Any]:
         done = self.state
@@ -333,6 +335,7 @@ class SweepResult(Result):
     not_executed: list[str]
     """What could not be executed, each with the reason."""
     interrupted: bool
+    """Whether it was ended by a signal."""
     seconds: float
     """Duration."""
 
@@ -397,7 +400,7 @@ def sweep(
     table.check_ledger(ledger)
     request.check()
     if means and (request.exhaustive or request.pairs or request.labels or state):
-        raise SelectionError("--lengths goes with --dtype and --given only: it asks means and no single inputs")
+        raise SelectionError("--lengths goes with --dtype and --given only: it tests means and no single inputs")
     jobs, skipped = runner.plan(registry.installed()[0], _names_match(functions), request)
     if folder is not None:
         check_writable(folder)

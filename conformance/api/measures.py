@@ -39,6 +39,7 @@ class MutantList(Result):
 
     command = "mutants.list"
     mutants: tuple[MutantResult, ...]
+    """Name, family and fault of each."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -173,6 +174,7 @@ class FalseAlarms(Result):
 
     command = "mutants.right"
     alarms: tuple[FalseAlarm, ...]
+    """Rows in which a correct implementation is reported as wrong."""
     items: int
     """Number of calls."""
     cases_run: int
@@ -182,6 +184,7 @@ class FalseAlarms(Result):
     planned: int
     """Number of cases to be run; each process counts."""
     interrupted: bool
+    """Whether it was ended by a signal."""
 
     def to_dict(self) -> dict[str, Any]:
         alarms = [{"name": alarm.name, "item": alarm.item, "yaml": alarm.text} for alarm in self.alarms]

@@ -257,6 +257,7 @@ class PageResult(Result):
 
     command = "page"
     page: Path
+    """Path of the page."""
     report: Path
     """Folder of the report."""
     rows: int

@@ -203,11 +203,14 @@ def run(
 
 @dataclass
 class _Prepared:
-    """What a run has, as far as it came."""
+    """The preparations of a run, as far as they came."""
 
     cases: CaseSet | None = None
+    """None until they are loaded."""
     executor: Executor | None = None
+    """None until the workers are known."""
     missing: tuple[str, ...] = ()
+    """Frameworks that are not installed."""
 
 
 def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, observer: Observer) -> None:

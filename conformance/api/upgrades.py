@@ -100,6 +100,7 @@ class BisectResult(Result):
 
     command = "bisect"
     distribution: str
+    """Distribution whose releases were searched."""
     case: str
     """Its id."""
     found: Bisection | None
@@ -165,7 +166,7 @@ def bisect(
         raise SelectionError(f"--function {function}: there is no such function; there are {', '.join(known)}")
     query = bisection.Query(distribution, case, function, dtype, reduction, beside)
     with cached_oracle() as oracle, observer.status() as show:
-        show(f"asking the package index for releases of {distribution}")
+        show(f"searching the package index for releases of {distribution}")
         candidates = bisection.releases_between(good, bad, releases(distribution), distribution)
         probe = bisection.make_probe(query, Judge(oracle, ledger), show, Timeouts(timeout, import_timeout))
         try:

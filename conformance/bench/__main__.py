@@ -19,7 +19,7 @@ from conformance.bench.measure import PARTS, SHORT, WHOLE, BenchError, Measureme
 
 
 def main() -> int:
-    """Measure what the command line asks for."""
+    """Measure what the command line selects."""
     parser = argparse.ArgumentParser(prog="python -m conformance.bench", description="What the harness costs.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     parser.add_argument(

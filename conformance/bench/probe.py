@@ -317,7 +317,7 @@ def swept_slice(function: str, units: str) -> Result:
     for _, unit, found in in_processes(collections.deque((job, unit) for unit in chosen), PROCESSES):
         assert not isinstance(found, str), found
         done.append(job.inputs(unit))
-        if len(done) == PROCESSES:  # each has started, imported what it asks, and asked once
+        if len(done) == PROCESSES:  # each has started, imported its framework, and called it once
             ready = time.perf_counter()
     ended = time.perf_counter()
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -462,7 +462,7 @@ def cleared(count: str) -> Result:
 
 
 def fuzzed(name: str, count: str) -> Result:
-    """Seconds of processor time for so many cases that one function can express, drawn, asked and judged."""
+    """Seconds of processor time for so many cases that one function can express, drawn, called and judged."""
     from conformance.casefiles.known_issues import load
     from conformance.casefiles.loading import shipped_cases
     from conformance.explore.fuzz.search import Search, restrict_limits, single_threaded

@@ -33,7 +33,7 @@ MAX_OUTCOME = 300
 
 
 class Probe(Protocol):
-    """Returns the rows of a release; raises UserError if it cannot be installed or asked."""
+    """Returns the rows of a release; raises UserError if it cannot be installed or executed."""
 
     def __call__(self, release: Version) -> pd.DataFrame: ...
 
@@ -67,7 +67,7 @@ class Attempt:
 
     release: Version
     outcome: str
-    """`the old answer`, the first answer that differs, or why the release could not be asked."""
+    """`the old answer`, the first answer that differs, or why the release could not be executed."""
     failed: bool = False
 
 
@@ -84,7 +84,7 @@ class Bisection:
     """The changed rows of `comparison.changes` between these releases."""
     attempts: tuple[Attempt, ...]
     untried: tuple[Version, ...] = ()
-    """Releases between `before` and `after` that could not be installed or asked."""
+    """Releases between `before` and `after` that could not be installed or executed."""
     changes_again: bool = False
     """Whether the last release has yet another answer than `after`."""
     rounding: bool = False
@@ -139,17 +139,17 @@ def _distance(one: Version, other: Version) -> tuple[int, ...]:
 def bisect(query: Query, releases: Sequence[Version], probe: Probe, progress: Progress) -> Bisection:
     """Find a release from which the answer differs from that of the first release.
 
-    A release that cannot be asked is stepped around; at the ends, inwards.  Releases with the same answer as the first
+    A release that cannot be executed is skipped; at the ends, inwards.  Releases with the same answer as the first
     are taken to have only such releases between them, so one of several changes is found.
 
-    Raises NothingToFindError if both ends answer alike, UserError if no two releases can be asked.
+    Raises NothingToFindError if both ends answer alike, UserError if no two releases can be executed.
     """
     search = _Search(query, releases, probe, progress)
     low = search.first_available(range(len(releases)))
     high = search.first_available(range(len(releases) - 1, low, -1))
     first, last = search.rows[low], search.rows[high]
     if _changes_of_common_rows(first, last).empty:
-        raise UserError(f"{releases[low]} and {releases[high]} cannot be asked the same about {query.case.id}")
+        raise UserError(f"{releases[low]} and {releases[high]} have no problem of {query.case.id} in common")
     rounding = not search.differ(first, last)
     search.strict = rounding
     if rounding and not search.differ(first, last):
@@ -183,20 +183,20 @@ class _Search:
     rows: dict[int, pd.DataFrame] = field(default_factory=dict)
     """The rows of a release, by its index in `releases`."""
     errors: dict[int, str] = field(default_factory=dict)
-    """Why a release could not be asked."""
+    """Why a release could not be executed."""
     strict: bool = False
     """Whether rounding and wording count as differences."""
 
     def first_available(self, indices: Iterable[int]) -> int:
-        """The first of some releases that can be asked."""
+        """The first of some releases that can be executed."""
         for index in indices:
             if self.available(index):
                 return index
         errors = "\n".join(self.errors.values())
-        raise UserError(f"of {self.query.distribution} no two releases can be had and asked this:\n{errors}")
+        raise UserError(f"of {self.query.distribution} no two releases can be installed and executed:\n{errors}")
 
     def available(self, index: int) -> bool:
-        """Whether a release can be asked; it is tried unless it was before."""
+        """Whether a release can be executed; it is tried unless it was before."""
         if index not in self.rows and index not in self.errors:
             self.progress(f"{self.query.distribution} {self.releases[index]}, number {len(self.rows) + 1}")
             try:
@@ -206,7 +206,7 @@ class _Search:
         return index in self.rows
 
     def middle(self, left: int, right: int) -> int | None:
-        """The release nearest to the middle between two that can be asked; None if there is none."""
+        """The release nearest to the middle between two that can be executed; None if there is none."""
         centre = (left + right) / 2
         indices = sorted(range(left + 1, right), key=lambda index: (abs(index - centre), index))
         return next(filter(self.available, indices), None)
@@ -243,7 +243,7 @@ def _answer_in_row(row: dict[str, Any]) -> str:
 
 
 def make_probe(query: Query, judge: Judge, progress: Progress, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> Probe:
-    """A probe that asks each release in an environment made for it."""
+    """A probe that executes each release in an environment made for it."""
 
     def probe(release: Version) -> pd.DataFrame:
         text = query.requirements(release)

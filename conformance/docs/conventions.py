@@ -181,7 +181,7 @@ def _scope_text(function: str, scopes: set[Scope]) -> Iterator[str]:
             if named != {pair[number] for pair in possible}:
                 parts.append(words.format(", ".join(sorted(named))))
         if capabilities:
-            parts.append(f"asked for {', '.join(capabilities)}")
+            parts.append(f"with {', '.join(capabilities)}")
         yield ", ".join(filter(None, parts))
 
 

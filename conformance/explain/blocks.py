@@ -24,7 +24,7 @@ STATUS_TEXT = {
     "disagrees": "disagrees with the definition and with what it documents",
     "crashed": "crashed",
     "timed_out": "timed out",
-    "undefined": "is asked what has no right answer",
+    "undefined": "is called with a problem that has no right answer",
     "unsupported": "cannot say this",
 }
 
@@ -80,7 +80,7 @@ def render_blocks(explanation: Explanation) -> Iterator[Block]:
             described[key] = function.function
             yield from function_blocks(function)
     if explanation.skipped:
-        yield _heading("Who is not asked", 2)
+        yield _heading("Functions that do not support it", 2)
     reasons = dict.fromkeys(why for _, why in explanation.skipped)
     for reason in reasons:
         names = [name for name, why in explanation.skipped if why == reason]

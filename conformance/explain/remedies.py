@@ -231,7 +231,7 @@ def _divide_sum(context: _Context) -> Iterator[Remedy]:
             gradient = context.item.quantity == "gradient"  # whose call is no single expression
             call = "" if gradient else f"{total.call} / {float(reference_divisor)!r}"
             shown = _computation(f"{_value_text(total)} / {weight}", value)
-            advice = f"ask for the sum and divide it by the weight, {weight}"
+            advice = f"compute the sum and divide it by the weight, {weight}"
             yield from _if_result_agrees(context, value, advice, shown, call)
     value = _value(assessment) * float(function_divisor / reference_divisor)
     shown = _computation(f"{_value_text(assessment)} * {divisor} / {weight}", value)

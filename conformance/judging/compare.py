@@ -31,21 +31,22 @@ IMPRECISE = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A returned value against one exact answer.  Numbers are those of the worst element.
-
-    reason: what is wrong, None where the value is within its budget.
-    where: its index, () for a scalar.  error_ratio: error / tolerance, inf where nothing finite could be compared.
-    ulps: error in units in the last place of the exact answer, in the dtype of the problem.  failing: how many elements
-    are beyond their tolerance.
-    """
+    """A returned value compared with one exact answer.  Numbers are those of the worst element."""
 
     reason: WrongValue | NotFinite | WrongShape | None
+    """What is wrong; None if the value is within its tolerance."""
     where: tuple[int, ...] = ()
+    """Index of the worst element; () for a scalar."""
     error: float = 0.0
+    """Absolute error."""
     tolerance: float = 0.0
+    """Largest absolute error of a correct answer."""
     error_ratio: float = 0.0
+    """error / tolerance; inf if nothing finite could be compared."""
     ulps: float = 0.0
+    """Error in units in the last place of the exact answer, in the dtype of the problem."""
     failing: int = 0
+    """Number of elements beyond their tolerance."""
 
     @property
     def within(self) -> bool:

@@ -32,17 +32,18 @@ from conformance.reference.oracle import Answer, Exact, Oracle, Undefined
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What a conversion of predictions changes about an answer.
-
-    before: the answer without a conversion.  unrounded: with one that rounds nothing.  after: of the converted problem.
-    subject: the choices that these are the answers by, where fewer than all that explain the outcome; else None.
-    """
+    """What a conversion of predictions changes in an answer."""
 
     effects: tuple[Effect, ...]
+    """What it changes."""
     before: Answer
+    """The answer without a conversion."""
     unrounded: Answer
+    """The answer with a conversion that rounds nothing."""
     after: Answer
+    """The answer to the converted problem."""
     subject: Literal["definition"] | Choices | None = None
+    """The choices under which these are the answers, if fewer than all that explain the outcome; else None."""
 
 
 def change_of(problem: Problem, converted: Problem, convention: Convention, exact: Oracle, tolerance: Floats) -> Change:

@@ -27,78 +27,80 @@ answer stays within its budget.  `refused`: the converted input is of a kind tha
 
 @dataclass(frozen=True)
 class Move:
-    """How far an answer moves, in the element that moves most.
-
-    where: its index, () for a scalar.  before, after: None where the two cannot be compared element by element.
-    undefined: why there is no answer afterwards, if there is none.
-    """
+    """How far an answer moves, in the element that moves most."""
 
     before: float | None = None
+    """None if the answers cannot be compared element by element."""
     after: float | None = None
+    """As `before`."""
     where: tuple[int, ...] = ()
+    """Index of the element; () for a scalar."""
     undefined: str = ""
+    """Why there is no answer afterwards; "" if there is one."""
 
 
 @dataclass(frozen=True)
 class RowSum:
-    """The sum of the row that is furthest from 1.  several: whether it is one of several rows.
-
-    total: None where no row counts.  exponentials: whether the exponentials of the row are summed.
-    """
+    """The sum of the row whose sum is furthest from 1."""
 
     total: float | None
+    """The sum; None if no row counts."""
     several: bool
+    """Whether there are other such rows."""
     exponentials: bool
+    """Whether the exponentials of the row are summed."""
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """What users of the framework do instead of the conversion.
-
-    function: one that takes predictions of the kind `takes`, with the same answer; "" if there is none.
-    remedy: what to do if there is none; "" for nothing.
-    """
+    """What users of the framework do instead of the conversion."""
 
     function: str = ""
+    """A function that accepts input of the kind `takes` and has the same answer; "" if there is none."""
     takes: InputKind | None = None
+    """Its input kind."""
     remedy: Literal["", "subtract_log_sum_exp", "divide_by_sum", "float64"] = ""
+    """What to do if there is no such function; "" for nothing."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """A conversion of predictions, and what it changes.
-
-    effects: what it changes.  name: of the conversion, as in `reference.conversion.NAMES`.  stated: the kind of
-    predictions of the case.  takes: the kinds that the function takes.  dtype: that values were rounded to.
-    subject: what moves: the answer by the definition, by what the function documents, or by these choices alone.
-    row_sum, renormalisation: of `renormalised`.  lost, rounding: of `rounded_away`; see
-    `reference.conversion.destroyed`.  kinds: of invalid or unusual input, of `refused`.
-    """
+    """A conversion of predictions, and what it changes."""
 
     effects: tuple[Effect, ...]
+    """What it changes."""
     name: str
+    """As in `reference.conversion.NAMES`."""
     stated: InputKind
+    """Input kind of the case."""
     takes: tuple[InputKind, ...]
+    """Input kinds that the function accepts."""
     dtype: str
+    """dtype that values were rounded to."""
     subject: Literal["definition", "documentation"] | Choices
+    """What moves: the answer by the definition, by the documentation, or by these choices alone."""
     row_sum: RowSum | None = None
+    """For `renormalised`."""
     renormalisation: Move | None = None
+    """For `renormalised`."""
     lost: tuple[str, ...] = ()
+    """For `rounded_away`; see `reference.conversion.destroyed`."""
     rounding: Move | None = None
+    """For `rounded_away`."""
     kinds: tuple[str, ...] = ()
+    """For `refused`: kinds of invalid or unusual input."""
     alternative: Alternative | None = None
+    """How users avoid it; None if it was not searched for."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The outcome of a search for an undocumented convention that explains a wrong answer.
-
-    choices: of that convention, where they differ from the documented one; empty if none was found.
-    searched: False for a problem that is too large to search.
-    """
+    """The outcome of a search for an undocumented convention that explains a wrong answer."""
 
     choices: Choices = ()
+    """Choices of that convention that differ from the documented one; () if none was found."""
     searched: bool = True
+    """False for a problem that is too large to search."""
 
 
 # Reasons.
@@ -134,25 +136,31 @@ class RefusedInvalid(_Reason):
 
     code = "refused_invalid"
     kind: str
+    """Kind of the invalid input."""
 
 
 @dataclass(frozen=True)
-class DocumentedConvention(_Reason):
-    """The answer is right by choices that the function documents, and maybe by a conversion."""
+class DocumentedDivergence(_Reason):
+    """The answer is right by choices that the function documents, possibly after a conversion."""
 
     code = "documented_convention"
     choices: Choices
+    """The fewest documented choices that explain the answer."""
     conversion: Conversion | None = None
+    """None if it changes nothing."""
 
 
 @dataclass(frozen=True)
 class DocumentedRefusal(_Reason):
-    """The function documents that it refuses such input.  conversion: if that brought it about."""
+    """The function documents that it refuses such input."""
 
     code = "documented_refusal"
     choices: Choices
+    """The documented choices."""
     raised: Raised
+    """The exception."""
     conversion: Conversion | None = None
+    """The conversion that brought it about; None if the input itself is refused."""
 
 
 @dataclass(frozen=True)
@@ -161,21 +169,22 @@ class Converted(_Reason):
 
     code = "conversion"
     conversion: Conversion
+    """The conversion and its effects."""
 
 
 @dataclass(frozen=True)
 class UndefinedAnswer(_Reason):
-    """There is no right answer.
-
-    why: in words.  basis: who says so: the case, the definition, or what the function documents.  raised: what the
-    function raised, if it did.  conversion: if that is why.
-    """
+    """There is no right answer."""
 
     code = "no_right_answer"
     why: str
+    """The reason in words."""
     basis: Literal["case", "definition", "documentation"]
+    """Which of them states it."""
     raised: Raised | None = None
+    """The exception of the function; None if it returned."""
     conversion: Conversion | None = None
+    """The conversion that is the cause; None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -187,33 +196,34 @@ class LostInRounding(_Reason):
 
 @dataclass(frozen=True)
 class CannotExpress(_Reason):
-    """The function was not called.  why: in words."""
+    """The function was not called."""
 
     code = "unsupported"
     why: str
+    """The reason in words."""
 
 
 @dataclass(frozen=True)
 class Unavailable(_Reason):
-    """The environment cannot be made, or the framework cannot be imported in it.  why: in words."""
+    """The environment cannot be made, or the framework cannot be imported in it."""
 
     code = "unavailable"
     why: str
+    """The reason in words."""
 
 
 @dataclass(frozen=True)
 class Mismatch(_Reason):
-    """A returned value is not right.
-
-    elements: in which ways its elements are wrong, as in the ledger's `symptoms`.  by_documentation: whether it is
-    held against what the function documents and not against the definition.  conversion: if it changes the answer.
-    candidate: an undocumented convention that would explain the value; None where none was looked for.
-    """
+    """A returned value is not right."""
 
     elements: frozenset[str] = frozenset()
+    """How its elements are wrong, as in the ledger's `symptoms`."""
     by_documentation: bool = False
+    """Whether it is compared with the documented answer and not with that of the definition."""
     conversion: Conversion | None = None
+    """None unless it changes the answer."""
     candidate: Candidate | None = None
+    """An undocumented convention that would explain the value; None if none was searched for."""
 
     @property
     def symptoms(self) -> frozenset[str]:
@@ -230,21 +240,26 @@ class Mismatch(_Reason):
 
 @dataclass(frozen=True, kw_only=True)
 class WrongValue(Mismatch):
-    """A number is off by `ratio` budgets.  where: index of the worst element, () for a scalar."""
+    """A number whose error exceeds its tolerance."""
 
     code = "wrong_value"
     ratio: float
+    """error / tolerance."""
     where: tuple[int, ...] = ()
+    """Index of the worst element; () for a scalar."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NotFinite(Mismatch):
-    """A nan or an infinity on one side only.  where: index of the element, () for a scalar."""
+    """A nan or an infinity on one side only."""
 
     code = "not_finite"
     got: float
+    """Returned number."""
     want: float
+    """Exact number."""
     where: tuple[int, ...] = ()
+    """Index of the element; () for a scalar."""
 
     def _details(self) -> tuple[str, ...]:
         return _class_of(self.got), _class_of(self.want)
@@ -256,20 +271,22 @@ class WrongShape(Mismatch):
 
     code = "wrong_shape"
     got: tuple[int, ...]
+    """Returned shape."""
     want: tuple[int, ...]
+    """Shape of the exact answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AcceptedInvalid(Mismatch):
-    """A value was returned where an exception is due.
-
-    kind: of invalid input.  what: the returned object, where it is no number, with a note on it.
-    """
+    """A value was returned where an exception is due."""
 
     code = "accepted_invalid"
     kind: str
+    """Kind of the invalid input."""
     what: str = ""
+    """The returned object, if it is no number; else ""."""
     note: str = ""
+    """See `outcome.NonNumeric.reason`."""
 
     @property
     def symptoms(self) -> frozenset[str]:
@@ -285,7 +302,9 @@ class WrongDtype(_Wrong):
 
     code = "wrong_dtype"
     got: str
+    """Returned dtype."""
     want: str
+    """Expected dtype."""
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -294,12 +313,15 @@ class WrongDtype(_Wrong):
 
 @dataclass(frozen=True)
 class NoNumber(_Wrong):
-    """Something else than numbers was returned.  what, note: see `outcome.NonNumeric`.  array: an array is due."""
+    """Something other than numbers was returned."""
 
     code = "no_number"
     what: str
+    """See `outcome.NonNumeric`."""
     array: bool
+    """Whether an array is expected."""
     note: str = ""
+    """See `outcome.NonNumeric.reason`."""
 
 
 @dataclass(frozen=True)
@@ -308,6 +330,7 @@ class RaisedException(_Reason):
 
     code = "raised"
     raised: Raised
+    """The exception."""
 
     @property
     def symptoms(self) -> frozenset[str]:
@@ -324,6 +347,7 @@ class MutatedArgument(_Wrong):
 
     code = "mutated_argument"
     names: tuple[str, ...]
+    """Names of the arguments."""
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -339,11 +363,13 @@ class NotDeterministic(_Wrong):
 
 @dataclass(frozen=True)
 class ProcessDied(_Wrong):
-    """The call ended its process.  how, stderr: see `outcome.Crashed`."""
+    """The call ended its process."""
 
     code = "crashed"
     how: str
+    """See `outcome.Crashed`."""
     stderr: str = ""
+    """Last lines of its stderr."""
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -356,12 +382,13 @@ class NoAnswerInTime(_Wrong):
 
     code = "timed_out"
     seconds: float
+    """The limit."""
 
 
 Mismatched = WrongValue | NotFinite | WrongShape | AcceptedInvalid
 Reason = (
     RefusedInvalid
-    | DocumentedConvention
+    | DocumentedDivergence
     | DocumentedRefusal
     | Converted
     | UndefinedAnswer

@@ -11,7 +11,7 @@ from conformance.judging.reasons import (
     CannotExpress,
     Conversion,
     Converted,
-    DocumentedConvention,
+    DocumentedDivergence,
     DocumentedRefusal,
     LostInRounding,
     Mismatch,
@@ -54,7 +54,7 @@ def render(reason: Reason | None) -> str:
         candidate = [] if reason.candidate is None else [_candidate(reason.candidate)]
         return "; ".join([render_brief(reason), *_converted(reason.conversion), *candidate])
     match reason:
-        case DocumentedConvention(choices, conversion):
+        case DocumentedDivergence(choices, conversion):
             return "; ".join([*_converted(conversion), f"as documented: {describe(dict(choices))}"])
         case Converted(conversion) | UndefinedAnswer(conversion=Conversion() as conversion):
             return "; ".join(_converted(conversion))
@@ -89,7 +89,7 @@ def render_brief(reason: Reason) -> str:
             return "an infinite weight on a loss that its arithmetic may not tell from 0"
         case CannotExpress(why) | Unavailable(why):
             return why
-        case DocumentedConvention() | DocumentedRefusal() | Converted() | UndefinedAnswer():
+        case DocumentedDivergence() | DocumentedRefusal() | Converted() | UndefinedAnswer():
             return render(reason)
         case _:
             assert_never(reason)

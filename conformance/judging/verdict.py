@@ -29,7 +29,7 @@ from conformance.judging.reasons import (
     Choices,
     Conversion,
     Converted,
-    DocumentedConvention,
+    DocumentedDivergence,
     DocumentedRefusal,
     LostInRounding,
     Mismatched,
@@ -75,25 +75,27 @@ def expected(status: str, known: bool) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What is said about one function on one problem.
-
-    want: the definition's answer; want_by_convention: that of the smallest part of the documented
-    convention that explains the outcome, where one was needed.  comparison: against the answer that the
-    status rests on.  reason: why the status is what it is; None for a plain `agrees`.
-    """
+    """The verdict on one call of a function."""
 
     status: Status
+    """One of `STATUSES`."""
     outcome: Outcome
+    """What the call did."""
     want: Answer
+    """The answer by the definition."""
     reason: Reason | None
+    """Why the status is what it is; None for a plain `agrees`."""
     comparison: Comparison | None = None
+    """With the answer that the status rests on; None if nothing was compared."""
     want_by_convention: Exact | None = None
+    """The answer by the fewest documented choices that explain the outcome; None if none is needed."""
     tolerance: Floats = field(default_factory=lambda: np.zeros(()))
+    """Largest absolute error of a correct answer, shaped as the answer."""
 
     @property
     def choices(self) -> Choices:
         """The documented choices that explain the outcome; empty where none does, or none is needed."""
-        return self.reason.choices if isinstance(self.reason, DocumentedConvention | DocumentedRefusal) else ()
+        return self.reason.choices if isinstance(self.reason, DocumentedDivergence | DocumentedRefusal) else ()
 
     @property
     def convention(self) -> str:
@@ -224,7 +226,7 @@ def _documented_verdict(judgement: _Judgement, want: Answer, outcome: Returned, 
         change = judgement.conversion_needed(outcome, part)
         conversion = judgement.conversion(change, part) if change else None
         if choices or conversion is None:
-            reason: Reason = DocumentedConvention(choices, conversion)
+            reason: Reason = DocumentedDivergence(choices, conversion)
         else:
             reason = Converted(conversion)
         return Verdict("diverges", outcome, want, reason, comparison, answer, tolerance)

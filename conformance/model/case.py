@@ -78,18 +78,18 @@ def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Options:
-    """What a case sets beyond labels and predictions.  `None`: not set, and not passed to any function.
-
-    class_weights: [C]; sample_weights: the shape of the samples, or its leading axes; positive_weight: a
-    scalar or anything that broadcasts against the predictions; label_smoothing: in [0, 1], a Python
-    float because every function takes it as one; ignore_index: an integer label.
-    """
+    """What a case sets beyond labels and predictions.  None: not set, and not passed to any function."""
 
     class_weights: Array | None = None
+    """[C]."""
     sample_weights: Array | None = None
+    """The shape of the samples, or its leading axes."""
     positive_weight: Array | None = None
+    """A scalar, or anything that broadcasts against the predictions."""
     label_smoothing: float | None = None
+    """In [0, 1]; a Python float because every function takes it as one."""
     ignore_index: int | None = None
+    """An integer label."""
 
     def names(self) -> tuple[str, ...]:
         """The options that are set, in the order of `OPTIONS`."""
@@ -204,30 +204,45 @@ class Published:
 class Case:
     """One exactly stated problem of a case file, before it is expanded over dtypes and reductions.
 
-    predictions: float64, categorical [N, d1, ..., C] or, of a single sample, [C]; binary any shape, also ().  labels:
-    index int64 [N, d1, ...] or (); distribution and binary as written (float64, int64 or bool), shaped as the
-    predictions.  Arrays are read-only.
+    Arrays are read-only.
     """
 
     id: str
+    """Path of its file below the case folder, and its name."""
     why: str
+    """What would go wrong unnoticed without it."""
     about: str
+    """Subject of its file."""
     source: str
+    """Where it comes from."""
     loss: Loss
+    """Categorical or binary."""
     input_kind: InputKind
+    """What the predictions are."""
     target: Target
+    """What the labels are."""
     predictions: Array
+    """float64; categorical [N, d1, ..., C] or, of a single sample, [C]; binary any shape, also ()."""
     labels: Array
+    """index: int64 [N, d1, ...] or (); distribution and binary: float64, int64 or bool, shaped as the predictions."""
     options: Options = Options()
+    """Weights, smoothing and the ignored label."""
     layout: Layout = Layout()
+    """How arrays are passed."""
     reductions: tuple[Reduction, ...] = ("mean",)
+    """Reductions that it is expanded over."""
     dtypes: tuple[str, ...] = DEFAULT_DTYPES
+    """dtypes that it is expanded over."""
     expect: Expectation = ByOracle()
+    """What the right answer is: that of the oracle, a stated one, an exception, or none."""
     published: tuple[Published, ...] = ()
+    """Numbers from publications."""
     no_gradient: str = ""
     """Why its gradient is not tested; "" if it is."""
     path: str = ""
+    """Path of its file; "" for a case that is in none."""
     line: int = 0
+    """Line in that file; 0 for none."""
     note: str = ""
     """What its file leaves open, with the position, and how it is read; empty if nothing is."""
 
@@ -292,16 +307,27 @@ class Problem:
     """A case at one dtype and one reduction: what a function receives and what the oracle sees."""
 
     case: str
+    """Id of its case."""
     loss: Loss
+    """As in `Case`."""
     input_kind: InputKind
+    """As in `Case`."""
     target: Target
+    """As in `Case`."""
     predictions: Array
+    """As in `Case`, rounded to `dtype`."""
     labels: Array
+    """As in `Case`; floats are rounded to `dtype`."""
     options: Options
+    """As in `Case`, rounded to `dtype`."""
     layout: Layout
+    """As in `Case`."""
     dtype: str
+    """dtype of the predictions."""
     reduction: Reduction
+    """Reduction of the losses."""
     why: str = field(default="")
+    """As in `Case`."""
 
     def with_reduction(self, reduction: Reduction) -> Problem:
         """The same problem at another reduction; it shares with this one what no reduction changes."""

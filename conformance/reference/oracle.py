@@ -56,16 +56,19 @@ Term = Any
 
 @dataclass(frozen=True, eq=False)
 class Exact:
-    """A certified enclosure, elementwise: |exact - (hi + lo)| <= rad; nan and infinities stand in hi.
+    """A certified enclosure, elementwise: |exact - (hi + lo)| <= rad.
 
-    hi, lo, rad: float64, shaped as the reduced loss, or as the predictions where it is a gradient; hi is the
-    exact answer rounded to float64.  unconstrained: the same shape, True where any value is right; None where none is.
+    All arrays are shaped as the reduced loss, or as the predictions if it is a gradient.
     """
 
     hi: Floats
+    """The exact answer rounded to float64; nan and infinities stand here."""
     lo: Floats
+    """The remainder."""
     rad: Floats
+    """Bound of the error of hi + lo."""
     unconstrained: npt.NDArray[np.bool_] | None = None
+    """True where any value is right; None if that is nowhere."""
 
 
 @dataclass(frozen=True)

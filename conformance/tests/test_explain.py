@@ -333,7 +333,7 @@ def advice(found: FunctionResult) -> str:
 
 def test_remedy_divides_the_sum():
     found = answered(case(options={"sample_weights": (1.0, 2.0, 3.0)}), miniatures.DividesBySamples)
-    assert "ask for the sum and divide it by the weight, 6" in advice(found)
+    assert "compute the sum and divide it by the weight, 6" in advice(found)
     call = found.remedies[0].call
     assert call.endswith(" / 6.0")
     *imports, expression = call.split("; ")

@@ -15,7 +15,7 @@ from conformance.judging.reasons import (
     CannotExpress,
     Conversion,
     Converted,
-    DocumentedConvention,
+    DocumentedDivergence,
     DocumentedRefusal,
     LostInRounding,
     Move,
@@ -60,12 +60,12 @@ CHOICES = (("clip", 1e-7), ("accepts", frozenset({"one_class", "empty_batch"})))
 RENDERED = [
     (RefusedInvalid("invalid_target"), "refused_invalid", "refused, as it must: invalid_target"),
     (
-        DocumentedConvention(CHOICES),
+        DocumentedDivergence(CHOICES),
         "documented_convention",
         "as documented: clip=1e-07; accepts=empty_batch+one_class",
     ),
     (
-        DocumentedConvention(CHOICES[:1], CONVERSION),
+        DocumentedDivergence(CHOICES[:1], CONVERSION),
         "documented_convention",
         f"conversion: {SAID}; as documented: clip=1e-07",
     ),

@@ -47,6 +47,7 @@ class DocumentedConvention:
     """A documented convention and its scope: the kinds of target and the required capabilities it applies to."""
 
     convention: Convention
+    """The choices that the documentation states."""
     targets: frozenset[str] | None = None
     """Kinds of target that reach the function; None for all."""
     documentation: str = ""
@@ -114,6 +115,7 @@ class Function:
     class_axis: int = -1
     """Axis of the classes by default; a case may name another one if the function has a parameter for it."""
     dtypes: frozenset[str] = frozenset(DTYPES)
+    """dtypes of the predictions that it accepts."""
     orders: frozenset[Order] = frozenset(ORDERS) - {"c"}
     """Memory orders that it accepts in addition to C order."""
     label_column: bool = False
@@ -149,6 +151,7 @@ class Function:
     first: str = ""
     """First release that has the function; "" for all."""
     changes: tuple[ReleaseChange, ...] = ()
+    """Changes since its first release, in the order of the releases; see `since`."""
     versions: str = ""
     """PEP 440 specifiers of the releases that this description is for, "" for all; computed from the changes."""
     backends: frozenset[str] | None = None
@@ -368,12 +371,15 @@ class Framework:
     """
 
     name: str
+    """As in reports and options, in front of the names of its functions."""
     distributions: tuple[str, ...]
+    """Distributions that it may be installed by."""
     modules: tuple[str, ...]
     """Import names that must be present; they are looked up, not imported."""
     functions: tuple[Function, ...]
     """As they are written down; afterwards one description for each range of releases, the newest first."""
     arrays: Arrays
+    """How arrays get into it and out of it, and its derivatives."""
     imports: str = ""
     """One line of source that the calls need."""
     reductions: Mapping[str, str] = field(default_factory=dict)

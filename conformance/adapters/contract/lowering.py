@@ -33,7 +33,9 @@ class Call:
     """One call: source whose last expression is the result, and the arrays that its names stand for."""
 
     text: str
+    """Source; its last line is an expression, the result."""
     arrays: Mapping[str, Tensor]
+    """Name in the source -> array."""
     mode: str = EAGER
     """How the call is made; the text has what follows from it."""
     unreduced: str = ""
