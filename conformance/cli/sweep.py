@@ -38,7 +38,8 @@ def sweep(
     ] = False,
     means: Annotated[bool, typer.Option("--lengths", help="Instead, means of 10 to 10^7 losses.")] = False,
     processes: Annotated[
-        int, typer.Option("-n", min=0, help="How many processes share the sweep; 0 is one for each core.")
+        int,
+        typer.Option("-n", min=0, help="How many processes share the sweep; if 0, all cores if it is exhaustive."),
     ] = 0,
     folder: Annotated[
         Path | None,

@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from conformance import cli, report
+from conformance import api, cli, report
 from conformance.adapters import registry
 from conformance.api.cases import find_case
+from conformance.cli import shared
 from conformance.docs.commands import commands
 from conformance.judging.selection import SelectionError
 from conformance.report import RunInfo, recording
@@ -227,3 +228,21 @@ def test_help_lists_exit_statuses(conformance):
     told = " ".join(out.split()).partition("Exit status: ")[2]
     assert status == 0
     assert re.findall(r"(?:^|; )(\d+) ", told) == ["0", "1", "2", "3", "130"]
+
+
+def test_list_cases_prints_dtypes_and_reductions(conformance, tmp_path):
+    status, text = conformance("list", "cases", "--cases", tmp_path / "cases")
+    assert status == 0
+    assert {"float32; mean", "float32; none mean"} <= set(map(str.strip, text.splitlines()))
+
+
+def test_print_not_executed_counts_the_items_beyond_five(capsys):
+    shared.print_not_executed([f"item {number}" for number in range(8)])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "not executed: item 0"
+    assert lines[5:] == ["... and 3 more"]
+
+
+def test_json_of_an_interrupted_audit_says_so():
+    values = json.loads(api.AuditResult(None, ("item: why",)).to_json())
+    assert (values["interrupted"], values["not_executed"]) == (True, ["item: why"])

@@ -355,6 +355,8 @@ def test_check_correct_reports_false_alarms(folder, monkeypatch):
         (["-k", "nobody"], "nothing is selected by -k 'nobody'; `conformance mutants --list` prints what there is"),
         (["--generated", "5"], "--generated goes with --right"),
         (["--right", "--family", "labels"], "--family and --right do not go together"),
+        (["--right", "--generated", "5", "--cases", "here"], "--generated and --cases do not go together"),
+        (["--right", "-k", "BinaryFlushes", "--generated", "2"], "nothing was executed"),
         (["--cases", "/nowhere"], "there is no such folder"),
     ],
 )

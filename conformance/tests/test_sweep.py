@@ -174,7 +174,7 @@ def test_correctly_rounded_losses_have_the_counts_of_elementwise_comparison(dtyp
         for label in family.labels:
             for sign in family.signs:
                 comparer = Comparer(subject, chunk, sign, label, dtype)
-                answer = chunk.exact_losses(sign, label, DEFINITION, subject.documented.convention)
+                answer = chunk.exact_losses(sign, label, DEFINITION, subject.row_convention)
                 known, each = {}, {}
                 comparer.compare(answer.rounded, known)
                 with monkeypatch.context() as one_by_one:

@@ -271,15 +271,15 @@ class _Errors:
     want: Floats
 
     @classmethod
-    def of(cls, got: Floats, answer: ExactLosses, where: Any) -> _Errors:
+    def of(cls, got: Floats, expected: ExactLosses, where: Any) -> _Errors:
         """Errors of losses against the exact losses at some positions."""
-        want = answer.hi[where]
+        want = expected.hi[where]
         error = got - want
-        if answer.lo is not None:
-            error -= answer.lo[where]
+        if expected.lo is not None:
+            error -= expected.lo[where]
         np.abs(error, out=error)
-        ratio = error * answer.inverse_tolerance[where]
-        error /= _at(answer.ulp, where)
+        ratio = error * expected.inverse_tolerance[where]
+        error /= _at(expected.ulp, where)
         return cls(ratio, error, want)
 
     def subset(self, where: Indices | npt.NDArray[np.bool_]) -> _Errors:
@@ -310,54 +310,57 @@ class Comparer:
 
     def compare(self, got: Floats, regions: Regions) -> None:
         """Add the statistics of the losses got [n], one for each magnitude of the chunk, to those of the regions."""
-        answer = self.chunk.exact_losses(self.sign, self.label, DEFINITION, self.subject.row_convention)
+        expected = self.chunk.exact_losses(self.sign, self.label, DEFINITION, self.subject.row_convention)
         bands = self.chunk.bands
         with np.errstate(all="ignore"):
-            rounded = np.logical_and.reduceat(got == answer.rounded, [where.start for _, where in bands]).tolist()
+            rounded = np.logical_and.reduceat(got == expected.rounded, [where.start for _, where in bands]).tolist()
             names = self.chunk.regions(self.sign, self.label)
             for name, (_, where), is_rounding in zip(names, bands, rounded, strict=True):
                 if is_rounding:
-                    add_counts(regions, name, self._correctly_rounded(where, answer))
+                    add_counts(regions, name, self._correctly_rounded(where, expected))
                 else:
-                    add_counts(regions, name, self._compare_band(got[where], where, answer))
+                    add_counts(regions, name, self._compare_band(got[where], where, expected))
 
-    def _correctly_rounded(self, band: slice, answer: ExactLosses) -> RegionCounts:
+    def _correctly_rounded(self, band: slice, expected: ExactLosses) -> RegionCounts:
         """Statistics of a band whose losses are all correctly rounded; cached if they agree.
 
         Most functions return the exact loss, rounded, for most inputs, and the statistics of that depend on no
         function. Errors are computed only where something else was returned.
         """
-        counts = answer.rounded_counts.get((band.start, self.sign))
+        counts = expected.rounded_counts.get((band.start, self.sign))
         if counts is None:
-            counts = self._representable(band, answer) or self._compare_band(answer.rounded[band], band, answer)
+            counts = self._representable(band, expected) or self._compare_band(expected.rounded[band], band, expected)
             if all(status == "agrees" for status, _ in counts.by_verdict):
-                answer.rounded_counts[band.start, self.sign] = counts
-                answer.rounded_counts[band.start, -self.sign] = counts.negated()
+                expected.rounded_counts[band.start, self.sign] = counts
+                expected.rounded_counts[band.start, -self.sign] = counts.negated()
         return counts
 
-    def _representable(self, band: slice, answer: ExactLosses) -> RegionCounts | None:
+    def _representable(self, band: slice, expected: ExactLosses) -> RegionCounts | None:
         """The same if no loss had to be rounded, which needs no tolerance; None if one had."""
-        if not answer.is_representable(band):
+        if not expected.is_representable(band):
             return None
-        first, count = answer.hi.item(band.start), band.stop - band.start
+        first, count = expected.hi.item(band.start), band.stop - band.start
         largest_error = self._largest_error(0.0, band.start, first, first)
         counts = RegionCounts({("agrees", ""): count}, error_ratio=largest_error, ulps=largest_error)
         counts.histogram[0] = count
         return counts
 
-    def _compare_band(self, got: Floats, band: slice, answer: ExactLosses) -> RegionCounts:
+    def _compare_band(self, got: Floats, band: slice, expected: ExactLosses) -> RegionCounts:
         """Statistics of the losses [n] of a band."""
-        errors = _Errors.of(got, answer, band)
+        errors = _Errors.of(got, expected, band)
         counts = RegionCounts()
         worst = errors.error_ratio.argmax()
         if errors.error_ratio[worst] <= 1 - UNDECIDED_MARGIN:  # False for nan
             counts.count_verdict("agrees", "", len(got))
         else:
             errors.want = errors.want.copy()
-            self._explain(got, band, answer, errors, counts)
+            self._explain(got, band, expected, errors, counts)
             worst = errors.error_ratio.argmax()
-        largest = errors.ulps.argmax()
-        largest_errors = ((errors.error_ratio.item(worst), worst), (errors.ulps.item(largest), largest))
+        most_ulps = errors.ulps.argmax()
+        largest_errors = (
+            (errors.error_ratio.item(worst), worst),
+            (errors.ulps.item(most_ulps), most_ulps),
+        )
         counts.error_ratio, counts.ulps = (
             self._largest_error(size, band.start + at, got.item(at), errors.want.item(at))
             for size, at in largest_errors
@@ -366,45 +369,48 @@ class Comparer:
         return counts
 
     def _largest_error(self, size: float, index: int, got: float, want: float) -> LargestError:
-        """The input at a position of the chunk, as the one with a largest error; 0 has no sign."""
+        """Build a `LargestError` for the input at a position of the chunk; -0.0 becomes 0.0."""
         x = float(self.chunk.magnitudes.item(index)) * self.sign
         return LargestError(size, self.chunk.patterns.item(index), x.hex(), got + 0.0, want + 0.0)
 
-    def _explain(self, got: Floats, band: slice, answer: ExactLosses, errors: _Errors, counts: RegionCounts) -> None:
+    def _explain(self, got: Floats, band: slice, expected: ExactLosses, errors: _Errors, counts: RegionCounts) -> None:
         """Count which inputs of a band agree, diverge and disagree. Their errors become those against what explains
         them.
         """
         undecided = np.flatnonzero(~(errors.error_ratio <= 1 - UNDECIDED_MARGIN))
         counts.count_verdict("agrees", "", len(got) - len(undecided))
         subset = errors.subset(undecided)
-        self._explain_undecided(got[undecided], undecided + band.start, answer, subset, counts)
+        self._explain_undecided(got[undecided], undecided + band.start, expected, subset, counts)
         errors.assign(undecided, subset)
 
     def _explain_undecided(
-        self, got: Floats, positions: Indices, answer: ExactLosses, errors: _Errors, counts: RegionCounts
+        self, got: Floats, positions: Indices, expected: ExactLosses, errors: _Errors, counts: RegionCounts
     ) -> None:
-        """The same for inputs whose errors may exceed the tolerance, at some positions of the chunk."""
-        self._resolve(got, positions, DEFINITION, answer, errors, positions)
+        """Count the verdicts on inputs whose errors may exceed the tolerance, at some positions of the chunk."""
+        self._resolve(got, positions, DEFINITION, expected, errors, positions)
         over = ~(errors.error_ratio <= 1)
         remaining = _count(over)
         counts.count_verdict("agrees", "", len(got) - remaining)
         if remaining and self.subject.restrictions:
-            name, restriction = self.subject.restrictions[-1]
-            row_convention = self._errors_under(got, positions, restriction)
-            explained = over & (row_convention.error_ratio <= 1)
-            errors.assign(explained, row_convention.subset(explained))
+            name, convention = self.subject.restrictions[-1]
+            by_convention = self._errors_under(got, positions, convention)
+            explained = over & (by_convention.error_ratio <= 1)
+            errors.assign(explained, by_convention.subset(explained))
             counts.count_verdict(
                 "diverges", name, self._explain_by_restrictions(got, positions, explained, errors, counts)
             )
             over ^= explained
             remaining -= _count(explained)
             if remaining:
-                closer = over & (row_convention.error_ratio < errors.error_ratio)
-                errors.assign(closer, row_convention.subset(closer))
+                closer = over & (by_convention.error_ratio < errors.error_ratio)
+                errors.assign(closer, by_convention.subset(closer))
         if remaining:
             counts.count_verdict("disagrees", "", remaining)
             worst = int(np.where(over, errors.error_ratio, -1).argmax())
-            want, x = float(errors.want[worst]) + 0.0, float(self.chunk.magnitudes[positions[worst]]) * self.sign
+            want, x = (
+                float(errors.want[worst]) + 0.0,
+                float(self.chunk.magnitudes[positions[worst]]) * self.sign,
+            )
             counts.why = f"returned {float(got[worst])!r} for {x!r}, where {want!r} is due"
 
     def _explain_by_restrictions(
@@ -414,59 +420,65 @@ class Comparer:
         if len(self.subject.restrictions) == 1:
             return _count(explained)
         remaining = np.flatnonzero(explained)
-        for name, restriction in self.subject.restrictions[:-1]:
+        for name, convention in self.subject.restrictions[:-1]:
             if not len(remaining):
                 break
-            restricted = self._errors_under(got[remaining], positions[remaining], restriction)
+            restricted = self._errors_under(got[remaining], positions[remaining], convention)
             suffices = restricted.error_ratio <= 1
             counts.count_verdict("diverges", name, _count(suffices))
             errors.assign(remaining[suffices], restricted.subset(suffices))
             remaining = remaining[~suffices]
         return len(remaining)
 
-    def _errors_under(self, got: Floats, positions: Indices, restriction: Convention) -> _Errors:
-        """Errors of the losses of some inputs under a restriction of the documented convention."""
+    def _errors_under(self, got: Floats, positions: Indices, convention: Convention) -> _Errors:
+        """Errors of the losses of some inputs under a part of the documented convention."""
         chunk: Chunk = self.chunk
         where: Indices | slice = positions
         if self.subject.family.dtype not in NARROW_DTYPES and len(got) * SUBSET_DIVISOR < len(chunk.patterns):
             chunk, where = chunk.subset(positions), slice(None)
-        answer = chunk.exact_losses(self.sign, self.label, restriction, self.subject.row_convention)
-        errors = _Errors.of(got, answer, where)
-        self._resolve(got, positions, restriction, answer, errors, where)
+        expected = chunk.exact_losses(self.sign, self.label, convention, self.subject.row_convention)
+        errors = _Errors.of(got, expected, where)
+        self._resolve(got, positions, convention, expected, errors, where)
         return errors
 
     def _resolve(
-        self, got: Floats, positions: Indices, restriction: Convention, answer: ExactLosses, errors: _Errors, where: Any
+        self,
+        got: Floats,
+        positions: Indices,
+        convention: Convention,
+        expected: ExactLosses,
+        errors: _Errors,
+        where: Any,
     ) -> None:
         """Apply the rules of `compare.compare` to nan and infinities, and let the oracle decide what float64 cannot.
 
-        positions: of the losses in the chunk.  where: of the losses in `answer`.
+        positions: of the losses in the chunk.  where: of the losses in `expected`.
         """
-        worst = float(errors.error_ratio.max(initial=0.0))
-        if not math.isfinite(worst):  # a loss that is not finite, or a tolerance of 0
+        largest_ratio = float(errors.error_ratio.max(initial=0.0))
+        if not math.isfinite(largest_ratio):  # a loss that is not finite, or a tolerance of 0
             special = ~np.isfinite(got) | ~np.isfinite(errors.want)
-            largest = dtype_info(self.returned).largest
-            overflowed = np.isinf(got) & (np.abs(errors.want) + answer.tolerance[where] > largest)
+            largest_number = dtype_info(self.returned).largest
+            overflowed = np.isinf(got) & (np.abs(errors.want) + expected.tolerance[where] > largest_number)
             same = equal_with_nan(got, errors.want)
             same |= overflowed & (np.sign(got) == np.sign(errors.want))
             for sizes in (errors.error_ratio, errors.ulps):
                 sizes[special] = np.where(same, 0.0, np.inf)[special]
             errors.error_ratio[np.isnan(errors.error_ratio)] = 0.0  # 0/0: no error, and no tolerance
-        if worst < 1 - UNDECIDED_MARGIN:
+        if largest_ratio < 1 - UNDECIDED_MARGIN:
             return
         undecided = errors.error_ratio >= 1 - UNDECIDED_MARGIN
         undecided &= errors.error_ratio <= 1 + UNDECIDED_MARGIN
         for position in np.flatnonzero(undecided).tolist():
             x = self.chunk.x(self.sign)[positions[position : position + 1]]
-            exact = certified_loss(self.subject, x, self.label, restriction)
+            exact = certified_loss(self.subject, x, self.label, convention)
             error = abs((float(got[position]) - float(exact.hi.item())) - float(exact.lo.item()))
-            errors.error_ratio[position] = error / answer.tolerance[where][position]
-            errors.ulps[position] = error / float(_at(answer.ulp, where)[position if len(answer.ulp) > 1 else 0])
+            errors.error_ratio[position] = error / expected.tolerance[where][position]
+            errors.ulps[position] = error / float(_at(expected.ulp, where)[position if len(expected.ulp) > 1 else 0])
 
 
-def certified_loss(subject: Subject, x: Array, label: int, restriction: Convention) -> Exact:
-    """The oracle's answer for one input x [1], under a restriction of the documented convention."""
-    exact = oracle.evaluate(subject.family.problem(x, np.array([label])), semantic(restriction))
+def certified_loss(subject: Subject, x: Array, label: int, convention: Convention) -> Exact:
+    """The oracle's answer for one input x [1], under a part of the documented convention."""
+    exact = oracle.evaluate(subject.family.problem(x, np.array([label])), semantic(convention))
     assert isinstance(exact, Exact), exact
     return exact
 
@@ -490,8 +502,10 @@ def sweep_outside(subject: Subject, performer: Performer = perform) -> Regions:
                 counts.count_verdict(verdict.status, verdict.convention, 1)
                 if verdict.status in FAILING:
                     got, want = float(result.values[index]), _want_of(verdict)
-                    worst = LargestError(np.inf, 0, float(input_[0]).hex(), got, want)
-                    counts.merge(RegionCounts(error_ratio=worst, why=f"{verdict.explanation}, at {float(input_[0])!r}"))
+                    infinite = LargestError(np.inf, 0, float(input_[0]).hex(), got, want)
+                    counts.merge(
+                        RegionCounts(error_ratio=infinite, why=f"{verdict.explanation}, at {float(input_[0])!r}")
+                    )
     return regions
 
 

@@ -222,9 +222,9 @@ class Chunk:
     def x(self, sign: int) -> Array:
         return values(self.patterns, self.family.dtype, sign)
 
-    def exact_losses(self, sign: int, label: int, restriction: Convention, documented: Convention) -> ExactLosses:
-        """The exact losses for x = sign * magnitude under a restriction of the convention that a function documents."""
-        loss_convention, tolerance_convention = semantic(restriction), computed(restriction, documented)
+    def exact_losses(self, sign: int, label: int, convention: Convention, documented: Convention) -> ExactLosses:
+        """The exact losses for x = sign * magnitude under a part of the convention that a function documents."""
+        loss_convention, tolerance_convention = semantic(convention), computed(convention, documented)
         key = (self._shared_key(sign, label, tolerance_convention), loss_convention, tolerance_convention)
         if key not in self._exact_losses:
             with np.errstate(all="ignore"):
