@@ -68,7 +68,9 @@ def _invalid(problem: Problem) -> bool:
     if not index and np.any((y.astype(np.float64) < 0) | (y.astype(np.float64) > 1)):
         return True
     seen = x[counted] if problem.loss == "categorical" else x
-    return bool(problem.input_kind == "probabilities" and np.any((seen < 0) | (seen > 1)))
+    below = problem.input_kind == "probabilities" and bool(np.any(seen < 0))
+    above = {"logits": math.inf, "probabilities": 1.0, "log_probabilities": 0.0}[problem.input_kind]
+    return below or bool(np.any(seen > above))
 
 
 def _reduced(problem: Problem) -> Any:
@@ -384,13 +386,18 @@ def test_it_has_a_mean_by_number_whatever_the_weights_leave():
 
 @pytest.mark.parametrize("losses", [[math.nan, 0.0], [0.0, math.nan], [math.inf, -math.inf, math.nan]])
 def test_it_is_nan_wherever_the_nan_stands(losses):
-    rows = [[loss, 0.0] for loss in losses]
-    problem = case(rows, [0] * len(rows), input_kind="log_probabilities")
-    assert math.isnan(answer(problem, reduction="sum"))
-    without = case(
-        [row for row in rows if not math.isnan(row[0])], [0] * (len(rows) - 1), input_kind="log_probabilities"
+    """Infinite losses of either sign: those of log-probabilities of -inf, by weights of either sign."""
+    rows = [[-abs(loss), -1.0] for loss in losses]
+
+    def summed(kept: list[int]) -> Any:
+        weights = {"sample_weights": [math.copysign(1.0, losses[i]) for i in kept]}
+        problem = case([rows[i] for i in kept], [0] * len(kept), input_kind="log_probabilities", options=weights)
+        return answer(problem, reduction="sum")
+
+    assert math.isnan(summed([0, 1, 2][: len(losses)]))
+    assert isinstance(summed([i for i, loss in enumerate(losses) if not math.isnan(loss)]), Undefined) == (
+        math.inf in losses
     )
-    assert isinstance(answer(without, reduction="sum"), Undefined) == (math.inf in losses)
 
 
 # Conventions, one choice at a time, against numbers computed by hand.
