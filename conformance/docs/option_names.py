@@ -153,7 +153,7 @@ def _call_template(function: Function) -> str:
     """A call without options, with the names of its positional parameters."""
     text = lower(function, _problem(function)).text
     for word, name in function.positional.items():
-        text = re.sub(rf"\b{word}\b", name, text)
+        text = re.sub(rf"\b{word}\b(?!=)", name, text)  # a keyword may have the name of an array
     return text
 
 

@@ -241,6 +241,7 @@ def test_option_words_match_known_calls():
     assert sparse["logits"] == "from_logits=True (constructor)"
     assert sparse["mean"] == "reduction='sum_over_batch_size' (constructor)"
     assert (sklearn["predictions"], sklearn["sum"], sklearn["mean"]) == ("y_proba", "normalize=False", "normalize=True")
+    assert "log_loss(y_true, y_proba, labels=list(range(3)), normalize=True)" in sklearn["call"]
     assert entropy["class axis"] == "always 1"
     assert entropy["index"] == "[N], int64"
 
