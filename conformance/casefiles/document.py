@@ -617,6 +617,8 @@ def _key_errors(wrong: _SchemaError) -> Iterator[CaseFileError]:
 def _other_level(schema: Any, path: JsonPath, name: str) -> str:
     """Advice for a key of the file that is at a case, or the other way round; empty if it is neither."""
     file, case = (rule.get("properties", {}) for rule in (schema, schema.get("definitions", {}).get("case", {})))
+    if "predictions" in case and len(path) in (0, 2) and name in file["given"]["enum"]:
+        return f"did you mean predictions, and given: {name} in the file?"
     if path[:1] == ("cases",) and len(path) == 2 and name in file:
         return f"it belongs to the file, beside cases: all cases of a file have the same {name}"
     return "it belongs to a case, below cases: and its name" if not path and name in case else ""

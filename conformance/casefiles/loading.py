@@ -308,6 +308,12 @@ class _CaseParser:
         """Whether the schema refuses something at or below a path in the case."""
         return self.document.refuses(("cases", self.name, *path))
 
+    def stated_axis(self) -> int | None:
+        """The axis of the classes that the file states, as it states it; None if it states none that there is."""
+        layout = {} if self.refuses("layout") else self.content.get("layout", {})
+        axis: int | None = layout.get("written_class_axis")
+        return None if any(validation.axis_errors(self.file["loss"], self.rank, axis)) else axis
+
     def attempt(self, key: str, parse: Callable[..., T], *arguments: Any) -> T | None:
         """What `parse` returns; None if the schema refuses the key that it reads, or it finds errors in it."""
         if key and self.refuses(key):
@@ -394,7 +400,7 @@ class _CaseParser:
         """The case; errors in what its arrays hold, and in its digits, are collected."""
         if thorough or not isinstance(case, GeneratedCase):
             if not isinstance(case, GeneratedCase) or case.expected_digest:
-                self.attempt("", lambda: self.add_errors(validation.content_errors(case)))
+                self.attempt("", lambda: self.add_errors(validation.content_errors(case, self.stated_axis())))
             if thorough and not self.errors:
                 self.errors += expectation_errors(case)
         return case

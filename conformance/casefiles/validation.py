@@ -181,8 +181,11 @@ def weight_dtype_errors(case: Case) -> Iterator[ValidationError]:
                 break
 
 
-def content_errors(case: Case) -> Iterator[ValidationError]:
-    """Check the content of a case against its declared dtypes and expectation."""
+def content_errors(case: Case, written_axis: int | None = None) -> Iterator[ValidationError]:
+    """Check the content of a case against its declared dtypes and expectation.
+
+    written_axis: the axis of the classes that its file names, if it names one; the arrays of the case have them last.
+    """
     yield from weight_dtype_errors(case)
     kinds: set[str] = set()
     inexact = {dtype: inexact_value(case, dtype) for dtype in case.dtypes}
@@ -202,8 +205,8 @@ def content_errors(case: Case) -> Iterator[ValidationError]:
     if isinstance(expect, NoRightAnswer):
         invalid &= {"shape_mismatch"}
     for kind in sorted(invalid - {expected}):
-        path, message = _invalid_kind_error(case, kind)
-        advice = _other_target(case, kind) or "correct it"
+        path, message = _invalid_kind_error(case, kind, written_axis)
+        advice = _other_target(case, kind, written_axis) or f"correct it{_other_values(case, kind)}"
         if expected is None:
             advice += f", or say expect: {{error: {kind}}}"
         yield ValidationError(path, message, advice)
@@ -235,22 +238,47 @@ def inexact_value(case: Case, dtype: str) -> tuple[JsonPath, float, str] | None:
     return None
 
 
-def _other_target(case: Case, kind: str) -> str:
-    """Advice for labels that would fit if they were targets of the other kind; empty if they would not."""
+def _other_target(case: Case, kind: str, written_axis: int | None) -> str:
+    """Advice for labels that would fit targets of the other kind, or classes on another axis; empty if they do not."""
     samples, shape = case.predictions.shape[:-1], case.labels.shape
     if kind != "shape_mismatch" or case.loss == "binary":
         return ""
     if case.target == "index" and shape == case.predictions.shape:
         return "say target: distribution"
-    whole_shape = case.predictions.shape
-    for axis in range(len(samples)):
-        if case.target == "index" and shape == (*whole_shape[:axis], *whole_shape[axis + 1 :]):
-            return f"say layout: {{written_class_axis: {axis}}} if the classes are on axis {axis}"
+    written = _written_shape(case.predictions.shape, written_axis)
+    last = len(written) - 1
+    axes = [axis for axis in range(len(written)) if shape == (*written[:axis], *written[axis + 1 :])]
+    if case.target == "index" and axes:
+        if last in axes and written_axis is not None:
+            return "leave written_class_axis out"
+        named = " or ".join(f"{{written_class_axis: {axis}}}" for axis in axes)
+        return f"say layout: {named} if the classes are on axis {' or '.join(map(str, axes))}"
     whole = case.labels.dtype.kind in "iu" or bool(np.all(case.labels == np.floor(case.labels)))
     return "say target: index" if case.target == "distribution" and shape == samples and whole else ""
 
 
-def _invalid_kind_error(case: Case, kind: str) -> tuple[JsonPath, str]:
+def _other_values(case: Case, kind: str) -> str:
+    """A hint at labels that count from 1, or at predictions of another kind, in parentheses; empty if it is neither."""
+    if kind == "label_out_of_range":
+        labels, ignored = case.labels, case.options.ignore_index
+        counted = labels if ignored is None else labels[labels != ignored]
+        from_one = counted.min() == 1 and counted.max() == case.predictions.shape[-1]
+        return " (labels count from 0)" if from_one else ""
+    if kind != "invalid_probability":
+        return ""
+    within = bool(np.all((case.predictions >= 0) & (case.predictions <= 1)))
+    return f" (perhaps given: {'probabilities' if within else 'logits'})"
+
+
+def _written_shape(shape: Shape, axis: int | None) -> Shape:
+    """The shape of arrays as the file has them, with the classes on an axis, from that with the classes last."""
+    if axis is None:
+        return shape
+    axis %= len(shape)
+    return (*shape[:axis], shape[-1], *shape[axis:-1])
+
+
+def _invalid_kind_error(case: Case, kind: str, written_axis: int | None) -> tuple[JsonPath, str]:
     """Position and description of the first input of an invalid kind."""
     predictions, labels = case.predictions, case.labels
     if kind == "shape_mismatch":
@@ -260,8 +288,12 @@ def _invalid_kind_error(case: Case, kind: str) -> tuple[JsonPath, str]:
             return wrong.path, wrong.message
         want = case.problem(case.dtypes[0], case.reductions[0]).sample_shape
         want = want if case.target == "index" else predictions.shape
-        have, need, expected_for = list(labels.shape), list(want) or "a single value", list(predictions.shape)
-        return ("labels",), f"labels of shape {have} where predictions of shape {expected_for} need {need}"
+        rank = predictions.ndim
+        have = list(_written_shape(labels.shape, written_axis if labels.ndim == rank else None))
+        need = list(_written_shape(want, written_axis) if len(want) == rank else want) or "a single value"
+        written = f"{list(_written_shape(predictions.shape, written_axis))}"
+        written += "" if written_axis is None else f" with classes on axis {written_axis}"
+        return ("labels",), f"labels of shape {have} where predictions of shape {written} need {need}"
     classes = predictions.shape[-1]
     where = labels < 0
     path: JsonPath = ("labels",)

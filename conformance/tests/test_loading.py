@@ -326,8 +326,16 @@ WRONG = {
     "does not fit into int64": but("[0, 1]", f"[0, {2**63}]"),
     "labels of shape [3] where predictions of shape [2, 3] need [2]": but("[0, 1]", "[0, 1, 2]"),
     "labels has 7, outside [0, 3); correct it, or say expect: {error: label_out_of_range}": but("[0, 1]", "[0, 7]"),
+    "correct it (labels count from 0), or say expect": but("[0, 1]", "[3, 1]"),
+    '$.cases.y.logits: unknown key "logits"; did you mean predictions, and given: logits in the file?': but(
+        "predictions:", "logits:"
+    ),
+    '$.log_probabilities: unknown key "log_probabilities"; did you mean predictions': "log_probabilities: [1]\n".join(
+        [HEAD, CASE]
+    ),
+    "outside [0, 1]; correct it (perhaps given: logits), or say expect": PROBABILITIES + CASE,
     "predictions has 2.0, outside [0, 1]": PROBABILITIES + CASE,
-    "predictions[0][0]: predictions has 1.0, above 0; correct it, or say expect: {error: invalid_probability}": (
+    "predictions[0][0]: predictions has 1.0, above 0; correct it (perhaps given: logits), or say expect: {error: inv": (
         LOG_PROBABILITIES + CASE
     ),
     "predictions[1][0]: predictions has 3.0, above 0": LOG_PROBABILITIES + CASE + "    options: {ignore_index: 0}\n",

@@ -126,6 +126,43 @@ def test_unlike_lengths_advise_the_axis(tmp_path):
     assert not written(tmp_path, *lines, "layout: {written_class_axis: 1}")[1]
 
 
+@pytest.mark.parametrize(
+    ("shape", "labels", "stated", "message", "advice"),
+    [
+        (
+            (3, 3, 2),
+            (3, 2),
+            None,
+            "shape [3, 3, 2] need [3, 3]",
+            "{written_class_axis: 0} or {written_class_axis: 1} if",
+        ),
+        ((2, 3, 2), (2, 2), None, "shape [2, 3, 2] need [2, 3]", "say layout: {written_class_axis: 1} if"),
+        ((2, 3), (2,), 0, "shape [2, 3] with classes on axis 0 need [3]", "leave written_class_axis out"),
+        ((2, 3), (2,), -2, "shape [2, 3] with classes on axis -2 need [3]", "leave written_class_axis out"),
+        ((2, 4, 3), (2, 4), 1, "shape [2, 4, 3] with classes on axis 1 need [2, 3]", "leave written_class_axis out"),
+        ((2, 4, 3), (4, 3), 1, "with classes on axis 1 need [2, 3]", "say layout: {written_class_axis: 0} if"),
+        ((2, 3), (3,), 1, "shape [2, 3] with classes on axis 1 need [2]", "say layout: {written_class_axis: 0} if"),
+        ((2, 3), (5,), 0, "shape [2, 3] with classes on axis 0 need [3]", "correct it, or say expect"),
+    ],
+)
+def test_shapes_are_told_as_written_with_every_axis_that_fits(tmp_path, shape, labels, stated, message, advice):
+    lines = [f"predictions: {np.ones(shape).tolist()}", f"labels: {np.zeros(labels, int).tolist()}"]
+    lines += [] if stated is None else [f"layout: {{written_class_axis: {stated}}}"]
+    _, (error,) = written(tmp_path, *lines)
+    assert message in error.message
+    assert advice in error.advice
+
+
+def test_distributions_of_another_shape_are_told_as_written(tmp_path):
+    lines = (
+        "predictions: [[1.0, 2.0], [3.0, 5.0], [0.5, 0.5]]",
+        "labels: [[1, 0, 1]]",
+        "layout: {written_class_axis: 0}",
+    )
+    _, (error,) = written(tmp_path, *lines, target="distribution")
+    assert "labels of shape [1, 3] where predictions of shape [3, 2] with classes on axis 0 need [3, 2]" in str(error)
+
+
 def test_published_gradient_is_written_as_the_predictions_are(tmp_path):
     published = 'published: [{value: [[["1", "2", "3"], ["4", "5", "6"]]], source: a, quantity: gradient}]'
     lines = ("predictions: [[[1.0, 2.0, 3.0], [3.0, 5.0, 0.5]]]", "labels: [[0, 1, 1]]", published)
