@@ -167,7 +167,7 @@ def values_of_hypotheses(
     is_reduced: whether that is a sum or a mean.  convention: from which hypotheses depart, in addition to the problem.
     """
     names: tuple[Reduction, ...] = ("sum", "mean") if is_reduced else ("none",)
-    for variant in _variants(problem, quantity, convention):
+    for variant in _variants(problem, quantity, convention, oracle):
         answers: dict[Reduction, Floats] = {}
         for name in names:
             answer = _answer(variant.problem.with_reduction(name), variant.convention, quantity, oracle)
@@ -226,28 +226,30 @@ _TRANSFORMS: dict[str, Callable[[Floats], Floats]] = {
 # Variants of a problem.
 
 
-def _variants(problem: Problem, quantity: Quantity, base: Convention) -> Iterator[_Variant]:
+def _variants(problem: Problem, quantity: Quantity, base: Convention, oracle: Oracle) -> Iterator[_Variant]:
     yield _Variant((), problem, base)
     for dtype in NARROW:
         with np.errstate(over="ignore"):
             rounded = problem.predictions.astype(numpy_dtype(dtype)).astype(problem.predictions.dtype)
         departure = Departure("dtype", f"inputs rounded to {dtype}")
         yield _Variant((departure,), dataclasses.replace(problem, predictions=rounded), base)
-    read = GRADIENT if quantity == "gradient" else ANSWER
     if base != DEFINITION:
         yield _Variant((Departure("convention", "the definition, without what is documented"),), problem)
-    for convention, functions in _conventions(problem, read, base).items():
+    for convention, functions in _conventions(problem, quantity, base, oracle).items():
         kind: Kind = "convention" if functions else "reduction"
         yield _Variant((Departure(kind, describe(convention.choices()), functions),), problem, convention)
     for text, changed, convention in _mistakes(problem, base):
         yield _Variant((Departure("mistake", text),), changed, convention)
 
 
-def _conventions(problem: Problem, read: frozenset[str], base: Convention) -> dict[Convention, tuple[str, ...]]:
-    """What functions of the newest releases document, as far as it matters to the problem, and other divisors.
+def _conventions(
+    problem: Problem, quantity: Quantity, base: Convention, oracle: Oracle
+) -> dict[Convention, tuple[str, ...]]:
+    """What functions of the newest releases document, as far as it changes the answer, and other divisors.
 
     base: the convention that is none of them.
     """
+    read = GRADIENT if quantity == "gradient" else ANSWER
     base = dataclasses.replace(relevant(problem, base, read), empty_mean=None)
     found: dict[Convention, list[str]] = {}
     for function in registry.functions():
@@ -256,6 +258,7 @@ def _conventions(problem: Problem, read: frozenset[str], base: Convention) -> di
             continue
         documented = registry.newest_convention(function, target, required_capabilities(problem, target))
         matters = dataclasses.replace(relevant(problem, documented, read), empty_mean=None)
+        matters = _without_idle_choices(problem, quantity, matters, oracle)
         if matters.choices() and matters != base:
             found.setdefault(matters, []).append(function.name)
     if problem.reduction == "mean":
@@ -263,6 +266,20 @@ def _conventions(problem: Problem, read: frozenset[str], base: Convention) -> di
             if divisor not in (base.mean_divides_by, "samples"):  # `samples` is among the reductions
                 found.setdefault(dataclasses.replace(base, mean_divides_by=divisor), [])
     return {convention: tuple(names) for convention, names in found.items()}
+
+
+def _without_idle_choices(problem: Problem, quantity: Quantity, convention: Convention, oracle: Oracle) -> Convention:
+    """A convention without the choices that it can lose while the answer stays the same."""
+    choices = convention.choices()
+    whole = _answer(problem, convention, quantity, oracle) if len(choices) > 1 else None
+    if whole is None:
+        return convention
+    for name in choices:
+        without = dataclasses.replace(convention, **{name: getattr(DEFINITION, name)})
+        answer = _answer(problem, without, quantity, oracle)
+        if answer is not None and np.array_equal(_rounded(answer), _rounded(whole), equal_nan=True):
+            convention = without
+    return convention
 
 
 _TAKEN = INVALID - {"shape_mismatch", "label_out_of_range"}

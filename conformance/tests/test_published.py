@@ -10,7 +10,7 @@ import pytest
 
 from conformance.judging.printed import Printed
 from conformance.judging.published import published
-from conformance.model.case import Case, Options, Published
+from conformance.model.case import Case, Layout, Options, Published
 
 X = np.array([[1.0, 2.0, 0.5], [0.2, 0.1, 0.4], [-1.0, 0.3, 2.5]])
 Y = np.array([1, 2, 0])
@@ -161,6 +161,16 @@ def test_documented_convention_is_named_with_its_functions():
     (line,) = texts(found)
     assert line.startswith("mean_divides_by=kept (documented by torch.BCELoss, torch.BCEWithLogitsLoss")
     assert "; or, the same number, the sum divided by the number of samples, 4" in line
+
+
+@pytest.mark.parametrize(
+    ("value", "first", "choices"),
+    [("1.1836", [0.25, 0.75], "class_columns=sorted"), ("19.06155", [1.0, 0.0], "clip=dtype; class_columns=sorted")],
+)
+def test_explaining_convention_has_no_choice_without_effect(value, first, choices):
+    names = Layout(class_names=("z", "a"))
+    found = asked(value, [first, [0.125, 0.875]], [0, 1], input_kind="probabilities", layout=names)
+    assert texts(found)[0].startswith(f"{choices} (documented by sklearn.log_loss); or")
 
 
 def test_few_digits_fit_more_by_chance_and_all_that_fit_are_listed():
