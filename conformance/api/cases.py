@@ -19,7 +19,7 @@ from conformance.casefiles import stated_values
 from conformance.casefiles.document import suggest
 from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
 from conformance.casefiles.known_issues import read as read_known
-from conformance.casefiles.loading import read, shipped_cases
+from conformance.casefiles.loading import count_cases, read, shipped_cases
 from conformance.execution.assessing import NotExecuted, rows_of
 from conformance.execution.run import Run
 from conformance.execution.targets import performer, pool_for_modes
@@ -431,7 +431,9 @@ class LintResult(Result):
     folder: Path
     """Folder or file that was checked."""
     cases: int
-    """Number of cases that could be read."""
+    """Number of cases in the files, wrong ones among them."""
+    uncounted: int
+    """Number of files whose cases cannot be counted."""
     problems: list[CaseFileError]
     """What is wrong, by file and line."""
     coverage: Coverage
@@ -448,6 +450,7 @@ class LintResult(Result):
             "problems": problems,
             "coverage": str(self.coverage),
             "notes": self.notes,
+            "uncounted_files": self.uncounted,
         }
 
 
@@ -476,4 +479,5 @@ def lint(folder: Path | None = None, *, strict: bool = False) -> LintResult:
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
     problems.sort(key=lambda error: (error.path, error.line, error.column))
     notes = [case.note for case in cases if case.note]
-    return LintResult(where, len(cases), problems, coverage(cases, registry.functions()), notes)
+    count, uncounted = count_cases(where) if problems else (len(cases), 0)
+    return LintResult(where, count, uncounted, problems, coverage(cases, registry.functions()), notes)

@@ -33,7 +33,7 @@ from conformance.casefiles.document import (
     suggest,
 )
 from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, yaml_quoted_digest
-from conformance.casefiles.stated_values import expectation_errors
+from conformance.casefiles.stated_values import wrong_digits
 from conformance.casefiles.validation import ValidationError
 from conformance.model.case import (
     DEFAULT_DTYPES,
@@ -93,19 +93,7 @@ def read(folder: Path, *, thorough: bool = False, strict: bool = False) -> tuple
     answer, which takes as long as computing both.  strict: want what cases that others rely on have: a first line that
     names the schema, `source` and `why`.
     """
-    folder = Path(folder)
-    errors: list[CaseFileError] = []
-    files: list[tuple[Path, str]] = []
-    if is_folder(folder):
-        found, errors = files_below(folder, skip=LEDGER_FOLDER)
-        files = [(file, file.relative_to(folder).with_suffix("").as_posix()) for file in found]
-        if not files and not errors:
-            advice = "add case files that end in .yaml, or give the folder that holds them"
-            errors.append(_path_error(folder, "there are no case files in it", advice))
-    elif not os.path.lexists(folder):
-        errors.append(_path_error(folder, "there is no such folder", "give a folder of case files"))
-    else:
-        files = [(folder, resolve_links(folder).relative_to(id_root(folder)).with_suffix("").as_posix())]
+    files, errors = _files(Path(folder))
     cases: list[Case] = []
     files_by_prefix: dict[str, Path] = {}
     for file, id_prefix in files:
@@ -121,6 +109,34 @@ def read(folder: Path, *, thorough: bool = False, strict: bool = False) -> tuple
         errors += errors_of_file
         cases += [] if errors_of_file else cases_of_file
     return sorted(cases, key=lambda case: case.id), errors
+
+
+def count_cases(folder: Path) -> tuple[int, int]:
+    """How many cases the files of a folder have, wrong ones among them, and how many files cannot be counted."""
+    count = uncounted = 0
+    for file, _ in _files(folder)[0]:
+        document, _ = read_document(file, SCHEMA)
+        named = document.value.get("cases") if document is not None and isinstance(document.value, dict) else None
+        count += len(named) if isinstance(named, dict) else 0
+        uncounted += not isinstance(named, dict)
+    return count, uncounted
+
+
+def _files(folder: Path) -> tuple[list[tuple[Path, str]], list[CaseFileError]]:
+    """The case files of a folder, or the one that a path names, each with the prefix of its ids; and the errors."""
+    errors: list[CaseFileError] = []
+    files: list[tuple[Path, str]] = []
+    if is_folder(folder):
+        found, errors = files_below(folder, skip=LEDGER_FOLDER)
+        files = [(file, file.relative_to(folder).with_suffix("").as_posix()) for file in found]
+        if not files and not errors:
+            advice = "add case files that end in .yaml, or give the folder that holds them"
+            errors.append(_path_error(folder, "there are no case files in it", advice))
+    elif not os.path.lexists(folder):
+        errors.append(_path_error(folder, "there is no such folder", "give a folder of case files"))
+    else:
+        files = [(folder, resolve_links(folder).relative_to(id_root(folder)).with_suffix("").as_posix())]
+    return files, errors
 
 
 def files_below(folder: Path, skip: str = "") -> tuple[list[Path], list[CaseFileError]]:
@@ -221,6 +237,16 @@ def cases_argument(case: Case) -> PurePosixPath | None:
     folders = PurePosixPath(case.id).parent.parts
     below = file.with_suffix("").parts[-len(folders) :] == folders
     return PurePosixPath(*file.parts[: -len(folders)]) if below else file
+
+
+def expectation_errors(case: Case) -> list[CaseFileError]:
+    """Errors where the expected digits of a case differ from the oracle's."""
+    if not (messages := wrong_digits(case)):
+        return []
+    assert isinstance(case.expect, Digits)
+    where = f"$.cases.{case.id.rpartition('/')[2]}.expect"
+    advice = f"print it with: conformance expect {cases_option(case)}{case.id}"
+    return [CaseFileError(case.path, *case.expect.position, where, message, advice) for message in messages]
 
 
 def _path_error(path: Path, message: str, advice: str) -> CaseFileError:
@@ -658,7 +684,7 @@ class _CaseParser:
             at = (*path, reduction) if isinstance(node["value"], dict) else path
             if reduction != "none" or shape is not None:
                 self.check_shape(at, expected, self.sample_shape(shape) if shape and reduction == "none" else ())
-        return Digits(value)
+        return Digits(value, self.document.position(("cases", self.name, "expect"), at_key=True))
 
     def check_shape(self, path: JsonPath, value: Any, want: Shape) -> None:
         self.check_rectangular(path, value)

@@ -96,7 +96,9 @@ def lint(
         out.print(escape(str(problem)), soft_wrap=True)
     for note in checked.notes:
         out.print(escape(f"note: {note}"), soft_wrap=True)
-    out.print(f"{counted(checked.cases, 'case')} in {checked.folder}: {counted(len(problems) or 'no', 'problem')}")
+    others = f" and {counted(checked.uncounted, 'file')} that cannot be counted" if checked.uncounted else ""
+    found = f"{counted(checked.cases, 'case')}{others}"
+    out.print(f"{found} in {checked.folder}: {counted(len(problems) or 'no', 'problem')}")
     if not problems and folder is None:
         out.print(Text(str(checked.coverage)))
     raise typer.Exit(USAGE if problems else 0)

@@ -10,9 +10,8 @@ from conformance.adapters import registry
 from conformance.casefiles.known_issues import EXTERNAL_PREFIXES, KnownIssue, Ledger
 from conformance.casefiles.known_issues import load as load_known
 from conformance.casefiles.known_issues import read as read_known
-from conformance.casefiles.loading import id_root, is_folder, resolve_links, shipped_cases
+from conformance.casefiles.loading import expectation_errors, id_root, is_folder, resolve_links, shipped_cases
 from conformance.casefiles.loading import read as read_cases
-from conformance.casefiles.stated_values import expectation_errors
 from conformance.model.case import Case
 from conformance.model.errors import CaseErrors, CaseFileError
 

@@ -169,6 +169,8 @@ class Digits:
     """Digits from an independent source, by reduction; they check the oracle (float64 inputs)."""
 
     values: Mapping[str, Any]
+    position: tuple[int, int] = field(default=(0, 0), compare=False)
+    """Line and column in the file, counted from 1; 0 without a file."""
 
 
 @dataclass(frozen=True)

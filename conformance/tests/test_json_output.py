@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 
 import pytest
@@ -168,6 +169,32 @@ def test_lint_json_reports_line_and_path(conformance, tmp_path):
     assert status == 2
     (problem,) = facts(out, "lint")["problems"]
     assert (problem["line"], problem["where"]) == (17, "$.cases.smoothed.options.label_smoothing")
+
+
+def test_lint_counts_cases_of_files_with_errors(conformance, tmp_path):
+    folder = tmp_path / "cases"
+    whole = facts(conformance("lint", folder, "--json")[1], "lint")
+    file = folder / "categorical" / "x.yaml"
+    file.write_text(CASES.replace("label_smoothing: 0.5", "label_smoothing: 1.5"), encoding="utf-8")
+    (folder / "broken.yaml").write_text("cases: [", encoding="utf-8")
+    found = facts(conformance("lint", folder, "--json")[1], "lint")
+    assert (whole["uncounted_files"], found["uncounted_files"]) == (0, 1)
+    assert found["cases"] == whole["cases"] > 0
+    told = conformance("lint", folder)[1]
+    assert f"{whole['cases']} cases and 1 file that cannot be counted in {folder}: 2 problems" in told
+
+
+def test_lint_prints_working_command_for_wrong_digits(conformance, tmp_path):
+    file = tmp_path / "mine" / "x.yaml"
+    file.parent.mkdir()
+    lines = ["    predictions: [[1.0, 2.0]]", "    labels: [0]", '    expect: {value: "0.6123"}']
+    head = "about: a\nloss: categorical\ngiven: logits\ntarget: index\ncases:\n  y:\n"
+    file.write_text(head + "\n".join(lines), encoding="utf-8")
+    (problem,) = facts(conformance("lint", file.parent, "--json")[1], "lint")["problems"]
+    assert problem["line"] == len(head.splitlines()) + len(lines)
+    command = shlex.split(problem["advice"].partition("conformance ")[2])
+    assert command == ["expect", "--cases", str(file.parent), "x/y"]
+    assert conformance(*command) == (0, 'expect:\n  value:\n    mean: "1.313261687518222834048995"\n')
 
 
 def test_history_json_lists_regressions(conformance, tmp_path):

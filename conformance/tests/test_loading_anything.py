@@ -14,8 +14,8 @@ from conformance.adapters.registry import installed
 from conformance.casefiles.document import schema_line
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
-from conformance.casefiles.loading import SCHEMA, read_file
-from conformance.casefiles.stated_values import expect_block, expectation_errors
+from conformance.casefiles.loading import SCHEMA, expectation_errors, read_file
+from conformance.casefiles.stated_values import expect_block
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.judging.prepare import prepare

@@ -16,8 +16,7 @@ from packaging.requirements import Requirement
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework
 from conformance.casefiles import known_issues
-from conformance.casefiles.loading import load, shipped_cases
-from conformance.casefiles.stated_values import expectation_errors
+from conformance.casefiles.loading import expectation_errors, load, shipped_cases
 from conformance.docs import readme
 from conformance.judging.case_set import load_suite
 from conformance.judging.coverage import coverage
