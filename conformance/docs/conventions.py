@@ -17,9 +17,9 @@ from packaging.version import Version
 from conformance.adapters import registry
 from conformance.adapters.contract import DocumentedConvention, Function
 from conformance.docs.markup import code_html, escaped, link, prose_html, table
-from conformance.explain.meanings import KIND_MEANINGS, meaning
 from conformance.model import convention
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
+from conformance.model.meanings import KIND_MEANINGS, meaning
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Convention))
 BEFORE_RELEASES = "0"

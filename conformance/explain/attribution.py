@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conformance.explain import meanings
 from conformance.explain.derivation import (
     answer_text,
     binary_shares,
@@ -42,6 +41,7 @@ from conformance.judging.compare import compare
 from conformance.judging.effects import OF_GRADIENT, UNJUDGED, answer_by, computed, semantic
 from conformance.judging.judge import Assessment
 from conformance.judging.plan import documented_convention
+from conformance.model import meanings
 from conformance.model.case import Problem
 from conformance.model.convention import DEFINITION, Convention, describe
 from conformance.model.floats import subtract

@@ -11,7 +11,6 @@ import numpy as np
 from flint import ctx
 
 from conformance.explain.explanation import Derivation, Sample, Step
-from conformance.explain.meanings import kinds_text
 from conformance.explain.number_format import (
     DEFAULT_DIGITS,
     FLOAT32_DIGITS,
@@ -27,6 +26,7 @@ from conformance.explain.number_format import (
 from conformance.explain.subproblems import PRECISION, ball, negative_logs, subproblem, to_balls
 from conformance.model.case import Array, Expectation, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
 from conformance.model.convention import DEFINITION
+from conformance.model.meanings import kinds_text
 from conformance.reference import oracle
 from conformance.reference.flat_problem import FlatProblem, flatten, refused
 from conformance.reference.gradient import targets

@@ -18,12 +18,12 @@ from conformance.adapters import registry
 from conformance.casefiles.document import schema_line
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.explain import meanings
 from conformance.explain.blocks import function_blocks, render_blocks
 from conformance.explain.explanation import Explanation, FunctionResult
 from conformance.explain.number_format import distinguishing_digits, format_number
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
+from conformance.model import meanings
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Options, Published
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
 from conformance.reference import oracle

@@ -1,4 +1,4 @@
-"""The meaning of each choice of a convention in one sentence, shared by explanations and documentation.
+"""The meaning of each choice of a convention in one sentence, shared by explanations, assertions and documentation.
 
 A sentence is a predicate, so that "it" or the name of the function can precede it.
 """
