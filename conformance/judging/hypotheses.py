@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,8 @@ class Departure:
     text: str
     functions: tuple[str, ...] = ()
     """Functions that document it."""
+    choices: tuple[tuple[str, Any], ...] = ()
+    """Of a convention: each field whose choice is not the definition's, with the choice."""
 
     def __str__(self) -> str:
         return f"{self.text} (documented by {', '.join(self.functions)})" if self.functions else self.text
@@ -177,8 +179,8 @@ def values_of_hypotheses(
             hypothesis = (*variant.hypothesis, *reduced)
             if hypothesis:
                 yield hypothesis, values
-            if quantity == "loss" and len(hypothesis) < 2:
-                for text, transform in _TRANSFORMS.items():
+            if len(hypothesis) < 2:
+                for text, transform in (_TRANSFORMS if quantity == "loss" else _TRANSFORMS_OF_GRADIENT).items():
                     with np.errstate(all="ignore"):
                         yield (*hypothesis, Departure("mistake", text)), transform(values)
 
@@ -221,6 +223,7 @@ _TRANSFORMS: dict[str, Callable[[Floats], Floats]] = {
     "the sign turned": lambda values: -values,
     "its exponential, a perplexity": np.exp,
 }
+_TRANSFORMS_OF_GRADIENT = {"the sign turned": _TRANSFORMS["the sign turned"]}
 
 
 # Variants of a problem.
@@ -237,7 +240,9 @@ def _variants(problem: Problem, quantity: Quantity, base: Convention, oracle: Or
         yield _Variant((Departure("convention", "the definition, without what is documented"),), problem)
     for convention, functions in _conventions(problem, quantity, base, oracle).items():
         kind: Kind = "convention" if functions else "reduction"
-        yield _Variant((Departure(kind, describe(convention.choices()), functions),), problem, convention)
+        choices = convention.choices()
+        departure = Departure(kind, describe(choices), functions, tuple(choices.items()))
+        yield _Variant((departure,), problem, convention)
     for text, changed, convention in _mistakes(problem, base):
         yield _Variant((Departure("mistake", text),), changed, convention)
 
@@ -263,8 +268,9 @@ def _conventions(
             found.setdefault(matters, []).append(function.name)
     if problem.reduction == "mean":
         for divisor in get_args(Divisor):
-            if divisor not in (base.mean_divides_by, "samples"):  # `samples` is among the reductions
-                found.setdefault(dataclasses.replace(base, mean_divides_by=divisor), [])
+            other = dataclasses.replace(base, mean_divides_by=divisor)
+            if divisor != "samples" and other not in (base, DEFINITION):  # they are among the others
+                found.setdefault(other, [])
     return {convention: tuple(names) for convention, names in found.items()}
 
 

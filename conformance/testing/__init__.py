@@ -21,7 +21,7 @@ import numpy.typing as npt
 from conformance.model.case import Quantity
 from conformance.testing import checks
 from conformance.testing.arrays import Argument
-from conformance.testing.inputs import read_inputs, read_returned
+from conformance.testing.inputs import read_flag, read_inputs, read_returned
 from conformance.testing.strategies import cross_entropy_problems
 
 Floats = npt.NDArray[np.float64]
@@ -101,7 +101,10 @@ def exact_cross_entropy(
     TypeError, ValueError
         If an argument is not what is wanted, or there is no exact answer, as for a mean over nothing.
     """
-    asked = checks.prepare(read_inputs(**_of_problem(locals())), dtype)
+    inputs = read_inputs(**_of_problem(locals()))
+    read_flag("gradient", gradient)
+    read_flag("with_radius", with_radius)
+    asked = checks.prepare(inputs, dtype)
     answer = asked.exact_gradient(certified=True) if gradient else asked.exact_loss
     return (answer.hi, checks.radius(answer)) if with_radius else answer.hi
 
@@ -157,6 +160,8 @@ ignore_index, reduction, class_axis, loss, like, gradient
     """
     returned = None if actual is None else read_returned("actual", actual)
     inputs = read_inputs(**_of_problem(locals()))
+    read_flag("gradient", gradient)
+    read_flag("cancellation", cancellation)
     computed = dtype or (returned and returned.dtype) or inputs.predictions.dtype or "float64"
     asked = checks.prepare(inputs, computed, cancellation)
     return asked.gradient_tolerance() if gradient else asked.loss_tolerance()

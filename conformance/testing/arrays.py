@@ -29,6 +29,8 @@ class Argument:
         return dtype_name(self.values.dtype) in DTYPES
 
     def __str__(self) -> str:
+        if not (self.dtype or self.values.ndim):
+            return "a number"
         return f"{list(self.values.shape)} {self.dtype or 'as a list'}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +10,17 @@ from typing import Any
 import numpy as np
 
 from conformance.judging.compare import Comparison, compare
-from conformance.judging.hypotheses import SLACK, fitting_groups, in_words, values_of_hypotheses
+from conformance.judging.hypotheses import (
+    SLACK,
+    Departure,
+    Hypothesis,
+    fitting_groups,
+    in_words,
+    values_of_hypotheses,
+)
 from conformance.model.case import DTYPES, InputKind, Problem, Quantity
 from conformance.model.convention import Convention
+from conformance.model.meanings import meaning_in_problem
 from conformance.reference import enclosure
 from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Answer, Exact, Floats, Oracle
@@ -22,6 +31,7 @@ MAX_PREDICTIONS = 1 << 18
 MAX_CERTIFIED = 20_000
 """The same for what is computed in balls."""
 MAX_LISTED = 6
+UNEXPLAINED = "by no known convention or mistake that was tried"
 WIDESPREAD = 4
 """What is computed in a narrow dtype is wrong in one of so many elements at least, and not in a few."""
 SLACK_OF_NARROW = 4
@@ -42,17 +52,45 @@ def causes(asked: Question, what: Quantity, got: Any, found: Comparison) -> list
 
     got: what was returned, in the shape in which it was.  found: its comparison with the exact answer.
     """
+    values = np.asarray(got, dtype=np.float64)
+    lines = []
+    if values.size and not values.any():
+        lines.append("all zeros" if values.ndim else "zero")
     limit = MAX_CERTIFIED if what == "gradient" and asked.problem.dtype == "float64" else MAX_PREDICTIONS
     if asked.problem.predictions.size > limit:
-        return [f"nothing was tried beyond {limit} predictions; take fewer samples"]
+        return [*lines, f"nothing was tried beyond {limit} predictions; take fewer samples"]
     if what == "gradient" and not found.misshapen:
-        got = asked.classes_last(got)
-    values = np.asarray(got, dtype=np.float64)
-    lines = [] if found.misshapen else list(_numeric(asked, what, values))
-    lines += _hypotheses(asked, what, values, found)
-    if not lines and found.failing * WIDESPREAD >= values.size > 0:
-        lines += _narrower(asked, what, values)
+        values = asked.classes_last(values)
+    if not lines and not found.misshapen:
+        lines += _one_number(asked, what, values)
+    is_constant = bool(lines)
+    if not found.misshapen:
+        lines += _nan_of_input(asked, what, found)
+        lines += _numeric(asked, what, values)
+    certain, possible = _hypotheses(asked, what, values, found, is_constant)
+    lines += certain
+    if not lines:
+        lines = [UNEXPLAINED]
+        if not possible and found.failing * WIDESPREAD >= values.size > 0:
+            possible = list(_narrower(asked, what, values))
+    lines += possible
     return lines if len(lines) <= MAX_LISTED else [*lines[:MAX_LISTED], f"and {len(lines) - MAX_LISTED} more"]
+
+
+def _one_number(asked: Question, what: Quantity, got: Floats) -> Iterator[str]:
+    """One number in each element, where the exact answer has several."""
+    if got.size > 1 and np.isfinite(got.flat[0]) and np.all(got == got.flat[0]):
+        exact = _exact(asked, what).hi
+        if np.any(exact != exact.flat[0]):
+            yield f"all elements are {got.flat[0]:g}"
+
+
+def _nan_of_input(asked: Question, what: Quantity, found: Comparison) -> Iterator[str]:
+    """A nan that was passed, which makes the exact answer nan where the result is wrong."""
+    if nan := asked.inputs.first_nan():
+        exact = asked.exact_loss if what == "loss" else asked.exact_gradient()
+        if np.isnan(exact.hi[found.where]):
+            yield f"{nan}, so that the exact answer is nan"
 
 
 def _exact(asked: Question, what: Quantity) -> Exact:
@@ -93,8 +131,13 @@ def _numeric(asked: Question, what: Quantity, got: Floats) -> Iterator[str]:
         yield f"a probability underflows to 0 in {problem.dtype} before its logarithm is taken: log-sum-exp avoids it"
 
 
-def _hypotheses(asked: Question, what: Quantity, got: Floats, found: Comparison) -> list[str]:
-    """Conventions and mistakes with the same numbers."""
+def _hypotheses(
+    asked: Question, what: Quantity, got: Floats, found: Comparison, is_constant: bool
+) -> tuple[list[str], list[str]]:
+    """Conventions and mistakes with the same numbers; and narrower dtypes, which few numbers tell from a small error.
+
+    is_constant: whether the result is one number, which every mistake meets whose predictions all end at a clip.
+    """
     problem, convention = asked.problem, semantic_gradient(asked.convention)
     is_reduced = problem.reduction != "none" if what == "gradient" or got.ndim else True
     if what == "loss" and found.misshapen:
@@ -117,20 +160,43 @@ def _hypotheses(asked: Question, what: Quantity, got: Floats, found: Comparison)
         return compare(got, hypothesis, near, problem.dtype).within
 
     tried = values_of_hypotheses(problem, what, _QuickOracle(), is_reduced=is_reduced, convention=convention)
-    groups, _ = fitting_groups(tried, fits)
-    return [in_words(group) for group in groups]
+    groups, _ = fitting_groups(((one, values) for one, values in tried if not (is_constant and _clips(one))), fits)
+    certain, possible = [], []
+    for group in groups:
+        known = tuple(
+            tuple(_in_sentences(departure, problem) for departure in one) for one in group if not _is_narrow(one)
+        )
+        if known:
+            certain.append(in_words(known))
+        else:
+            possible.append(f"possibly {in_words(group)}")
+    return certain, possible
+
+
+def _clips(hypothesis: Hypothesis) -> bool:
+    """Whether it is a mistake after which predictions are clipped."""
+    return any(departure.kind == "mistake" and "clipped" in departure.text for departure in hypothesis)
+
+
+def _is_narrow(hypothesis: Hypothesis) -> bool:
+    return any(departure.kind == "dtype" for departure in hypothesis)
+
+
+def _in_sentences(departure: Departure, problem: Problem) -> Departure:
+    """A convention as what it does, in words."""
+    if not departure.choices:
+        return departure
+    text = "; ".join(f"it {meaning_in_problem(name, choice, problem)}" for name, choice in departure.choices)
+    return dataclasses.replace(departure, text=text)
 
 
 def _narrower(asked: Question, what: Quantity, got: Floats) -> Iterator[str]:
-    """The widest narrower dtype in whose tolerance it is right."""
+    """The widest narrower dtype in whose tolerance it is."""
     exact, unit = _exact(asked, what), dtype_info(asked.problem.dtype).unit_roundoff
     for dtype in sorted(DTYPES, key=lambda name: dtype_info(name).unit_roundoff):
         coarser = dtype_info(dtype).unit_roundoff
         with np.errstate(all="ignore"):
             is_near = np.max(np.abs(got - exact.hi)) <= SLACK * coarser * np.max(np.abs(exact.hi))
         if coarser > unit and is_near and _is_right(prepare(asked.inputs, dtype), what, got, exact):
-            yield (
-                f"it is right in {dtype}: something is computed in {dtype} and widened afterwards; "
-                f"dtype={dtype!r} accepts that"
-            )
+            yield f"would be within the tolerance of {dtype}, if it is computed in it"
             return

@@ -22,7 +22,7 @@ from conformance.reference.domain import CHUNK, examine
 from conformance.reference.oracle import Exact, Undefined
 from conformance.reference.relevance import GRADIENT, GRADIENT_ERROR_BOUND, relevant
 from conformance.testing.arrays import Argument
-from conformance.testing.inputs import Inputs, move_axis, read_dtype
+from conformance.testing.inputs import Inputs, move_axis, read_dtype, read_flag
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,7 +40,8 @@ class Question:
         """The exact loss; raises ValueError if there is none."""
         answer = enclosure.evaluate(self.problem, semantic(self.convention))
         if isinstance(answer, Undefined):
-            raise ValueError(f"there is no exact answer: {answer.why}")
+            nan = self.inputs.first_nan()
+            raise ValueError(f"there is no exact answer: {answer.why}{nan and f'; {nan}'}")
         assert isinstance(answer, Exact)  # `prepare` refuses what is invalid
         return answer
 
@@ -68,7 +69,8 @@ class Question:
         """
         problem = self.problem
         if kinds := examine(problem) & gradient.NOT_FINITE:
-            raise ValueError(f"there is no exact gradient: {', '.join(sorted(kinds))}")
+            why = self.inputs.first_nan() or ", ".join(kind.replace("_", " ") for kind in sorted(kinds))
+            raise ValueError(f"there is no exact gradient: {why}")
         of = problem if problem.reduction == "mean" else problem.with_reduction("sum")
         small = certified and problem.predictions.size <= enclosure.FEW
         in_balls = small or problem.dtype == "float64"
@@ -113,12 +115,13 @@ def radius(answer: Exact) -> Floats:
 def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, cancellation: bool) -> list[str]:
     """A message for each of `loss` and `gradient` that is wrong.  dtype: that is computed in, None for theirs."""
     stated = read_dtype(dtype)
+    read_flag("cancellation", cancellation)
     due = stated or inputs.predictions.dtype
     found = []
     for what, actual in returned.items():
         computed = stated or (actual.dtype if actual.is_float else "") or due or "float64"
         asked = prepare(inputs, computed, cancellation)
-        wrong = _wrong_dtype(actual, due)
+        wrong = _wrong_dtype(actual, due, bool(stated))
         if not wrong:
             wrong = _wrong_loss(asked, actual) if what == "loss" else _wrong_gradient(asked, actual)
         if wrong:
@@ -126,14 +129,19 @@ def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, 
     return found
 
 
-def _wrong_dtype(actual: Argument, due: str) -> str:
-    """What is wrong with the dtype of a result; a wider one than is due is right."""
+def _wrong_dtype(actual: Argument, due: str, is_stated: bool) -> str:
+    """What is wrong with the dtype of a result; a wider one than is due is right.
+
+    is_stated: whether `dtype` says which is due, and not the predictions.
+    """
     if not actual.dtype or (actual.is_float and not due):
         return ""
     if not actual.is_float:
         return f"  returned {actual.dtype}, where {due or 'a float'} is due"
     if np.promote_types(numpy_dtype(actual.dtype), numpy_dtype(due)) == numpy_dtype(actual.dtype):
         return ""
+    if is_stated:
+        return f"  returned {actual.dtype}, where {due} is due, as dtype={due!r} says"
     advice = f"if the predictions are rounded to {actual.dtype} first, pass dtype={actual.dtype!r}"
     return f"  returned {actual.dtype}, where {due} is due, the dtype of the predictions; {advice}"
 
@@ -193,8 +201,6 @@ def _rendered(asked: Question, what: Quantity, got: Any, exact: Floats, found: C
         lines.append(("allowed", f"{found.tolerance:.4g} in {asked.problem.dtype}"))
     for index, text in enumerate(causes(asked, what, got, found)):
         lines.append(("explained" if index == 0 else "", text))
-    if lines[-1][0] in ("allowed", "shape"):
-        lines.append(("explained", "by no known convention or mistake that was tried"))
     return "\n".join(f"  {name:<10} {text}".rstrip() for name, text in lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -111,12 +112,22 @@ class Inputs:
         for kind in sorted(refused(problem, convention)):
             raise ValueError(_outside(self, kind))
 
+    def first_nan(self) -> str:
+        """Name the first nan of what was passed: predictions, labels, weights; "" if there is none."""
+        labels = self.labels if self.target == "index" else self.as_passed(self.labels)
+        passed = {self.input_kind: self.as_passed(self.predictions).values, "labels": labels.values}
+        passed |= {name: weights.values for name, weights in self.weights.items()}
+        return next(filter(None, (first_nan(name, values) for name, values in passed.items())), "")
+
+    def as_passed(self, argument: Argument) -> Argument:
+        """An argument with an axis of classes, which is moved back to where it was."""
+        return dataclasses.replace(argument, values=move_axis(argument.values, -1, self.class_axis))
+
     def __str__(self) -> str:
         named = [f"{name} {list(weights.values.shape)}" for name, weights in self.weights.items()]
         named += [f"{name}={value}" for name in ("label_smoothing", "ignore_index") if (value := getattr(self, name))]
         like = [] if self.function is None else [f"like {self.function.name}"]
-        passed = dataclasses.replace(self.predictions, values=move_axis(self.predictions.values, -1, self.class_axis))
-        arrays = [f"{self.input_kind} {passed}", f"labels {self.labels}"]
+        arrays = [f"{self.input_kind} {self.as_passed(self.predictions)}", f"labels {self.labels}"]
         return ", ".join([self.loss, *arrays, *named, self.reduction, *like])
 
 
@@ -151,7 +162,8 @@ def read_inputs(
         predictions, targets = _classes_last(predictions, targets, axis)
     else:
         axis = predictions.values.ndim - 1
-    chosen, target = _family(loss, function, predictions, targets, weights, ignored, kind)
+    decided, because = _loss_of_arguments(loss, function, weights, ignored, kind)
+    chosen, target = _family(decided, predictions, targets, kind, axis)
     if target == "index":
         targets = _indices(targets, ignored)
     if function is not None:
@@ -169,7 +181,7 @@ def read_inputs(
         axis,
         function,
     )
-    _check_shapes(found)
+    _check_shapes(found, because)
     return found
 
 
@@ -213,6 +225,17 @@ def one_of(argument: str, value: Any, among: tuple[str, ...]) -> None:
         raise ValueError(f"{argument}: {value!r}; wanted is one of {', '.join(among)}")
 
 
+def read_flag(name: str, value: Any) -> bool:
+    """Read an argument that is True or False; raises TypeError for anything else, which Python would take as either."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: {_brief(value)}; wanted is True or False")
+    return bool(value)
+
+
+def _brief(value: Any) -> str:
+    return repr(value) if isinstance(value, str | numbers.Number) or value is None else f"a {type(value).__name__}"
+
+
 def _predictions(arrays: Mapping[str, Any]) -> tuple[InputKind, Argument]:
     passed = [kind for kind in INPUT_KINDS if arrays.get(kind) is not None]
     if len(passed) != 1:
@@ -231,9 +254,10 @@ def _class_axis(class_axis: Any, predictions: Argument, function: Function | Non
     rank = predictions.values.ndim
     if class_axis is None or not rank:
         return rank - 1 if function is None or rank <= function.class_axis else function.class_axis % rank
-    if not isinstance(class_axis, int) or not -rank <= class_axis < rank:
+    is_integer = isinstance(class_axis, int | np.integer) and not isinstance(class_axis, bool)
+    if not is_integer or not -rank <= class_axis < rank:
         raise ValueError(f"class_axis: {class_axis!r} in predictions {predictions}; wanted is {-rank} to {rank - 1}")
-    return class_axis % rank
+    return int(class_axis) % rank
 
 
 def move_axis(values: Array, source: int, destination: int) -> Array:
@@ -256,43 +280,59 @@ def _weights(name: str, value: Any) -> Argument:
 def _smoothing(value: Any) -> float | None:
     if value is None:
         return None
-    try:
-        smoothing = float(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"label_smoothing: {value!r}; wanted is a number from 0 to 1") from error
+    wanted = f"label_smoothing: {value!r}; wanted is a number from 0 to 1"
+    if not isinstance(value, numbers.Real):  # a scalar of a framework
+        try:
+            value = read_argument("label_smoothing", value).values
+        except TypeError as error:
+            raise TypeError(wanted) from error
+    if isinstance(value, bool) or (isinstance(value, np.ndarray) and (value.ndim or value.dtype.kind == "b")):
+        raise TypeError(wanted)
+    smoothing = float(value)
     if not 0 <= smoothing <= 1:
-        raise ValueError(f"label_smoothing: {value!r}; wanted is a number from 0 to 1")
+        raise ValueError(wanted)
     return smoothing
 
 
 def _ignore_index(value: Any) -> int | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
         raise TypeError(f"ignore_index: {value!r}; wanted is an integer")
     return int(value)
 
 
-def _family(
+def _loss_of_arguments(
     loss: str | None,
     function: Function | None,
-    predictions: Argument,
-    labels: Argument,
     weights: Mapping[str, Argument],
     ignored: int | None,
     kind: InputKind,
+) -> tuple[str | None, str]:
+    """The loss that arguments other than the labels decide, None if they do not, and the argument that decides it."""
+    if loss is not None:
+        return loss, f"loss={loss!r}"
+    if function is not None and len(function.ranks) == 1:
+        return next(iter(function.ranks)), f"like={function.name!r}"
+    deciding = {
+        "log_probabilities": kind == "log_probabilities",
+        "class_weights": "class_weights" in weights,
+        "ignore_index": ignored is not None,
+    }
+    for name, decides in deciding.items():
+        if decides:
+            return "categorical", f"{name}="
+    return ("binary", "positive_weight=") if "positive_weight" in weights else (None, "")
+
+
+def _family(
+    loss: str | None, predictions: Argument, labels: Argument, kind: InputKind, axis: int
 ) -> tuple[Loss, Target]:
-    """Which loss it is, and what the labels are."""
-    if loss is None and function is not None and len(function.ranks) == 1:
-        loss = next(iter(function.ranks))
-    if loss is None and (kind == "log_probabilities" or "class_weights" in weights or ignored is not None):
-        loss = "categorical"
-    if loss is None and "positive_weight" in weights:
-        loss = "binary"
+    """Which loss it is, and what the labels are.  axis: that of the classes in what was passed."""
     shape, samples = predictions.values.shape, predictions.values.shape[:-1]
     if loss is None and labels.values.shape == samples and shape[-1:] not in ((), (1,)):
         loss = "categorical"
-    loss = loss or _loss_of_targets(predictions, labels)
+    loss = loss or _loss_of_targets(predictions, labels, axis)
     if loss == "binary":
         return "binary", "binary"
     if not shape:
@@ -300,7 +340,7 @@ def _family(
     return "categorical", "distribution" if labels.values.shape == shape else "index"
 
 
-def _loss_of_targets(predictions: Argument, labels: Argument) -> Loss:
+def _loss_of_targets(predictions: Argument, labels: Argument, axis: int) -> Loss:
     """Categorical or binary, for labels that are not one index for each row, as far as they decide."""
     shape = predictions.values.shape
     if labels.values.shape != shape:
@@ -312,6 +352,8 @@ def _loss_of_targets(predictions: Argument, labels: Argument) -> Loss:
     if len(shape) < 2 or shape[-1] == 1:
         return "binary"
     targets = labels.values.astype(np.float64)
+    if nan := first_nan("labels", move_axis(targets, -1, axis)):
+        raise ValueError(f"{nan}; wanted are targets from 0 to 1, or loss= where nan is meant")
     if bool(np.all(np.abs(targets.sum(axis=-1) - 1) <= SUM_TOLERANCE)):
         return "categorical"
     if bool(np.all((targets == 0) | (targets == 1))):
@@ -325,6 +367,9 @@ def _loss_of_targets(predictions: Argument, labels: Argument) -> Loss:
 def _indices(labels: Argument, ignored: int | None) -> Argument:
     """Index labels as int64."""
     values = labels.values
+    if values.dtype.kind == "b":
+        wanted = "wanted are class indices: integers; booleans are labels of a binary loss"
+        raise TypeError(f"labels: {list(values.shape)} of booleans; {wanted}")
     if labels.is_float:
         whole = values.astype(np.float64)
         if not bool(np.all(np.isfinite(whole) & (whole == np.floor(whole)))):
@@ -345,8 +390,10 @@ def _check_function(function: Function, loss: Loss, kind: InputKind) -> None:
         raise ValueError(f"{kind}: {function.name} takes {takes}; pass them as {takes}=, or leave `like` out")
 
 
-def _check_shapes(inputs: Inputs) -> None:
-    """Raise ValueError where labels or weights do not fit the predictions."""
+def _check_shapes(inputs: Inputs, because: str) -> None:
+    """Raise ValueError where labels or weights do not fit the predictions.  because: the argument that decides which
+    loss it is, "" for none.
+    """
     predictions = inputs.predictions.values.shape
     wanted = predictions[:-1] if inputs.target == "index" else predictions
     have = inputs.labels.values.shape
@@ -359,6 +406,8 @@ def _check_shapes(inputs: Inputs) -> None:
         elif len(predictions) > 2:
             hint = "; class_axis= says which axis has the classes, if it is not the last"
         of = f"{inputs.loss} {inputs.input_kind} {inputs.predictions}"
+        if because:
+            hint += f"; {because} makes the loss {inputs.loss}"
         raise ValueError(f"labels: {inputs.labels} beside {of}; wanted is {list(wanted)}{hint}")
     belongs = {"class_weights": "categorical", "positive_weight": "binary"}
     for name, weights in inputs.weights.items():
@@ -376,25 +425,40 @@ def _check_shapes(inputs: Inputs) -> None:
         raise ValueError(f"ignore_index: it is for class indices, and labels {inputs.labels} are targets")
 
 
+def first_nan(name: str, values: Array) -> str:
+    """Name the first nan of an argument; "" if it has none."""
+    if values.dtype.kind in "biu":
+        return ""
+    places = np.argwhere(np.isnan(values))
+    place = f" at {places[0].tolist()} of shape {list(values.shape)}" if len(places) and values.ndim else ""
+    return f"{name}: nan{place}" if len(places) else ""
+
+
 def _outside(inputs: Inputs, kind: str) -> str:
     """What is outside the domain of the definition, with the first place."""
-    x, y = inputs.predictions.values, inputs.labels.values
+    x, y = inputs.as_passed(inputs.predictions).values, inputs.labels.values
+    if inputs.target != "index":
+        y = inputs.as_passed(inputs.labels).values
+    classes = x.shape[inputs.class_axis] if x.ndim else 1
     array, name, where, wanted = y, "labels", np.zeros(y.shape, dtype=bool), kind.replace("_", " ")
     if kind == "label_out_of_range":
-        where = ((y < 0) | (y >= x.shape[-1])) & (y != inputs.ignore_index)
-        wanted = f"wanted are classes from 0 to {x.shape[-1] - 1}"
+        where = ((y < 0) | (y >= classes)) & (y != inputs.ignore_index)
+        wanted = f"wanted are classes from 0 to {classes - 1}"
         wanted += ", or the ignore_index" if inputs.ignore_index is not None else "; ignore_index= names one to ignore"
     elif kind == "invalid_target":
         where, wanted = (y < 0) | (y > 1), "wanted are targets from 0 to 1"
     elif kind == "invalid_probability":
         array, name = x, inputs.input_kind
         with np.errstate(invalid="ignore"):
-            where = np.asarray((x.astype(np.float64) < 0) | (x.astype(np.float64) > 1))
-        wanted = "wanted are probabilities from 0 to 1; logits are passed as logits="
+            wide = x.astype(np.float64)
+            is_log = inputs.input_kind == "log_probabilities"
+            where = np.asarray(wide > 0) if is_log else np.asarray((wide < 0) | (wide > 1))
+        wanted = "wanted are log-probabilities up to 0" if is_log else "wanted are probabilities from 0 to 1"
+        wanted += "; logits are passed as logits="
     if not where.any():
         return f"{name}: {wanted}"
     at = tuple(int(i) for i in np.argwhere(where)[0])
     return f"{name}: {float(array[at]):g} at {list(at)} of shape {list(array.shape)}; {wanted}"
 
 
-__all__ = ["Inputs", "known_function", "move_axis", "one_of", "read_dtype", "read_inputs", "read_returned"]
+__all__ = ["Inputs", "known_function", "move_axis", "one_of", "read_dtype", "read_flag", "read_inputs", "read_returned"]

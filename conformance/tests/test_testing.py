@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from conformance.judging.effects import semantic
+from conformance.judging.hypotheses import Departure
 from conformance.model.case import DTYPES, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.reference import enclosure, error_bound, oracle
@@ -359,7 +360,7 @@ def test_wider_result_is_held_to_its_own_dtype():
     assert_cross_entropy(losses(x.astype(np.float32)).mean(), logits=x, labels=Y)
     coarse = losses(x).astype(np.float32)
     named = {"logits": x, "labels": Y, "reduction": "none"}
-    assert explained(coarse, **named)[-1].startswith("it is right in bfloat16")
+    assert explained(coarse, **named)[-1] == "would be within the tolerance of bfloat16, if it is computed in it"
     assert_cross_entropy(coarse, **named, dtype="bfloat16")
 
 
@@ -457,6 +458,114 @@ def test_logits_taken_as_probabilities_are_told():
     assert any("logits taken as probabilities" in text for text in explained(wrong, logits=X, labels=Y))
 
 
+@pytest.mark.parametrize("factor", [1.001, 1.003, 1.01])
+def test_narrower_dtype_is_a_possibility_and_no_option_is_advised(factor):
+    x = X[:2]
+    wrong = [losses(x * np.float32(factor), Y[:2]).mean(), losses(x, Y[:2]).mean() * np.float32(factor)]
+    for loss in wrong:
+        texts = explained(loss, logits=x, labels=Y[:2])
+        assert texts[0] == "by no known convention or mistake that was tried"
+        assert "dtype=" not in " ".join(texts)
+        assert all(text.endswith("16, if it is computed in it") for text in texts[1:])
+
+
+def test_inputs_rounded_to_a_narrower_dtype_are_a_possibility():
+    x = X[:2]
+    rounded = x.astype(numpy_dtype("bfloat16")).astype(np.float32)
+    texts = explained(losses(rounded, Y[:2]).mean(), logits=x, labels=Y[:2])
+    assert texts == ["by no known convention or mistake that was tried", "possibly inputs rounded to bfloat16"]
+
+
+def test_narrow_dtype_ranks_after_a_mistake_with_the_same_number(monkeypatch):
+    narrow, mistake = Departure("dtype", "inputs rounded to float16"), Departure("mistake", "labels left out")
+    wrong = losses(X).mean() * 2
+
+    def tried(*_, **__):
+        value = np.asarray(float(wrong))
+        yield (narrow,), value
+        yield (mistake,), value
+        yield (narrow, Departure("reduction", "the sum")), value * (1 + 1e-7)
+        yield (Departure("dtype", "inputs rounded to bfloat16"),), value * (1 + 3e-7)
+        yield (Departure("mistake", "halves left out"),), value * (1 + 2e-7)
+
+    monkeypatch.setattr("conformance.testing.causes.values_of_hypotheses", tried)
+    found = explained(wrong, logits=X, labels=Y)
+    assert found == ["labels left out", "halves left out", "possibly inputs rounded to bfloat16"]
+
+
+@pytest.mark.parametrize("named", [{}, {"reduction": "none"}, {"labels": BINARY}, {"labels": SOFT}])
+def test_result_of_zeros_is_told_as_such(named):
+    named = {"logits": X, "labels": Y, **named}
+    exact = exact_cross_entropy(**named).astype(np.float32)
+    assert explained(np.zeros_like(exact), **named) == ["all zeros" if exact.ndim else "zero"]
+    assert explained(exact, **named, gradient=np.zeros_like(X)) == ["all zeros"]
+
+
+def test_constant_result_is_told_and_not_put_down_to_a_clip():
+    x = np.array([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]], np.float32)
+    named = {"logits": x, "labels": [0, 1], "reduction": "none"}
+    clipped = np.float32(-np.log(1 - 1e-7))
+    for number in (0.0, clipped, 1.0):
+        texts = explained(np.full(2, number, np.float32), **named)
+        assert texts[0] == (f"all elements are {number:g}" if number else "all zeros")
+        assert not any("clip" in text for text in texts)
+    same = np.tile(x[:1], (2, 1))
+    named = {"logits": same, "labels": [0, 0], "reduction": "none"}
+    assert explained(losses(softmax(same), [0, 0]), **named)[0] == "softmax applied twice"
+
+
+def test_sign_turned_is_told_of_a_gradient():
+    named = {"logits": X, "labels": Y}
+    loss, gradient = losses(X).mean(), exact_cross_entropy(**named, gradient=True).astype(np.float32)
+    assert explained(loss, **named, gradient=-gradient) == ["the sign turned"]
+    assert explained(loss, **named, gradient=-gradient * np.float32(32)) == ["the sum, the sign turned"]
+
+
+def test_convention_is_told_in_words():
+    wrong = (losses(X) * WEIGHTS[Y]).mean()
+    text = explained(wrong, logits=X, labels=Y, class_weights=WEIGHTS)[0]
+    assert "it divides the sum by how many losses are not ignored" in text
+    assert "documented by keras" in text
+    assert "mean_divides_by" not in text
+
+
+def test_nan_that_was_passed_is_named_with_its_place():
+    x = X.copy()
+    x[5, 2] = np.nan
+    wrong = losses(X)
+    named = {"logits": x, "labels": Y, "reduction": "none"}
+    place = "logits: nan at [5, 2] of shape [32, 10], so that the exact answer is nan"
+    assert explained(wrong, **named) == [place]
+    first = {"logits": x.T, "labels": Y, "reduction": "none", "class_axis": 0}
+    assert explained(wrong, **first)[0].startswith("logits: nan at [2, 5] of shape [10, 32]")
+    wrong[5], wrong[9] = np.nan, 0.5
+    assert "nan at" not in " ".join(explained(wrong, **named))
+    logs = log_softmax(X)
+    logs[0, Y[0] - 1] = np.nan
+    with pytest.raises(ValueError, match=r"log_probabilities: nan at \[0, \d\]"):
+        exact_cross_entropy(log_probabilities=logs, labels=Y)
+    weights = {"class_weights": np.where(np.arange(10) == 3, np.nan, WEIGHTS)}
+    with pytest.raises(ValueError, match=r"class_weights: nan at \[3\] of shape \[10\]"):
+        exact_cross_entropy(logits=X, labels=Y, **weights)
+
+
+def test_places_are_those_of_the_arrays_that_were_passed():
+    x, targets = X.T.copy(), SOFT_WITH_NAN.T
+    with pytest.raises(ValueError, match=r"labels: nan at \[2, 1\] of shape \[10, 32\]"):
+        exact_cross_entropy(logits=x, labels=targets, class_axis=0)
+    logs = log_softmax(X).T
+    logs[4, 7] = 0.5
+    with pytest.raises(ValueError, match=r"log_probabilities: 0.5 at \[4, 7\] of shape \[10, 32\]"):
+        exact_cross_entropy(log_probabilities=logs, labels=Y, class_axis=0)
+    with pytest.raises(ValueError, match=r"labels: 10 at .*classes from 0 to 9"):
+        exact_cross_entropy(logits=x, labels=Y + 1, class_axis=0)
+
+
+def test_dtype_that_was_asked_for_is_named_as_the_one_that_is_due():
+    text = message(losses(X).mean(), logits=X, labels=Y, dtype="float64")
+    assert text.endswith("returned float32, where float64 is due, as dtype='float64' says")
+
+
 def test_mistake_in_a_gradient_is_told():
     gradient = (softmax(X) - np.eye(10, dtype=np.float32)[Y]) / np.float32(32)
     loss = losses(X).mean()
@@ -520,6 +629,7 @@ def test_unexplained_large_problem_says_that_nothing_was_tried(monkeypatch):
     assert explained(losses(X).sum(), logits=X, labels=Y) == [
         "nothing was tried beyond 100 predictions; take fewer samples"
     ]
+    assert explained(np.zeros(32, np.float32), logits=X, labels=Y, reduction="none")[0] == "all zeros"
 
 
 def test_mistake_in_a_large_problem_is_told():
@@ -670,6 +780,11 @@ def test_problems_that_cannot_be_drawn_are_refused(text, options):
 
 PROBABILITIES = {"logits": None, "probabilities": softmax(X)}
 LOGS = {"logits": None, "log_probabilities": log_softmax(X)}
+ABOVE = log_softmax(X)
+ABOVE[2, 3] = 0.5
+SOFT_WITH_NAN = SOFT.copy()
+SOFT_WITH_NAN[1, 2] = np.nan
+NO_NUMBERS = ["much", "0.1", True, np.True_, [0.1], np.array([0.1]), 0.1j]
 BAD = [
     (TypeError, "logits and probabilities: wanted is one of", {"probabilities": softmax(X)}),
     (TypeError, "no predictions: wanted is one of", {"logits": None}),
@@ -686,7 +801,17 @@ BAD = [
     (ValueError, r"sample_weights: \[10\] .*; wanted is the shape \[32\]", {"sample_weights": WEIGHTS}),
     (ValueError, "class_weights: it is for categor", {"class_weights": WEIGHTS, "loss": "binary", "labels": BINARY}),
     (ValueError, "label_smoothing: nan; wanted is a number from 0 to 1", {"label_smoothing": float("nan")}),
-    (TypeError, "label_smoothing: 'much'", {"label_smoothing": "much"}),
+    *((TypeError, "label_smoothing: .*; wanted is a number", {"label_smoothing": value}) for value in NO_NUMBERS),
+    (TypeError, r"labels: \[32\] of booleans; wanted are class indices", {"labels": Y > 4}),
+    (ValueError, r"labels: nan at \[1, 2\] of shape \[32, 10\]", {"labels": SOFT_WITH_NAN}),
+    (ValueError, r"wanted is \[32, 10\]; positive_weight= makes the loss binary", {"positive_weight": 2.0}),
+    (ValueError, "like='torch.BCEWithLogitsLoss' makes the loss binary", {"like": "torch.BCEWithLogitsLoss"}),
+    (ValueError, "ignore_index= makes the loss categorical", {"labels": Y[1:], "ignore_index": 0}),
+    (ValueError, "class_weights: a number beside predictions", {"class_weights": 2.0}),
+    (ValueError, "sample_weights: a number beside predictions", {"sample_weights": 2}),
+    (ValueError, r"log_probabilities: 0.5 at \[2, 3\] .*up to 0; ", {**LOGS, "log_probabilities": ABOVE}),
+    (ValueError, "class_axis: True in predictions", {"class_axis": True}),
+    (TypeError, "ignore_index: .*True", {"ignore_index": np.True_}),
     (TypeError, "ignore_index: 1.5; wanted is an integer", {"ignore_index": 1.5}),
     (ValueError, "ignore_index: it is for class indices", {"ignore_index": 1, "labels": SOFT}),
     (ValueError, "reduction: 'avg'; wanted is one of none, sum, mean", {"reduction": "avg"}),
@@ -717,6 +842,27 @@ def test_bad_input_is_one_clear_error(kind, text, options):
         exact_cross_entropy(**{"logits": X, "labels": Y, **options})
     with pytest.raises(kind, match=text):
         assert_cross_entropy(np.float32(1), **{"logits": X, "labels": Y, **options})
+
+
+@pytest.mark.parametrize("value", ["no", 1, None, np.ones(2)])
+def test_flag_that_is_no_bool_is_refused(value):
+    loss = losses(X).mean()
+    with pytest.raises(TypeError, match=r"cancellation: .*; wanted is True or False"):
+        assert_cross_entropy(loss, logits=X, labels=Y, cancellation=value)
+    with pytest.raises(TypeError, match=r"cancellation: .*; wanted is True or False"):
+        tolerance(loss, logits=X, labels=Y, cancellation=value)
+    for name in ("gradient", "with_radius"):
+        with pytest.raises(TypeError, match=f"{name}: .*; wanted is True or False"):
+            exact_cross_entropy(logits=X, labels=Y, **{name: value})
+
+
+def test_scalars_of_numpy_are_options():
+    named = {"logits": X, "labels": Y}
+    for value in (np.float64(0.1), np.array(0.1)):
+        assert exact_cross_entropy(**named, label_smoothing=value) == exact_cross_entropy(**named, label_smoothing=0.1)
+    assert exact_cross_entropy(**named, class_axis=np.int64(1)) == exact_cross_entropy(**named, class_axis=1)
+    one_row = {"logits": X[0], "labels": BINARY[0] == 1}  # booleans are 0 and 1 of a binary loss
+    assert exact_cross_entropy(**one_row) == exact_cross_entropy(logits=X[0], labels=BINARY[0])
 
 
 @pytest.mark.parametrize("actual", [None, "2.5", {}, np.array([None])])
