@@ -414,7 +414,9 @@ class _CaseParser:
             "line": self.document.position(("cases", self.name), at_key=True)[0],
         }
         if recipe is None:
-            return Case(predictions=predictions, labels=labels, options=options, **fields)
+            return Case(
+                predictions=predictions, labels=labels, options=options, written_class_axis=self.written_axis, **fields
+            )
         path: JsonPath = ("cases", self.name, "generate", "digest")
         location = (self.document.path, *self.document.position(path), "$." + ".".join(map(str, path)))
         digest = self.content["generate"].get("digest", "")
@@ -711,10 +713,7 @@ class _CaseParser:
                     node["value"],
                     self.written_shape(shape) if quantity == "gradient" else of_losses,
                 )
-            value = node["value"]
-            if quantity == "gradient" and self.written_axis != -1 and not self.errors:
-                value = np.moveaxis(np.array(value, dtype=object), self.written_axis, -1).tolist()
-            found.append(Published(value, node["source"], node.get("note", ""), reduction, quantity))
+            found.append(Published(node["value"], node["source"], node.get("note", ""), reduction, quantity))
         return tuple(found)
 
     # Generated arrays

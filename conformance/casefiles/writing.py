@@ -149,7 +149,7 @@ def _case(case: Case, source: str) -> Iterator[str]:
     if case.published:
         yield "published:"
         for number in case.published:
-            for index, line in enumerate(_published(number)):
+            for index, line in enumerate(_published(number, case.published_value(number))):
                 yield f"{'  ' if index else '- '}{line}"
 
 
@@ -195,8 +195,8 @@ def _expect(case: Case) -> Iterator[str]:
             assert_never(case.expect)
 
 
-def _published(number: Published) -> Iterator[str]:
-    yield f"value: {_flow(number.value, quoted=True)}"
+def _published(number: Published, value: Any) -> Iterator[str]:
+    yield f"value: {_flow(value, quoted=True)}"
     yield f"source: {_text(number.source)}"
     if number.note:
         yield f"note: {_text(number.note)}"

@@ -127,6 +127,8 @@ def _print_case(case: Case) -> None:
         out.print(Text(case.why))
     source = f"; {case.source}" if case.source else ""
     out.print(Text(f"{case.loss} loss of {case.input_kind}, {case.target} targets{source}"))
+    if case.axis_note:
+        out.print(case.axis_note)
     out.print(f"predictions {_array(case.predictions)}", soft_wrap=True)
     out.print(f"labels      {_array(case.layout.name_labels(case.labels))}", soft_wrap=True)
     if names := case.layout.class_names:

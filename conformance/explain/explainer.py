@@ -83,7 +83,7 @@ def explain(
         dtype,
         reduction,
         quantity,
-        facts(problem),
+        (*facts(problem), *([("note", case.axis_note)] if case.axis_note else [])),
         derivation,
         functions,
         (*failed, *skipped),

@@ -35,7 +35,7 @@ class PublishedVerdict:
     case: str
     published: Published
     exact: str
-    """The definition's answer for inputs in float64, with 17 digits; or why there is none."""
+    """The definition's answer for inputs in float64, with 17 digits, as its file has it; or why there is none."""
     dtype: str
     """The first dtype of the case in which the number is right, float64 before all others; empty if there is none."""
     explanations: Explanations | None
@@ -56,14 +56,15 @@ def published(case: Case) -> list[PublishedVerdict]:
 def _verdict(case: Case, number: Published, oracle: Oracle) -> PublishedVerdict:
     problem = case.problem("float64", number.reduction)
     exact = answer_by(problem, DEFINITION, number.quantity, oracle)
-    printed = [Printed.parse(text) for text in flat(number.value)]
+    printed = [Printed.parse(text) for text in flat(case.published_value(number))]
     dtypes = dict.fromkeys(("float64", *case.dtypes))
     right = (name for name in dtypes if holds_in(case.problem(name, number.reduction), number, printed, oracle))
     dtype = next(right, "")
     found = None
     if not dtype and problem.predictions.size <= MAX_ELEMENTS:
         found = explanations(problem, number, printed, oracle)
-    return PublishedVerdict(case.id, number, _text(exact), dtype, found)
+    axis = case.written_class_axis if number.quantity == "gradient" else -1
+    return PublishedVerdict(case.id, number, _text(exact, axis), dtype, found)
 
 
 def holds_in(problem: Problem, number: Published, printed: list[Printed], oracle: Oracle) -> bool:
@@ -91,16 +92,19 @@ def _has_number(interval: tuple[float, float] | None, dtype: str) -> bool:
     return bool(((wide >= low) & (wide <= high)).any())
 
 
-def _text(answer: Answer) -> str:
-    if isinstance(answer, Exact):
-        values = [f"{value:.{SHOWN_DIGITS}g}" for value in answer.hi.ravel().tolist()]
-        return values[0] if answer.hi.ndim == 0 else f"[{', '.join(values)}]"
-    return text_of_no_answer(answer)
+def _text(answer: Answer, axis: int) -> str:
+    """An exact answer with its last axis moved to `axis`, or why there is none."""
+    if not isinstance(answer, Exact):
+        return text_of_no_answer(answer)
+    values = np.moveaxis(answer.hi, -1, axis) if answer.hi.ndim else answer.hi
+    return digits_text(values.tolist())
 
 
 def digits_text(value: Any) -> str:
-    """A printed number, or nested lists of them, as one text."""
-    return f"[{', '.join(map(digits_text, value))}]" if isinstance(value, list | tuple) else str(value)
+    """A number as printed or computed, or nested lists of them, as one text."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(digits_text, value))}]"
+    return f"{value:.{SHOWN_DIGITS}g}" if isinstance(value, float) else str(value)
 
 
 __all__ = ["PublishedVerdict", "digits_text", "holds_in", "published"]

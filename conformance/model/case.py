@@ -195,7 +195,7 @@ class Published:
     """A number that somebody printed.  The oracle decides whether it holds to its printed digits."""
 
     value: Any
-    """Digits as printed; nested lists of them for losses that are not reduced, or a gradient."""
+    """Digits as printed; nested lists of them for losses that are not reduced, or a gradient as its file has it."""
     source: str
     note: str = ""
     reduction: Reduction = "mean"
@@ -245,6 +245,8 @@ class Case:
     """Path of its file; "" for a case that is in none."""
     line: int = 0
     """Line in that file; 0 for none."""
+    written_class_axis: int = -1
+    """Axis of the classes in the arrays and published gradients of its file, counted from 0; -1 for the last."""
     note: str = ""
     """What its file leaves open, with the position, and how it is read; empty if nothing is."""
 
@@ -272,6 +274,18 @@ class Case:
     def predicted(self) -> int:
         """How many predictions there are."""
         return int(self.predictions.size)
+
+    @property
+    def axis_note(self) -> str:
+        """Which axis of the file's arrays is shown last; empty if the file has them as they are shown."""
+        axis = self.written_class_axis
+        return "" if axis == -1 else f"classes are shown last; the file has them on axis {axis}"
+
+    def published_value(self, number: Published) -> Any:
+        """The digits of a published number; those of a gradient with the classes on the last axis."""
+        if number.quantity == "loss" or self.written_class_axis == -1:
+            return number.value
+        return np.moveaxis(np.array(number.value, dtype=object), self.written_class_axis, -1).tolist()
 
     @property
     def sketch(self) -> Case:

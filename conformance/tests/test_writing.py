@@ -30,9 +30,9 @@ def again(case, folder):
 
 
 def facts(case):
-    """Everything a case says, but where it stands."""
+    """Everything a case says, but where it stands, and on which axis its file has the classes."""
     stated = {field.name: getattr(case, field.name) for field in dataclasses.fields(Case)}
-    arrays = ("predictions", "labels", "options", "path", "line")
+    arrays = ("predictions", "labels", "options", "path", "line", "written_class_axis")
     return {name: value for name, value in stated.items() if name not in arrays} | {"digest": case.digest}
 
 
@@ -94,7 +94,7 @@ def test_round_trip_covers_every_field_of_case():
     # A field that is added has to be written, too.
     assert {field.name for field in dataclasses.fields(Case)} == {
         "id", "why", "about", "source", "loss", "input_kind", "target", "predictions", "labels", "options", "layout",
-        "reductions", "dtypes", "expect", "published", "no_gradient", "path", "line",
+        "reductions", "dtypes", "expect", "published", "no_gradient", "path", "line", "written_class_axis", "note",
     }  # fmt: skip
 
 

@@ -167,7 +167,27 @@ def test_published_gradient_is_written_as_the_predictions_are(tmp_path):
     published = 'published: [{value: [[["1", "2", "3"], ["4", "5", "6"]]], source: a, quantity: gradient}]'
     lines = ("predictions: [[[1.0, 2.0, 3.0], [3.0, 5.0, 0.5]]]", "labels: [[0, 1, 1]]", published)
     found = only(written(tmp_path, *lines, "layout: {written_class_axis: 1}"))
-    assert found.published[0].value == [[["1", "4"], ["2", "5"], ["3", "6"]]]
+    (number,) = found.published
+    assert number.value == [[["1", "2", "3"], ["4", "5", "6"]]]
+    assert found.published_value(number) == [[["1", "4"], ["2", "5"], ["3", "6"]]]
+    (back,) = load(save([found], tmp_path / "again"))
+    assert back.published_value(back.published[0]) == found.published_value(number)
+
+
+@pytest.mark.parametrize(("printed", "verdict"), [("-2.0", "holds"), ("-3.0", "does not hold")])
+def test_published_gradient_is_compared_and_shown_as_it_is_written(tmp_path, monkeypatch, capsys, printed, verdict):
+    published = f'published: [{{value: [[["-1.0", "{printed}"], ["0", "0"]]], source: a, quantity: gradient}}]'
+    lines = ("predictions: [[[0.5, 0.25], [0.5, 0.75]]]", "labels: [[0, 0]]", "dtypes: float64", published)
+    written(tmp_path, *lines, "layout: {written_class_axis: 1}", given="probabilities")
+    for command in (("show",), ("explain", "--quantity", "gradient")):
+        monkeypatch.setattr(sys, "argv", ["conformance", *command, "x/y", "--cases", str(tmp_path)])
+        with pytest.raises(SystemExit):
+            cli.main()
+        told = " ".join(capsys.readouterr().out.split())
+        assert f"[[[-1.0, {printed}], [0, 0]]]" in told
+        assert verdict in told
+        assert ("[[[-1, -2], [0, 0]]]" in told) is (verdict == "does not hold")
+        assert "classes are shown last; the file has them on axis 1" in told
 
 
 @pytest.mark.parametrize(
