@@ -17,6 +17,8 @@ DOCUMENTATION = "https://scikit-learn.org/stable/modules/generated/sklearn.metri
 PULLS = "https://github.com/scikit-learn/scikit-learn/pull/"
 REFUSES = frozenset({"nan_prediction", "infinite_prediction", "empty_batch", "one_class"})
 WEIGHED = REFUSES | {"nan_weight", "infinite_weight"}
+NUMPY_DTYPES = "float64 float32 float16 int64 int32 int16 int8 uint8 bool"
+"""Dtypes of weights: numpy's own, of which bfloat16 is none."""
 
 LOG_LOSS = (
     Function(
@@ -35,7 +37,7 @@ LOG_LOSS = (
         untested={"eps=1e-3": "a clip of another epsilon than the default"},
         label_column=True,
         named_classes=True,
-        weight_dtypes="",
+        weight_dtypes=NUMPY_DTYPES,
         excludes=(frozenset({"several_outputs"}), frozenset({"output_weights"})),
         dtypes=frozenset({"float16", "float32", "float64"}),
         conventions=(

@@ -519,7 +519,7 @@ class _CaseParser:
         value, path = self.content["labels"], ("labels",)
         if value == []:
             label_shape = self.sample_shape(shape) if self.target == "index" else shape
-            dtype = np.int64 if self.target == "index" else np.float64
+            dtype = np.int64 if self.target == "index" or self.class_names else np.float64
             return np.zeros(label_shape if 0 in label_shape else (0,), dtype=dtype)
         self.check_rectangular(path, value)
         leaves = list(_leaves(value))

@@ -140,6 +140,8 @@ def layout_errors(layout: Layout, target: Target, predictions: Array, labels: Ar
     """Check that the arrays can be passed in the layout."""
     if layout.labels == "column" and target == "distribution":
         yield ValidationError(("layout", "labels"), "distributions cannot be a column", "remove it")
+    elif layout.labels == "column" and target == "binary" and labels.ndim > 1 and labels.shape[-1] == 1:
+        yield ValidationError(("layout", "labels"), f"labels of shape {list(labels.shape)} are a column", "remove it")
     if layout.order not in ("c", "readonly") and not predictions.ndim:
         yield ValidationError(("layout", "order"), "a single value lies in memory one way", "remove it")
     elif layout.order == "broadcast":

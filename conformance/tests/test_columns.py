@@ -6,6 +6,8 @@ import pytest
 
 from conformance.adapters import keras, sklearn, torch
 from conformance.adapters.contract.framework import required_capabilities
+from conformance.casefiles.validation import layout_errors
+from conformance.model.case import Layout
 from conformance.reference.domain import examine
 from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import Exact, evaluate
@@ -64,3 +66,17 @@ def test_flat_outputs_beside_column_of_labels_are_samples():
     assert documented(KERAS, problem(FLAT, LABELS)).binary_outputs == "mean_of_last_axis"
     of_rows = evaluate(problem(FLAT, LABEL_COLUMN, "none"), documented(KERAS, problem(FLAT, LABEL_COLUMN)))
     assert of_rows.hi.shape == (3,)
+
+
+@pytest.mark.parametrize(("labels", "count"), [(LABEL_COLUMN, 1), (LABELS, 0)])
+def test_column_is_not_made_of_labels_that_are_one(labels, count):
+    stated = problem(COLUMN, labels)
+    errors = layout_errors(Layout(labels="column"), "binary", stated.predictions, stated.labels)
+    assert [error.message for error in errors] == ["labels of shape [3, 1] are a column"] * count
+
+
+def test_log_loss_takes_no_weights_in_bfloat16():
+    layout = Layout(weight_dtype="bfloat16")
+    weighted = case([0.25, 0.5], [0, 1], loss="binary", target="binary", input_kind="probabilities",
+                    options={"sample_weights": [1.0, 0.5]}, layout=layout).problem("float32", "mean")  # fmt: skip
+    assert LOG_LOSS.unsupported(weighted) == "it takes no bfloat16 weights"

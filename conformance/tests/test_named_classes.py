@@ -357,3 +357,14 @@ def test_log_loss_without_labels_refuses_missing_class(labels, status):
         assert found.verdict.status == status
         assert found.verdict.convention == ("" if status == "agrees" else "rejects=missing_class")
         assert "labels=" not in found.call
+
+
+@pytest.mark.parametrize(("loss", "target"), [("binary", "binary"), ("categorical", "index")])
+def test_empty_batch_may_have_names_of_classes(tmp_path, loss, target):
+    shape = "[0]" if loss == "binary" else "[0, 2]"
+    found, errors = written(
+        tmp_path, f"shape: {shape}", "labels: []", "classes: [ham, spam]", predictions="[]", loss=loss, target=target
+    )
+    assert not errors
+    problem = found[0].problem("float64", "sum")
+    assert problem.layout.name_labels(problem.labels).shape == (0,)
