@@ -121,6 +121,9 @@ def relations(
     available, missing = installed_among(frameworks, modes)
     instances = catalogue.select_instances(found, available, wanted(keyword))
     if not instances:
+        reasons = sorted({catalogue.exclusion_reason(case) for case in found})
+        if reasons and all(reasons):
+            raise SelectionError(f"nothing is selected: {'; '.join(reasons)}")
         what = f"by -k {keyword!r}" if keyword else "of what the installed functions can say in two ways"
         raise SelectionError(f"nothing is selected {what}; ids are FUNCTION-RELATION-CASE-DTYPE-REDUCTION")
     for name in missing:

@@ -397,6 +397,14 @@ def test_unknown_key_brings_no_errors_of_what_it_may_have_been_meant_to_say(writ
     assert [error.where for error in errors] == ["$.cases.y.option"]
 
 
+def test_invalid_kind_beside_an_expected_edge_advises_the_expectation(write):
+    text = "about: a\nloss: binary\ngiven: logits\ntarget: binary\ncases:\n  y:\n    predictions: [[1.0], [2.0]]\n"
+    text += "    labels: [1, 0]\n    expect: {error: trailing_axis}\n"
+    _, (error,) = write(text, strict=False)
+    assert error.advice == "correct it, or say expect: {error: shape_mismatch}"
+    assert not write(text.replace("trailing_axis", "shape_mismatch"), strict=False)[1]
+
+
 def test_read_takes_one_hot_and_soft_binary_targets(write):
     rows = but("[0, 1]", ONE_HOT, head=SOFT)
     assert only(write(rows.replace("distribution", "one_hot"))).digest == only(write(rows)).digest

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
-from conformance import explain
+from conformance import api, explain
 from conformance.adapters import arrays, registry
 from conformance.adapters.contract import Framework, Function
 from conformance.adapters.contract.calling import evaluate as evaluate_call
@@ -19,6 +19,7 @@ from conformance.casefiles.writing import save
 from conformance.execution.workers.wire import arrays_of, call_of, call_request, read_message
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
+from conformance.judging.selection import SelectionError
 from conformance.model.case import Layout
 from conformance.model.convention import Convention
 from conformance.model.outcome import Returned
@@ -368,3 +369,9 @@ def test_empty_batch_may_have_names_of_classes(tmp_path, loss, target):
     assert not errors
     problem = found[0].problem("float64", "sum")
     assert problem.layout.name_labels(problem.labels).shape == (0,)
+
+
+def test_relations_say_why_cases_with_names_are_left_out(tmp_path):
+    assert not written(tmp_path, "labels: [spam, ham]", "classes: [ham, spam]")[1]
+    with pytest.raises(SelectionError, match="nothing is selected: a case with classes is left out"):
+        api.relations("", ["sklearn"], tmp_path / "x.yaml")

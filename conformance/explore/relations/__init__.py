@@ -9,7 +9,7 @@ calls and compares, `rendering` formats the results.
 from conformance.explore.relations.catalogue import RELATIONS, check_names
 from conformance.explore.relations.checker import Instance, RelationResult, check, stale_entries
 from conformance.explore.relations.relation import MetamorphicGroup, Relation
-from conformance.explore.relations.selection import select_instances
+from conformance.explore.relations.selection import exclusion_reason, select_instances
 
 __all__ = [
     "RELATIONS",
@@ -19,6 +19,7 @@ __all__ = [
     "RelationResult",
     "check",
     "check_names",
+    "exclusion_reason",
     "select_instances",
     "stale_entries",
 ]

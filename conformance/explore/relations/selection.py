@@ -83,12 +83,20 @@ class _Candidate:
         return Item(installed, function, self.case, self.problem.dtype, self.problem.reduction)
 
 
+def exclusion_reason(case: Case) -> str:
+    """Why no relation is checked on a case; empty if relations may be."""
+    case = case.sketch
+    if isinstance(case.expect, MustRaise | NoRightAnswer):
+        return "a case without an answer has nothing to compare"
+    if case.predictions.size > MAX_PREDICTIONS:
+        return f"a case of more than {MAX_PREDICTIONS} predictions is left out"
+    if case.layout.class_names:
+        return "a case with classes is left out, as relations change the classes and names do not follow"
+    return ""
+
+
 def _candidates(cases: Iterable[Case]) -> Iterator[_Candidate]:
-    for case in (case.sketch for case in cases):
-        if isinstance(case.expect, MustRaise | NoRightAnswer) or case.predictions.size > MAX_PREDICTIONS:
-            continue
-        if case.layout.class_names:  # relations change the classes, and names do not follow
-            continue
+    for case in (case.sketch for case in cases if not exclusion_reason(case)):
         for problem in case.problems():
             dtype, reduction = problem.dtype, problem.reduction
             combination = required_capabilities(problem, problem.target_kind) - {dtype, reduction}
