@@ -830,7 +830,11 @@ class Recorder:
             details = recording.closing_lines(recording.largest_ratios(self.rows), coverage)
         narrowed = bool(self.config.getoption("markexpr"))
         verdict = recording.verdict_line(self.rows, self.planned)
-        return [*details, *render_unsupported(self.rows, narrowed=narrowed), verdict]
+        published = ""
+        if self.written and _folder(self.config) is not None:
+            report = Path(self.config.getoption("report"))
+            published = recording.published_line(self.written, _cases_of(self.config), report)
+        return [*details, *render_unsupported(self.rows, narrowed=narrowed), verdict, *filter(None, [published])]
 
     def _harvested(self) -> bool:
         return _harvested(self.config) is not None

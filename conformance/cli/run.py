@@ -243,7 +243,8 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, v
     """Print how a run ended: unexpected rows by cause, a table, and the verdict in a sentence.
 
     strict_known: known rows fail and are printed as unexpected ones are.  Of the others, those of the user's cases are
-    printed, too.  verbose: print error ratios and the coverage of options.
+    printed, too, and how many of the numbers published there do not hold.  verbose: print error ratios and the
+    coverage of options.
     """
     failing = {*FAILING_ROWS, *(["known"] if strict_known else [])}
     _print_groups([row for row in ended.rows if row.expected in failing], ended.cases)
@@ -259,6 +260,9 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, v
         out.print(Text(line), soft_wrap=True)
     verdict = recording.verdict_line(ended.rows, ended.record["planned"], ended.record["duration"], failing)
     out.print(Text(verdict), soft_wrap=True)
+    published = recording.published_line(ended.record, ended.cases, ended.report)
+    if published and request.cases is not None:
+        out.print(Text(published), soft_wrap=True)
     out.print(f"report: {ended.report / 'index.html'}", soft_wrap=True)
 
 

@@ -155,9 +155,11 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
     known = int(results["expected"].eq("known").sum())
     compared = results[(results["case"] != "") & (results["status"] != "unsupported")]
     problems = len(compared[["case", "dtype", "reduction", "quantity"]].drop_duplicates())
+    cases, answered = results.loc[results["case"] != "", "case"].nunique(), compared["case"].nunique()
+    of = f"{answered} of " if answered < cases else ""
     lines.append(
         f"{counted(compared['function'].nunique(), 'function')} on {counted(problems, 'problem')} "
-        f"({counted(compared['case'].nunique(), 'case')}): {counted(len(results), 'row')}, "
+        f"({of}{counted(cases, 'case')}): {counted(len(results), 'row')}, "
         f"of which {judged or 'none is judged'}. **{unexpected or 'None'} {'is' if unexpected in (0, 1) else 'are'} "
         f"unexpected**; {known} {'is' if known == 1 else 'are'} known.\n"
     )

@@ -19,6 +19,7 @@ import pandas as pd
 from conformance.adapters import registry
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
+from conformance.casefiles.loading import cases_option
 from conformance.execution.interruption import ignore_first_signal
 from conformance.execution.journal import Journal, JournalContent, Plan, read_journal
 from conformance.execution.marking import MARK, RUN, marked, put_back
@@ -354,6 +355,22 @@ def verdict_line(
     if len(rows) != planned:
         verdict = f"incomplete, {len(rows):,} of {planned:,} rows; {verdict}"
     return f"{verdict}{f': {others}' if others else ''}{'' if seconds is None else f'; {duration_text(seconds)}'}"
+
+
+def published_line(record: Mapping[str, Any], cases: Iterable[Case], folder: Path) -> str:
+    """How many published numbers do not hold, and where to read of them; empty if all hold.
+
+    record: what `run.json` says.  cases: those that were run are among them.  folder: of the report.
+    """
+    numbers = record.get("published", ())
+    wrong = [number["case"] for number in numbers if not number["holds"]]
+    if not wrong:
+        return ""
+    options = "".join(cases_option(case) for case in cases if case.id == wrong[0])
+    how_many = (
+        f"{len(wrong)} of {counted(len(numbers), 'published number')} {'does' if len(wrong) == 1 else 'do'} not hold"
+    )
+    return f"{how_many}: see {folder / 'summary.md'}, or conformance show {options}{wrong[0]}"
 
 
 def duration_text(seconds: float) -> str:

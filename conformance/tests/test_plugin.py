@@ -566,6 +566,14 @@ def test_it_refuses_options_that_name_nothing_or_never_end(folder, options):
     assert f"argument {options[0]}: invalid" in result.stderr.str()
 
 
+def test_it_ends_with_published_numbers_that_do_not_hold(folder):
+    stated = folder.file.read_text(encoding="utf-8")
+    number = '    published: [{value: "9.25", source: s}]\n    why:'
+    folder.file.write_text(stated.replace("    why:", number, 1), encoding="utf-8")
+    text = folder.run("--report", "r", losses="Categorical").stdout.str()
+    assert "1 of 1 published number does not hold: see r/summary.md, or conformance show --cases " in text
+
+
 def test_it_suggests_a_word_for_one_that_no_id_has(folder):
     result = folder.run("-k", "Categoricl", losses="Categorical")
     result.stdout.fnmatch_lines(['nothing is selected by -k Categoricl; did you mean "categorical"?'])

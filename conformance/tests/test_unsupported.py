@@ -90,6 +90,7 @@ def test_report_lists_unsupported_problems(tmp_path):
     assert record["complete"]
     assert record["status"]["unsupported"] == 1
     summary = (tmp_path / "summary.md").read_text()
+    assert "1 function on 4 problems (1 of 2 cases): 5 rows" in summary
     assert "## Unsupported problems" in summary
     assert "| `a/b/binary` | all | it is no binary loss: miniature.Categorical |" in summary
     with (tmp_path / "results.csv").open() as file:
@@ -160,6 +161,26 @@ cases:
     predictions: [[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]]
     labels: [1, 0]
 """
+
+
+def test_run_ends_with_published_numbers_that_do_not_hold(tmp_path, monkeypatch):
+    file = tmp_path / "mine" / "x.yaml"
+    file.parent.mkdir()
+    words = ["run", "--in-process", "--cases", str(file.parent), "--report", str(tmp_path / "r")]
+    monkeypatch.setattr(registry, "installed", lambda among=None: ([miniatures.installed(miniatures.Categorical)], []))
+
+    def ran(*values):
+        numbers = "".join(f"      - {{value: '{value}', source: s}}\n" for value in values)
+        file.write_text(f"{NOBODYS}    published:\n{numbers}")
+        return CliRunner().invoke(app, words).output
+
+    file.write_text(NOBODYS)
+    exact = CliRunner().invoke(app, ["expect", "x/plain", "--cases", str(file.parent), "--json"]).stdout
+    right = json.loads(exact)["expect"]["value"]["mean"][:6]
+    where = f"see {tmp_path / 'r' / 'summary.md'}, or conformance show --cases {file.parent} x/plain"
+    assert f"\n1 of 2 published numbers does not hold: {where}\n" in ran(right, "9.25")
+    assert f"\n2 of 2 published numbers do not hold: {where}\n" in ran("7.5", "9.25")
+    assert "not hold" not in ran(right)
 
 
 def test_run_of_unsupported_cases_writes_report_and_fails(tmp_path, monkeypatch):
