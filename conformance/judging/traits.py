@@ -40,7 +40,7 @@ PLAIN = frozenset({*LOSSES, *INPUT_KINDS, *TARGETS, *REDUCTIONS, *DTYPES})
 """Traits that some problem or other must have: what it is, and not what is particular about it."""
 NEAR = 1e-3
 """A probability that is nearer to 0 or 1 than this is nearly certain."""
-SMALL = frozenset({"one_sample", "rank_1", "unbatched"})
+SMALL = frozenset({"one_sample", "rank_1", "unbatched", "missing_class"})
 """Traits that a case has once it is shrunk, whether they matter or not."""
 TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
 TRAITS |= {f"{name}_labels" for name in LABEL_DTYPES} | {f"{name}_weights" for name in WEIGHT_DTYPES}

@@ -409,7 +409,7 @@ class Problem:
             return "distribution"
         if bool(np.all(labels.sum(axis=-1) == 1)):
             return "one_hot"
-        return "multi_hot" if labels.shape[-1] > 1 else "distribution"
+        return "multi_hot" if labels.ndim and labels.shape[-1] > 1 else "distribution"
 
 
 def content_digest(content: Mapping[str, Any], digits: int = 16) -> str:

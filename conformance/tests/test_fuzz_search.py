@@ -29,7 +29,7 @@ from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan, unsupported
 from conformance.judging.prepare import PreparedCall, prepare
 from conformance.judging.traits import TRAITS
-from conformance.model.case import Case, Layout, Options
+from conformance.model.case import WEIGHT_DTYPES, Case, Layout, Options
 from conformance.model.errors import UserError
 from conformance.reference.conversion import convert
 from conformance.reference.oracle import Oracle
@@ -185,7 +185,8 @@ def test_each_trait_is_documented():
             seen |= prepare(item).traits
     assert seen <= TRAITS
     large = {"inexact_label", "many_samples", "many_classes", "samples_beyond_range"}
-    assert TRAITS - seen <= {"shape_mismatch", "trailing_axis", *large}
+    not_drawn = {"multi_hot", "weight_dtype", *(f"{name}_weights" for name in WEIGHT_DTYPES)}
+    assert TRAITS - seen <= {"shape_mismatch", "trailing_axis", *large, *not_drawn}
 
 
 WHOLE = {"beyond_range", "inexact_label", "saturated_logit", "many_samples", "many_classes", "near_certain_prediction"}

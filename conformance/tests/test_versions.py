@@ -341,7 +341,7 @@ def test_keras_2_documents_the_same_whatever_backend_is_asked_for(backend):
 @pytest.mark.parametrize("version", RELEASES["sklearn"])
 def test_no_release_of_sklearn_documents_that_it_takes_what_is_no_probability(version):
     described = function("sklearn.log_loss", version)
-    assert not convention_for(described, version, "index").convention.accepts
+    assert convention_for(described, version, "index").convention.accepts == {"trailing_axis"}
 
 
 @pytest.mark.parametrize(("kind", "first"), [("nan_weight", "1.8"), ("infinite_weight", "1.8"), ("no_weight", "1.9")])
