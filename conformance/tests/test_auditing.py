@@ -662,7 +662,7 @@ def test_bisect_names_untried_releases_in_a_gap():
 
 
 def test_bisect_refuses_broken_ends():
-    with pytest.raises(UserError, match="no two releases can be had"):
+    with pytest.raises(UserError, match="no two releases can be installed and executed"):
         search(["1.0", "2.0"], broken=(1,))
 
 

@@ -573,7 +573,7 @@ def test_harvest_command_prints_table(quarry, monkeypatch, command, tmp_path):
     assert status == 0
     assert re.search(r"quarry +1\.5 +6 +4 +1 +1 +1 +1 +0 +0\n", out)
     assert "quarry: 1 cannot be said: labels that are no array of numbers" in out
-    assert f"4 cases in 1 files below {tmp_path / 'saved'}" in err
+    assert f"4 cases in 1 file below {tmp_path / 'saved'}" in err
     status, out, _ = command("--json")
     said = json.loads(out, parse_constant=pytest.fail)
     assert (said["schema"], said["missing"]) == ("conformance.harvest/1", [])

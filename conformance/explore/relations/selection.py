@@ -1,10 +1,11 @@
 """Selects which relations are checked for which functions on which cases: few, but each kind of problem among them.
 
 For each relation and function, the cases are visited in order, and one is selected if it has a feature that no
-selected one has: an option, a layout, a kind of target or prediction, a rank, an unusual input, a size, or a pair of
-dtype and reduction. Each combination of traits is assigned to every fourth relation, with a different first
-relation for the next combination. Problems without follow-ups are skipped before they count. The selection is
-deterministic, transforms each combination of traits in the cases, and does not grow with redundant cases.
+selected one has: an option, a layout, a kind of target or prediction, a pair of these kinds, a rank, an unusual input,
+a probability of 0, a size, or a pair of dtype and reduction. Each combination of traits is assigned to every fourth
+relation, with a different first relation for the next combination. Problems without follow-ups are skipped before they
+count. The selection is deterministic, transforms each combination of traits in the cases, and does not grow with
+redundant cases.
 
 Cases with generated arrays are used in their small form: two samples, drawn with the same seed.
 """
@@ -100,12 +101,20 @@ def _candidates(cases: Iterable[Case]) -> Iterator[_Candidate]:
         for problem in case.problems():
             dtype, reduction = problem.dtype, problem.reduction
             combination = required_capabilities(problem, problem.target_kind) - {dtype, reduction}
-            yield _Candidate(case, problem, combination, combination | _kinds(problem) | _size_traits(problem))
+            traits = combination | _kinds(problem) | _size_traits(problem) | _pair_traits(problem)
+            yield _Candidate(case, problem, combination, traits)
 
 
 def _kinds(problem: Problem) -> frozenset[str]:
     """The kinds of unusual input, without that which every small problem has."""
     return examine(problem) - {"missing_class"}
+
+
+def _pair_traits(problem: Problem) -> frozenset[str]:
+    """The kind of predictions with the kind of target, and whether a probability is 0, whose loss may be infinite."""
+    pair = f"{problem.input_kind} and {problem.target_kind}"
+    is_zero = problem.input_kind == "probabilities" and bool(np.any(problem.predictions == 0))
+    return frozenset({pair, "zero_probability"} if is_zero else {pair})
 
 
 def _size_traits(problem: Problem) -> frozenset[str]:
