@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, wait
@@ -94,3 +95,13 @@ def _main(target: Callable[..., None], connection: Connection, *arguments: objec
         except Exception as error:
             connection.send(failed_here(error))
     end_now()
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads a group and wait for it, with its children on systems with process groups."""
+    with contextlib.suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from conformance.execution.child import kill_group
 from conformance.execution.environments.model import MIN_PYTHON
 from conformance.model.errors import UserError
 from conformance.model.text import one_line
@@ -108,12 +108,7 @@ def _run(arguments: Sequence[str]) -> tuple[int, bytes, bytes]:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_SECONDS)
         finally:
-            with contextlib.suppress(OSError):
-                if hasattr(os, "killpg"):
-                    os.killpg(process.pid, signal.SIGKILL)
-                else:
-                    process.kill()
-            process.wait()
+            kill_group(process)
         for file in (output, errors):
             file.seek(0)
         return process.returncode, output.read(MAX_ANSWER_BYTES), errors.read(MAX_ANSWER_BYTES)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from conformance.execution.child import kill_group
 from conformance.execution.workers import wire
 from conformance.model.files import write_atomically
 from conformance.power.harvest import collector
@@ -54,7 +55,7 @@ def collect_all(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in running:
-                _kill(process)
+                kill_group(process)
             raise
 
 
@@ -97,7 +98,7 @@ def _run_collector(source: Source, timeout: float, running: list[subprocess.Pope
             advice = "give it more time with --timeout, or leave it out"
             raise _source_error(source, f"it was not read within {timeout:g} s{_last_lines(printed)}", advice) from None
         finally:
-            _kill(process)
+            kill_group(process)
             running.remove(process)
         if status != 0:
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
@@ -116,16 +117,6 @@ def _collector_environment() -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(importable),
         "PYTHONHASHSEED": "0",
     }
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process, with its children on systems with process groups."""
-    with contextlib.suppress(OSError):
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-    process.wait()
 
 
 def _last_lines(output: Path) -> str:
