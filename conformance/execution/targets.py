@@ -31,7 +31,6 @@ from conformance.execution.workers.pool import (
 from conformance.execution.workers.wire import Versions
 from conformance.judging.plan import check_modes, chosen_modes
 from conformance.judging.reasons import Unavailable
-from conformance.judging.rendering import render
 from conformance.judging.row import Row
 from conformance.model.errors import UserError
 from conformance.model.outcome import Outcome
@@ -259,5 +258,5 @@ def failed_row(environment: str, framework: str, why: str) -> Row:
         status="crashed",
         expected="unexpected",
         reason_code=reason.code,
-        explanation=render(reason),
+        explanation=str(reason),
     )

@@ -27,7 +27,6 @@ from conformance.judging.effects import answer_by
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import documented_convention, not_differentiated, plan, unsupported
 from conformance.judging.published import digits_text, published
-from conformance.judging.rendering import render_conversion
 from conformance.model.case import Case, Problem, Quantity, Reduction
 from conformance.model.convention import DEFINITION
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
@@ -224,5 +223,4 @@ def conversion_effect(assessment: Assessment, exact: Oracle) -> str:
             prepared.problem, prepared.converted, DEFINITION, exact, tolerance_under(assessment, DEFINITION)
         )
         conversion = conversion_of(prepared.problem, prepared.converted, change, prepared.item.function, DEFINITION)
-    text = render_conversion(conversion)
-    return as_sentence(text)
+    return as_sentence(str(conversion))

@@ -1,18 +1,21 @@
-"""Why a verdict is what it is, as values; `render` puts them into words.
+"""Why a verdict is what it is, as values, with the sentences that terminal, page, Markdown and SARIF have alike.
 
-`Reason` is closed: each verdict but a plain `agrees` has exactly one.  Its `code` is the column `reason_code`, its
-`symptoms` are what a ledger entry may document, and its `identity` is what two findings of one kind share, whatever
-their numbers are.
+Each verdict but a plain `agrees` has exactly one `Reason`.  Its `code` is the column `reason_code`, its text the column
+`explanation`, its `symptoms` are what a ledger entry may document, and its `identity` is what two findings of one kind
+share, whatever their numbers are.  No sentence about a verdict is phrased elsewhere.
 """
 
 from __future__ import annotations
 
+import abc
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, assert_never
 
 from conformance.model.case import InputKind
+from conformance.model.convention import describe
 from conformance.model.outcome import Raised
+from conformance.reference.conversion import HANDED
 
 Choices = tuple[tuple[str, Any], ...]
 """Fields of a convention with their values, in field order."""
@@ -20,6 +23,20 @@ Effect = Literal["renormalised", "rounded_away", "rounded", "refused"]
 """What a conversion of predictions may change.  `renormalised`: a softmax divides a row by its sum, which is not 1.
 `rounded_away`: rounding destroys digits that the answer needs.  `rounded`: each prediction is rounded once, and the
 answer stays within its budget.  `refused`: the converted input is of a kind that the function documents to refuse."""
+LOST = {
+    "zero_probability": "a probability becomes 0",
+    "infinite_logarithm": "a logarithm becomes infinite",
+    "certain_probability": "a probability becomes 1, and nothing is left of 1 - p",
+    "digits_of_p": "too few digits are left of p",
+    "digits_of_1_minus_p": "too few digits are left of 1 - p",
+}
+"""What the rounding of a conversion destroys, by the codes of `reference.conversion.destroyed`."""
+REMEDIES = {
+    "subtract_log_sum_exp": "subtract log sum exp from each row first, and the definition has the same answer",
+    "divide_by_sum": "divide each row by its sum first, and the definition has the same answer",
+    "float64": "in float64 more digits are kept",
+}
+"""What users do if no function takes such predictions, by `Alternative.remedy`."""
 
 
 # Parts of reasons.
@@ -38,6 +55,16 @@ class Move:
     undefined: str = ""
     """Why there is no answer afterwards; "" if there is one."""
 
+    def text(self, what: str) -> str:
+        """The change of `what` in words, with as many digits as it takes to see it."""
+        if self.undefined:
+            return f"leaves no answer where there is one: {self.undefined}"
+        if self.before is None or self.after is None:
+            return f"changes {what}"
+        a, b = self.before, self.after
+        digits = next((count for count in range(6, 17) if f"{a:.{count}g}" != f"{b:.{count}g}"), 17)
+        return f"changes {what}{_place(self.where)} from {a:.{digits}g} to {b:.{digits}g}"
+
 
 @dataclass(frozen=True)
 class RowSum:
@@ -50,6 +77,17 @@ class RowSum:
     exponentials: bool
     """Whether the exponentials of the row are summed."""
 
+    def __str__(self) -> str:
+        """The sum with as many digits as it takes to see that it is not 1."""
+        if self.total is None:
+            return "rows"
+        total = self.total
+        text = next((text for digits in range(6, 18) if float(text := f"{total:.{digits}g}") != 1.0), f"{total:.17g}")
+        one, several = "a row that sums", "rows, of which one sums"
+        if self.exponentials:
+            one, several = "a row whose exponentials sum", "rows, of which the exponentials of one sum"
+        return f"{several if self.several else one} to {text}"
+
 
 @dataclass(frozen=True)
 class Alternative:
@@ -61,6 +99,15 @@ class Alternative:
     """Its input kind."""
     remedy: Literal["", "subtract_log_sum_exp", "divide_by_sum", "float64"] = ""
     """What to do if there is no such function; "" for nothing."""
+
+    def text(self, stated: InputKind) -> str:
+        """The alternative in words.  stated: input kind of the case."""
+        if self.function and self.takes is not None:
+            argument = "log p" if self.takes == "log_probabilities" else "exp(log p)"
+            on = "" if self.takes == stated else f", on {argument}"
+            return f"Instead, {self.function} takes {self.takes.replace('_', '-')}{on}"
+        none = f"No loss here takes such {stated.replace('_', '-')} as they are"
+        return f"{none}: {REMEDIES[self.remedy]}" if self.remedy else none
 
 
 @dataclass(frozen=True)
@@ -92,6 +139,35 @@ class Conversion:
     alternative: Alternative | None = None
     """How users avoid it; None if it was not searched for."""
 
+    def __str__(self) -> str:
+        """The conversion, what it changes, and what users do instead, as sentences without the last full stop."""
+        takes = " or ".join(kind.replace("_", "-") for kind in self.takes)
+        text = f"it takes {takes} only and is handed {HANDED[self.name]}"
+        for effect in self.effects:
+            match effect:
+                case "renormalised":
+                    text += f". Softmax renormalises {self.row_sum}, which {self._moved(self.renormalisation)}"
+                case "rounded_away":
+                    lost = " and ".join(LOST[code] for code in self.lost)
+                    text += f". Rounded to {self.dtype}, {lost}, which {self._moved(self.rounding)}"
+                case "rounded":
+                    text += f", each value rounded once to {self.dtype}"
+                case "refused":
+                    text += f", which brings what it refuses: {', '.join(self.kinds)}"
+                case _:
+                    assert_never(effect)
+        return text if self.alternative is None else f"{text}. {self.alternative.text(self.stated)}"
+
+    def _moved(self, move: Move | None) -> str:
+        match self.subject:
+            case "definition":
+                what = "the definition's answer"
+            case "documentation":
+                what = "the answer by what it documents"
+            case choices:
+                what = f"the answer by {describe(dict(choices))} alone"
+        return (move or Move()).text(what)
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -102,13 +178,32 @@ class Candidate:
     searched: bool = True
     """False for a problem that is too large to search."""
 
+    def __str__(self) -> str:
+        if not self.searched:
+            return "the problem is too large to search the known conventions for an explanation"
+        if not self.choices:
+            return "no known convention explains it"
+        return f"{describe(dict(self.choices))} would explain it, which is not what it documents"
+
 
 # Reasons.
 
 
 @dataclass(frozen=True)
-class _Reason:
+class Reason(abc.ABC):
+    """Why a verdict is what it is; its text is one line."""
+
     code: ClassVar[str]
+    shared: ClassVar[tuple[str, ...]] = ()
+    """Fields that findings of one kind have in common."""
+
+    def __str__(self) -> str:
+        return self.brief
+
+    @property
+    @abc.abstractmethod
+    def brief(self) -> str:
+        """What is wrong, or what happened, without what explains it."""
 
     @property
     def symptoms(self) -> frozenset[str]:
@@ -118,11 +213,10 @@ class _Reason:
     @property
     def identity(self) -> tuple[str, ...]:
         """What findings of one kind share: the code, and details that are no numbers and no free text."""
-        return (self.code,)
+        return (self.code, *(getattr(self, name) for name in self.shared))
 
 
-@dataclass(frozen=True)
-class _Wrong(_Reason):
+class _Wrong(Reason, abc.ABC):
     """The code is the symptom."""
 
     @property
@@ -131,16 +225,20 @@ class _Wrong(_Reason):
 
 
 @dataclass(frozen=True)
-class RefusedInvalid(_Reason):
+class RefusedInvalid(Reason):
     """Invalid input was refused, as it must be."""
 
     code = "refused_invalid"
     kind: str
     """Kind of the invalid input."""
 
+    @property
+    def brief(self) -> str:
+        return f"refused, as it must: {self.kind}"
+
 
 @dataclass(frozen=True)
-class DocumentedDivergence(_Reason):
+class DocumentedDivergence(Reason):
     """The answer is right by choices that the function documents, possibly after a conversion."""
 
     code = "documented_convention"
@@ -149,9 +247,13 @@ class DocumentedDivergence(_Reason):
     conversion: Conversion | None = None
     """None if it changes nothing."""
 
+    @property
+    def brief(self) -> str:
+        return "; ".join([*_converted(self.conversion), f"as documented: {describe(dict(self.choices))}"])
+
 
 @dataclass(frozen=True)
-class DocumentedRefusal(_Reason):
+class DocumentedRefusal(Reason):
     """The function documents that it refuses such input."""
 
     code = "documented_refusal"
@@ -162,18 +264,27 @@ class DocumentedRefusal(_Reason):
     conversion: Conversion | None = None
     """The conversion that brought it about; None if the input itself is refused."""
 
+    @property
+    def brief(self) -> str:
+        raised = f"raised {self.raised.exception}: {self.raised.message}"
+        return "; ".join([*_converted(self.conversion), "it documents that it refuses this", raised])
+
 
 @dataclass(frozen=True)
-class Converted(_Reason):
+class Converted(Reason):
     """The answer is right for the converted predictions, by the definition."""
 
     code = "conversion"
     conversion: Conversion
     """The conversion and its effects."""
 
+    @property
+    def brief(self) -> str:
+        return "; ".join(_converted(self.conversion))
+
 
 @dataclass(frozen=True)
-class UndefinedAnswer(_Reason):
+class UndefinedAnswer(Reason):
     """There is no right answer."""
 
     code = "no_right_answer"
@@ -186,34 +297,47 @@ class UndefinedAnswer(_Reason):
     conversion: Conversion | None = None
     """The conversion that is the cause; None if there is none."""
 
+    @property
+    def brief(self) -> str:
+        if self.conversion is not None:
+            return "; ".join(_converted(self.conversion))
+        said = f"; it raised {self.raised.exception}: {self.raised.message}" if self.raised is not None else ""
+        return f"{'by what it documents, ' if self.basis == 'documentation' else ''}{self.why}{said}"
+
 
 @dataclass(frozen=True)
-class LostInRounding(_Reason):
+class LostInRounding(Reason):
     """An infinite weight on a loss that its arithmetic may not tell from 0."""
 
     code = "lost_in_rounding"
 
+    @property
+    def brief(self) -> str:
+        return "an infinite weight on a loss that its arithmetic may not tell from 0"
+
 
 @dataclass(frozen=True)
-class CannotExpress(_Reason):
+class CannotExpress(Reason):
     """The function was not called."""
 
     code = "unsupported"
     why: str
     """The reason in words."""
 
+    @property
+    def brief(self) -> str:
+        return self.why
+
 
 @dataclass(frozen=True)
-class Unavailable(_Reason):
+class Unavailable(CannotExpress):
     """The environment cannot be made, or the framework cannot be imported in it."""
 
     code = "unavailable"
-    why: str
-    """The reason in words."""
 
 
 @dataclass(frozen=True)
-class Mismatch(_Reason):
+class Mismatch(Reason, abc.ABC):
     """A returned value is not right."""
 
     elements: frozenset[str] = frozenset()
@@ -225,17 +349,26 @@ class Mismatch(_Reason):
     candidate: Candidate | None = None
     """An undocumented convention that would explain the value; None if none was searched for."""
 
+    def __str__(self) -> str:
+        candidate = [] if self.candidate is None else [str(self.candidate)]
+        return "; ".join([self.brief, *_converted(self.conversion), *candidate])
+
+    @property
+    def brief(self) -> str:
+        return f"{self.mismatch}, by what it documents" if self.by_documentation else self.mismatch
+
+    @property
+    @abc.abstractmethod
+    def mismatch(self) -> str:
+        """What was returned, and what is due."""
+
     @property
     def symptoms(self) -> frozenset[str]:
         return self.elements
 
     @property
     def identity(self) -> tuple[str, ...]:
-        basis = ("documentation",) if self.by_documentation else ()
-        return (self.code, *self._details(), *basis)
-
-    def _details(self) -> tuple[str, ...]:
-        return ()
+        return (*super().identity, *(("documentation",) if self.by_documentation else ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +380,10 @@ class WrongValue(Mismatch):
     """error / tolerance."""
     where: tuple[int, ...] = ()
     """Index of the worst element; () for a scalar."""
+
+    @property
+    def mismatch(self) -> str:
+        return f"off by {self.ratio:.3g} budgets{_place(self.where)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,8 +398,19 @@ class NotFinite(Mismatch):
     where: tuple[int, ...] = ()
     """Index of the element; () for a scalar."""
 
-    def _details(self) -> tuple[str, ...]:
+    @property
+    def mismatch(self) -> str:
+        return f"returned {self.got!s}{_place(self.where)}, where {self.want!s} is due"
+
+    @property
+    def classes(self) -> tuple[str, str]:
+        """Of both numbers, whether they are nan, infinite or other numbers."""
         return _class_of(self.got), _class_of(self.want)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        code, *basis = super().identity
+        return code, *self.classes, *basis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,12 +423,17 @@ class WrongShape(Mismatch):
     want: tuple[int, ...]
     """Shape of the exact answer."""
 
+    @property
+    def mismatch(self) -> str:
+        return f"returned shape {self.got}, where {self.want} is due"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AcceptedInvalid(Mismatch):
     """A value was returned where an exception is due."""
 
     code = "accepted_invalid"
+    shared = ("kind",)
     kind: str
     """Kind of the invalid input."""
     what: str = ""
@@ -289,11 +442,12 @@ class AcceptedInvalid(Mismatch):
     """See `outcome.NonNumeric.reason`."""
 
     @property
+    def mismatch(self) -> str:
+        return f"returned {self.what or 'a value'}, where it must refuse: {self.kind}{_note(self.note)}"
+
+    @property
     def symptoms(self) -> frozenset[str]:
         return frozenset({self.code})
-
-    def _details(self) -> tuple[str, ...]:
-        return (self.kind,)
 
 
 @dataclass(frozen=True)
@@ -301,14 +455,15 @@ class WrongDtype(_Wrong):
     """The returned array has another dtype."""
 
     code = "wrong_dtype"
+    shared = ("got", "want")
     got: str
     """Returned dtype."""
     want: str
     """Expected dtype."""
 
     @property
-    def identity(self) -> tuple[str, ...]:
-        return self.code, self.got, self.want
+    def brief(self) -> str:
+        return f"returned {self.got}, where {self.want} is due"
 
 
 @dataclass(frozen=True)
@@ -323,14 +478,23 @@ class NoNumber(_Wrong):
     note: str = ""
     """See `outcome.NonNumeric.reason`."""
 
+    @property
+    def brief(self) -> str:
+        due = "an array of numbers" if self.array else "a number"
+        return f"returned {self.what}, where {due} is due{_note(self.note)}"
+
 
 @dataclass(frozen=True)
-class RaisedException(_Reason):
+class RaisedException(Reason):
     """An exception where there is an answer."""
 
     code = "raised"
     raised: Raised
     """The exception."""
+
+    @property
+    def brief(self) -> str:
+        return f"it raised {self.raised.exception}: {self.raised.message}, where there is an answer"
 
     @property
     def symptoms(self) -> frozenset[str]:
@@ -350,6 +514,10 @@ class MutatedArgument(_Wrong):
     """Names of the arguments."""
 
     @property
+    def brief(self) -> str:
+        return f"the call changed its argument {', '.join(self.names)} in place"
+
+    @property
     def identity(self) -> tuple[str, ...]:
         return self.code, *self.names
 
@@ -360,20 +528,28 @@ class NotDeterministic(_Wrong):
 
     code = "not_deterministic"
 
+    @property
+    def brief(self) -> str:
+        return "it is not deterministic: called again, it returned another number"
+
 
 @dataclass(frozen=True)
 class ProcessDied(_Wrong):
     """The call ended its process."""
 
     code = "crashed"
+    shared = ("how",)
     how: str
     """See `outcome.Crashed`."""
     stderr: str = ""
     """Last lines of its stderr."""
 
+    def __str__(self) -> str:
+        return self.brief + (f"; it said: {' | '.join(self.stderr.splitlines())}" if self.stderr else "")
+
     @property
-    def identity(self) -> tuple[str, ...]:
-        return self.code, self.how
+    def brief(self) -> str:
+        return f"the process {self.how}"
 
 
 @dataclass(frozen=True)
@@ -384,29 +560,21 @@ class NoAnswerInTime(_Wrong):
     seconds: float
     """The limit."""
 
+    @property
+    def brief(self) -> str:
+        return f"no answer within {self.seconds:g} s"
 
-Mismatched = WrongValue | NotFinite | WrongShape | AcceptedInvalid
-Reason = (
-    RefusedInvalid
-    | DocumentedDivergence
-    | DocumentedRefusal
-    | Converted
-    | UndefinedAnswer
-    | LostInRounding
-    | CannotExpress
-    | Unavailable
-    | WrongValue
-    | NotFinite
-    | WrongShape
-    | AcceptedInvalid
-    | WrongDtype
-    | NoNumber
-    | RaisedException
-    | MutatedArgument
-    | NotDeterministic
-    | ProcessDied
-    | NoAnswerInTime
-)
+
+def _converted(conversion: Conversion | None) -> list[str]:
+    return [] if conversion is None else [f"conversion: {conversion}"]
+
+
+def _place(where: tuple[int, ...]) -> str:
+    return f" at {list(where)}" if where else ""
+
+
+def _note(note: str) -> str:
+    return f" ({note})" if note else ""
 
 
 def _class_of(number: float) -> str:

@@ -32,7 +32,7 @@ from conformance.judging.reasons import (
     DocumentedDivergence,
     DocumentedRefusal,
     LostInRounding,
-    Mismatched,
+    Mismatch,
     MutatedArgument,
     NoAnswerInTime,
     NoNumber,
@@ -43,7 +43,6 @@ from conformance.judging.reasons import (
     UndefinedAnswer,
     WrongDtype,
 )
-from conformance.judging.rendering import render
 from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity
 from conformance.model.convention import DEFINITION, EDGE, Convention, describe
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
@@ -115,7 +114,7 @@ class Verdict:
     @property
     def explanation(self) -> str:
         """The reason in words."""
-        return render(self.reason)
+        return "" if self.reason is None else str(self.reason)
 
     @property
     def symptoms(self) -> frozenset[str]:
@@ -252,7 +251,7 @@ def _unexplained_verdict(
     """The verdict on a wrong value.  first: its comparison with the definition's, if that has a number."""
     problem = judgement.converted
     by_convention, nearer = judgement.documented_comparison(outcome)
-    mismatch: Mismatched | None = first.reason if first is not None else None
+    mismatch: Mismatch | None = first.reason if first is not None else None
     if nearer is not None and nearer.reason is not None and (first is None or first.misshapen):
         # Not the definition's shape, and not meant to be: what is wrong shows against what is documented.
         mismatch, first = dataclasses.replace(nearer.reason, by_documentation=True), nearer

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from conformance.judging.compare import Comparison, compare
 from conformance.judging.effects import semantic
 from conformance.judging.reasons import WrongShape
-from conformance.judging.rendering import render_brief
 from conformance.model.case import Problem, Quantity, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.reference import enclosure, error_bound, gradient, gradient_error_bound
@@ -186,7 +185,7 @@ def _rendered(asked: Question, what: Quantity, got: Any, exact: Floats, found: C
     lines = []
     if found.misshapen:
         assert found.reason is not None
-        lines.append(("shape", render_brief(found.reason)))
+        lines.append(("shape", found.reason.brief))
     else:
         where = found.where
         number, right = float(got[where]), float(exact[where] if exact.shape else exact)

@@ -19,7 +19,6 @@ from conformance.judging.compare import compare, symptom_of_number
 from conformance.judging.effects import computed, has_effect, semantic
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import plan
-from conformance.judging.rendering import render_conversion
 from conformance.judging.row import COLUMNS
 from conformance.judging.verdict import FAILING, STATUSES, Verdict, judge
 from conformance.model.case import ByOracle, Case, Expectation, MustRaise, NoRightAnswer
@@ -321,11 +320,9 @@ def test_conversion_is_named_where_a_choice_is_needed_only_because_of_it():
     verdict = judged(certain, returned(10.0, "float32"), documented, handed="probabilities", dtype="float32")
     choices = "mean_divides_by=kept; log_floor=-100.0"
     assert (verdict.status, verdict.convention, verdict.effects) == ("diverges", choices, "rounded_away")
-    assert "nothing is left of 1 - p, which leaves no answer where there is one" in render_conversion(
-        verdict.conversion
-    )
-    assert "as documented" not in render_conversion(verdict.conversion)
-    assert verdict.explanation == f"conversion: {render_conversion(verdict.conversion)}; as documented: {choices}"
+    assert "nothing is left of 1 - p, which leaves no answer where there is one" in str(verdict.conversion)
+    assert "as documented" not in str(verdict.conversion)
+    assert verdict.explanation == f"conversion: {verdict.conversion!s}; as documented: {choices}"
 
 
 def test_choice_that_is_needed_without_the_conversion_too_is_no_reason_to_name_it():
@@ -346,9 +343,7 @@ def test_what_a_conversion_changes_by_fewer_choices_is_told_with_these():
     got = (20.0 + 3.0 * math.log1p(math.e)) / 2
     verdict = judged(certain, returned(got, "float32"), documented, handed="probabilities", dtype="float32")
     assert (verdict.convention, verdict.effects) == ("mean_divides_by=kept; log_floor=-20.000001", "rounded_away")
-    assert f"changes the answer by mean_divides_by=kept alone from {got:.6g} to inf" in render_conversion(
-        verdict.conversion
-    )
+    assert f"changes the answer by mean_divides_by=kept alone from {got:.6g} to inf" in str(verdict.conversion)
     # A floor that moves the answer without the conversion, too, is a cause however small the step is for the dtype.
     wrong = case([100.0, -102.0], [0, 1], loss="binary", target="binary")
     floored = Convention(log_floor=-100.0)

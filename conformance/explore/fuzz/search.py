@@ -29,7 +29,6 @@ from conformance.explore.fuzz.shrinking import drop_samples_and_classes
 from conformance.explore.fuzz.strategies import shrink
 from conformance.judging.judge import Assessment, Judge, Performer
 from conformance.judging.plan import plan
-from conformance.judging.rendering import render_brief
 from conformance.judging.row import Row
 from conformance.judging.traits import PLAIN, SMALL
 from conformance.judging.verdict import Verdict
@@ -244,7 +243,7 @@ def make_finding(assessment: Assessment, seed: int, position: int) -> Finding:
 
 
 def _summary(verdict: Verdict) -> str:
-    message = render_brief(verdict.reason) if verdict.reason is not None else ""
+    message = verdict.reason.brief if verdict.reason is not None else ""
     return f"{verdict.status.replace('_', ' ')}: {message}"
 
 

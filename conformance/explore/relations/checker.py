@@ -33,7 +33,6 @@ from conformance.judging.judge import Performer
 from conformance.judging.plan import Item, documented_convention, unsupported
 from conformance.judging.prepare import convert_for
 from conformance.judging.reasons import NotDeterministic
-from conformance.judging.rendering import render
 from conformance.judging.traits import traits
 from conformance.model.case import MustRaise, NoRightAnswer, Problem
 from conformance.model.convention import Convention
@@ -334,7 +333,7 @@ def _compare_outcomes(
         and not np.array_equal(source.value, implied, equal_nan=True)
     ):
         reason = NotDeterministic()
-        return render(reason), comparison, implied, (reason.symptoms,)
+        return str(reason), comparison, implied, (reason.symptoms,)
     if comparison.within:
         return "", comparison, implied, ()
     directions = (source.value, expected), (expected, source.value)
@@ -342,7 +341,7 @@ def _compare_outcomes(
         symptoms_of_value(Returned(got, source.dtype), [(Exact(want, zero_error, zero_error), tolerance)], dtype)
         for got, want in directions
     )
-    return render(comparison.reason), comparison, implied, tuple(symptoms)
+    return str(comparison.reason), comparison, implied, tuple(symptoms)
 
 
 def _failure_text(outcome: Outcome) -> str:

@@ -28,7 +28,6 @@ from conformance.explore.sweep.inputs import NARROW_DTYPES, values_outside
 from conformance.explore.sweep.reference_values import UNDECIDED_MARGIN, Chunk, ExactLosses, ProblemFamily
 from conformance.judging.effects import semantic
 from conformance.judging.reasons import MutatedArgument, WrongDtype, WrongShape
-from conformance.judging.rendering import render
 from conformance.judging.verdict import FAILING, Status, Verdict, judge
 from conformance.model.case import Array, ByOracle, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, describe
@@ -202,11 +201,11 @@ def _check_form(subject: Subject, x: Array, label: Array, outcome: Outcome) -> L
         return NoLosses(verdict.status, verdict.convention, verdict.explanation)
     shape = subject.loss_shape(len(x))
     if outcome.mutated:
-        return NoLosses("disagrees", "", render(MutatedArgument(outcome.mutated)))
+        return NoLosses("disagrees", "", str(MutatedArgument(outcome.mutated)))
     if outcome.dtype != subject.result_dtype:
-        return NoLosses("disagrees", "", render(WrongDtype(outcome.dtype, subject.result_dtype)))
+        return NoLosses("disagrees", "", str(WrongDtype(outcome.dtype, subject.result_dtype)))
     if outcome.value.shape != shape:
-        return NoLosses("disagrees", "", render(WrongShape(got=outcome.value.shape, want=shape)))
+        return NoLosses("disagrees", "", str(WrongShape(got=outcome.value.shape, want=shape)))
     return Losses(outcome.value.reshape(-1), outcome.dtype)
 
 
