@@ -57,81 +57,33 @@ def similar(expression: str, ids: Iterable[str]) -> str:
 
 
 def compiled(expression: str) -> Selection:
-    """Compile an expression.  Raises SelectionError with the position of the first error."""
-    return _Parser(expression).whole()
+    """Compile an expression.  Raises SelectionError with the position of the first error.
 
-
-class _Parser:
-    """Reads an expression by recursive descent: `or` binds least, then `and`, then `not`."""
-
-    def __init__(self, expression: str) -> None:
-        self.expression = expression
-        self.tokens = list(map(str, _TOKEN.findall(expression)))
-        self.position = 0
-        self.depth = 0
-
-    def whole(self) -> Selection:
-        """The whole expression."""
-        found = self.either()
-        if self.position < len(self.tokens):
-            raise self.expected("and, or, or the end")
-        return found
-
-    def either(self) -> Selection:
-        """Parts between which there is `or`."""
-        parts = [self.both()]
-        while self.take("or"):
-            parts.append(self.both())
-        return parts[0] if len(parts) == 1 else lambda matches: any(part(matches) for part in parts)
-
-    def both(self) -> Selection:
-        """Parts between which there is `and`."""
-        parts = [self.negated()]
-        while self.take("and"):
-            parts.append(self.negated())
-        return parts[0] if len(parts) == 1 else lambda matches: all(part(matches) for part in parts)
-
-    def negated(self) -> Selection:
-        """A word, or an expression in parentheses, each after any number of `not`."""
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise SelectionError(f'the selection "{self.shown}" is nested deeper than {MAX_DEPTH} levels')
-        try:
-            return self._negated()
-        finally:
-            self.depth -= 1
-
-    def _negated(self) -> Selection:
-        if self.take("not"):
-            inner = self.negated()
-            return lambda matches: not inner(matches)
-        if self.take("("):
-            inner = self.either()
-            if not self.take(")"):
-                raise self.expected("a closing parenthesis")
-            return inner
-        word = self.peek()
-        if word in ("", ")", "and", "or"):
-            raise self.expected("a word")
-        self.position += 1
-        return lambda matches: matches(word)
-
-    @property
-    def shown(self) -> str:
-        """The expression in a message."""
-        return truncate(self.expression, MAX_SHOWN)
-
-    def peek(self) -> str:
-        """The next token; empty at the end."""
-        return self.tokens[self.position] if self.position < len(self.tokens) else ""
-
-    def take(self, token: str) -> bool:
-        """Go past the next token if it is this one."""
-        found = self.peek() == token
-        self.position += found
-        return found
-
-    def expected(self, wanted: str) -> SelectionError:
-        """What is wrong at the next token."""
-        found = f'"{truncate(self.peek(), MAX_SHOWN)}"' if self.peek() else "its end"
-        return SelectionError(f'the selection "{self.shown}": {wanted} should stand where {found} is')
+    Python has the same grammar, in which each word becomes a call of the matcher; what is wrong is found here, where
+    it can be said in words.
+    """
+    shown = truncate(expression, MAX_SHOWN)
+    negations = [0]  # for each open parenthesis, how often `not` precedes the next word
+    wants_word = True
+    source = []
+    for word in [*map(str, _TOKEN.findall(expression)), ""]:
+        if wants_word:
+            due, is_due = "a word", word not in ("", ")", "and", "or")
+        elif len(negations) > 1:
+            due, is_due = "a closing parenthesis", word in (")", "and", "or")
+        else:
+            due, is_due = "and, or, or the end", word in ("", "and", "or")
+        if not is_due:
+            found = f'"{truncate(word, MAX_SHOWN)}"' if word else "its end"
+            raise SelectionError(f'the selection "{shown}": {due} should stand where {found} is')
+        wants_word = word in ("(", "not", "and", "or")
+        if word == "(":
+            negations.append(0)
+        elif word == ")":
+            negations.pop()
+        negations[-1] = negations[-1] + 1 if word == "not" else 0
+        if sum(negations) + len(negations) > MAX_DEPTH:
+            raise SelectionError(f'the selection "{shown}" is nested deeper than {MAX_DEPTH} levels')
+        source.append(word if word in ("", "(", ")", "and", "or", "not") else f"matches({word!r})")
+    selection: Selection = eval(f"lambda matches: {' '.join(source)}")  # noqa: S307 - of five such words, and others in quotes
+    return selection
