@@ -17,17 +17,17 @@ import json
 import math
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import jsonschema_rs
 import yaml
 
 from conformance.model.errors import CaseFileError
+from conformance.model.files import SpecialFileError, read_regular
 from conformance.model.text import join_names, truncate
 
 PACKAGE = Path(__file__).parents[1]
@@ -165,44 +165,6 @@ class _StopError(Exception):
         self.error = error
 
 
-class SpecialFileError(Exception):
-    """The path is not a regular file, or the file changed while it was read."""
-
-
-_SPECIAL = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
-
-
-def read_regular_file(file: Path, limit: int) -> bytes:
-    """Read at most `limit` bytes of a regular file.
-
-    Special files are neither read nor waited for: raises SpecialFileError, and OSError if the file cannot be opened.
-    """
-    _refuse_special(file.stat())  # to open a device may already do something
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(file, flags), "rb") as stream:
-        before = os.fstat(stream.fileno())
-        _refuse_special(before)  # it may have been replaced since
-        content = cast("bytes | None", stream.read(limit))
-        after = os.fstat(stream.fileno())
-    if content is None:  # it would block, as for /proc/kmsg, whose mode says that it is regular
-        raise SpecialFileError("a file whose reading waits for what is to come")
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise SpecialFileError("it changed while it was read")
-    return content
-
-
-def _refuse_special(status: os.stat_result) -> None:
-    for is_kind, name in _SPECIAL:
-        if is_kind(status.st_mode):
-            raise SpecialFileError(f"{name} and no file")
-
-
 def read_error_text(path: Path, error: Exception) -> str:
     """Why a path cannot be read, in words; for a link also its target."""
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
@@ -217,13 +179,13 @@ def _read_text(file: Path, name: str) -> tuple[str | None, list[CaseFileError]]:
         return None, [CaseFileError(name, line, column, "", message, advice)]
 
     try:
-        content = read_regular_file(file, MAX_BYTES + 1)
+        content = read_regular(file, MAX_BYTES)
     except SpecialFileError as error:
-        return failed(str(error), "give a regular file")
+        return failed(str(error.strerror), "give a regular file")
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            return failed(f"more than {MAX_BYTES} bytes", "split the file, or generate the arrays", line=1, column=1)
         return failed(f"cannot be read: {read_error_text(file, error)}", "check that it exists and who may read it")
-    if len(content) > MAX_BYTES:
-        return failed(f"more than {MAX_BYTES} bytes", "split the file, or generate the arrays", line=1, column=1)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

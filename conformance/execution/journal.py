@@ -15,7 +15,6 @@ import json
 import os
 import re
 import socket
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -37,6 +36,7 @@ from conformance.execution.report_folder import (
 from conformance.execution.run_info import RunInfo, is_moment
 from conformance.judging.row import Row
 from conformance.model.errors import UserError
+from conformance.model.files import read_regular
 from conformance.model.row_key import RowKey
 
 LOCK = ".lock"
@@ -333,12 +333,7 @@ def _content(folder: Path) -> bytes:
     """The bytes of the journal in a folder; raises ReportError."""
     file = folder / JOURNAL
     try:
-        found = file.lstat()
-        if not stat.S_ISREG(found.st_mode):
-            raise ReportError(file, "is no file", REMOVE)
-        if found.st_size > MAX_BYTES:
-            raise ReportError(file, f"has {found.st_size} bytes, more than {MAX_BYTES}", REMOVE)
-        return file.read_bytes()
+        return read_regular(file, MAX_BYTES)
     except FileNotFoundError as error:
         what = "has no journal, so no run was ended early there"
         raise ReportError(folder, what, "name the folder of the report that lacks rows") from error

@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import cast
 
 from conformance.model.errors import UserError
 
@@ -29,19 +30,45 @@ def write_atomically(path: Path, content: bytes, *, overwrite: bool = True) -> N
             temporary.unlink(missing_ok=True)
 
 
+class SpecialFileError(OSError):
+    """The path is not a regular file, or the file changed while it was read."""
+
+
+_SPECIAL = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
 def read_regular(path: Path, max_bytes: int) -> bytes:
     """The content of a regular file of at most `max_bytes`.
 
-    Raises OSError for anything else, such as a FIFO, for which it does not wait.
+    Special files are neither read nor waited for: raises SpecialFileError.  Raises OSError for a file that is too large
+    (EFBIG) or cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        if status.st_size > max_bytes:
-            raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than {max_bytes}")
-        return file.read()
+    _refuse_special(path.stat())  # to open a device may already do something
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        before = os.fstat(file.fileno())
+        _refuse_special(before)  # it may have been replaced since
+        if before.st_size > max_bytes:
+            raise OSError(errno.EFBIG, f"it has {before.st_size} bytes, more than {max_bytes}")
+        content = cast("bytes | None", file.read(max_bytes + 1))
+        after = os.fstat(file.fileno())
+    if content is None:  # it would block, as for /proc/kmsg, whose mode says that it is regular
+        raise SpecialFileError(errno.EINVAL, "a file whose reading waits for what is to come")
+    if len(content) > max_bytes or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise SpecialFileError(errno.EINVAL, "it changed while it was read")
+    return content
+
+
+def _refuse_special(status: os.stat_result) -> None:
+    for is_kind, name in _SPECIAL:
+        if is_kind(status.st_mode):
+            raise SpecialFileError(errno.EINVAL, f"{name} and no file")
 
 
 def write_output(path: Path, text: str) -> None:

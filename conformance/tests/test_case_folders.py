@@ -16,6 +16,7 @@ from conformance.casefiles import document, known_issues, loading
 from conformance.casefiles.document import schema_line
 from conformance.casefiles.loading import SCHEMA
 from conformance.judging.case_set import load_suite
+from conformance.model import files
 from conformance.model.errors import CaseErrors
 
 CASE = f"""{schema_line(None, SCHEMA)}
@@ -231,7 +232,7 @@ def test_read_reports_file_that_would_block(folder, monkeypatch):
     """As /proc/kmsg does, whose mode is that of a regular file."""
     fifo(folder / "bad.yaml")
     writer = os.open(folder / "bad.yaml", os.O_RDWR)
-    monkeypatch.setattr(document, "_SPECIAL", ())
+    monkeypatch.setattr(files, "_SPECIAL", ())
     try:
         (error,) = soon(lambda: loading.read(folder))[1]
     finally:
@@ -273,7 +274,7 @@ def test_read_reports_file_that_grows(folder, monkeypatch):
         asked.append(descriptor)
         return status(descriptor)
 
-    monkeypatch.setattr(document.os, "fstat", grow)
+    monkeypatch.setattr(files.os, "fstat", grow)
     (error,) = loading.read(folder)[1]
     assert "good.yaml: it changed while it was read" in str(error)
 
@@ -282,7 +283,9 @@ def test_read_stops_at_size_limit(tmp_path, monkeypatch):
     """The bound holds for what is read, and not only for what a file says its size is."""
     file = tmp_path / "x.yaml"
     file.write_bytes(b"#" * 100)
-    assert len(document.read_regular_file(file, 10)) == 10
+    assert len(files.read_regular(file, 100)) == 100
+    with pytest.raises(OSError, match="it has 100 bytes, more than 10"):
+        files.read_regular(file, 10)
 
 
 def test_read_stops_at_file_limit(folder, monkeypatch):

@@ -472,7 +472,7 @@ def test_parse_rejects_interpreter_that_answers_endlessly_or_oddly(plain, tmp_pa
 @pytest.mark.parametrize("name", ["pins.txt", "pylock.toml"])
 def test_parse_refuses_file_that_is_no_regular_one(plain, tmp_path, name):
     os.mkfifo(tmp_path / name)
-    with pytest.raises(UserError, match="it is no regular file"):
+    with pytest.raises(UserError, match="a FIFO and no file"):
         parse(str(tmp_path / name))
 
 

@@ -724,7 +724,7 @@ def test_file_that_is_no_journal_is_neither_read_nor_removed(tmp_path, content):
 def test_journal_that_is_no_file_is_refused_and_not_waited_for(tmp_path, kind):
     file = tmp_path / JOURNAL
     {"folder": file.mkdir, "fifo": lambda: os.mkfifo(file), "link": lambda: file.symlink_to("/dev/full")}[kind]()
-    with pytest.raises(ReportError, match="is no file"):
+    with pytest.raises(ReportError, match="and no file"):
         begun(tmp_path)
 
 
