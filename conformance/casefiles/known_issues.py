@@ -206,11 +206,6 @@ class Ledger:
             or not any(map(_compile_glob(entry.case_pattern).fullmatch, cases))
         ]
 
-    def unused(self, keys: Iterable[RowKey]) -> list[KnownIssue]:
-        """Entries that match none of the executed rows."""
-        used = {id(self.find(key)) for key in keys}
-        return [entry for entry in self.entries if id(entry) not in used]
-
 
 def _first_match(entries: Iterable[KnownIssue], key: RowKey, symptoms: Collection[str] | None) -> KnownIssue | None:
     """The first entry that matches a row except for its case; entries about its gradient before those about its

@@ -52,8 +52,6 @@ from conformance.model.case import (
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.text import join_names, truncate
 
-__all__ = ["CaseErrors", "CaseFileError", "load", "read", "read_file", "shipped_cases"]
-
 SCHEMA = "case.schema.json"
 SUFFIXES = (".yaml", ".yml")
 LEDGER_FOLDER = "known"

@@ -38,6 +38,3 @@ def places(cases: Sequence[Case]) -> Callable[[str], SourceLocation]:
         )
 
     return locate
-
-
-__all__ = ["places", "workflow_commands"]

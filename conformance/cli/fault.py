@@ -56,6 +56,3 @@ def _save(text: str) -> str:
     except OSError:
         return ""
     return str(Path(name))
-
-
-__all__ = ["described", "report"]

@@ -126,14 +126,3 @@ def _redirect_to_devnull_if_hung_up(terminals: Sequence[int]) -> None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, descriptor)
             os.close(nowhere)
-
-
-__all__ = [
-    "INTERRUPTED",
-    "TERMINATION_SIGNALS",
-    "ignore_first_signal",
-    "ignore_signals",
-    "interruptible",
-    "interruption",
-    "reinstall_handlers",
-]

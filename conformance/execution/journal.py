@@ -416,6 +416,3 @@ def _remove_parts(folder: Path) -> None:
 def _unwritable(folder: Path, error: OSError | NotImplementedError) -> ReportError:
     why = (isinstance(error, OSError) and error.strerror) or str(error)
     return ReportError(folder, f"cannot be written ({why})", "free some space, or name another folder for the report")
-
-
-__all__ = ["Journal", "JournalContent", "Plan", "owner", "read_journal"]

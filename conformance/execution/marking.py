@@ -92,6 +92,3 @@ def _read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return said if isinstance(said, dict) else {}
-
-
-__all__ = ["ASIDE", "FOLDER", "MARK", "RUN", "mark", "marked", "put_back", "report_of", "run_file", "unmark"]

@@ -63,6 +63,3 @@ def wanted(keyword: str) -> Callable[[Function, str], bool] | None:
         return None
     chosen = compiled(keyword)
     return lambda _, name: chosen(substring_of(name))
-
-
-__all__ = ["installed_among", "one_of", "selected", "wanted"]

@@ -66,20 +66,14 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class Coverage:
-    """Capabilities and pairs of them, as `loss/feature`: those possible, and those that the cases cover.
+    """Pairs of capabilities, each as `loss/name`: those possible, and those that the cases cover.
 
     A pair is possible where one function at least can take both at once, and covered where some case
     that has a right answer has both and some function takes that case.
     """
 
-    possible_capabilities: frozenset[str]
-    covered_capabilities: frozenset[str]
     possible: frozenset[tuple[str, str]]
     covered: frozenset[tuple[str, str]]
-
-    @property
-    def lacking_capabilities(self) -> list[str]:
-        return sorted(self.possible_capabilities - self.covered_capabilities)
 
     @property
     def lacking(self) -> list[tuple[str, str]]:
@@ -96,34 +90,26 @@ class Coverage:
 
 
 def coverage(cases: Iterable[Case], functions: Iterable[Function]) -> Coverage:
-    """Return the capabilities and pairs of them that the functions support and that the cases cover.
+    """Return the pairs of capabilities that the functions support and that the cases cover.
 
     No generated array is computed.
     """
     functions = tuple(registry.described(functions, _declared_for_all))
-    possible_capabilities: set[str] = set()
     possible: set[tuple[str, str]] = set()
     for loss in LOSSES:
         declared_capabilities = [
             (function, declared(function, loss)) for function in functions if loss in function.ranks
         ]
         names = sorted(set().union(*(capabilities for _, capabilities in declared_capabilities)) - {PLAIN_RANK})
-        possible_capabilities |= {
-            f"{loss}/{name}" for name in names if any(_takes(*one, {name}) for one in declared_capabilities)
-        }
         possible |= {
             (f"{loss}/{a}", f"{loss}/{b}")
             for a, b in itertools.combinations(names, 2)
             if not _conflict({a, b}) and any(_takes(*one, {a, b}) for one in declared_capabilities)
         }
-    capabilities: set[str] = set()
     pairs: set[tuple[str, str]] = set()
     for loss, found in set(_required(cases, functions)):
-        named = sorted(f"{loss}/{name}" for name in found)
-        capabilities.update(named)
-        pairs.update(itertools.combinations(named, 2))
-    possible_, whole = frozenset(possible), frozenset(possible_capabilities)
-    return Coverage(whole, whole & capabilities, possible_, possible_ & pairs)
+        pairs.update(itertools.combinations(sorted(f"{loss}/{name}" for name in found), 2))
+    return Coverage(frozenset(possible), frozenset(possible & pairs))
 
 
 def _required(cases: Iterable[Case], functions: tuple[Function, ...]) -> Iterator[tuple[Loss, frozenset[str]]]:

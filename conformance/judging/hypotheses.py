@@ -362,8 +362,3 @@ def _other_labels(problem: Problem) -> Iterator[tuple[str, Array]]:
         yield "labels turned, 0 for 1", 1 - labels.astype(np.float64)
     else:
         yield "classes in reverse order", labels[..., ::-1].copy()
-
-
-__all__ = [
-    "Departure", "Explanations", "Hypothesis", "explanations", "fitting_groups", "in_words", "values_of_hypotheses",
-]  # fmt: skip

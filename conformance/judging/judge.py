@@ -31,10 +31,12 @@ from conformance.judging.verdict import FAILING, Verdict, expected, judge, want_
 from conformance.model.convention import DEFINITION, describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
 from conformance.model.row_key import EAGER
-from conformance.model.text import printable, text_of, type_name
+from conformance.model.text import printable, text_of, truncate_and_count, type_name
 from conformance.reference.oracle import Exact, Oracle
 
 Performer = Callable[[Framework, Call, str], Outcome]
+MAX_TEXT = 400
+"""Characters of an array, or of all warnings, in the message of a failing test."""
 
 
 class Judge:
@@ -246,5 +248,5 @@ def _coarse(elements: Elements) -> Elements:
     return dataclasses.replace(elements, values=np.array(values).reshape(elements.values.shape))
 
 
-def _short(text: str, most: int = 400) -> str:
-    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+def _short(text: str) -> str:
+    return truncate_and_count(text, MAX_TEXT)

@@ -37,6 +37,3 @@ class Printed(NamedTuple):
             return (self.low, self.high) if same else None
         low, high = max(self.low, value - tolerance), min(self.high, value + tolerance)
         return (low, high) if low <= high else None
-
-
-__all__ = ["Printed"]

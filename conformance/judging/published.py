@@ -105,6 +105,3 @@ def digits_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(digits_text, value))}]"
     return f"{value:.{SHOWN_DIGITS}g}" if isinstance(value, float) else str(value)
-
-
-__all__ = ["PublishedVerdict", "digits_text", "holds_in", "published"]

@@ -332,26 +332,3 @@ def thinned(cell: str) -> tuple[tuple[int, ...], int] | None:
     sides = tuple(int(side) for side in found[1].split(",") if side.strip())
     shown, size = int(found[2]), int(found[3])
     return (sides, shown) if 0 < shown < size == math.prod(sides) else None
-
-
-__all__ = [
-    "COLUMNS",
-    "DEFAULTS",
-    "FLOATS",
-    "SCHEMA",
-    "SHOWN",
-    "SHOWN_OF_GRADIENTS",
-    "Cells",
-    "Column",
-    "Elements",
-    "Row",
-    "array_of",
-    "choices_of",
-    "exception_type",
-    "listed_in",
-    "members_of",
-    "reason_in",
-    "spaced",
-    "thinned",
-    "warnings_in",
-]

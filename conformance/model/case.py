@@ -431,6 +431,3 @@ def content_digest(content: Mapping[str, Any], digits: int = 16) -> str:
 
     feed(dict(content))
     return sha.hexdigest()[:digits]
-
-
-Cases = dict[str, Case]

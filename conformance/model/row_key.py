@@ -86,6 +86,3 @@ QUESTION = (*PROBLEM, "function")
 """Columns that name the question to one function, wherever it runs."""
 PLACE = ("environment", "version", "backend", "mode", "device")
 """Columns that name where and how a function ran."""
-
-
-__all__ = ["CPU", "EAGER", "KEY", "PLACE", "PROBLEM", "QUESTION", "RowKey", "item_id"]

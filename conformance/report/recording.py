@@ -224,15 +224,13 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
     return record
 
 
-def write_content(folder: Path, content: JournalContent, ended: float, interrupted: str = LOST) -> dict[str, Any]:
+def write_content(folder: Path, content: JournalContent, ended: float) -> dict[str, Any]:
     """Write the report of what a journal holds.  ended: seconds since the epoch."""
     rows = list(content.rows.values())
     plan = content.plan or empty_plan(content.started, len(rows))
     began = datetime.fromisoformat(content.started).timestamp() if content.started else ended
-    if content.plan is None:
-        interrupted = UNPLANNED
-    elif len(rows) == plan.info.planned:
-        interrupted = ""
+    finished = len(rows) == plan.info.planned
+    interrupted = UNPLANNED if content.plan is None else "" if finished else LOST
     return write(folder, frames.frame(rows), plan, max(0.0, ended - began), interrupted)
 
 

@@ -131,7 +131,7 @@ def library(tmp_path, monkeypatch):
     """Environments of that library, made here; gives the list of those that were made."""
     made = []
 
-    def build(wanted, told=print, *, refresh=False):
+    def build(wanted, told=print):
         version = next(one.partition("==")[2] for one in wanted.requirements if one.startswith("fake-losses=="))
         if version in ("2.5", "9.9"):
             raise EnvironmentFailure(wanted, "it cannot be resolved")

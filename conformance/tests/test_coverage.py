@@ -96,7 +96,7 @@ def test_losses_are_counted_apart():
     both = function(
         ranks={"categorical": range(2, 3), "binary": range(1, 2)}, targets={"index": "int64", "binary": "same"}
     )
-    names = coverage([], [both]).possible_capabilities
+    names = {name for pair in coverage([], [both]).possible for name in pair}
     assert {"categorical/logits", "binary/logits", "binary/rank_1"} <= names
     assert not {"binary/class_weights", "binary/log_probabilities", "categorical/rank_1"} & names
 
@@ -134,9 +134,9 @@ PLAIN = function(arguments={}, orders=frozenset(), label_column=False, dtypes=fr
 
 def test_what_lacks_is_named_on_one_line():
     found = coverage([CASE], [PLAIN])
-    assert found.lacking_capabilities == [
+    assert {name for pair in found.possible for name in pair} - {name for pair in found.covered for name in pair} == {
         f"categorical/{name}" for name in ("log_probabilities", "one_hot", "probabilities")
-    ]
+    }
     assert ("categorical/float32", "categorical/one_hot") in found.lacking
     covered = f"option pairs: 6 of {6 + len(found.lacking)} covered"
     assert str(found).startswith(f"{covered}; lacking: categorical float32 + log_probabilities, ")

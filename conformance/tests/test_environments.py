@@ -720,12 +720,9 @@ def test_range_is_resolved_again_after_a_day(links, monkeypatch):
     wheel(links, "miniature", "3.0")
     wheel(links, "helper", "3.0")
     assert build(parse("miniature>=1")).packages["miniature"] == "2.0"
-    assert build(parse("miniature>=1"), refresh=True).packages["miniature"] == "3.0"
-    assert build(parse("miniature>=1")).packages["miniature"] == "3.0"
-    wheel(links, "miniature", "4.0")
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 24 * 3600 + 1)
-    assert build(parse("miniature>=1")).packages["miniature"] == "4.0"
+    assert build(parse("miniature>=1")).packages["miniature"] == "3.0"
     assert build(parse("miniature==2.0")) == pinned
 
 

@@ -137,11 +137,6 @@ def test_ledger_lists_unmatched_entries():
     assert ledger.unmatched({"a/x"}, {"lib.Loss"}) == [no_case, no_function]
 
 
-def test_ledger_lists_unused_entries():
-    used, unused = KnownIssue("*", "lib.Loss", versions="<2"), KnownIssue("*", "lib.Loss", versions=">=2")
-    assert Ledger([used, unused]).unused([ROW]) == [unused]
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -40,25 +40,22 @@ def _no_progress(line: str) -> None:
     """Ignore progress messages."""
 
 
-def build(
-    request: EnvironmentRequest, progress: ProgressCallback = _no_progress, *, refresh: bool = False
-) -> Environment:
+def build(request: EnvironmentRequest, progress: ProgressCallback = _no_progress) -> Environment:
     """Return the requested environment; install it if it does not exist.
 
     progress: called with a line of text before each step that takes time.
-    refresh: resolve version ranges now. Otherwise they are resolved once a day; exact pins (`==`) never again.
-    Raises EnvironmentFailure.
+    Version ranges are resolved once a day, exact pins (`==`) never again.  Raises EnvironmentFailure.
     """
     if request.interpreter is not None:
         return _existing_environment(request, request.interpreter)
     settings = read_sources()
     request_key = _request_key(request, settings.stamp)
-    if not refresh and (cached := _find_cached(request_key)) is not None:
+    if (cached := _find_cached(request_key)) is not None:
         return _environment(request, cached)
     try:
         installed = Builder(request, Uv(uv.find_program(), settings), progress).build(request_key)
     except Refusal as refusal:
-        if refresh or not refusal.is_local or (cached := _find_cached(request_key, stale=True)) is None:
+        if not refusal.is_local or (cached := _find_cached(request_key, stale=True)) is None:
             raise EnvironmentFailure(request, str(refusal)) from refusal
         progress(f"{refusal}; the versions that were resolved before are used")
         return _environment(request, cached)
