@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from conformance.execution.workers.pool import Timeouts
     from conformance.explore.relations import Instance, RelationResult
     from conformance.judging.judge import Assessment, Judge
-    from conformance.judging.plan import Item
+    from conformance.judging.plan import Item, ItemFilter
     from conformance.judging.row import Row
     from conformance.model.case import Case
     from conformance.power.harvest.pipeline import Harvests
@@ -327,12 +327,10 @@ def _mark_frameworks(config: pytest.Config) -> None:
             config.addinivalue_line("markers", f"{name}: functions of {name}")
 
 
-ItemFilter = Callable[[str, str], bool] | None
-"""Whether a test is selected, by its framework and the id of its parameter; None if all are."""
-Maker = Callable[[pytest.Config, ItemFilter], "Sequence[Item | Instance]"]
+Maker = Callable[[pytest.Config, "ItemFilter | None"], "Sequence[Item | Instance]"]
 
 
-def _item_filter(config: pytest.Config, parents: list[str]) -> ItemFilter:
+def _item_filter(config: pytest.Config, parents: list[str]) -> ItemFilter | None:
     """What -k and -m select, so that the thousands of items that they leave out are never made.
 
     parents: names of the modules and the function of the tests.  pytest selects again among the rest, and alone if an
@@ -706,8 +704,7 @@ class Recorder:
         if any(map(_is_conformance_test, self.config.args)):
             return []
         item_filter = _item_filter(self.config, [str(TEST_FILE), TEST_NAME])
-        selects = None if item_filter is None else lambda function, name: item_filter(function.framework, name)
-        return unsupported_rows(_cases_of(self.config), losses, _installed_frameworks(self.config), selects)
+        return unsupported_rows(_cases_of(self.config), losses, _installed_frameworks(self.config), item_filter)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self.run is not None and (cells := getattr(report, ROW, None)) is not None:
@@ -761,7 +758,7 @@ class Recorder:
         item_filter = _item_filter(self.config, [str(TEST_FILE), TEST_NAME])
         named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_conformance_test(argument)}
         has_case = self._case_filter()
-        asked = comparison.RunScope(
+        scope = comparison.RunScope(
             frozenset(row.framework for row in self.rows),
             lambda of, name: (
                 (not named or name in named) and (item_filter is None or item_filter(of, name)) and has_case(name)
@@ -771,7 +768,7 @@ class Recorder:
         )
         try:
             check = comparison.check_baseline(
-                baseline, report.frame(self.rows), asked, self.config.getoption("baseline")
+                baseline, report.frame(self.rows), scope, self.config.getoption("baseline")
             )
         except UserError as error:
             self.problem = str(error)
@@ -821,13 +818,14 @@ class Recorder:
     def _closing_lines(self) -> list[str]:
         """The lines at the end of a run, with the cases that no function could be called with, and the verdict."""
         from conformance.judging.unsupported import render_unsupported
-        from conformance.report import recording
+        from conformance.report import frames, recording
 
         details = []
         if self.config.get_verbosity() > 0:
             partly = self.config.getoption("keyword") or self.config.getoption("markexpr") or self._harvested()
             coverage = "" if partly else recording.covered(_cases_of(self.config))
-            details = recording.closing_lines(recording.largest_ratios(self.rows), coverage)
+            largest = frames.records(frames.largest_ratios(frames.frame(self.rows)))
+            details = recording.closing_lines(largest, coverage)
         narrowed = bool(self.config.getoption("markexpr"))
         verdict = recording.verdict_line(self.rows, self.planned)
         published = ""
@@ -932,12 +930,11 @@ def _installed_frameworks(config: pytest.Config) -> list[Installed]:
         raise pytest.Collector.CollectError(loggable(str(error))) from None
 
 
-def _items(config: pytest.Config, item_filter: ItemFilter) -> list[Item]:
+def _items(config: pytest.Config, item_filter: ItemFilter | None) -> list[Item]:
     from conformance.judging.plan import plan
 
     available = _installed_frameworks(config)
-    selects = None if item_filter is None else lambda function, name: item_filter(function.framework, name)
-    items = plan(_cases_of(config), available, selects)
+    items = plan(_cases_of(config), available, item_filter)
     if not items and item_filter is not None:
         return plan(_cases_of(config)[:1], available)  # for pytest to deselect
     if not items:
@@ -947,7 +944,7 @@ def _items(config: pytest.Config, item_filter: ItemFilter) -> list[Item]:
     return items
 
 
-def _instances(config: pytest.Config, item_filter: ItemFilter) -> list[Instance]:
+def _instances(config: pytest.Config, item_filter: ItemFilter | None) -> list[Instance]:
     from conformance.explore import relations
     from conformance.model.errors import CaseErrors
 
@@ -957,8 +954,7 @@ def _instances(config: pytest.Config, item_filter: ItemFilter) -> list[Instance]
         relations.check_names(ledger)
     except CaseErrors as error:
         raise pytest.Collector.CollectError(loggable(str(error))) from None
-    selects = None if item_filter is None else lambda function, name: item_filter(function.framework, name)
-    found = relations.select_instances(cases, available, selects)
+    found = relations.select_instances(cases, available, item_filter)
     if not found and item_filter is not None:
         return relations.select_instances(cases[:1], available)[:1]  # for pytest to deselect
     if not found:

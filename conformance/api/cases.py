@@ -179,12 +179,12 @@ def list_functions(observer: Observer = SILENT) -> FunctionList:
     frameworks = {framework.name: framework for framework in registry.frameworks()}
 
     def entry(function: Function) -> FunctionEntry:
-        name, predictions, labels, options, reductions, dtypes, layouts = function_cells(function)
         untested = tuple(f"{argument} ({what})" for argument, what in function.untested.items())
         installed, framework = here.get(function.framework), frameworks[function.framework]
         backend = framework.backend({}) if installed is None else installed.backend
         modes = " ".join(mode for mode in framework.modes_in(backend) if function.has_mode(mode))
         version = "" if installed is None else installed.version
+        name, predictions, labels, options, reductions, dtypes, layouts = function_cells(function)
         taken = (predictions, labels, options, reductions, dtypes, layouts)
         return FunctionEntry(name, *taken, function.sample_weight_shape, untested, version, modes)
 

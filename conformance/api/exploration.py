@@ -33,7 +33,7 @@ from conformance.explore.sweep import rendering as sweep_rendering
 from conformance.explore.sweep.runner import Job, SweepRequest
 from conformance.explore.sweep.table import RegionRow
 from conformance.judging.case_set import load_suite
-from conformance.judging.choice import installed_among, wanted
+from conformance.judging.choice import installed_among, keyword_filter
 from conformance.judging.selection import SelectionError
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import DTYPES
@@ -119,7 +119,7 @@ def relations(
     found, ledger = load_suite(cases)
     catalogue.check_names(ledger)
     available, missing = installed_among(frameworks, modes)
-    instances = catalogue.select_instances(found, available, wanted(keyword))
+    instances = catalogue.select_instances(found, available, keyword_filter(keyword))
     if not instances:
         reasons = sorted({catalogue.exclusion_reason(case) for case in found})
         if reasons and all(reasons):
@@ -245,7 +245,7 @@ def fuzz(
     """
     check_installed()
     available, missing = installed_among(frameworks, modes)
-    item_filter = wanted(keyword)
+    item_filter = keyword_filter(keyword)
     functions = [function for one in available for function in one.functions]
     limits = restrict_limits(_limits(max_shape, dtypes, edge), functions, item_filter, {one.mode for one in available})
     request: state_file.Request = {

@@ -22,10 +22,9 @@ from conformance.execution.executor import CaseSet, Executor
 from conformance.execution.marking import FOLDER
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT, Timeouts
 from conformance.judging.case_set import load_suite
-from conformance.judging.choice import installed_among, selected, wanted
+from conformance.judging.choice import installed_among, keyword_filter, selected
 from conformance.judging.plan import Item, plan
 from conformance.judging.row import COLUMNS, Cells, Row
-from conformance.judging.selection import compiled, substring_of
 from conformance.judging.unsupported import unsupported_rows
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.errors import UserError
@@ -263,11 +262,11 @@ def _planned(
 
     Raises SelectionError if no case is selected; if no function takes the selected ones, their rows say why.
     """
-    chosen = wanted(request.keyword)
-    items = plan(cases.cases, calls.available, chosen)
+    item_filter = keyword_filter(request.keyword)
+    items = plan(cases.cases, calls.available, item_filter)
     for missing in prepared.missing:
         observer.note(f"left out, not installed: {missing}")
-    unsupported = unsupported_rows(cases.cases, items, calls.available, chosen)
+    unsupported = unsupported_rows(cases.cases, items, calls.available, item_filter)
     if not items and not unsupported:
         selected(cases.cases, calls.available, request.keyword)
     made = [*calls.failed, *unsupported]
@@ -281,11 +280,11 @@ def _planned(
 
 def _scope(request: RunRequest, cases: CaseSet, calls: Executor, items: Any) -> comparison.RunScope:
     """What of a baseline the run speaks for."""
-    chosen = compiled(request.keyword) if request.keyword else None
+    item_filter = keyword_filter(request.keyword)
     names = {item.id for item in items}
     return comparison.RunScope(
         frozenset(found.framework.name for found in calls.available),
-        lambda _, name: (chosen is None or chosen(substring_of(name))) and (not cases.harvested or name in names),
+        lambda of, name: (item_filter is None or item_filter(of, name)) and (not cases.harvested or name in names),
         suite={(case.id, *of) for case in cases.cases for of in itertools.product(case.dtypes, case.reductions)},
     )
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from conformance.adapters import registry
-from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
-from conformance.judging.plan import Item, in_modes, plan
+from conformance.judging.plan import Item, ItemFilter, in_modes, plan
 from conformance.judging.selection import MAX_SHOWN, SelectionError, compiled, similar, substring_of
 from conformance.judging.unsupported import render_unsupported, unsupported_rows
 from conformance.model.case import Case
@@ -20,20 +19,20 @@ def installed_among(names: Sequence[str], modes: Sequence[str] = ()) -> tuple[li
     modes: see `in_modes`.  Raises SelectionError for a name that no framework has, and where none is installed.
     """
     registry.check()
-    here, missing = registry.installed()
+    available, missing = registry.installed()
     known = [framework.name for framework in registry.frameworks()]
     for name in names:
         if name not in known:
             raise SelectionError(f"--framework {name}: there is no such framework; there are {', '.join(known)}")
     if names:
-        here = [installed for installed in here if installed.framework.name in names]
+        available = [installed for installed in available if installed.framework.name in names]
         missing = [framework for framework in missing if framework.name in names]
-    if not here:
+    if not available:
         which = ", ".join(names or known)
         raise SelectionError(
             f'none of {which} is installed, so there is nothing to run: pip install "cross-entropy-conformance[all]"'
         )
-    return in_modes(here, modes), [framework.name for framework in missing]
+    return in_modes(available, modes), [framework.name for framework in missing]
 
 
 def one_of(option: str, value: str, choices: Sequence[str]) -> str:
@@ -43,13 +42,13 @@ def one_of(option: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
-def selected(cases: list[Case], here: list[Installed], keyword: str) -> list[Item]:
+def selected(cases: list[Case], available: list[Installed], keyword: str) -> list[Item]:
     """The items that -k selects; raises SelectionError where there is none."""
-    items = plan(cases, here, wanted(keyword))
+    items = plan(cases, available, keyword_filter(keyword))
     if not items:
         what = f"by -k {truncate(keyword, MAX_SHOWN)!r}" if keyword else "of what the installed functions can express"
-        near = similar(keyword, [item.id for item in plan(cases, here)]) if keyword else ""
-        unsupported = unsupported_rows(cases, [], here, wanted(keyword))
+        near = similar(keyword, [item.id for item in plan(cases, available)]) if keyword else ""
+        unsupported = unsupported_rows(cases, [], available, keyword_filter(keyword))
         why = "".join(f"\n{line}" for line in render_unsupported(unsupported))
         raise SelectionError(
             f"nothing is selected {what}; {near or '`conformance list cases` prints what there is'}{why}"
@@ -57,7 +56,7 @@ def selected(cases: list[Case], here: list[Installed], keyword: str) -> list[Ite
     return items
 
 
-def wanted(keyword: str) -> Callable[[Function, str], bool] | None:
+def keyword_filter(keyword: str) -> ItemFilter | None:
     """The filter of items by -k; None if all are selected."""
     if not keyword:
         return None

@@ -16,6 +16,8 @@ from conformance.model.convention import Convention
 from conformance.model.row_key import EAGER, RowKey, item_id
 from conformance.reference.conversion import conversion_obstacle
 
+ItemFilter = Callable[[str, str], bool]
+"""Whether an item is selected, by the name of its framework and its id."""
 DIFFERENTIATED = 20_000
 """Predictions of the largest case whose gradient is tested: larger ones are about long sums."""
 
@@ -44,7 +46,7 @@ class Item:
     @property
     def key(self) -> RowKey:
         """The key of its row."""
-        there, case = self.installed, self.case
+        installed, case = self.installed, self.case
         return RowKey(
             case.id,
             case.digest,
@@ -52,29 +54,26 @@ class Item:
             self.dtype,
             self.reduction,
             self.quantity,
-            there.environment,
-            there.version,
-            there.backend,
-            there.mode,
+            installed.environment,
+            installed.version,
+            installed.backend,
+            installed.mode,
         )
 
 
-def plan(
-    cases: Iterable[Case], here: Sequence[Installed], wanted: Callable[[Function, str], bool] | None = None
-) -> list[Item]:
-    """Every item that the installed frameworks' functions declare they can take, case by case.
-
-    wanted: whether an item is selected, by its function and id.
-    """
+def plan(cases: Iterable[Case], available: Sequence[Installed], item_filter: ItemFilter | None = None) -> list[Item]:
+    """The selected items that the functions of the available frameworks declare they can take, case by case."""
     items = []
-    functions = [(installed, function) for installed in here for function in installed.functions]
+    functions = [(installed, function) for installed in available for function in installed.functions]
     for case in cases:
         for problem in case.sketch.problems():
             for installed, function in functions:
                 of = problem.dtype, problem.reduction
                 name = functools.partial(item_id, function.name, case.id, *of, mode=installed.mode)
                 quantities: list[Quantity] = [
-                    quantity for quantity in QUANTITIES if wanted is None or wanted(function, name(quantity))
+                    quantity
+                    for quantity in QUANTITIES
+                    if item_filter is None or item_filter(function.framework, name(quantity))
                 ]
                 if "gradient" in quantities and not_differentiated(installed, function, case, problem) is not None:
                     quantities.remove("gradient")

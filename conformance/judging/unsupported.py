@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
 from conformance.judging.judge import unsupported_assessment
-from conformance.judging.plan import Item, unsupported
+from conformance.judging.plan import Item, ItemFilter, unsupported
 from conformance.judging.row import Row
 from conformance.model.case import Case, Problem
 from conformance.model.errors import UserError
@@ -20,20 +20,19 @@ from conformance.reference.oracle import Oracle, open_cache
 CASES = 5
 """Cases that a terminal shows one by one."""
 PROBLEM_COLUMNS = ["case", "dtype", "reduction", "function", "status", "explanation"]
-Wanted = Callable[[Function, str], bool]
 Reasons = tuple[tuple[Item, str], ...]
 
 
 def unsupported_rows(
-    cases: Iterable[Case], items: Iterable[Item], available: Sequence[Installed], wanted: Wanted | None = None
+    cases: Iterable[Case], items: Iterable[Item], available: Sequence[Installed], item_filter: ItemFilter | None = None
 ) -> list[Row]:
     """Return a row of status `unsupported` for each function on each problem that none of them supports.
 
     A case that is supported in no dtype and reduction has rows of its first problem alone, a dtype that is supported
     in no reduction those of its first reduction.
 
-    items: those of the run.  available: installed frameworks of the run.  wanted: whether an item is selected, by its
-    function and id; a problem without a selected item has no row.
+    items: those of the run.  available: installed frameworks of the run.  A problem without a
+    selected item has no row.
     """
     taken = {(item.case.id, item.dtype, item.reduction) for item in items}
     functions = [(installed, function) for installed in available for function in installed.functions]
@@ -47,7 +46,7 @@ def unsupported_rows(
                 (problem, reasons)
                 for problem in case.sketch.problems()
                 if (case.id, problem.dtype, problem.reduction) not in taken
-                and (reasons := _reasons(case, problem, functions, wanted))
+                and (reasons := _reasons(case, problem, functions, item_filter))
             ]
             if found and cache is None:
                 cache = open_cache()
@@ -61,13 +60,14 @@ def unsupported_rows(
 
 
 def _reasons(
-    case: Case, problem: Problem, functions: Iterable[tuple[Installed, Function]], wanted: Wanted | None
+    case: Case, problem: Problem, functions: Iterable[tuple[Installed, Function]], item_filter: ItemFilter | None
 ) -> Reasons:
     """(item, why it is unsupported) for each selected function; () if one of them supports the problem."""
     found = []
     for installed, function in functions:
         of = problem.dtype, problem.reduction
-        if wanted is None or wanted(function, item_id(function.name, case.id, *of, mode=installed.mode)):
+        name = item_id(function.name, case.id, *of, mode=installed.mode)
+        if item_filter is None or item_filter(function.framework, name):
             if (why := unsupported(function, case, problem)) is None:
                 return ()
             found.append((Item(installed, function, case, *of), why))

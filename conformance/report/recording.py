@@ -29,7 +29,7 @@ from conformance.execution.run_info import RunInfo, fingerprint, host
 from conformance.judging.coverage import coverage
 from conformance.judging.plan import Item
 from conformance.judging.published import PublishedVerdict, digits_text, published
-from conformance.judging.row import Cells, Row
+from conformance.judging.row import Row
 from conformance.judging.verdict import FAILING_ROWS, STATUSES
 from conformance.model.case import Case
 from conformance.model.text import counted
@@ -309,24 +309,11 @@ def _number(number: PublishedVerdict) -> dict[str, object]:
     }
 
 
-def largest_ratios(rows: Iterable[Row]) -> list[Cells]:
-    """The row with the largest error / budget of each function, quantity and dtype; `report.largest_ratios` without
-    pandas.
-    """
-    worst: dict[tuple[str, str, str], tuple[float, Row]] = {}
-    for row in rows:
-        if row.ratio is not None and row.ratio < float("inf") and row.status in ("agrees", "diverges"):
-            key = (row.key.function, row.key.quantity, row.key.dtype)
-            if key not in worst or row.ratio > worst[key][0]:
-                worst[key] = row.ratio, row
-    return [row.cells for _, row in worst.values()]
-
-
 def closing_lines(largest: Iterable[Mapping[str, Any]], coverage: str) -> list[str]:
     """What a run says at its end in detail: the largest ratios, and what the corpus covers.
 
-    largest: as in `run.json`, or `largest_ratios`.  coverage: `covered`, empty where only a part of the corpus was
-    run, whose coverage says nothing.
+    largest: as in `run.json`, or of `frames.largest_ratios`.  coverage: `covered`; empty if only a part of the corpus
+    was run, whose coverage says nothing.
     """
     named = sorted((_of(row), row["dtype"], f"{row['ratio']:.3f}  {row['case']}") for row in largest)
     lines = ["largest error / budget of what is right:"] if named else []

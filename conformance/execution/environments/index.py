@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import netrc
-import re
 import ssl
 from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
@@ -28,7 +27,7 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
-from conformance.execution.environments.sources import Sources, local_path, read_sources
+from conformance.execution.environments.sources import Sources, local_path, read_sources, redacted
 from conformance.model.errors import UserError
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
@@ -54,7 +53,7 @@ def releases(distribution: str) -> list[Version]:
         if listed and settings.first_index:
             break
     if not known:
-        where = ", ".join(map(_display_address, settings.indexes or settings.links)) or "no index"
+        where = ", ".join(map(redacted, settings.indexes or settings.links)) or "no index"
         raise UserError(f"there is no package {distribution} on the package index ({where}); check the name")
     return sorted(version for version in found if not version.is_prerelease)
 
@@ -90,7 +89,7 @@ def _index_files(address: str, settings: Sources) -> list[tuple[str, bool]] | No
     try:
         return [(str(file["filename"]), bool(file.get("yanked"))) for file in json.loads(text)["files"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"the package index does not answer as PEP 691 says: {_display_address(address)}") from error
+        raise UserError(f"the package index does not answer as PEP 691 says: {redacted(address)}") from error
 
 
 def _fetch(address: str, settings: Sources) -> tuple[str, str] | None:
@@ -101,7 +100,7 @@ def _fetch(address: str, settings: Sources) -> tuple[str, str] | None:
     if login := _login(parts.username, parts.password, parts.hostname or ""):
         headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
     if parts.scheme not in ("http", "https"):
-        raise UserError(f"{_display_address(address)} is no address of a package index")
+        raise UserError(f"{redacted(address)} is no address of a package index")
     try:
         request = Request(plain, headers=headers)  # noqa: S310 - http or https, checked above
         with urlopen(request, timeout=TIMEOUT, context=_ssl_context(parts.hostname or "", settings)) as answer:  # noqa: S310
@@ -109,15 +108,11 @@ def _fetch(address: str, settings: Sources) -> tuple[str, str] | None:
     except HTTPError as error:
         if error.code in ABSENT_STATUSES:
             return None
-        raise UserError(
-            f"the package index answers {error.code} {error.reason} for {_display_address(address)}"
-        ) from error
+        raise UserError(f"the package index answers {error.code} {error.reason} for {redacted(address)}") from error
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", None) or error
         advice = "check the network and the index's address"
-        raise UserError(
-            f"the package index cannot be reached ({_display_address(address)}: {reason}); {advice}"
-        ) from error
+        raise UserError(f"the package index cannot be reached ({redacted(address)}: {reason}); {advice}") from error
 
 
 def _login(user: str | None, password: str | None, host: str) -> str:
@@ -157,7 +152,3 @@ def _parse_links(page: str) -> Iterator[tuple[str, bool]]:
     parser = _LinkParser()
     parser.feed(page)
     yield from parser.found
-
-
-def _display_address(address: str) -> str:
-    return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", address)

@@ -95,6 +95,11 @@ def read_sources() -> Sources:
     return Sources(indexes, links, False, variables, flags, stamp, trusted, downloads)
 
 
+def redacted(text: str) -> str:
+    """Text in which addresses have no passwords."""
+    return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)
+
+
 def local_path(address: str) -> Path | None:
     """The path that a file URL or a plain path denotes; None for anything else."""
     parts = urlsplit(address)

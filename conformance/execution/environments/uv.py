@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from conformance.execution.environments.sources import Sources
+from conformance.execution.environments.sources import Sources, redacted
 from conformance.model.errors import UserError
 
 DROPPED_VARIABLES = ("UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_REQUIRE_HASHES", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME")
@@ -92,7 +92,7 @@ def _parse_refusal(status: int, stderr: str, requirements: Sequence[str]) -> Ref
         return Refusal(f"uv crashed ({exit_text}): {text or 'it said nothing'}; try again, or update uv")
     if match := re.search(r"HTTP status (?:client|server) error \(([^)]*)\) for url \(([^)]*)\)", stderr):
         return Refusal(
-            f"the package index answers {match[1]} for {_redact(match[2])}; check the index and its password"
+            f"the package index answers {match[1]} for {redacted(match[2])}; check the index and its password"
         )
     if re.search(r"failed to fetch|error sending request|dns error|connection refused|timed out", stderr, re.I):
         return Refusal(f"the package index cannot be reached; check the network and the index's address (uv: {text})")
@@ -118,12 +118,8 @@ def _summarise(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines()]
     causes = [line for line in lines if line and not line.startswith(("warning:", "hint:", "Resolved", "Using"))]
     causes = [line for line in causes if "No solution found" not in line]
-    text = _redact(" ".join(re.sub(r"^(error|cause|×|╰─▶|│|├─▶|Caused by):? *", "", line) for line in causes))
+    text = redacted(" ".join(re.sub(r"^(error|cause|×|╰─▶|│|├─▶|Caused by):? *", "", line) for line in causes))
     return text if len(text) <= MAX_QUOTED else f"... {text[-MAX_QUOTED:]}"
-
-
-def _redact(text: str) -> str:
-    return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)
 
 
 def _is_requirement_for(requirement: str, package: str) -> bool:

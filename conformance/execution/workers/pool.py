@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import itertools
 import logging
 import os
 import re
@@ -128,6 +129,8 @@ class Worker(abc.ABC):
         self.timeouts = timeouts
         self.broken = ""
         """Why the worker can make no calls; "" if it can."""
+        self._numbers = itertools.count(1)
+        """Numbers of its requests, also of those to processes that it had before."""
         self.started = self._start_future()
         """The import of the framework."""
         self._waiting: deque[Future] = deque()
@@ -142,7 +145,7 @@ class Worker(abc.ABC):
 
     def submit(self, request: Request) -> Future:
         """Send a request, when earlier ones allow, and return its future answer."""
-        future = Future(self, request, self.timeouts.call)
+        future = self._future(request, self.timeouts.call)
         if not self._waiting:
             self._waiting_since = time.monotonic()
         self._waiting.append(future)
@@ -157,7 +160,11 @@ class Worker(abc.ABC):
         return found
 
     def _start_future(self) -> Future:
-        return Future(self, wire.start_request(self.spec.adapter, self.spec.file), self.timeouts.start)
+        return self._future(wire.start_request(self.spec.adapter, self.spec.file), self.timeouts.start)
+
+    def _future(self, request: Request, seconds: float) -> Future:
+        request.assign(next(self._numbers))
+        return Future(self, request, seconds)
 
     def _break(self, why: str) -> None:
         """Give up for good."""

@@ -8,7 +8,6 @@ process may write to the connection, too.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import struct
@@ -162,19 +161,24 @@ def _name(dtype: np.dtype[Any]) -> str:
 
 # Requests
 
-_numbers = itertools.count(1)
-
 
 class Request:
-    """A message to a worker, with a number of its own.
+    """A message to a worker.
 
     kind: `start`, `perform` or `signatures`; says what the answer may be.  buffers: of the message.
+    number: 0 until the worker gives it one.
     """
 
-    def __init__(self, kind: str, buffers: Buffers, number: int | None = None) -> None:
+    def __init__(self, kind: str, buffers: Buffers, number: int = 0) -> None:
         self.kind = kind
-        self.number = next(_numbers) if number is None else number
-        self.buffers = numbered(buffers, self.number)
+        self.buffers = buffers
+        self.number = number
+
+    def assign(self, number: int) -> None:
+        """Give the message a number, unless it has one."""
+        if not self.number:
+            self.number = number
+            numbered(self.buffers, number)
 
     @classmethod
     def of(cls, content: bytes) -> Request:

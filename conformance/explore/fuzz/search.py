@@ -12,7 +12,7 @@ import dataclasses
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from conformance.explore.fuzz.generation import Limits, random_case_and_choices
 from conformance.explore.fuzz.shrinking import drop_samples_and_classes
 from conformance.explore.fuzz.strategies import shrink
 from conformance.judging.judge import Assessment, Judge, Performer
-from conformance.judging.plan import plan
+from conformance.judging.plan import ItemFilter, plan
 from conformance.judging.row import Row
 from conformance.judging.traits import PLAIN, SMALL
 from conformance.judging.verdict import Verdict
@@ -44,7 +44,6 @@ SHRINK_SECONDS = 20.0
 """Time limit for shrinking one finding, in seconds."""
 MAX_FAILURES = 20
 """Number of failures to call a function that are recorded."""
-ItemFilter = Callable[[Function, str], bool]
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ class Search:
         def reproduces(case: Case) -> bool:
             if time.monotonic() > deadline:
                 raise _OutOfTime
-            items = plan([case], [installed], lambda function, _: function.name == name)
+            items = plan([case], [installed], lambda _, item: item.startswith(f"{name}-"))
             for attempt in Run().each(items, self._judge().assess):
                 if attempt.expected == "unexpected" and failure_signature(attempt) == signature:
                     smaller.append(attempt)
@@ -271,7 +270,7 @@ def restrict_limits(
 ) -> Limits:
     """Restrict limits to what at least one function can express, so that few cases are generated in vain.
 
-    item_filter: selects items by function and id.  modes: in which the functions are called.
+    item_filter: selects items.  modes: in which the functions are called.
     """
     limits, candidates = limits or Limits(), list(functions)
     combinations = [
@@ -283,7 +282,7 @@ def restrict_limits(
         and reduction in function.reductions
         and (
             item_filter is None
-            or any(item_filter(function, name) for name in _item_ids(function, dtype, reduction, modes))
+            or any(item_filter(function.framework, name) for name in _item_ids(function, dtype, reduction, modes))
         )
     ]
     candidates = list({function.name: function for function, _, _ in combinations}.values())

@@ -12,7 +12,7 @@ Cases with generated arrays are used in their small form: two samples, drawn wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from conformance.adapters.registry import Installed
 from conformance.explore.relations.catalogue import RELATIONS
 from conformance.explore.relations.checker import Instance
 from conformance.explore.relations.relation import Relation
-from conformance.judging.plan import Item, unsupported
+from conformance.judging.plan import Item, ItemFilter, unsupported
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem
 from conformance.reference.domain import examine
 
@@ -35,12 +35,12 @@ COMBINATION_STRIDE = 4
 def select_instances(
     cases: Iterable[Case],
     available: Sequence[Installed],
-    item_filter: Callable[[Function, str], bool] | None = None,
+    item_filter: ItemFilter | None = None,
     relations: Sequence[Relation] = RELATIONS,
 ) -> list[Instance]:
     """Select the relations that are checked for the installed functions, function by function.
 
-    item_filter: whether an instance, given by its function and id, is requested. It is applied after the selection, so
+    item_filter: whether an instance, given by its framework and id, is requested. It is applied after the selection, so
     that it does not change what is selected; a relation without any requested instance is skipped early.
     """
     candidates = list(_candidates(cases))
@@ -58,14 +58,18 @@ def select_instances(
                 for candidate in expressible
                 if relation.applies(candidate.problem, function)
             ]
-            if item_filter is None or any(item_filter(function, instance.id) for instance, _ in eligible):
+            if item_filter is None or any(item_filter(function.framework, instance.id) for instance, _ in eligible):
                 assigned = {
                     combination
                     for combination, number in numbers.items()
                     if (relation_number + number) % COMBINATION_STRIDE == 0
                 }
                 chosen += _cover_traits(eligible, assigned)
-    return [instance for instance in chosen if item_filter is None or item_filter(instance.item.function, instance.id)]
+    return [
+        instance
+        for instance in chosen
+        if item_filter is None or item_filter(instance.item.function.framework, instance.id)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
