@@ -44,7 +44,7 @@ def run(source: str, folder: Path, **environment: str) -> subprocess.CompletedPr
     known = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     return subprocess.run(
         [sys.executable, "-c", source],
-        cwd=folder, env={**known, **environment}, capture_output=True, text=True, timeout=120, check=False,
+        cwd=folder, env={**known, **environment}, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
 
 
