@@ -19,8 +19,8 @@ from conformance.cli.shared import (
     KeywordOption,
     Level,
     Printer,
-    named_path,
     output_format,
+    path_option,
     print_not_executed,
     warn,
 )
@@ -52,9 +52,9 @@ def audit(
     new: Annotated[str, typer.Argument(metavar="NEW", help="What it is to be upgraded to.")],
     cases: CasesOption = None,
     keyword: KeywordOption = "",
-    folder: Annotated[
-        Path, typer.Option("--report", metavar="DIR", help="Where both reports and the audit go.", parser=named_path)
-    ] = Path("reports/audit"),
+    folder: Annotated[Path, path_option("--report", metavar="DIR", help="Where both reports and the audit go.")] = Path(
+        "reports/audit"
+    ),
     fail_on: Annotated[
         Level,
         Printer,

@@ -16,7 +16,7 @@ from conformance.cli.shared import (
     KeywordOption,
     ModeOption,
     Printer,
-    named_path,
+    path_option,
     print_not_executed,
 )
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
@@ -37,10 +37,7 @@ def fuzz(
     keyword: KeywordOption = "",
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same cases.")] = 0,
     folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--save", metavar="DIR", help="Write what is found as case files below DIR/fuzz.", parser=named_path
-        ),
+        Path | None, path_option("--save", metavar="DIR", help="Write what is found as case files below DIR/fuzz.")
     ] = None,
     dtypes: Annotated[list[str] | None, typer.Option("--dtype", help="Only this dtype; may be repeated.")] = None,
     shape: Annotated[
@@ -50,15 +47,11 @@ def fuzz(
         bool, typer.Option("--edge", help="Draw nan and infinite weights, too, and numbers whose sums overflow.")
     ] = False,
     kept: Annotated[
-        Path | None,
-        typer.Option("--state", metavar="FILE", help="Keep the search there, and go on with it.", parser=named_path),
+        Path | None, path_option("--state", metavar="FILE", help="Keep the search there, and go on with it.")
     ] = None,
     isolate: Annotated[bool, typer.Option("--isolate", help="Make the calls in processes that may die.")] = False,
     cases: Annotated[
-        Path | None,
-        typer.Option(
-            "--cases", metavar="DIR", help="Case folder whose ledger counts; the shipped one.", parser=named_path
-        ),
+        Path | None, path_option("--cases", metavar="DIR", help="Case folder whose ledger counts; the shipped one.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance import api
-from conformance.cli.shared import CasesOption, Json, Printer, duration, named_path, warn
+from conformance.cli.shared import CasesOption, Json, Printer, duration, path_option, warn
 from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.model.errors import UserError
@@ -134,8 +134,7 @@ def harvest(
         typer.Argument(metavar="[SOURCE]...", help="Projects to read; every one that is installed unless given."),
     ] = None,
     folder: Annotated[
-        Path | None,
-        typer.Option("--save", metavar="DIR", help="Write the cases as files below this folder.", parser=named_path),
+        Path | None, path_option("--save", metavar="DIR", help="Write the cases as files below this folder.")
     ] = None,
     as_json: Json = False,
     timeout: Annotated[

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from conformance import api, comparison, report
-from conformance.cli.shared import CasesOption, Json, JsonFormat, Level, Printer, named_path, output_format, warn
+from conformance.cli.shared import CasesOption, Json, JsonFormat, Level, Printer, output_format, path_option, warn
 from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.comparison.history import markdown as history_markdown
 from conformance.model.files import write_output
@@ -46,9 +46,7 @@ def diff(
             help="csv and json have every row that changed, html is the page of NEW with OLD beside it.",
         ),
     ] = Format.terminal,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.", parser=named_path)
-    ] = None,
+    output: Annotated[Path | None, path_option("--output", "-o", metavar="FILE", help="Write it there.")] = None,
     as_json: JsonFormat = False,
 ) -> None:
     """What changed between two reports, worst first; exit status 1 where something regressed, 2 where it is refused."""
@@ -68,9 +66,9 @@ def diff(
 
 def accept(
     path: ReportArgument,
-    baseline: Annotated[
-        Path, typer.Option("--baseline", metavar="DIR", help="The baseline to update.", parser=named_path)
-    ] = Path("reports/baseline"),
+    baseline: Annotated[Path, path_option("--baseline", metavar="DIR", help="The baseline to update.")] = Path(
+        "reports/baseline"
+    ),
     even_unexpected: Annotated[
         bool, typer.Option("--even-unexpected", help="Accept rows that are unexpected or stale, too.")
     ] = False,
@@ -113,7 +111,7 @@ def _print_proposal(proposed: comparison.Proposal) -> None:
 
 def merge(
     paths: Annotated[list[Path], typer.Argument(metavar="REPORT...", help="Reports that are to become one.")],
-    folder: Annotated[Path, typer.Option("--report", metavar="DIR", help="Where the whole goes.", parser=named_path)],
+    folder: Annotated[Path, path_option("--report", metavar="DIR", help="Where the whole goes.")],
     as_json: Json = False,
 ) -> None:
     """Join partial reports (shards, frameworks, machines) into one, the same whatever their order."""
@@ -160,13 +158,7 @@ def history(
     ],
     folder: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="Where history.md and history.csv go; beside the report.",
-            parser=named_path,
-        ),
+        path_option("--output", "-o", metavar="DIR", help="Where history.md and history.csv go; beside the report."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -204,26 +196,17 @@ def page(
         typer.Option("--explain", min=0, metavar="N", help="Explain up to N cases on which functions do not agree."),
     ] = 400,
     sweep_folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--sweep", metavar="DIR", help="A folder with sweep.json; the report's unless given.", parser=named_path
-        ),
+        Path | None, path_option("--sweep", metavar="DIR", help="A folder with sweep.json; the report's unless given.")
     ] = None,
     history_folder: Annotated[
         Path | None,
-        typer.Option(
-            "--history", metavar="DIR", help="A folder with history.csv; the report's unless given.", parser=named_path
-        ),
+        path_option("--history", metavar="DIR", help="A folder with history.csv; the report's unless given."),
     ] = None,
     against: Annotated[
-        Path | None,
-        typer.Option(
-            "--against", metavar="OLD", help="An older report, whose answers stand beside these.", parser=named_path
-        ),
+        Path | None, path_option("--against", metavar="OLD", help="An older report, whose answers stand beside these.")
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write it there, not into the report.", parser=named_path),
+        Path | None, path_option("--output", "-o", metavar="FILE", help="Write it there, not into the report.")
     ] = None,
     as_json: Json = False,
 ) -> None:

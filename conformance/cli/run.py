@@ -26,7 +26,7 @@ from conformance.cli.shared import (
     KeywordOption,
     ModeOption,
     Printer,
-    named_path,
+    path_option,
     print_not_executed,
     print_notes,
     warn,
@@ -52,9 +52,7 @@ MAX_CAUSES = 20
 
 def run(
     cases: CasesOption = None,
-    folder: Annotated[
-        Path, typer.Option("--report", metavar="DIR", help="Where the report goes.", parser=named_path)
-    ] = FOLDER,
+    folder: Annotated[Path, path_option("--report", metavar="DIR", help="Where the report goes.")] = FOLDER,
     keyword: KeywordOption = "",
     framework: FrameworkOption = None,
     modes: ModeOption = None,
@@ -87,10 +85,7 @@ def run(
         typer.Option("--on", metavar="ENGINE", help="Where --with runs: ray, or a cluster's address, ray://HOST:PORT."),
     ] = "",
     baseline: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="REPORT", help="An accepted report: only what got worse against it counts.", parser=named_path
-        ),
+        Path | None, path_option(metavar="REPORT", help="An accepted report: only what got worse against it counts.")
     ] = None,
     timeout: CallTimeout = TIMEOUT,
     import_timeout: ImportTimeout = IMPORT_TIMEOUT,
@@ -106,21 +101,13 @@ def run(
     ] = None,
     sarif_file: Annotated[
         Path | None,
-        typer.Option(
-            "--sarif",
-            metavar="FILE",
-            help="Write what makes the run fail there, too, as SARIF for code scanning.",
-            parser=named_path,
+        path_option(
+            "--sarif", metavar="FILE", help="Write what makes the run fail there, too, as SARIF for code scanning."
         ),
     ] = None,
     comment_file: Annotated[
         Path | None,
-        typer.Option(
-            "--comment",
-            metavar="FILE",
-            help="Write a comment for a pull request there, too, as Markdown.",
-            parser=named_path,
-        ),
+        path_option("--comment", metavar="FILE", help="Write a comment for a pull request there, too, as Markdown."),
     ] = None,
     resume: Annotated[
         bool,

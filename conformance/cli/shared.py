@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,6 +47,8 @@ def duration(text: str | float) -> float:
     return seconds
 
 
+path_option = functools.partial(typer.Option, parser=named_path)
+"""An option that names a file or a folder."""
 CallTimeout = Annotated[
     float,
     typer.Option("--timeout", metavar="SECONDS", help="What a call may take in a process of its own.", parser=duration),
@@ -60,10 +63,7 @@ ImportTimeout = Annotated[
     ),
 ]
 CasesOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--cases", metavar="DIR", help="Case folder or file; the shipped ones unless given.", parser=named_path
-    ),
+    Path | None, path_option("--cases", metavar="DIR", help="Case folder or file; the shipped ones unless given.")
 ]
 CaseArgument = Annotated[
     str, typer.Argument(metavar="CASE", help="Id of a case, as `conformance list cases` prints it.")

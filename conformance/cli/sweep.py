@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import CasesOption, Json, Printer, named_path, print_not_executed
+from conformance.cli.shared import CasesOption, Json, Printer, path_option, print_not_executed
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.sweep import rendering, table
@@ -22,8 +22,7 @@ def sweep(
         list[str], typer.Argument(metavar="FUNCTION...", help="As `list functions` prints it; * stands for anything.")
     ],
     dtype: Annotated[
-        list[str] | None,
-        typer.Option("--dtype", metavar="|".join(DTYPES), help="Only this dtype; may be repeated."),
+        list[str] | None, typer.Option("--dtype", metavar="|".join(DTYPES), help="Only this dtype; may be repeated.")
     ] = None,
     input_kind: Annotated[
         list[str] | None,
@@ -42,12 +41,10 @@ def sweep(
         typer.Option("-n", min=0, help="How many processes share the sweep; if 0, all cores if it is exhaustive."),
     ] = 0,
     folder: Annotated[
-        Path | None,
-        typer.Option("--report", "--save", metavar="DIR", help="Where sweep.json, .csv and .md go.", parser=named_path),
+        Path | None, path_option("--report", "--save", metavar="DIR", help="Where sweep.json, .csv and .md go.")
     ] = None,
     state: Annotated[
-        Path | None,
-        typer.Option("--state", metavar="FILE", help="Keeps what is done, and goes on from it.", parser=named_path),
+        Path | None, path_option("--state", metavar="FILE", help="Keeps what is done, and goes on from it.")
     ] = None,
     as_json: Json = False,
     cases: CasesOption = None,
