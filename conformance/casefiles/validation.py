@@ -114,7 +114,7 @@ def axis_errors(loss: Loss, rank: int, axis: object, key: str = "class_axis") ->
 def other_class_axis(case: Case) -> int | None:
     """The axis on which the classes may be as well as on the last; None if the arrays tell that they are on the last.
 
-    That on which they are handed over, or else axis 1 of more than two, if it is as long.  Rows that have to sum to 1,
+    The axis on which they are passed, or else axis 1 of more than two, if it is as long.  Rows that have to sum to 1,
     and do so along one of the two axes only, tell which it is.
     """
     shape, labels, axis = case.predictions.shape, case.labels, case.layout.class_axis
@@ -128,8 +128,8 @@ def other_class_axis(case: Case) -> int | None:
     with np.errstate(over="ignore"):
         rows += [case.predictions] if case.input_kind == "probabilities" else []
         rows += [np.exp(case.predictions)] if case.input_kind == "log_probabilities" else []
-    told = any(_sums_to_one(array, -1) and not _sums_to_one(array, axis) for array in rows)
-    return None if told else axis
+    is_known = any(_sums_to_one(array, -1) and not _sums_to_one(array, axis) for array in rows)
+    return None if is_known else axis
 
 
 def _sums_to_one(rows: Array, axis: int) -> bool:

@@ -179,8 +179,8 @@ class Journal:
                 (self.folder / JOURNAL).unlink(missing_ok=True)
             for was, now in reversed(self._moved):
                 now.rename(was)
-            for place in {now.parent for _, now in self._moved} - {self.folder}:
-                place.rmdir()
+            for target in {now.parent for _, now in self._moved} - {self.folder}:
+                target.rmdir()
         self._free()
         if self._created:
             with contextlib.suppress(OSError):  # somebody has put something into it
@@ -225,11 +225,11 @@ class Journal:
             self._move(_unused(self.folder / PREVIOUS), (RUN, *FILES))
         if content is not None and self.resumed is None:
             if content.rows and not (run is not None and run.get("interrupted") == ""):
-                place = self._move(self._place_of(content.started), (JOURNAL, RUN, *FILES))
+                target = self._move(self._unfinished_folder(content.started), (JOURNAL, RUN, *FILES))
                 self.notes.append(
                     f"the run of {content.started or 'before'} in {self.folder} did not come to its end: its journal "
-                    f"with {len(content.rows)} rows was moved to {place}; `conformance recover {place}` writes the "
-                    f"report of what was done, `conformance run --resume --report {place}` goes on with it"
+                    f"with {len(content.rows)} rows was moved to {target}; `conformance recover {target}` writes the "
+                    f"report of what was done, `conformance run --resume --report {target}` goes on with it"
                 )
             else:
                 (self.folder / JOURNAL).unlink()  # it has no row, or those of a report whose run came to its end
@@ -238,23 +238,23 @@ class Journal:
         (self.folder / RUN).unlink(missing_ok=True)
         (self.folder / MARK).unlink(missing_ok=True)
 
-    def _place_of(self, started: str) -> Path:
+    def _unfinished_folder(self, started: str) -> Path:
         stamp = re.sub(r"[^0-9T]", "", started.partition("+")[0])[:20]
         return _unused(self.folder / "-".join(filter(None, (UNFINISHED, stamp))))
 
-    def _move(self, place: Path, names: Iterable[str]) -> Path:
-        place.mkdir()
+    def _move(self, target: Path, names: Iterable[str]) -> Path:
+        target.mkdir()
         for name in names:
             if (self.folder / name).is_file():
-                (self.folder / name).rename(place / name)
-                self._moved.append((self.folder / name, place / name))
-        return place
+                (self.folder / name).rename(target / name)
+                self._moved.append((self.folder / name, target / name))
+        return target
 
     def _keep(self, content: JournalContent) -> None:
-        place = self._place_of(content.started)
-        place.mkdir()
-        (place / JOURNAL).write_bytes((self.folder / JOURNAL).read_bytes())
-        self.notes.append(f"it has rows that this run does not have, so its journal stays, in {place}")
+        target = self._unfinished_folder(content.started)
+        target.mkdir()
+        (target / JOURNAL).write_bytes((self.folder / JOURNAL).read_bytes())
+        self.notes.append(f"it has rows that this run does not have, so its journal stays, in {target}")
 
     # The file
 
@@ -386,15 +386,15 @@ def _plan(value: Any) -> Plan | None:
     return Plan(info, problems, sizes, basis)
 
 
-def _unused(place: Path) -> Path:
+def _unused(target: Path) -> Path:
     """A name that nothing in the folder has yet: the one that is given, or the same with a number."""
-    return next(found for found in _numbered(place) if not os.path.lexists(found))
+    return next(found for found in _numbered(target) if not os.path.lexists(found))
 
 
-def _numbered(place: Path) -> Iterator[Path]:
-    yield place
+def _numbered(target: Path) -> Iterator[Path]:
+    yield target
     for number in range(2, 1_000_000):
-        yield place.with_name(f"{place.name}-{number}")
+        yield target.with_name(f"{target.name}-{number}")
 
 
 def _remove_report(folder: Path) -> None:

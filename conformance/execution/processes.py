@@ -1,8 +1,9 @@
-"""Processes beside this one that execute and judge items; this one hands out the items and collects the rows.
+"""Processes beside this one that execute and judge items; this one distributes the items and collects the rows.
 
 Each process judges the outcomes of its workers, and sends each row when it is judged.  A call that kills its worker, or
-takes too long, is a row.  A judging process that dies takes with it only the items it was at: these are not executed,
-and the others go on.  An exception in a process is raised here.  A process whose run is gone ends itself.
+takes too long, is a row.  If a judging process dies, only the items that it was
+executing are lost: these become `NotExecuted`, and the others go on.  An exception in a process is raised here.  A
+process whose run is gone ends itself.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from conformance.model.case import Case
 from conformance.reference.oracle import cached_oracle
 
 CHUNK = 64
-"""Items that a process is handed at one time."""
+"""Number of items that a process is sent at a time."""
 AHEAD = 2
 """Chunks that a process has before it has finished the first of them."""
-HELP = 2000
-"""Items of a framework that must be left for another process to import it, too."""
+MIN_SHARED_ITEMS = 2000
+"""Number of remaining items of a framework from which it is worthwhile that another process imports it, too."""
 
 Key = tuple[str, str]
 """Names of the worker and of the item, which several workers may execute."""
@@ -68,7 +69,7 @@ VERSIONS = "versions"
 class JudgingProcesses:
     """Processes that execute and judge items; they are started at once, and end with the context.
 
-    assignments: workers that may be used; a process starts one when it is handed the first of its items.  first: for
+    assignments: workers that may be used; a process starts one when it is sent the first of its items.  first: for
     each process, the names of the workers that it starts at once.  folder: of the cases.  loaded: the cases and their
     ledger, if they are not those of the folder.
     """
@@ -103,7 +104,7 @@ class JudgingProcesses:
         tasks = dict.fromkeys(range(len(self._first)), VERSIONS)
         for result in self._processes.results(lambda process: tasks.pop(process, None), last=False):
             if isinstance(result, Lost):
-                found |= dict.fromkeys(self._first[result.process], WorkerError(_why(result)))
+                found |= dict.fromkeys(self._first[result.process], WorkerError(_lost_reason(result)))
             else:
                 found |= result[1]
         return found
@@ -118,7 +119,7 @@ class JudgingProcesses:
         why = ""
         for result in self._processes.results(self._next_chunk, AHEAD):
             if isinstance(result, Lost):
-                self._current[result.process], why = "", _why(result)
+                self._current[result.process], why = "", _lost_reason(result)
                 keys = ((chunk.worker, name) for chunk in result.tasks for name in chunk.ids)
                 yield from (NotExecuted(worker, name, why) for worker, name in keys if (worker, name) not in judged)
             else:
@@ -136,27 +137,29 @@ class JudgingProcesses:
 
     def _next_worker(self, process: int) -> str:
         current = self._current[process]
-        left = {name: len(queue) for name, queue in self._queues.items() if queue}
-        if current in left:
+        remaining = {name: len(queue) for name, queue in self._queues.items() if queue}
+        if current in remaining:
             return current
-        taken = Counter(name for number, name in enumerate(self._current) if number != process)
-        mine = {name: count for name, count in left.items() if name in self._first[process]}
-        worth = {name: count for name, count in left.items() if not taken[name] or count >= HELP}
-        among = mine or worth
-        return max(among, key=lambda name: among[name] / (1 + taken[name])) if among else current
+        assigned = Counter(name for number, name in enumerate(self._current) if number != process)
+        started = {name: count for name, count in remaining.items() if name in self._first[process]}
+        worthwhile = {
+            name: count for name, count in remaining.items() if not assigned[name] or count >= MIN_SHARED_ITEMS
+        }
+        candidates = started or worthwhile
+        return max(candidates, key=lambda name: candidates[name] / (1 + assigned[name])) if candidates else current
 
 
-def _why(lost: Lost[Any]) -> str:
+def _lost_reason(lost: Lost[Any]) -> str:
     return f"the process that was to judge it {lost.reason}"
 
 
 def first_workers(items: Sequence[Item], count: int) -> list[list[str]]:
     """The worker that each of `count` processes starts at once: several for the framework with most items."""
-    left = Counter(item.installed.worker for item in items)
-    taken: Counter[str] = Counter()
+    remaining = Counter(item.installed.worker for item in items)
+    assigned: Counter[str] = Counter()
     for _ in range(count):
-        taken[max(left, key=lambda name: left[name] / (1 + taken[name]))] += 1
-    return [[name] for name in taken.elements()]
+        assigned[max(remaining, key=lambda name: remaining[name] / (1 + assigned[name]))] += 1
+    return [[name] for name in assigned.elements()]
 
 
 def _key_of(result: RowOrError) -> Key:

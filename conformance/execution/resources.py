@@ -6,17 +6,17 @@ import contextlib
 import os
 from pathlib import Path
 
-EACH = 3 << 29
+PROCESS_BYTES = 3 << 29
 """Bytes of memory that a judging process and its worker take together, with the largest frameworks imported."""
-UNKNOWN = 4
-"""Most processes that share the work where a system does not say how much memory it has."""
+DEFAULT_MAX_PROCESSES = 4
+"""Maximum number of processes if the system does not say how much memory it has."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def process_count(wanted: int) -> int:
     """How many judging processes, each with a worker, to start if `wanted` could have something to do; at least 1."""
     memory = available_memory()
-    return max(1, min(wanted, available_cores(), UNKNOWN if memory is None else memory // EACH))
+    return max(1, min(wanted, available_cores(), DEFAULT_MAX_PROCESSES if memory is None else memory // PROCESS_BYTES))
 
 
 def available_cores() -> int:

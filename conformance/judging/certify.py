@@ -52,19 +52,19 @@ def computed() -> dict[str, bytes]:
     memory = Memory()
     cases, ledger = load_suite()
     suite = Judge(Oracle(memory), ledger)
-    for prepared in _questions(plan(cases, _everywhere())):
+    for prepared in _distinct_calls(plan(cases, _newest_releases())):
         for outcome in _outcomes(prepared, suite):
             suite.judge(prepared, outcome)
     return {key: answer for key, answer in memory.answers.items() if _elements(answer) <= LARGEST}
 
 
-def _everywhere() -> list[Installed]:
-    """Every known framework in its newest release, as it runs where nothing else is said."""
+def _newest_releases() -> list[Installed]:
+    """Every known framework in its newest release, with its default backend."""
     return [Installed(framework, NEWEST, backend=framework.backend({})) for framework in registry.frameworks()]
 
 
-def _questions(items: Iterable[Item]) -> Iterator[PreparedCall]:
-    """Items ready to be judged, without those that look up nothing that an earlier one does not."""
+def _distinct_calls(items: Iterable[Item]) -> Iterator[PreparedCall]:
+    """The calls of items, without those that look up only answers that an earlier one does."""
     seen = set()
     problems = Problems()
     for item in items:

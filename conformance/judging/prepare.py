@@ -13,13 +13,13 @@ from conformance.model.case import Case, InputKind, Problem, Reduction
 from conformance.reference.conversion import convert
 
 KEPT = 8
-"""Cases at one dtype that `Problems` remembers: those that the functions of each framework are called on in turn."""
+"""Maximum number of cases at one dtype in the cache: each framework has its functions called on them in turn."""
 
 
 class Problems:
     """Problems of cases, cached because all functions of a framework are called on one before the next.
 
-    most: cases at one dtype that are remembered.
+    most: maximum number of cases at one dtype in the cache.
     """
 
     def __init__(self, most: int = KEPT) -> None:
@@ -94,6 +94,6 @@ class PreparedCall:
 
 
 def prepare(item: Item, problems: Problems | None = None) -> PreparedCall:
-    """An item ready to be put to its function.  problems: those that are remembered, if any are."""
+    """Prepare the call of an item.  problems: a cache of problems, if there is one."""
     problem = (problems or Problems()).of(item.case, item.dtype, item.reduction)
     return PreparedCall(item, problem, *convert_for(problem, item.function.input_kind_for(problem.input_kind)))

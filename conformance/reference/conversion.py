@@ -53,7 +53,7 @@ HANDED: dict[str, str] = {
 
 
 def convert(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
-    """The problem with its predictions as `given`, and the name of the conversion ("" where none was needed)."""
+    """The problem with its predictions converted, and the name of the conversion; "" if none is needed."""
     if problem.input_kind == input_kind:
         return problem, ""
     name = NAMES[problem.loss, problem.input_kind, input_kind]
@@ -76,7 +76,7 @@ def conversion_obstacle(problem: Problem, input_kind: InputKind) -> str | None:
 
 
 def renormalises(problem: Problem, input_kind: InputKind) -> bool:
-    """Whether a function that takes `given` divides the probabilities of a row by their sum, which they may not have.
+    """Whether a function that takes `input_kind` divides the probabilities of a row by their sum, which may not be 1.
 
     A softmax does so with log-probabilities that it takes as logits.  No other conversion changes an answer, but by
     its rounding.

@@ -33,7 +33,7 @@ from conformance.model.case import Problem
 from conformance.model.convention import Convention
 from conformance.reference import error_bound, oracle
 from conformance.reference.domain import dtype_info
-from conformance.reference.error_bound import ELEMENTARY, summing
+from conformance.reference.error_bound import ELEMENTARY, sum_error
 from conformance.reference.flat_problem import FlatProblem, flatten, refused
 from conformance.reference.oracle import Answer, Exact, Invalid, NoAnswerError, Term, Undefined
 
@@ -88,7 +88,7 @@ def evaluate(problem: Problem, convention: Convention, sharpest: float = SHARPES
 
 def radius_fraction(dtype: str, classes: int) -> float:
     """The largest fraction of its tolerance that the radius of a row's loss can be."""
-    of_sums = (classes - 1) / summing(classes) if classes > 1 else 1.0
+    of_sums = (classes - 1) / sum_error(classes) if classes > 1 else 1.0
     largest = max(1.0, ELEMENTARY_OF_NUMPY / ELEMENTARY[dtype], of_sums)
     return 2 * largest * dtype_info("float64").unit_roundoff / dtype_info(dtype).unit_roundoff
 

@@ -68,7 +68,7 @@ from conformance.reference.relevance import ERROR_BOUND, relevant
 
 ELEMENTARY = {"float16": 4.0, "bfloat16": 4.0, "float32": 8.0, "float64": 4.0}
 """g: the error of exp, log and log1p in units of u, by dtype."""
-LONG = 2.0
+LONG_SUM_FACTOR = 2.0
 """What multiplies sqrt(n) in the bound on long sums: six standard deviations."""
 DIVISION = 4.0
 """Roundings of the mean beyond its sums: the division, and a mask's count and scale."""
@@ -111,7 +111,7 @@ def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
         else:
             by = _divisor(samples.flat, convention) if problem.reduction == "mean" else 1.0
             value, size = np.asarray(loss.sum() / by), np.asarray(np.abs(loss).sum() / abs(by))
-        return value, bound + ESTIMATE * size + least(problem.dtype)
+        return value, bound + ESTIMATE * size + underflow_error(problem.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,12 +144,14 @@ def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Fl
         if convention.empty_batch == "unreduced" and flat.shape == (0,):
             return np.zeros((0,))
         size = (unit * np.abs(loss)).sum()
-        total = error.sum() + summing(error.size) * size
+        total = error.sum() + sum_error(error.size) * size
         if problem.reduction == "mean":
             divisor = abs(_divisor(flat, convention))
-            lost = of_divisor(flat, convention, error.size, unit)
+            lost = divisor_error(flat, convention, error.size, unit)
             left = np.abs((unit * loss).sum()) + unit * total  # the sum itself, where losses of both signs cancel
-            total = total / divisor + DIVISION * (size / divisor) + lost * (left / divisor) + least(problem.dtype)
+            total = (
+                total / divisor + DIVISION * (size / divisor) + lost * (left / divisor) + underflow_error(problem.dtype)
+            )
     return _finite(np.asarray(total))
 
 
@@ -175,14 +177,14 @@ def _samples(problem: Problem, convention: Convention, is_converted: bool) -> _S
             rows = (loss, error)
         # An infinite input whose loss is finite all the same is met exactly; it must not void the others' budget.
         bounded = flat.kept & np.isfinite(error) & np.isfinite(loss)
-        error = np.where(bounded, error + DIVISION * least(problem.dtype), 0.0)
+        error = np.where(bounded, error + DIVISION * underflow_error(problem.dtype), 0.0)
         loss = np.where(flat.kept, loss, 0.0)
         if flat.group == 0:
             loss = error = np.zeros(math.prod(flat.shape))
         if flat.group > 1:
             error = error.reshape(-1, flat.group)
             loss = loss.reshape(-1, flat.group)
-            rounding = (summing(flat.group) + 1) * (unit * np.abs(loss)).mean(axis=1)
+            rounding = (sum_error(flat.group) + 1) * (unit * np.abs(loss)).mean(axis=1)
             error, loss = error.mean(axis=1) + rounding, (unit * loss).mean(axis=1) / unit
         if flat.sample_weights is not None:
             weights = flat.sample_weights
@@ -191,19 +193,19 @@ def _samples(problem: Problem, convention: Convention, is_converted: bool) -> _S
             # Without weight nothing is added, nor may be, where a conversion made the loss infinite, too.
             error, loss = (np.where(weights == 0, 0.0, each) for each in (error, loss))
             product = (error + unit * np.abs(loss)) * np.abs(weights)
-            error = product + np.where(error > 0, least(problem.dtype), 0.0)  # which may underflow, too
+            error = product + np.where(error > 0, underflow_error(problem.dtype), 0.0)  # which may underflow, too
             loss = loss * weights
     return _Samples(flat, loss, error, rows)
 
 
-def least(dtype: str) -> float:
+def underflow_error(dtype: str) -> float:
     """What an underflow may lose: float16 keeps its subnormals everywhere, the others are flushed by some."""
     return float(np.finfo(np.float16).smallest_subnormal) if dtype == "float16" else dtype_info(dtype).smallest_normal
 
 
-def summing(n: int) -> float:
+def sum_error(n: int) -> float:
     """h(n): the error of a sum of n terms in any order, in units of u sum|t_i|."""
-    return min(max(n - 1, 0), LONG * math.sqrt(n))
+    return min(max(n - 1, 0), LONG_SUM_FACTOR * math.sqrt(n))
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,7 @@ def _categorical(
         minus_log = -np.log(p)
         error = unit * g * minus_log
         if convention.renormalise == "before_clip":
-            error = error + unit * (2 + summing(classes) + underflow(p, str(flat.x.dtype)))
+            error = error + unit * (2 + sum_error(classes) + underflow(p, str(flat.x.dtype)))
         if convention.renormalise == "after_clip":
             error = softmax_error(-minus_log, convention, g, unit)[1] + unit + error
             error += unit * np.nansum(p * g * minus_log, axis=1, keepdims=True)
@@ -254,7 +256,7 @@ def _categorical(
     terms = int(used.sum(axis=1).max(initial=1))
     size = (unit * np.abs(losses)).sum(axis=1)
     rounding = np.where(used, np.abs(part) * with_conversion, 0.0).sum(axis=1)
-    return np.asarray(losses.sum(axis=1)), np.asarray(rounding + summing(terms) * size)
+    return np.asarray(losses.sum(axis=1)), np.asarray(rounding + sum_error(terms) * size)
 
 
 def _has_index_formula(flat: FlatProblem, convention: Convention, is_converted: bool) -> bool:
@@ -315,13 +317,13 @@ def _index_of_logits(flat: FlatProblem, convention: Convention, arithmetic: _Ari
     loss = part * log_total + distance
     largest = size * log_total + far
     error = unit * (size * shared + far) + unit * (1 + products) * largest
-    return loss[:, 0], (error + summing(max(int(counted.sum()), 1)) * (unit * largest))[:, 0]
+    return loss[:, 0], (error + sum_error(max(int(counted.sum()), 1)) * (unit * largest))[:, 0]
 
 
 def _of_sums(total: Floats, spread: Floats, d: Floats, classes: int, g: float) -> tuple[Floats, Floats]:
     """(-log p of the classes with these d, what log S is off by in units of u)."""
     log_total = np.log(total)
-    return log_total - d, spread + g + summing(classes) + g * log_total
+    return log_total - d, spread + g + sum_error(classes) + g * log_total
 
 
 def softmax_error(z: Floats, convention: Convention, g: float, unit: float = 1.0) -> tuple[Floats, Floats]:
@@ -421,14 +423,14 @@ def _binary(
     return loss, error + unit * np.abs(loss)
 
 
-def of_divisor(flat: FlatProblem, convention: Convention, losses: int, unit: float) -> float:
+def divisor_error(flat: FlatProblem, convention: Convention, losses: int, unit: float) -> float:
     """What a mean is off by for its divisor, in units of u of itself.  losses: how many there are."""
     counts = convention.mean_divides_by in ("kept", "samples") or flat.sample_weights is None
     if counts and not weighs_classes(flat, convention):
         return 0.0
     lost = _underflow_of_divisor(flat, convention) / unit
-    if (times := cancelled(flat, convention)) == 1:
-        return (summing(losses) + _of_weight(flat, convention) + lost) / max(1 - lost * unit, unit)
+    if (times := cancellation_factor(flat, convention)) == 1:
+        return (sum_error(losses) + _of_weight(flat, convention) + lost) / max(1 - lost * unit, unit)
     error = roundings_of_divisor(flat, convention) * times + lost
     return error / max(1 - error * unit, unit)
 
@@ -446,7 +448,7 @@ def _of_weight(flat: FlatProblem, convention: Convention) -> float:
             return added
     elif not smoothed:
         return added
-    of_sum = summing(terms) + 3 * smoothed
+    of_sum = sum_error(terms) + 3 * smoothed
     added += of_sum + (flat.class_weights is not None)
     return added + of_sum + 1 if averages_class_weights(flat, convention) else added
 
@@ -457,13 +459,13 @@ def _underflow_of_divisor(flat: FlatProblem, convention: Convention) -> float:
         return 0.0
     samples = np.ones(len(flat.kept)) if flat.sample_weights is None else np.abs(flat.sample_weights)
     weights, sums = _row_weights(flat, convention)
-    of_sums = flat.x.shape[1] * least(str(flat.x.dtype))
+    of_sums = flat.x.shape[1] * underflow_error(str(flat.x.dtype))
     lost = of_sums * (1 + np.abs(weights)) / sums if averages_class_weights(flat, convention) else of_sums
     whole = abs(_divisor(flat, convention))
     return float((samples * lost)[flat.kept].sum() / whole) if whole else 0.0
 
 
-def cancelled(flat: FlatProblem, convention: Convention) -> float:
+def cancellation_factor(flat: FlatProblem, convention: Convention) -> float:
     """How much the weights that a mean divides by cancel in their sum: sum |w| / |sum w|, 1 where none is negative."""
     positive = absolute_weights(flat)
     if positive is None or convention.mean_divides_by in ("kept", "samples"):

@@ -18,12 +18,12 @@ subtracted from every element, each of which knows S and its quotient to h(C) + 
 through log and log-sum-exp pays for them as in logits.  A binary gradient has two terms of opposite
 sign, or their common form (p - y) / (p (1 - p)): the scale is the sum of the two terms' sizes.
 
-*Weights and smoothing* are products as in the loss; the complement of a smoothed label is off by 3u y'.  *The mean*
-hands every sample 1 / D, which is rounded, and known as D is where its weights cancel (`error_bound.of_divisor`), and
-which in float16 may be subnormal, as its product with a sample's weight may be: then it is off by up to half of the
-smallest subnormal, however large the term that it multiplies.  *Underflow*: p_c may be flushed to zero where it is
-smaller than the smallest number, and so may what is divided by a probability afterwards, t_c, T p_c or p - y times
-the sample's factor: what that loses is divided, too.
+*Weights and smoothing* are products as in the loss; the complement of a smoothed label is off by 3u y'. *The mean*
+multiplies every sample by 1 / D, which is rounded, and as accurate as D is where its weights cancel
+(`error_bound.divisor_error`), and which in float16 may be subnormal, as its product with a sample's weight may be:
+then it is off by up to half of the smallest subnormal, however large the term that it multiplies. *Underflow*: p_c may
+be flushed to zero where it is smaller than the smallest number, and so may what is divided by a probability
+afterwards, t_c, T p_c or p - y times the sample's factor: what that loses is divided, too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,15 @@ from conformance.model.case import Problem
 from conformance.model.convention import Convention
 from conformance.reference import gradient
 from conformance.reference.domain import dtype_info
-from conformance.reference.error_bound import DIVISION, ELEMENTARY, least, of_divisor, softmax_error, summing, underflow
+from conformance.reference.error_bound import (
+    DIVISION,
+    ELEMENTARY,
+    divisor_error,
+    softmax_error,
+    sum_error,
+    underflow,
+    underflow_error,
+)
 from conformance.reference.flat_problem import FlatProblem, flatten, refused
 from conformance.reference.gradient import Floats
 from conformance.reference.relevance import GRADIENT_ERROR_BOUND, relevant
@@ -101,7 +109,7 @@ def _factors(problem: Problem, flat: FlatProblem, convention: Convention) -> _Fa
     factor = gradient.factors(problem, flat, convention, _floats)
     products = 1 + (flat.sample_weights is not None) + (flat.group > 1) * 2.0
     if problem.reduction == "mean":
-        products += DIVISION + of_divisor(flat, convention, len(unweighted), dtype_info(problem.dtype).unit_roundoff)
+        products += DIVISION + divisor_error(flat, convention, len(unweighted), dtype_info(problem.dtype).unit_roundoff)
     if not flat.binary:
         unweighted, factor = unweighted[:, np.newaxis], factor[:, np.newaxis]
     return _Factors(unweighted, factor, products)
@@ -110,7 +118,7 @@ def _factors(problem: Problem, flat: FlatProblem, convention: Convention) -> _Fa
 def _weighted(flat: FlatProblem, convention: Convention, size: Floats, error: Floats, factors: _Factors) -> Floats:
     """The tolerance of rows whose unweighted gradients have that size and that error."""
     dtype = str(flat.x.dtype)
-    tiny, factor = least(dtype), np.abs(factors.factor)
+    tiny, factor = underflow_error(dtype), np.abs(factors.factor)
     total = factor * (error + factors.products * size)
     size = tiny / dtype_info(dtype).unit_roundoff * size
     weights = np.abs(factors.unweighted) + (flat.sample_weights is not None)
@@ -170,18 +178,18 @@ def _categorical(flat: FlatProblem, convention: Convention, g: float) -> tuple[F
     if flat.input_kind == "log_probabilities":
         return t, products * t
     if flat.input_kind == "logits":
-        return _through_softmax(x, t, total, products + summing(counted), convention, g)
+        return _through_softmax(x, t, total, products + sum_error(counted), convention, g)
     p = x
     divided: Any = 0.0
     if convention.renormalise == "before_clip":
         row = np.abs(x).sum(axis=1, keepdims=True)
         p = x / x.sum(axis=1, keepdims=True)
-        divided = summing(x.shape[1]) + 3 + underflow(p, str(flat.x.dtype))
+        divided = sum_error(x.shape[1]) + 3 + underflow(p, str(flat.x.dtype))
     if flat.clip is not None:
         p = np.clip(p, *flat.clip)
     if convention.renormalise == "after_clip":
         logs = np.log(p)
-        size, error = _through_softmax(logs, t, total, products + summing(counted), convention, g)
+        size, error = _through_softmax(logs, t, total, products + sum_error(counted), convention, g)
         lost = g * np.abs(logs) + (np.exp(logs) / p.sum(axis=1, keepdims=True) * g * np.abs(logs)).sum(
             axis=1, keepdims=True
         )
@@ -190,7 +198,7 @@ def _categorical(flat: FlatProblem, convention: Convention, g: float) -> tuple[F
     error = size * (products + divided + 1)
     if convention.renormalise == "before_clip":
         size = (size + total) / row
-        error = (error + total * (products + 2 * divided + summing(counted) + 1)) / row + divided * size
+        error = (error + total * (products + 2 * divided + sum_error(counted) + 1)) / row + divided * size
     return size, error
 
 
@@ -204,7 +212,7 @@ def _through_softmax(
         return total * p + t, total * p * (relative + products + 1) + t * (products + 1)
     rest, others = gradient.of_others(p), gradient.of_others(t)
     size = others * p + t * rest
-    off = others * p * relative + t * (gradient.of_others(relative * p) + summing(p.shape[1]) * rest)
+    off = others * p * relative + t * (gradient.of_others(relative * p) + sum_error(p.shape[1]) * rest)
     return size, size * (products + 2) + off
 
 

@@ -548,4 +548,4 @@ def test_it_allows_a_mean_what_its_divisor_loses_where_weights_cancel(left):
 
 @pytest.mark.parametrize("n", [1, 2, 5, 17, 100, 10**6])
 def test_it_takes_the_smaller_bound_for_sums(n):
-    assert error_bound.summing(n) == min(n - 1, error_bound.LONG * n**0.5)
+    assert error_bound.sum_error(n) == min(n - 1, error_bound.LONG_SUM_FACTOR * n**0.5)

@@ -44,7 +44,7 @@ from conformance.model.convention import Convention
 from conformance.model.floats import ulp
 from conformance.reference import error_bound, oracle
 from conformance.reference.domain import dtype_info
-from conformance.reference.error_bound import DIVISION, ELEMENTARY, EXP_UNDERFLOW, summing
+from conformance.reference.error_bound import DIVISION, ELEMENTARY, EXP_UNDERFLOW, sum_error
 from conformance.reference.flat_problem import clip_ends
 from conformance.reference.oracle import Exact
 
@@ -278,7 +278,7 @@ class Chunk:
             e = np.exp(-d)
             error = softplus * g
             error += e * d / (1 + e)
-            error += g + summing(2)
+            error += g + sum_error(2)
             error += losses * (2 + family.extra_products)
             if not is_matching:
                 error += d
@@ -316,7 +316,7 @@ class Chunk:
         minus_log = -np.log(p)
         error = g * minus_log[:, label]
         if tolerance_convention.renormalise == "before_clip":
-            error += 2 + summing(2) + error_bound.underflow(p[:, label], self.family.dtype)
+            error += 2 + sum_error(2) + error_bound.underflow(p[:, label], self.family.dtype)
         if tolerance_convention.renormalise == "after_clip":
             log_error = _row_sums(np.where(p > 0, p * g * minus_log, 0.0))
             error += _softmax_error(-minus_log, label, g) + 1 + log_error
@@ -331,7 +331,7 @@ class Chunk:
 
 def _tolerance(family: ProblemFamily, losses: Floats, error: Floats) -> Floats:
     """Tolerances from error bounds in units of u."""
-    tolerance = error * dtype_info(family.dtype).unit_roundoff + DIVISION * error_bound.least(family.dtype)
+    tolerance = error * dtype_info(family.dtype).unit_roundoff + DIVISION * error_bound.underflow_error(family.dtype)
     if family.input_kind == "probabilities":
         return np.where(np.isfinite(tolerance) & np.isfinite(losses), tolerance, 0.0)
     return tolerance
@@ -393,7 +393,7 @@ def _softmax_error(z: Floats, label: int, g: float) -> Floats:
     log_total = np.log(total)
     spread = _row_sums(np.where(e > 0, e * np.abs(d), 0.0)) / total
     of_label = d[:, label]
-    return np.asarray(spread + g + summing(2) + g * log_total + np.abs(of_label) + log_total - of_label)
+    return np.asarray(spread + g + sum_error(2) + g * log_total + np.abs(of_label) + log_total - of_label)
 
 
 def _row_sums(x: Floats) -> Floats:
