@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jsonschema_rs
 import yaml
@@ -148,9 +148,9 @@ def read_document(file: Path, schema: str, *, strict: bool = False) -> tuple[Doc
         return None, errors
     if strict:
         errors += _check_modeline(file, name, text, schema)
-    composer = _Composer(name)
+    composer = _Composer(name, text)
     try:
-        document = composer.compose(text)
+        document = composer.compose()
     except _StopError as stop:
         return None, [*errors, stop.error]
     except yaml.MarkedYAMLError as error:
@@ -241,133 +241,133 @@ def _syntax_error(name: str, text: str, error: yaml.MarkedYAMLError) -> CaseFile
     return CaseFileError(name, mark.line + 1, mark.column + 1, "", message, advice)
 
 
-@dataclass(eq=False)
-class _OpenCollection:
-    """A list or mapping whose end has not been parsed yet."""
+class _Node(NamedTuple):
+    """A value with its location, and how many values are in it once aliases are expanded."""
 
     value: Any
     location: _Location
-    anchor: str | None
     size: int = 1
-    key: str | int | None = None
-    awaits_key: bool = False
 
 
 class _Composer:
-    """Composes values and locations from parser events, without recursion."""
+    """Composes values and locations from parser events; `MAX_DEPTH` bounds the recursion."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.errors: list[CaseFileError] = []
-        self.stack: list[_OpenCollection] = []
-        self.anchors: dict[str, tuple[Any, _Location, int]] = {}
-
-    def path(self) -> JsonPath:
-        return tuple(frame.key for frame in self.stack if frame.key is not None)
+        self._loader = _YAML_LOADER(text)
+        self._path: list[str | int] = []
+        self._open: list[str | None] = []
+        """Anchors of the lists and mappings whose end has not been parsed yet, outermost first."""
+        self._anchors: dict[str, _Node] = {}
 
     def error(self, event: Any, message: str, advice: str) -> CaseFileError:
         line, column = _position(event)
-        return CaseFileError(self.name, line, column, json_path(self.path()), message, advice)
+        return CaseFileError(self.name, line, column, json_path(tuple(self._path)), message, advice)
 
-    def compose(self, text: str) -> Document:
-        root: list[tuple[Any, _Location]] = []
-        loader = _YAML_LOADER(text)
+    def compose(self) -> Document:
+        root = None
         try:
-            while loader.check_event():
-                event = loader.get_event()
-                kind = type(event)
-                if kind is yaml.ScalarEvent:
-                    item = (self.scalar(event), _Location(_position(event)), 1, event.anchor)
-                elif kind is yaml.SequenceStartEvent or kind is yaml.MappingStartEvent:
-                    self.open_collection(event, kind is yaml.MappingStartEvent)
-                    continue
-                elif kind is yaml.SequenceEndEvent or kind is yaml.MappingEndEvent:
-                    frame = self.stack.pop()
-                    item = (frame.value, frame.location, frame.size, frame.anchor)
-                elif kind is yaml.AliasEvent:
-                    item = self.alias(event)
-                elif kind is yaml.DocumentStartEvent:
-                    self.start_document(event, bool(root))
-                    continue
-                else:
-                    continue
-                value, location, size, anchor = item
-                if anchor is not None:
-                    self.anchors[anchor] = (value, location, size)
-                if self.stack:
-                    self.add_value(event, value, location, size)
-                else:
-                    root.append((value, location))
+            while self._loader.check_event():
+                event = self._loader.get_event()
+                if type(event) is yaml.DocumentStartEvent:
+                    self._check_document(event, root is not None)
+                    root = self._node(self._loader.get_event())
         finally:
-            loader.dispose()
-        if not root or root[0][0] is None:
+            self._loader.dispose()
+        if root is None or root.value is None:
             raise _StopError(CaseFileError(self.name, 1, 1, "$", "the file is empty", "write it, or delete it"))
-        return Document(self.name, *root[0])
+        return Document(self.name, root.value, root.location)
 
-    def start_document(self, event: Any, again: bool) -> None:
+    def _check_document(self, event: Any, again: bool) -> None:
         if again:
             raise _StopError(self.error(event, "a second document starts here", "give each document its own file"))
         if event.version not in (None, (1, 2)):
             version = ".".join(map(str, event.version))
             self.errors.append(self.error(event, f"%YAML {version}; this is read as YAML 1.2", "remove the line"))
 
-    def open_collection(self, event: Any, mapping: bool) -> None:
-        if len(self.stack) >= MAX_DEPTH:
-            advice = "flatten it"
-            raise _StopError(self.error(event, f"nested deeper than {MAX_DEPTH} levels", advice))
-        if self.stack and self.stack[-1].awaits_key:
-            raise _StopError(self.error(event, "a key that is a list or a mapping", "give a string as the key"))
+    def _node(self, event: Any) -> _Node:
+        """The node that begins with an event."""
+        if type(event) is yaml.AliasEvent:
+            return self._alias(event)
+        if type(event) is yaml.ScalarEvent:
+            node = _Node(self.scalar(event), _Location(_position(event)))
+        else:
+            node = self._collection(event)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        return node
+
+    def _alias(self, event: Any) -> _Node:
+        if event.anchor not in self._anchors:
+            what = (
+                "stands for what it is inside of" if event.anchor in self._open else "is not defined before it is used"
+            )
+            raise _StopError(self.error(event, f"the alias *{event.anchor} {what}", "write the value out"))
+        return self._anchors[event.anchor]
+
+    def _collection(self, event: Any) -> _Node:
+        mapping = type(event) is yaml.MappingStartEvent
+        if len(self._open) >= MAX_DEPTH:
+            raise _StopError(self.error(event, f"nested deeper than {MAX_DEPTH} levels", "flatten it"))
         if event.tag not in (None, "!", _CORE_TAG + ("map" if mapping else "seq")):
             self.errors.append(self.tag_error(event))
+        self._open.append(event.anchor)
         location = _Location(_position(event))
-        key = None if mapping else 0
-        self.stack.append(_OpenCollection({} if mapping else [], location, event.anchor, key=key, awaits_key=mapping))
+        node = self._mapping(location) if mapping else self._sequence(location)
+        self._open.pop()
+        return node
 
     def tag_error(self, event: Any) -> CaseFileError:
         tag = event.tag.replace(_CORE_TAG, "!!")
         return self.error(event, f"the tag {tag} is not of YAML's core schema", "remove it; nothing is executed")
 
-    def alias(self, event: Any) -> tuple[Any, _Location, int, None]:
-        if event.anchor not in self.anchors:
-            enclosing = any(frame.anchor == event.anchor for frame in self.stack)
-            what = "stands for what it is inside of" if enclosing else "is not defined before it is used"
-            raise _StopError(self.error(event, f"the alias *{event.anchor} {what}", "write the value out"))
-        value, location, size = self.anchors[event.anchor]
-        return value, location, size, None
+    def _sequence(self, location: _Location) -> _Node:
+        items: list[Any] = []
+        size = 1
+        while type(event := self._loader.get_event()) is not yaml.SequenceEndEvent:
+            node, size = self._item(event, len(items), size)
+            location.children[len(items)] = node.location
+            items.append(node.value)
+        return _Node(items, location, size)
 
-    def add_value(self, event: Any, value: Any, location: _Location, size: int) -> None:
-        """Add a finished value to the innermost open list or mapping."""
-        frame = self.stack[-1]
-        frame.size += size
-        if frame.size > MAX_VALUES:
+    def _mapping(self, location: _Location) -> _Node:
+        values: dict[Any, Any] = {}
+        size = 1
+        while type(event := self._loader.get_event()) is not yaml.MappingEndEvent:
+            key = self._key(event, location)
+            node, size = self._item(self._loader.get_event(), key, size + 1)
+            if key not in values:
+                values[key] = node.value
+                location.children[key] = node.location
+        return _Node(values, location, size)
+
+    def _item(self, event: Any, key: str | int, size: int) -> tuple[_Node, int]:
+        """A value in a list or mapping, and the size of that with it.  size: without it."""
+        self._path.append(key)
+        node = self._node(event)
+        if size + node.size > MAX_VALUES:
             advice = "write out what the aliases stand for, or generate the arrays"
             raise _StopError(self.error(event, f"more than {MAX_VALUES} values once aliases are expanded", advice))
-        if isinstance(frame.value, list):
-            frame.location.children[frame.key] = location
-            frame.value.append(value)
-            frame.key = len(frame.value)
-        elif frame.awaits_key:
-            self.add_key(event, frame, value, location.position)
-        else:
-            if frame.key not in frame.value:
-                frame.value[frame.key] = value
-                frame.location.children[frame.key] = location
-            frame.key = None
-            frame.awaits_key = True
+        self._path.pop()
+        return node, size + node.size
 
-    def add_key(self, event: Any, frame: _OpenCollection, value: Any, position: Position) -> None:
-        if isinstance(value, (list, dict)):
+    def _key(self, event: Any, location: _Location) -> str:
+        """The key in a mapping that begins with an event; keys that are given twice are collected as errors."""
+        is_collection = type(event) in (yaml.SequenceStartEvent, yaml.MappingStartEvent)
+        node = None if is_collection else self._node(event)
+        if node is None or isinstance(node.value, (list, dict)):
             raise _StopError(self.error(event, "a key that is a list or a mapping", "give a string as the key"))
-        key = value if isinstance(value, str) else getattr(event, "value", str(value))
-        if not isinstance(value, str):
+        key: str = node.value if isinstance(node.value, str) else getattr(event, "value", str(node.value))
+        if not isinstance(node.value, str):
             self.errors.append(self.error(event, f"the key {key or 'null'} is not a string", "put it in quotes"))
-        if key in frame.location.keys:
-            lines = f"on lines {frame.location.keys[key][0]} and {_position(event)[0]}"
-            frame.key = key
+        if key in location.keys:
+            lines = f"on lines {location.keys[key][0]} and {_position(event)[0]}"
+            self._path.append(key)
             self.errors.append(self.error(event, f'"{key}" is given twice, {lines}', "keep one, or rename one"))
-        frame.location.keys.setdefault(key, position)
-        frame.key = key
-        frame.awaits_key = False
+            self._path.pop()
+        location.keys.setdefault(key, node.location.position)
+        return key
 
     def scalar(self, event: Any) -> Any:
         text: str = event.value

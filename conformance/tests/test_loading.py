@@ -106,7 +106,7 @@ def test_read_applies_defaults_of_file(write):
 @pytest.mark.parametrize("reader", [document._YAML_LOADER, yaml.SafeLoader])
 def test_read_resolves_scalars_by_yaml_1_2_core_schema(monkeypatch, text, value, reader):
     monkeypatch.setattr(document, "_YAML_LOADER", reader)
-    read = document._Composer("x").compose(f"a: {text}").value["a"]
+    read = document._Composer("x", f"a: {text}").compose().value["a"]
     assert (read, type(read)) == (value, type(value))
 
 
