@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from conformance.api.cases import *  # noqa: F403
+    from conformance.api.comparing import *  # noqa: F403
     from conformance.api.exploration import *  # noqa: F403
     from conformance.api.measures import *  # noqa: F403
     from conformance.api.observing import *  # noqa: F403
@@ -24,6 +25,7 @@ _MODULES = {
         "CaseAnswers", "CaseList", "ExpectResult", "ExplainResult", "FunctionEntry", "FunctionList", "LintResult",
         "ShowResult", "expect", "explain", "lint", "list_cases", "list_functions", "show",
     ),
+    "comparing": ("CompareResult", "ObservedNumber", "compare"),
     "exploration": (
         "FuzzResult", "RelationsResult", "SweepRequest", "SweepResult", "fuzz", "relations", "sweep",
     ),

@@ -366,14 +366,15 @@ def explain(
     reduced = cast(Reduction, one_of("--reduction", reduction or mean, case.reductions))
     wanted = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
     available = in_modes(registry.installed()[0], [mode])
-    _check_functions(functions, available)
+    check_functions(functions, available)
     with cached_oracle() as oracle, pool_for_modes(available) as pool:
         judge = Judge(oracle, ledger, perform if pool is None else performer(pool, available))
         explanation = explain_case(case, chosen, reduced, available, judge, wanted, functions)
     return ExplainResult(case, explanation)
 
 
-def _check_functions(names: Sequence[str], available: Sequence[Installed]) -> None:
+def check_functions(names: Sequence[str], available: Sequence[Installed]) -> None:
+    """Raise SelectionError for a name that no installed function has."""
     installed = [function.name for found in available for function in found.functions]
     known = [function.name for function in registry.functions()]
     for name in names:

@@ -41,6 +41,7 @@ COMMANDS = {
     "expect": "look:expect",
     "lint": "look:lint",
     "explain": "explain:explain",
+    "compare": "compare:compare",
     "harvest": "measures:harvest",
     "diff": "reports:diff",
     "audit": "audit:audit",

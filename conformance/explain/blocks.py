@@ -55,22 +55,35 @@ def _code(text: str, depth: int = 1) -> Block:
     return Block("code", text, depth)
 
 
-def render_blocks(explanation: Explanation) -> Iterator[Block]:
-    """Yield the whole explanation in reading order."""
-    what = "" if explanation.quantity == "loss" else f", {explanation.quantity}"
-    yield _heading(f"{explanation.case} ({explanation.dtype}, {explanation.reduction}{what})")
-    if explanation.why:
-        yield _prose(explanation.why)
-    for name, value in explanation.facts:
-        yield _formula(f"{name}: {value}")
-    yield _heading("How the answer comes about", 2)
-    yield from _derivation_blocks(explanation.derivation, explanation.quantity)
-    yield from _published_blocks(explanation.published)
-    yield from _agreeing_blocks([function for function in explanation.functions if not function.differs])
+def render_blocks(explanation: Explanation, *, whole: bool = True) -> Iterator[Block]:
+    """Yield an explanation in reading order.
+
+    whole: also how the answer comes about and who agrees, and not only why functions differ.
+    """
+    if whole:
+        what = "" if explanation.quantity == "loss" else f", {explanation.quantity}"
+        yield _heading(f"{explanation.case} ({explanation.dtype}, {explanation.reduction}{what})")
+        if explanation.why:
+            yield _prose(explanation.why)
+        for name, value in explanation.facts:
+            yield _formula(f"{name}: {value}")
+        yield _heading("How the answer comes about", 2)
+        yield from _derivation_blocks(explanation.derivation, explanation.quantity)
+        yield from _published_blocks(explanation.published)
+        yield from _agreeing_blocks([function for function in explanation.functions if not function.differs])
+    yield from _differing_blocks([function for function in explanation.functions if function.differs])
+    if explanation.skipped:
+        yield _heading("Functions that do not support it", 2)
+    reasons = dict.fromkeys(why for _, why in explanation.skipped)
+    for reason in reasons:
+        names = [name for name, why in explanation.skipped if why == reason]
+        yield _formula(f"{reason}: {', '.join(names)}")
+
+
+def _differing_blocks(functions: Sequence[FunctionResult]) -> Iterator[Block]:
+    """Why functions differ; those that differ alike are explained once."""
     described: dict[object, str] = {}
-    for function in explanation.functions:
-        if not function.differs:
-            continue
+    for function in functions:
         key = _equivalence_key(function)
         if key in described:
             yield _headline(function)
@@ -79,12 +92,6 @@ def render_blocks(explanation: Explanation) -> Iterator[Block]:
         else:
             described[key] = function.function
             yield from function_blocks(function)
-    if explanation.skipped:
-        yield _heading("Functions that do not support it", 2)
-    reasons = dict.fromkeys(why for _, why in explanation.skipped)
-    for reason in reasons:
-        names = [name for name, why in explanation.skipped if why == reason]
-        yield _formula(f"{reason}: {', '.join(names)}")
 
 
 def _published_blocks(published: Sequence[PublishedNumber]) -> Iterator[Block]:

@@ -35,6 +35,8 @@ from conformance.reference.oracle import Answer, Exact, Oracle
 
 MAX_MESSAGE = 160
 """Characters of an exception's message that are shown."""
+MAX_UNASKED = 1 << 18
+"""Predictions beyond which it is not computed what a conversion changes if the function agrees."""
 MAX_LITERAL = 60
 """Number of elements up to which an array of the case is written out."""
 
@@ -169,9 +171,10 @@ def function_result(assessment: Assessment, judge: Judge) -> FunctionResult:
         assessment.expected,
         outcome_text(verdict.outcome),
         isinstance(verdict.outcome, Returned),
+        _number(verdict.outcome),
         verdict.explanation,
         differs,
-        conversion_effect(assessment, judge.oracle),
+        conversion_effect(assessment, judge.oracle) if differs or item.case.predicted <= MAX_UNASKED else "",
         differences(assessment, judge.oracle) if differs else (),
         decomposition,
         gradient,
@@ -183,6 +186,10 @@ def function_result(assessment: Assessment, judge: Judge) -> FunctionResult:
         documented_convention(item, assessment.prepared.problem).documentation if differs else "",
         verdict.effects,
     )
+
+
+def _number(outcome: Outcome) -> float | None:
+    return float(outcome.value) if isinstance(outcome, Returned) and outcome.value.ndim == 0 else None
 
 
 def outcome_text(outcome: Outcome) -> str:

@@ -145,6 +145,8 @@ class FunctionResult:
     """The returned value, or a description of what happened instead."""
     returned: bool
     """Whether the call returned a value."""
+    value: float | None
+    """The number that was returned; None for an array, and for what is no number."""
     message: str
     """The message of the verdict."""
     differs: bool

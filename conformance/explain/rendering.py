@@ -34,9 +34,12 @@ _JSON_KEYS = {
 """Keys of the published JSON that differ from the names of the fields."""
 
 
-def terminal(explanation: Explanation) -> Iterator[tuple[str, str]]:
-    """Yield pairs (style, line) for rich; the style is `bold`, `dim` or empty and may be ignored."""
-    for kind, text, level in render_blocks(explanation):
+def terminal(explanation: Explanation, *, whole: bool = True) -> Iterator[tuple[str, str]]:
+    """Yield pairs (style, line) for rich; the style is `bold`, `dim` or empty and may be ignored.
+
+    whole: as of `render_blocks`.
+    """
+    for kind, text, level in render_blocks(explanation, whole=whole):
         match kind:
             case "heading":
                 if level > 1:

@@ -7,6 +7,7 @@ printed digits are listed, nearest to the definition first, with how many would 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ MAX_LISTED = 20
 """Number of explanations that are listed."""
 MAX_ROUNDED = 1000
 """Size of an array whose values are told apart by all their digits."""
+BATCHES = (2, 4, 8, 10, 16, 20, 32, 50, 64, 100, 128, 200, 256, 500, 512, 1000, 1024, 2048, 4096)
+"""Sizes of batches that are tried."""
 SLACK = 16
 """Unit roundoffs by which a value that somebody computed may differ from the hypothesis' own."""
 
@@ -85,10 +88,16 @@ def in_words(group: tuple[Hypothesis, ...]) -> str:
     return "; or, the same number, ".join(", ".join(map(str, hypothesis)) for hypothesis in group)
 
 
-def explanations(problem: Problem, number: Published, printed: Sequence[Printed], oracle: Oracle) -> Explanations:
+def explanations(
+    problem: Problem,
+    number: Published,
+    printed: Sequence[Printed],
+    oracle: Oracle,
+    convention: Convention = DEFINITION,
+) -> Explanations:
     """The hypotheses that fit a printed number, without those that depart further than another needs to.
 
-    problem: in float64.  printed: the intervals of its elements, in order.
+    problem: in float64.  printed: the intervals of its elements, in order.  convention: from which hypotheses depart.
     """
     problem = problem.with_reduction(number.reduction)
     unit = SLACK * dtype_info("float32").unit_roundoff
@@ -97,7 +106,8 @@ def explanations(problem: Problem, number: Published, printed: Sequence[Printed]
         pairs = zip(printed, values.ravel().tolist(), strict=True)
         return all(one.overlap(value, unit * abs(value)) for one, value in pairs)
 
-    found = values_of_hypotheses(problem, number.quantity, oracle, is_reduced=number.reduction != "none")
+    is_reduced = number.reduction != "none"
+    found = values_of_hypotheses(problem, number.quantity, oracle, is_reduced=is_reduced, convention=convention)
     groups, tried = fitting_groups(((one, values) for one, values in found if values.size == len(printed)), fits)
     listed, more = groups[:MAX_LISTED], max(len(groups) - MAX_LISTED, 0)
     return Explanations(listed, more, tried, tried * _chance(printed))
@@ -175,7 +185,10 @@ def values_of_hypotheses(
             answer = _answer(variant.problem.with_reduction(name), variant.convention, quantity, oracle)
             if answer is not None:
                 answers[name] = answer
-        for reduced, values in _reduced(variant.problem, answers, problem.reduction):
+        reductions = _reduced(variant.problem, answers, problem.reduction)
+        if not variant.hypothesis and quantity == "loss" and is_reduced and problem.reduction == "mean":
+            reductions = itertools.chain(reductions, _batch_means(problem, convention, oracle))
+        for reduced, values in reductions:
             hypothesis = (*variant.hypothesis, *reduced)
             if hypothesis:
                 yield hypothesis, values
@@ -215,6 +228,23 @@ def _reduced(
         if divisor > 1:
             text = f"the sum divided by the number of {what}, {divisor}"
             yield (Departure("reduction", text),), answers["sum"] / divisor
+
+
+def _batch_means(problem: Problem, convention: Convention, oracle: Oracle) -> Iterator[tuple[Hypothesis, Floats]]:
+    """Means of the means of batches of which the last is shorter, as a training loop reports them."""
+    sizes = [size for size in BATCHES if len(problem.predictions) % size and size < len(problem.predictions)]
+    if len(problem.sample_shape) != 1 or not sizes:
+        return
+    losses = _answer(problem.with_reduction("none"), convention, "loss", oracle)
+    if losses is None or losses.shape != problem.sample_shape:
+        return
+    for size in sizes:
+        starts = np.arange(0, len(losses), size)
+        means = np.add.reduceat(losses, starts) / np.diff([*starts, len(losses)])
+        yield (
+            (Departure("reduction", f"the mean of the means of batches of {size}, the last one shorter"),),
+            means.mean(),
+        )
 
 
 _TRANSFORMS: dict[str, Callable[[Floats], Floats]] = {

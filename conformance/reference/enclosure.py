@@ -23,19 +23,21 @@ too, and must lie within their radius.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from flint import arb
+from flint import arb, ctx
 
-from conformance.model.case import Problem
+from conformance.model.case import InputKind, Problem
 from conformance.model.convention import Convention
 from conformance.reference import error_bound, oracle
 from conformance.reference.domain import dtype_info
 from conformance.reference.error_bound import ELEMENTARY, sum_error
 from conformance.reference.flat_problem import FlatProblem, flatten, refused
-from conformance.reference.oracle import Answer, Exact, Invalid, NoAnswerError, Term, Undefined
+from conformance.reference.oracle import Answer, Exact, Invalid, NoAnswerError, Oracle, Term, Undefined
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,8 +51,45 @@ UNDERFLOW = 2.0**-1060
 """Bound on what results that underflow in float64 are off by."""
 ELEMENTARY_OF_NUMPY = 8.0
 """g': the error of exp, log and log1p of numpy in float64, in units of v."""
+UNIT = dtype_info("float64").unit_roundoff
+ROWS = 1 << 18
+"""Rows whose losses are summed at once."""
 PRECISION = 128
 """Bits of the balls with which rows are reduced."""
+
+
+class EnclosingOracle(Oracle):
+    """Answers large problems by enclosures, which are not remembered on disk, and the others in balls.
+
+    In float64 the radius of an enclosure is about the tolerance itself; see above.
+    """
+
+    def _loss(
+        self, problem: Problem, convention: Convention, within: Floats | None, taken_as: InputKind | None
+    ) -> Answer:
+        same = (problem, convention) if taken_as is None else _without_conversion(problem, convention, taken_as)
+        if problem.predictions.size <= FEW or same is None:
+            return super()._loss(problem, convention, within, taken_as)
+        known = problem.cache.setdefault("enclosures", {})
+        if (convention, taken_as) not in known:
+            sharpest = SHARPEST if problem.dtype != "float64" else math.inf
+            known[convention, taken_as] = evaluate(*same, sharpest)
+        answer: Answer = known[convention, taken_as]
+        return answer
+
+
+def _without_conversion(
+    problem: Problem, convention: Convention, taken_as: InputKind
+) -> tuple[Problem, Convention] | None:
+    """A problem and a convention with the answer that a conversion without rounding has; None if there is none."""
+    plain = dataclasses.replace(convention, clip=None, log_floor=None, renormalise="no")
+    if taken_as == "probabilities" and plain != convention:
+        return None
+    if taken_as != "logits" or problem.loss == "binary":
+        return problem, plain
+    if problem.input_kind == "probabilities":
+        return problem, dataclasses.replace(plain, renormalise="before_clip")
+    return dataclasses.replace(problem, input_kind="logits"), plain
 
 
 def evaluate(problem: Problem, convention: Convention, sharpest: float = SHARPEST) -> Answer:
@@ -65,23 +104,17 @@ def evaluate(problem: Problem, convention: Convention, sharpest: float = SHARPES
     if kinds := refused(problem, convention):
         return Invalid(tuple(sorted(kinds)))
     try:
-        flat = flatten(problem, convention)
-        loss, radius, is_enclosed = _enclosures(problem, flat, convention, sharpest)
+        rows = _enclosures(problem, convention, sharpest)
         if sharpest <= SHARPEST:
-            _check(flat, convention, loss, radius, is_enclosed)
-        if problem.reduction == "none" and flat.group == 1 and flat.sample_weights is None:
-            return _unreduced(flat, convention, loss, radius, is_enclosed)
-
-        def of_rows(flat: FlatProblem, convention: Convention) -> Iterator[Term]:
-            for row, (kept, enclosed) in enumerate(zip(flat.kept.tolist(), is_enclosed.tolist(), strict=True)):
-                if not kept:
-                    yield arb(0)
-                elif enclosed:
-                    yield arb(loss[row], radius[row])
-                else:
-                    yield _in_balls(flat, convention, row)
-
-        return oracle.exact(*oracle.enclose(problem, convention, PRECISION, of_rows=of_rows), PRECISION)
+            rows.check()
+        if problem.reduction == "none" and rows.flat.group == 1 and rows.flat.sample_weights is None:
+            return rows.unreduced()
+        with ctx.workprec(PRECISION):
+            if problem.reduction != "none" and rows.flat.group == 1 and len(rows.loss) == math.prod(rows.flat.shape):
+                terms = [oracle.reduced(problem, rows.flat, convention, rows.total())]
+                return oracle.exact((), terms, PRECISION)
+            of_rows = lambda *_: map(rows.term, range(len(rows.loss)))  # noqa: E731
+            return oracle.exact(*oracle.enclose(problem, convention, PRECISION, of_rows=of_rows), PRECISION)
     except NoAnswerError as reason:
         return Undefined(str(reason))
 
@@ -93,10 +126,8 @@ def radius_fraction(dtype: str, classes: int) -> float:
     return 2 * largest * dtype_info("float64").unit_roundoff / dtype_info(dtype).unit_roundoff
 
 
-def _enclosures(
-    problem: Problem, flat: FlatProblem, convention: Convention, sharpest: float
-) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    """(loss, radius, whether the two enclose it) of each row, before weights are applied."""
+def _enclosures(problem: Problem, convention: Convention, sharpest: float) -> _Rows:
+    flat = flatten(problem, convention)
     classes = 1 if flat.binary else flat.x.shape[1]
     fraction = radius_fraction(problem.dtype, classes)
     if flat.binary:
@@ -105,37 +136,77 @@ def _enclosures(
         no_bound = convention.log_floor is not None or convention.renormalise == "after_clip"
     if fraction > sharpest or no_bound:
         rows = len(flat.x)
-        return np.zeros(rows), np.zeros(rows), np.zeros(rows, dtype=bool)
+        return _Rows(flat, convention, np.zeros(rows), np.zeros(rows), np.zeros(rows, dtype=bool))
     loss, error = error_bound.row_losses(problem, convention)
     is_enclosed = np.isfinite(loss) & np.isfinite(error)
     if flat.index is not None:
         is_enclosed &= (flat.index >= 0) & (flat.index < classes)
-    return loss, fraction * error + UNDERFLOW, is_enclosed
+    return _Rows(flat, convention, loss, fraction * error + UNDERFLOW, is_enclosed)
 
 
-def _unreduced(
-    flat: FlatProblem, convention: Convention, loss: Floats, radius: Floats, is_enclosed: npt.NDArray[np.bool_]
-) -> Exact:
-    """The losses themselves, with balls for the rows that are not enclosed."""
-    remaining = np.flatnonzero(flat.kept & ~is_enclosed).tolist()
-    found = oracle.exact((len(remaining),), [_in_balls(flat, convention, row) for row in remaining], PRECISION)
-    hi, lo, rad = (np.where(is_enclosed & flat.kept, part, 0.0) for part in (loss, np.zeros(len(loss)), radius))
-    for whole, part in ((hi, found.hi), (lo, found.lo), (rad, found.rad)):
-        whole[remaining] = part
-    return Exact(*(part.reshape(flat.shape) for part in (hi, lo, rad)))
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The loss of each row before sample weights are applied: enclosed in float64, or to be evaluated in a ball."""
 
+    flat: FlatProblem
+    convention: Convention
+    loss: Floats
+    radius: Floats
+    is_enclosed: npt.NDArray[np.bool_]
+    """Whether the exact loss of a row is within its radius of its loss; otherwise neither says anything."""
 
-def _check(
-    flat: FlatProblem, convention: Convention, loss: Floats, radius: Floats, is_enclosed: npt.NDArray[np.bool_]
-) -> None:
-    """Evaluate some rows in balls, evenly spaced; raises ArithmeticError if one is not where it is said to be."""
-    rows = np.flatnonzero(is_enclosed & flat.kept)
-    count = max(1, CHECKED * len(flat.x) // flat.x.size)
-    for row in rows[:: max(1, len(rows) // count)].tolist():
-        ball = _in_balls(flat, convention, row)
-        if isinstance(ball, float) or not abs(ball - arb(loss[row])) <= arb(radius[row]):
-            raise ArithmeticError(f"row {row}: {loss[row]!r} is off by more than {radius[row]!r}; exact is {ball}")
+    def term(self, row: int) -> Term:
+        """The loss of a row."""
+        if not self.flat.kept[row]:
+            return arb(0)
+        return arb(self.loss[row], self.radius[row]) if self.is_enclosed[row] else self._in_balls(row)
 
+    def unreduced(self) -> Exact:
+        """The losses themselves, with balls for the rows that are not enclosed."""
+        flat, is_enclosed = self.flat, self.is_enclosed
+        remaining = np.flatnonzero(flat.kept & ~is_enclosed).tolist()
+        found = oracle.exact((len(remaining),), [self._in_balls(row) for row in remaining], PRECISION)
+        parts = (self.loss, np.zeros(len(self.loss)), self.radius)
+        hi, lo, rad = (np.where(is_enclosed & flat.kept, part, 0.0) for part in parts)
+        for whole, part in ((hi, found.hi), (lo, found.lo), (rad, found.rad)):
+            whole[remaining] = part
+        return Exact(*(part.reshape(flat.shape) for part in (hi, lo, rad)))
 
-def _in_balls(flat: FlatProblem, convention: Convention, row: int) -> Term:
-    return oracle.row_loss(flat, convention, row, flat.x[row].astype(np.float64).tolist())
+    def total(self) -> Term:
+        """The sum with sample weights: of enclosed rows in float64, where `fsum` rounds once, of others in balls."""
+        flat = self.flat
+        weights = np.broadcast_to(1.0 if flat.sample_weights is None else flat.sample_weights, self.loss.shape)
+        together = flat.kept & self.is_enclosed & np.isfinite(weights)
+        middle = bound = 0.0
+        for start in range(0, len(self.loss), ROWS):
+            here = slice(start, start + ROWS)
+            of = together[here]
+            terms, bounds = self.loss[here][of], self.radius[here][of]
+            if flat.sample_weights is not None:
+                weight = weights[here][of]
+                terms = terms * weight
+                bounds = bounds * np.abs(weight) + UNIT * np.abs(terms) + UNDERFLOW
+            try:
+                part, size = math.fsum(terms.tolist()), math.fsum(bounds.tolist())
+            except OverflowError:
+                part = size = math.inf
+            middle += part
+            bound += size + UNIT * (abs(part) + abs(middle))
+        if not math.isfinite(middle + bound):
+            together, middle, bound = np.zeros(len(self.loss), dtype=bool), 0.0, 0.0
+        rest = np.flatnonzero(flat.kept & ~together).tolist()
+        others = (oracle.times(oracle.ball(float(weights[row])), self.term(row)) for row in rest)
+        return oracle.total_of([arb(middle, bound * (1 + 2.0**-20)), *others])
+
+    def check(self) -> None:
+        """Evaluate some rows in balls, evenly spaced; raises ArithmeticError if one is not where it is said to be."""
+        rows = np.flatnonzero(self.is_enclosed & self.flat.kept)
+        count = max(1, CHECKED * len(self.flat.x) // self.flat.x.size)
+        for row in rows[:: max(1, len(rows) // count)].tolist():
+            ball, loss, radius = self._in_balls(row), self.loss[row], self.radius[row]
+            if isinstance(ball, float) or not abs(ball - arb(loss)) <= arb(radius):
+                raise ArithmeticError(f"row {row}: {loss!r} is off by more than {radius!r}; exact is {ball}")
+
+    def _in_balls(self, row: int) -> Term:
+        flat = self.flat
+        return oracle.row_loss(flat, self.convention, row, flat.x[row].astype(np.float64).tolist())

@@ -263,19 +263,23 @@ def enclose(
             return flat.shape, list(losses)
         if convention.empty_batch == "unreduced" and flat.shape == (0,):
             return (0,), []
-        total = _sum(losses)
-        if problem.reduction == "sum":
-            return (), [total]
-        by = divided_by(flat, convention)
-        if isinstance(by, float):
-            raise NoAnswerError("the mean divides by weights whose sum is not finite")
-        if _lost_in_roundings(by, flat, convention):
-            raise NoAnswerError("the mean divides by weights of both signs, which cancel but for their roundings")
-        if by.contains(0):
-            if convention.empty_mean is not None:
-                return (), [NAN if convention.empty_mean == "nan" else arb(0)]
-            raise NoAnswerError("the mean divides by zero: nothing counts")
-        return (), [_times(1 / by, total)]
+        return (), [reduced(problem, flat, convention, total_of(losses))]
+
+
+def reduced(problem: Problem, flat: FlatProblem, convention: Convention, total: Term) -> Term:
+    """The sum or the mean of losses whose sum is `total`; raises NoAnswerError where there is none."""
+    if problem.reduction == "sum":
+        return total
+    by = divided_by(flat, convention)
+    if isinstance(by, float):
+        raise NoAnswerError("the mean divides by weights whose sum is not finite")
+    if _lost_in_roundings(by, flat, convention):
+        raise NoAnswerError("the mean divides by weights of both signs, which cancel but for their roundings")
+    if by.contains(0):
+        if convention.empty_mean is not None:
+            return NAN if convention.empty_mean == "nan" else arb(0)
+        raise NoAnswerError("the mean divides by zero: nothing counts")
+    return times(1 / by, total)
 
 
 def _unweighted_losses(
@@ -328,16 +332,16 @@ def _categorical_loss(flat: FlatProblem, convention: Convention, row: int, x: li
     else:
         parts = {}
         for c in range(classes):
-            q = arb(int(c == label)) if flat.q is None else _ball(flat.q[row, c])
-            mixed = q if not flat.smoothing else _plus(_times(1 - e, q), e / classes)
+            q = arb(int(c == label)) if flat.q is None else ball(flat.q[row, c])
+            mixed = q if not flat.smoothing else _plus(times(1 - e, q), e / classes)
             if isinstance(mixed, float) or not _is(mixed, 0):
                 parts[c] = mixed
     logs = _minus_logs(flat, convention, x, tuple(parts))
     terms = []
     for c, part in parts.items():
-        weight = part if flat.class_weights is None else _times(_ball(flat.class_weights[c]), part)
-        terms.append(_times(weight, logs[c]))
-    return _sum(terms)
+        weight = part if flat.class_weights is None else times(ball(flat.class_weights[c]), part)
+        terms.append(times(weight, logs[c]))
+    return total_of(terms)
 
 
 def _minus_logs(flat: FlatProblem, convention: Convention, x: list[float], picked: Sequence[int]) -> dict[int, Term]:
@@ -358,9 +362,9 @@ def _minus_logs(flat: FlatProblem, convention: Convention, x: list[float], picke
             return dict.fromkeys(picked, NAN)
         raise NoAnswerError("a prediction is nan in a class that the label does not pick, and may count all the same")
     if flat.input_kind == "log_probabilities":
-        return {c: _ball(-x[c]) for c in picked}
+        return {c: ball(-x[c]) for c in picked}
     needed = picked if convention.renormalise == "no" else range(len(x))
-    return _logs_of({c: _ball(x[c]) for c in needed}, flat, convention, picked)
+    return _logs_of({c: ball(x[c]) for c in needed}, flat, convention, picked)
 
 
 def _logs_of(p: dict[int, Term], flat: FlatProblem, convention: Convention, picked: Sequence[int]) -> dict[int, Term]:
@@ -400,19 +404,19 @@ def _converted_logs(
 def _binary_loss(flat: FlatProblem, convention: Convention, row: int, x: float) -> Term:
     assert flat.q is not None
     e = arb(flat.smoothing)
-    y = _ball(flat.q[row])
+    y = ball(flat.q[row])
     if flat.smoothing:
-        y = _plus(_times(1 - e, y), e / 2)
+        y = _plus(times(1 - e, y), e / 2)
     if math.isnan(x) or isinstance(y, float):
         return NAN
     positive, negative = _minus_log_pair(flat, convention, x)
     terms = []
     if not _is(y, 0):
-        weighted = y if flat.positive_weight is None else _times(_ball(flat.positive_weight[row]), y)
-        terms.append(_times(weighted, positive))
+        weighted = y if flat.positive_weight is None else times(ball(flat.positive_weight[row]), y)
+        terms.append(times(weighted, positive))
     if not _is(y, 1):
-        terms.append(_times(1 - y, negative))
-    return _sum(terms)
+        terms.append(times(1 - y, negative))
+    return total_of(terms)
 
 
 def _minus_log_pair(flat: FlatProblem, convention: Convention, x: float) -> tuple[Term, Term]:
@@ -433,8 +437,8 @@ def _minus_log_pair(flat: FlatProblem, convention: Convention, x: float) -> tupl
     if flat.input_kind == "log_probabilities":
         if x == 0:
             return arb(0), INF
-        return _ball(-x), (arb(0) if math.isinf(x) else -(-arb(x).expm1()).log())
-    p = _ball(x) if flat.clip is None else _clipped(_ball(x), flat.clip)
+        return ball(-x), (arb(0) if math.isinf(x) else -(-arb(x).expm1()).log())
+    p = ball(x) if flat.clip is None else _clipped(ball(x), flat.clip)
     return _minus_log(p, convention), _minus_log(p, convention, complement=True)
 
 
@@ -474,7 +478,7 @@ def _clipped(p: Term, clip: tuple[float, float]) -> Term:
 
 
 def _normalised(p: dict[int, Term]) -> dict[int, Term]:
-    total = _sum(p.values())
+    total = total_of(p.values())
     if isinstance(total, float):
         return {c: NAN if isinstance(value, float) or math.isnan(total) else arb(0) for c, value in p.items()}
     if total.contains(0):
@@ -487,7 +491,7 @@ def _grouped(losses: Iterator[Term], size: int) -> Iterator[Term]:
     for loss in losses:
         group.append(loss)
         if len(group) == size:
-            yield _times(arb(1) / size, _sum(group))
+            yield times(arb(1) / size, total_of(group))
             group = []
 
 
@@ -499,7 +503,7 @@ def _weighted(losses: Any, flat: FlatProblem) -> Iterator[Term]:
         terms *= len(weights)
     for row, (weight, loss) in enumerate(zip(weights, terms, strict=True)):
         ignored = flat.group == 1 and len(flat.kept) == len(terms) and not flat.kept[row]
-        yield arb(0) if ignored else _times(_ball(weight), loss)
+        yield arb(0) if ignored else times(ball(weight), loss)
 
 
 def divided_by(flat: FlatProblem, convention: Convention) -> Term:
@@ -517,10 +521,15 @@ def divided_by(flat: FlatProblem, convention: Convention) -> Term:
         return arb(int(kept.sum()))
     if flat.sample_weights is None and not weighs_classes(flat, convention):
         return arb(int(kept.sum()))
-    samples = [arb(1)] * counted if flat.sample_weights is None else list(map(_ball, flat.sample_weights.tolist()))
+    samples = [arb(1)] * counted if flat.sample_weights is None else list(map(ball, flat.sample_weights.tolist()))
     if not weighs_classes(flat, convention):
-        return _sum([weight for weight, counts in zip(samples, kept, strict=True) if counts])
-    return _sum([_times(samples[row], _row_weight(flat, convention, row)) for row in range(counted) if kept[row]])
+        return total_of([weight for weight, counts in zip(samples, kept, strict=True) if counts])
+    if flat.index is not None and flat.sample_weights is None:  # rows of a label weigh the same
+        _, rows, counts = np.unique(flat.index[kept], return_index=True, return_counts=True)
+        rows = np.flatnonzero(kept)[rows]
+        pairs = zip(rows.tolist(), counts.tolist(), strict=True)
+        return total_of([times(arb(count), _row_weight(flat, convention, row)) for row, count in pairs])
+    return total_of([times(samples[row], _row_weight(flat, convention, row)) for row in range(counted) if kept[row]])
 
 
 def _lost_in_roundings(by: Term, flat: FlatProblem, convention: Convention) -> bool:
@@ -540,7 +549,7 @@ def _row_weight(flat: FlatProblem, convention: Convention, row: int) -> Term:
     if not averages_class_weights(flat, convention):
         return _weighted_targets(flat, row, smoothing)
     total = _sum_of_targets(flat, row, smoothing)
-    return NAN if isinstance(total, float) else _times(1 / total, _weighted_targets(flat, row, smoothing))
+    return NAN if isinstance(total, float) else times(1 / total, _weighted_targets(flat, row, smoothing))
 
 
 def _sum_of_targets(flat: FlatProblem, row: int, smoothing: float) -> Term:
@@ -550,7 +559,7 @@ def _sum_of_targets(flat: FlatProblem, row: int, smoothing: float) -> Term:
     """
     assert flat.q is not None
     targets = flat.q[row].tolist()
-    total = _plus(_times(1 - arb(smoothing), _sum(map(_ball, targets))), arb(smoothing))
+    total = _plus(times(1 - arb(smoothing), total_of(map(ball, targets))), arb(smoothing))
     if not isinstance(total, float) and not total > 0:
         e = Fraction(smoothing)
         sum_ = (1 - e) * sum(map(Fraction, targets)) + e
@@ -567,21 +576,22 @@ def _weighted_targets(flat: FlatProblem, row: int, smoothing: float) -> Term:
     classes = flat.x.shape[1]
     if flat.index is not None:
         label = int(flat.index[row]) % classes
-        own: Term = arb(1) if weights is None else _ball(weights[label])
+        own: Term = arb(1) if weights is None else ball(weights[label])
     else:
         assert flat.q is not None
-        shares = [(c, _ball(q)) for c, q in enumerate(flat.q[row].tolist()) if q != 0]
-        own = _sum([q if weights is None else _times(_ball(weights[c]), q) for c, q in shares])
+        shares = [(c, ball(q)) for c, q in enumerate(flat.q[row].tolist()) if q != 0]
+        own = total_of([q if weights is None else times(ball(weights[c]), q) for c, q in shares])
     if not smoothing:
         return own
-    everyone = arb(classes) if weights is None else _sum(list(map(_ball, weights.tolist())))
-    return _plus(_times(1 - e, own), _times(e / classes, everyone))
+    everyone = arb(classes) if weights is None else total_of(list(map(ball, weights.tolist())))
+    return _plus(times(1 - e, own), times(e / classes, everyone))
 
 
 # Arithmetic on terms: balls, and floats that are nan or infinite.
 
 
-def _ball(value: float) -> Term:
+def ball(value: float) -> Term:
+    """A number as a term."""
     return arb(float(value)) if math.isfinite(value) else float(value)
 
 
@@ -591,10 +601,11 @@ def _is(term: Term, value: int) -> bool:
 
 
 def _plus(a: Term, b: Term) -> Term:
-    return _sum([a, b])
+    return total_of([a, b])
 
 
-def _times(a: Term, b: Term) -> Term:
+def times(a: Term, b: Term) -> Term:
+    """The product of two terms; raises NoAnswerError for zero times infinity."""
     if not isinstance(a, float) and not isinstance(b, float):
         return a * b
     special, other = (a, b) if isinstance(a, float) else (b, a)
@@ -606,7 +617,8 @@ def _times(a: Term, b: Term) -> Term:
     return special * sign
 
 
-def _sum(terms: Any) -> Term:
+def total_of(terms: Any) -> Term:
+    """The sum of terms; raises NoAnswerError for infinities of both signs."""
     total, special, both = arb(0), 0.0, False
     for term in terms:
         if not isinstance(term, float):
@@ -711,11 +723,11 @@ def decode(stored: bytes) -> Answer:
 
 
 @contextlib.contextmanager
-def cached_oracle() -> Iterator[Oracle]:
-    """An oracle with the user's cache, which is closed at the end."""
+def cached_oracle(of: type[Oracle] = Oracle) -> Iterator[Oracle]:
+    """An oracle of a class with the user's cache, which is closed at the end."""
     cache = open_cache()
     try:
-        yield Oracle(cache)
+        yield of(cache)
     finally:
         if cache is not None:
             cache.close()

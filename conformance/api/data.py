@@ -1,0 +1,351 @@
+"""Data sets of a user: arrays and files as a case, with a sentence for each thing that the data decide."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from conformance.model.case import INPUT_KINDS, WEIGHTS, Array, Case, InputKind, Layout, Options
+from conformance.model.errors import UserError
+from conformance.model.text import truncate
+from conformance.testing.arrays import to_numpy
+from conformance.testing.inputs import SUM_TOLERANCE, Inputs, read_dtype, read_inputs
+
+SHOWN = 8
+"""Names of classes or columns that a message lists."""
+
+
+class DataError(UserError, ValueError):
+    """Data that are no cross-entropy problem: which array, what is wrong with it, and what to do."""
+
+
+# Files.
+
+
+def read_file(option: str, text: str) -> Any:
+    """Read the array or the table in a file.
+
+    option: the name that messages begin with.  text: the path, for a file that holds several arrays or columns followed
+    by a colon and the name of one, or of several columns with commas between them.
+    Formats: .npy, .npz, .csv, .tsv, .parquet, .pt and .pth.  Nothing that is pickled is executed.
+    Raises DataError if the file cannot be read, or has no such array.
+    """
+    path, names = _split(text)
+    if not path.exists():
+        raise DataError(f"{option}: there is no file {path}")
+    if not path.is_file():
+        raise DataError(f"{option}: {path} is no regular file; name a file of {', '.join(_READERS)}")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{option}: {path}: unknown format {path.suffix or 'without an extension'}; {_ADVICE}")
+    try:
+        found = reader(path)
+    except DataError:
+        raise
+    except MemoryError:
+        raise DataError(f"{option}: {path} does not fit into memory; take fewer samples") from None
+    except Exception as error:
+        what = truncate(" ".join(str(error).split()), 200)
+        raise DataError(f"{option}: {path} cannot be read: {type(error).__name__}: {what}; {_ADVICE}") from error
+    return _chosen(f"{option}: {path}", found, names)
+
+
+def _split(text: str) -> tuple[Path, list[str]]:
+    """The path and the names behind its last colon; a file whose name has a colon is found."""
+    path, colon, names = text.rpartition(":")
+    if not colon or Path(text).exists() or not Path(path).suffix:
+        return Path(text), []
+    return Path(path), [name.strip() for name in names.split(",")]
+
+
+def _chosen(where: str, found: Any, names: Sequence[str]) -> Any:
+    """One array of several, or some columns of a table."""
+    if isinstance(found, pd.DataFrame):
+        if names:
+            _check_names(where, names, [str(name) for name in found.columns], "column")
+            table = found.set_axis([str(name) for name in found.columns], axis=1)[list(names)]
+            return table[names[0]] if len(names) == 1 else table
+        return found.iloc[:, 0] if found.shape[1] == 1 else found
+    if not isinstance(found, Mapping):
+        if names:
+            raise DataError(f"{where}: it holds one array, without a name; leave :{','.join(names)} out")
+        return found
+    if not names and len(found) == 1:
+        return next(iter(found.values()))
+    if len(names) != 1:
+        listed = ", ".join(list(map(str, found))[:SHOWN])
+        raise DataError(f"{where}: it holds {len(found)} arrays; name one behind a colon, of {listed}")
+    _check_names(where, names, list(map(str, found)), "array")
+    return {str(name): value for name, value in found.items()}[names[0]]
+
+
+def _check_names(where: str, names: Sequence[str], there: Sequence[str], what: str) -> None:
+    for name in names:
+        if name not in there:
+            raise DataError(f"{where}: it has no {what} {name!r}; there is {', '.join(there[:SHOWN])}")
+
+
+def _csv(path: Path, separator: str = ",") -> pd.DataFrame:
+    """A table whose first row is a header unless all of it is numbers."""
+    head = pd.read_csv(path, sep=separator, nrows=1, header=None, dtype=str)
+    numeric = pd.to_numeric(head.iloc[0], errors="coerce").notna().all()
+    return pd.read_csv(path, sep=separator, header=None if numeric else "infer", float_precision="round_trip")
+
+
+def _torch(path: Path) -> Any:
+    torch = importlib.import_module("torch")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _npz(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".npy": functools.partial(np.load, allow_pickle=False),
+    ".npz": _npz,
+    ".csv": _csv,
+    ".tsv": functools.partial(_csv, separator="\t"),
+    ".parquet": pd.read_parquet,
+    ".pt": _torch,
+    ".pth": _torch,
+}
+_ADVICE = f"wanted is {', '.join(_READERS)}; pickles are not read"
+
+
+# Arrays.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+    """A data set as a case."""
+
+    case: Case
+    decided: tuple[str, ...]
+    """What was decided from the data, a sentence each."""
+    inputs: Inputs
+
+
+def read_data(
+    labels: Any,
+    predictions: Any,
+    *,
+    kind: str = "",
+    classes: Sequence[Any] | None = None,
+    dtype: str = "",
+    loss: str = "",
+    class_axis: int | None = None,
+    reduction: str = "mean",
+    options: Mapping[str, Any] | None = None,
+) -> Data:
+    """Read labels and predictions as a case; see `conformance.api.compare`.  Raises DataError."""
+    decided: list[str] = []
+    columns = list(predictions.columns) if isinstance(predictions, pd.DataFrame) else []
+    values = _plain("predictions", predictions)
+    targets = _plain("labels", labels)
+    names: tuple[Any, ...] = ()
+    if targets.dtype.kind in "OUS" or classes is not None:
+        targets, names = _named_labels(targets, values, classes, columns, decided)
+    if not kind:
+        kind = decide_kind(values, targets, decided)
+    elif kind not in INPUT_KINDS:
+        raise DataError(f"kind: {kind!r}; wanted is one of {', '.join(INPUT_KINDS)}")
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    given |= {name: _plain(name, given[name]) for name in WEIGHTS if name in given}
+    given |= {"labels": targets, kind: values, "loss": loss or None, "reduction": reduction, "class_axis": class_axis}
+    try:
+        inputs = read_inputs(**given)
+        chosen = read_dtype(dtype or None) or inputs.predictions.dtype or "float64"
+    except (TypeError, ValueError) as error:
+        raise DataError(str(error)) from error
+    if inputs.target == "index" and not names and (note := _shifted(inputs)):
+        decided.append(note)
+    layout = Layout(class_names=names if inputs.target == "index" else ())
+    return Data(_case(inputs, chosen, layout), tuple(decided), inputs)
+
+
+def _case(inputs: Inputs, dtype: str, layout: Layout) -> Case:
+    """The case of a data set.  Arrays stay in a dtype that float64 holds exactly, so that large ones are not copied."""
+    labels = inputs.labels.values
+    if inputs.target != "index" and labels.dtype.kind not in "bf":
+        labels = labels.astype(np.int64)
+    wide = functools.partial(np.asarray, dtype=np.float64)
+    options = Options(
+        label_smoothing=inputs.label_smoothing,
+        ignore_index=inputs.ignore_index,
+        **{name: wide(weights.values) for name, weights in inputs.weights.items()},
+    )
+    return Case(
+        id="data",
+        why="",
+        about="a data set",
+        source="",
+        loss=inputs.loss,
+        input_kind=inputs.input_kind,
+        target=inputs.target,
+        predictions=inputs.predictions.values,
+        labels=labels,
+        options=options,
+        layout=layout,
+        reductions=(inputs.reduction,),
+        dtypes=(dtype,),
+    )
+
+
+def _plain(name: str, value: Any) -> Array:
+    """An array of numbers, of booleans, or of strings and other objects that are names."""
+    if isinstance(value, pd.Series | pd.DataFrame):
+        missing = value.isna().to_numpy()
+        if missing.any() and not all(dtype.kind == "f" for dtype in _dtypes(value)):
+            raise DataError(f"{name}: {int(missing.sum())} values are missing, the first in row {_first_row(missing)}")
+        value = value.to_numpy()
+    try:
+        found = to_numpy(value)
+    except Exception as error:
+        what = f"{type(error).__name__}: {truncate(' '.join(str(error).split()), 200)}"
+        raise DataError(f"{name}: a {type(value).__name__} cannot be read as an array: {what}") from error
+    if found.dtype.kind == "O":
+        found = _unpacked(name, found)
+    if name == "labels" and found.dtype.kind == "f" and np.isnan(found).any() and found.ndim == 1:
+        missing = np.isnan(found)
+        raise DataError(f"{name}: {int(missing.sum())} values are missing, the first in row {_first_row(missing)}")
+    if name != "labels" and found.dtype.kind not in "bif" + "uV":
+        raise DataError(f"{name}: {found.dtype.name} of shape {list(found.shape)}; wanted are numbers")
+    return found
+
+
+def _dtypes(value: Any) -> list[Any]:
+    return list(value.dtypes) if isinstance(value, pd.DataFrame) else [value.dtype]
+
+
+def _first_row(missing: Any) -> int:
+    return int(np.argwhere(missing)[0][0])
+
+
+def _unpacked(name: str, found: Array) -> Array:
+    """Objects as an array of the one type that all of them have."""
+    types = {type(value).__name__: value for value in found.ravel()[::-1].tolist()}
+    if len(types) > 1 and not set(types) <= {"int", "float"}:
+        listed = ", ".join(f"{kind} such as {truncate(repr(value), 20)}" for kind, value in list(types.items())[:3])
+        raise DataError(f"{name}: values of {len(types)} types, {listed}; wanted is one type")
+    values = np.array(found.tolist())
+    if values.dtype.kind == "O":
+        raise DataError(f"{name}: values of type {next(iter(types))}; wanted are numbers, booleans or strings")
+    return values
+
+
+def _named_labels(
+    labels: Array, predictions: Array, classes: Sequence[Any] | None, columns: Sequence[Any], decided: list[str]
+) -> tuple[Array, tuple[Any, ...]]:
+    """(labels as indices, or 0 and 1 for a single column; names of the classes by column)."""
+    found = np.unique(labels)
+    given = found.tolist() if classes is None else _typed(classes, labels)
+    if predictions.ndim == labels.ndim or predictions.shape[-1:] == (1,):
+        if len(given) == 1 and classes is None:
+            raise DataError(f"labels: all are {given[0]!r}, so that nothing says which is the other one; pass classes")
+        if len(given) != 2:
+            listed = ", ".join(map(repr, given[:SHOWN]))
+            raise DataError(f"labels: {len(given)} names, {listed}, beside a single prediction each; wanted are two")
+        _check_known(found, given)
+        why = "the second in sorted order" if classes is None else "the second of the classes"
+        decided.append(f"labels {given[1]!r} are 1, and {given[0]!r} 0: it is {why}")
+        return (labels == given[1]).astype(np.int64), ()
+    count = predictions.shape[-1] if predictions.ndim else 0
+    if classes is None:
+        if len(columns) == count and set(found.tolist()) <= set(columns):
+            given, why = list(columns), "the columns of the predictions"
+        else:
+            why = "scikit-learn's order, sorted"
+        decided.append(f"classes are {', '.join(map(repr, given[:SHOWN]))}{' ...' * (len(given) > SHOWN)}: {why}")
+    if len(given) != count:
+        raise DataError(
+            f"labels: {len(given)} classes beside {count} columns of predictions; pass the {count} names as classes, "
+            "in the order of the columns"
+        )
+    _check_known(found, given)
+    by_name = {name: index for index, name in enumerate(given)}
+    if len(by_name) != len(given):
+        raise DataError("classes: a name stands twice; wanted is one for each column")
+    unique, inverse = np.unique(labels, return_inverse=True)
+    indices = np.array([by_name[name] for name in unique.tolist()], dtype=np.int64)[inverse].reshape(labels.shape)
+    return indices, tuple(given)
+
+
+def _typed(classes: Sequence[Any], labels: Array) -> list[Any]:
+    """Names of classes as the labels are: the text of a command line may stand for integers."""
+    if labels.dtype.kind in "iub" and all(isinstance(name, str) for name in classes):
+        try:
+            return [int(name) for name in classes]
+        except ValueError:
+            raise DataError(f"classes: {', '.join(classes[:SHOWN])} beside labels that are integers") from None
+    return list(classes)
+
+
+def _check_known(found: Array, given: Sequence[Any]) -> None:
+    if strange := [name for name in found.tolist() if name not in given]:
+        raise DataError(f"labels: {strange[0]!r} is none of the classes {', '.join(map(repr, given[:SHOWN]))}")
+
+
+def decide_kind(predictions: Array, labels: Array, decided: list[str]) -> InputKind:
+    """Logits, probabilities or log-probabilities, as far as the numbers decide; appends the sentence that says so.
+
+    Raises DataError if they do not.
+    """
+    x = predictions
+    if not x.size or x.dtype.kind not in "fiuV":
+        raise DataError(f"predictions: {x.dtype.name} of shape {list(x.shape)}: say whether they are logits")
+    low, high = (float(reduce(x)) for reduce in (np.fmin.reduce, np.fmax.reduce)) if x.ndim < 2 else _extremes(x)
+    has_rows = x.ndim > 1 and x.shape[-1] > 1 and labels.shape != x.shape
+    if low < 0 or high > 1:
+        if high <= 0 and has_rows and _sums_to_one(x, logarithms=True):
+            decided.append("predictions are log-probabilities: all are 0 or less, and their exponentials sum to 1")
+            return "log_probabilities"
+        what = f"{low:g}, which is below 0" if low < 0 else f"{high:g}, which is above 1"
+        decided.append(f"predictions are logits: one is {what}")
+        return "logits"
+    if x.ndim > 1 and x.shape[-1] > 1 and _sums_to_one(x):
+        decided.append("predictions are probabilities: all are from 0 to 1, and rows sum to 1")
+        return "probabilities"
+    if not has_rows and not math.isnan(low):
+        decided.append("predictions are probabilities: all are from 0 to 1")
+        return "probabilities"
+    raise DataError(
+        f"predictions: all are from {low:g} to {high:g}, in rows that do not sum to 1, so that nothing decides what "
+        "they are; say whether they are logits or probabilities"
+    )
+
+
+def _extremes(x: Array) -> tuple[float, float]:
+    return float(np.fmin.reduce(x, axis=None)), float(np.fmax.reduce(x, axis=None))
+
+
+def _sums_to_one(x: Array, logarithms: bool = False) -> bool:
+    """Whether rows sum to 1, as far as they are numbers."""
+    for start in range(0, len(x), 1 << 16):
+        rows = x[start : start + (1 << 16)].astype(np.float64)
+        sums = (np.exp(rows) if logarithms else rows).sum(axis=-1)
+        if bool(np.any(np.abs(sums - 1) > SUM_TOLERANCE)):
+            return False
+    return True
+
+
+def _shifted(inputs: Inputs) -> str:
+    """A note on labels that are counted from 1; empty if they are not."""
+    labels, classes = inputs.labels.values, inputs.predictions.values.shape[-1]
+    if labels.size and int(labels.min()) == 1 and int(labels.max()) == classes:
+        return (
+            f"labels run from 1 to {classes}: classes are counted from 0; pass the names of the classes if 1 is a name"
+        )
+    return ""
+
+
+__all__ = ["Data", "DataError", "decide_kind", "read_data", "read_file"]

@@ -1,0 +1,137 @@
+"""`conformance compare`: one data set put to every installed function."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from conformance import api
+from conformance import explain as explanations
+from conformance.api.data import read_file
+from conformance.cli.shared import FrameworkOption, Json
+from conformance.cli.terminal import out
+from conformance.model.row_key import EAGER
+
+FILE = "FILE[:NAME]"
+
+
+def compare(
+    labels: Annotated[str, typer.Option("--labels", metavar=FILE, help="Labels; files as of --predictions.")],
+    predictions: Annotated[
+        str,
+        typer.Option(
+            "--predictions",
+            metavar=FILE,
+            help="Predictions; what they are is decided from their values.  A file is npy, npz, csv, tsv, parquet or "
+            "pt; NAME is one of its arrays, or some of its columns with commas between.",
+        ),
+    ] = "",
+    logits: Annotated[str, typer.Option(metavar=FILE, help="Predictions that are logits.")] = "",
+    probabilities: Annotated[str, typer.Option(metavar=FILE, help="Predictions that are probabilities.")] = "",
+    log_probabilities: Annotated[str, typer.Option(metavar=FILE, help="Predictions that are log-probabilities.")] = "",
+    class_weights: Annotated[
+        str, typer.Option(metavar="NUMBERS", help="One for each class with commas between, or a file.")
+    ] = "",
+    sample_weights: Annotated[str, typer.Option(metavar=FILE, help="Weights of samples.")] = "",
+    positive_weight: Annotated[
+        str, typer.Option(metavar="NUMBER", help="Weight of the label 1 of a binary loss, or a file.")
+    ] = "",
+    label_smoothing: Annotated[float | None, typer.Option(help="From 0 to 1.")] = None,
+    ignore_index: Annotated[int | None, typer.Option(help="Label of samples that do not count.")] = None,
+    classes: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="Names of the classes in the order of the columns, with commas."),
+    ] = "",
+    class_axis: Annotated[int | None, typer.Option(help="Axis of the classes; the last unless given.")] = None,
+    loss: Annotated[str, typer.Option(help="categorical or binary; decided from the shapes unless given.")] = "",
+    reduction: Annotated[str, typer.Option(help="mean, sum or none.")] = "mean",
+    dtype: Annotated[str, typer.Option(help="Round predictions to it first; their own unless given.")] = "",
+    quantity: Annotated[str, typer.Option(help="loss or gradient.")] = "loss",
+    observed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]NUMBER",
+            help="A number that somebody got, such as 0.29 or keras=0.31: list all that gives it.  May be repeated.",
+        ),
+    ] = None,
+    framework: FrameworkOption = None,
+    function: Annotated[
+        list[str] | None, typer.Option("--function", metavar="NAME", help="Only this function; may be repeated.")
+    ] = None,
+    mode: Annotated[
+        str, typer.Option(metavar="NAME", help="Call functions in this mode; others are left out.")
+    ] = EAGER,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Print how the exact answer comes about, too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """What every installed function returns for your labels and predictions, the exact answer, and why they differ."""
+    passed = {"": predictions, "logits": logits, "probabilities": probabilities, "log_probabilities": log_probabilities}
+    chosen = {kind: text for kind, text in passed.items() if text}
+    if len(chosen) != 1:
+        raise typer.BadParameter("name one of --predictions, --logits, --probabilities and --log-probabilities")
+    ((kind, text),) = chosen.items()
+    result = api.compare(
+        read_file("--labels", labels),
+        read_file(f"--{(kind or 'predictions').replace('_', '-')}", text),
+        kind=kind,
+        loss=loss,
+        classes=[name.strip() for name in classes.split(",")] if classes else None,
+        class_weights=_numbers("--class-weights", class_weights),
+        sample_weights=_numbers("--sample-weights", sample_weights),
+        positive_weight=_numbers("--positive-weight", positive_weight),
+        label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        class_axis=class_axis,
+        dtype=dtype,
+        quantity=quantity,
+        frameworks=framework or (),
+        functions=function or (),
+        mode=mode,
+        observed=observed or (),
+    )
+    if as_json:
+        out.write(result.to_json())
+    else:
+        _print(result, verbose)
+
+
+def _numbers(option: str, text: str) -> Any:
+    """Numbers with commas between, or those in a file; None for an empty text."""
+    if not text:
+        return None
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError:
+        return read_file(option, text)
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _print(result: api.CompareResult, verbose: bool) -> None:
+    explanation = result.explanation
+    for sentence in result.decided:
+        out.print(escape(f"{sentence}."), soft_wrap=True)
+    problem = dict(explanation.facts)["problem"]
+    out.print(escape(f"{problem}, {explanation.reduction}, {explanation.quantity}"), soft_wrap=True)
+    out.print()
+    table = Table("", "", "", box=None, pad_edge=False, show_header=False)
+    table.add_row("exact", escape(explanation.derivation.answer or explanation.derivation.why), "")
+    for function in explanation.functions:
+        known = " (known)" if function.expected == "known" else ""
+        choices = [*([function.conversion] if function.conversion else []), *(d.choice for d in function.differences)]
+        why = f": {', '.join(choices)}" if choices else ""
+        named = f"{function.function} {function.version}"
+        table.add_row(escape(named), escape(function.got), escape(f"{function.status}{known}{why}"))
+    out.print(table)
+    for number in result.observed:
+        first, *others = number.lines()
+        out.print(f"\n[bold]{escape(number.name)}[/]: {escape(first)}", soft_wrap=True)
+        for line in others:
+            out.print(escape(f"    {line}"), soft_wrap=True)
+    for style, line in explanations.terminal(explanation, whole=verbose):
+        out.print(f"[{style}]{escape(line)}[/]" if style else escape(line), soft_wrap=True)
