@@ -97,7 +97,7 @@ def _csv(path: Path, separator: str = ",") -> pd.DataFrame:
     """A table whose first row is a header unless all of it is numbers."""
     head = pd.read_csv(path, sep=separator, nrows=1, header=None, dtype=str)
     numeric = pd.to_numeric(head.iloc[0], errors="coerce").notna().all()
-    return pd.read_csv(path, sep=separator, header=None if numeric else "infer", float_precision="round_trip")
+    return pd.read_csv(path, sep=separator, header=None if numeric else "infer")
 
 
 def _torch(path: Path) -> Any:
@@ -206,29 +206,47 @@ def _plain(name: str, value: Any) -> Array:
     if isinstance(value, pd.Series | pd.DataFrame):
         missing = value.isna().to_numpy()
         if missing.any() and not all(dtype.kind == "f" for dtype in _dtypes(value)):
-            raise DataError(f"{name}: {int(missing.sum())} values are missing, the first in row {_first_row(missing)}")
+            raise DataError(_missing(name, missing))
+        if name != "labels":
+            _check_numeric(name, value)
         value = value.to_numpy()
     try:
-        found = to_numpy(value)
+        found = np.array(value, dtype=object) if _has_text(value) else to_numpy(value)
     except Exception as error:
         what = f"{type(error).__name__}: {truncate(' '.join(str(error).split()), 200)}"
         raise DataError(f"{name}: a {type(value).__name__} cannot be read as an array: {what}") from error
     if found.dtype.kind == "O":
         found = _unpacked(name, found)
     if name == "labels" and found.dtype.kind == "f" and np.isnan(found).any() and found.ndim == 1:
-        missing = np.isnan(found)
-        raise DataError(f"{name}: {int(missing.sum())} values are missing, the first in row {_first_row(missing)}")
+        raise DataError(_missing(name, np.isnan(found)))
     if name != "labels" and found.dtype.kind not in "bif" + "uV":
         raise DataError(f"{name}: {found.dtype.name} of shape {list(found.shape)}; wanted are numbers")
     return found
+
+
+def _has_text(value: Any) -> bool:
+    """Whether it is a list with a string in it, which numpy would make strings of all of."""
+    return isinstance(value, list | tuple) and any(isinstance(each, str) for each in value)
+
+
+def _check_numeric(name: str, value: Any) -> None:
+    """Raise DataError for the first value of a table that is no number, with its column and its row."""
+    table = value.to_frame() if isinstance(value, pd.Series) else value
+    for column in table.columns:
+        wrong = pd.to_numeric(table[column], errors="coerce").isna() & table[column].notna()
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            text = truncate(repr(table[column].iloc[row]), 40)
+            raise DataError(f"{name}: {text} in row {row} of column {str(column)!r}; wanted is a number")
 
 
 def _dtypes(value: Any) -> list[Any]:
     return list(value.dtypes) if isinstance(value, pd.DataFrame) else [value.dtype]
 
 
-def _first_row(missing: Any) -> int:
-    return int(np.argwhere(missing)[0][0])
+def _missing(name: str, missing: Any) -> str:
+    count, row = int(missing.sum()), int(np.argwhere(missing)[0][0])
+    return f"{name}: {count} missing, the first in row {row}; fill or remove {'it' if count == 1 else 'them'}"
 
 
 def _unpacked(name: str, found: Array) -> Array:
@@ -302,7 +320,7 @@ def decide_kind(predictions: Array, labels: Array, decided: list[str]) -> InputK
     """
     x = predictions
     if not x.size or x.dtype.kind not in "fiuV":
-        raise DataError(f"predictions: {x.dtype.name} of shape {list(x.shape)}: say whether they are logits")
+        raise DataError(f"predictions: {x.dtype.name} of shape {list(x.shape)}, which says nothing; {_SAY}")
     low, high = (float(reduce(x)) for reduce in (np.fmin.reduce, np.fmax.reduce)) if x.ndim < 2 else _extremes(x)
     has_rows = x.ndim > 1 and x.shape[-1] > 1 and labels.shape != x.shape
     if low < 0 or high > 1:
@@ -312,16 +330,21 @@ def decide_kind(predictions: Array, labels: Array, decided: list[str]) -> InputK
         what = f"{low:g}, which is below 0" if low < 0 else f"{high:g}, which is above 1"
         decided.append(f"predictions are logits: one is {what}")
         return "logits"
+    if math.isnan(low):
+        raise DataError(f"predictions: all are nan; {_SAY}")
     if x.ndim > 1 and x.shape[-1] > 1 and _sums_to_one(x):
         decided.append("predictions are probabilities: all are from 0 to 1, and rows sum to 1")
         return "probabilities"
-    if not has_rows and not math.isnan(low):
+    if not has_rows:
         decided.append("predictions are probabilities: all are from 0 to 1")
         return "probabilities"
     raise DataError(
         f"predictions: all are from {low:g} to {high:g}, in rows that do not sum to 1, so that nothing decides what "
-        "they are; say whether they are logits or probabilities"
+        f"they are; {_SAY}"
     )
+
+
+_SAY = "say what they are, by --logits, --probabilities or --log-probabilities, or kind= in Python"
 
 
 def _extremes(x: Array) -> tuple[float, float]:

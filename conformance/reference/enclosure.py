@@ -105,11 +105,11 @@ def evaluate(problem: Problem, convention: Convention, sharpest: float = SHARPES
         return Invalid(tuple(sorted(kinds)))
     try:
         rows = _enclosures(problem, convention, sharpest)
-        if sharpest <= SHARPEST:
-            rows.check()
-        if problem.reduction == "none" and rows.flat.group == 1 and rows.flat.sample_weights is None:
-            return rows.unreduced()
         with ctx.workprec(PRECISION):
+            if sharpest <= SHARPEST:
+                rows.check()
+            if problem.reduction == "none" and rows.flat.group == 1 and rows.flat.sample_weights is None:
+                return rows.unreduced()
             if problem.reduction != "none" and rows.flat.group == 1 and len(rows.loss) == math.prod(rows.flat.shape):
                 terms = [oracle.reduced(problem, rows.flat, convention, rows.total())]
                 return oracle.exact((), terms, PRECISION)

@@ -1,0 +1,337 @@
+"""`conformance compare` and `api.compare`: data of users put to functions, and numbers that they observed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conformance import api, cli
+from conformance.adapters import registry
+from conformance.api.data import DataError, decide_kind, read_file
+from conformance.judging.selection import SelectionError
+from conformance.model.case import Case, Options
+from conformance.model.convention import DEFINITION, Convention
+from conformance.reference import enclosure, oracle
+from conformance.tests import miniatures
+
+RANDOM = np.random.default_rng(7)
+LOGITS = RANDOM.normal(size=(70, 3)) * 2
+PROBABILITIES = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+LABELS = RANDOM.integers(0, 3, 70)
+LOSSES = -np.log(PROBABILITIES[np.arange(70), LABELS])
+NAMES = np.array(["spam", "ham", "eggs"])
+
+
+@pytest.fixture(autouse=True)
+def functions(monkeypatch):
+    """Functions in NumPy instead of frameworks."""
+    losses = miniatures.Categorical, miniatures.DropsSmoothing, miniatures.DividesBySamples, miniatures.Binary
+    framework = miniatures.framework(*losses)
+    monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
+    monkeypatch.setattr(registry, "installed", lambda among=None: ([miniatures.installed(*losses)], []))
+    monkeypatch.setenv("CONFORMANCE_CACHE", "off")
+
+
+@pytest.fixture
+def conformance(monkeypatch, capsys, tmp_path):
+    """The command in this process: (exit status, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["conformance", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def returned(result):
+    return {one.function.partition(".")[2]: one.value for one in result.explanation.functions}
+
+
+def statuses(result):
+    return {one.function.partition(".")[2]: one.status for one in result.explanation.functions}
+
+
+# Arrays.
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_compare_calls_functions_with_the_data(dtype, reduction):
+    result = api.compare(LABELS, LOGITS.astype(dtype), reduction=reduction)
+    due = LOSSES.mean() if reduction == "mean" else LOSSES.sum()
+    assert result.decided == (f"predictions are logits: one is {LOGITS.min():g}, which is below 0",)
+    assert float(result.explanation.derivation.answer) == pytest.approx(due, rel=1e-6)
+    assert returned(result)["Categorical"] == pytest.approx(due, rel=1e-6)
+    assert statuses(result)["Categorical"] == "agrees"
+    assert result.explanation.dtype == np.dtype(dtype).name
+
+
+def test_compare_explains_why_a_function_differs():
+    result = api.compare(LABELS, LOGITS, class_weights=[1, 2, 3], label_smoothing=0.1)
+    found = {one.function.partition(".")[2]: one for one in result.explanation.functions}
+    assert found["Categorical"].status == "agrees"
+    assert found["DividesBySamples"].status == "diverges"
+    assert [difference.field for difference in found["DividesBySamples"].differences] == ["mean_divides_by"]
+
+
+@pytest.mark.parametrize(
+    ("predictions", "labels", "kind"),
+    [
+        (LOGITS, LABELS, "logits"),
+        (PROBABILITIES, LABELS, "probabilities"),
+        (np.log(PROBABILITIES), LABELS, "log_probabilities"),
+        (np.array([0.2, 0.9]), np.array([0, 1]), "probabilities"),
+        (np.array([0.2, -0.9]), np.array([0, 1]), "logits"),
+        (np.array([[0.2, 1.5]]), np.array([[0, 1]]), "logits"),
+        (np.array([[np.nan, 2.0, -1.0]]), np.array([0]), "logits"),
+    ],
+)
+def test_kind_of_predictions_is_decided_from_their_values(predictions, labels, kind):
+    decided = []
+    assert decide_kind(predictions, labels, decided) == kind
+    assert decided[0].startswith(f"predictions are {kind.replace('_', '-')}: ")
+
+
+@pytest.mark.parametrize("predictions", [np.full((2, 3), 0.2), np.zeros((0, 3)), np.full((2, 3), np.nan)])
+def test_kind_of_predictions_is_not_guessed(predictions):
+    with pytest.raises(DataError, match="say what they are, by --logits"):
+        decide_kind(predictions, np.zeros(len(predictions), int), [])
+
+
+def test_labels_that_are_names_are_sorted_unless_columns_or_classes_say_otherwise():
+    names = NAMES[LABELS]
+    as_stated = api.compare(names, PROBABILITIES, classes=NAMES.tolist())
+    as_columns = api.compare(pd.Series(names), pd.DataFrame(PROBABILITIES, columns=NAMES))
+    in_order = api.compare(names, PROBABILITIES[:, [2, 1, 0]])
+    for result in (as_stated, as_columns, in_order):
+        assert returned(result)["Categorical"] == pytest.approx(LOSSES.mean())
+    assert as_columns.decided[0] == "classes are 'spam', 'ham', 'eggs': the columns of the predictions"
+    assert in_order.decided[0] == "classes are 'eggs', 'ham', 'spam': scikit-learn's order, sorted"
+
+
+def test_integers_can_be_names_of_classes():
+    assert returned(api.compare(LABELS + 1, LOGITS, classes=["1", "2", "3"]))["Categorical"] == pytest.approx(
+        LOSSES.mean()
+    )
+    assert "labels run from 1 to 3" in api.compare(LABELS % 2 * 2 + 1, LOGITS).decided[-1]
+
+
+def test_two_names_are_labels_of_a_binary_loss():
+    result = api.compare(["no", "yes", "yes"], [0.1, 0.8, 0.7])
+    assert result.decided[0] == "labels 'yes' are 1, and 'no' 0: it is the second in sorted order"
+    assert returned(result)["Binary"] == pytest.approx(-np.log([0.9, 0.8, 0.7]).mean())
+    other = api.compare(["no", "yes", "yes"], [0.9, 0.2, 0.3], classes=["yes", "no"])
+    assert returned(other)["Binary"] == pytest.approx(-np.log([0.9, 0.8, 0.7]).mean())
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "options", "message"),
+    [
+        ([0, 1], [[1.0, -2.0]], {}, r"labels: \[2\] int64 beside predictions"),
+        (["a", "c"], [[0.5, 0.5]] * 2, {"classes": ["a", "b"]}, "labels: 'c' is none of the classes 'a', 'b'"),
+        (["a", "b", "c"], [[0.5, 0.5]] * 3, {}, "labels: 3 classes beside 2 columns"),
+        (["a"], [0.5], {}, "labels: all are 'a'"),
+        (["a", "b", "c"], [0.5] * 3, {}, "labels: 3 names, 'a', 'b', 'c', beside a single prediction each"),
+        ([0, 1], [["x", "y"]] * 2, {}, "predictions: "),
+        ([0, "a"], [[0.5, 0.5]] * 2, {}, "labels: "),
+        (pd.Series(["a", None]), [[0.5, 0.5]] * 2, {}, "labels: 1 missing, the first in row 1; fill or remove it"),
+        (np.array([0, np.nan]), [[0.5, 0.5]] * 2, {}, "labels: 1 missing, the first in row 1"),
+        ([0, 1], pd.DataFrame({"a": [0.5, 0.5], "b": ["0.5", "x"]}), {}, "predictions: 'x' in row 1 of column 'b'"),
+        ([0, 1], np.array([1j, 2]), {}, "predictions: complex128"),
+        ([0, 1], [[0.5, 0.5]] * 2, {"kind": "odds"}, "kind: 'odds'; wanted is one of logits"),
+        ([0, 1], [[0.5, 0.5]] * 2, {"dtype": "float8"}, "dtype: 'float8'"),
+        ([0, 1], [[0.5, 0.5]] * 2, {"label_smoothing": 2}, "label_smoothing: 2"),
+        ([0, 1], [[0.5, 0.5]] * 2, {"class_weights": [1, 2, 3]}, "class_weights: "),
+        ([0, 1], object(), {}, "predictions: "),
+        ([1, 2], [[0.5, 0.5]] * 2, {"classes": ["a", "b"]}, "classes: a, b beside labels that are integers"),
+    ],
+)
+def test_compare_refuses_what_is_no_problem_and_says_which_array(labels, predictions, options, message):
+    with pytest.raises(DataError, match=message):
+        api.compare(labels, predictions, **options)
+
+
+# Observed numbers.
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (LOSSES.sum(), "the sum"),
+        (LOSSES.mean() / np.log(2), "the logarithm to the base 2"),
+        (
+            LOSSES[:64].mean() / 2 + LOSSES[64:].mean() / 2,
+            "the mean of the means of batches of 64, the last one shorter",
+        ),
+        (-np.log(PROBABILITIES[np.arange(70), (LABELS + 1) % 3]).mean(), "labels shifted up by one"),
+        (-np.log(PROBABILITIES[np.arange(70), 2 - LABELS]).mean(), "classes in reverse order"),
+    ],
+)
+def test_observed_number_is_explained(number, reason):
+    ((observed),) = api.compare(LABELS, LOGITS, observed=[f"{number:.6f}"]).observed
+    assert any(reason in line for line in observed.lines()), observed.lines()
+    assert not observed.dtype
+    assert not observed.returned_by
+
+
+def test_observed_number_that_is_right_is_said_to_be_and_returned():
+    (observed,) = api.compare(LABELS, LOGITS, observed=[f"{LOSSES.mean():.6f}"]).observed
+    assert observed.dtype == "float64"
+    assert any(name.endswith(".Categorical") for name in observed.returned_by)
+
+
+def test_observed_number_of_a_function_is_explained_from_what_it_documents():
+    weights = np.array([1.0, 2.0, 3.0])
+    divided_by_samples = (weights[LABELS] * LOSSES).sum() / 70 / np.log(2)
+    result = api.compare(
+        LABELS, LOGITS, class_weights=weights, observed=[f"miniature.DividesBySamples={divided_by_samples:.7f}"]
+    )
+    ((name, found),) = result.observed[0].explanations
+    assert name == "miniature.DividesBySamples"
+    assert found.lines()[1] == "the logarithm to the base 2"
+
+
+@pytest.mark.parametrize("text", ["abc", "", "keras=", "nobody=1.5", "miniature.Nothing=1"])
+def test_observed_text_that_is_no_number_is_refused(text):
+    with pytest.raises(SelectionError, match="--observed"):
+        api.compare(LABELS, LOGITS, observed=[text])
+
+
+# Files.
+
+
+@pytest.fixture
+def files(tmp_path):
+    table = pd.DataFrame(PROBABILITIES, columns=NAMES).assign(label=NAMES[LABELS])
+    table.to_csv(tmp_path / "all.csv", index=False)
+    table.to_csv(tmp_path / "all.tsv", index=False, sep="\t")
+    table.to_parquet(tmp_path / "all.parquet")
+    np.savez(tmp_path / "all.npz", p=PROBABILITIES, y=LABELS)
+    np.save(tmp_path / "p.npy", PROBABILITIES)
+    np.save(tmp_path / "y.npy", LABELS)
+    pd.DataFrame(PROBABILITIES).to_csv(tmp_path / "p.csv", index=False, header=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions"),
+    [
+        ("y.npy", "p.npy"),
+        ("all.npz:y", "all.npz:p"),
+        ("all.csv:label", "all.csv:spam,ham,eggs"),
+        ("all.tsv:label", "all.tsv:spam, ham, eggs"),
+        ("all.parquet:label", "all.parquet:spam,ham,eggs"),
+        ("y.npy", "p.csv"),
+    ],
+)
+def test_compare_reads_files(conformance, files, labels, predictions):
+    status, out, _ = conformance("compare", "--labels", labels, "--predictions", predictions, "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert found["schema"] == "conformance.compare/1"
+    values = {one["function"]: one["value"] for one in found["explanation"]["functions"]}
+    assert values["miniature.Categorical"] == pytest.approx(LOSSES.mean())
+
+
+def test_compare_reads_tensors_without_executing_what_is_pickled(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"z": torch.tensor(LOGITS), "y": torch.tensor(LABELS)}, tmp_path / "a.pt")
+    assert read_file("--labels", f"{tmp_path / 'a.pt'}:y").tolist() == LABELS.tolist()
+    torch.save({"z": pd.DataFrame}, tmp_path / "b.pt")
+    with pytest.raises(DataError, match=r"b.pt cannot be read: UnpicklingError.*pickles are not read"):
+        read_file("--labels", str(tmp_path / "b.pt"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nothing.npy", "there is no file nothing.npy"),
+        ("p.pkl", "unknown format .pkl"),
+        ("objects.npy", "pickles are not read"),
+        ("short.npy", "cannot be read"),
+        ("all.npz", "it holds 2 arrays; name one behind a colon, of p, y"),
+        ("all.npz:z", "it has no array 'z'; there is p, y"),
+        ("all.csv:labels", "it has no column 'labels'; there is spam, ham, eggs, label"),
+        ("y.npy:y", "it holds one array, without a name"),
+        ("folder", "is no regular file"),
+        ("fifo.npy", "is no regular file"),
+    ],
+)
+def test_file_that_cannot_be_read_is_one_message(conformance, files, text, message):
+    np.save("objects.npy", np.array([1, "a", None], dtype=object))
+    (files / "p.pkl").write_bytes(b"")
+    (files / "short.npy").write_bytes((files / "p.npy").read_bytes()[:100])
+    (files / "folder").mkdir()
+    os.mkfifo("fifo.npy")
+    status, _, err = conformance("compare", "--labels", text, "--predictions", "p.npy")
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_compare_prints_what_was_decided_each_function_and_reasons(conformance, files):
+    words = ("--labels", "y.npy", "--predictions", "p.npy", "--class-weights", "1,2,3", "--observed", "1.5")
+    status, out, _ = conformance("compare", *words)
+    assert status == 0
+    lines = out.splitlines()
+    assert lines[0] == "predictions are probabilities: all are from 0 to 1, and rows sum to 1."
+    assert any(line.startswith("exact ") for line in lines)
+    assert any("DividesBySamples" in line and "diverges: mean_divides_by=samples" in line for line in lines)
+    assert any(line.startswith("1.5: ") for line in lines)
+    assert "How the answer comes about" not in out
+    assert "How the answer comes about" in conformance("compare", *words, "--verbose")[1]
+
+
+@pytest.mark.parametrize("words", [(), ("--predictions", "p.npy", "--logits", "p.npy")])
+def test_compare_wants_one_file_of_predictions(conformance, files, words):
+    assert conformance("compare", "--labels", "y.npy", *words)[0] == 2
+
+
+# Large data.
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weighted", ["", "class_weights", "sample_weights", "ignored"])
+def test_enclosure_of_a_large_problem_contains_the_exact_answer(reduction, weighted):
+    random = np.random.default_rng(3)
+    options = {
+        "class_weights": Options(class_weights=random.uniform(0.5, 2, 10)),
+        "sample_weights": Options(sample_weights=random.uniform(0, 2, 3000)),
+        "ignored": Options(ignore_index=3),
+    }.get(weighted, Options())
+    predictions = random.normal(size=(3000, 10)) * 3
+    predictions[17, 4] = -np.inf
+    labels = random.integers(0, 10, 3000)
+    case = Case("a", "", "", "", "categorical", "logits", "index", predictions, labels, options)
+    problem = case.problem("float32", reduction)
+    assert problem.predictions.size > enclosure.FEW
+    found, exact = enclosure.evaluate(problem, DEFINITION), oracle.evaluate(problem, DEFINITION)
+    with np.errstate(invalid="ignore"):
+        off = np.abs((found.hi - exact.hi) + (found.lo - exact.lo))
+    assert np.all((off <= found.rad + exact.rad) | (found.hi == exact.hi))
+    assert np.all(found.rad <= 1e-7 * np.maximum(np.abs(found.hi), 1))
+
+
+@pytest.mark.parametrize("given", ["probabilities", "log_probabilities", "logits"])
+@pytest.mark.parametrize("taken_as", ["probabilities", "log_probabilities", "logits"])
+@pytest.mark.parametrize("convention", [DEFINITION, Convention(clip=0.05)])
+def test_enclosing_oracle_answers_conversions_as_balls_do(given, taken_as, convention):
+    if given == taken_as:
+        pytest.skip("nothing is converted")
+    random = np.random.default_rng(4)
+    p = random.dirichlet(np.ones(10), 2000) * random.uniform(0.5, 1, (2000, 1))
+    predictions = {"probabilities": p, "log_probabilities": np.log(p), "logits": np.log(p) + 5}[given]
+    labels = random.integers(0, 10, 2000)
+    case = Case("a", "", "", "", "categorical", given, "index", predictions, labels)
+    problem = case.problem("float32", "mean")
+    exact = oracle.Oracle().converted(problem, convention, taken_as)
+    found = enclosure.EnclosingOracle().converted(problem, convention, taken_as)
+    assert float(found.hi) == pytest.approx(float(exact.hi), rel=1e-12)
