@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from conformance.api.cases import *  # noqa: F403
     from conformance.api.comparing import *  # noqa: F403
+    from conformance.api.data import *  # noqa: F403
     from conformance.api.exploration import *  # noqa: F403
     from conformance.api.measures import *  # noqa: F403
     from conformance.api.observing import *  # noqa: F403
@@ -26,6 +27,7 @@ _MODULES = {
         "ShowResult", "expect", "explain", "lint", "list_cases", "list_functions", "show",
     ),
     "comparing": ("CompareResult", "ObservedNumber", "compare"),
+    "data": ("Data", "DataError", "read_file"),
     "exploration": (
         "FuzzResult", "RelationsResult", "SweepRequest", "SweepResult", "fuzz", "relations", "sweep",
     ),

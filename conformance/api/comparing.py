@@ -25,7 +25,7 @@ from conformance.judging.prepare import convert_for
 from conformance.judging.printed import Printed
 from conformance.judging.published import holds_in
 from conformance.judging.selection import SelectionError
-from conformance.model.case import QUANTITIES, Problem, Published, Quantity
+from conformance.model.case import QUANTITIES, InputKind, Problem, Published, Quantity
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.row_key import EAGER
 from conformance.reference.enclosure import EnclosingOracle
@@ -44,9 +44,11 @@ class ObservedNumber:
     """A dtype in which it is the definition's answer; empty if it is in none."""
     returned_by: tuple[str, ...]
     """Functions that return it here, called as their documentation says."""
+    documented_by: tuple[str, ...]
+    """Functions that `of` names, of which it is what they document."""
     explanations: tuple[tuple[str, Explanations], ...]
     """Conventions, reductions, dtypes and mistakes that give it: of the definition, under an empty name, or of each
-    function that `of` names."""
+    other function that `of` names."""
 
     @property
     def name(self) -> str:
@@ -57,9 +59,10 @@ class ObservedNumber:
         """A sentence for each of them."""
         found = [f"it is the definition's answer in {self.dtype}"] if self.dtype else []
         found += [f"{', '.join(self.returned_by)} returned it"] if self.returned_by else []
+        found += [f"it is what {', '.join(self.documented_by)} documents"] if self.documented_by else []
         for name, explained in self.explanations:
             first, *others = explained.lines()
-            found += [f"{name}: {first}" if name else first, *others]
+            found += [f"{name}: {first}", *(f"    {line}" for line in others)] if name else [first, *others]
         return found
 
 
@@ -84,6 +87,7 @@ class CompareResult(Result):
                 "of": number.of,
                 "dtype": number.dtype,
                 "returned_by": list(number.returned_by),
+                "documented_by": list(number.documented_by),
                 "explanations": {name: explained.lines() for name, explained in number.explanations},
             }
             for number in self.observed
@@ -206,12 +210,15 @@ def _explained(of: str, number: Published, data: Data, explanation: Explanation,
         for one in explanation.functions
         if one.value is not None and _is_of(one.function, of) and printed[0].overlap(one.value, 0.0)
     )
-    problem = case.problem("float64", reduction)
-    bases = dict(_conventions_of(of, problem)) if of else {"": (problem, DEFINITION)}
-    found = tuple(
-        (name, explanations(base, number, printed, oracle, convention)) for name, (base, convention) in bases.items()
-    )
-    return ObservedNumber(number.value, of, next(holds, ""), returned_by, found)
+    documented_by, found = [], []
+    for name, kind, convention in _conventions_of(of, case.problem("float64", reduction)):
+        passed, _ = convert_for(case.problem(case.dtypes[0], reduction), kind)
+        if of and holds_in(passed, number, printed, oracle, convention):
+            documented_by.append(name)
+            continue
+        base, _ = convert_for(case.problem("float64", reduction), kind)
+        found.append((name, explanations(base, number, printed, oracle, convention)))
+    return ObservedNumber(number.value, of, next(holds, ""), returned_by, tuple(documented_by), tuple(found))
 
 
 def _is_of(function: str, of: str) -> bool:
@@ -219,14 +226,17 @@ def _is_of(function: str, of: str) -> bool:
     return not of or function == of or function.startswith(f"{of}.")
 
 
-def _conventions_of(of: str, problem: Problem) -> Iterator[tuple[str, tuple[Problem, Convention]]]:
-    """Functions of a framework with the problem as they are passed it, and what they document of it."""
+def _conventions_of(of: str, problem: Problem) -> Iterator[tuple[str, InputKind, Convention]]:
+    """Functions of a framework with what they take and document for a problem; the definition if none is named."""
+    if not of:
+        yield "", problem.input_kind, DEFINITION
+        return
     for function in registry.functions():
         target = function.target_as(problem.target_kind)
         if _is_of(function.name, of) and target is not None and problem.loss in function.ranks:
-            converted, _ = convert_for(problem, function.input_kind_for(problem.input_kind))
-            capabilities = required_capabilities(converted, target)
-            yield function.name, (converted, registry.newest_convention(function, target, capabilities))
+            kind = function.input_kind_for(problem.input_kind)
+            capabilities = required_capabilities(problem, target)
+            yield function.name, kind, registry.newest_convention(function, target, capabilities)
 
 
 __all__ = ["CompareResult", "ObservedNumber", "compare"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from conformance.model.case import INPUT_KINDS, WEIGHTS, Array, Case, InputKind, Layout, Options
+from conformance.model.case import DATA, INPUT_KINDS, WEIGHTS, Array, Case, InputKind, Layout, Options
 from conformance.model.errors import UserError
 from conformance.model.text import truncate
 from conformance.testing.arrays import to_numpy
@@ -185,7 +185,7 @@ def _case(inputs: Inputs, dtype: str, layout: Layout) -> Case:
         **{name: wide(weights.values) for name, weights in inputs.weights.items()},
     )
     return Case(
-        id="data",
+        id=DATA,
         why="",
         about="a data set",
         source="",
@@ -371,4 +371,4 @@ def _shifted(inputs: Inputs) -> str:
     return ""
 
 
-__all__ = ["Data", "DataError", "decide_kind", "read_data", "read_file"]
+__all__ = ["Data", "DataError", "read_file"]

@@ -6,16 +6,18 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from conformance import api
 from conformance import explain as explanations
 from conformance.api.data import read_file
-from conformance.cli.shared import FrameworkOption, Json
+from conformance.cli.shared import MAX_WIDTH, FrameworkOption, Json
 from conformance.cli.terminal import out
 from conformance.model.row_key import EAGER
+from conformance.model.text import truncate
 
 FILE = "FILE[:NAME]"
+FLOAT = 24
+"""Characters of the longest float64."""
 
 
 def compare(
@@ -119,15 +121,15 @@ def _print(result: api.CompareResult, verbose: bool) -> None:
     problem = dict(explanation.facts)["problem"]
     out.print(escape(f"{problem}, {explanation.reduction}, {explanation.quantity}"), soft_wrap=True)
     out.print()
-    table = Table("", "", "", box=None, pad_edge=False, show_header=False)
-    table.add_row("exact", escape(explanation.derivation.answer or explanation.derivation.why), "")
+    lines = [("exact", explanation.derivation.answer or explanation.derivation.why, "")]
     for function in explanation.functions:
-        known = " (known)" if function.expected == "known" else ""
         choices = [*([function.conversion] if function.conversion else []), *(d.choice for d in function.differences)]
+        known = " (known)" if function.expected == "known" else ""
         why = f": {', '.join(choices)}" if choices else ""
-        named = f"{function.function} {function.version}"
-        table.add_row(escape(named), escape(function.got), escape(f"{function.status}{known}{why}"))
-    out.print(table)
+        lines.append((function.function, truncate(function.got, MAX_WIDTH), f"{function.status}{known}{why}"))
+    names, values = (max(len(line[column]) for line in lines) for column in (0, 1))
+    for name, value, why in lines:
+        out.print(escape(f"{name:<{names}}  {value:<{min(values, FLOAT)}}  {why}".rstrip()), soft_wrap=True)
     for number in result.observed:
         first, *others = number.lines()
         out.print(f"\n[bold]{escape(number.name)}[/]: {escape(first)}", soft_wrap=True)

@@ -28,6 +28,7 @@ from conformance.judging.prepare import PreparedCall, Problems, prepare
 from conformance.judging.replay import can_be_named, replay_call
 from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Row
 from conformance.judging.verdict import FAILING, Verdict, expected, judge, want_of
+from conformance.model.case import DATA
 from conformance.model.convention import DEFINITION, describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
 from conformance.model.row_key import EAGER
@@ -128,7 +129,13 @@ class Assessment:
         again = functools.partial(replay_call, *name) if prepared.of_case and can_be_named(item.case) else None
         try:
             return reproducer(
-                item.framework, item.function, prepared.converted, prepared.call, item.installed.backend, again
+                item.framework,
+                item.function,
+                prepared.converted,
+                prepared.call,
+                item.installed.backend,
+                again,
+                elided=item.case.id == DATA,
             )
         except Exception as error:
             raise LoweringError(f"{prepared.what}: its reproducer: {type_name(error)}: {text_of(error)}") from error

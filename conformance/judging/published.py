@@ -17,7 +17,7 @@ from conformance.judging.effects import answer_by
 from conformance.judging.hypotheses import Explanations, explanations
 from conformance.judging.printed import Printed
 from conformance.model.case import Case, Problem, Published, numpy_dtype
-from conformance.model.convention import DEFINITION
+from conformance.model.convention import DEFINITION, Convention
 from conformance.reference import error_bound, gradient_error_bound
 from conformance.reference.oracle import Answer, Exact, Oracle
 
@@ -67,13 +67,22 @@ def _verdict(case: Case, number: Published, oracle: Oracle) -> PublishedVerdict:
     return PublishedVerdict(case.id, number, _text(exact, axis), dtype, found)
 
 
-def holds_in(problem: Problem, number: Published, printed: list[Printed], oracle: Oracle) -> bool:
-    """Whether each printed number stands for a number of the problem's dtype that is right to its error bound."""
-    answer = answer_by(problem, DEFINITION, number.quantity, oracle)
+def holds_in(
+    problem: Problem,
+    number: Published,
+    printed: list[Printed],
+    oracle: Oracle,
+    convention: Convention = DEFINITION,
+) -> bool:
+    """Whether each printed number stands for a number of the problem's dtype that is right to its error bound.
+
+    convention: by which it is to be right.
+    """
+    answer = answer_by(problem, convention, number.quantity, oracle)
     if not isinstance(answer, Exact) or answer.hi.size != len(printed):
         return False
     bound = gradient_error_bound if number.quantity == "gradient" else error_bound
-    allowed = np.broadcast_to(bound.tolerance(problem, DEFINITION), answer.hi.shape)
+    allowed = np.broadcast_to(bound.tolerance(problem, convention), answer.hi.shape)
     elements = zip(printed, answer.hi.ravel().tolist(), allowed.ravel().tolist(), strict=True)
     return all(_has_number(one.overlap(value, tolerance), problem.dtype) for one, value, tolerance in elements)
 

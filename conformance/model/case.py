@@ -39,6 +39,8 @@ WEIGHTS: tuple[str, ...] = ("class_weights", "sample_weights", "positive_weight"
 """Names of the options that hold arrays of weights."""
 WEIGHT_DTYPES: tuple[str, ...] = tuple(dict.fromkeys((*DTYPES, *LABEL_DTYPES)))
 DEFAULT_DTYPES: tuple[str, ...] = ("float32", "float64")
+DATA = "data"
+"""Id of the case that a user's arrays are; they are not written out in reproducers."""
 OPTIONS: tuple[str, ...] = (
     "class_weights",
     "sample_weights",

@@ -199,6 +199,15 @@ def test_observed_number_of_a_function_is_explained_from_what_it_documents():
     assert found.lines()[1] == "the logarithm to the base 2"
 
 
+def test_observed_number_that_a_function_documents_is_said_to_be():
+    weights = np.array([1.0, 2.0, 3.0])
+    number = f"{(weights[LABELS] * LOSSES).sum() / 70:.5f}"
+    (observed,) = api.compare(LABELS, LOGITS, class_weights=weights, observed=[f"miniature={number}"]).observed
+    assert "miniature.DividesBySamples" in observed.documented_by
+    assert any(line == "it is what miniature.DividesBySamples documents" for line in observed.lines())
+    assert "miniature.DividesBySamples" not in dict(observed.explanations)
+
+
 @pytest.mark.parametrize("text", ["abc", "", "keras=", "nobody=1.5", "miniature.Nothing=1"])
 def test_observed_text_that_is_no_number_is_refused(text):
     with pytest.raises(SelectionError, match="--observed"):

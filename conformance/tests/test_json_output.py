@@ -65,6 +65,7 @@ ASKED = {
     "expect": "categorical/x/smoothed --cases cases",
     "lint": "cases",
     "explain": "categorical/x/smoothed --cases cases",
+    "compare": "--labels labels.csv --predictions logits.csv --observed 0.5",
     "diff": "old new",
     "history": "both",
     "accept": "new --baseline old --even-unexpected --yes",
@@ -98,6 +99,8 @@ def test_json_output_is_one_strict_object(conformance, tmp_path, monkeypatch, co
     new = row(version="2", environment="torch==2", got="nan", **at, **nowhere, **BAD)
     for folder, lines in (("old", [old]), ("new", [new]), ("both", [old, new])):
         report.write(tmp_path / folder, report.from_records(lines), RunInfo(len(lines)))
+    (tmp_path / "labels.csv").write_text("0\n1\n", encoding="utf-8")
+    (tmp_path / "logits.csv").write_text("1.5,-0.5\n0.25,2\n", encoding="utf-8")
     status, out = conformance(*command.split(), *ASKED[command].split(), "--json")
     assert status in (0, 1)
     said = strict(out)

@@ -8,10 +8,12 @@ from functools import lru_cache
 
 from conformance.adapters.contract.framework import Framework, Function
 from conformance.adapters.contract.lowering import Call, lower
-from conformance.model.case import Problem
+from conformance.model.case import Problem, dtype_name
 
 LITERAL_LIMIT = 1000
 """Arrays with more elements than this are not written out in a reproducer where the case can be named instead."""
+ELIDED = 24
+"""Elements beyond which arrays that the reader has are not written out."""
 LONGEST_LITERAL = 20_000
 """Elements of an array that is written out where nothing names it."""
 
@@ -23,6 +25,8 @@ def reproducer(
     call: Call | None = None,
     backend: str = "",
     replay: Callable[[], str] | None = None,
+    *,
+    elided: bool = False,
 ) -> str:
     """The call that `perform` makes, to paste into Python; its last expression is the result.
 
@@ -31,24 +35,33 @@ def reproducer(
     call: the problem lowered, where that is at hand.  backend: of the framework, that the call is made in.  replay:
     gives an expression that makes the call again, for arrays of more than `LITERAL_LIMIT` elements; None where there
     is no such expression.  Where nothing names an array of more than `LONGEST_LITERAL` elements, a comment says so.
+    elided: whether the reader has the arrays; then `...` stands for long ones, after a comment that says what they are.
     """
     call = lower(function, problem) if call is None else call
     largest = max((tensor.values.size for tensor in call.arrays.values()), default=0)
     settings = framework.settings(backend, call.mode)
+    elided = elided and largest > ELIDED
     if largest > LITERAL_LIMIT and replay is not None:
         return f"{settings}import conformance; {replay()}"
-    if largest > LONGEST_LITERAL:
+    if largest > LONGEST_LITERAL and not elided:
         return f"# too long to write out: an array of {largest} elements that is in no case"
     preamble = framework.preamble(backend)
     literal = framework.arrays_of(backend).literal
-    literals = [f"{name} = {literal(tensor)}" for name, tensor in call.arrays.items()]
+    short = {name for name, tensor in call.arrays.items() if not elided or tensor.values.size <= ELIDED}
+    literals = [f"{name} = {literal(tensor) if name in short else '...'}" for name, tensor in call.arrays.items()]
     source = "\n".join([*literals, call.text])
     own = {"import numpy as np": "np.", "import ml_dtypes": "ml_dtypes."}
     needed = [line for line, use in own.items() if use in source and line not in preamble]
     lines = "; ".join(filter(None, [preamble, *needed]))
     text = "; ".join(call.text.split("\n")) if _simple(call.text) else f"\n{call.text}"
     separator = "" if text.startswith("\n") else "; "
-    return settings + "; ".join(filter(None, [lines, *literals])) + separator + text
+    shapes = [
+        f"{name}: {dtype_name(tensor.values.dtype)} {list(tensor.values.shape)}"
+        for name, tensor in call.arrays.items()
+        if name not in short
+    ]
+    comment = f"# {'; '.join(shapes)}\n" if shapes else ""
+    return comment + settings + "; ".join(filter(None, [lines, *literals])) + separator + text
 
 
 @lru_cache(maxsize=4096)
