@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import pytest
 
 import conformance
+from conformance.tests.fork_server import Interpreter
 from conformance.tests.libraries import write_metadata
 
 pytest_plugins = ["pytester"]
@@ -70,21 +71,26 @@ Interrupts.__module__ = miniatures.__name__
 class Folder:
     """Somebody's folder with cases, and fake frameworks in place of the real ones."""
 
-    def __init__(self, pytester: pytest.Pytester, cases: str = CASES) -> None:
+    def __init__(self, pytester: pytest.Pytester, interpreter: Interpreter, cases: str = CASES) -> None:
         self.pytester = pytester
+        self.interpreter = interpreter
         self.file = pytester.path / "mine" / "categorical" / "x.yaml"
         self.file.parent.mkdir(parents=True)
         self.file.write_text(cases, encoding="utf-8")
 
-    def run(self, *arguments: str, losses: str = "Categorical", more: str = "", cases: bool = True) -> Any:
+    def run(
+        self, *arguments: str, losses: str = "Categorical", more: str = "", cases: bool = True, fresh: bool = False
+    ) -> Any:
+        """Run pytest.  fresh: in a process that has imported nothing yet."""
         names = ", ".join(f"miniatures.{name}" for name in losses.split())
         source = FRAMEWORKS.format(losses=names)
         head, _, tail = source.partition("FRAMEWORK = ")
         self.pytester.makepyfile(fakes=f"{head}{more}\nFRAMEWORK = {tail}")
         folder = ["--cases", "mine"] if cases else []
-        return self.pytester.runpytest_subprocess(
-            "-p", "fakes", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *folder, *arguments
-        )
+        words = ("-p", "fakes", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *folder, *arguments)
+        if fresh:
+            return self.pytester.runpytest_subprocess(*words)
+        return self.interpreter.run_pytest(self.pytester.path, *words)
 
     def ids(self, *arguments: str, **said: Any) -> list[str]:
         """The ids that are collected."""
@@ -93,17 +99,17 @@ class Folder:
 
 
 @pytest.fixture
-def folder(pytester, monkeypatch):
+def folder(pytester, interpreter, monkeypatch):
     monkeypatch.setenv("CONFORMANCE_CACHE", str(pytester.path / "cache"))
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    return Folder(pytester)
+    return Folder(pytester, interpreter)
 
 
 # What is collected
 
 
 def test_it_runs_the_cases_of_a_folder_without_tests(folder):
-    result = folder.run()
+    result = folder.run(fresh=True)
     result.assert_outcomes(passed=3)
     assert result.ret == 0
 
@@ -136,12 +142,12 @@ def test_it_runs_beside_tests_of_the_folder(folder):
 
 def test_it_is_loaded_by_name_where_plugins_are_not_loaded(folder, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    folder.run("-p", "conformance").assert_outcomes(passed=3)
+    folder.run("-p", "conformance", fresh=True).assert_outcomes(passed=3)
 
 
 def test_it_does_nothing_where_nobody_asks(folder):
     folder.pytester.makepyfile(test_own="def test_own(): pass")
-    result = folder.run(cases=False)
+    result = folder.run(cases=False, fresh=True)
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("conformance:*")
     result.stdout.no_fnmatch_line("*= cross-entropy conformance =*")
@@ -153,7 +159,7 @@ def test_it_does_nothing_where_nobody_asks(folder):
 def installed_copy(folder: Path) -> Path:
     """A copy of the package, as a wheel would install it."""
     package = Path(conformance.__file__).parent
-    ignored = shutil.ignore_patterns("__pycache__", "pages", "test_[a-z]*.py")
+    ignored = shutil.ignore_patterns("pages", "test_[a-z]*.py")  # with what is compiled: it stays valid
     copy = Path(shutil.copytree(package, folder / "conformance", ignore=ignored))
     for name in ("test_conformance.py", "test_relations.py", "tests/test_selection.py"):
         shutil.copy(package / name, copy / name)
@@ -372,7 +378,7 @@ def test_it_takes_frameworks_of_other_packages(folder):
 def test_it_says_which_adapter_is_broken(folder, source, message):
     write_metadata(folder.pytester.path, "mini", "1.5", "mini")
     folder.pytester.makepyfile(mini=source)
-    result = folder.pytester.runpytest_subprocess("--cases", "mine", "-p", "no:cacheprovider")
+    result = folder.interpreter.run_pytest(folder.pytester.path, "--cases", "mine", "-p", "no:cacheprovider")
     assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
     assert_said(result, message)
 
@@ -660,7 +666,7 @@ def test_a_report_is_the_same_to_the_byte_wherever_it_is_made(folder, monkeypatc
             for name, value in surroundings.items():
                 there.setenv(name, value)
             flags = ("-n", "2") if where == "processes" else ()
-            folder.run("--report", str(number), *flags, losses=losses)
+            folder.run("--report", str(number), *flags, losses=losses, fresh=True)
         for name in names:
             here, other = (folder.pytester.path / of / name for of in ("here", str(number)))
             assert here.read_bytes() == other.read_bytes(), (where, name)
