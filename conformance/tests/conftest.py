@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
 from conformance.tests import signals
-from conformance.tests.fork_server import ForkServer, Interpreter
 
 
 @pytest.fixture(scope="session")
@@ -28,11 +26,3 @@ def ignored_signals():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-
-
-@pytest.fixture(scope="session")
-def interpreter():
-    """Runs Python programs, as forks of a process that has imported what they need where that can be."""
-    found = ForkServer() if sys.platform == "linux" else Interpreter()
-    yield found
-    found.close()

@@ -8,6 +8,7 @@ the encoding of files.  Tests that are about these, or about the start of a proc
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
 import json
@@ -72,7 +73,7 @@ class Interpreter:
         """Run a program to its end; raises TimeoutExpired."""
         with self.start(words, cwd, env) as process:
             printed = process.communicate(timeout=timeout)
-            return subprocess.CompletedProcess(words, process.returncode, *printed)
+            return subprocess.CompletedProcess(words, process.wait(), *printed)
 
     def run_pytest(self, folder: Path, *arguments: str) -> pytest.RunResult:
         """Run pytest in a folder, whose modules it finds, as `Pytester.runpytest_subprocess` does."""
@@ -81,9 +82,6 @@ class Interpreter:
         done = self.run(["-m", "pytest", *arguments], Path.cwd(), {**os.environ, "PYTHONPATH": path})
         lines = done.stdout.splitlines(), done.stderr.splitlines()
         return pytest.RunResult(done.returncode, *lines, time.perf_counter() - began)
-
-    def close(self) -> None:
-        """Have nothing left to run programs with."""
 
 
 class ForkServer(Interpreter):
@@ -105,10 +103,11 @@ class ForkServer(Interpreter):
         ignored = [number for number in signals.STOPPING if inherits and signal.getsignal(number) == signal.SIG_IGN]
         return Fork(self.address, {"words": [*words], "cwd": str(cwd), "env": dict(env), "ignored": ignored})
 
-    def close(self) -> None:
-        """End the server; its forks go on."""
-        self._process.communicate()
-        self._folder.cleanup()
+
+@functools.cache
+def interpreter() -> Interpreter:
+    """What this process runs Python programs with: a server of its own, where processes can be forked."""
+    return ForkServer() if sys.platform == "linux" else Interpreter()
 
 
 class Fork:
@@ -116,8 +115,7 @@ class Fork:
 
     def __init__(self, address: str, request: dict[str, Any]) -> None:
         self.args = request["words"]
-        self.returncode = 0
-        self._ended = False
+        self.returncode: int | None = None
         self._printed = [tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2)]  # noqa: SIM115
         data = json.dumps(request).encode()
         self._connection = socket.socket(socket.AF_UNIX)
@@ -139,10 +137,9 @@ class Fork:
 
     def poll(self, timeout: float = 0.0) -> int | None:
         """The exit status, negative for a signal; None if it has none within some seconds."""
-        if not self._ended and select.select([self._connection], [], [], timeout)[0]:
+        if self.returncode is None and select.select([self._connection], [], [], timeout)[0]:
             self.returncode = os.waitstatus_to_exitcode(_number(self._connection))
-            self._ended = True
-        return self.returncode if self._ended else None
+        return self.returncode
 
     def wait(self, timeout: float = 300.0) -> int:
         """The exit status; raises TimeoutExpired."""
@@ -221,6 +218,7 @@ def _become(request: dict[str, Any], files: list[int]) -> Callable[[], Any]:
     for number in signals.STOPPING:
         default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, signal.SIG_IGN if number in request["ignored"] else default)
+    tempfile.tempdir = None  # it may have been looked up for other variables
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

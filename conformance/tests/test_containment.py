@@ -30,6 +30,7 @@ from conformance.model.outcome import NonNumeric, Raised, Returned
 from conformance.model.text import printable
 from conformance.reference.oracle import Oracle
 from conformance.tests import hostile
+from conformance.tests.fork_server import interpreter
 from conformance.tests.libraries import environment, write_library
 from conformance.tests.stated import case
 
@@ -316,10 +317,8 @@ def elsewhere(tmp_path_factory):
 def command(folder, deed, *words):
     """(exit status, stdout, stderr) of a command whose framework does something rude."""
     soon = "from conformance.execution import ending; ending.end_in_time.__defaults__ = (0.5,)"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{soon}; from conformance.cli import main; main()", *words],
-        cwd=folder, env=environment(folder, DEED=deed), capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
+    program = f"{soon}; from conformance.cli import main; main()"
+    done = interpreter().run(["-c", program, *words], folder, environment(folder, DEED=deed))
     return done.returncode, done.stdout, done.stderr
 
 

@@ -27,6 +27,7 @@ from conformance.power.harvest.source import HarvestError, select_sources
 from conformance.power.harvest.statements import judge_results
 from conformance.power.harvest.translation import CaseDraft, UntranslatableError, build_case, to_name
 from conformance.reference.oracle import Oracle
+from conformance.tests.fork_server import interpreter
 from conformance.tests.quarries import Quarry, only
 
 pytest_plugins = ["pytester"]
@@ -517,7 +518,7 @@ def pytested(quarry, pytester, monkeypatch):
     pytester.makepyfile(fakes=FAKES)
 
     def run(*arguments):
-        return pytester.runpytest_subprocess("-p", "fakes", "-p", "no:cacheprovider", *arguments)
+        return interpreter().run_pytest(pytester.path, "-p", "fakes", "-p", "no:cacheprovider", *arguments)
 
     return run
 

@@ -18,6 +18,7 @@ from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
 from conformance.judging.row import COLUMNS
 from conformance.model.errors import UserError
 from conformance.tests import fragile, signals
+from conformance.tests.fork_server import interpreter
 from conformance.tests.libraries import environment, write_library
 
 LIBRARY = """
@@ -128,8 +129,7 @@ def command(folder, *words):
 
 
 def ran(folder, *words):
-    arguments, where = command(folder, *words)
-    return subprocess.run(arguments, **where, capture_output=True, text=True, timeout=120)
+    return interpreter().run(["-m", *words], folder, environment(folder))
 
 
 def run(folder, *words):

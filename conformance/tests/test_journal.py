@@ -18,13 +18,14 @@ import pytest
 
 from conformance import __main__, cli, report
 from conformance.execution import journal, marking
-from conformance.execution.interruption import TERMINATION_SIGNALS
 from conformance.execution.journal import LOCK, Journal, Plan, read_journal
 from conformance.execution.marking import MARK
 from conformance.execution.marking import RUN as RUN_JSON
 from conformance.judging.row import Row
 from conformance.model.errors import ISSUES
 from conformance.report import JOURNAL, PREVIOUS, ReportError, RunInfo, recording
+from conformance.tests import signals
+from conformance.tests.fork_server import Interpreter, interpreter
 from conformance.tests.libraries import environment, write_library
 from conformance.tests.test_audit import written
 from conformance.tests.test_isolation import ADAPTER
@@ -115,12 +116,6 @@ BEFORE = 3
 """Rows that are judged before the one whose call waits."""
 
 
-def with_signals():
-    """Ignore none of the signals that end a run, as a process in the background does that is started by a script."""
-    for number in TERMINATION_SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
-
-
 class There:
     """A folder with cases, and a framework one of whose calls waits as long as the file `hold` is there."""
 
@@ -131,14 +126,11 @@ class There:
         self.report = folder / "report"
         write_library(folder, "shaky", LIBRARY, ADAPTER + FAULT, CASES)
 
-    def start(self, *words, **variables):
-        """A process in a group of its own."""
-        variables = {"HOLD": str(self.hold), "TMPDIR": str(self.folder), **variables}
-        return subprocess.Popen(
-            [sys.executable, "-m", *words], cwd=self.folder, env=environment(self.folder, **variables), text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True, preexec_fn=None if os.name == "nt" else with_signals,
-        )  # fmt: skip
+    def start(self, *words, fresh=False, **variables):
+        """A process in a group of its own.  fresh: one that has imported nothing yet."""
+        variables = environment(self.folder, **{"HOLD": str(self.hold), "TMPDIR": str(self.folder), **variables})
+        runs = Interpreter() if fresh else interpreter()
+        return runs.start(["-m", *words], self.folder, variables, inherits=False)
 
     def ran(self, *words, **variables):
         with self.start(*words, **variables) as process:
@@ -200,7 +192,7 @@ def there(tmp_path):
 def whole(tmp_path_factory):
     """A run that nothing ends early."""
     found = There(tmp_path_factory.mktemp("whole"))
-    done = found.ran(*RUN)
+    done = found.ran(*RUN, fresh=True)
     assert done.returncode == 0, done.stderr
     return found
 
@@ -315,7 +307,7 @@ def test_end_of_the_terminal_leaves_a_report(there):
     there.hold.touch()
     child, terminal = pty.fork()
     if child == 0:
-        with_signals()
+        signals.restore()
         os.chdir(there.folder)
         os.environ |= {"PYTHONPATH": str(there.packages), "CONFORMANCE_CACHE": "off", "HOLD": str(there.hold)}
         os.execv(sys.executable, [sys.executable, "-m", *HERE])
@@ -329,7 +321,7 @@ def test_end_of_the_terminal_leaves_a_report(there):
 @posix
 def test_signal_before_the_first_row_leaves_no_whole_report(there, whole):
     assert there.ran(*RUN).returncode == 0
-    process = there.start(*RUN)
+    process = there.start(*RUN, fresh=True)
     wait_for(there.report / JOURNAL, process)
     process.send_signal(signal.SIGTERM)
     status, told = there.ended(process)
@@ -349,7 +341,7 @@ def test_signal_before_the_first_row_leaves_no_whole_report(there, whole):
 @pytest.mark.parametrize("words", [RUN, PYTEST])
 def test_run_that_is_ended_while_it_starts_up_leaves_no_whole_report(there, whole, words, how):
     assert there.ran(*RUN).returncode == 0
-    process = there.start(*words)
+    process = there.start(*words, fresh=True)
     wait_until(lambda: (there.report / MARK).exists() and not (there.report / RUN_JSON).exists())
     process.send_signal(getattr(signal, how))
     status, told = there.ended(process)

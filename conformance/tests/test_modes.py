@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -17,6 +15,7 @@ from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.judging.plan import in_modes, plan
 from conformance.judging.selection import SelectionError
 from conformance.model.row_key import RowKey
+from conformance.tests.fork_server import interpreter
 from conformance.tests.libraries import environment, write_library
 from conformance.tests.stated import case
 
@@ -123,9 +122,7 @@ def elsewhere(tmp_path_factory):
 
 
 def ran(folder, *words, **variables):
-    words = [sys.executable, *map(str, words)]
-    variables = environment(folder, **variables)
-    return subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
+    return interpreter().run([*map(str, words)], folder, environment(folder, **variables))
 
 
 def run(folder, *words, framework="modal"):

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import pytest
 
 import conformance
-from conformance.tests.fork_server import Interpreter
+from conformance.tests.fork_server import interpreter
 from conformance.tests.libraries import write_metadata
 
 pytest_plugins = ["pytester"]
@@ -71,9 +71,8 @@ Interrupts.__module__ = miniatures.__name__
 class Folder:
     """Somebody's folder with cases, and fake frameworks in place of the real ones."""
 
-    def __init__(self, pytester: pytest.Pytester, interpreter: Interpreter, cases: str = CASES) -> None:
+    def __init__(self, pytester: pytest.Pytester, cases: str = CASES) -> None:
         self.pytester = pytester
-        self.interpreter = interpreter
         self.file = pytester.path / "mine" / "categorical" / "x.yaml"
         self.file.parent.mkdir(parents=True)
         self.file.write_text(cases, encoding="utf-8")
@@ -90,7 +89,7 @@ class Folder:
         words = ("-p", "fakes", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *folder, *arguments)
         if fresh:
             return self.pytester.runpytest_subprocess(*words)
-        return self.interpreter.run_pytest(self.pytester.path, *words)
+        return interpreter().run_pytest(self.pytester.path, *words)
 
     def ids(self, *arguments: str, **said: Any) -> list[str]:
         """The ids that are collected."""
@@ -99,10 +98,10 @@ class Folder:
 
 
 @pytest.fixture
-def folder(pytester, interpreter, monkeypatch):
+def folder(pytester, monkeypatch):
     monkeypatch.setenv("CONFORMANCE_CACHE", str(pytester.path / "cache"))
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    return Folder(pytester, interpreter)
+    return Folder(pytester)
 
 
 # What is collected
@@ -378,7 +377,7 @@ def test_it_takes_frameworks_of_other_packages(folder):
 def test_it_says_which_adapter_is_broken(folder, source, message):
     write_metadata(folder.pytester.path, "mini", "1.5", "mini")
     folder.pytester.makepyfile(mini=source)
-    result = folder.interpreter.run_pytest(folder.pytester.path, "--cases", "mine", "-p", "no:cacheprovider")
+    result = interpreter().run_pytest(folder.pytester.path, "--cases", "mine", "-p", "no:cacheprovider")
     assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
     assert_said(result, message)
 

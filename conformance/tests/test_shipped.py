@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
+import functools
 import importlib.metadata
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +18,15 @@ from packaging.requirements import Requirement
 
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework
+from conformance.adapters.registry import NEWEST, Installed
 from conformance.casefiles import known_issues
 from conformance.casefiles.loading import expectation_errors, load, shipped_cases
 from conformance.docs import readme
 from conformance.judging.case_set import load_suite
 from conformance.judging.coverage import coverage
+from conformance.judging.plan import documented_convention, plan
 from conformance.judging.published import published
+from conformance.judging.selection import compiled, substring_of
 
 CASES = load(shipped_cases())
 ENTRIES, WRONG = known_issues.read(shipped_cases())
@@ -65,24 +71,84 @@ def test_it_shows_each_known_discrepancy_with_its_reproducer(entry: known_issues
     if there is None or not registry.within(there.version, entry.versions):
         pytest.skip(f"{name} {entry.versions} is not installed")
     if entry.variants and there.backend not in entry.variants:
-        said = elsewhere(there.framework, entry)
+        check_requirements(there.framework, entry.variants[0])
+        said = printed_elsewhere(name, settings_of(entry.reproducer))[entry.reproducer]
     else:
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(compile(entry.reproducer, str(entry), "exec"), {})
-        said = printed.getvalue()
+        said = printed_here(entry.reproducer)
     assert said.strip() == entry.shows
 
 
-def elsewhere(framework: Framework, entry: known_issues.KnownIssue) -> str:
-    """What a reproducer prints that chooses another variant than runs here: one process has one."""
-    for needed in map(Requirement, framework.backends[entry.variants[0]].requirements):
+def printed_here(reproducer: str) -> str:
+    """What a reproducer prints in this process."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(reproducer, "<reproducer>", "exec"), {})
+    return printed.getvalue()
+
+
+def check_requirements(framework: Framework, backend: str) -> None:
+    """Skip the test where a backend of a framework is not installed."""
+    for needed in map(Requirement, framework.backends[backend].requirements):
         if needed.marker is not None and not needed.marker.evaluate():
             continue
         try:
             importlib.metadata.version(needed.name)
         except importlib.metadata.PackageNotFoundError:
-            pytest.skip(f"{framework.name} runs on {entry.variants[0]} where {needed.name} is installed")
-    return subprocess.run([sys.executable, "-c", entry.reproducer], capture_output=True, text=True, check=True).stdout
+            pytest.skip(f"{framework.name} runs on {backend} where {needed.name} is installed")
+
+
+PRINTED = """
+import contextlib, io, json, sys, traceback
+printed = {}
+for reproducer in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        try:
+            exec(compile(reproducer, "<reproducer>", "exec"), {})
+        except Exception:
+            traceback.print_exc(file=output)
+    printed[reproducer] = output.getvalue()
+json.dump(printed, sys.stdout)
+"""
+
+
+def settings_of(reproducer: str) -> str:
+    """The lines of a reproducer that set environment variables, with which it chooses a backend."""
+    return "\n".join(line for line in reproducer.splitlines() if "os.environ" in line)
+
+
+@functools.cache
+def printed_elsewhere(framework: str, settings: str) -> dict[str, str]:
+    """What reproducers with the same settings print, in one process of theirs: a process has one backend."""
+    chosen = [
+        entry.reproducer
+        for entry in ENTRIES
+        if entry.function.startswith(f"{framework}.")
+        and registry.within(HERE[framework].version, entry.versions)
+        and settings_of(entry.reproducer) == settings
+    ]
+    command = [sys.executable, "-c", PRINTED]
+    done = subprocess.run(command, input=json.dumps(chosen), capture_output=True, text=True, check=True)
+    printed: dict[str, str] = json.loads(done.stdout)
+    return printed
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch", "numpy"])
+def test_slice_of_a_backend_has_each_known_issue_and_each_kind_of_call(checkout: Path, backend: str) -> None:
+    """CI runs the slice of the environment `backends`; what it leaves out must be like something that it has."""
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(checkout / "tox.ini", encoding="utf-8")
+    chosen = compiled(settings["testenv:backends"]["slice"].replace("\\\n", " "))
+    (keras,) = (framework for framework in registry.frameworks() if framework.name == "keras")
+    items = plan(CASES, [Installed(keras, NEWEST, backend=backend)])
+    among = [item for item in items if chosen(substring_of(item.id))]
+    assert 0 < len(among) < len(items) / 2
+    ledger = known_issues.Ledger(ENTRIES)
+    assert ledger.unused(item.key for item in among) == ledger.unused(item.key for item in items)
+    calls, all_calls = ({(i.function.name, i.dtype, i.reduction, i.quantity) for i in of} for of in (among, items))
+    assert calls == all_calls
+    conventions, all_conventions = (
+        {documented_convention(i, i.case.sketch.problem(i.dtype, i.reduction)) for i in of} for of in (among, items)
+    )
+    assert conventions == all_conventions
 
 
 def test_it_writes_the_answers_of_a_report_into_the_readme() -> None:
