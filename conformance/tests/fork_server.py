@@ -15,6 +15,7 @@ import json
 import os
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -75,6 +76,9 @@ class Interpreter:
             printed = process.communicate(timeout=timeout)
             return subprocess.CompletedProcess(words, process.wait(), *printed)
 
+    def write_scripts(self, folder: Path) -> None:
+        """Write scripts for PATH, `conformance` and `pytest`, that start fast, if they can be had."""
+
     def run_pytest(self, folder: Path, *arguments: str) -> pytest.RunResult:
         """Run pytest in a folder, whose modules it finds, as `Pytester.runpytest_subprocess` does."""
         path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
@@ -102,6 +106,29 @@ class ForkServer(Interpreter):
         """Fork it; see `Interpreter.start`."""
         ignored = [number for number in signals.STOPPING if inherits and signal.getsignal(number) == signal.SIG_IGN]
         return Fork(self.address, {"words": [*words], "cwd": str(cwd), "env": dict(env), "ignored": ignored})
+
+    def write_scripts(self, folder: Path) -> None:
+        """See `Interpreter.write_scripts`; what they run are forks of the server."""
+        client = folder / "client.py"
+        client.write_text(CLIENT, encoding="utf-8")
+        for name in ("conformance", "pytest"):
+            words = shlex.join([sys.executable, "-IS", str(client), self.address, "-m", name])
+            (folder / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
+            (folder / name).chmod(0o755)
+
+
+CLIENT = f"""
+import json, os, socket, sys
+address, *words = sys.argv[1:]
+data = json.dumps(dict(words=words, cwd=os.getcwd(), env=dict(os.environ), ignored=[])).encode()
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect(address)
+    socket.send_fds(connection, [len(data).to_bytes({_LENGTH}, "big")], [0, 1, 2])
+    connection.sendall(data)
+    _, status = (connection.recv({_LENGTH}, socket.MSG_WAITALL) for _ in range(2))
+sys.exit(os.waitstatus_to_exitcode(int.from_bytes(status, "big")) % 256)
+"""
+"""What a script of `write_scripts` runs; it imports nothing that takes time."""
 
 
 @functools.cache

@@ -21,6 +21,7 @@ import tomllib
 from conformance.adapters import registry
 from conformance.docs.commands import NAME, commands
 from conformance.docs.examples import MARKS, PAGES, Block, blocks, matches
+from conformance.tests.fork_server import interpreter
 from conformance.tests.indexes import needs_index
 
 FILES = sorted(str(file.relative_to(PAGES)) for file in PAGES.rglob("*.md"))
@@ -55,9 +56,12 @@ class Folder:
         self.path = path
         self.statuses = statuses
         known = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV_"))}
+        scripts = path.with_name(f"{path.name}-scripts")
+        scripts.mkdir(exist_ok=True)
+        interpreter().write_scripts(scripts)
         self.environment = {
             **known,
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), known.get("PATH", "")]),
+            "PATH": os.pathsep.join([str(scripts), str(Path(sys.executable).parent), known.get("PATH", "")]),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(path), known.get("PYTHONPATH", "")])),
             "COLUMNS": "80",
             "NO_COLOR": "1",

@@ -95,7 +95,8 @@ paste(sys.argv[1])
 """
 COUNT = 50
 """Calls of the shipped cases that are executed on each framework.  Its backends after the first differ in imports,
-settings and literals: one call of each function, quantity, dtype and element of a layout is executed on them."""
+settings and literals: one call of each function, quantity, dtype and element of a layout is executed on them, and one
+large loss and gradient."""
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +116,11 @@ def asked(framework: str, backend: str, folder: str) -> list[tuple[str, str, Any
     (here,) = (found for found in registry.installed()[0] if found.framework.name == framework)
     assert here.backend == backend
     items = sampled(here, COUNT)
+    large = one_of_each(plan(load(Path(folder)), [here]))
     if backend != next(iter(here.framework.backends), ""):
         kinds = {kind: item for item in items for kind in (item.dtype, *dataclasses.astuple(item.case.layout))}
         items = list(dict.fromkeys([*one_of_each(items), *kinds.values()]))
-    large = one_of_each(plan(load(Path(folder)), [here]))
+        large = list({item.quantity: item for item in large}.values())
     assert {item.quantity for item in large} == {item.quantity for item in items}
     assert {item.function.name for item in items} == {function.name for function in here.functions}
     told = []
