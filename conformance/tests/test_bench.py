@@ -13,17 +13,29 @@ from conformance.adapters.registry import installed
 from conformance.bench import measure, probe
 from conformance.bench.measure import NOT_SHORT, PARTS, SHORT, Bench, BenchError
 from conformance.model.case import Problem
+from conformance.tests.fork_server import interpreter
+
+OF_PROCESSES = ("startup", "corpus", "memory")
+"""Parts that measure what a process takes from its start on; the others have their probes forked."""
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if part not in NOT_SHORT])
-def test_short_form_of_part_measures(part):
+def test_short_form_of_part_measures(part, monkeypatch):
     pytest.importorskip("sklearn")
+    if part not in OF_PROCESSES:
+        monkeypatch.setattr(measure.subprocess, "run", forked)
     figures = list(measure.measure([part], SHORT))
     assert figures
     assert all(math.isfinite(figure.measured) for figure in figures)
     ratios = [figure.measured for figure in figures if "to imports and calls" in figure.what]
     assert bool(ratios) == (part == "corpus")
     assert all(ratio > 1 for ratio in ratios)
+
+
+def forked(command, *, cwd, env, **_):
+    """A probe that is run as a fork; see `fork_server`."""
+    assert command[:3] == [sys.executable, "-P", "-m"]
+    return interpreter().run(command[2:], cwd, env)
 
 
 def test_command_line_prints_figures_and_writes_them(tmp_path):
