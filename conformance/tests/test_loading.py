@@ -326,18 +326,16 @@ WRONG = {
     "does not fit into int64": but("[0, 1]", f"[0, {2**63}]"),
     "labels of shape [3] where predictions of shape [2, 3] need [2]": but("[0, 1]", "[0, 1, 2]"),
     "labels has 7, outside [0, 3); correct it, or say expect: {error: label_out_of_range}": but("[0, 1]", "[0, 7]"),
-    "correct it (labels count from 0), or say expect": but("[0, 1]", "[3, 1]"),
+    "outside [0, 3); correct it (labels count from 0)": but("[0, 1]", "[3, 1]"),
     '$.cases.y.logits: unknown key "logits"; did you mean predictions, and given: logits in the file?': but(
         "predictions:", "logits:"
     ),
     '$.log_probabilities: unknown key "log_probabilities"; did you mean predictions': "log_probabilities: [1]\n".join(
         [HEAD, CASE]
     ),
-    "outside [0, 1]; correct it (perhaps given: logits), or say expect": PROBABILITIES + CASE,
+    "outside [0, 1]; correct it (perhaps given: logits)": PROBABILITIES + CASE,
     "predictions has 2.0, outside [0, 1]": PROBABILITIES + CASE,
-    "predictions[0][0]: predictions has 1.0, above 0; correct it (perhaps given: logits), or say expect: {error: inv": (
-        LOG_PROBABILITIES + CASE
-    ),
+    "predictions[0][0]: predictions has 1.0, above 0; correct it (perhaps given: logits)": (LOG_PROBABILITIES + CASE),
     "predictions[1][0]: predictions has 3.0, above 0": LOG_PROBABILITIES + CASE + "    options: {ignore_index: 0}\n",
     "labels has 2, outside [0, 1]": but("[0, 1]", ONE_HOT.replace("1,", "2,"), head=SOFT),
     # Options and layout
@@ -395,6 +393,24 @@ def test_read_wants_schema_line_source_and_why_only_if_strict(write):
 def test_unknown_key_brings_no_errors_of_what_it_may_have_been_meant_to_say(write):
     _, errors = write(but("[0, 1]\n", "[0, -100]\n    option: {ignore_index: -100}\n"), thorough=True)
     assert [error.where for error in errors] == ["$.cases.y.option"]
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        (but("[0, 1]", "[0, 7]"), "correct it, or say expect: {error: label_out_of_range}"),
+        (but("[0, 1]", "[0, 1, 2, 0]"), "correct it, or say expect: {error: shape_mismatch}"),
+        (but("[0, 1]", "[3, 1]"), "correct it (labels count from 0)"),
+        (PROBABILITIES + CASE, "correct it (perhaps given: logits)"),
+        (but("[0, 1]", ONE_HOT), "say target: distribution"),
+        (but("[0, 1]", "[0, 7]") + "    published: [{value: '1.5', source: b}]\n", "correct it"),
+        (but("[0, 1]", "[0, 7]") + "    expect: {value: {mean: '1.5'}}\n", "correct it"),
+        (but("[0, 1]", "[0, 1, 2, 0]") + "    expect: {undefined: because}\n", "correct it"),
+    ],
+)
+def test_exception_is_offered_as_expectation_only_where_it_may_be_one(write, text, advice):
+    _, (error,) = write(text, strict=False)
+    assert error.advice == advice
 
 
 def test_invalid_kind_beside_an_expected_edge_advises_the_expectation(write):
