@@ -254,16 +254,35 @@ def test_malformed_answer_is_crash_and_others_go_on(pool, what):
     assert [type(outcome) for outcome in others] == [Returned] * 3
 
 
+TWICE = "was ended because it answered the forged call twice"
+
+
 @needs_signals
 def test_answer_too_many_ends_worker_and_others_go_on(pool):
     forged = call("interject", content=answer(RETURNED, np.float64(7).tobytes()), shift=0)
     for count in (0, 3):
-        futures = [pool.submit("fragile", each, "x") for each in [forged, *[call("whoami")] * count]]
+        futures = [pool.submit("fragile", forged, "the forged call")]
+        futures += [pool.submit("fragile", call("whoami"), "x") for _ in range(count)]
         first, *others = (pool.wait(future) for future in futures)
         assert first.value == [7.0]
-        assert sum(isinstance(outcome, Crashed) for outcome in others) == (count > 0)
-        assert isinstance(ask(pool, "whoami"), Returned | Crashed)
+        assert [one.how for one in others if isinstance(one, Crashed)] == [TWICE] * (count > 0)
+        later = ask(pool, "whoami")
+        assert isinstance(later, Returned) or later.how == TWICE
         assert isinstance(ask(pool, "whoami"), Returned)
+
+
+@needs_signals
+def test_message_whose_rest_never_comes_is_crash():
+    content = answer(RETURNED, EIGHT, (1 << 20, 8))
+    with LocalWorkerPool([spec()], Timeouts(1.0)) as pool:
+        pool.versions("fragile")
+        futures = [pool.submit("fragile", call("interject", content=content, shift=0), "x")]
+        futures.append(pool.submit("fragile", call("whoami"), "x"))
+        crashed, later = (pool.wait(future) for future in futures)
+    assert crashed == Crashed(
+        "was out of step: the rest of a message that it announced did not come within 1 s", crashed.stderr
+    )
+    assert isinstance(later, Returned)
 
 
 @needs_signals

@@ -59,6 +59,8 @@ POLL_SECONDS = 0.1
 ALIVE_SECONDS = 1.0
 """Seconds without an answer after which the process is polled, because its children may keep the connection open."""
 READ_BYTES = 1 << 20
+NO_REQUEST = -1
+"""The number that no message has."""
 
 
 class WorkerError(UserError):
@@ -315,6 +317,8 @@ class LocalWorker(Worker):
         self._selector = selector
         self._sent = 0
         """Number of waiting calls that were sent."""
+        self._last: Request | None = None
+        """The last request that this process answered."""
         self._out: deque[memoryview] = deque()
         self._in = bytearray()
         self._socket: socket.socket | None = None
@@ -341,7 +345,9 @@ class LocalWorker(Worker):
 
     def enforce_timeout(self) -> None:
         if self._waiting and not self.broken and self.remaining_seconds() == 0.0:
-            self._fail(TimedOut(self._waiting[0].seconds))
+            seconds = self._waiting[0].seconds
+            torn = f"was out of step: the rest of a message that it announced did not come within {seconds:g} s"
+            self._fail(self._crashed(torn) if self._in else TimedOut(seconds))
 
     def notify_of_import(self) -> None:
         """Log that the import is waited for, every so often."""
@@ -430,6 +436,7 @@ class LocalWorker(Worker):
         loop.without_delay(connection)
         self._socket = connection
         self._sent = 0
+        self._last = None
         self._in.clear()
         self._out.clear()
         self._selector.register(connection, selectors.EVENT_READ, self)
@@ -485,7 +492,7 @@ class LocalWorker(Worker):
             self._truncate_output()
             return self._send_pending()
         except WireError as error:
-            return self._fail(Crashed(f"was out of step: {error}", "\n".join(self._last_output())))
+            return self._on_malformed_answer(error)
         except OSError:
             pass
         return self._died()
@@ -493,14 +500,13 @@ class LocalWorker(Worker):
     def _take_answers(self) -> None:
         """Take the answers that have arrived.  Raises WireError for what is none of a request that was sent."""
         while self._in:
-            if not self._sent:
-                raise WireError("it sent an answer that was not due")
-            future = self._waiting[0]
-            message = wire.take_answer(self._in, future.request.number)
-            if message is None:
+            future = self._waiting[0] if self._sent else None
+            message = wire.take_answer(self._in, future.request.number if future is not None else NO_REQUEST)
+            if message is None or future is None:
                 return
             future.accept(message)
             self._waiting.popleft()
+            self._last = future.request
             self._sent -= 1
             self._waiting_since = time.monotonic()
             if future is self.started and isinstance(future.answer, str):
@@ -508,6 +514,21 @@ class LocalWorker(Worker):
                 return
 
     # The end of the process
+
+    def _on_malformed_answer(self, error: WireError) -> None:
+        """End the process, and the first call that was sent to it; that need not be the one that sent the message."""
+        last, is_sent = self._last, self._sent > 0
+        how = f"was out of step: {error}"
+        if last is not None and isinstance(error, wire.UnexpectedAnswerError) and error.number == last.number:
+            how = f"was ended because it answered {last.what} twice"
+            _log.warning("the worker of %s answered %s twice and is ended", self.spec.name, loggable(last.what))
+        if is_sent:
+            self._fail(self._crashed(how))
+        else:
+            self.end()
+
+    def _crashed(self, how: str) -> Crashed:
+        return Crashed(how, "\n".join(self._last_output()))
 
     def _died(self) -> None:
         """End the first call in the queue, of which the process died."""
@@ -517,7 +538,7 @@ class LocalWorker(Worker):
             how = self._exit_reason()
         except subprocess.TimeoutExpired:
             how = "closed its connection"
-        self._fail(Crashed(how, "\n".join(self._last_output())))
+        self._fail(self._crashed(how))
 
     def _fail(self, outcome: Crashed | TimedOut) -> None:
         """End the process and the first call in the queue; the others are left for the next process."""

@@ -43,6 +43,14 @@ class WireError(Exception):
     """The bytes are no message, or not the one that is due."""
 
 
+class UnexpectedAnswerError(WireError):
+    """The message has another number than the request that is due."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("it sent an answer that was not due")
+        self.number = number
+
+
 @dataclass(frozen=True)
 class Message:
     """A message that has arrived."""
@@ -120,7 +128,7 @@ def take_answer(buffer: bytearray, number: int) -> Message | None:
         return None
     answered, header, arrays = _prefix(buffer[:start], MAX_ANSWER_BYTES)
     if answered != number:
-        raise WireError("it sent an answer that was not due")
+        raise UnexpectedAnswerError(answered)
     end = start + header + arrays
     if len(buffer) < end:
         return None
@@ -166,13 +174,14 @@ class Request:
     """A message to a worker.
 
     kind: `start`, `perform` or `signatures`; says what the answer may be.  buffers: of the message.
-    number: 0 until the worker gives it one.
+    number: 0 until the worker gives it one.  what: name in messages.
     """
 
-    def __init__(self, kind: str, buffers: Buffers, number: int = 0) -> None:
+    def __init__(self, kind: str, buffers: Buffers, number: int = 0, what: str = "") -> None:
         self.kind = kind
         self.buffers = buffers
         self.number = number
+        self.what = what or f"the request to {kind}"
 
     def assign(self, number: int) -> None:
         """Give the message a number, unless it has one."""
@@ -194,7 +203,7 @@ class Request:
         text, why the call could not be made; to `signatures`, these by path.
         """
         if arrived.number != self.number:
-            raise WireError("it sent an answer that was not due")
+            raise UnexpectedAnswerError(arrived.number)
         try:
             return _ANSWERS[self.kind](arrived.header, arrived.body)
         except (LookupError, TypeError, ValueError, AttributeError, ImportError) as error:
@@ -215,7 +224,7 @@ def call_request(call: Call, what: str) -> Request:
     """The request for a call.  what: name of the call in errors."""
     named = [[name, tensor.order] for name, tensor in call.arrays.items()]
     header = {"do": "perform", "what": what, "text": call.text, "mode": call.mode, "named": named}
-    return Request("perform", message(header, [tensor.values for tensor in call.arrays.values()]))
+    return Request("perform", message(header, [tensor.values for tensor in call.arrays.values()]), what=what)
 
 
 def call_of(header: Header, arrays: Sequence[Array]) -> Call:
