@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
+import tempfile
+import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from conformance import api, cli
 from conformance.casefiles import known_issues, loading
 from conformance.casefiles.document import name_errors, schema_of
 from conformance.casefiles.known_issues import KnownIssue, Ledger
+from conformance.execution.temporary_folder import remove_stale
 from conformance.execution.workers import wire
 from conformance.model.case import DTYPES, ByOracle, MustRaise
 from conformance.model.errors import CaseErrors
@@ -208,6 +213,31 @@ def test_harvest_reports_crashed_collector(quarry, yielded):
     quarry.write("quarry/test_losses.py", "import os\nos.write(2, b'last words')\nos.abort()\n")
     message = failure(yielded, "lambda: __import__('quarry.test_losses')")
     assert "the process that reads it was killed by SIGABRT; it said: last words" in message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel to end it with its parent")
+def test_collector_of_killed_harvest_ends_and_leaves_nothing(quarry, tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    quarry.write("quarry/test_losses.py", "import time, os\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n")
+    quarry.source("lambda: __import__('quarry.test_losses')")
+    script = "import dataclasses, quarry_source; from conformance.power.harvest import collection\n"
+    script += "collection.collect_all([dataclasses.replace(quarry_source.SOURCE, origin='quarry_source:SOURCE')])"
+    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, env=environment) as harvesting:
+        deadline = time.monotonic() + TIMEOUT
+        while not (found := [path for path in temporary.glob("*/printed") if path.read_text().strip()]):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        collector = int(found[0].read_text())
+        harvesting.kill()
+    while Path(f"/proc/{collector}").exists() and "State:\tZ" not in Path(f"/proc/{collector}/status").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    remove_stale("conformance-harvest-")
+    assert not list(temporary.iterdir())
 
 
 def test_failed_source_does_not_stop_others(quarry, monkeypatch):

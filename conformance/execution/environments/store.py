@@ -11,7 +11,6 @@ import hashlib
 import json
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -20,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from conformance.execution.environments.interpreters import Interpreter, query, site_packages
+from conformance.execution.temporary_folder import TemporaryFolder
 from conformance.model.errors import UserError
 from conformance.model.files import write_atomically
 from conformance.reference.cache import default_folder
@@ -44,7 +44,7 @@ class Store:
     temporary: the folder as an object that removes it, if it is to be removed.
     """
 
-    def __init__(self, root: Path, temporary: tempfile.TemporaryDirectory[str] | None = None) -> None:
+    def __init__(self, root: Path, temporary: TemporaryFolder | None = None) -> None:
         self.root = root
         self._temporary = temporary
 
@@ -125,7 +125,7 @@ def existing_stores() -> list[Store]:
 def temporary_store() -> Store:
     """A store that is removed when the process ends."""
     if not _TEMPORARY:
-        folder = tempfile.TemporaryDirectory(prefix="conformance-environments-", ignore_cleanup_errors=True)
+        folder = TemporaryFolder("conformance-environments-")
         _TEMPORARY.append(Store(Path(folder.name), folder))
     return _TEMPORARY[-1]
 

@@ -15,7 +15,6 @@ import platform
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from conformance.execution.child import kill_group
+from conformance.execution.temporary_folder import TemporaryFolder
 from conformance.execution.workers import wire
 from conformance.model.files import write_atomically
 from conformance.power.harvest import collector
@@ -78,13 +78,13 @@ def _collect_or_load(
 
 def _run_collector(source: Source, timeout: float, running: list[subprocess.Popen[bytes]]) -> bytes:
     """The output of the process that reads a source.  Raises HarvestError if it hangs or crashes."""
-    with tempfile.TemporaryDirectory(prefix="conformance-harvest-") as folder:
+    with TemporaryFolder("conformance-harvest-") as folder:
         file, printed = Path(folder, "found"), Path(folder, "printed")
         command = [sys.executable, "-P", "-m", collector.__name__, source.origin, str(file)]
         with printed.open("wb") as out:
             process = subprocess.Popen(  # noqa: S603
                 command,
-                env={**os.environ, **_collector_environment(), **source.variables},
+                env={**os.environ, **_collector_environment(), **source.variables, "TMPDIR": folder},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

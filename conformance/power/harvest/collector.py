@@ -10,12 +10,14 @@ import importlib
 import sys
 from pathlib import Path
 
+from conformance.execution.workers.loop import die_with_parent
 from conformance.power.harvest.records import encode, encode_failure
 from conformance.power.harvest.source import Source, SourceMovedError
 
 
 def main(origin: str, file: str) -> None:
     """Write the records of the source at `origin` into `file`."""
+    die_with_parent()
     module, _, attribute = origin.partition(":")
     source: Source = getattr(importlib.import_module(module), attribute)
     try:
