@@ -36,8 +36,6 @@ from conformance.reference import error_bound
 from conformance.report.markdown import fenced_block
 
 TEMPLATE = Path(__file__).parent / "templates" / "audit-upgrade.yml"
-WHOLE = ("readme", "readme in chinese")
-"""Parts that are a page by themselves, and a file of the repository; they are inserted when the site is built."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +109,9 @@ class Checkout:
 
     def fill_page(self, page: str) -> str:
         """A page with its generated parts made anew, between their marks. Raises LookupError for an unknown part."""
-
-        def between_marks(name: str, part: str) -> str:
-            mark = f"<!-- generated: {name} -->\n"
-            return mark if name in WHOLE else f"{mark}\n{part.strip()}\n\n<!-- /generated -->\n"
-
-        return self._with_parts(page, between_marks)
+        return self._with_parts(
+            page, lambda name, part: f"<!-- generated: {name} -->\n\n{part.strip()}\n\n<!-- /generated -->\n"
+        )
 
     def site_page(self, page: str) -> str:
         """A page as the site reads it, with its generated parts made anew. Raises LookupError for an unknown part."""
