@@ -32,7 +32,7 @@ from conformance.judging.unsupported import render_unsupported
 from conformance.judging.verdict import want_of
 from conformance.model.case import Case
 from conformance.model.row_key import EAGER
-from conformance.model.text import counted, truncate
+from conformance.model.text import counted, truncate, truncate_list
 
 
 def show(
@@ -153,10 +153,10 @@ def _print_answers(answers: CaseAnswers) -> None:
     table = Table(title=f"{answers.dtype}, {answers.reduction}", title_justify="left", box=None, pad_edge=False)
     for heading in ("function", "status", "returned", "error/budget", "why"):
         table.add_column(heading, overflow="fold")
-    table.add_row("exact", "", escape(truncate(exact, MAX_WIDTH)), "", "")
+    table.add_row("exact", "", escape(truncate_list(exact, MAX_WIDTH)), "", "")
     slopes = [row.want for row in answers.rows if row.key.quantity == "gradient" and isinstance(row.want, Elements)]
     for slope in slopes[:1]:
-        table.add_row("exact, gradient", "", escape(truncate(_digits(slope.values.tolist()), MAX_WIDTH)), "", "")
+        table.add_row("exact, gradient", "", escape(truncate_list(_digits(slope.values.tolist()), MAX_WIDTH)), "", "")
     for row in answers.rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
         why = row.explanation if row.conversion else row.convention or row.explanation
@@ -166,7 +166,7 @@ def _print_answers(answers: CaseAnswers) -> None:
             (report.break_name(row.key.function).strip() if out.wraps else row.key.function)
             + "".join(f", {part}" for part in (row.key.quantity, row.key.mode) if part not in ("loss", EAGER)),
             row.status,
-            escape(truncate(_returned(row), MAX_WIDTH)),
+            escape(_returned(row)),
             ratio,
             escape(why + converted),
         )
@@ -176,8 +176,8 @@ def _print_answers(answers: CaseAnswers) -> None:
 def _returned(row: Row) -> str:
     """What was returned or raised."""
     if row.got is None or not row.got.values.ndim:
-        return str(row.cells["got"] or row.cells["exception"])
-    return _digits(row.got.values.tolist())
+        return truncate(str(row.cells["got"] or row.cells["exception"]), MAX_WIDTH)
+    return truncate_list(_digits(row.got.values.tolist()), MAX_WIDTH)
 
 
 def _digits(values: list[Any] | float) -> str:

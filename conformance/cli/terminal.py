@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from conformance.model.errors import UserError
 from conformance.model.text import printable, shorten_words
@@ -22,12 +24,15 @@ FULL = frozenset(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", 
 """Errors of a stream whose device takes no more."""
 UNLIMITED = 100_000
 """Width in characters of a console on which no line is wrapped."""
+COLUMN_WIDTH = 60
+"""Width in characters of a column of a table there, unless a word of it is longer."""
 
 
 class Terminal(Console):
     """A console on which control characters in foreign text are printed as escapes.
 
-    Lines are wrapped on a terminal, and elsewhere only if COLUMNS says how wide they may be.
+    Lines are wrapped on a terminal, and elsewhere only if COLUMNS says how wide they may be.  Cells of tables are
+    wrapped everywhere, elsewhere between words only.
     """
 
     @property  # type: ignore[misc]  # nobody sets it
@@ -57,6 +62,8 @@ class Terminal(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as rich's consoles do, but no endless words.  Raises UserError if the stream cannot be written."""
         with self._written():
+            if not self.wraps:
+                _limit_columns(objects)
             super().print(*(shorten_words(each) if isinstance(each, str) else each for each in objects), **options)
 
     def on_broken_pipe(self) -> None:
@@ -74,6 +81,17 @@ class Terminal(Console):
             discard(self.file)  # what it still holds would be written when Python ends, and fail again
             what = f"the output cannot be written ({error.strerror or error})"
             raise UserError(f"{what}; free some space, or send it somewhere else") from error
+
+
+def _limit_columns(objects: Iterable[Any]) -> None:
+    """Have the columns of tables be as wide as their longest word, or else as `COLUMN_WIDTH`."""
+    from rich.table import Table
+
+    for table in objects:
+        for column in table.columns if isinstance(table, Table) else ():
+            texts = [Text.from_markup(cell) if isinstance(cell, str) else cell for cell in column.cells]
+            words = [cell_len(word) for text in texts if isinstance(text, Text) for word in text.plain.split()]
+            column.max_width = max(COLUMN_WIDTH, *words, 0)
 
 
 def discard(stream: IO[str]) -> None:

@@ -60,6 +60,14 @@ def truncate(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def truncate_list(text: str, most: int) -> str:
+    """Text of about `most` characters of a list, of which the last elements are dots if it was longer."""
+    if len(text) <= most:
+        return text
+    head, separator, _ = text[:most].rpartition(", ")
+    return f"{head}{separator}..." if separator else truncate(text, most)
+
+
 def truncate_and_count(text: str, most: int) -> str:
     """The first `most` characters of a text, with the number of all characters if it is longer."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"

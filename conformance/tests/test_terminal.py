@@ -1,0 +1,57 @@
+"""What is printed to a pipe: tables of a sensible width, whose ids and numbers are whole."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.table import Table
+from rich.text import Text
+
+from conformance.cli.terminal import COLUMN_WIDTH, Terminal
+from conformance.model.text import truncate_list
+
+NAME = "framework.Function:" + "_".join(["of_a_long_name"] * 6)
+NUMBERS = [f"{number / 7:.17g}" for number in range(1, 30)]
+
+
+@pytest.fixture
+def printed(monkeypatch):
+    """The lines that a pipe gets of a table with one row."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+    def lines(*cells):
+        table = Table("name", "numbers", "why", box=None, title="[bold]title[/]")
+        table.add_row(*cells)
+        stream = io.StringIO()
+        Terminal(file=stream).print(table)
+        return stream.getvalue().splitlines()
+
+    return lines
+
+
+def test_table_in_a_pipe_is_wrapped_between_words(printed):
+    lines = printed(NAME, ", ".join(NUMBERS), "a word " * 500)
+    assert max(map(len, lines)) <= len(NAME) + 2 * COLUMN_WIDTH + 6
+    assert any(NAME in line for line in lines)
+    assert [number for line in lines for number in NUMBERS if number in line.replace(",", " ").split()] == NUMBERS
+
+
+def test_table_in_a_pipe_takes_any_cell(printed):
+    assert any("[/] [red]" in line for line in printed("", Text("[/] [red]"), r"\[x]"))
+    assert any(len(line) < 3 * COLUMN_WIDTH for line in printed("", "", "漢字 " * 100))
+
+
+def test_columns_say_how_wide_a_pipe_is(printed, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    assert max(map(len, printed("name", ", ".join(NUMBERS), "a word " * 500))) <= 70
+
+
+def test_list_is_truncated_between_elements():
+    text = f"[{', '.join(NUMBERS)}]"
+    short = truncate_list(text, 100)
+    assert len(short) <= 103
+    assert short.startswith("[0.14")
+    assert short.removesuffix("...").strip("[, ").split(", ") == NUMBERS[: short.count(",")]
+    assert truncate_list(text, 10_000) == text
+    assert truncate_list("9" * 200, 100) == "9" * 97 + "..."
