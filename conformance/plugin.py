@@ -26,7 +26,7 @@ import pytest
 from conformance.execution.marking import mark, unmark
 from conformance.model.errors import ISSUES, UserError
 from conformance.model.row_key import EAGER
-from conformance.model.text import counted, loggable
+from conformance.model.text import counted, loggable, truncate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,8 @@ ROW = "conformance_row"
 FAULT = "conformance_fault"
 MAX_FAULTS = 5
 """Exceptions of this package that are shown."""
+MAX_SHOWN = 80
+"""Characters of an expression in a message."""
 EXIT_SECONDS = 30.0
 """Seconds that threads and exit handlers have once pytest has ended: those of others, too."""
 _OPTIONS = {"-k": "keyword", "-m": "markexpr"}
@@ -487,7 +489,7 @@ _BASELINE = pytest.StashKey["pd.DataFrame"]()
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     assessment = _assessment(item) if call.when == "call" else None
     if assessment is not None and item.config.getoption("xmlpath", None):
-        item.user_properties += _properties(assessment)
+        item.user_properties += _properties(assessment.item.case, assessment.row)
     report = yield
     if call.when == "call" and (why := _fault(item, call)):
         setattr(report, FAULT, why)
@@ -505,9 +507,9 @@ def _assessment(item: pytest.Item) -> Assessment | None:
     return assessment
 
 
-def _properties(assessment: Assessment) -> Iterator[tuple[str, str]]:
+def _properties(case: Case, row: Row) -> Iterator[tuple[str, str]]:
     """What identifies a row for `--junit-xml`."""
-    case, cells = assessment.item.case, assessment.row.cells
+    cells = row.cells
     properties = {
         "file": case.path,
         "line": case.line if case.path else "",
@@ -667,6 +669,8 @@ class Recorder:
         from conformance.execution.run import Run
         from conformance.report import recording
 
+        if self.config.getoption("xmlpath", None):
+            self._report_skips(unsupported)
         row_cases = [*tested, *(row.key.case for row in unsupported)]
         self.planned = len(row_cases)
         self.run = self.run or Run()
@@ -685,6 +689,23 @@ class Recorder:
             self.config.getoption("call_timeout"),
         )
         self.run.plan(planned, uncalled=unsupported)
+
+    def _report_skips(self, unsupported: Sequence[Row]) -> None:
+        """Have `--junit-xml` list rows of unsupported cases as skipped tests; no test is made of them.
+
+        The terminal says at the end in its own way what is unsupported.
+        """
+        manager = self.config.pluginmanager
+        log = manager.subset_hook_caller("pytest_runtest_logreport", [manager.get_plugin("terminalreporter")])
+        cases = {case.id: case for case in _cases_of(self.config)}
+        for row in unsupported:
+            case = cases[row.key.case]
+            name = f"{TEST_NAME}[{row.key.id}]"
+            path = loggable(_relative_path(self.config, case)) if case.path else f"{PACKAGE.name}/{TEST_FILE.name}"
+            why = (path, case.line, f"Skipped: {loggable(row.explanation)}")
+            of = functools.partial(pytest.TestReport, f"{path}::{name}", (path, case.line, name), {})
+            log(report=of("skipped", why, "setup"))
+            log(report=of("passed", None, "teardown", user_properties=list(_properties(case, row))))
 
     def _nothing_can_be_called(self) -> bool:
         """Whether no function can take any of the cases; then each case gets a row with the reason."""
@@ -714,17 +735,18 @@ class Recorder:
         if (fault := getattr(report, FAULT, "")) != "":
             self.faults.append(f"{report.nodeid}: {fault}")
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    @pytest.hookimpl(wrapper=True, trylast=True)  # within the terminal's, which prints the summary
+    def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        if self.faults and finished:
-            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
-        if self.planned and (baseline := _baseline(self.config)) is not None:
-            self._compare_with_baseline(baseline, session)
         nothing_called = not self.planned and not self.signalled and self._nothing_can_be_called()
         if nothing_called and (unsupported := self._unsupported()):
             self._plan((), unsupported)
             finished = True
+        yield
+        if self.faults and finished:
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        if not nothing_called and self.planned and (baseline := _baseline(self.config)) is not None:
+            self._compare_with_baseline(baseline, session)
         if self.config.getoption("report") is not None:
             self._end(finished, session)
 
@@ -784,7 +806,7 @@ class Recorder:
             for fault in self.faults[:MAX_FAULTS]:
                 terminalreporter.line(loggable(fault), red=True)
             terminalreporter.line(f"{len(self.faults)} tests; please report it: {ISSUES}")
-        near = self._similar() if not self.rows else ""
+        near = (self._similar() or self._option_hint(terminalreporter)) if not self.rows else ""
         if not self.rows and not near:
             return
         terminalreporter.section("cross-entropy conformance")
@@ -814,6 +836,24 @@ class Recorder:
         except (SelectionError, pytest.Collector.CollectError):
             return ""
         return near and f"nothing is selected by -k {keyword}; {near}"
+
+    def _option_hint(self, terminalreporter: Any) -> str:
+        """The options that request conformance tests, if there were no tests at all, or -k names a framework."""
+        from conformance.adapters import registry
+
+        session = self.config.stash[_SESSION]
+        if _is_requested(self.config) or session.exitstatus != pytest.ExitCode.NO_TESTS_COLLECTED:
+            return ""
+        keyword = self.config.getoption("keyword")
+        if terminalreporter.stats.get("deselected") and not any(
+            framework.name in keyword for framework in registry.frameworks()
+        ):
+            return ""
+        selection = f" -k {shlex.quote(truncate(keyword, MAX_SHOWN))}" if keyword else ""
+        return (
+            "no conformance test was requested; "
+            f"pytest --pyargs {PACKAGE.name}{selection} runs the shipped cases, pytest --cases DIR{selection} your own"
+        )
 
     def _closing_lines(self) -> list[str]:
         """The lines at the end of a run, with the cases that no function could be called with, and the verdict."""

@@ -585,6 +585,18 @@ def test_it_suggests_a_word_for_one_that_no_id_has(folder):
     assert "did you mean" not in folder.run("-k", "nobody", losses="Categorical").stdout.str()
 
 
+def test_it_names_its_options_where_nothing_is_collected(folder):
+    hint = "pytest --pyargs conformance -k 'a or torch' runs the shipped cases, pytest --cases DIR -k 'a or torch'"
+    assert hint in folder.run("-k", "a or torch", cases=False).stdout.str()
+    assert "pytest --pyargs conformance runs the shipped cases" in folder.run(cases=False).stdout.str()
+    folder.pytester.makepyfile(test_own="def test_own(): pass")
+    assert "--pyargs" not in folder.run(cases=False).stdout.str()
+    assert "--pyargs" not in folder.run("-k", "other", cases=False).stdout.str()
+    assert "--pyargs conformance -k 'other or miniature'" in (
+        folder.run("-k", "other or miniature", cases=False).stdout.str()
+    )
+
+
 def test_it_sums_up_at_the_end(folder):
     result = folder.run(losses="DropsSmoothing")
     verdict = "2 unexpected rows: 1 agree"
@@ -707,3 +719,28 @@ def test_junit_says_of_each_test_what_it_is_about_and_where_its_case_stands(fold
         assert (failed is not None) == (said["expected"] == "unexpected") == (said["status"] == "disagrees")
         if failed is not None:
             assert "reproduce" in failed.text
+
+
+@pytest.mark.parametrize("processes", [(), ("-n", "1")])
+@pytest.mark.parametrize("passed", [3, 0])
+def test_junit_has_unsupported_rows_as_skipped_tests(folder, processes, passed):
+    head, _, _ = CASES.partition("    predictions:")
+    binary = head.replace("categorical", "binary").replace("index", "binary")
+    (folder.file.parents[1] / "other.yaml").write_text(
+        f"{binary}    predictions: [0.5, 2.0]\n    labels: [1, 0]\n", encoding="utf-8"
+    )
+    if not passed:
+        folder.file.unlink()
+    said = folder.run("--junit-xml", "j.xml", *processes, "--report", "r").stdout.str()
+    assert ("3 passed" in said) == bool(passed)
+    assert " skipped" not in said
+    tests = ElementTree.parse(folder.pytester.path / "j.xml").findall(".//testcase")
+    (skipped,) = (test for test in tests if test.find("skipped") is not None)
+    assert skipped.find("skipped").get("message") == "it is no binary loss"
+    assert skipped.get("name") == "test_conformance[miniature.Categorical-other/plain-float32-mean]"
+    assert skipped.get("classname") == "mine.other.yaml"
+    properties = {one.get("name"): one.get("value") for one in skipped.findall("properties/property")}
+    assert (properties["status"], properties["line"]) == ("unsupported", "9")
+    assert sum(test.find("error") is None for test in tests) == passed + 1
+    with Path("r", "results.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == passed + 1
