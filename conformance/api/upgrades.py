@@ -10,7 +10,7 @@ from conformance.adapters import registry
 from conformance.api.cases import load_case
 from conformance.api.observing import SILENT, Observer
 from conformance.api.result import Result
-from conformance.comparison import audit_rendering, bisection, upgrade
+from conformance.comparison import audit_page, audit_rendering, bisection, upgrade
 from conformance.comparison.bisection import Attempt, Bisection, NothingToFindError
 from conformance.comparison.upgrade import Audit
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT, Timeouts
@@ -54,7 +54,8 @@ def audit(
     old, new : str
         Requirements, an interpreter, a virtual environment or a requirements file each.
     folder : Path
-        Where `audit.md`, `audit.csv` and `audit.json` are written; its folders `old` and `new` are the reports.
+        Where `audit.html`, `audit.md`, `audit.csv` and `audit.json` are written; its folders `old` and `new` are the
+        reports.
     cases : Path, optional
         Folder of case files, or one file; the shipped cases if None.
     keyword : str, optional
@@ -90,7 +91,7 @@ def audit(
                 audited = upgrade.audit(sides, answers, folder)
             except KeyboardInterrupt:
                 return AuditResult(None, tuple(answers.failures))
-    audit_rendering.write(audited, folder)
+    audit_rendering.put({"audit.html": audit_page.page(audited), **audit_rendering.texts(audited)}, folder)
     return AuditResult(audited, tuple(answers.failures))
 
 

@@ -84,7 +84,7 @@ def audit(
             out.write(audit_rendering.markdown(audited))
         case Format.json:
             out.write(result.to_json())
-    warn(f"audit: {folder}")
+    warn(f"audit: {folder / 'audit.html'}")
     print_not_executed(result.not_executed, ", and left out on both sides")
     if result.not_executed:
         raise typer.Exit(USAGE)

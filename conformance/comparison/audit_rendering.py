@@ -254,16 +254,13 @@ def _cause_lines(cause: Cause) -> list[str]:
     return [head, *map(clean, filter(None, (answers, *cause.sources, cause.known_issue)))]
 
 
-def write(audit: Audit, folder: Path) -> Path:
-    """Write `audit.md`, `audit.csv` and `audit.json` beside both sides' reports.  Raises ReportError."""
-    return put(
-        {
-            "audit.md": markdown(audit),
-            "audit.csv": as_csv(audit),
-            "audit.json": to_json("audit", as_dict(audit), FORMAT),
-        },
-        folder,
-    )
+def texts(audit: Audit) -> dict[str, str]:
+    """The renderings for files, by the name of the file."""
+    return {
+        "audit.md": markdown(audit),
+        "audit.csv": as_csv(audit),
+        "audit.json": to_json("audit", as_dict(audit), FORMAT),
+    }
 
 
 def put(texts: dict[str, str], folder: Path) -> Path:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import dataclasses
+import hashlib
+import html
 import io
 import json
+import re
 import sys
 import textwrap
 
@@ -19,7 +23,8 @@ from conformance.adapters import registry
 from conformance.adapters.contract import DocumentedConvention
 from conformance.adapters.registry import Origin
 from conformance.cli import app
-from conformance.comparison import audit_rendering, bisection, causes, history, signatures, upgrade
+from conformance.comparison import audit_page, audit_rendering, bisection, causes, history, signatures, upgrade
+from conformance.comparison import changes as changes_module
 from conformance.comparison.causes import sections
 from conformance.comparison.distance import drift
 from conformance.comparison.signatures import Parameter, compare_signatures
@@ -247,6 +252,43 @@ def test_audit_lists_causes_of_ordinary_inputs_before_edges(library, corpus, tmp
         "binary/fake/beyond": "no",
     }
     assert list(lines[0])[-1] == "ordinary"
+
+
+@pytest.mark.parametrize(
+    ("new", "verdict", "colour", "articles"),
+    [
+        ("1.1", "Ordinary inputs are not affected", "agrees", 0),
+        ("2.0", "Ordinary inputs are not affected", "agrees", 2),
+        ("3.0", "Ordinary inputs are affected", "disagrees", 3),
+    ],
+)
+def test_audit_page_has_ordinary_inputs_first_and_answers_side_by_side(
+    library, corpus, tmp_path, new, verdict, colour, articles
+):
+    result, folder = audited(corpus, tmp_path, "1.0", new, "--fail-on", "never")
+    assert str(folder / "audit.html") in " ".join(result.stderr.split())
+    page = (folder / "audit.html").read_text(encoding="utf-8").replace("<wbr>", "")
+    assert f'class="verdict {colour}"><b><span class="en" lang="en">{verdict}</span>' in page
+    ordinary, edges = (
+        page.index(f'<h2><span class="en" lang="en">{name}</span>') for name in ("Ordinary inputs", "Edges")
+    )
+    assert page.index(verdict) < ordinary < edges
+    sections = page[:edges], page[edges:]
+    assert sum(part.count("<dt>") for part in sections) == 2 * articles
+    assert sections[0].count("<dt>") == 2 * (colour == "disagrees")
+    said = json.loads((folder / "audit.json").read_text())
+    for cause in said["causes"]:
+        part = sections[not cause["ordinary"]]
+        assert f"之前</span> 1.0</dt><dd><code>{html.escape(cause['worst']['before'])}" in part
+        assert f"之后</span> {new}</dt><dd><code>{html.escape(cause['worst']['after'])}" in part
+        assert html.escape(cause["what"]) in part
+    for address in re.findall('href="([^"#]+)"', page):
+        assert address.startswith("https://example.org/") or (folder / address).is_file(), address
+
+
+def test_audit_page_says_everything_in_both_languages():
+    assert all(english != chinese for english, chinese in audit_page.WORDS.values())
+    assert {*causes.REPORTED_SECTIONS, *changes_module.SEVERITIES} <= {*audit_page.WORDS, "unchanged"}
 
 
 def test_audit_writes_both_reports_and_their_difference(library, corpus, tmp_path):
@@ -756,6 +798,13 @@ def test_audit_renderings_escape_text_of_reports():
     assert "\x1b" not in text
     assert "\n# big" not in text
     assert audit_rendering.as_dict(found)["signatures"][0]["kind"] == "deprecated"
+    page = audit_page.page(found)
+    assert "\x1b" not in page
+    assert "<script" not in page
+    assert html.escape(EVIL.splitlines()[0]) in page.replace("<wbr>", "")
+    assert 'href="u"' not in page
+    style = re.search("<style>(.*)</style>", page, re.DOTALL)[1]
+    assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in page
     assert all("\x1b" not in str(getattr(piece, "renderable", piece)) for piece in audit_rendering.terminal(found))
 
 

@@ -8,8 +8,20 @@ The rows lie there by column, each distinct text once.  What a table needs is ap
 single rows, which are decoded when one is looked at; what `PageSupplement` has is a third part.
 """
 
-from conformance.report.page.building import page
+from conformance.report.page.building import page, source_hash, static_parts
 from conformance.report.page.packing import DETAIL, INDEX, LONG, embedded, packed
 from conformance.report.page.supplement import PageSupplement, problems, sizes
 
-__all__ = ["DETAIL", "INDEX", "LONG", "PageSupplement", "embedded", "packed", "page", "problems", "sizes"]
+__all__ = [
+    "DETAIL",
+    "INDEX",
+    "LONG",
+    "PageSupplement",
+    "embedded",
+    "packed",
+    "page",
+    "problems",
+    "sizes",
+    "source_hash",
+    "static_parts",
+]

@@ -30,7 +30,7 @@ def page(
 
     results: a `frame`.  published: see `report.summary`.  supplement: what the page shows in addition.
     """
-    parts = _parts()
+    parts = static_parts()
     supplement = supplement or PageSupplement()
     cases = set(results["case"])
     numbers = [number for number in published if number["case"] in cases]
@@ -59,9 +59,9 @@ def page(
     template = Template(parts["template.html"])
     return template.substitute(
         style=parts["page.css"],
-        style_hash=_hash(parts["page.css"]),
+        style_hash=source_hash(parts["page.css"]),
         script=parts["page.js"],
-        script_hash=_hash(parts["page.js"]),
+        script_hash=source_hash(parts["page.js"]),
         index=index.result(),
         detail=detail.result(),
         supplement=supplement.embedded(),
@@ -69,13 +69,14 @@ def page(
 
 
 @functools.cache
-def _parts() -> dict[str, str]:
+def static_parts() -> dict[str, str]:
+    """The template, the style and the script by file name."""
     folder = files(__package__)
     names = ("template.html", "page.css", "page.js")
     # An HTML parser turns \r\n to \n before it hashes what is between the tags.
     return {name: folder.joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n") for name in names}
 
 
-def _hash(text: str) -> str:
+def source_hash(text: str) -> str:
     """A source for a content-security policy that admits this text only."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,219 @@
+"""Renders an audit as a page that opens from disk: ordinary inputs first, then edges, changes by cause.
+
+The page has no script, loads nothing, and names its style by hash in a content-security policy.  Text in a report is
+not trusted: it is escaped.  Sentences of the audit are in English; what the page says itself is in Chinese, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from html import escape
+from importlib.resources import files
+
+from conformance.comparison.audit_rendering import INPUTS, answer, drift_text
+from conformance.comparison.causes import REPORTED_SECTIONS, Cause, Section
+from conformance.comparison.signatures import SignatureChange
+from conformance.comparison.upgrade import Audit, Summary
+from conformance.model.text import one_line, truncate_list
+from conformance.report.markdown import is_linkable
+from conformance.report.page import source_hash, static_parts
+
+MAX_CAUSES = 200
+"""Causes of a section on the page."""
+MAX_ANSWER = 160
+"""Characters of an answer."""
+CLASSES = {"regression": "disagrees", "change": "known", "improvement": "agrees", "note": "undefined"}
+"""Class in the style by severity."""
+WORDS = {
+    "title": ("Audit of an upgrade", "升级审计"),
+    "ordinary": ("Ordinary inputs", "普通输入"),
+    "edges": ("Edges", "边缘情形"),
+    "unaffected": ("Ordinary inputs are not affected", "普通输入不受影响"),
+    "affected": ("Ordinary inputs are affected", "普通输入受影响"),
+    "not asked": ("No ordinary input was asked", "没有测普通输入"),
+    "total": ("rows", "行数"),
+    "documented": ("documented changes", "有文档的变化"),
+    "undocumented": ("changes that are documented nowhere", "没有文档的变化"),
+    "support": ("what can be asked", "可测范围"),
+    "wording": ("what only raises or warns otherwise", "仅异常或警告不同"),
+    "rounding": ("moved by rounding", "因舍入而变"),
+    "nothing": ("Nothing changed here.", "这里没有变化。"),
+    "before": ("before", "之前"),
+    "after": ("after", "之后"),
+    "cases": ("cases", "用例"),
+    "worst in": ("worst in", "最差于"),
+    "move": ("farthest move", "最大变动"),
+    "documented by": ("documented by", "文档"),
+    "known as": ("known as", "已知为"),
+    "signatures": ("Signatures", "签名"),
+    "breaking": ("may break a call", "可能使调用失效"),
+    "more": ("more are in audit.csv", "项更多，见 audit.csv"),
+    "files": ("Files", "文件"),
+    "old": ("report before", "之前的报告"),
+    "new": ("report after", "之后的报告"),
+    "regression": ("regression", "退化"),
+    "change": ("change", "变化"),
+    "improvement": ("improvement", "改进"),
+    "note": ("note", "提示"),
+}
+"""What the page says, in English and Chinese."""
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; style-src {style_hash}; base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body id="zh">
+<header id="en">
+<div class="bar"><h1>{heading}</h1>
+<nav class="language"><a href="#en" lang="en">English</a> <a href="#zh" lang="zh-CN">中文</a></nav></div>
+<p class="help">{date}</p>
+</header>
+<main>
+{main}
+</main>
+<footer class="files"><p>{footer}</p></footer>
+</body>
+</html>
+"""
+_BREAK_OPPORTUNITY = re.compile(r"(?<=[.:/_,=])(?=[^\W\d])")
+"""Places where a long name may be broken: between words, never in a number."""
+
+
+def page(audit: Audit) -> str:
+    """Render as HTML."""
+    own = files(__package__).joinpath("audit_page.css").read_text(encoding="utf-8").replace("\r\n", "\n")
+    style = static_parts()["page.css"] + own
+    sides = [audit.difference.old.name, audit.difference.new.name]
+    links = (("old/index.html", "old"), ("new/index.html", "new"))
+    footer = [f'<a href="{address}">{_word(key)}</a>' for address, key in links]
+    footer += [f'<a href="{name}">{name}</a>' for name in ("audit.md", "audit.csv", "audit.json")]
+    return _PAGE.format(
+        style=style,
+        style_hash=source_hash(style),
+        title=" → ".join(map(_text, sides)),
+        heading=f"{_word('title')} {' → '.join(map(_code, sides))}",
+        date=_text(str(audit.difference.new.run.get("started", ""))[:10]),
+        main="\n".join(_main(audit)),
+        footer=f"{_word('files')}: {' '.join(footer)}",
+    )
+
+
+def _main(audit: Audit) -> Iterator[str]:
+    summaries = {ordinary: audit.summary(ordinary=ordinary) for ordinary in INPUTS}
+    yield _verdict(summaries[True])
+    yield f'<div lang="en">{"".join(f"<p>{_text(sentence)}</p>" for sentence in answer(audit))}</div>'
+    yield _counts(summaries)
+    for ordinary, key in ((True, "ordinary"), (False, "edges")):
+        yield f'<section class="inputs"><h2>{_word(key)}</h2>'
+        found = {section: audit.of(section, ordinary=ordinary) for section in REPORTED_SECTIONS}
+        for section, causes in found.items():
+            if causes:
+                yield f"<h3>{_word(section)}</h3>"
+                yield _listed("causes", [_cause(cause, section) for cause in causes])
+        if not any(found.values()):
+            yield f"<p>{_word('nothing')}</p>"
+        yield "</section>"
+    if audit.signatures:
+        yield f"<section><h2>{_word('signatures')}</h2>"
+        yield _listed("causes", list(map(_signature, audit.signatures))) + "</section>"
+
+
+def _verdict(ordinary: Summary) -> str:
+    """Whether ordinary inputs are affected, in the colour of the worst change."""
+    changed = [section for section in REPORTED_SECTIONS if ordinary.rows[section]]
+    key = "affected" if changed else "unaffected" if ordinary.total else "not asked"
+    colour = "disagrees" if "undocumented" in changed else "known" if key != "unaffected" else "agrees"
+    return f'<p class="verdict {colour}"><b>{_word(key)}</b></p>'
+
+
+def _counts(summaries: dict[bool, Summary]) -> str:
+    """Rows of each kind of input by what happened to them, as a table."""
+    sections: tuple[Section, ...] = (*REPORTED_SECTIONS, "rounding")
+    head = "".join(f'<th scope="col">{_word(name)}</th>' for name in ("total", *sections))
+    lines = []
+    for key, summary in zip(("ordinary", "edges"), summaries.values(), strict=True):
+        counts: dict[str, int] = {"total": summary.total, **{name: summary.rows[name] for name in sections}}
+        cells = "".join(
+            f'<td><span class="label">{_word(name)}</span> <span>{count:,}</span></td>'
+            for name, count in counts.items()
+        )
+        lines.append(f'<tr><th scope="row">{_word(key)}</th>{cells}</tr>')
+    return f'<table class="counts"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+
+
+def _listed(kind: str, articles: Sequence[str]) -> str:
+    """The first of some articles, and how many more there are."""
+    more = len(articles) - MAX_CAUSES
+    rest = f"<p>… {more} {_word('more')}</p>" if more > 0 else ""
+    return f'<div class="{kind}">{"".join(articles[:MAX_CAUSES])}</div>{rest}'
+
+
+def _cause(cause: Cause, section: Section) -> str:
+    """A cause with the answers of its example before and after it, side by side."""
+    sides = "".join(
+        f"<div><dt>{_word(key)} {_text(version)}</dt><dd>{_code(truncate_list(one_line(value), MAX_ANSWER))}</dd></div>"
+        for key, version, value in (
+            ("before", cause.example_row["old_version"], cause.before),
+            ("after", cause.example_row["new_version"], cause.after),
+        )
+    )
+    lines = [
+        f"{_word('total')}: {cause.rows:,}; {_word('cases')}: {cause.cases:,}",
+        f"{_word('worst in')}: {_code(cause.example)}",
+    ]
+    if cause.drift is not None:
+        lines.append(f"{_word('move')}: {_text(drift_text(cause.drift))}")
+    if documents := [_link(one.versions or one.source, one.source) for one in cause.documented if one.source]:
+        lines.append(f"{_word('documented by')}: {', '.join(documents)}")
+    reason, address = cause.known_reason_and_link
+    if reason:
+        lines.append(f"{_word('known as')}: {_link(reason, address)}")
+    badge = "" if section == "documented" else _badge(cause.severity)
+    help_lines = "".join(f'<p class="help">{line}</p>' for line in lines)
+    return _article(
+        CLASSES.get(cause.severity, "undefined") if badge else "diverges",
+        f"{_code(cause.function)} {badge}",
+        f'<p>{_text(cause.description)}</p><dl class="sides">{sides}</dl>{help_lines}',
+    )
+
+
+def _signature(change: SignatureChange) -> str:
+    badge = f'<span class="badge disagrees">{_word("breaking")}</span>' if change.breaking else ""
+    return _article(
+        "disagrees" if change.breaking else "undefined", f"{_code(change.path)} {badge}", f"<p>{_text(change)}</p>"
+    )
+
+
+def _article(colour: str, heading: str, content: str) -> str:
+    return f'<article class="cause {colour}"><h4>{heading}</h4>{content}</article>'
+
+
+def _badge(severity: str) -> str:
+    return f'<span class="badge {CLASSES.get(severity, "undefined")}">{_word(severity)}</span>'
+
+
+def _word(key: str) -> str:
+    """What the page says, in both languages, of which one is shown."""
+    english, chinese = WORDS[key]
+    return f'<span class="en" lang="en">{english}</span><span class="zh" lang="zh-CN">{chinese}</span>'
+
+
+def _text(text: object) -> str:
+    """Foreign text on one line, escaped, that may be broken between the parts of names."""
+    return _BREAK_OPPORTUNITY.sub("<wbr>", escape(one_line(text)))
+
+
+def _code(text: object) -> str:
+    return f"<code>{_text(text)}</code>"
+
+
+def _link(text: str, address: str) -> str:
+    return f'<a href="{escape(address)}">{_text(text)}</a>' if is_linkable(address) else _text(text)
