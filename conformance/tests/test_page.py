@@ -654,6 +654,59 @@ def test_page_fits_a_phone(chromium, whole, view):
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+LONG_CASE = "categorical/probabilities_unnormalised/sample_weights_losses_weighted_one_two_three"
+BROKEN_WORDS = """
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), broken = [];
+for (let node; (node = walker.nextNode());) {
+  if (!node.parentElement.offsetParent) continue;
+  for (const found of node.textContent.matchAll(/[A-Za-z]{2,}|[0-9.,e-]{2,}/g)) {
+    const range = document.createRange();
+    range.setStart(node, found.index);
+    range.setEnd(node, found.index + found[0].length);
+    const tops = [...range.getClientRects()].filter((one) => one.width > 0).map((one) => Math.round(one.top));
+    if (new Set(tops).size > 1) broken.push(`${node.parentElement.outerHTML.slice(0, 60)}: ${found[0]}`);
+  }
+}
+return broken;
+"""
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory):
+    """A page with names, ids, links and numbers that are as long as real ones."""
+    file = tmp_path_factory.mktemp("long") / "index.html"
+    link = "It is so. (https://github.com/tensorflow/tensorflow/blob/master/tensorflow/python/ops/nn_implementation.py)"
+    functions = [f"keras.SparseCategoricalCrossentropy:mean_with_sample_{name}" for name in ("weight", "weights", "w")]
+    kinds = ({"known": link, "expected": "known"}, {"expected": "unexpected"})
+    lines = [
+        row(function, case=LONG_CASE, ratio=1234.5678, ulps=12345.678, call="import torch", **kind)
+        for function in functions
+        for kind in ({}, {"status": "diverges", "convention": "binary_outputs=mean_of_last_axis; clip=1e-07"})
+    ]
+    lines += [
+        row(function, case=f"{LONG_CASE}_{number}", got="nan", status="disagrees", ratio=INF, **kind)
+        for number, kind in enumerate(kinds)
+        for function in functions
+    ]
+    file.write_text(page(report.from_records(lines), RunInfo(len(lines))), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_page_breaks_no_word_and_no_number(chromium, long_names, width, language):
+    chromium.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    try:
+        for view in [*(f"view={name}" for name in VIEWS), f"case={LONG_CASE}"]:
+            found = Page(chromium, long_names, f"lang={language}&{view}")
+            found.unfold()
+            assert found.run(BROKEN_WORDS) == [], view
+    finally:
+        chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_page_renders_few_elements_of_many_rows(chromium, large, view):
     found = Page(chromium, large, f"view={view}")

@@ -69,12 +69,14 @@
   const button = (text, handler, options = {}) => make("button", { type: "button", on: { click: handler }, ...options }, text);
   const statusMark = (status) => make("span", { class: `mark ${status}`, "aria-hidden": "true" }, GLYPHS[status] ?? "?");
   const statusTag = (status) => make("span", { class: "tag" }, statusMark(status), translateValue("status", status));
+  /** A text that may be broken between words of its names and addresses; copies of it have no other characters. */
+  const withBreaks = (text) => text.split(/(?<=[/_.:=])(?=[\p{L}_])/u).flatMap((part, index) => (index ? [make("wbr"), part] : [part]));
   const withLinks = (text) => text.split(/(https?:\/\/[^\s()<>"'`]+)/).map((part, index) => {
     if (index % 2 === 0) return part;
     let url;
     try { url = new URL(part); } catch { return part; }
     if (url.protocol !== "https:" && url.protocol !== "http:") return part;
-    return make("a", { href: url.href, rel: "noopener noreferrer", target: "_blank" }, part);
+    return make("a", { href: url.href, rel: "noopener noreferrer", target: "_blank" }, withBreaks(part));
   });
   const announce = (text) => { byId("announcement").textContent = text; };
 
@@ -361,7 +363,7 @@
     const groups = grouped(name, found).slice(0, MAX_LINES.overview);
     return make("ol", { class: "findings" }, groups.map((group) => make("li", { class: look },
       make("p", {}, titleOf[name]?.(group) ?? withLinks(group.choice)),
-      make("p", { class: "help" }, `${distinct("function", group.rows).join(", ")}: `,
+      make("p", { class: "help" }, breakable(distinct("function", group.rows).join(", ")), ": ",
         make("a", { href: hashFor({ [name]: group.choice, view: "table" }), "aria-label": translate("show_rows", { count: group.rows.length, name: group.choice }) }, translate("rows_count", { count: formatCount(group.rows.length) }))))));
   };
   const findingSection = (key, name, found, look, view) => {
@@ -502,7 +504,7 @@
         make("th", { scope: "row" }, titleOf[name]?.(group) ?? withLinks(group.choice)),
         cell("rows", formatCount(group.rows.length)),
         cell("frameworks", make("span", {}, `${frameworks.length}: ${frameworks.join(", ")}`)),
-        cell("functions", make("span", { class: "functions" }, functions.slice(0, 6).join(", ") + (functions.length > 6 ? ` … ${functions.length}` : ""))),
+        cell("functions", make("span", { class: "functions" }, breakable(functions.slice(0, 6).join(", ")) + (functions.length > 6 ? ` … ${functions.length}` : ""))),
         cell("statuses", make("span", { class: "tags" }, WORST.filter((status) => counts.get(status)).map((status) => make("span", { class: "tag" }, statusMark(status), `${translateValue("status", status)} ${counts.get(status)}`)))),
         make("td", {}, make("a", { href: target, "aria-label": translate("show_rows", { count: group.rows.length, name: group.choice }) }, translate("show"))));
     });
@@ -566,7 +568,7 @@
     let before = "";
     for (const { function: name, dtype, finite, infinite } of order.slice(0, MAX_LINES.groups)) {
       const ratios = Float64Array.from(finite).sort();
-      if (name !== before) lines.push(make("h2", {}, name));
+      if (name !== before) lines.push(make("h2", {}, breakable(name)));
       before = name;
       const count = ratios.length + infinite;
       const quantiles = ratios.length ? { median: formatNumber(quantile(ratios, 0.5)), high: formatNumber(quantile(ratios, 0.95)), max: formatNumber(ratios.at(-1)) } : {};
@@ -638,7 +640,7 @@
   const omittedNote = (supplement, name) => (supplement.omitted[name] > 0 ? make("p", { class: "help" }, translate("omitted", { count: formatCount(supplement.omitted[name]) })) : null);
   const simpleTable = (kind, heads, lines) => make("table", { class: `groups ${kind}` }, make("thead", {}, make("tr", {}, heads.map((key) => make("th", { scope: "col" }, translate(key))))),
     make("tbody", {}, lines.map(([first, ...rest]) => make("tr", {}, make("th", { scope: "row" }, first), rest.map((cell, i) => make("td", { "data-name": translate(heads[i + 1]) }, cell))))));
-  const caseLink = (id, at) => make("a", { href: hashFor({ case: id, at }) }, id.replaceAll("/", "/\u200b").replaceAll("_", "_\u200b"));
+  const caseLink = (id, at) => make("a", { href: hashFor({ case: id, at }) }, withBreaks(id));
 
   const SEVERITY_CLASSES = { regression: "disagrees", change: "known", improvement: "agrees", note: "undefined", convention: "diverges", support: "undefined", exception: "undefined", warning: "undefined" };
   const severityBadge = (name) => make("span", { class: `badge ${SEVERITY_CLASSES[name] ?? "undefined"}` }, Object.hasOwn(STRINGS[language], name) ? translate(name) : name);
@@ -841,7 +843,7 @@
   const copyable = (text, name) => {
     const handler = async () => { copy.textContent = (await copied(text)) ? translate("copied") : translate("copy"); };
     const copy = button(translate("copy"), handler, { class: "copy", "aria-label": `${translate("copy")}: ${name}` });
-    return make("div", { class: "code" }, make("pre", { tabindex: 0, "aria-label": name, role: "region" }, make("code", {}, text)), copy);
+    return make("div", { class: "code" }, make("pre", { tabindex: 0, "aria-label": name, role: "region" }, make("code", {}, withBreaks(text))), copy);
   };
   /** The signed difference of largest magnitude between two texts of numbers; NaN if they cannot be compared. */
   const maxDifference = (a, b) => {
@@ -875,7 +877,7 @@
     const semantic = byConvention ? maxDifference(byConvention, one("want")) : returned && one("want") ? 0 : NaN;
     const name = `${valueAt("function", i)} ${valueAt("version", i)}`;
     return make("article", { class: `answer ${status}` },
-      make("h4", {}, statusMark(status), make("span", {}, name), make("small", {}, translateValue("status", status), expected === "ok" ? "" : `, ${translateValue("expected", expected)}`)),
+      make("h4", {}, statusMark(status), make("span", {}, withBreaks(name)), make("small", {}, translateValue("status", status), expected === "ok" ? "" : `, ${translateValue("expected", expected)}`)),
       make("dl", {},
         field("returned", returned ? make("code", {}, returned) : ""), field("exception", valueAt("exception", i)),
         field("want_by_convention", byConvention ? make("code", {}, byConvention) : ""),
@@ -902,8 +904,8 @@
     const section = byId("opened"), id = state.case, requested = state.at;
     const number = columns.case.values.indexOf(id);
     const back = button(`← ${translate("back")}`, () => navigate({ case: undefined, at: undefined }), { class: "back" });
-    if (number < 0) { section.replaceChildren(back, make("h2", {}, id), make("p", { class: "nothing" }, translate("no_case"))); document.body.dataset.ready = "case"; return; }
-    section.replaceChildren(back, make("h2", {}, id), make("p", {}, translate("loading")));
+    if (number < 0) { section.replaceChildren(back, make("h2", {}, withBreaks(id)), make("p", { class: "nothing" }, translate("no_case"))); document.body.dataset.ready = "case"; return; }
+    section.replaceChildren(back, make("h2", {}, withBreaks(id)), make("p", {}, translate("loading")));
     section.focus({ preventScroll: true });
     const [texts, explained] = [await loadDetail(), (await loadSupplement()).explanations];
     if (state.case !== id || state.at !== requested) return;
@@ -938,7 +940,7 @@
       make("li", {}, make("b", {}, number.value), ": ", translate(number.holds === "True" ? "holds" : "fails", { exact: number.exact, dtype: number.dtype ?? "float64" }), ". ", withLinks(number.source),
         number.explanations?.length ? make("ul", { lang: "en" }, number.explanations.map((line) => make("li", {}, line))) : null));
     const [command, explain] = ["show", "explain"].map((verb) => `conformance ${verb} ${/^[\w./-]+$/.test(id) ? id : `'${id.replaceAll("'", "'\\''")}'`}`);
-    section.replaceChildren(back, make("h2", {}, id),
+    section.replaceChildren(back, make("h2", {}, withBreaks(id)),
       make("h3", {}, translate("problem")), make("p", { class: "help" }, `${translate("digest")} ${distinct("digest", own).join(", ")}`),
       Object.hasOwn(texts.problems, id) ? copyable(texts.problems[id], translate("problem")) : "",
       make("p", {}, translate("print_problem")), copyable(command, command),
