@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from conformance import api, report
+from conformance.casefiles.loading import SUFFIXES
 from conformance.cli import github
 from conformance.cli.failing import places, workflow_commands
 from conformance.cli.shared import (
@@ -42,6 +44,7 @@ from conformance.judging.unsupported import render_unsupported
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import Case
 from conformance.model.errors import UserError
+from conformance.model.files import check_output
 from conformance.model.text import counted
 from conformance.report import recording
 from conformance.report.sarif import Failure
@@ -181,12 +184,22 @@ class _Files:
     name: str
 
     def check(self, report: Path) -> None:
-        """Raise UserError if one of them would be among the files of the report, or both are one."""
-        own = {(report / name).resolve() for name in (RUN, JOURNAL, *FILES)}
-        for option, file in (("--sarif", self.sarif), ("--comment", self.comment)):
-            if file is not None and file.resolve() in own:
-                raise UserError(f"{option} {file}: is a file of the report itself; name another one")
-        if self.sarif is not None and self.comment is not None and self.sarif.resolve() == self.comment.resolve():
+        """Raise UserError if one of them would be among the files of the report or of another one, or a case file, or
+        both are one.
+        """
+        own = Path(os.path.realpath(report))
+        files = {
+            option: (file, Path(os.path.realpath(file)))
+            for option, file in (("--sarif", self.sarif), ("--comment", self.comment))
+            if file is not None
+        }
+        for option, (file, real) in files.items():
+            if real.name in (RUN, JOURNAL, *FILES) and (real.parent == own or (real.parent / RUN).exists()):
+                which = "the report itself" if real.parent == own else "another report"
+                raise UserError(f"{option} {file}: is a file of {which}; name another one")
+            if real.suffix in SUFFIXES and real.exists():
+                raise UserError(f"{option} {file}: may be a case file; name another one")
+        if len({real for _, real in files.values()}) < len(files):
             raise UserError(f"--sarif and --comment both name {self.sarif}; name two files")
 
     def begin(self) -> None:
@@ -221,6 +234,7 @@ def _warn_incomplete(ended: api.RunResult) -> None:
 def _put(option: str, file: Path, text: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        check_output(file)
         file.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise UserError(f"{option} {file}: cannot be written ({error.strerror}); name another file") from error

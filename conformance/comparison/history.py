@@ -18,6 +18,8 @@ from conformance.comparison.causes import Cause, causes
 from conformance.comparison.changes import SAME_QUESTIONS, compare_results
 from conformance.comparison.errors import AuditError
 from conformance.comparison.reports import read_complete
+from conformance.execution.report_folder import MAX_BYTES
+from conformance.model.files import read_regular
 from conformance.model.text import one_line
 from conformance.report.files import guarded, unguarded
 from conformance.report.markdown import code, escaped, table
@@ -188,8 +190,8 @@ def read(folder: Path) -> list[dict[str, str]]:
     """Read the lines of a folder's `history.csv`.  Raises AuditError."""
     file = folder / "history.csv"
     try:
-        with file.open(encoding="utf-8", newline="") as text:
-            lines = list(csv.DictReader(text))
+        text = read_regular(file, MAX_BYTES).decode()
+        lines = list(csv.DictReader(io.StringIO(text, newline="")))
     except (OSError, ValueError, csv.Error) as error:
         raise AuditError(file, f"cannot be read ({error})", "make one with `conformance history`") from error
     if not all(set(HEADER) <= {name for name, cell in line.items() if isinstance(cell, str)} for line in lines):

@@ -65,15 +65,25 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     return content
 
 
-def _refuse_special(status: os.stat_result) -> None:
+def check_output(path: Path) -> None:
+    """Raise SpecialFileError for a folder, a FIFO or a socket, which cannot be written or may have no reader.
+
+    Devices are taken: /dev/null is one.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _refuse_special(path.stat(), taken="a device")
+
+
+def _refuse_special(status: os.stat_result, taken: str = "") -> None:
     for is_kind, name in _SPECIAL:
-        if is_kind(status.st_mode):
+        if is_kind(status.st_mode) and name != taken:
             raise SpecialFileError(errno.EINVAL, f"{name} and no file")
 
 
 def write_output(path: Path, text: str) -> None:
     """Write a file that the user has named, as UTF-8 with the line ends of Unix.  Raises UserError."""
     try:
+        check_output(path)
         path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         message = f"{path}: cannot be written ({error.strerror}); name a file in a folder that is there"

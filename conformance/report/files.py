@@ -309,7 +309,8 @@ def _run(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise _without_run(folder) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ReportError(file, f"cannot be read ({truncate(str(error), MAX_ERROR)})", again) from error
+        why = reason_of(error) if isinstance(error, OSError) else truncate(str(error), MAX_ERROR)
+        raise ReportError(file, f"cannot be read ({why})", again) from error
     if not isinstance(run, dict) or run.get("format") != FORMAT or not isinstance(run.get("files"), dict):
         advice = "read it with the version that wrote it"
         raise ReportError(file, f"is not the {RUN} of a report in format {FORMAT}", advice)

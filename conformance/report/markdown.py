@@ -127,7 +127,7 @@ def summary(
         _relations(pairs),
         _matrix(pairs),
         _ratios(results),
-        _section("Coverage", f"{escaped(run.coverage, 1000)}\n" if run.coverage else ""),
+        _section("Coverage", f"{escaped(run.coverage, 1000)}\n" if run.coverage and not run.selected else ""),
     ]
     return bounded("\n".join(filter(None, sections)))
 

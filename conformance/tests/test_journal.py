@@ -804,6 +804,49 @@ def test_run_refuses_options_that_would_hang_or_overwrite(words, said, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs")
+@pytest.mark.parametrize("option", ["--sarif", "--comment"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fifo", "cannot be written (a FIFO and no file)"),
+        ("folder", "cannot be written (a folder and no file)"),
+        ("loop", "cannot be written (Too many levels of symbolic links)"),
+        ("baseline/results.csv", "is a file of another report"),
+        ("baseline/run.json", "is a file of another report"),
+        ("link", "is a file of another report"),
+        ("mine.yaml", "may be a case file"),
+    ],
+)
+def test_run_writes_no_sarif_and_no_comment_over_what_it_is_not(name, said, option, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo")
+    Path("folder").mkdir()
+    Path("loop").symlink_to("loop")
+    written(Path("baseline"), [row()])
+    Path("link").symlink_to("baseline/summary.md")
+    Path("mine.yaml").write_text("about: mine\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(sys, "argv", ["conformance", "run", "--in-process", "--cases", "none", option, name])
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 2
+    assert f"{option} {name}: {said}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs")
+@pytest.mark.parametrize("words", ["fuzz --cases-count 1 --state fifo", "sweep sklearn.log_loss --state fifo"])
+def test_states_are_not_read_from_a_fifo(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo")
+    monkeypatch.setattr(sys, "argv", ["conformance", *words.split()])
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 2
+    assert "a FIFO" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["index.html", "results.csv", RUN_JSON])
 def test_run_refuses_to_replace_files_of_other_things(name, tmp_path, monkeypatch, capsys):
     content = '{"name": "the site of somebody"}\n'

@@ -370,6 +370,13 @@ def test_summary_lists_published_numbers_that_do_not_hold():
     assert "0.1054" not in text
 
 
+def test_summary_has_coverage_of_whole_runs_only():
+    results = report.from_records([row()])
+    covered = "option pairs: 3 of 3 covered"
+    assert covered in told(results, coverage=covered)
+    assert "option pairs" not in told(results, coverage=covered, selected="-k torch")
+
+
 def test_summary_without_rows_counts_none():
     assert "0 rows" in told(report.from_records([]))
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from conformance.casefiles.document import display_path
+from conformance.execution.report_folder import MAX_BYTES
 from conformance.explore.fuzz.search import Finding, SearchState
 from conformance.judging.row import Row
 from conformance.model.errors import UserError
-from conformance.model.files import write_atomically
+from conformance.model.files import read_regular, write_atomically
 
 FORMAT = 2
 Request = dict[str, Any]
@@ -53,7 +54,7 @@ def read(path: Path, request: Request) -> tuple[SearchState, list[Finding]] | No
     Raises StateError if the file is invalid or belongs to a search with other parameters.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path, MAX_BYTES))
         if content["format"] != FORMAT:
             raise StateError(path, f"has format {content['format']}, and this reads {FORMAT}")
         saved_request = content["asked"]

@@ -18,12 +18,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from conformance.execution.report_folder import MAX_BYTES
 from conformance.execution.run_info import host
 from conformance.explore.sweep import long_means
 from conformance.explore.sweep.table import COLUMNS, HISTOGRAM_EDGES, RegionRow
 from conformance.judging.row import choices_of
 from conformance.model.errors import UserError
-from conformance.model.files import write_atomically
+from conformance.model.files import read_regular, write_atomically
 from conformance.model.serialization import to_json
 from conformance.report.files import guarded
 from conformance.report.markdown import table as markdown_table
@@ -79,7 +80,7 @@ def read(folder: Path) -> tuple[list[RegionRow], list[RegionRow]]:
     """Read (rows, means) of a folder's `sweep.json`, with the columns that a page shows. Raises SweepFileError."""
     file = folder / FILES[0]
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(file, MAX_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise SweepFileError(f"{file} cannot be read ({error}); make one with `conformance sweep --report`") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -23,6 +23,7 @@ from conformance.adapters.contract import Function, LoweringError
 from conformance.adapters.contract.calling import THREADS, perform
 from conformance.adapters.registry import Installed
 from conformance.execution.distribution import Lost, distribute
+from conformance.execution.report_folder import MAX_BYTES
 from conformance.explore.sweep.comparer import Performer, Regions, Subject, sweep_chunk, sweep_outside
 from conformance.explore.sweep.counts import RegionCounts, add_counts
 from conformance.explore.sweep.inputs import (
@@ -38,7 +39,7 @@ from conformance.judging.choice import one_of
 from conformance.judging.selection import SelectionError
 from conformance.model.case import DTYPES, INPUT_KINDS
 from conformance.model.errors import UserError
-from conformance.model.files import write_atomically
+from conformance.model.files import read_regular, write_atomically
 
 CHUNK_SIZE = {"logits": 1 << 16, "log_probabilities": 1 << 17, "probabilities": 1 << 14}
 """Magnitudes per call, each with all signs and labels.
@@ -248,7 +249,7 @@ def load_state(path: Path | None, jobs: Sequence[Job]) -> State:
         new.save()
         return new
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = json.loads(read_regular(path, MAX_BYTES))
         if saved["format"] != FORMAT:
             raise ValueError(f"format {saved['format']}")
         regions = {
