@@ -213,41 +213,49 @@ class _Prepared:
 
 
 def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, observer: Observer) -> None:
-    cases = prepared.cases = _case_set(request, observer)
     with contextlib.ExitStack() as stack:
-        prepared.executor = _executor(request, cases, prepared, observer, stack)
+        local = None if request.environments else _local(request, prepared, stack)  # which starts up meanwhile
+        cases = prepared.cases = _case_set(request, observer)
+        prepared.executor = local or _in_environments(request, observer, stack)
         for failed in prepared.executor.failed:
             observer.note(failed.explanation)
         due = _planned(request, recorded, prepared, cases, prepared.executor, observer)
         if due:
             with observer.rows(len(due)) as advance:
-                recorded.execute(prepared.executor.rows(due), advance)
+                recorded.execute(prepared.executor.rows(cases, due), advance)
     recorded.sort()
 
 
 def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
     if not request.harvest and not request.sources:
-        return CaseSet(request.cases, *load_suite(request.cases))
+        return CaseSet(*load_suite(request.cases))
     with observer.status() as show:
         cases, ledger, made = load_harvest(list(request.sources), request.cases, progress=show)
     for missing in made.missing:
         observer.note(f"left out: {missing}")
-    return CaseSet(request.cases, cases, ledger, harvested=True)
+    return CaseSet(cases, ledger, harvested=True)
 
 
-def _executor(
-    request: RunRequest, cases: CaseSet, prepared: _Prepared, observer: Observer, stack: contextlib.ExitStack
-) -> Executor:
-    names, timeouts = list(request.frameworks), Timeouts(request.timeout, request.import_timeout)
-    if not request.environments:
-        available, missing = installed_among(names, request.modes)
-        prepared.missing = tuple(missing)
-        return executor.local(cases, available, request.processes, request.in_process, timeouts)
+def _local(request: RunRequest, prepared: _Prepared, stack: contextlib.ExitStack) -> Executor:
+    available, missing = installed_among(list(request.frameworks), request.modes)
+    prepared.missing = tuple(missing)
+    if request.in_process:
+        return executor.in_process(available)
+    partly = request.cases or request.keyword or request.harvest or request.sources or request.resume
+    return executor.local(stack, available, request.processes, _timeouts(request), whole=not partly)
+
+
+def _timeouts(request: RunRequest) -> Timeouts:
+    return Timeouts(request.timeout, request.import_timeout)
+
+
+def _in_environments(request: RunRequest, observer: Observer, stack: contextlib.ExitStack) -> Executor:
+    names, modes = list(request.frameworks), request.modes
     with observer.status() as show:
         if not request.engine:
-            return executor.in_environments(stack, cases, request.environments, names, timeouts, show, request.modes)
+            return executor.in_environments(stack, request.environments, names, _timeouts(request), show, modes)
         address = "" if request.engine == "ray" else request.engine
-        return executor.on_ray(address, stack, cases, request.environments, names, timeouts, show, request.modes)
+        return executor.on_ray(address, stack, request.environments, names, _timeouts(request), show, modes)
 
 
 def _planned(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
@@ -29,23 +29,18 @@ from conformance.reference.oracle import cached_oracle
 
 SHARE = 2000
 """Number of items for which another judging process is worth its start."""
+SHIPPED = 400
+"""About how many items of the shipped cases a function has."""
 
 
 @dataclass(frozen=True, eq=False)
 class CaseSet:
     """The cases of a run with their ledger."""
 
-    folder: Path | None
-    """Folder of the cases; None for the shipped ones."""
     cases: list[Case]
     ledger: Ledger
     harvested: bool = False
-    """Whether there are cases that are not from the folder."""
-
-    @property
-    def sent(self) -> tuple[list[Case], Ledger] | None:
-        """What judging processes are sent because they cannot load it from the folder."""
-        return (self.cases, self.ledger) if self.harvested else None
+    """Whether they are from the tests of other projects."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,32 +48,43 @@ class Executor:
     """Frameworks that can be called, and what makes the rows of items."""
 
     available: list[Installed]
-    rows: Callable[[list[Item]], Generator[RowOrError]]
+    rows: Callable[[CaseSet, list[Item]], Generator[RowOrError]]
     failed: list[Row] = field(default_factory=list)
     """A row for each environment that cannot be had."""
 
 
+def in_process(available: list[Installed]) -> Executor:
+    """Execute items with the frameworks that are installed here, in this process."""
+    return Executor(available, _judged)
+
+
 def local(
-    cases: CaseSet, available: list[Installed], processes: int | None, in_process: bool, timeouts: Timeouts
+    stack: contextlib.ExitStack, available: list[Installed], processes: int | None, timeouts: Timeouts, *, whole: bool
 ) -> Executor:
     """Execute items with the frameworks that are installed here.
 
     processes: number of judging processes, each with workers that make its calls; as processors and memory allow if
-    None.  in_process: make the calls in this process.
+    None.  whole: whether all shipped cases will be executed; processes then start at once, and import frameworks while
+    the cases are loaded.
     """
 
-    def rows(items: list[Item]) -> Generator[RowOrError]:
-        if in_process:
-            yield from _judged(cases, items)
-            return
-        count = process_count(1 + len(items) // SHARE) if processes is None else min(processes, len(items))
-        used = [item.installed for item in items]
-        if count > 1:
-            first = first_workers(items, count)
-            with JudgingProcesses(local_assignments(used), first, cases.folder, timeouts, cases.sent) as judging:
-                yield from judging.rows(items)
+    def start(counts: Mapping[str, int]) -> JudgingProcesses | None:
+        """Start judging processes; None if one is enough.  counts: number of items by worker."""
+        total = sum(counts.values())
+        count = process_count(1 + total // SHARE) if processes is None else min(processes, total)
+        if count < 2:
+            return None
+        used = [one for one in available if one.worker in counts]
+        return stack.enter_context(JudgingProcesses(local_assignments(used), first_workers(counts, count), timeouts))
+
+    early = start({one.worker: SHIPPED * len(one.functions) for one in available}) if whole else None
+
+    def rows(cases: CaseSet, items: list[Item]) -> Generator[RowOrError]:
+        judging = early or start(Counter(item.installed.worker for item in items))
+        if judging is not None:
+            yield from judging.rows(cases.cases, cases.ledger, items)
         else:
-            with local_pool(used, timeouts) as pool:
+            with local_pool([item.installed for item in items], timeouts) as pool:
                 yield from _judged(cases, items, pool)
 
     return Executor(available, rows)
@@ -86,7 +92,6 @@ def local(
 
 def in_environments(
     stack: contextlib.ExitStack,
-    cases: CaseSet,
     texts: Sequence[str],
     names: list[str],
     timeouts: Timeouts,
@@ -98,14 +103,14 @@ def in_environments(
     count = process_count(len(assignments))
     first = [[one.worker.name for one in assignments[start::count]] for start in range(count)]
     progress("importing frameworks ...")
-    processes = stack.enter_context(JudgingProcesses(assignments, first, cases.folder, timeouts, cases.sent))
-    return Executor(find_available(assignments, processes.versions(), failed), processes.rows, failed)
+    processes = stack.enter_context(JudgingProcesses(assignments, first, timeouts))
+    available = find_available(assignments, processes.versions(), failed)
+    return Executor(available, lambda cases, items: processes.rows(cases.cases, cases.ledger, items), failed)
 
 
 def on_ray(
     address: str,
     stack: contextlib.ExitStack,
-    cases: CaseSet,
     texts: Sequence[str],
     names: list[str],
     timeouts: Timeouts,
@@ -115,7 +120,7 @@ def on_ray(
     """Execute items in environments that Ray makes.  address: of its cluster, as `start_workers` takes it."""
     workers = start_workers(texts, progress, names, timeouts, address, modes)
     pool = stack.enter_context(workers.pool)
-    return Executor(workers.available, lambda items: _judged(cases, items, pool), workers.failed)
+    return Executor(workers.available, lambda cases, items: _judged(cases, items, pool), workers.failed)
 
 
 def _judged(cases: CaseSet, items: list[Item], pool: WorkerPool | None = None) -> Generator[RowOrError]:

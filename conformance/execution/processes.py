@@ -12,28 +12,31 @@ import contextlib
 from collections import Counter, deque
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from conformance.adapters import registry
+from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.assessing import NotExecuted, RowOrError, rows_of
 from conformance.execution.distribution import Execute, Lost, TaskProcesses
 from conformance.execution.targets import Assignment
 from conformance.execution.workers.pool import LocalWorkerPool, Timeouts, WorkerError
 from conformance.execution.workers.wire import Versions
-from conformance.judging.case_set import load_suite
 from conformance.judging.judge import Judge
-from conformance.judging.plan import Item, plan
-from conformance.model.case import Case
+from conformance.judging.plan import Item
+from conformance.model.case import Case, Quantity, Reduction
+from conformance.model.row_key import RowKey
 from conformance.reference.oracle import cached_oracle
 
-CHUNK = 64
+CHUNK = 128
 """Number of items that a process is sent at a time."""
 AHEAD = 2
 """Chunks that a process has before it has finished the first of them."""
-MIN_SHARED_ITEMS = 2000
-"""Number of remaining items of a framework from which it is worthwhile that another process imports it, too."""
+MIN_SHARED_ITEMS = 4000
+"""Number of remaining items of a framework from which it is worthwhile that another process imports it, too.
+
+A process and its worker keep up to two processors busy, so without the other process fewer items take no longer.
+"""
 
 Key = tuple[str, str]
 """Names of the worker and of the item, which several workers may execute."""
@@ -47,9 +50,15 @@ class _Setup:
     """By name of the worker."""
     first: tuple[str, ...]
     """Names of the workers that it starts at once."""
-    folder: Path | None
-    loaded: tuple[list[Case], Ledger] | None
     timeouts: Timeouts
+
+
+@dataclass(frozen=True)
+class _Suite:
+    """What the items of a run are of; sent to each process before its first items."""
+
+    cases: list[Case]
+    ledger: Ledger
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,8 @@ class _Chunk:
     worker: str
     versions: Versions
     """What the worker has found."""
-    ids: list[str]
+    keys: list[RowKey]
+    """Those of its items."""
 
 
 VERSIONS = "versions"
@@ -70,27 +80,19 @@ class JudgingProcesses:
     """Processes that execute and judge items; they are started at once, and end with the context.
 
     assignments: workers that may be used; a process starts one when it is sent the first of its items.  first: for
-    each process, the names of the workers that it starts at once.  folder: of the cases.  loaded: the cases and their
-    ledger, if they are not those of the folder.
+    each process, the names of the workers that it starts at once.
     """
 
-    def __init__(
-        self,
-        assignments: Collection[Assignment],
-        first: Sequence[Sequence[str]],
-        folder: Path | None,
-        timeouts: Timeouts,
-        loaded: tuple[list[Case], Ledger] | None = None,
-    ) -> None:
+    def __init__(self, assignments: Collection[Assignment], first: Sequence[Sequence[str]], timeouts: Timeouts) -> None:
         by_name = {assignment.worker.name: assignment for assignment in assignments}
-        setups = [_Setup(by_name, tuple(names), folder, loaded, timeouts) for names in first]
+        setups = [_Setup(by_name, tuple(names), timeouts) for names in first]
         self._processes = TaskProcesses[Any, Any](_judging, [(setup,) for setup in setups])
         self._first = first
         self._current = [""] * len(first)
         """For each process, the name of the worker whose items it takes."""
         self._versions: dict[str, Versions] = {}
-        self._queues: dict[str, deque[str]] = {}
-        """Ids of the items that no process has, by worker."""
+        self._queues: dict[str, deque[RowKey]] = {}
+        """Keys of the items that no process has, by worker."""
 
     def __enter__(self) -> JudgingProcesses:
         return self
@@ -109,31 +111,36 @@ class JudgingProcesses:
                 found |= result[1]
         return found
 
-    def rows(self, items: Sequence[Item]) -> Generator[RowOrError]:
-        """The rows of items, in the order in which they are judged; can be called once."""
+    def rows(self, cases: list[Case], ledger: Ledger, items: Sequence[Item]) -> Generator[RowOrError]:
+        """The rows of items, in the order in which they are judged; can be called once.
+
+        cases: among which are those of the items.
+        """
         for item in items:
             found = item.installed
             self._versions[found.worker] = Versions(found.version, found.python, found.numpy, found.backend)
-            self._queues.setdefault(found.worker, deque()).append(item.id)
+            self._queues.setdefault(found.worker, deque()).append(item.key)
+        suites = dict.fromkeys(range(len(self._first)), _Suite(cases, ledger))
         judged: set[Key] = set()
         why = ""
-        for result in self._processes.results(self._next_chunk, AHEAD):
+        for result in self._processes.results(lambda one: suites.pop(one, None) or self._next_chunk(one), AHEAD):
             if isinstance(result, Lost):
                 self._current[result.process], why = "", _lost_reason(result)
-                keys = ((chunk.worker, name) for chunk in result.tasks for name in chunk.ids)
+                chunks = [task for task in result.tasks if isinstance(task, _Chunk)]
+                keys = ((chunk.worker, key.id) for chunk in chunks for key in chunk.keys)
                 yield from (NotExecuted(worker, name, why) for worker, name in keys if (worker, name) not in judged)
             else:
                 judged.add(_key_of(result[1]))
                 yield result[1]
         for worker, queue in self._queues.items():  # of which there are some if no process is left
-            yield from (NotExecuted(worker, name, why) for name in queue)
+            yield from (NotExecuted(worker, key.id, why) for key in queue)
 
     def _next_chunk(self, process: int) -> _Chunk | None:
         """The next items for a process: of its worker, of one that it has started, or of the longest queue."""
         name = self._current[process] = self._next_worker(process)
         queue = self._queues.get(name, ())
-        ids = [queue.popleft() for _ in range(min(CHUNK, len(queue)))] if queue else []
-        return _Chunk(name, self._versions[name], ids) if ids else None
+        keys = [queue.popleft() for _ in range(min(CHUNK, len(queue)))] if queue else []
+        return _Chunk(name, self._versions[name], keys) if keys else None
 
     def _next_worker(self, process: int) -> str:
         current = self._current[process]
@@ -142,10 +149,9 @@ class JudgingProcesses:
             return current
         assigned = Counter(name for number, name in enumerate(self._current) if number != process)
         started = {name: count for name, count in remaining.items() if name in self._first[process]}
-        worthwhile = {
-            name: count for name, count in remaining.items() if not assigned[name] or count >= MIN_SHARED_ITEMS
-        }
-        candidates = started or worthwhile
+        unassigned = {name: count for name, count in remaining.items() if not assigned[name]}
+        shared = {name: count for name, count in remaining.items() if count >= MIN_SHARED_ITEMS}
+        candidates = started or unassigned or shared
         return max(candidates, key=lambda name: candidates[name] / (1 + assigned[name])) if candidates else current
 
 
@@ -153,12 +159,14 @@ def _lost_reason(lost: Lost[Any]) -> str:
     return f"the process that was to judge it {lost.reason}"
 
 
-def first_workers(items: Sequence[Item], count: int) -> list[list[str]]:
-    """The worker that each of `count` processes starts at once: several for the framework with most items."""
-    remaining = Counter(item.installed.worker for item in items)
+def first_workers(counts: Mapping[str, int], count: int) -> list[list[str]]:
+    """The worker that each of `count` processes starts at once: several for the framework with most items.
+
+    counts: number of items by worker.
+    """
     assigned: Counter[str] = Counter()
     for _ in range(count):
-        assigned[max(remaining, key=lambda name: remaining[name] / (1 + assigned[name]))] += 1
+        assigned[max(counts, key=lambda name: counts[name] / (1 + assigned[name]))] += 1
     return [[name] for name in assigned.elements()]
 
 
@@ -170,25 +178,39 @@ def _key_of(result: RowOrError) -> Key:
 
 
 @contextlib.contextmanager
-def _judging(setup: _Setup) -> Iterator[Execute[_Chunk | str, RowOrError | dict[str, Versions | WorkerError]]]:
-    """In a judging process, make rows of items with workers and cases that are loaded once."""
+def _judging(setup: _Setup) -> Iterator[Execute[_Suite | _Chunk | str, RowOrError | dict[str, Versions | WorkerError]]]:
+    """In a judging process, make rows of items with workers and cases that are kept."""
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(
             LocalWorkerPool([setup.assignments[name].worker for name in setup.first], setup.timeouts)
         )
-        cases, ledger = load_suite(setup.folder) if setup.loaded is None else setup.loaded  # while the workers start
-        judge = Judge(stack.enter_context(cached_oracle()), ledger)
-        items: dict[str, dict[str, Item]] = {}
+        oracle = stack.enter_context(cached_oracle())
+        judge = Judge(oracle, Ledger())
+        cases: dict[str, Case] = {}
+        installed: dict[str, Installed] = {}
 
-        def execute(task: _Chunk | str) -> Iterator[RowOrError | dict[str, Versions | WorkerError]]:
+        def execute(
+            task: _Suite | _Chunk | str,
+        ) -> Iterator[RowOrError | dict[str, Versions | WorkerError]]:
             if isinstance(task, str):
                 yield pool.all_versions()
-                return
-            if task.worker not in items:
-                assignment = setup.assignments[task.worker]
-                items[task.worker] = {item.id: item for item in plan(cases, [assignment.installed(task.versions)])}
-                pool.start(assignment.worker)
-            yield from rows_of([items[task.worker][name] for name in task.ids], judge, pool)
-            judge.oracle.flush()
+            elif isinstance(task, _Suite):
+                judge.ledger = task.ledger
+                cases.update((case.id, case) for case in task.cases)
+            else:
+                if task.worker not in installed:
+                    assignment = setup.assignments[task.worker]
+                    installed[task.worker] = assignment.installed(task.versions)
+                    pool.start(assignment.worker)
+                found = installed[task.worker]
+                yield from rows_of([_item(key, found, cases[key.case]) for key in task.keys], judge, pool)
+                oracle.flush()
 
         yield execute
+
+
+def _item(key: RowKey, installed: Installed, case: Case) -> Item:
+    """The item of a key."""
+    function = next(function for function in installed.functions if function.name == key.function)
+    reduction, quantity = cast("Reduction", key.reduction), cast("Quantity", key.quantity)
+    return Item(installed, function, case, key.dtype, reduction, quantity)

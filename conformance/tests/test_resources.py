@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 
@@ -47,6 +46,5 @@ def test_processes_fit_into_memory(container, monkeypatch, memory, wanted, count
 
 def test_framework_with_most_items_gets_several_workers():
     counts = {"keras": 13000, "torch": 8000, "sklearn": 1000}
-    items = [SimpleNamespace(installed=SimpleNamespace(worker=name)) for name in Counter(counts).elements()]
-    assert sorted(first_workers(items, 2)) == [["keras"], ["torch"]]
-    assert Counter(name for (name,) in first_workers(items, 5)) == {"keras": 3, "torch": 2}
+    assert sorted(first_workers(counts, 2)) == [["keras"], ["torch"]]
+    assert Counter(name for (name,) in first_workers(counts, 5)) == {"keras": 3, "torch": 2}

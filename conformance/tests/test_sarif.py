@@ -163,8 +163,8 @@ def test_sarif_has_failed_environments_as_notifications(run, valid, monkeypatch)
 
     local = executor.local
 
-    def lacking(*arguments):
-        made = local(*arguments)
+    def lacking(*arguments, **keywords):
+        made = local(*arguments, **keywords)
         made.failed.append(failed_row("torch==0.1", "torch", "there is no such release"))
         return made
 
