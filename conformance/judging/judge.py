@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from conformance.casefiles.known_issues import HARVEST_PREFIX, KnownIssue, Ledge
 from conformance.casefiles.loading import cases_option
 from conformance.judging.plan import Item, alternatives, documented_convention
 from conformance.judging.prepare import PreparedCall, Problems, prepare
+from conformance.judging.reasons import CannotExpress
 from conformance.judging.replay import can_be_named, replay_call
 from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Row
 from conformance.judging.verdict import FAILING, Verdict, expected, judge, want_of
@@ -85,11 +86,17 @@ class Judge:
         return known or self.ledger.find_by_traits(lambda: prepared.traits, key, verdict.symptoms)
 
 
-def unsupported_assessment(item: Item, why: str, exact: Oracle) -> Assessment:
-    """What is said of an item that its function cannot take: nothing but the exact answer, and why."""
-    problem = item.case.problem(item.dtype, item.reduction)
-    verdict = judge(problem, problem, item.case.expect, item.function, DEFINITION, Unsupported(why), exact)
-    return Assessment(PreparedCall(item, problem, problem, ""), verdict, None)
+def unsupported_assessments(reasons: Sequence[tuple[Item, str]], exact: Oracle) -> Iterator[Assessment]:
+    """What is said of items that their functions cannot take: nothing but the exact answer, and why.
+
+    reasons: items of one problem, each with the reason.
+    """
+    first, why = reasons[0]
+    problem = first.case.problem(first.dtype, first.reduction)
+    verdict = judge(problem, problem, first.case.expect, first.function, DEFINITION, Unsupported(why), exact)
+    for item, why in reasons:
+        of_item = dataclasses.replace(verdict, outcome=Unsupported(why), reason=CannotExpress(why))
+        yield Assessment(PreparedCall(item, problem, problem, ""), of_item, None)
 
 
 def _classes_last(prepared: PreparedCall, outcome: Outcome) -> Outcome:

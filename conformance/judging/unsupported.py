@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
-from conformance.judging.judge import unsupported_assessment
+from conformance.judging.judge import unsupported_assessments
 from conformance.judging.plan import Item, ItemFilter, unsupported
 from conformance.judging.row import Row
 from conformance.model.case import Case, Problem
@@ -84,12 +84,12 @@ def _representative(case: Case, found: Sequence[tuple[Problem, Reasons]]) -> Ite
             yield reasons
 
 
-def _rows(reasons: Reasons, oracle: Oracle) -> Iterator[Row]:
-    for item, why in reasons:
-        try:
-            yield unsupported_assessment(item, why, oracle).row
-        except UserError:  # arrays that cannot be generated; `conformance lint` says why
-            return
+def _rows(reasons: Reasons, oracle: Oracle) -> list[Row]:
+    """The row of each item of one problem."""
+    try:
+        return [assessment.row for assessment in unsupported_assessments(reasons, oracle)]
+    except UserError:  # arrays that cannot be generated; `conformance lint` says why
+        return []
 
 
 @dataclass(frozen=True)
