@@ -272,9 +272,13 @@ def _relative_path(config: pytest.Config, case: Case) -> str:
     """The file of a case, from pytest's root folder or from where the shipped cases lie if it is in one of them."""
     from conformance.casefiles.loading import shipped_cases
 
-    path = Path.cwd() / case.path
-    roots = (config.rootpath, shipped_cases().parent)
-    return next((path.relative_to(root).as_posix() for root in roots if path.is_relative_to(root)), case.path)
+    known = config.stash.setdefault(_RELATIVE_PATHS, {})
+    if case.path not in known:
+        path = Path.cwd() / case.path
+        roots = (config.rootpath, shipped_cases().parent)
+        inside = (path.relative_to(root).as_posix() for root in roots if path.is_relative_to(root))
+        known[case.path] = next(inside, case.path)
+    return known[case.path]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -483,6 +487,7 @@ _HARVEST = pytest.StashKey["Harvests"]()
 _CHECKOUTS = pytest.StashKey[set[Path]]()
 _MARKED = pytest.StashKey[set[str]]()
 _BASELINE = pytest.StashKey["pd.DataFrame"]()
+_RELATIVE_PATHS = pytest.StashKey[dict[str, str]]()
 
 
 @pytest.hookimpl(wrapper=True)
