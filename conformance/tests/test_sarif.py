@@ -161,14 +161,14 @@ def test_sarif_rule_follows_the_reason_of_a_check(valid):
 def test_sarif_has_failed_environments_as_notifications(run, valid, monkeypatch):
     from conformance.execution import executor
 
-    local = executor.local
+    in_process = executor.in_process
 
-    def lacking(*arguments, **keywords):
-        made = local(*arguments, **keywords)
+    def lacking(available):
+        made = in_process(available)
         made.failed.append(failed_row("torch==0.1", "torch", "there is no such release"))
         return made
 
-    monkeypatch.setattr(executor, "local", lacking)
+    monkeypatch.setattr(executor, "in_process", lacking)
     status, said = run(loss="Categorical")
     assert status == 1
     assert valid(said)["results"] == []
