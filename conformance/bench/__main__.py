@@ -47,13 +47,14 @@ def main() -> int:
 
 
 def _table(measurements: list[Measurement]) -> Table:
-    table = Table("what", "measured", "limit", "", "note", box=None, pad_edge=False)
-    for column in table.columns[1:3]:
+    table = Table("what", "measured", "target", "limit", "", "note", box=None, pad_edge=False)
+    for column in table.columns[1:4]:
         column.justify, column.no_wrap = "right", True
     for measurement in measurements:
         verdict = "" if measurement.limit is None else ("ok" if measurement.ok else "[bold red]over[/]")
-        limit = "" if measurement.limit is None else f"{measurement.limit:g} {measurement.unit}".strip()
-        table.add_row(measurement.what, _number(measurement), limit, verdict, measurement.note)
+        bounds = (measurement.target, measurement.limit)
+        texts = ("" if bound is None else f"{bound:g} {measurement.unit}".strip() for bound in bounds)
+        table.add_row(measurement.what, _number(measurement), *texts, verdict, measurement.note)
     return table
 
 
