@@ -8,6 +8,7 @@ their conventions, and a numeric part, the rest, which is due to rounding and bo
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -36,8 +37,8 @@ DISCREPANCY_COLUMNS = (
     "kind", *PROBLEM, "function", "function_b", "status", "expected", *DISCREPANCY_FLOATS,
     "convention", "explanation", "where", "known", "version", "got", "want", "call",
 )  # fmt: skip
-CHUNK_PAIRS = 1024
-"""Pairs compared at a time, to bound memory."""
+CHUNK_ELEMENTS = 1 << 18
+"""About how many elements are compared at a time, to bound memory."""
 FLOAT64_ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """Bound on the rounding errors of a comparison, which is made in float64, relative to the budget."""
 _RIGHT = ("agrees", "diverges")
@@ -206,14 +207,14 @@ def parse(rows: pd.DataFrame) -> pd.DataFrame:
     parsed = []
     for got, want, want_by_convention, budget, budgets, where, full_shape in cells:
         shape, elements = read(got)
-        arrays = [read(text) for text in (want, want_by_convention or want, budgets)]
-        defaults = (missing(elements.size), missing(elements.size), np.repeat(budget, elements.size))
-        fits = [found is not None and found == shape for found, _ in arrays]
-        definition, reference, tolerance = (
-            array if fit else default for (_, array), default, fit in zip(arrays, defaults, fits, strict=True)
-        )
+        size = elements.size
         text = "" if shape is None else shape_text(shape, where, full_shape)
-        parsed.append((text, elements, reference, definition, tolerance, fits[1], fits[0]))
+        shapes, arrays = zip(*map(read, (want, want_by_convention or want, budgets)), strict=True)
+        defined, referenced, budgeted = (shape is not None and found == shape for found in shapes)
+        definition = arrays[0] if defined else missing(size)
+        reference = arrays[1] if referenced else missing(size)
+        tolerance = arrays[2] if budgeted else np.full(size, budget)
+        parsed.append((text, elements, reference, definition, tolerance, referenced, defined))
     names = ["shape", "got", "reference", "definition", "budget", "has_reference", "has_definition"]
     values = pd.DataFrame(parsed, columns=names).astype(
         {"shape": object, "has_reference": bool, "has_definition": bool}
@@ -263,14 +264,15 @@ def _compare(x: pd.DataFrame, y: pd.DataFrame) -> pd.DataFrame:
     Returns a frame with the columns agree, explained and overflow, PAIR_FLOATS of the worst element, and its index
     `where`.
     """
-    starts = range(0, max(len(x), 1), CHUNK_PAIRS)
-    chunks = [_compare_chunk(x[start : start + CHUNK_PAIRS], y[start : start + CHUNK_PAIRS]) for start in starts]
-    return pd.concat(chunks, ignore_index=True)
+    sizes = x["got"].map(len).to_numpy(dtype=np.int64)
+    chunk = np.cumsum(sizes) // CHUNK_ELEMENTS
+    bounds = [0, *np.flatnonzero(np.diff(chunk)) + 1, len(x)]
+    parts = [slice(*of) for of in itertools.pairwise(bounds)]
+    return pd.concat([_compare_chunk(x[part], y[part], sizes[part]) for part in parts], ignore_index=True)
 
 
-def _compare_chunk(x: pd.DataFrame, y: pd.DataFrame) -> pd.DataFrame:
-    """Compare element by element, then reduce to one row per pair."""
-    size = x["got"].map(len).to_numpy(dtype=np.int64)
+def _compare_chunk(x: pd.DataFrame, y: pd.DataFrame, size: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Compare element by element, then reduce to one row per pair.  size: number of elements of each pair."""
     pair = np.repeat(np.arange(len(x)), size)
     flat_x, flat_y = _flat(x, size), _flat(y, size)
 

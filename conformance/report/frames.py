@@ -73,9 +73,10 @@ def _all_cells(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def _column(name: str, values: Sequence[Any]) -> list[Any]:
     if name in FLOATS:
         return [float("nan") if value is None else float(value) for value in values]
-    texts = ["" if value is None else str(value) for value in values]
-    clean = {text: printable(text) for text in set(texts)}
-    return [clean[text] for text in texts]
+    if set(map(type, values)) != {str}:
+        values = ["" if value is None else str(value) for value in values]
+    clean = {text: printable(text) for text in set(values)}
+    return list(map(clean.__getitem__, values))
 
 
 def counts(results: pd.DataFrame) -> pd.DataFrame:
