@@ -69,9 +69,6 @@ def conversion_obstacle(problem: Problem, input_kind: InputKind) -> str | None:
             return "no probability has a positive logarithm"
         if problem.input_kind == "logits" and input_kind == "log_probabilities" and _overflow(x, problem.dtype):
             return "a logarithm of a probability is beyond what the dtype has"
-        ends = (x == 0) | (x == 1) if problem.loss == "binary" else x == 0
-        if problem.input_kind == "probabilities" and input_kind == "logits" and bool(np.any(ends)):
-            return "a probability of 0 (or 1, of a single output) has no finite logit"
     return None
 
 
