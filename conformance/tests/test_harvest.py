@@ -356,10 +356,19 @@ def test_translation_moves_class_axis_and_keeps_requested_axis():
     assert np.array_equal(asked.predictions, by_nature.predictions)
 
 
-def test_translation_makes_batch_of_single_sample():
-    assert said(draft((0.5, 0.5), labels=np.array(1))).predictions.shape == (1, 2)
-    single = said(draft(np.array(0.5), np.array(1.0), loss="binary", target="binary", sample_weights=2.0))
-    assert (single.predictions.shape, single.options.sample_weights.tolist()) == ((1,), [2.0])
+def test_translation_keeps_single_sample_without_batch():
+    single = said(draft((0.5, 0.5), labels=np.array(1), sample_weights=np.array([2.0])))
+    assert (single.predictions.shape, single.labels.shape) == ((2,), ())
+    assert single.options.sample_weights.shape == ()
+    column = said(draft((0.5, 0.5), labels=np.array([1])))
+    assert (column.labels.shape, column.layout.labels) == ((), "column")
+    output = said(draft(np.array(0.5), np.array(1.0), loss="binary", target="binary", sample_weights=2.0))
+    assert (output.predictions.shape, output.options.sample_weights.tolist()) == ((), 2.0)
+
+
+def test_translation_of_single_output_expects_error_beside_labels_with_an_axis():
+    output = said(draft(np.array(0.5), np.array([1.0]), loss="binary", target="binary"))
+    assert (output.labels.shape, output.expect) == ((1,), MustRaise("shape_mismatch"))
 
 
 def test_translation_makes_layout_of_label_column():
@@ -471,6 +480,14 @@ def test_saved_harvest_round_trips(yielded, tmp_path):
     assert [(case.id, case.digest, case.published) for case in back] == [
         (case.id, case.digest, case.published) for case in made[0].cases
     ]
+
+
+def test_saved_single_sample_is_read_without_batch(yielded, tmp_path):
+    (made,) = yielded("data").harvests
+    single = replace(said(draft((0.5, 0.5), labels=np.array(1))), id=made.cases[0].id)
+    pipeline.save([replace(made, cases=(single,))], tmp_path)
+    (read,) = loading.load(tmp_path)
+    assert (read.predictions.shape, read.labels.shape) == ((2,), ())
 
 
 def test_save_allows_folder_named_as_framework(yielded, tmp_path):

@@ -1,7 +1,7 @@
 """Translates an input of a source into a case, or says why it cannot be one.
 
 A case has its classes on the last axis, wherever the framework has them by default; an axis that the source passes as
-an argument is a layout.  A sample without a batch axis becomes a batch of one, and weights are broadcast.
+an argument is a layout.  A sample without a batch axis stays one, and weights are broadcast.
 """
 
 from __future__ import annotations
@@ -149,8 +149,6 @@ def _to_numbers(value: Any, what: str) -> Array:
 def _arrange_axes(draft: CaseDraft, predictions: Array, labels: Array) -> tuple[Array, Array, Layout]:
     """Predictions and labels in the layout of a case, and the layout of the input."""
     if draft.loss == "binary":
-        if predictions.ndim == 0:
-            predictions, labels = predictions.reshape(1), labels.reshape(1) if labels.ndim == 0 else labels
         return predictions, _target_kind(draft, labels), Layout()
     if not -predictions.ndim <= draft.class_axis < predictions.ndim:
         raise UntranslatableError("predictions without an axis of classes")
@@ -161,9 +159,6 @@ def _arrange_axes(draft: CaseDraft, predictions: Array, labels: Array) -> tuple[
         labels = np.moveaxis(labels, axis, -1)
     if predictions.shape[-1] == 0:
         raise UntranslatableError("predictions without classes")
-    if predictions.ndim == 1:
-        predictions = predictions[np.newaxis]
-        labels = labels[np.newaxis]
     column = draft.target == "index" and labels.shape == (*predictions.shape[:-1], 1)
     layout = Layout(
         class_axis=axis if draft.is_axis_argument and not last else -1,
@@ -203,6 +198,8 @@ def _sample_weights(draft: CaseDraft, samples: tuple[int, ...]) -> Array | None:
     weights = _weights(draft.sample_weights, "sample weights")
     if weights is None:
         return None
+    if samples == () and weights.size == 1:
+        return weights.reshape(())
     if draft.per_sample:
         samples = samples[:-1] if draft.loss == "binary" and len(samples) > 1 else samples
         if weights.ndim == len(samples) + 1 and weights.shape[-1] == 1:
