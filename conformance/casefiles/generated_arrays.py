@@ -179,6 +179,7 @@ def _generate(recipe: Recipe) -> GeneratedArrays:
 
 
 def _read_only(values: Array) -> Array:
+    values = np.asarray(values)  # arithmetic on one value makes a scalar of it
     values.flags.writeable = False
     return values
 
@@ -194,12 +195,12 @@ def _random_words(recipe: Recipe, role: int, shape: tuple[int, ...]) -> npt.NDAr
 
 def _scaled(words: npt.NDArray[np.uint32], below: int) -> Integers:
     """Words as integers in [0, below)."""
-    return ((words.astype(np.uint64) * np.uint64(below)) >> np.uint64(32)).astype(np.int64)
+    return np.asarray((words.astype(np.uint64) * np.uint64(below)) >> np.uint64(32)).astype(np.int64)
 
 
 def _weights(recipe: Recipe, role: int, shape: tuple[int, ...]) -> Floats:
     """Eighths from 1/8 to 2."""
-    return (1 + _scaled(_random_words(recipe, role, shape), 16)) / 8
+    return np.asarray((1 + _scaled(_random_words(recipe, role, shape), 16)) / 8)
 
 
 def _labels(recipe: Recipe, truth: Integers) -> Array:

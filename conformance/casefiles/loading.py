@@ -313,6 +313,8 @@ class _CaseParser:
         self.content = self.file["cases"][self.name]
         self.categorical = self.file["loss"] == "categorical"
         self.class_names: tuple[Any, ...] = ()
+        self.other_names: dict[Any, int] = {}
+        """Names that labels have and no class has -> the labels that stand for them."""
         self.written_axis = -1
         """Axis of the classes in the arrays as the file has them, counted from 0; -1 if it is the last."""
         self.rank = 0
@@ -382,6 +384,8 @@ class _CaseParser:
         if recipe is not None:
             small = recipe.shrunk().generate()
             shape = (*recipe.shape, recipe.classes) if self.categorical else recipe.shape
+            if "classes" in self.content:
+                self.class_names = self.attempt("classes", self.parse_class_names, small.predictions, recipe.soft) or ()
             return small.predictions, small.labels, shape
         predictions = labels = None
         layout = {} if self.refuses("layout") else self.content.get("layout", {})
@@ -548,9 +552,14 @@ class _CaseParser:
             self.check_one_hot(array)
         return array
 
-    def parse_class_names(self, predictions: Array | None) -> tuple[Any, ...]:
-        """The names of the classes, all strings or all integers, in the order of the columns."""
+    def parse_class_names(self, predictions: Array | None, soft: bool = False) -> tuple[Any, ...]:
+        """The names of the classes, all strings or all integers, in the order of the columns.
+
+        soft: whether the labels are generated soft ones.
+        """
         path: JsonPath = ("classes",)
+        if soft and not self.categorical:
+            raise self.make_error(path, "classes are what labels name, and soft ones name none", "remove it, or soft")
         if self.target == "distribution":
             message = f"classes are what labels name, and {self.file['target']} labels name none"
             raise self.make_error(path, message, "remove it, or say target: index")
@@ -584,15 +593,21 @@ class _CaseParser:
             raise self.make_error(path, f"{truncate(str(name), 40)} does not fit into int64", "put it in quotes")
 
     def parse_named_labels(self, leaves: Iterable[tuple[JsonPath, Any]], shape: Shape) -> Array:
-        """Labels that are names of classes, as indices."""
+        """Labels that are names of classes, as indices; in a case that must raise, other names are C, C + 1, ..."""
+        outside = "label_out_of_range" if self.target == "index" else "invalid_target"
+        expect = self.content.get("expect")
+        must_raise = isinstance(expect, dict) and expect.get("error") == outside
         indices = {name: index for index, name in enumerate(self.class_names)}
         found = []
         for at, name in leaves:
             self.check_name(("labels", *at), name, self.class_names[0])
-            if name not in indices:
+            if name not in indices and must_raise:
+                self.other_names.setdefault(name, len(indices) + len(self.other_names))
+            elif name not in indices:
                 advice = truncate(suggest(str(name), map(str, self.class_names)), 200)
+                advice = f"{advice.removesuffix('?') or 'correct it'}, or say expect: {{error: {outside}}}"
                 raise self.make_error(("labels", *at), f"{describe_value(name)} is none of the classes", advice)
-            found.append(indices[name])
+            found.append((self.other_names | indices)[name])
         return np.array(found, dtype=np.int64).reshape(shape)
 
     def check_one_hot(self, labels: Array) -> None:
@@ -646,7 +661,7 @@ class _CaseParser:
             errors = list(validation.axis_errors(self.file["loss"], rank, axis))
             self.add_errors(errors)
             fields["class_axis"] = -1 if errors or axis % rank == rank - 1 else axis % rank
-        layout = Layout(**fields, class_names=self.class_names)
+        layout = Layout(**fields, class_names=self.class_names, other_names=tuple(self.other_names))
         self.add_errors(validation.layout_errors(layout, self.target, predictions, labels))
         return layout
 
@@ -739,7 +754,10 @@ class _CaseParser:
                 raise self.make_error((*path, name), f"{number_text(number)} is not finite", "give a number")
         samples, shape, classes = node.pop("samples", None), node.pop("shape", None), node.get("classes")
         if (samples is None) == (shape is None):
-            raise self.make_error(path, "give either samples or shape", "it is the number of samples")
+            advice = "samples is how many there are; shape: [] is one sample without an axis of samples"
+            raise self.make_error(path, "give either samples or shape", advice)
+        if shape == [] and node.get("distribution") == "equal_rows":
+            raise self.make_error((*path, "distribution"), "one sample has no other rows", "choose another one")
         if self.categorical and classes is None:
             raise self.make_error(path, "classes is missing", "give the number of classes")
         input_kind = self.file["given"]

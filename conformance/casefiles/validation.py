@@ -217,7 +217,8 @@ def content_errors(case: Case, written_axis: int | None = None) -> Iterator[Vali
     if expected is not None and expected not in kinds:
         present = f"; what is there: {join_names(sorted(kinds))}" if kinds else ""
         message = f"there is no {expected} in this case{present}"
-        yield ValidationError(("expect", "error"), message, "correct the one or the other")
+        advice = f"write {next(iter(invalid))}" if len(invalid) == 1 else "correct the one or the other"
+        yield ValidationError(("expect", "error"), message, advice)
 
 
 def _may_raise(case: Case) -> bool:
@@ -270,12 +271,18 @@ def _other_target(case: Case, kind: str, written_axis: int | None) -> str:
 
 
 def _other_values(case: Case, kind: str) -> str:
-    """A hint at labels that count from 1, or at predictions of another kind, in parentheses; empty if it is neither."""
+    """A hint at labels that are other numbers, or at predictions of another kind, in parentheses; else empty."""
     if kind == "label_out_of_range":
         labels, ignored = case.labels, case.options.ignore_index
         counted = labels if ignored is None else labels[labels != ignored]
         from_one = counted.min() == 1 and counted.max() == case.predictions.shape[-1]
         return " (labels count from 0)" if from_one else ""
+    if kind == "invalid_target":
+        names = np.unique(case.labels)
+        if case.target != "binary" or case.layout.class_names or not np.all(names == np.floor(names)):
+            return ""
+        named = f"; classes: {list(map(int, names))} says that those are their names" if len(names) == 2 else ""
+        return f" (labels of a binary loss are 0 and 1{named})"
     if kind != "invalid_probability":
         return ""
     within = bool(np.all((case.predictions >= 0) & (case.predictions <= 1)))

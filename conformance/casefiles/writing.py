@@ -118,6 +118,7 @@ def _input(case: Case) -> Iterator[str]:
     """Predictions, labels and options, or the recipe that generates them."""
     if isinstance(case, GeneratedCase):
         yield f"generate: {_flow(_recipe(case.recipe, case.expected_digest))}"
+        yield from _class_names(case.layout)
         yield from _options(case.explicit_options)
         return
     if case.predictions.size:
@@ -126,9 +127,12 @@ def _input(case: Case) -> Iterator[str]:
         yield "predictions: []"
         yield f"shape: {_flow(list(case.predictions.shape))}"
     yield from _array("labels", case.layout.name_labels(case.labels)) if case.labels.size else ["labels: []"]
-    if case.layout.class_names:
-        yield f"classes: {_flow(list(case.layout.class_names))}"
+    yield from _class_names(case.layout)
     yield from _options(case.options)
+
+
+def _class_names(layout: Layout) -> list[str]:
+    return [f"classes: {_flow(list(layout.class_names))}"] if layout.class_names else []
 
 
 def _case(case: Case, source: str) -> Iterator[str]:
@@ -173,7 +177,7 @@ def _layout(layout: Layout) -> dict[str, Any]:
     return {
         field.name: value
         for field in dataclasses.fields(layout)
-        if field.name != "class_names"  # they stand beside the labels
+        if field.name not in ("class_names", "other_names")  # they stand beside the labels
         and (value := getattr(layout, field.name)) != field.default
     }
 

@@ -121,13 +121,16 @@ class Layout:
 
     In the case labels are indices into it; a function whose labels may be names is handed names."""
 
+    other_names: tuple[Any, ...] = ()
+    """Names that labels have and no class has; in the case they are C, C + 1 and so on, outside the classes."""
+
     weight_dtype: str | None = None
     """dtype of all weights passed; None for that of the predictions, to which they are rounded in any case."""
 
     @property
     def content(self) -> dict[str, Any]:
         """Its fields for the digest of a case; those that came later only where they are set."""
-        later = ("class_names", "weight_dtype")
+        later = ("class_names", "other_names", "weight_dtype")
         return {name: value for name, value in dataclasses.asdict(self).items() if value or name not in later}
 
     @functools.cached_property
@@ -136,6 +139,13 @@ class Layout:
         columns = {name: column for column, name in enumerate(sorted(self.class_names))}
         return tuple(columns[name] for name in self.class_names)
 
+    @functools.cached_property
+    def name_ranks(self) -> tuple[int, ...]:
+        """The rank of each name, those that no class has included, among all names if they are sorted."""
+        names = (*self.class_names, *self.other_names)
+        ranks = {name: rank for rank, name in enumerate(sorted(names))}
+        return tuple(ranks[name] for name in names)
+
     @property
     def is_sorted(self) -> bool:
         """Whether the columns are sorted by the names of their classes, or the classes have no names."""
@@ -143,7 +153,8 @@ class Layout:
 
     def name_labels(self, labels: Array) -> Array:
         """Return labels as the names of their classes; as they are if classes have no names."""
-        return np.array(self.class_names)[labels] if self.class_names else labels
+        names = (*self.class_names, *self.other_names)
+        return np.array(names)[labels] if self.class_names else labels
 
     def names(self) -> tuple[str, ...]:
         """What is unusual about this layout, as the capability names that functions declare."""
@@ -375,6 +386,7 @@ class Problem:
     @functools.cached_property
     def _content(self) -> str:
         columns = {} if self.layout.is_sorted else {"columns": self.layout.sorted_columns}
+        columns |= {"ranks": self.layout.name_ranks} if self.layout.other_names else {}
         return content_digest(
             {
                 **columns,
@@ -397,17 +409,17 @@ class Problem:
 
     @functools.cached_property
     def target_kind(self) -> str:
-        """`index`, `one_hot`, `multi_hot`, `distribution`, `binary` (all 0 or 1) or `soft_binary`.
+        """`index`, `one_hot`, `multi_hot`, `distribution`, `binary` (all whole numbers) or `soft_binary`.
 
+        Whole numbers other than 0 and 1 are labels that name no class, and no soft ones.
         Rows of zeros and ones, for two classes or more, are `multi_hot` unless each has exactly one 1.
         """
         if self.target == "index":
             return "index"
         labels = self.labels.astype(np.float64)
-        crisp = bool(np.all((labels == 0) | (labels == 1)))
         if self.target == "binary":
-            return "binary" if crisp else "soft_binary"
-        if not crisp:
+            return "binary" if bool(np.all(labels == np.floor(labels))) else "soft_binary"
+        if not bool(np.all((labels == 0) | (labels == 1))):
             return "distribution"
         if bool(np.all(labels.sum(axis=-1) == 1)):
             return "one_hot"

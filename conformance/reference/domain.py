@@ -120,7 +120,8 @@ def reads_other_columns(problem: Problem, choice: ClassColumns) -> bool:
     """Whether a choice of the columns of the classes can change the answer to a problem, or whether it has one."""
     if choice == "stated":
         return False
-    inferred = choice == "inferred" and bool(examine(problem) & {"missing_class", "label_out_of_range"})
+    outside = {"missing_class", "label_out_of_range", "invalid_target"}
+    inferred = choice == "inferred" and bool(examine(problem) & outside)
     return inferred or not problem.layout.is_sorted
 
 

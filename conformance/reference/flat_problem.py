@@ -97,9 +97,9 @@ def refused(problem: Problem, convention: Convention) -> frozenset[str]:
         if convention.out_of_range != "refuse" or bool(np.all(valid | is_ignored | (problem.labels == ignored))):
             invalid -= {"label_out_of_range"}
     if convention.class_columns == "inferred" and "shape_mismatch" not in invalid:
-        labels = problem.labels
-        if problem.target == "index" and len(np.unique(labels)) == problem.predictions.shape[-1]:
-            invalid -= {"label_out_of_range"}
+        classes = 2 if problem.loss == "binary" else problem.predictions.shape[-1]
+        if problem.target_kind in ("index", "binary") and len(np.unique(problem.labels)) == classes:
+            invalid -= {"label_out_of_range", "invalid_target"}
         else:
             invalid |= kinds & {"missing_class"}
     return frozenset(invalid)
@@ -128,8 +128,10 @@ def labels_by(problem: Problem, convention: Convention) -> Array:
     labels = problem.labels
     if problem.target == "distribution" or not reads_other_columns(problem, convention.class_columns):
         return labels
-    if columns := problem.layout.sorted_columns:
-        labels = np.array(columns)[labels]
+    layout = problem.layout
+    if layout.class_names:
+        columns = layout.sorted_columns + tuple(range(len(layout.class_names), len(layout.name_ranks)))
+        labels = np.array(layout.name_ranks if convention.class_columns == "inferred" else columns)[labels]
     if convention.class_columns == "inferred":
         labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
     return labels

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 
 import numpy as np
 import pytest
 
 from conformance import api, explain
-from conformance.adapters import arrays, registry
+from conformance.adapters import arrays, registry, sklearn
 from conformance.adapters.contract import Framework, Function
 from conformance.adapters.contract.calling import evaluate as evaluate_call
 from conformance.adapters.contract.lowering import lower
@@ -24,8 +25,9 @@ from conformance.model.case import Layout
 from conformance.model.convention import Convention
 from conformance.model.outcome import Returned
 from conformance.reference.domain import examine
-from conformance.reference.oracle import Invalid, Oracle, evaluate
+from conformance.reference.oracle import Exact, Invalid, Oracle, evaluate
 from conformance.tests.stated import case
+from conformance.tests.test_columns import newest
 
 ROWS = [[0.5, 0.3, 0.2], [0.125, 0.25, 0.625], [0.1, 0.7, 0.2]]
 SORTED, INFERRED = Convention(class_columns="sorted"), Convention(class_columns="inferred")
@@ -88,7 +90,11 @@ def test_binary_labels_are_names_of_0_and_1(tmp_path):
         (["labels: [spam, ham]"], "8:14", "need `classes`"),
         (["labels: [-inf, 0]"], "8:14", "write -.inf"),
         (["labels: [spam, egg]", "classes: [ham, spam]"], "8:20", '"egg" (a string) is none of the classes'),
-        (["labels: [Spam, ham]", "classes: [ham, spam]"], "8:14", 'did you mean "spam"?'),
+        (
+            ["labels: [Spam, ham]", "classes: [ham, spam]"],
+            "8:14",
+            'did you mean "spam", or say expect: {error: label_out',
+        ),
         (["labels: [ham, ham]", "classes: [ham, ham]"], "9:20", '"ham" (a string) is class 0 already'),
         (["labels: [1, 0]", "classes: ['0', '1']"], "8:14", "names of two kinds: 1 (a number) beside"),
         (["labels: ['1', '0']", "classes: [0, 1]"], "8:14", "names of two kinds"),
@@ -117,6 +123,133 @@ def test_wrong_name_is_told_where_it_stands(tmp_path, lines, position, words):
     assert cases == [] or error.line
     assert f"{error.line}:{error.column}" == position
     assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    ("loss", "predictions", "labels", "kind"),
+    [
+        ("categorical", "[[0.2, 0.8], [0.4, 0.6]]", "[egg, ham]", "label_out_of_range"),
+        ("categorical", "[0.2, 0.8]", "egg", "label_out_of_range"),
+        ("binary", "[0.2, 0.8]", "[egg, ham]", "invalid_target"),
+    ],
+)
+def test_label_that_is_no_class_can_be_stated(tmp_path, loss, predictions, labels, kind):
+    target = "index" if loss == "categorical" else "binary"
+    lines = f"labels: {labels}", "classes: [ham, spam]"
+    (stated,), errors = written(
+        tmp_path, *lines, f"expect: {{error: {kind}}}", predictions=predictions, loss=loss, target=target
+    )
+    assert not errors
+    assert stated.layout.other_names == ("egg",)
+    assert stated.layout.name_labels(stated.labels).reshape(-1)[0] == "egg"
+    problem = stated.problem("float64", "mean")
+    assert kind in examine(problem)
+    assert isinstance(evaluate(problem, SORTED), Invalid)
+    passed = lower(newest(sklearn, "log_loss"), stated.problem("float64", "mean")) if stated.labels.ndim else None
+    assert passed is None or passed.arrays["labels"].values.tolist() == ["egg", "ham"]
+    (back,) = load(save([stated], tmp_path / "again"))
+    assert (back.digest, back.layout) == (stated.digest, stated.layout)
+    _, (error,) = written(tmp_path, *lines, predictions=predictions, loss=loss, target=target)
+    assert f"or say expect: {{error: {kind}}}" in str(error)
+
+
+def test_inferred_classes_are_the_sorted_names_that_occur():
+    layout = Layout(class_names=("ham", "spam"), other_names=("egg",))
+    stated = case([[0.25, 0.75], [0.5, 0.5]], [2, 0], input_kind="probabilities", layout=layout)
+    assert exact(stated.problem("float64", "sum"), INFERRED) == pytest.approx(-np.log(0.25 * 0.5))
+    later = dataclasses.replace(layout, other_names=("zebra",))
+    other = dataclasses.replace(stated, layout=later)
+    assert exact(other.problem("float64", "sum"), INFERRED) == pytest.approx(-np.log(0.75 * 0.5))
+    assert stated.problem("float64", "sum").digest != other.problem("float64", "sum").digest
+
+
+@pytest.mark.parametrize(("labels", "names"), [([2, 1], True), ([-1, 1], True), ([2, 2], False), ([0, 5, -1], False)])
+def test_binary_whole_numbers_are_names_where_classes_are_inferred(labels, names):
+    stated = case([0.25, 0.75, 0.5][: len(labels)], labels, loss="binary", target="binary", input_kind="probabilities")
+    problem = stated.problem("float64", "sum")
+    assert problem.target_kind == "binary"
+    if names:
+        crisp = dataclasses.replace(stated, labels=(np.array(labels) == max(labels)).astype(np.int64))
+        due = exact(crisp.problem("float64", "sum"), Convention())
+        assert exact(problem, INFERRED) == pytest.approx(due)
+    else:
+        assert isinstance(evaluate(problem, INFERRED), Invalid)
+    assert isinstance(evaluate(problem, SORTED), Invalid)
+
+
+def test_soft_labels_are_no_names_where_classes_are_inferred():
+    stated = case([0.25, 0.75], [-0.5, 1.0], loss="binary", target="binary", input_kind="probabilities")
+    problem = stated.problem("float64", "sum")
+    assert problem.target_kind == "soft_binary"
+    assert isinstance(evaluate(problem, INFERRED), Invalid)
+
+
+@pytest.mark.parametrize(
+    ("labels", "hint"),
+    [
+        ("[2, 1]", "(labels of a binary loss are 0 and 1; classes: [1, 2] says that those are their names)"),
+        ("[1, -1]", "classes: [-1, 1] says that those are their names"),
+        ("[5, -1, 0]", "(labels of a binary loss are 0 and 1), or say expect: {error: invalid_target}"),
+        ("[1.5, 1.0]", "correct it, or say"),
+    ],
+)
+def test_binary_labels_other_than_0_and_1_get_advice(tmp_path, labels, hint):
+    predictions = "[0.2, 0.8, 0.5]" if labels.count(",") == 2 else "[0.2, 0.8]"
+    _, (error,) = written(tmp_path, f"labels: {labels}", predictions=predictions, loss="binary", target="binary")
+    assert hint in str(error)
+
+
+def generated(tmp_path, recipe, *lines, loss="categorical", target="index"):
+    """The cases and errors of a file with a case of a recipe, whose digest is what lint asks for."""
+    text = HEAD.format(loss, target, "").replace("    predictions: \n", "")
+    file = tmp_path / "x.yaml"
+    for digest in ("", ", digest: {}"):
+        found = re.search(r"add digest: (\S+)", "\n".join(map(str, read(file)[1]))) if digest else None
+        stated = digest.format(found[1]) if found else ""
+        file.write_text(text + f"    generate: {{{recipe}{stated}}}\n" + "".join(f"    {line}\n" for line in lines))
+    return read(file)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "lines", "loss", "shape"),
+    [
+        ("seed: 5, shape: [], classes: 4", [], "categorical", (4,)),
+        ("seed: 5, shape: [], classes: 3", ["classes: [cat, dog, ant]"], "categorical", (3,)),
+        ("seed: 5, shape: [], classes: 4, distribution: wrong, class_weights: true, sample_weights: true", [],
+         "categorical", (4,)),
+        ("seed: 5, samples: 6, classes: 3", ["classes: [cat, dog, ant]"], "categorical", (6, 3)),
+        ("seed: 5, shape: []", [], "binary", ()),
+        ("seed: 5, shape: [], soft: true, sample_weights: true", [], "binary", ()),
+        ("seed: 5, samples: 6", ["classes: [9, 10]"], "binary", (6,)),
+    ],
+)  # fmt: skip
+def test_generated_arrays_may_be_unbatched_and_have_names(tmp_path, recipe, lines, loss, shape):
+    target = "index" if loss == "categorical" else "binary"
+    (stated,), errors = generated(tmp_path, recipe, *lines, loss=loss, target=target)
+    assert not errors
+    assert stated.predictions.shape == shape
+    samples = shape[:-1] if loss == "categorical" else shape
+    assert stated.labels.shape == samples
+    if stated.options.sample_weights is not None:
+        assert stated.options.sample_weights.shape == samples[:1]
+    assert bool(stated.layout.class_names) == bool(lines)
+    assert isinstance(evaluate(stated.problem("float64", "mean"), Convention()), Exact)
+    (back,) = load(save([stated], tmp_path / "again"))
+    assert back.digest == stated.digest
+
+
+@pytest.mark.parametrize(
+    ("recipe", "lines", "loss", "words"),
+    [
+        ("seed: 5, shape: [], classes: 4, distribution: equal_rows", [], "categorical", "one sample has no other rows"),
+        ("seed: 5, classes: 4", [], "categorical", "shape: [] is one sample"),
+        ("seed: 5, samples: 2, classes: 3", ["classes: [a, b]"], "categorical", "2 names where predictions have 3"),
+        ("seed: 5, samples: 2, soft: true", ["classes: [a, b]"], "binary", "soft ones name none"),
+    ],
+)
+def test_wrong_recipe_of_names_is_told(tmp_path, recipe, lines, loss, words):
+    _, errors = generated(tmp_path, recipe, *lines, loss=loss, target="index" if loss == "categorical" else "binary")
+    assert words in str(errors[0])
 
 
 def test_classes_are_for_labels_that_name_one(tmp_path):
