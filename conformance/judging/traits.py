@@ -20,6 +20,7 @@ from conformance.model.case import (
     ORDERS,
     REDUCTIONS,
     WEIGHT_DTYPES,
+    WEIGHTS,
     Array,
     Problem,
     numpy_dtype,
@@ -34,7 +35,7 @@ SHAPES = ("unbatched", "rank_1", "higher_rank", "several_outputs", "output_weigh
 VALUES = (
     "certain_prediction", "near_certain_prediction", "saturated_logit", "beyond_range", "everything_ignored",
     "dense_target", "column_beside_flat", "one_sample", "odd_ignored", "inexact_label", "label_minus_hundred",
-    "many_samples", "many_classes", "samples_beyond_range",
+    "many_samples", "many_classes", "samples_beyond_range", "lowest_weight",
 )  # fmt: skip
 PLAIN = frozenset({*LOSSES, *INPUT_KINDS, *TARGETS, *REDUCTIONS, *DTYPES})
 """Traits that some problem or other must have: what it is, and not what is particular about it."""
@@ -46,7 +47,7 @@ TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "cla
 TRAITS |= {f"{name}_labels" for name in LABEL_DTYPES} | {f"{name}_weights" for name in WEIGHT_DTYPES}
 NOT_ORDINARY = EDGE - {"missing_class"} | INVALID | {
     "beyond_range", "everything_ignored", "odd_ignored", "inexact_label", "many_samples", "samples_beyond_range",
-    "many_classes",
+    "many_classes", "lowest_weight",
 }  # fmt: skip
 """Traits that no ordinary problem has, which may miss a class; see `is_ordinary`."""
 WIDEST_CLIP = 1e-7
@@ -69,7 +70,8 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
     is not finite.  inexact_label: an index that the dtype rounds to another.  label_minus_hundred: an index that nobody
     asked to ignore, of -100.  one_sample: there is only one.  many_samples, many_classes: more of them than the dtype
     has consecutive integers, so that it loses count.  samples_beyond_range: more than its largest number.
-    beyond_range: sums may be larger than that; see `ranges`.
+    beyond_range: sums may be larger than that; see `ranges`.  lowest_weight: a weight is the lowest number of the
+    integer dtype that it is passed in, so that nothing can be subtracted from it.
     """
     found = {
         *required_capabilities(converted, target),
@@ -130,10 +132,14 @@ def _saturates(converted: Problem) -> bool:
 
 
 def _weighted(problem: Problem) -> Iterator[str]:
-    """Traits of the sample weights."""
-    weights = problem.options.sample_weights
+    """Traits of the weights."""
+    weights, dtype = problem.options.sample_weights, problem.layout.weight_dtype
     if weights is not None and weights.ndim < problem.predictions.ndim - 1:
         yield "leading_weights"
+    if dtype is not None and numpy_dtype(dtype).kind in "iu":
+        stated = (getattr(problem.options, name) for name in WEIGHTS)
+        if any(bool(np.any(values == np.iinfo(dtype).min)) for values in stated if values is not None):
+            yield "lowest_weight"
 
 
 def _ignored(problem: Problem) -> Iterator[str]:
