@@ -291,7 +291,7 @@ def _family_fits(document: Document, errors: list[CaseFileError]) -> bool:
     if not isinstance(content, dict) or any(key not in content or document.refuses((key,)) for key in family):
         return False
     loss, given, target = (content[key] for key in family)
-    found = list(validation.family_errors(loss, given, TARGETS.get(target, target)))
+    found = list(validation.family_errors(loss, given, TARGETS.get(target, target), target))
     errors += [document.error(error.path, error.message, error.advice) for error in found]
     return not found and isinstance(content.get("cases"), dict)
 
@@ -410,6 +410,7 @@ class _CaseParser:
             "loss": self.file["loss"],
             "input_kind": self.file["given"],
             "target": self.target,
+            "written_target": self.file["target"] if self.file["target"] in TARGETS else "",
             "reductions": self.reductions,
             "path": self.document.path,
             "no_gradient": "" if self.refuses("gradient") else self.content.get("gradient", {}).get("why", ""),
@@ -528,17 +529,7 @@ class _CaseParser:
         if self.class_names:
             return self.parse_named_labels(leaves, _shape_of(value))
         kinds = {type(leaf) for _, leaf in leaves}
-        if bool in kinds and len(kinds) > 1:
-            at = next(at for at, leaf in leaves if not isinstance(leaf, bool))
-            raise self.make_error((*path, *at), "labels of two kinds: booleans and numbers", "write all of one kind")
-        if self.target == "index" and float in kinds:
-            at, leaf = next((at, leaf) for at, leaf in leaves if isinstance(leaf, float))
-            message = f"labels of the wrong kind: {number_text(leaf)} is no index"
-            whole = all(leaf == leaf // 1 and abs(leaf) < 2**63 for _, leaf in leaves)
-            advice = (
-                f"write {leaf:.0f}, without a point" if whole else "write whole numbers, or say target: distribution"
-            )
-            raise self.make_error((*path, *at), message, advice)
+        self.check_label_kinds(leaves, kinds)
         if kinds <= {int}:
             for at, leaf in leaves:
                 if not -(2**63) <= leaf < 2**63:
@@ -551,6 +542,26 @@ class _CaseParser:
         if self.file["target"] == "one_hot":
             self.check_one_hot(array)
         return array
+
+    def check_label_kinds(self, leaves: Sequence[tuple[JsonPath, Any]], kinds: set[type]) -> None:
+        """Raise for labels of two kinds, and for indices that are not written as whole numbers."""
+        path: JsonPath = ("labels",)
+        if bool in kinds and len(kinds) > 1:
+            at = next(at for at, leaf in leaves if not isinstance(leaf, bool))
+            raise self.make_error((*path, *at), "labels of two kinds: booleans and numbers", "write all of one kind")
+        if self.target == "index" and bool in kinds:
+            at, leaf = leaves[0]
+            message = f"labels of the wrong kind: {str(leaf).lower()} is no index"
+            advice = "write 1 for true and 0 for false; layout: {label_dtype: bool} hands them over as booleans"
+            raise self.make_error((*path, *at), message, advice)
+        if self.target == "index" and float in kinds:
+            at, leaf = next((at, leaf) for at, leaf in leaves if isinstance(leaf, float))
+            message = f"labels of the wrong kind: {number_text(leaf)} is no index"
+            whole = all(leaf == leaf // 1 and abs(leaf) < 2**63 for _, leaf in leaves)
+            advice = (
+                f"write {leaf:.0f}, without a point" if whole else "write whole numbers, or say target: distribution"
+            )
+            raise self.make_error((*path, *at), message, advice)
 
     def parse_class_names(self, predictions: Array | None, soft: bool = False) -> tuple[Any, ...]:
         """The names of the classes, all strings or all integers, in the order of the columns.

@@ -61,11 +61,14 @@ def find_errors(case: Case) -> list[ValidationError]:
     return errors or list(content_errors(case))
 
 
-def family_errors(loss: Loss, input_kind: InputKind, target: Target) -> Iterator[ValidationError]:
-    """Check that the loss, the kind of predictions and the kind of targets are compatible."""
+def family_errors(loss: Loss, input_kind: InputKind, target: Target, written: str = "") -> Iterator[ValidationError]:
+    """Check that the loss, the kind of predictions and the kind of targets are compatible.
+
+    written: the word for the target that a file has.
+    """
     if (loss == "binary") != (target == "binary"):
         expected = "binary" if loss == "binary" else "index or distribution"
-        yield ValidationError(("target",), f"a {loss} loss has no {target} target", f"write {expected}")
+        yield ValidationError(("target",), f"a {loss} loss has no {written or target} target", f"write {expected}")
     elif loss == "binary" and input_kind == "log_probabilities":
         yield ValidationError(
             ("given",), "one log-probability does not give a binary loss", "write logits or probabilities"
@@ -149,9 +152,10 @@ def layout_errors(layout: Layout, target: Target, predictions: Array, labels: Ar
         first = predictions[:1]
         same = equal_with_nan(predictions, first)
         if not bool(np.all(same)):
-            row = int(np.argwhere(~same)[0][0])
-            message = f"row {row} differs from row 0, so one row cannot stand for all"
-            yield ValidationError(("layout", "order"), message, "repeat row 0, or choose another order")
+            index = int(np.argwhere(~same)[0][0])
+            what = "sample" if predictions.ndim > 1 or target == "binary" else "class"
+            message = f"{what} {index} differs from {what} 0, so one cannot stand for all"
+            yield ValidationError(("layout", "order"), message, f"repeat {what} 0, or choose another order")
     if layout.label_dtype is not None and layout.class_names:
         yield ValidationError(("layout", "label_dtype"), "it is for labels that are numbers", "remove it, or classes")
     elif layout.label_dtype is not None:

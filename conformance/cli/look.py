@@ -126,7 +126,7 @@ def _print_case(case: Case) -> None:
     if case.why:
         out.print(Text(case.why))
     source = f"; {case.source}" if case.source else ""
-    out.print(Text(f"{case.loss} loss of {case.input_kind}, {case.target} targets{source}"))
+    out.print(Text(f"{case.loss} loss of {case.input_kind}, {case.written_target or case.target} targets{source}"))
     if case.axis_note:
         out.print(case.axis_note)
     out.print(f"predictions {_array(case.predictions)}", soft_wrap=True)
@@ -136,8 +136,8 @@ def _print_case(case: Case) -> None:
     for name in case.options.names():
         value = getattr(case.options, name)
         out.print(f"{name} {_array(value) if hasattr(value, 'shape') else value}", soft_wrap=True)
-    if case.layout.names():
-        out.print(f"layout {' '.join(case.layout.names())}")
+    if words := case.layout.words():
+        out.print(f"layout {', '.join(words.values())}")
 
 
 def _array(values: Any) -> str:

@@ -132,7 +132,7 @@ def facts(problem: Problem) -> tuple[tuple[str, str], ...]:
     entries = [("problem", problem_text), ("predictions", text(problem.predictions)), ("labels", text(labels))]
     entries += [("classes", str(list(names)))] if (names := problem.layout.class_names) else []
     entries += [(name, text(getattr(problem.options, name))) for name in problem.options.names()]
-    entries += [("layout", " ".join(problem.layout.names()))] if problem.layout.names() else []
+    entries += [("layout", ", ".join(words.values()))] if (words := problem.layout.words()) else []
     return tuple(entries)
 
 

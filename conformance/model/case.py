@@ -171,6 +171,13 @@ class Layout:
             unusual.append("weight_dtype")
         return tuple(unusual)
 
+    def words(self) -> dict[str, str]:
+        """Each name of `names` -> what a case file says for it."""
+        said = {"class_axis": f"class_axis: {self.class_axis}", "labels_column": "labels: column"}
+        said |= {name: f"{name}: {getattr(self, name)}" for name in ("label_dtype", "weight_dtype")}
+        said |= {"class_axis_not_1": said["class_axis"], self.order: f"order: {self.order}"}
+        return {name: said[name] for name in self.names()}
+
 
 @dataclass(frozen=True)
 class ByOracle:
@@ -258,6 +265,8 @@ class Case:
     """Path of its file; "" for a case that is in none."""
     line: int = 0
     """Line in that file; 0 for none."""
+    written_target: str = ""
+    """The word of its file for the kind of its labels, if it has another one for it: one_hot or soft_binary."""
     written_class_axis: int = -1
     """Axis of the classes in the arrays and published gradients of its file, counted from 0; -1 for the last."""
     note: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from conformance.adapters import registry
-from conformance.adapters.contract import Function
+from conformance.adapters.contract import SHAPE_WORDS, Function
 from conformance.judging.coverage import LAYOUTS, MEMORY_ORDERS, TARGET_KINDS, declared
 from conformance.model.case import DTYPES, LABEL_DTYPES, LOSSES, OPTIONS, REDUCTIONS
 from conformance.report.markdown import code, table
@@ -69,16 +69,28 @@ def _options(function: Function) -> str:
     able = frozenset().union(*(declared(function, loss) for loss in function.ranks))
     able |= {"higher_rank", "several_outputs", *(f"{name}_labels" for name in LABEL_DTYPES), *REDUCTIONS}
     groups = [group for group in function.excludes if group <= able]
-    apart = [f"not {' with '.join(sorted(group, key=lambda name: (name not in OPTIONS, name)))}" for group in groups]
-    return "; ".join([_listed(function.options, OPTIONS), *apart])
+    words = SHAPE_WORDS | _axis_words(function)
+    apart = [
+        " with ".join(words.get(name, name) for name in sorted(group, key=lambda name: (name not in OPTIONS, name)))
+        for group in groups
+    ]
+    return "; ".join([_listed(function.options, OPTIONS), *(f"not {group}" for group in dict.fromkeys(apart))])
+
+
+def _axis_words(function: Function) -> dict[str, str]:
+    """What a case file says for the axes on which a function takes the classes: any, or axis 1 only."""
+    anywhere = "class_axis_not_1" in function.layouts
+    return {"class_axis": "class_axis" if anywhere else "class_axis: 1", "class_axis_not_1": "class_axis"}
 
 
 def _layouts(function: Function) -> str:
-    orders = function.layouts & set(MEMORY_ORDERS)
+    words = _axis_words(function)
+    layouts = {words.get(name, name) for name in function.layouts}
+    orders = layouts & set(MEMORY_ORDERS)
     if orders == set(MEMORY_ORDERS):
-        others = _listed(function.layouts - orders, LAYOUTS)
+        others = _listed(layouts - orders, LAYOUTS)
         return "any memory order" if others == "none" else f"any memory order, {others}"
-    return _listed(function.layouts, LAYOUTS)
+    return _listed(layouts, LAYOUTS)
 
 
 def _listed(names: Iterable[str], order: Sequence[str]) -> str:

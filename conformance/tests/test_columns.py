@@ -42,9 +42,11 @@ def test_column_of_probabilities_is_asked(function):
 
 
 def test_log_loss_takes_one_output_and_one_weight_per_sample():
-    assert "several_outputs" in LOG_LOSS.unsupported(problem([[0.3, 0.8]], [[1, 0]]))
+    assert LOG_LOSS.unsupported(problem([[0.3, 0.8]], [[1, 0]])) == "it takes no rows of several outputs"
     assert "rank 3" in LOG_LOSS.unsupported(problem([[[0.3]]], [[[1]]]))
-    assert "output_weights" in LOG_LOSS.unsupported(problem(COLUMN, LABEL_COLUMN, sample_weights=[[1.0], [2.0], [3.0]]))
+    assert "weights per output" in LOG_LOSS.unsupported(
+        problem(COLUMN, LABEL_COLUMN, sample_weights=[[1.0], [2.0], [3.0]])
+    )
     assert LOG_LOSS.unsupported(problem(COLUMN, LABEL_COLUMN, sample_weights=[1.0, 2.0, 3.0])) is None
 
 

@@ -346,7 +346,9 @@ WRONG = {
     "positive_weight is for binary losses only": plus("options: {positive_weight: 2}"),
     "ignore_index is for index targets only": but("[0, 1]", ONE_HOT, head=SOFT) + "    options: {ignore_index: 2}\n",
     "there is no axis 2": plus("layout: {class_axis: 2}"),
-    "row 1 differs from row 0": plus("layout: {order: broadcast}"),
+    "sample 1 differs from sample 0": plus("layout: {order: broadcast}"),
+    "sample 1 differs from sample 0, so": plus("layout: {order: broadcast, written_class_axis: 0}"),
+    "layout: {label_dtype: bool} hands them over as booleans": but("[0, 1]", "[false, true]"),
     "-7 does not fit into uint8": but("1]", "-7]")
     + "    options: {ignore_index: -7}\n    layout: {label_dtype: uint8}\n",
     # Expectations

@@ -632,10 +632,10 @@ def test_functions_table_lists_supported_inputs():
             "mini.Loss",
             "logits (categorical, rank 2 to 3)",
             "index, one_hot as index",
-            "class_weights, ignore_index; not ignore_index with class_axis",
+            "class_weights, ignore_index; not ignore_index with class_axis: 1",
             "sum, mean",
             "float32, float64",
-            "class_axis",
+            "class_axis: 1",
         ]
     ]
     assert "| `mini.Loss` | logits (categorical, rank 2 to 3) | index," in report.markdown_table([MINIATURE])

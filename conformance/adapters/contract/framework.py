@@ -241,6 +241,7 @@ class Function:
 
     def unsupported(self, problem: Problem) -> str | None:
         """Why this function does not support the problem, by its declaration; None if it does."""
+        words = SHAPE_WORDS | problem.layout.words()
         if problem.loss not in self.ranks:
             return f"it is no {problem.loss} loss"
         target = problem.target_kind
@@ -256,14 +257,16 @@ class Function:
             ("layout", set(problem.layout.names()), self.layouts | {"label_dtype", "weight_dtype"}),
         ):
             if missing := names - have:
-                return f"it has no {kind}{'s' if len(missing) > 1 else ''} {', '.join(sorted(missing))}"
+                stated = ", ".join(words.get(name, name) for name in sorted(missing))
+                return f"it has no {kind}{'s' if len(missing) > 1 else ''} {stated}"
         if (why := self._unsupported_dtype(problem, encoded)) is not None:
             return why
         if problem.predictions.ndim not in self.ranks[problem.loss]:
             return f"it takes no predictions of rank {problem.predictions.ndim}"
         for group in self.excludes:
             if group <= required_capabilities(problem, encoded):
-                return f"it does not combine {' and '.join(sorted(group))}"
+                named = [words.get(name, name) for name in sorted(group)]
+                return f"it does not combine {' and '.join(named)}" if len(group) > 1 else f"it takes no {named[0]}"
         return None
 
     def _unsupported_dtype(self, problem: Problem, target: str) -> str | None:
@@ -294,6 +297,15 @@ class Function:
     def text(self) -> Callable[..., str]:
         """`_text` of this function, cached by its arguments."""
         return lru_cache(maxsize=1024)(partial(_text, self))
+
+
+SHAPE_WORDS = {
+    "several_outputs": "rows of several outputs",
+    "output_weights": "weights per output",
+    "unbatched": "samples without an axis",
+    "higher_rank": "predictions of a higher rank",
+}
+"""Capabilities that no case file has a word for, in words."""
 
 
 def _promoted(one: str, other: str) -> str:
