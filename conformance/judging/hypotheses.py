@@ -21,7 +21,17 @@ from conformance.adapters.contract import required_capabilities
 from conformance.judging.effects import answer_by
 from conformance.judging.prepare import convert_for
 from conformance.judging.printed import Printed
-from conformance.model.case import Array, Problem, Published, Quantity, Reduction, numpy_dtype
+from conformance.model.case import (
+    WEIGHTS,
+    Array,
+    Layout,
+    Options,
+    Problem,
+    Published,
+    Quantity,
+    Reduction,
+    numpy_dtype,
+)
 from conformance.model.convention import DEFINITION, INVALID, Convention, Divisor, describe
 from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Exact, Oracle
@@ -33,6 +43,12 @@ Kind = Literal["dtype", "convention", "reduction", "mistake"]
 NARROW = ("float32", "float16", "bfloat16")
 MAX_LISTED = 20
 """Number of explanations that are listed."""
+MAX_PAIRED = 2000
+"""Predictions above which no pairs of mistakes are tried."""
+PAIRS_BY_CHANCE = 0.05
+"""Pairs of mistakes are tried if no more of them than this would fit by chance."""
+MAX_CROSSED = 100
+"""Outputs above which those of each are not tried beside the labels of all."""
 MAX_ROUNDED = 1000
 """Size of an array whose values are told apart by all their digits."""
 BATCHES = (2, 4, 8, 10, 16, 20, 32, 50, 64, 100, 128, 200, 256, 500, 512, 1000, 1024, 2048, 4096)
@@ -109,8 +125,16 @@ def explanations(
     is_reduced = number.reduction != "none"
     found = values_of_hypotheses(problem, number.quantity, oracle, is_reduced=is_reduced, convention=convention)
     groups, tried = fitting_groups(((one, values) for one, values in found if values.size == len(printed)), fits)
+    chance = _chance(printed)
+    if not groups and problem.predictions.size <= MAX_PAIRED:
+        pairs = list(_pairs(problem, number.quantity))
+        if len(pairs) * chance <= PAIRS_BY_CHANCE:
+            answers = ((one.hypothesis, _answer(one.problem, one.convention, number.quantity, oracle)) for one in pairs)
+            of_size = ((one, values) for one, values in answers if values is not None and values.size == len(printed))
+            groups, more_tried = fitting_groups(of_size, fits)
+            tried += more_tried
     listed, more = groups[:MAX_LISTED], max(len(groups) - MAX_LISTED, 0)
-    return Explanations(listed, more, tried, tried * _chance(printed))
+    return Explanations(listed, more, tried, tried * chance)
 
 
 def fitting_groups(
@@ -273,8 +297,17 @@ def _variants(problem: Problem, quantity: Quantity, base: Convention, oracle: Or
         choices = convention.choices()
         departure = Departure(kind, describe(choices), functions, tuple(choices.items()))
         yield _Variant((departure,), problem, convention)
-    for text, changed, convention in _mistakes(problem, base):
-        yield _Variant((Departure("mistake", text),), changed, convention)
+    for mistakes in _MISTAKES:
+        yield from mistakes(problem, base, quantity)
+
+
+def _pairs(problem: Problem, quantity: Quantity) -> Iterator[_Variant]:
+    """Two mistakes of different kinds at once."""
+    for position, mistakes in enumerate(_MISTAKES):
+        for first in mistakes(problem, DEFINITION, quantity):
+            for others in _MISTAKES[position + 1 :]:
+                for second in others(first.problem, first.convention, quantity):
+                    yield dataclasses.replace(second, hypothesis=first.hypothesis + second.hypothesis)
 
 
 def _conventions(
@@ -318,65 +351,46 @@ def _without_idle_choices(problem: Problem, quantity: Quantity, convention: Conv
     return convention
 
 
+# Common mistakes: functions of a problem, a convention and a quantity.
+
+
 _TAKEN = INVALID - {"shape_mismatch", "label_out_of_range"}
 """Invalid probabilities and targets, which are taken as they are."""
 
 
-def _mistakes(problem: Problem, base: Convention) -> Iterator[tuple[str, Problem, Convention]]:
-    """Common mistakes: what was done, the problem that is solved then, and by which convention."""
-    yield from _other_predictions(problem, base)
-    for text, labels in _other_labels(problem):
-        yield text, dataclasses.replace(problem, labels=labels), base
-    yield from ((text, changed, base) for text, changed in _other_smoothing(problem))
+def _mistake(text: str, problem: Problem, convention: Convention) -> _Variant:
+    return _Variant((Departure("mistake", text),), problem, convention)
+
+
+def _left_out(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[_Variant]:
     options = problem.options
     for name in options.names():
         if name != "ignore_index":
             left_out = dataclasses.replace(options, **{name: None})
             what = name.replace("_", " ")
-            yield f"{what} left out", dataclasses.replace(problem, options=left_out), base
-    weights = [name for name in ("class_weights", "sample_weights", "positive_weight") if name in options.names()]
+            yield _mistake(f"{what} left out", dataclasses.replace(problem, options=left_out), base)
+    weights = [name for name in WEIGHTS if name in options.names()]
     if len(weights) > 1:
         unweighted = dataclasses.replace(options, **dict.fromkeys(weights))
-        yield "all weights left out", dataclasses.replace(problem, options=unweighted), base
+        yield _mistake("all weights left out", dataclasses.replace(problem, options=unweighted), base)
 
 
-def _other_predictions(problem: Problem, base: Convention) -> Iterator[tuple[str, Problem, Convention]]:
-    x = problem.predictions
-    as_they_are = dataclasses.replace(base, accepts=_TAKEN | base.accepts)
-    clipped = dataclasses.replace(as_they_are, clip=1e-7)
-    if problem.input_kind == "logits":
-        softmax = "softmax" if problem.loss == "categorical" else "sigmoid"
-        once, _ = convert_for(problem, "probabilities")
-        yield f"{softmax} applied twice", dataclasses.replace(once, input_kind="logits"), base
-        taken = dataclasses.replace(problem, input_kind="probabilities")
-        yield "logits taken as probabilities, clipped at 1e-7", taken, clipped
-        if problem.loss == "categorical":
-            renormalised = dataclasses.replace(clipped, renormalise="before_clip")
-            yield "logits taken as probabilities, divided by their sum and clipped at 1e-7", taken, renormalised
-    elif problem.input_kind == "probabilities":
-        yield "probabilities taken as logits", dataclasses.replace(problem, input_kind="logits"), base
-    if problem.loss == "categorical" and problem.input_kind != "log_probabilities":
-        taken = dataclasses.replace(problem, input_kind="log_probabilities")
-        yield f"{problem.input_kind} taken as log-probabilities", taken, as_they_are
-    if problem.loss == "categorical" and problem.target == "index" and x.ndim == 2 and x.shape[0] == x.shape[1]:
-        yield "classes taken from the first axis", dataclasses.replace(problem, predictions=x.T.copy()), base
-
-
-def _other_smoothing(problem: Problem) -> Iterator[tuple[str, Problem]]:
+def _other_smoothing(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[_Variant]:
     e, options = problem.options.label_smoothing, problem.options
+    smoothing = {}
     if e is None:
-        smoothed = dataclasses.replace(options, label_smoothing=0.1)
-        yield "label smoothing of 0.1", dataclasses.replace(problem, options=smoothed)
+        smoothing["label smoothing of 0.1"] = 0.1
     elif problem.target == "index" and (classes := problem.predictions.shape[-1]) > 1:
         # Smoothing by e C / (C - 1) leaves 1 - e to the label and e / (C - 1) to each other class.
-        others = dataclasses.replace(options, label_smoothing=min(e * classes / (classes - 1), 1.0))
-        yield "label smoothing spread over the other classes only", dataclasses.replace(problem, options=others)
+        smoothing["label smoothing spread over the other classes only"] = min(e * classes / (classes - 1), 1.0)
     if problem.loss == "binary" and e:
-        twice = dataclasses.replace(options, label_smoothing=min(2 * e, 1.0))
-        yield "twice the label smoothing", dataclasses.replace(problem, options=twice)
+        smoothing["twice the label smoothing"] = min(2 * e, 1.0)
+    for text, other in smoothing.items():
+        changed = dataclasses.replace(options, label_smoothing=other)
+        yield _mistake(text, dataclasses.replace(problem, options=changed), base)
 
 
-def _other_labels(problem: Problem) -> Iterator[tuple[str, Array]]:
+def _other_labels(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[_Variant]:
     labels, ignored = problem.labels, problem.options.ignore_index
     if problem.target == "index":
         classes = problem.predictions.shape[-1]
@@ -386,9 +400,149 @@ def _other_labels(problem: Problem) -> Iterator[tuple[str, Array]]:
             "labels shifted down by one": (labels - 1) % classes,
             "classes in reverse order": classes - 1 - labels,
         }
-        for text, changed in others.items():
-            yield text, np.where(kept, changed, labels)
+        others = {text: np.where(kept, changed, labels) for text, changed in others.items()}
     elif problem.target == "binary":
-        yield "labels turned, 0 for 1", 1 - labels.astype(np.float64)
+        others = {"labels turned, 0 for 1": 1 - labels.astype(np.float64)}
     else:
-        yield "classes in reverse order", labels[..., ::-1].copy()
+        others = {"classes in reverse order": labels[..., ::-1].copy()}
+    for text, changed in others.items():
+        yield _mistake(text, dataclasses.replace(problem, labels=changed), base)
+
+
+def _other_predictions(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[_Variant]:
+    x = problem.predictions
+    as_they_are = dataclasses.replace(base, accepts=_TAKEN | base.accepts)
+    clipped = dataclasses.replace(as_they_are, clip=1e-7)
+    if problem.input_kind == "logits":
+        softmax = "softmax" if problem.loss == "categorical" else "sigmoid"
+        once, _ = convert_for(problem, "probabilities")
+        yield _mistake(f"{softmax} applied twice", dataclasses.replace(once, input_kind="logits"), base)
+        taken = dataclasses.replace(problem, input_kind="probabilities")
+        yield _mistake("logits taken as probabilities, clipped at 1e-7", taken, clipped)
+        if problem.loss == "categorical":
+            renormalised = dataclasses.replace(clipped, renormalise="before_clip")
+            text = "logits taken as probabilities, divided by their sum and clipped at 1e-7"
+            yield _mistake(text, taken, renormalised)
+    elif problem.input_kind == "probabilities":
+        yield _mistake("probabilities taken as logits", dataclasses.replace(problem, input_kind="logits"), base)
+    if problem.loss == "categorical" and problem.input_kind != "log_probabilities":
+        taken = dataclasses.replace(problem, input_kind="log_probabilities")
+        yield _mistake(f"{problem.input_kind} taken as log-probabilities", taken, as_they_are)
+    if problem.loss == "categorical" and problem.target == "index" and x.ndim == 2 and x.shape[0] == x.shape[1]:
+        yield _mistake("classes taken from the first axis", dataclasses.replace(problem, predictions=x.T.copy()), base)
+
+
+def _other_axes(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[_Variant]:
+    """A softmax over samples, outputs beside the labels of all, and classes without a column; losses only."""
+    if quantity == "gradient":
+        return
+    x, labels = problem.predictions, problem.labels
+    if problem.loss == "categorical" and problem.input_kind == "logits" and x.ndim > 1 and x.shape[0] > 1:
+        over_samples = dataclasses.replace(
+            problem, input_kind="log_probabilities", predictions=_log_softmax(x), layout=Layout()
+        )
+        yield _mistake("softmax over the first axis, that of the samples", over_samples, base)
+    weights = any(getattr(problem.options, name) is not None for name in ("sample_weights", "positive_weight"))
+    is_column = x.ndim == 2 and x.shape[-1] == 1
+    if problem.loss == "binary" and (x.ndim == 1 or is_column) and 1 < x.size <= MAX_CROSSED and not weights:
+        shape = (x.size, x.size)
+        crossed = dataclasses.replace(
+            problem,
+            predictions=np.broadcast_to(x.reshape(-1, 1), shape),
+            labels=np.broadcast_to(labels.reshape(1, -1), shape),
+        )
+        yield _mistake("a column of predictions, (N, 1), broadcast against labels of shape (N,)", crossed, base)
+    yield from _without_column(problem, base)
+
+
+def _without_column(problem: Problem, base: Convention) -> Iterator[_Variant]:
+    """Targets without the column of the first or the last class, as with C - 1 indicators for C classes."""
+    if problem.loss != "categorical" or problem.predictions.shape[-1] < 2 or problem.labels.shape != (
+        problem.sample_shape if problem.target == "index" else problem.predictions.shape
+    ):  # fmt: skip
+        return
+    rows, kept = _rows_of_targets(problem)
+    options, classes = problem.options, problem.predictions.shape[-1]
+    if not kept.all() or options.label_smoothing:
+        return
+    logs = convert_for(problem, "log_probabilities")[0] if problem.input_kind == "logits" else problem
+    for name, column, columns in (
+        ("first", 0, slice(1, None)),
+        ("last", classes - 1, slice(None, -1)),
+    ):
+        weights = None if options.class_weights is None else options.class_weights[columns]
+        without: dict[str, Any] = {
+            "target": "distribution",
+            "labels": rows[..., columns],
+            "options": dataclasses.replace(options, class_weights=weights),
+            "layout": Layout(),
+        }
+        text = f"the column of the {name} class, {column}, dropped from the targets"
+        yield _mistake(text, dataclasses.replace(logs, predictions=logs.predictions[..., columns], **without), base)
+        if problem.input_kind == "logits" and classes > 2:
+            fewer = dataclasses.replace(problem, predictions=problem.predictions[..., columns], **without)
+            yield _mistake(f"{text} and from the softmax", fewer, base)
+
+
+def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[_Variant]:
+    """Binary losses of each class instead of the categorical loss."""
+    valid = problem.labels.shape == (problem.sample_shape if problem.target == "index" else problem.predictions.shape)
+    if problem.loss != "categorical" or not valid or not problem.sample_shape:
+        return
+    rows, kept = _rows_of_targets(problem)
+    options, shape = problem.options, problem.predictions.shape
+    weights = None
+    if options.class_weights is not None:
+        weights = np.broadcast_to(options.class_weights, shape)
+    if options.sample_weights is not None:
+        full = options.sample_weights.reshape(
+            options.sample_weights.shape + (1,) * (len(shape) - options.sample_weights.ndim)
+        )
+        weights = np.broadcast_to(full if weights is None else full * weights, shape)
+    counted = kept if not kept.all() else slice(None)
+    fields: dict[str, Any] = {
+        "loss": "binary",
+        "target": "binary",
+        "labels": rows[counted],
+        "options": Options(
+            sample_weights=None if weights is None else weights[counted], label_smoothing=options.label_smoothing
+        ),
+        "layout": Layout(),
+    }
+    each = dataclasses.replace(base, mean_divides_by="samples")
+    if problem.input_kind == "logits":
+        of_classes = dataclasses.replace(problem, predictions=problem.predictions[counted], **fields)
+        yield _mistake("a binary loss of each class's logit, one against all", of_classes, each)
+    if quantity == "loss" and problem.input_kind != "log_probabilities":
+        of = convert_for(problem, "probabilities")[0] if problem.input_kind == "logits" else problem
+        outputs = dataclasses.replace(of, predictions=of.predictions[counted], **fields)
+        what = "the softmax's outputs" if problem.input_kind == "logits" else "each class's probability"
+        yield _mistake(f"a binary loss of {what}", outputs, each)
+
+
+_MISTAKES: tuple[Callable[[Problem, Convention, Quantity], Iterator[_Variant]], ...] = (
+    _left_out,
+    _other_smoothing,
+    _other_labels,
+    _other_predictions,
+    _other_axes,
+    _other_losses,
+)
+"""Kinds of mistakes, in the order in which two are made at once."""
+
+
+def _rows_of_targets(problem: Problem) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """(Targets as a number per class, which samples are not ignored); an ignored sample has a row of zeros."""
+    if problem.target != "index":
+        return problem.labels.astype(np.float64), np.ones(problem.sample_shape, dtype=bool)
+    labels = problem.labels[..., np.newaxis] == np.arange(problem.predictions.shape[-1])
+    ignored = problem.options.ignore_index
+    kept = np.ones(problem.sample_shape, dtype=bool) if ignored is None else problem.labels != ignored
+    return (labels & kept[..., np.newaxis]).astype(np.float64), kept
+
+
+def _log_softmax(x: Array) -> Array:
+    """The logarithm of the softmax over the first axis, in float64."""
+    with np.errstate(all="ignore"):
+        shifted = x - x.max(axis=0)
+        return np.asarray(np.minimum(shifted - np.log(np.exp(shifted).sum(axis=0)), 0.0))

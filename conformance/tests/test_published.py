@@ -138,6 +138,77 @@ def test_mistake_explains_the_number_that_it_leads_to(mistake):
     assert found.explanations.by_chance < 1e-3
 
 
+RNG = np.random.default_rng(3)
+Z, L = RNG.normal(size=(4, 3)) * 2, np.array([0, 2, 1, 2])
+ROWS = np.eye(3)[L]
+SOFTMAX, SIGMOID = np.exp(log_softmax(Z)), 1 / (1 + np.exp(-Z))
+BY_SAMPLES = (Z - np.log(np.exp(Z).sum(axis=0)))[np.arange(4), L]
+OUTPUTS, FLAGS = RNG.normal(size=5) * 2, np.array([1.0, 0.0, 0.0, 1.0, 1.0])
+
+
+def binary(p, y):
+    return -(y * np.log(p) + (1 - y) * np.log1p(-p))
+
+
+CROSSED = binary((1 / (1 + np.exp(-OUTPUTS)))[:, np.newaxis], FLAGS)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (-BY_SAMPLES.mean(), ["softmax over the first axis, that of the samples"]),
+        (binary(SOFTMAX, ROWS).mean(), ["a binary loss of the softmax's outputs"]),
+        (binary(SOFTMAX, ROWS).sum() / 4, ["a binary loss of the softmax's outputs", "entries of the first axis, 4"]),
+        (binary(SIGMOID, ROWS).mean(), ["a binary loss of each class's logit, one against all"]),
+        (-(ROWS * log_softmax(Z))[:, 1:].sum() / 4, ["the column of the first class, 0, dropped from the targets"]),
+        (-(ROWS * log_softmax(Z))[:, :-1].sum() / 4, ["the column of the last class, 2, dropped from the targets"]),
+        (-(ROWS[:, 1:] * log_softmax(Z[:, 1:])).sum() / 4, ["the first class, 0, dropped", "and from the softmax"]),
+        (
+            -log_softmax(SOFTMAX)[np.arange(4), (L + 1) % 3].mean(),
+            ["labels shifted up by one", "softmax applied twice"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("target", ["index", "distribution"])
+def test_other_axis_loss_or_column_explains_a_number(value, words, target):
+    if target == "distribution" and "labels shifted up by one" in words:
+        return
+    found = asked(f"{value:.9g}", Z, L if target == "index" else ROWS, target=target)
+    (text,) = texts(found)
+    assert all(one in text for one in words)
+    assert found.explanations.by_chance < 0.01
+
+
+@pytest.mark.parametrize("column", [False, True])
+def test_column_broadcast_against_flat_labels_explains_a_number(column):
+    shaped = (OUTPUTS[:, np.newaxis], FLAGS[:, np.newaxis]) if column else (OUTPUTS, FLAGS)
+    (text,) = texts(asked(f"{CROSSED.mean():.9g}", *shaped, loss="binary"))
+    assert "a column of predictions, (N, 1), broadcast against labels of shape (N,)" in text
+
+
+def test_weights_of_classes_and_samples_weigh_binary_losses():
+    options = Options(class_weights=np.array([1.0, 2.0, 0.5]), sample_weights=np.array([1.0, 0.25, 3.0, 2.0]))
+    weighted = binary(SIGMOID, ROWS) * options.class_weights * options.sample_weights[:, np.newaxis]
+    (text,) = texts(asked(f"{weighted.mean():.9g}", Z, L, options=options))
+    assert "one against all" in text
+
+
+def test_ignored_samples_have_no_binary_losses():
+    labels = np.array([0, 2, -1, 2])
+    kept = labels >= 0
+    value = binary(SIGMOID[kept], np.eye(3)[labels[kept]]).mean()
+    (text,) = texts(asked(f"{value:.9g}", Z, labels, options=Options(ignore_index=-1)))
+    assert "one against all" in text
+
+
+def test_pairs_of_mistakes_need_digits():
+    value = -log_softmax(SOFTMAX)[np.arange(4), (L + 1) % 3].mean()
+    tried = {digits: asked(f"{value:.{digits}g}", Z, L).explanations for digits in (2, 9)}
+    assert not any(len(one) == 2 for group in tried[2].fitting for one in group if one[0].text.startswith("labels"))
+    assert tried[9].tried > tried[2].tried
+    assert tried[9].by_chance == pytest.approx(0, abs=1e-3)
+
+
 def test_probabilities_taken_as_logits_and_weights_left_out_explain_numbers():
     p = softmax(X)
     assert texts(asked(f"{np.mean(-log_softmax(p)[np.arange(3), Y]):.7f}", p, input_kind="probabilities"))[0] == (
