@@ -95,6 +95,7 @@ class ForkServer(Interpreter):
         self._folder = tempfile.TemporaryDirectory()
         self.address = str(Path(self._folder.name, "socket"))
         plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        plain["OPENBLAS_NUM_THREADS"] = "1"  # a process with threads cannot be forked safely
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, self.address],
             env=plain, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
@@ -236,19 +237,23 @@ def _supervise(connection: socket.socket) -> Callable[[], Any]:
 def _become(request: dict[str, Any], files: list[int]) -> Callable[[], Any]:
     """Be the process of a request; return what runs its program."""
     os.setsid()
+    os.environ.clear()
+    os.environ.update(request["env"])
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    encoding, errors = sys.stdout.encoding, sys.stdout.errors
+    sys.stdin = open(0, encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    if os.environ.get("PYTHONUNBUFFERED"):
+        sys.stdout.reconfigure(write_through=True)
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     for number in signals.STOPPING:
         default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, signal.SIG_IGN if number in request["ignored"] else default)
     tempfile.tempdir = None  # it may have been looked up for other variables
     os.chdir(request["cwd"])
-    os.environ.clear()
-    os.environ.update(request["env"])
     time.tzset()
     (kind, what, *rest) = request["words"]
     own = [] if "PYTHONSAFEPATH" in os.environ else [request["cwd"] if kind == "-m" else ""]
