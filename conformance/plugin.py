@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from conformance.adapters.registry import Installed
     from conformance.execution.run import Run
     from conformance.execution.workers.pool import Timeouts
-    from conformance.explore.relations import Instance, RelationResult
+    from conformance.explore.relations.checker import Instance, RelationResult
     from conformance.judging.judge import Assessment, Judge
     from conformance.judging.plan import Item, ItemFilter
     from conformance.judging.row import Row
@@ -425,7 +425,7 @@ def case_check(request: pytest.FixtureRequest, judge: Judge) -> Iterator[CaseChe
 @pytest.fixture(scope="session")
 def check_relation(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Callable[[Instance], RelationResult]]:
     """Checks a relation, with calls in this process or in a worker."""
-    from conformance.explore.relations import check
+    from conformance.explore.relations.checker import check
 
     if not request.config.getoption("isolate"):
         yield lambda instance: check(instance, judge.performer, judge.ledger)
@@ -779,13 +779,14 @@ class Recorder:
 
     def _compare_with_baseline(self, baseline: pd.DataFrame, session: pytest.Session) -> None:
         """Compare the rows with the baseline; the session fails if something got worse."""
-        from conformance import comparison, report
+        from conformance import report
+        from conformance.comparison.baseline import RunScope, check_baseline
 
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         item_filter = _item_filter(self.config, [str(TEST_FILE), TEST_NAME])
         named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_conformance_test(argument)}
         has_case = self._case_filter()
-        scope = comparison.RunScope(
+        scope = RunScope(
             frozenset(row.framework for row in self.rows),
             lambda of, name: (
                 (not named or name in named) and (item_filter is None or item_filter(of, name)) and has_case(name)
@@ -794,9 +795,7 @@ class Recorder:
             {(case.id, *of) for case in _cases_of(self.config) for of in product(case.dtypes, case.reductions)},
         )
         try:
-            check = comparison.check_baseline(
-                baseline, report.frame(self.rows), scope, self.config.getoption("baseline")
-            )
+            check = check_baseline(baseline, report.frame(self.rows), scope, self.config.getoption("baseline"))
         except UserError as error:
             self.problem = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -902,7 +901,7 @@ def _is_conformance_test(nodeid: str) -> bool:
 def _baseline(config: pytest.Config) -> pd.DataFrame | None:
     """The rows of the accepted report, read once per session; None where none is given."""
     if (path := config.getoption("baseline")) is not None and _BASELINE not in config.stash:
-        from conformance.comparison import read_complete
+        from conformance.comparison.reports import read_complete
 
         config.stash[_BASELINE] = read_complete(Path(path))[0]
     return config.stash.get(_BASELINE, None)
@@ -990,18 +989,19 @@ def _items(config: pytest.Config, item_filter: ItemFilter | None) -> list[Item]:
 
 
 def _instances(config: pytest.Config, item_filter: ItemFilter | None) -> list[Instance]:
-    from conformance.explore import relations
+    from conformance.explore.relations.catalogue import check_names
+    from conformance.explore.relations.selection import select_instances
     from conformance.model.errors import CaseErrors
 
     available = _installed_frameworks(config)
     cases, ledger = _case_set(config)
     try:
-        relations.check_names(ledger)
+        check_names(ledger)
     except CaseErrors as error:
         raise pytest.Collector.CollectError(loggable(str(error))) from None
-    found = relations.select_instances(cases, available, item_filter)
+    found = select_instances(cases, available, item_filter)
     if not found and item_filter is not None:
-        return relations.select_instances(cases[:1], available)[:1]  # for pytest to deselect
+        return select_instances(cases[:1], available)[:1]  # for pytest to deselect
     if not found:
         raise pytest.Collector.CollectError(
             "no installed function can say any of the cases in two ways: install more, or add cases"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from conformance.explore.relations import Instance, RelationResult
+from conformance.explore.relations.checker import Instance, RelationResult
 from conformance.model.text import loggable
 
 

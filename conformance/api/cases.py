@@ -23,9 +23,10 @@ from conformance.casefiles.loading import count_cases, read, shipped_cases
 from conformance.execution.assessing import NotExecuted, rows_of
 from conformance.execution.run import Run
 from conformance.execution.targets import performer, pool_for_modes
-from conformance.explain import Explanation, as_data
-from conformance.explain import explain as explain_case
-from conformance.explore.relations import check_names
+from conformance.explain.explainer import explain as explain_case
+from conformance.explain.explanation import Explanation
+from conformance.explain.rendering import as_data
+from conformance.explore.relations.catalogue import check_names
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import one_of
 from conformance.judging.coverage import Coverage, coverage

@@ -16,8 +16,9 @@ from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.known_issues import load as read_ledger
 from conformance.casefiles.loading import shipped_cases
 from conformance.execution.targets import performer, pool_for_modes
-from conformance.explain import Explanation, as_data
-from conformance.explain import explain as explain_case
+from conformance.explain.explainer import explain as explain_case
+from conformance.explain.explanation import Explanation
+from conformance.explain.rendering import as_data
 from conformance.judging.choice import installed_among, one_of
 from conformance.judging.hypotheses import Explanations, explanations
 from conformance.judging.judge import Judge

@@ -22,12 +22,14 @@ from conformance.casefiles.loading import shipped_cases
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.run import Run
 from conformance.execution.targets import local_pool, performer, pool_for_modes
-from conformance.explore import relations as catalogue
 from conformance.explore.fuzz import state as state_file
 from conformance.explore.fuzz.generation import DEFAULT_KINDS, UNUSUAL_KINDS, Limits
 from conformance.explore.fuzz.search import Finding, Search, SearchState, restrict_limits
 from conformance.explore.fuzz.strategies import check_installed
-from conformance.explore.relations import RelationResult, rendering
+from conformance.explore.relations import rendering
+from conformance.explore.relations.catalogue import check_names
+from conformance.explore.relations.checker import RelationResult, check, stale_entries
+from conformance.explore.relations.selection import exclusion_reason, select_instances
 from conformance.explore.sweep import long_means, runner, table
 from conformance.explore.sweep import rendering as sweep_rendering
 from conformance.explore.sweep.runner import Job, SweepRequest
@@ -117,11 +119,11 @@ def relations(
         If something is wrong in the files.
     """
     found, ledger = load_suite(cases)
-    catalogue.check_names(ledger)
+    check_names(ledger)
     available, missing = installed_among(frameworks, modes)
-    instances = catalogue.select_instances(found, available, keyword_filter(keyword))
+    instances = select_instances(found, available, keyword_filter(keyword))
     if not instances:
-        reasons = sorted({catalogue.exclusion_reason(case) for case in found})
+        reasons = sorted({exclusion_reason(case) for case in found})
         if reasons and all(reasons):
             raise SelectionError(f"nothing is selected: {'; '.join(reasons)}")
         what = f"by -k {keyword!r}" if keyword else "of what the installed functions can say in two ways"
@@ -131,11 +133,11 @@ def relations(
     run, results = Run(), list[RelationResult]()
     with run.ending(), pool_for_modes(available) as pool, observer.rows(len(instances)) as advance:
         calls = perform if pool is None else performer(pool, available)
-        results += run.each(instances, lambda instance: catalogue.check(instance, calls, ledger), advance)
+        results += run.each(instances, lambda instance: check(instance, calls, ledger), advance)
     if run.failure is not None:
         raise run.failure
     complete = len(results) == len(instances) and not keyword and not frameworks and not modes
-    stale = catalogue.stale_entries(results) if complete else []
+    stale = stale_entries(results) if complete else []
     return RelationsResult(len(instances), results, tuple(run.not_executed), stale, run.stopped)
 
 

@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from conformance import comparison, report
+from conformance import report
 from conformance.adapters import registry
 from conformance.api.observing import SILENT, Observer
 from conformance.api.result import Result
 from conformance.casefiles.known_issues import HARVEST_PREFIX
-from conformance.comparison import Difference, Proposal, audit_rendering
+from conformance.comparison import acceptance, audit_rendering, difference_rendering, reports
 from conformance.comparison import history as histories
+from conformance.comparison.acceptance import Proposal
 from conformance.comparison.history import History
+from conformance.comparison.merging import merge_reports
+from conformance.comparison.reports import Difference
 from conformance.execution.report_folder import folder_of
-from conformance.explain import explain_report
+from conformance.explain.page_explanations import explain_report
 from conformance.explore.sweep import rendering
 from conformance.judging.case_set import load_suite
 from conformance.judging.judge import Judge
@@ -36,7 +39,7 @@ class DiffResult(Result):
     """Every row of either report, with what changed, how bad that is, and whether it is documented."""
 
     def to_dict(self) -> dict[str, Any]:
-        return comparison.as_dict(self.difference)
+        return difference_rendering.as_dict(self.difference)
 
 
 def diff(old: Path, new: Path) -> DiffResult:
@@ -58,7 +61,7 @@ def diff(old: Path, new: Path) -> DiffResult:
     AuditError
         If a report is incomplete, or both cannot be compared.
     """
-    return DiffResult(comparison.difference(old, new))
+    return DiffResult(reports.difference(old, new))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +83,7 @@ class AcceptResult(Result):
             "same": proposed.same,
             "kept": dict(proposed.kept),
             "dropped": proposed.dropped,
-            "difference": None if difference is None else serialized("diff", comparison.as_dict(difference)),
+            "difference": None if difference is None else serialized("diff", difference_rendering.as_dict(difference)),
             "accepted": self.accepted,
         }
 
@@ -116,10 +119,10 @@ def accept(
     AuditError
         If the report is incomplete, has unexpected rows, or is the baseline itself.
     """
-    proposal = comparison.proposal(report, baseline, even_unexpected)
+    proposal = acceptance.proposal(report, baseline, even_unexpected)
     accepted = not proposal.same and confirm(proposal)
     if accepted:
-        comparison.accept(proposal)
+        acceptance.accept(proposal)
     return AcceptResult(proposal, accepted)
 
 
@@ -202,7 +205,7 @@ def merge(parts: Sequence[Path], folder: Path) -> MergeResult:
         If a row is in two parts, the parts are of different suites or versions of this package, or `folder` is one of
         them.
     """
-    return MergeResult(folder, tuple(parts), comparison.merge_reports(parts, folder))
+    return MergeResult(folder, tuple(parts), merge_reports(parts, folder))
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,7 +328,7 @@ def page(
     if history is not None or (folder / "history.csv").is_file():
         supplement = replace(supplement, history=histories.read(history or folder))
     if against is not None:
-        changes, conditions = comparison.for_page(comparison.difference(against, report_path))
+        changes, conditions = difference_rendering.for_page(reports.difference(against, report_path))
         supplement = replace(supplement, changes=changes, against=conditions)
     if max_explained:
         count, by_id = min(max_explained, results["case"].nunique()), {case.id: case for case in found}

@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from conformance import comparison
 from conformance.api.observing import SILENT, Observer
 from conformance.api.result import Result
-from conformance.comparison import read_complete
+from conformance.comparison.baseline import Check, RunScope, check_baseline
+from conformance.comparison.reports import read_complete
 from conformance.execution import executor
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.executor import CaseSet, Executor
@@ -110,7 +110,7 @@ class RunResult(Result):
     """Why the run ended early; empty if it did not."""
     failure: Exception | None
     """The exception that it ended with."""
-    check: comparison.Check | None
+    check: Check | None
     """What got worse against the accepted report; None without one, or if the run is incomplete."""
 
     @property
@@ -183,7 +183,7 @@ def run(
     check = None
     if accepted is not None and record["complete"] and prepared.cases and prepared.executor:
         scope = _scope(request, prepared.cases, prepared.executor, recorded.items)
-        check = comparison.check_baseline(accepted, recorded.results, scope, str(baseline))
+        check = check_baseline(accepted, recorded.results, scope, str(baseline))
     found = prepared.cases
     return RunResult(
         request.report,
@@ -286,11 +286,11 @@ def _planned(
     return recorded.plan(planned, items, made)
 
 
-def _scope(request: RunRequest, cases: CaseSet, calls: Executor, items: Any) -> comparison.RunScope:
+def _scope(request: RunRequest, cases: CaseSet, calls: Executor, items: Any) -> RunScope:
     """What of a baseline the run speaks for."""
     item_filter = keyword_filter(request.keyword)
     names = {item.id for item in items}
-    return comparison.RunScope(
+    return RunScope(
         frozenset(found.framework.name for found in calls.available),
         lambda of, name: (item_filter is None or item_filter(of, name)) and (not cases.harvested or name in names),
         suite={(case.id, *of) for case in cases.cases for of in itertools.product(case.dtypes, case.reductions)},
@@ -301,7 +301,7 @@ _RULES = {"vanished": "vanished", "status or convention changed": "changed", "dr
 """SARIF rule of each reason for which a row is worse than the baseline; others have that of their status."""
 
 
-def failures(rows: Sequence[Row], check: comparison.Check | None, strict_known: bool = False) -> Iterator[Failure]:
+def failures(rows: Sequence[Row], check: Check | None, strict_known: bool = False) -> Iterator[Failure]:
     """The rows that make a run fail: unexpected ones or, with a baseline, those that got worse.
 
     strict_known: known issues count, too, whatever the baseline has.

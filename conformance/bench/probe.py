@@ -192,7 +192,8 @@ def _finished(report: Path) -> int:
 
 def relations(keyword: str, *frameworks: str) -> Result:
     """Relations chosen and held, in this thread's processor time, after the imports."""
-    from conformance.explore.relations import check, select_instances
+    from conformance.explore.relations.checker import check
+    from conformance.explore.relations.selection import select_instances
 
     cases, ledger = load_suite()
     cases = [case for case in cases if keyword in case.id]

@@ -8,10 +8,10 @@ import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance import explain as explanations
 from conformance.api.data import read_file
 from conformance.cli.shared import MAX_WIDTH, FrameworkOption, Json
 from conformance.cli.terminal import out
+from conformance.explain import rendering
 from conformance.model.row_key import EAGER
 from conformance.model.text import truncate
 
@@ -135,5 +135,5 @@ def _print(result: api.CompareResult, verbose: bool) -> None:
         out.print(f"\n[bold]{escape(number.name)}[/]: {escape(first)}", soft_wrap=True)
         for line in others:
             out.print(escape(f"    {line}"), soft_wrap=True)
-    for style, line in explanations.terminal(explanation, whole=verbose):
+    for style, line in rendering.terminal(explanation, whole=verbose):
         out.print(f"[{style}]{escape(line)}[/]" if style else escape(line), soft_wrap=True)

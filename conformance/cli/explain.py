@@ -8,9 +8,9 @@ import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance import explain as explanations
 from conformance.cli.shared import CaseArgument, CasesOption, Json, print_notes
 from conformance.cli.terminal import out
+from conformance.explain import rendering
 from conformance.judging.plan import DIFFERENTIATED
 from conformance.model.case import Case
 from conformance.model.row_key import EAGER
@@ -38,9 +38,9 @@ def explain(
     if as_json:
         out.write(result.to_json())
     elif as_markdown:
-        out.print(explanations.markdown(explanation), markup=False, soft_wrap=True, end="")
+        out.print(rendering.markdown(explanation), markup=False, soft_wrap=True, end="")
     else:
-        for style, line in explanations.terminal(explanation):
+        for style, line in rendering.terminal(explanation):
             out.print(f"[{style}]{escape(line)}[/]" if style else escape(line), soft_wrap=True)
         _print_other_options(result.case, explanation.dtype, explanation.reduction, explanation.quantity)
 

@@ -12,9 +12,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from conformance import api, comparison, report
+from conformance import api, report
 from conformance.cli.shared import CasesOption, Json, JsonFormat, Level, Printer, output_format, path_option, warn
 from conformance.cli.terminal import UNEXPECTED, err, out
+from conformance.comparison import difference_rendering
+from conformance.comparison.acceptance import Proposal
 from conformance.comparison.history import markdown as history_markdown
 from conformance.model.files import write_output
 
@@ -55,9 +57,9 @@ def diff(
     found = result.difference
     if output is not None:
         write_output(output, _text(result, form))
-        warn(f"{comparison.headline(found)}: {output}")
+        warn(f"{difference_rendering.headline(found)}: {output}")
     elif form is Format.terminal:
-        for piece in comparison.terminal(found):
+        for piece in difference_rendering.terminal(found):
             out.print(piece)
     else:
         out.write(_text(result, form))
@@ -80,7 +82,7 @@ def accept(
     Without --yes it asks; where nobody can answer, and with --json, it only shows, and exits with 1.
     """
 
-    def confirm(proposed: comparison.Proposal) -> bool:
+    def confirm(proposed: Proposal) -> bool:
         if not as_json:
             _print_proposal(proposed)
         if yes:
@@ -101,9 +103,9 @@ def accept(
     raise typer.Exit(0 if result.accepted or result.proposal.same else UNEXPECTED)
 
 
-def _print_proposal(proposed: comparison.Proposal) -> None:
+def _print_proposal(proposed: Proposal) -> None:
     if proposed.difference is not None:
-        for piece in comparison.terminal(proposed.difference):
+        for piece in difference_rendering.terminal(proposed.difference):
             out.print(piece)
     for line in proposed.lines():
         out.print(escape(line), soft_wrap=True)
@@ -134,20 +136,20 @@ def _text(result: api.DiffResult, form: Format) -> str:
     found = result.difference
     match form:
         case Format.markdown:
-            return comparison.markdown(found)
+            return difference_rendering.markdown(found)
         case Format.csv:
-            return comparison.as_csv(found)
+            return difference_rendering.as_csv(found)
         case Format.json:
             return result.to_json()
         case Format.html:
-            changes, conditions = comparison.for_page(found)
+            changes, conditions = difference_rendering.for_page(found)
             results, record = report.read(Path(found.new.name))
             run = report.RunInfo.of(record)
             return report.page(results, run, run.published, report.PageSupplement(changes=changes, against=conditions))
         case Format.terminal:
             page = io.StringIO()
             console = Console(file=page, width=WIDTH, no_color=True, highlight=False)
-            for piece in comparison.terminal(found):
+            for piece in difference_rendering.terminal(found):
                 console.print(piece)
             return page.getvalue()
 

@@ -40,6 +40,3 @@ def sweep_table(page: str) -> str:
 def summary(page: str) -> str:
     """The first table of such Markdown: one line per function and kind of input."""
     return sweep_table(page.partition("\n## ")[0])
-
-
-__all__ = ["case_table", "summary", "sweep_table"]

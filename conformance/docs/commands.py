@@ -40,6 +40,3 @@ def _command_section(words: tuple[str, ...], command: Any) -> str:
             table(("argument or option", "what it does"), lines),
         ]
     )
-
-
-__all__ = ["commands", "reference"]

@@ -204,6 +204,3 @@ def _range_text(bounds: tuple[str, ...], first: int, last: int) -> str:
     start = "" if first == 0 else f"from {bounds[first]}"
     end = "" if last == len(bounds) - 1 else f"below {bounds[last + 1]}"
     return " to ".join(filter(None, [start, end])) or "all"
-
-
-__all__ = ["FIELDS", "boundaries", "choice_section", "field_description", "kinds_table", "version_ranges"]

@@ -110,6 +110,3 @@ def _case(case: str, source: str) -> str:
     if "*" in case or case.startswith((SWEEP_PREFIX, HARVEST_PREFIX, RELATION_PREFIX)):
         return code_html(case)
     return f"[{code_html(case)}]({source}/cases/{case.rpartition('/')[0]}.yaml)"
-
-
-__all__ = ["anchors_of", "findings", "fixed_in", "framework_of", "group_by_issue"]

@@ -275,14 +275,3 @@ def _call_difference(without: Call, call: Call) -> str:
         ]
         parts += [f"{text} ({step})" if len(now) > 1 else text for text in shown]
     return ", ".join(parts) or UNCHANGED
-
-
-__all__ = [
-    "CONCEPTS",
-    "NO_OPTION",
-    "TABLES",
-    "earlier_releases",
-    "option_tables",
-    "option_words",
-    "undescribed_parameters",
-]

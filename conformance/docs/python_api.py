@@ -93,6 +93,3 @@ def _signature(name: str, signature: inspect.Signature) -> str:
 
 def _literal(value: Any) -> str:
     return repr(value) if value is None or isinstance(value, str | int | float | tuple) else "..."
-
-
-__all__ = ["function_section", "functions", "value_sections"]

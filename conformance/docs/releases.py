@@ -46,6 +46,3 @@ def _announcement(change: Mapping[str, str]) -> str:
     if found:
         return f"a bug: {link(found[1] or found[2], found[2])}"
     return f"a bug: {escaped(change['source'])}" if change["source"] else "no"
-
-
-__all__ = ["COLUMNS", "releases"]

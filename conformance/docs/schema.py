@@ -94,6 +94,3 @@ def _values(part: Schema) -> list[str]:
         if isinstance(schema, Mapping) and "enum" in schema:
             return list(map(str, schema["enum"]))
     return []
-
-
-__all__ = ["objects", "reference", "resolved"]

@@ -210,6 +210,3 @@ def _distinct(a: float, b: float) -> tuple[str, str]:
         if texts[0] != texts[1]:
             break
     return texts
-
-
-__all__ = ["Question", "failures", "prepare", "radius", "semantic_gradient"]

@@ -459,6 +459,3 @@ def _outside(inputs: Inputs, kind: str) -> str:
         return f"{name}: {wanted}"
     at = tuple(int(i) for i in np.argwhere(where)[0])
     return f"{name}: {float(array[at]):g} at {list(at)} of shape {list(array.shape)}; {wanted}"
-
-
-__all__ = ["Inputs", "known_function", "move_axis", "one_of", "read_dtype", "read_flag", "read_inputs", "read_returned"]

@@ -106,6 +106,3 @@ def _has_answer(arguments: dict[str, Any]) -> bool:
         return prepare(read_inputs(**arguments), None).exact_loss is not None
     except ValueError:
         return False
-
-
-__all__ = ["cross_entropy_problems"]

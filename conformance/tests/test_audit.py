@@ -19,13 +19,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from conformance import comparison, report
+from conformance import report
 from conformance.adapters import arrays, registry
 from conformance.adapters.contract import DocumentedConvention, Framework, Function
-from conformance.comparison import AuditError, Part, RunScope, acceptance, difference_rendering
-from conformance.comparison.baseline import MIN_LIMIT, limit
-from conformance.comparison.changes import COLUMNS
+from conformance.comparison import acceptance, difference_rendering, merging, reports
+from conformance.comparison.baseline import MIN_LIMIT, RunScope, check_baseline, limit
+from conformance.comparison.changes import CAUSES, COLUMNS, KINDS, LEVELS, SEVERITIES, compare_results, fails
 from conformance.comparison.distance import distances
+from conformance.comparison.errors import AuditError
+from conformance.comparison.merging import Part, merge_reports
+from conformance.comparison.reports import by_severity, group_changes, read_complete
 from conformance.execution import report_folder
 from conformance.execution.run_info import fingerprint
 from conformance.model.convention import Convention
@@ -45,7 +48,7 @@ HOST = {"conformance": "1", "python": "3.11", "numpy": "2.0"}
 
 
 def changed(old, new):
-    return comparison.compare_results(report.from_records(old), report.from_records(new))
+    return compare_results(report.from_records(old), report.from_records(new))
 
 
 def change(old, new):
@@ -335,19 +338,19 @@ MIRROR |= {after: before for before, after in MIRROR.items()}
 @settings(max_examples=6, deadline=None)
 @given(REPORTS)
 def test_changes_of_a_report_against_itself_are_unchanged(results):
-    found = comparison.compare_results(results, results)
+    found = compare_results(results, results)
     assert len(found) == len(results)
     assert set(found["kinds"]) == set(found["severity"]) == {"unchanged"}
-    assert not comparison.fails(found, "any")
+    assert not fails(found, "any")
 
 
 @settings(max_examples=15, deadline=None)
 @given(REPORTS, REPORTS)
 def test_changes_have_each_question_once_and_are_mirrored_when_sides_are_swapped(one, other):
     key = ["function", "case", "dtype"]
-    found = comparison.compare_results(one, other)
+    found = compare_results(one, other)
     check_questions(found, one, other)
-    there, back = (table.set_index(key).sort_index() for table in (found, comparison.compare_results(other, one)))
+    there, back = (table.set_index(key).sort_index() for table in (found, compare_results(other, one)))
     for name in ("got", "status", "convention", "exception", "version"):
         assert there[f"old_{name}"].tolist() == back[f"new_{name}"].tolist()
     kinds, words = (table["kinds"].str.replace("no longer", "no_longer").str.split("; ") for table in (there, back))
@@ -364,12 +367,12 @@ def check_questions(found, one, other):
     """Each question is there once, with severity, cause and kinds."""
     questions = {tuple(line) for side in (one, other) for line in side[["function", "case", "dtype"]].to_numpy()}
     assert len(found) == len(questions)
-    assert set(found["severity"]) <= set(comparison.SEVERITIES)
-    assert {kind for text in found["kinds"] for kind in text.split("; ")} <= set(comparison.KINDS)
-    assert set(found["cause"]) <= {*comparison.CAUSES, ""}
-    assert found["severity"].map(comparison.SEVERITIES.index).is_monotonic_increasing
-    assert sum(comparison.by_severity(found).values()) == len(found)
-    assert comparison.group_changes(found)["rows"].sum() == (found["severity"] != "unchanged").sum()
+    assert set(found["severity"]) <= set(SEVERITIES)
+    assert {kind for text in found["kinds"] for kind in text.split("; ")} <= set(KINDS)
+    assert set(found["cause"]) <= {*CAUSES, ""}
+    assert found["severity"].map(SEVERITIES.index).is_monotonic_increasing
+    assert sum(by_severity(found).values()) == len(found)
+    assert group_changes(found)["rows"].sum() == (found["severity"] != "unchanged").sum()
     assert found["what"].ne("").all()
 
 
@@ -392,7 +395,7 @@ def test_changes_of_twelve_thousand_rows_take_seconds():
     old = report.from_records(rows)
     new = report.from_records([r | {"got": repr(float(r["got"]) + 1e-3), "version": "2"} for r in rows])
     started = time.process_time()
-    assert len(comparison.compare_results(old, new)) == 12_000
+    assert len(compare_results(old, new)) == 12_000
     assert time.process_time() - started < 6  # of this process, whatever else the machine does
 
 
@@ -409,12 +412,12 @@ def test_changes_of_twelve_thousand_rows_take_seconds():
 )
 def test_fails_at_each_level(old, new, failing):
     found = changed([old], [new])
-    assert {level for level in comparison.LEVELS if comparison.fails(found, level)} == failing
+    assert {level for level in LEVELS if fails(found, level)} == failing
 
 
 def test_fails_rejects_an_unknown_level():
     with pytest.raises(ValueError, match="none of regression, change"):
-        comparison.fails(changed([row()], [row()]), "some")
+        fails(changed([row()], [row()]), "some")
 
 
 # changes: documented or not
@@ -529,21 +532,21 @@ def sides(tmp_path):
 def test_difference_refuses_an_incomplete_report(tmp_path, about, which):
     paths = [written(tmp_path / str(n), [row()], **(about if n == which else {})) for n in range(2)]
     with pytest.raises(AuditError, match=rf"{paths[which]}: is incomplete \(1 of \d rows were finished.*\), so what"):
-        comparison.difference(*paths)
+        reports.difference(*paths)
 
 
 def test_difference_refuses_a_folder_without_report(tmp_path):
     with pytest.raises(ReportError, match=r"has no run\.json"):
-        comparison.difference(tmp_path, tmp_path)
+        reports.difference(tmp_path, tmp_path)
 
 
 def test_difference_reads_a_results_file_like_its_folder(sides):
-    whole, file = comparison.difference(*sides), comparison.difference(*(side / "results.csv" for side in sides))
+    whole, file = reports.difference(*sides), reports.difference(*(side / "results.csv" for side in sides))
     pd.testing.assert_frame_equal(whole.changes, file.changes)
 
 
 def test_difference_markdown_escapes_text_of_reports(sides):
-    text = comparison.markdown(comparison.difference(*sides))
+    text = difference_rendering.markdown(reports.difference(*sides))
     assert "**1 regression, 1 note, 1 unchanged**" in text
     assert r"torch 1.0 -\> 2.0" in text
     assert text.index("## Regressions") < text.index("## Notes")
@@ -556,18 +559,20 @@ def test_difference_markdown_escapes_text_of_reports(sides):
 
 
 def test_difference_csv_has_every_changed_row_and_no_formula(sides):
-    found = comparison.difference(*sides)
-    table = pd.read_csv(io.StringIO(comparison.as_csv(found)), dtype=str, keep_default_na=False)
+    found = reports.difference(*sides)
+    table = pd.read_csv(io.StringIO(difference_rendering.as_csv(found)), dtype=str, keep_default_na=False)
     assert list(table.columns) == list(COLUMNS)
     assert len(table) == 2
     assert not table.map(lambda text: text.startswith(("=", "+", "@", "\t"))).any(axis=None)
     assert table["call"][0] == "'" + report.from_records([row(call=EVIL)])["call"][0]
-    assert "\x1b" not in comparison.as_csv(found)
+    assert "\x1b" not in difference_rendering.as_csv(found)
 
 
 def test_difference_json_is_strict_and_complete(sides):
-    found = comparison.difference(*sides)
-    told = json.loads(to_json("diff", comparison.as_dict(found)), parse_constant=lambda name: pytest.fail(name))
+    found = reports.difference(*sides)
+    told = json.loads(
+        to_json("diff", difference_rendering.as_dict(found)), parse_constant=lambda name: pytest.fail(name)
+    )
     assert told["severity"] == {"regression": 1, "note": 1, "unchanged": 1}
     assert [line["function"] for line in told["changes"]] == ["torch.A", "keras.B"]
     assert told["changes"][0]["ulps"] is None
@@ -578,26 +583,26 @@ def test_difference_json_is_strict_and_complete(sides):
 
 def test_difference_context_names_selections_and_other_programs(tmp_path):
     part = written(tmp_path / "part", [row()], selected="-k binary", shards=("2/3",), host=HOST | {"conformance": "2"})
-    told = difference_rendering.context(comparison.difference(written(tmp_path / "old", [row(), row("torch.B")]), part))
+    told = difference_rendering.context(reports.difference(written(tmp_path / "old", [row(), row("torch.B")]), part))
     assert "the new report is a part (-k binary; 2/3), so what lies outside of it was not asked there" in told
     assert "conformance 1 -> 2, so the judgement may differ" in told
 
 
 def test_difference_json_has_infinities_as_text(tmp_path):
     paths = [written(tmp_path / got, [row(got=got)]) for got in ("1.0", "inf")]
-    assert comparison.as_dict(comparison.difference(*paths))["changes"][0]["budgets"] == "inf"
+    assert difference_rendering.as_dict(reports.difference(*paths))["changes"][0]["budgets"] == "inf"
 
 
 def shown(found, width=80):
     page = io.StringIO()
     console = Console(file=page, width=width, no_color=True, highlight=False)
-    for piece in comparison.terminal(found):
+    for piece in difference_rendering.terminal(found):
         console.print(piece)
     return page.getvalue()
 
 
 def test_difference_terminal_fits_80_columns_without_colour(sides):
-    text = shown(comparison.difference(*sides))
+    text = shown(reports.difference(*sides))
     assert max(map(len, text.splitlines())) <= 80
     assert "1 regression, 1 note, 1 unchanged" in " ".join(text.split())
     assert "Regressions, by cause" in text
@@ -608,15 +613,15 @@ def test_difference_terminal_fits_80_columns_without_colour(sides):
 
 def test_difference_without_changes_is_short(sides):
     assert [
-        line for line in shown(comparison.difference(sides[0], sides[0])).split() if line in ("kinds:", "cause:")
+        line for line in shown(reports.difference(sides[0], sides[0])).split() if line in ("kinds:", "cause:")
     ] == []
-    assert "Nothing changed." in comparison.markdown(comparison.difference(sides[0], sides[0]))
+    assert "Nothing changed." in difference_rendering.markdown(reports.difference(sides[0], sides[0]))
 
 
 def test_groups_have_a_count_and_the_worst_row(tmp_path):
     old = [row(case=f"binary/{n}") for n in range(9)]
     new = [row(case=f"binary/{n}", got=f"{n}.5", **BAD) for n in range(9)]
-    found = comparison.group_changes(changed(old, new))
+    found = group_changes(changed(old, new))
     assert found[["function", "rows", "cases", "case"]].values.tolist() == [["torch.A", 9, 9, "binary/8"]]
     assert found["transition"][0] == "agrees -> disagrees; wrong value"
     assert found["budgets"][0] == pytest.approx(75)
@@ -626,7 +631,7 @@ def test_groups_are_formed_by_code_and_candidate_whatever_the_sentence():
     old = [row(case=f"binary/{n}") for n in range(4)]
     said = [BAD, {"explanation": "in other words; 3.5"}, {"candidate": "clip=1e-07"}, {"reason_code": "not_finite"}]
     new = [row(case=f"binary/{n}", got="9.0", **BAD | more) for n, more in enumerate(said)]
-    found = comparison.group_changes(changed(old, new))
+    found = group_changes(changed(old, new))
     assert sorted(zip(found["transition"], found["rows"], strict=True)) == [
         ("agrees -> disagrees; not finite", 1),
         ("agrees -> disagrees; wrong value", 2),
@@ -653,7 +658,7 @@ def test_difference_markdown_is_bounded(tmp_path):
     old = [row(f"torch.{n}{'é' * 90}", case=f"binary/{n % 7}") for n in range(300)]
     new = [line | {"got": "9.0", **BAD, "explanation": "é|" * 200} for line in old]
     paths = [written(tmp_path / name, rows) for name, rows in (("a", old), ("b", new))]
-    text = comparison.markdown(comparison.difference(*paths))
+    text = difference_rendering.markdown(reports.difference(*paths))
     assert len(text.encode()) < 60_000
     assert "more" in text
 
@@ -662,7 +667,7 @@ def test_difference_markdown_is_bounded(tmp_path):
 
 
 def checked(old, new, **asked):
-    return comparison.check_baseline(report.from_records(old), report.from_records(new), RunScope(**asked))
+    return check_baseline(report.from_records(old), report.from_records(new), RunScope(**asked))
 
 
 def reasons(found):
@@ -754,7 +759,7 @@ def test_check_fails_rows_of_the_suite_that_nobody_answered():
 def test_difference_from_a_larger_suite_says_no_longer_asked(tmp_path):
     old = written(tmp_path / "old", [row(), row("torch.B"), row(case="binary/b"), row(dtype="float16")])
     new = written(tmp_path / "new", [row(), row("torch.B")])
-    found = comparison.difference(old, new)
+    found = reports.difference(old, new)
     lost = found.changes[found.changes["severity"] != "unchanged"].set_index("kinds")
     assert lost["severity"].to_dict() == {"case removed; removed": "change", "no longer asked; removed": "change"}
     assert lost["what"].tolist() == [
@@ -762,14 +767,14 @@ def test_difference_from_a_larger_suite_says_no_longer_asked(tmp_path):
         "no longer asked: neither the suite nor the selection has such a question",
     ]  # fmt: skip
     assert not found.fails("regression")
-    gained = comparison.difference(new, old).changes
+    gained = reports.difference(new, old).changes
     gained = gained[gained["severity"] != "unchanged"].set_index("kinds")
     assert gained["severity"].to_dict() == {"case added; added": "note", "newly asked; added": "note"}
     assert gained["what"].tolist() == ["the case is new", "newly asked: the old report did not ask this"]
     part = written(tmp_path / "part", [row()], selected="-k torch.A")
-    assert not comparison.difference(old, part).fails("regression")
-    assert set(comparison.difference(part, new).changes["severity"]) == {"note", "unchanged"}
-    assert comparison.difference(old, written(tmp_path / "less", [row()])).fails("regression")
+    assert not reports.difference(old, part).fails("regression")
+    assert set(reports.difference(part, new).changes["severity"]) == {"note", "unchanged"}
+    assert reports.difference(old, written(tmp_path / "less", [row()])).fails("regression")
 
 
 def test_changes_of_formerly_unsupported_rows_are_gained_support():
@@ -902,11 +907,11 @@ def test_check_lines_are_bounded():
 
 def test_read_complete_refuses_an_unreadable_or_incomplete_report(tmp_path):
     path = written(tmp_path / "baseline", [row()])
-    assert comparison.check_baseline(comparison.read_complete(path)[0], report.from_records([row()])).ok
+    assert check_baseline(read_complete(path)[0], report.from_records([row()])).ok
     with pytest.raises(AuditError, match="is incomplete"):
-        comparison.read_complete(written(tmp_path / "half", [row()], planned=2))
+        read_complete(written(tmp_path / "half", [row()], planned=2))
     with pytest.raises(ReportError):
-        comparison.read_complete(tmp_path / "none")
+        read_complete(tmp_path / "none")
 
 
 # merge
@@ -966,7 +971,7 @@ def test_merge_restores_any_split_in_any_order_to_the_byte(tmp_path_factory, cou
         paths.append(written(tmp_path / str(part), mine, **about(mine)))
     for attempt in range(2):
         chance.shuffle(paths)
-        comparison.merge_reports(paths, tmp_path / f"joined{attempt}")
+        merge_reports(paths, tmp_path / f"joined{attempt}")
         assert content(tmp_path / f"joined{attempt}") == content(tmp_path / "whole")
 
 
@@ -990,7 +995,7 @@ def test_merge_joins_differing_versions_in_any_order():
         (rows[n::3], {"host": host, "started": start, "duration": 0.1, **end})
         for n, (host, end, start) in enumerate(zip(hosts, ends, starts, strict=True))
     ]
-    wholes = [comparison.merge(order)[1] for order in itertools.permutations(parts(*told))]
+    wholes = [merging.merge(order)[1] for order in itertools.permutations(parts(*told))]
     assert all(whole == wholes[0] for whole in wholes)
     whole = wholes[0]
     assert whole.host["python"] == "3.9.1, 3.10.2"
@@ -1004,27 +1009,27 @@ def test_merge_joins_differing_versions_in_any_order():
 def test_merge_takes_a_merged_report(tmp_path):
     rows = many()
     three = [written(tmp_path / str(n), rows[n::3], **about(rows[n::3])) for n in range(3)]
-    comparison.merge_reports(three, tmp_path / "at once")
-    comparison.merge_reports(three[1:], tmp_path / "two")
-    comparison.merge_reports([tmp_path / "two", three[0]], tmp_path / "later")
+    merge_reports(three, tmp_path / "at once")
+    merge_reports(three[1:], tmp_path / "two")
+    merge_reports([tmp_path / "two", three[0]], tmp_path / "later")
     assert content(tmp_path / "later") == content(tmp_path / "at once")
 
 
 def test_merge_is_complete_with_all_shards():
     rows = many()
     three = parts(*((rows[n::3], {"shards": (f"{n + 1}/3",)}) for n in range(3)))
-    _, whole = comparison.merge(three)
+    _, whole = merging.merge(three)
     assert (whole.shards, whole.partial, whole.complete(24)) == ((), "", True)
-    results, two = comparison.merge(three[:2])
+    results, two = merging.merge(three[:2])
     assert two.partial == "lacks the shards 3/3 of keras, sklearn, torch"
     assert not two.complete(16)
     again = [Part("two", results, two.__dict__), three[2]]
-    assert comparison.merge(again)[1] == whole
+    assert merging.merge(again)[1] == whole
 
 
 def test_merge_keeps_shards_of_frameworks_apart():
     rows = {name: [line for line in many() if line["framework"] == name] for name in ("torch", "keras")}
-    _, whole = comparison.merge(parts((rows["torch"], {"shards": ("1/2",)}), (rows["keras"], {"shards": ("2/2",)})))
+    _, whole = merging.merge(parts((rows["torch"], {"shards": ("1/2",)}), (rows["keras"], {"shards": ("2/2",)})))
     assert whole.partial == "lacks the shards 1/2 of keras; lacks the shards 2/2 of torch"
 
 
@@ -1045,7 +1050,7 @@ def test_merge_refuses_parts_that_do_not_fit(other, rest, why):
     told = parts(([row()], {}), (other, rest))
     for order in (told, told[::-1]):
         with pytest.raises(AuditError, match="part") as caught:
-            comparison.merge(order)
+            merging.merge(order)
         assert why in str(caught.value)
         assert "part0" in str(caught.value)
         assert "part1" in str(caught.value)
@@ -1053,14 +1058,14 @@ def test_merge_refuses_parts_that_do_not_fit(other, rest, why):
 
 def test_merge_refuses_no_parts():
     with pytest.raises(AuditError, match="no report was named"):
-        comparison.merge([])
+        merging.merge([])
 
 
 def test_merge_refuses_to_replace_a_part(tmp_path):
     path = written(tmp_path / "a", [row()])
     before = content(path)
     with pytest.raises(AuditError, match="would replace one of its parts"):
-        comparison.merge_reports([path / "results.csv"], path)
+        merge_reports([path / "results.csv"], path)
     assert content(path) == before
 
 
@@ -1090,8 +1095,8 @@ def test_fingerprint_ignores_the_order_of_cases():
 
 
 def accepted(path, baseline, **rest):
-    proposed = comparison.proposal(path, baseline, **rest)
-    comparison.accept(proposed)
+    proposed = acceptance.proposal(path, baseline, **rest)
+    acceptance.accept(proposed)
     return proposed
 
 
@@ -1164,7 +1169,7 @@ def test_accept_of_fewer_questions_shows_no_loss(tmp_path):
     old = [row(), row(dtype="float16"), row(case="binary/b"), row("torch.C", case="binary/b")]
     baseline = written(tmp_path / "baseline", [*old, *keras], versions={"torch": "1.0", "keras": "1.0"})
     path = written(tmp_path / "r", [row(), row(dtype="float64")], versions={"torch": "1.0"})
-    proposed = comparison.proposal(path, baseline)
+    proposed = acceptance.proposal(path, baseline)
     table = proposed.difference.changes
     assert proposed.kept == {"keras": 4}
     assert table[table["severity"] != "unchanged"].groupby(["severity", "kinds"]).size().to_dict() == {
@@ -1172,9 +1177,9 @@ def test_accept_of_fewer_questions_shows_no_loss(tmp_path):
         ("change", "no longer asked; removed"): 1,
         ("note", "newly asked; added"): 1,
     }
-    less = comparison.proposal(written(tmp_path / "less", [*old[:2]], versions={"torch": "1.0"}), baseline)
+    less = acceptance.proposal(written(tmp_path / "less", [*old[:2]], versions={"torch": "1.0"}), baseline)
     assert set(less.difference.changes["severity"]) == {"change", "unchanged"}
-    lost = comparison.proposal(written(tmp_path / "lost", [*old[:3]], versions={"torch": "1.0"}), baseline)
+    lost = acceptance.proposal(written(tmp_path / "lost", [*old[:3]], versions={"torch": "1.0"}), baseline)
     assert lost.difference.changes["kinds"].tolist()[0] == "function lost; removed"
 
 
@@ -1182,45 +1187,45 @@ def test_accept_of_fewer_questions_shows_no_loss(tmp_path):
 def test_proposal_refuses_unexpected_rows_by_default(tmp_path, surprise):
     path = written(tmp_path / "r", [row(), row("torch.B", **surprise)])
     with pytest.raises(AuditError, match=r"has 1 row unexpected or stale: torch\.B .*; look into them"):
-        comparison.proposal(path, tmp_path / "baseline")
+        acceptance.proposal(path, tmp_path / "baseline")
     accepted(path, tmp_path / "baseline", even_unexpected=True)
     assert len(report.read(tmp_path / "baseline")[0]) == 2
 
 
 def test_proposal_refuses_an_incomplete_report(tmp_path):
     with pytest.raises(AuditError, match="is incomplete"):
-        comparison.proposal(written(tmp_path / "r", [row()], planned=2), tmp_path / "baseline")
+        acceptance.proposal(written(tmp_path / "r", [row()], planned=2), tmp_path / "baseline")
 
 
 def test_proposal_refuses_the_baseline_itself(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     with pytest.raises(AuditError, match="is the baseline itself"):
-        comparison.proposal(baseline / "results.csv", baseline)
+        acceptance.proposal(baseline / "results.csv", baseline)
 
 
 def test_proposal_refuses_an_unreadable_baseline(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     (baseline / "run.json").unlink()
     with pytest.raises(AuditError, match=r"the old baseline has no run\.json.*; remove it to accept without comparing"):
-        comparison.proposal(written(tmp_path / "r", [row()]), baseline)
+        acceptance.proposal(written(tmp_path / "r", [row()]), baseline)
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(AuditError, match="is a file, and a baseline is a folder"):
-        comparison.proposal(tmp_path / "r", file)
+        acceptance.proposal(tmp_path / "r", file)
 
 
 def test_proposal_says_if_the_baseline_has_the_rows(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
-    assert comparison.proposal(written(tmp_path / "same", [row()]), baseline).same
+    assert acceptance.proposal(written(tmp_path / "same", [row()]), baseline).same
     later = written(tmp_path / "later", [row(reason_code="refused_invalid")])
-    assert not comparison.proposal(later, baseline).same  # though nothing that it was asked changed
-    assert not comparison.proposal(written(tmp_path / "newer", [row(version="2.0")]), baseline).same
+    assert not acceptance.proposal(later, baseline).same  # though nothing that it was asked changed
+    assert not acceptance.proposal(written(tmp_path / "newer", [row(version="2.0")]), baseline).same
 
 
 def test_accept_keeps_the_old_baseline_if_renaming_fails(tmp_path, monkeypatch):
     baseline = written(tmp_path / "baseline", [row()])
     before = content(baseline)
-    proposed = comparison.proposal(written(tmp_path / "r", [row(got="1.01")]), baseline)
+    proposed = acceptance.proposal(written(tmp_path / "r", [row(got="1.01")]), baseline)
     rename = Path.rename
 
     def fails(self, target):
@@ -1230,7 +1235,7 @@ def test_accept_keeps_the_old_baseline_if_renaming_fails(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", fails)
     with pytest.raises(ReportError, match=r"cannot be replaced \(Input/output error\)"):
-        comparison.accept(proposed)
+        acceptance.accept(proposed)
     assert content(baseline) == before
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["baseline", "r"]
 
@@ -1238,13 +1243,13 @@ def test_accept_keeps_the_old_baseline_if_renaming_fails(tmp_path, monkeypatch):
 def test_accept_keeps_the_old_baseline_if_writing_fails(tmp_path, monkeypatch):
     baseline = written(tmp_path / "baseline", [row()])
     before = content(baseline)
-    proposed = comparison.proposal(written(tmp_path / "r", [row(got="1.01")]), baseline)
+    proposed = acceptance.proposal(written(tmp_path / "r", [row(got="1.01")]), baseline)
 
     def fails(*_):
         raise ReportError(tmp_path, "no space", "free some")
 
     monkeypatch.setattr(acceptance.report, "write", fails)
     with pytest.raises(ReportError, match="no space"):
-        comparison.accept(proposed)
+        acceptance.accept(proposed)
     assert content(baseline) == before
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["baseline", "r"]

@@ -18,15 +18,18 @@ import pytest
 from packaging.version import Version
 from typer.testing import CliRunner
 
-from conformance import api, comparison, report
+from conformance import api, report
 from conformance.adapters import registry
 from conformance.adapters.contract import DocumentedConvention
 from conformance.adapters.registry import Origin
 from conformance.cli import app
-from conformance.comparison import audit_page, audit_rendering, bisection, causes, history, signatures, upgrade
+from conformance.comparison import audit_page, audit_rendering, bisection, causes, history, reports, signatures, upgrade
 from conformance.comparison import changes as changes_module
 from conformance.comparison.causes import sections
+from conformance.comparison.changes import SAME_QUESTIONS, compare_results
 from conformance.comparison.distance import drift
+from conformance.comparison.errors import AuditError
+from conformance.comparison.reports import Difference, Side
 from conformance.comparison.signatures import Parameter, compare_signatures
 from conformance.execution import environments
 from conformance.execution.assessing import NotExecuted
@@ -293,7 +296,7 @@ def test_audit_page_says_everything_in_both_languages():
 
 def test_audit_writes_both_reports_and_their_difference(library, corpus, tmp_path):
     _, folder = audited(corpus, tmp_path, "1.0", "4.0")
-    found = comparison.difference(folder / "old", folder / "new")
+    found = reports.difference(folder / "old", folder / "new")
     assert found.old.versions == {"fake": "1.0"}
     assert len(found.changes) == 3
     lines = list(csv.DictReader(io.StringIO((folder / "audit.csv").read_text())))
@@ -401,8 +404,8 @@ def test_audit_that_ends_early_leaves_its_rows_and_no_whole_report(
 
 def changes(old, new, **versions):
     stays = row("keras.Stays", case="binary/stays")
-    return comparison.compare_results(
-        report.from_records([*old, stays]), report.from_records([*new, stays]), scopes=comparison.SAME_QUESTIONS
+    return compare_results(
+        report.from_records([*old, stays]), report.from_records([*new, stays]), scopes=SAME_QUESTIONS
     )
 
 
@@ -461,10 +464,7 @@ def test_cause_of_gained_rows_is_support():
 
 def test_cause_of_a_row_on_one_side_says_whether_it_was_asked_before():
     few, more = [row()], [row(), row(reduction="sum"), row("torch.B")]
-    asked = [
-        causes.causes(comparison.compare_results(*map(report.from_records, sides)))
-        for sides in ((few, more), (more, few))
-    ]
+    asked = [causes.causes(compare_results(*map(report.from_records, sides))) for sides in ((few, more), (more, few))]
     assert [[(cause.function, cause.description) for cause in found] for found in asked] == [
         [("torch.A", "was not asked before, float32"), ("torch.B", "the function is new")],
         [("torch.A", "is not asked any more, float32"), ("torch.B", "the function is gone")],
@@ -745,12 +745,12 @@ def test_history_has_a_series_for_each_backend(tmp_path):
 
 def test_history_refuses_a_repeated_release(tmp_path):
     rows = [at("1", environment="torch==1"), at("1", environment="torch==1.0"), at("2")]
-    with pytest.raises(comparison.AuditError, match="cannot be told apart"):
+    with pytest.raises(AuditError, match="cannot be told apart"):
         history.history(multi(tmp_path, *rows))
 
 
 def test_history_refuses_a_single_release(tmp_path):
-    with pytest.raises(comparison.AuditError, match="there is no history in it"):
+    with pytest.raises(AuditError, match="there is no history in it"):
         history.history(multi(tmp_path, at("1")))
 
 
@@ -783,10 +783,10 @@ def test_history_lists_failed_environments(library, tmp_path, corpus):
 
 def test_audit_renderings_escape_text_of_reports():
     table = changes([row()], [raised("torch.A", exception=f"E: {EVIL}", warnings=f"FutureWarning: {EVIL}")])
-    side = comparison.Side(EVIL, {})
+    side = Side(EVIL, {})
     said = signatures.deprecations(table, {})
     found = upgrade.Audit(
-        comparison.Difference(side, side, table),
+        Difference(side, side, table),
         {"torch": ("1", "2")},
         sections(table),
         pd.Series(True, index=table.index),

@@ -32,7 +32,6 @@ from conformance.docs import (
     releases,
     schema,
 )
-from conformance.docs.examples import PAGES
 from conformance.docs.generated_parts import Checkout
 from conformance.docs.markup import GENERATED, anchor_line, to_site
 from conformance.model.case import OPTIONS, REDUCTIONS
@@ -40,6 +39,7 @@ from conformance.model.convention import DEFINITION, EDGE, INVALID
 from conformance.reference import error_bound
 from conformance.report.frames import largest_ratios
 from conformance.report.markdown import fenced_block
+from conformance.tests.examples import PAGES
 
 HOSTILE = (
     "</code><script>alert(1)</script> <img src=x onerror=alert(1)> [x](javascript:alert(1)) ![y](http://evil.example/y)"

@@ -20,7 +20,7 @@ import tomllib
 
 from conformance.adapters import registry
 from conformance.docs.commands import NAME, commands
-from conformance.docs.examples import MARKS, PAGES, Block, blocks, matches
+from conformance.tests.examples import MARKS, PAGES, Block, blocks, matches
 from conformance.tests.fork_server import interpreter
 from conformance.tests.indexes import needs_index
 

@@ -13,14 +13,17 @@ import typing
 import numpy as np
 import pytest
 
-from conformance import cli, explain, report
+from conformance import cli, report
 from conformance.adapters import registry
 from conformance.casefiles.document import schema_line
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import load, shipped_cases
+from conformance.explain import rendering
 from conformance.explain.blocks import function_blocks, render_blocks
+from conformance.explain.explainer import explain
 from conformance.explain.explanation import Explanation, FunctionResult
 from conformance.explain.number_format import distinguishing_digits, format_number
+from conformance.explain.page_explanations import explain_report
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.model import meanings
@@ -56,7 +59,7 @@ def case(
 def explained(of: Case, *losses, dtype="float32", quantity="loss", ledger=None) -> Explanation:
     here = [miniatures.installed(*losses, differentiates=True)] if losses else []
     suite = Judge(Oracle(), ledger or Ledger())
-    return explain.explain(of, dtype, of.reductions[0], here, suite, quantity)
+    return explain(of, dtype, of.reductions[0], here, suite, quantity)
 
 
 def answered(of: Case, loss, **how) -> FunctionResult:
@@ -65,7 +68,7 @@ def answered(of: Case, loss, **how) -> FunctionResult:
 
 
 def text(explanation: Explanation) -> str:
-    return "\n".join(line for _, line in explain.terminal(explanation))
+    return "\n".join(line for _, line in rendering.terminal(explanation))
 
 
 # The definition's side.
@@ -217,7 +220,7 @@ def test_each_documented_choice_is_explained_with_its_effect(loss):
             return
         if item.dtype != "float32" or suite.assess(item).verdict.status != "diverges":
             continue
-        (found,) = explain.explain(item.case, item.dtype, item.reduction, here, suite).functions
+        (found,) = explain(item.case, item.dtype, item.reduction, here, suite).functions
         assert found.differences, item.id
         for difference in found.differences:
             left.discard(difference.field)
@@ -440,20 +443,20 @@ def test_terminal_lines_fit_80_columns(of, quantity):
     explanation = explained(
         of, miniatures.Clips, miniatures.AveragesTheLastAxis, miniatures.Renormalises, quantity=quantity
     )
-    wide = [line for style, line in explain.terminal(explanation) if style != "dim" and len(line) > 80]
+    wide = [line for style, line in rendering.terminal(explanation) if style != "dim" and len(line) > 80]
     assert wide == []
 
 
 def test_code_to_copy_has_a_line_of_its_own():
     explanation = explained(case(options={"sample_weights": (1.0, 2.0, 3.0)}), miniatures.DividesBySamples)
-    lines = [line.strip() for _, line in explain.terminal(explanation)]
+    lines = [line.strip() for _, line in rendering.terminal(explanation)]
     assert all(block.text in lines for block in render_blocks(explanation) if block.kind == "code")
     assert explanation.functions[0].reproduce in lines
 
 
 def test_markdown_escapes_foreign_text():
     strange = dataclasses.replace(case(), why="<script>alert(1)</script> \x1b[31m ``` [x](http://y)")
-    shown = explain.markdown(explained(strange, miniatures.Categorical))
+    shown = rendering.markdown(explained(strange, miniatures.Categorical))
     assert "<script>" not in shown.replace("\\<script\\>", "")
     assert "\x1b" not in shown
     assert "\x1b" not in text(explained(strange))
@@ -569,9 +572,9 @@ def asked_of(of: Case, *losses):
 def test_page_has_the_explanations_of_differing_functions():
     of = case(options={"sample_weights": (1.0, 2.0, 4.0)})
     results, here, suite = asked_of(of, miniatures.Categorical, miniatures.DividesBySamples)
-    found = explain.explain_report(results, {of.id: of}, here, suite, 10)
+    found = explain_report(results, {of.id: of}, here, suite, 10)
     assert list(found) == ["categorical/a/case,float32,mean,loss"]
-    own = list(render_blocks(explain.explain(of, "float32", "mean", here, suite)))
+    own = list(render_blocks(explain(of, "float32", "mean", here, suite)))
     assert [text for _, text, _ in found["categorical/a/case,float32,mean,loss"]] == [block.text for block in own]
 
 
@@ -579,9 +582,9 @@ def test_page_repeats_only_calls_of_same_version_that_did_not_crash():
     of = case(options={"sample_weights": (1.0, 2.0, 4.0)})
     results, here, suite = asked_of(of, miniatures.Categorical, miniatures.DividesBySamples)
     for changed in (results.assign(version="another"), results.assign(status="crashed")):
-        (blocks,) = explain.explain_report(changed, {of.id: of}, here, suite, 10).values()
+        (blocks,) = explain_report(changed, {of.id: of}, here, suite, 10).values()
         assert "How the answer comes about" in [text for _, text, _ in blocks]
         assert not any("miniature." in text for _, text, _ in blocks)
-    assert explain.explain_report(results.assign(digest="changed"), {of.id: of}, here, suite, 10) == {}
-    assert explain.explain_report(results, {}, here, suite, 10) == {}
-    assert explain.explain_report(results, {of.id: of}, here, suite, 0) == {}
+    assert explain_report(results.assign(digest="changed"), {of.id: of}, here, suite, 10) == {}
+    assert explain_report(results, {}, here, suite, 10) == {}
+    assert explain_report(results, {of.id: of}, here, suite, 0) == {}

@@ -15,10 +15,13 @@ from conformance import cli
 from conformance.adapters import registry
 from conformance.adapters.contract import encoding
 from conformance.adapters.contract.calling import perform
+from conformance.api import exploration
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.explore import relations
-from conformance.explore.relations import RELATIONS, Instance, RelationResult, rendering
+from conformance.explore.relations import rendering
+from conformance.explore.relations.catalogue import RELATIONS, check_names
+from conformance.explore.relations.checker import Instance, RelationResult, check, stale_entries
+from conformance.explore.relations.selection import select_instances
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Crashed, Raised
 from conformance.reference.oracle import divisor
@@ -121,8 +124,8 @@ def named(*names):
 
 
 def findings(loss, cases=CASES, among=RELATIONS, ledger=None):
-    for instance in relations.select_instances(cases, [miniatures.installed(loss)], relations=among):
-        yield relations.check(instance, perform, ledger or Ledger())
+    for instance in select_instances(cases, [miniatures.installed(loss)], relations=among):
+        yield check(instance, perform, ledger or Ledger())
 
 
 @pytest.mark.parametrize("loss", miniatures.RIGHT, ids=lambda loss: loss.__name__)
@@ -165,9 +168,7 @@ def test_most_relations_have_a_fault_or_convention_that_violates_them():
 
 
 def test_selection_covers_options_layouts_and_targets():
-    chosen = relations.select_instances(
-        CASES, [miniatures.installed(miniatures.Categorical)], relations=named("asked_again")
-    )
+    chosen = select_instances(CASES, [miniatures.installed(miniatures.Categorical)], relations=named("asked_again"))
     asked = [instance.problem for instance in chosen]
     have = [c for c in CASES if c.loss == "categorical" and type(c.expect).__name__ in ("Digits", "ByOracle")]
     for shows in (
@@ -184,8 +185,8 @@ def test_selection_covers_options_layouts_and_targets():
 def test_selection_is_independent_of_filter():
     here = [miniatures.installed(miniatures.Categorical)]
     among = RELATIONS[::6]
-    everything = [instance.id for instance in relations.select_instances(CASES, here, relations=among)]
-    some = relations.select_instances(CASES, here, lambda _, name: "float64-none" in name, among)
+    everything = [instance.id for instance in select_instances(CASES, here, relations=among)]
+    some = select_instances(CASES, here, lambda _, name: "float64-none" in name, among)
     assert [instance.id for instance in some] == [name for name in everything if "float64-none" in name]
     assert len(everything) == len(set(everything))
 
@@ -197,14 +198,9 @@ def test_instance_with_identical_calls_is_skipped():
             return {"labels": encoding.one_hot_labels(problem), "target": "distribution"}
 
     plain = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0])
-    asked = relations.select_instances(
-        [plain], [miniatures.installed(miniatures.Categorical)], relations=named("other_encoding")
-    )
+    asked = select_instances([plain], [miniatures.installed(miniatures.Categorical)], relations=named("other_encoding"))
     assert asked
-    assert (
-        relations.select_instances([plain], [miniatures.installed(OneEncoding)], relations=named("other_encoding"))
-        == []
-    )
+    assert select_instances([plain], [miniatures.installed(OneEncoding)], relations=named("other_encoding")) == []
 
 
 # What is exact
@@ -257,8 +253,8 @@ PLAIN = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0], **SMALL)
 
 
 def one(loss, relation, plain=PLAIN, ledger=None, performer=perform) -> RelationResult:
-    (instance,) = relations.select_instances([plain], [miniatures.installed(loss)], relations=named(relation))
-    return relations.check(instance, performer, ledger or Ledger())
+    (instance,) = select_instances([plain], [miniatures.installed(loss)], relations=named(relation))
+    return check(instance, performer, ledger or Ledger())
 
 
 def test_result_text_has_values_error_and_both_calls():
@@ -304,9 +300,9 @@ def test_result_quotes_known_issue(entry, faulty, right):
     broken = one(miniatures.SwapsTwoClasses, "permuted_classes", ledger=ledger)
     held = one(miniatures.Categorical, "permuted_classes", ledger=ledger)
     assert (broken.expected, held.expected) == (faulty, right)
-    assert relations.stale_entries([broken, held]) == []
+    assert stale_entries([broken, held]) == []
     globbed = "*" in entry and faulty == "known"
-    assert [known.case for known in relations.stale_entries([held])] == ([entry] if globbed else [])
+    assert [known.case for known in stale_entries([held])] == ([entry] if globbed else [])
 
 
 def test_known_issue_matches_traits_of_a_side():
@@ -316,9 +312,9 @@ def test_known_issue_matches_traits_of_a_side():
 
 
 def test_check_names_refuses_unknown_relation():
-    relations.check_names(Ledger([KnownIssue("relation/*/*", "miniature.*"), KnownIssue("a/b", "miniature.*")]))
+    check_names(Ledger([KnownIssue("relation/*/*", "miniature.*"), KnownIssue("a/b", "miniature.*")]))
     with pytest.raises(CaseErrors, match=r"x.yaml:3:1: permuted_class is no relation; did you mean permuted_classes\?"):
-        relations.check_names(Ledger([KnownIssue("relation/permuted_class/*", "miniature.*", path="x.yaml", line=3)]))
+        check_names(Ledger([KnownIssue("relation/permuted_class/*", "miniature.*", path="x.yaml", line=3)]))
 
 
 def test_relation_entry_names_existing_case():
@@ -396,8 +392,7 @@ def test_interrupted_relations_command_reports_partial_results(conformance, monk
             raise KeyboardInterrupt
         return check(*arguments)
 
-    check = relations.check
-    monkeypatch.setattr(relations, "check", interrupted)
+    monkeypatch.setattr(exploration, "check", interrupted)
     status, out, err = conformance()
     assert status == 130
     assert "miniature.Categorical" in out
@@ -405,7 +400,7 @@ def test_interrupted_relations_command_reports_partial_results(conformance, monk
 
 
 def test_instance_id_names_function_relation_and_case():
-    (instance,) = relations.select_instances(
+    (instance,) = select_instances(
         [PLAIN], [miniatures.installed(miniatures.Categorical)], relations=named("asked_again")
     )
     assert isinstance(instance, Instance)
@@ -424,12 +419,10 @@ class Unsteady(miniatures.Categorical):
 
 
 def test_nondeterminism_is_detected_within_tolerance():
-    chosen = relations.select_instances([PLAIN], [miniatures.installed(Unsteady)], relations=named("asked_again"))
-    findings = [relations.check(instance, perform, Ledger()) for instance in chosen]
+    chosen = select_instances([PLAIN], [miniatures.installed(Unsteady)], relations=named("asked_again"))
+    findings = [check(instance, perform, Ledger()) for instance in chosen]
     assert {finding.violation for finding in findings} >= {
         "it is not deterministic: called again, it returned another number"
     }
-    steady = relations.select_instances(
-        [PLAIN], [miniatures.installed(miniatures.Categorical)], relations=named("asked_again")
-    )
-    assert not any(relations.check(instance, perform, Ledger()).violation for instance in steady)
+    steady = select_instances([PLAIN], [miniatures.installed(miniatures.Categorical)], relations=named("asked_again"))
+    assert not any(check(instance, perform, Ledger()).violation for instance in steady)

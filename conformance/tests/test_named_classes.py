@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from conformance import api, explain
+from conformance import api
 from conformance.adapters import arrays, registry, sklearn
 from conformance.adapters.contract import Framework, Function
 from conformance.adapters.contract.calling import evaluate as evaluate_call
@@ -18,6 +18,7 @@ from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import load, read, shipped_cases
 from conformance.casefiles.writing import save
 from conformance.execution.workers.wire import arrays_of, call_of, call_request, read_message
+from conformance.explain.explainer import explain
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.judging.selection import SelectionError
@@ -466,7 +467,7 @@ def test_explanation_shows_the_columns_and_sorts_them():
     if not here:
         pytest.skip("scikit-learn is not installed")
     stated = named(["cat", "dog", "ant"], ["cat", "ant", "dog"])
-    found = explain.explain(stated, "float64", "mean", here, Judge(Oracle(), Ledger()))
+    found = explain(stated, "float64", "mean", here, Judge(Oracle(), Ledger()))
     assert ("labels", "['cat', 'ant', 'dog']") in found.facts
     assert ("classes", "['cat', 'dog', 'ant']") in found.facts
     (function,) = (one for one in found.functions if one.function == "sklearn.log_loss")

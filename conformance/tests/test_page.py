@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 
 from conformance import report
-from conformance.docs.examples import PAGES
 from conformance.judging.row import COLUMNS, FLOATS
 from conformance.judging.verdict import STATUSES
 from conformance.report import RunInfo
 from conformance.report.page import DETAIL, INDEX, LONG, embedded, packed, packing, page
 from conformance.report.page import supplement as page_supplement
+from conformance.tests.examples import PAGES
 from conformance.tests.test_report import INF, NAN, raised, row
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><svg onload=alert(1)> <!-- & \u2028\u2029 \x1b[31m"

@@ -11,11 +11,12 @@ import sys
 import jsonschema_rs
 import pytest
 
-from conformance import cli, comparison, report
+from conformance import cli, report
 from conformance.adapters import registry
 from conformance.api.running import failures
 from conformance.casefiles.loading import load
 from conformance.cli.failing import places
+from conformance.comparison.baseline import check_baseline
 from conformance.execution.targets import failed_row
 from conformance.judging.row import Row
 from conformance.report.sarif import MAX_RESULTS, RULES
@@ -149,7 +150,7 @@ def test_sarif_rule_follows_the_reason_of_a_check(valid):
     old, new = (
         report.from_records([pair[side] for pair in rows.values() if pair[side] is not None]) for side in (0, 1)
     )
-    check = comparison.check_baseline(old, new)
+    check = check_baseline(old, new)
     found = valid(sarif_of([], check))["results"]
     assert {result["properties"]["function"] for result in found} == {"torch.A"}
     told = {result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"]: result["ruleId"] for result in found}

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from conformance import comparison, report
+from conformance import report
 from conformance.adapters import registry
 from conformance.casefiles.known_issues import Ledger
 from conformance.cli import app
+from conformance.comparison.baseline import check_baseline
+from conformance.comparison.changes import compare_results
 from conformance.execution.run_info import RunInfo
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
@@ -104,15 +106,15 @@ def test_report_lists_unsupported_problems(tmp_path):
 def test_unsupported_rows_change_nothing_in_comparisons():
     old, new = frame_of([PLAIN, BINARY]), frame_of([PLAIN])
     for before, after in ((old, new), (new, old), (old, old)):
-        check = comparison.check_baseline(before, after)
+        check = check_baseline(before, after)
         assert check.ok
         assert not any("gone" in line or "new" in line for line in check.notes)
-        assert set(comparison.compare_results(before, after)["severity"]) == {"unchanged"}
+        assert set(compare_results(before, after)["severity"]) == {"unchanged"}
 
 
 def test_baseline_reports_lost_support_as_vanished():
     takes = frame_of([PLAIN, BINARY], [*HERE, miniatures.installed(miniatures.Binary)])
-    check = comparison.check_baseline(takes, frame_of([PLAIN, BINARY]))
+    check = check_baseline(takes, frame_of([PLAIN, BINARY]))
     assert not check.ok
     assert set(check.failures["reason"]) == {"vanished"}
 

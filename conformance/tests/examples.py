@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from conformance import docs
 from conformance.docs.markup import GENERATED
 
-PAGES = Path(__file__).parent / "pages"
+PAGES = Path(docs.__file__).parent / "pages"
 RUN = ("console", "sh", "python")
 """Languages of blocks that are executed."""
 MARKS = {
@@ -83,6 +84,3 @@ def matches(shown: str, printed: str) -> bool:
         elif line.strip():
             pattern += ".*".join(map(re.escape, line.rstrip().split("..."))) + r"\n"
     return re.fullmatch(pattern, output) is not None
-
-
-__all__ = ["MARKS", "PAGES", "RUN", "Block", "Step", "blocks", "matches"]
