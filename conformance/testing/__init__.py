@@ -13,7 +13,7 @@ or nested lists; no framework is imported, and none needs to be installed.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -21,32 +21,25 @@ import numpy.typing as npt
 from conformance.model.case import Quantity
 from conformance.testing import checks
 from conformance.testing.arrays import Argument
-from conformance.testing.inputs import read_flag, read_inputs, read_returned
+from conformance.testing.inputs import (
+    ProblemArguments,
+    read_flag,
+    read_inputs,
+    read_returned,
+    with_problem_arguments,
+)
 from conformance.testing.strategies import cross_entropy_problems
 
 Floats = npt.NDArray[np.float64]
-Reduction = Literal["none", "sum", "mean"]
-Loss = Literal["categorical", "binary"]
 
 
+@with_problem_arguments
 def exact_cross_entropy(
     *,
-    logits: Any = None,
-    probabilities: Any = None,
-    log_probabilities: Any = None,
-    labels: Any = None,
-    class_weights: Any = None,
-    sample_weights: Any = None,
-    positive_weight: Any = None,
-    label_smoothing: float | None = None,
-    ignore_index: int | None = None,
-    reduction: Reduction = "mean",
-    class_axis: int | None = None,
-    loss: Loss | None = None,
-    like: str | None = None,
     gradient: bool = False,
     dtype: Any = None,
     with_radius: bool = False,
+    **problem: Unpack[ProblemArguments],
 ) -> Any:
     """Compute the exact cross-entropy of the numbers that are passed, or its exact gradient.
 
@@ -101,33 +94,22 @@ def exact_cross_entropy(
     TypeError, ValueError
         If an argument is not what is wanted, or there is no exact answer, as for a mean over nothing.
     """
-    inputs = read_inputs(**_of_problem(locals()))
+    inputs = read_inputs(**problem)
     read_flag("gradient", gradient)
     read_flag("with_radius", with_radius)
-    asked = checks.prepare(inputs, dtype)
-    answer = asked.exact_gradient(certified=True) if gradient else asked.exact_loss
+    question = checks.prepare(inputs, dtype)
+    answer = question.exact_gradient(certified=True) if gradient else question.exact_loss
     return (answer.hi, checks.radius(answer)) if with_radius else answer.hi
 
 
+@with_problem_arguments
 def tolerance(
     actual: Any = None,
     *,
-    logits: Any = None,
-    probabilities: Any = None,
-    log_probabilities: Any = None,
-    labels: Any = None,
-    class_weights: Any = None,
-    sample_weights: Any = None,
-    positive_weight: Any = None,
-    label_smoothing: float | None = None,
-    ignore_index: int | None = None,
-    reduction: Reduction = "mean",
-    class_axis: int | None = None,
-    loss: Loss | None = None,
-    like: str | None = None,
     gradient: bool = False,
     dtype: Any = None,
     cancellation: bool = False,
+    **problem: Unpack[ProblemArguments],
 ) -> Floats:
     """How far a correct implementation in floats may be from the exact answer, in absolute units of the loss.
 
@@ -159,33 +141,22 @@ ignore_index, reduction, class_axis, loss, like, gradient
         If an argument is not what is wanted.
     """
     returned = None if actual is None else read_returned("actual", actual)
-    inputs = read_inputs(**_of_problem(locals()))
+    inputs = read_inputs(**problem)
     read_flag("gradient", gradient)
     read_flag("cancellation", cancellation)
     computed = dtype or (returned and returned.dtype) or inputs.predictions.dtype or "float64"
-    asked = checks.prepare(inputs, computed, cancellation)
-    return asked.gradient_tolerance() if gradient else asked.loss_tolerance()
+    question = checks.prepare(inputs, computed, cancellation)
+    return question.gradient_tolerance() if gradient else question.loss_tolerance()
 
 
+@with_problem_arguments
 def assert_cross_entropy(
     actual: Any,
     *,
-    logits: Any = None,
-    probabilities: Any = None,
-    log_probabilities: Any = None,
-    labels: Any = None,
-    class_weights: Any = None,
-    sample_weights: Any = None,
-    positive_weight: Any = None,
-    label_smoothing: float | None = None,
-    ignore_index: int | None = None,
-    reduction: Reduction = "mean",
-    class_axis: int | None = None,
-    loss: Loss | None = None,
-    like: str | None = None,
     gradient: Any = None,
     dtype: Any = None,
     cancellation: bool = False,
+    **problem: Unpack[ProblemArguments],
 ) -> None:
     """Assert that a loss, and its gradient, are the exact ones up to what rounding explains.
 
@@ -215,19 +186,13 @@ ignore_index, reduction, class_axis, loss, like
     TypeError, ValueError
         If an argument is not what is wanted, or there is no exact answer.
     """
-    inputs = read_inputs(**_of_problem(locals()))
+    inputs = read_inputs(**problem)
     returned: dict[Quantity, Argument] = {"loss": read_returned("actual", actual)}
     if gradient is not None:
         returned["gradient"] = read_returned("gradient", gradient)
     failures = checks.failures(inputs, returned, dtype, cancellation)
     if failures:
         raise AssertionError("\n".join(failures))
-
-
-def _of_problem(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those of the arguments of a public function that state the problem."""
-    rest = ("actual", "gradient", "dtype", "with_radius", "cancellation")
-    return {name: value for name, value in arguments.items() if name not in rest}
 
 
 __all__ = ["assert_cross_entropy", "cross_entropy_problems", "exact_cross_entropy", "tolerance"]

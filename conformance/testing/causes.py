@@ -47,7 +47,7 @@ class _QuickOracle(Oracle):
         return enclosure.evaluate(problem, convention, sharpest=math.inf)
 
 
-def causes(asked: Question, what: Quantity, got: Any, found: Comparison) -> list[str]:
+def causes(question: Question, quantity: Quantity, got: Any, found: Comparison) -> list[str]:
     """What would explain a wrong loss or gradient, a line each, the likeliest first.
 
     got: what was returned, in the shape in which it was.  found: its comparison with the exact answer.
@@ -56,65 +56,67 @@ def causes(asked: Question, what: Quantity, got: Any, found: Comparison) -> list
     lines = []
     if values.size and not values.any():
         lines.append("all zeros" if values.ndim else "zero")
-    limit = MAX_CERTIFIED if what == "gradient" and asked.problem.dtype == "float64" else MAX_PREDICTIONS
-    if asked.problem.predictions.size > limit:
+    limit = MAX_CERTIFIED if quantity == "gradient" and question.problem.dtype == "float64" else MAX_PREDICTIONS
+    if question.problem.predictions.size > limit:
         return [*lines, f"nothing was tried beyond {limit} predictions; take fewer samples"]
-    if what == "gradient" and not found.misshapen:
-        values = asked.classes_last(values)
+    if quantity == "gradient" and not found.misshapen:
+        values = question.classes_last(values)
     if not lines and not found.misshapen:
-        lines += _one_number(asked, what, values)
+        lines += _one_number(question, quantity, values)
     is_constant = bool(lines)
     if not found.misshapen:
-        lines += _nan_of_input(asked, what, found)
-        lines += _numeric(asked, what, values)
-    certain, possible = _hypotheses(asked, what, values, found, is_constant)
+        lines += _nan_of_input(question, quantity, found)
+        lines += _numeric(question, quantity, values)
+    certain, possible = _hypotheses(question, quantity, values, found, is_constant)
     lines += certain
     if not lines:
         lines = [UNEXPLAINED]
         if not possible and found.failing * WIDESPREAD >= values.size > 0:
-            possible = list(_narrower(asked, what, values))
+            possible = list(_narrower(question, quantity, values))
     lines += possible
     return lines if len(lines) <= MAX_LISTED else [*lines[:MAX_LISTED], f"and {len(lines) - MAX_LISTED} more"]
 
 
-def _one_number(asked: Question, what: Quantity, got: Floats) -> Iterator[str]:
+def _one_number(question: Question, quantity: Quantity, got: Floats) -> Iterator[str]:
     """One number in each element, where the exact answer has several."""
     if got.size > 1 and np.isfinite(got.flat[0]) and np.all(got == got.flat[0]):
-        exact = _exact(asked, what).hi
+        exact = _exact(question, quantity).hi
         if np.any(exact != exact.flat[0]):
             yield f"all elements are {got.flat[0]:g}"
 
 
-def _nan_of_input(asked: Question, what: Quantity, found: Comparison) -> Iterator[str]:
+def _nan_of_input(question: Question, quantity: Quantity, found: Comparison) -> Iterator[str]:
     """A nan that was passed, which makes the exact answer nan where the result is wrong."""
-    if nan := asked.inputs.first_nan():
-        exact = asked.exact_loss if what == "loss" else asked.exact_gradient()
+    if nan := question.inputs.first_nan():
+        exact = question.exact_loss if quantity == "loss" else question.exact_gradient()
         if np.isnan(exact.hi[found.where]):
             yield f"{nan}, so that the exact answer is nan"
 
 
-def _exact(asked: Question, what: Quantity) -> Exact:
+def _exact(question: Question, quantity: Quantity) -> Exact:
     """The exact answer, with the classes of a gradient on the last axis."""
-    if what == "loss":
-        return asked.exact_loss
-    exact = asked.exact_gradient()
-    return Exact(*(asked.classes_last(part) for part in (exact.hi, exact.lo, exact.rad)))
+    if quantity == "loss":
+        return question.exact_loss
+    exact = question.exact_gradient()
+    return Exact(*(question.classes_last(part) for part in (exact.hi, exact.lo, exact.rad)))
 
 
-def _is_right(asked: Question, what: Quantity, got: Floats, exact: Exact) -> bool:
-    tolerance = asked.loss_tolerance() if what == "loss" else asked.classes_last(asked.gradient_tolerance())
-    return compare(got, exact, tolerance, asked.problem.dtype).within
+def _is_right(question: Question, quantity: Quantity, got: Floats, exact: Exact) -> bool:
+    tolerance = (
+        question.loss_tolerance() if quantity == "loss" else question.classes_last(question.gradient_tolerance())
+    )
+    return compare(got, exact, tolerance, question.problem.dtype).within
 
 
-def _numeric(asked: Question, what: Quantity, got: Floats) -> Iterator[str]:
+def _numeric(question: Question, quantity: Quantity, got: Floats) -> Iterator[str]:
     """Ways to compute that lose digits, or all of them."""
-    exact, problem = _exact(asked, what), asked.problem
-    if asked.convention.cancellation == "none":
-        accepted = prepare(asked.inputs, problem.dtype, cancellation=True)
-        if _is_right(accepted, what, got, exact):
+    exact, problem = _exact(question, quantity), question.problem
+    if question.convention.cancellation == "none":
+        accepted = prepare(question.inputs, problem.dtype, cancellation=True)
+        if _is_right(accepted, quantity, got, exact):
             how = (
                 "targets are taken off a softmax"
-                if what == "gradient"
+                if quantity == "gradient"
                 else "terms as large as the logits are subtracted"
             )
             yield f"digits cancel where {how}; cancellation=True accepts that"
@@ -132,21 +134,21 @@ def _numeric(asked: Question, what: Quantity, got: Floats) -> Iterator[str]:
 
 
 def _hypotheses(
-    asked: Question, what: Quantity, got: Floats, found: Comparison, is_constant: bool
+    question: Question, quantity: Quantity, got: Floats, found: Comparison, is_constant: bool
 ) -> tuple[list[str], list[str]]:
     """Conventions and mistakes with the same numbers; and narrower dtypes, which few numbers tell from a small error.
 
     is_constant: whether the result is one number, which every mistake meets whose predictions all end at a clip.
     """
-    problem, convention = asked.problem, semantic_gradient(asked.convention)
-    is_reduced = problem.reduction != "none" if what == "gradient" or got.ndim else True
-    if what == "loss" and found.misshapen:
+    problem, convention = question.problem, semantic_gradient(question.convention)
+    is_reduced = problem.reduction != "none" if quantity == "gradient" or got.ndim else True
+    if quantity == "loss" and found.misshapen:
         is_reduced = got.ndim == 0
     unit = (SLACK if problem.dtype in ("float32", "float64") else SLACK_OF_NARROW) * dtype_info(
         problem.dtype
     ).unit_roundoff
     allowed = 0.0 if found.misshapen else found.tolerance
-    exact = _exact(asked, what)
+    exact = _exact(question, quantity)
 
     def fits(values: Floats) -> bool:
         if values.shape != got.shape:
@@ -159,7 +161,7 @@ def _hypotheses(
             return False  # it makes no difference here
         return compare(got, hypothesis, near, problem.dtype).within
 
-    tried = values_of_hypotheses(problem, what, _QuickOracle(), is_reduced=is_reduced, convention=convention)
+    tried = values_of_hypotheses(problem, quantity, _QuickOracle(), is_reduced=is_reduced, convention=convention)
     groups, _ = fitting_groups(((one, values) for one, values in tried if not (is_constant and _clips(one))), fits)
     certain, possible = [], []
     for group in groups:
@@ -190,13 +192,13 @@ def _in_sentences(departure: Departure, problem: Problem) -> Departure:
     return dataclasses.replace(departure, text=text)
 
 
-def _narrower(asked: Question, what: Quantity, got: Floats) -> Iterator[str]:
+def _narrower(question: Question, quantity: Quantity, got: Floats) -> Iterator[str]:
     """The widest narrower dtype in whose tolerance it is."""
-    exact, unit = _exact(asked, what), dtype_info(asked.problem.dtype).unit_roundoff
+    exact, unit = _exact(question, quantity), dtype_info(question.problem.dtype).unit_roundoff
     for dtype in sorted(DTYPES, key=lambda name: dtype_info(name).unit_roundoff):
         coarser = dtype_info(dtype).unit_roundoff
         with np.errstate(all="ignore"):
             is_near = np.max(np.abs(got - exact.hi)) <= SLACK * coarser * np.max(np.abs(exact.hi))
-        if coarser > unit and is_near and _is_right(prepare(asked.inputs, dtype), what, got, exact):
+        if coarser > unit and is_near and _is_right(prepare(question.inputs, dtype), quantity, got, exact):
             yield f"would be within the tolerance of {dtype}, if it is computed in it"
             return

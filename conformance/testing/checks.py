@@ -117,14 +117,14 @@ def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, 
     read_flag("cancellation", cancellation)
     due = stated or inputs.predictions.dtype
     found = []
-    for what, actual in returned.items():
+    for quantity, actual in returned.items():
         computed = stated or (actual.dtype if actual.is_float else "") or due or "float64"
-        asked = prepare(inputs, computed, cancellation)
+        question = prepare(inputs, computed, cancellation)
         wrong = _wrong_dtype(actual, due, bool(stated))
         if not wrong:
-            wrong = _wrong_loss(asked, actual) if what == "loss" else _wrong_gradient(asked, actual)
+            wrong = _wrong_loss(question, actual) if quantity == "loss" else _wrong_gradient(question, actual)
         if wrong:
-            found.append(f"the {what} is wrong: {inputs}\n{wrong}")
+            found.append(f"the {quantity} is wrong: {inputs}\n{wrong}")
     return found
 
 
@@ -145,24 +145,24 @@ def _wrong_dtype(actual: Argument, due: str, is_stated: bool) -> str:
     return f"  returned {actual.dtype}, where {due} is due, the dtype of the predictions; {advice}"
 
 
-def _wrong_loss(asked: Question, actual: Argument) -> str:
-    want, tolerance = asked.exact_loss, asked.loss_tolerance()
+def _wrong_loss(question: Question, actual: Argument) -> str:
+    want, tolerance = question.exact_loss, question.loss_tolerance()
     got = actual.values.astype(np.float64)
-    comparison = compare(got, want, tolerance, asked.problem.dtype, actual.dtype)
-    return "" if comparison.within else _rendered(asked, "loss", got, want.hi, comparison, got.size)
+    comparison = compare(got, want, tolerance, question.problem.dtype, actual.dtype)
+    return "" if comparison.within else _rendered(question, "loss", got, want.hi, comparison, got.size)
 
 
-def _wrong_gradient(asked: Question, actual: Argument) -> str:
-    problem = asked.problem
-    _ = asked.exact_loss  # without one there is no gradient
-    due = asked.as_passed(np.broadcast_to(0.0, problem.predictions.shape)).shape
+def _wrong_gradient(question: Question, actual: Argument) -> str:
+    problem = question.problem
+    _ = question.exact_loss  # without one there is no gradient
+    due = question.as_passed(np.broadcast_to(0.0, problem.predictions.shape)).shape
     if actual.values.shape != due:
         wrong = Comparison(WrongShape(got=actual.values.shape, want=due))
-        return _rendered(asked, "gradient", actual.values, np.zeros(()), wrong, 0)
-    got = asked.classes_last(actual.values)
+        return _rendered(question, "gradient", actual.values, np.zeros(()), wrong, 0)
+    got = question.classes_last(actual.values)
     rows = got.reshape(-1) if problem.loss == "binary" else got.reshape(-1, got.shape[-1])
     worst, exact, failing, start = Comparison(None), np.zeros(()), 0, 0
-    for here, want, tolerance in asked.gradient_chunks():
+    for here, want, tolerance in question.gradient_chunks():
         found = compare(rows[here].astype(np.float64), want, tolerance, problem.dtype, actual.dtype)
         failing += found.failing
         if not found.within and (worst.within or found.error_ratio > worst.error_ratio):
@@ -172,13 +172,13 @@ def _wrong_gradient(asked: Question, actual: Argument) -> str:
     row, *of_class = worst.where
     where = [int(i) for i in np.unravel_index(row + start, problem.sample_shape)]
     if of_class:
-        where.insert(asked.inputs.class_axis, of_class[0])
+        where.insert(question.inputs.class_axis, of_class[0])
     there = np.asarray(exact[worst.where])
     worst = dataclasses.replace(worst, where=tuple(where), failing=failing)
-    return _rendered(asked, "gradient", actual.values, there, worst, rows.size)
+    return _rendered(question, "gradient", actual.values, there, worst, rows.size)
 
 
-def _rendered(asked: Question, what: Quantity, got: Any, exact: Floats, found: Comparison, size: int) -> str:
+def _rendered(question: Question, quantity: Quantity, got: Any, exact: Floats, found: Comparison, size: int) -> str:
     """What is wrong, line by line.  exact: an array as `got`, or the exact number at the worst element."""
     from conformance.testing.causes import causes
 
@@ -196,9 +196,9 @@ def _rendered(asked: Question, what: Quantity, got: Any, exact: Floats, found: C
             lines.append(("where", f"{list(where)}, the worst; {count}"))
         if np.isfinite(found.error):
             far = f"{found.error:.4g} = {found.error_ratio:.4g} x the tolerance"
-            lines.append(("how far", f"{far} ({found.ulps:.4g} ulp of {asked.problem.dtype})"))
-        lines.append(("allowed", f"{found.tolerance:.4g} in {asked.problem.dtype}"))
-    for index, text in enumerate(causes(asked, what, got, found)):
+            lines.append(("how far", f"{far} ({found.ulps:.4g} ulp of {question.problem.dtype})"))
+        lines.append(("allowed", f"{found.tolerance:.4g} in {question.problem.dtype}"))
+    for index, text in enumerate(causes(question, quantity, got, found)):
         lines.append(("explained" if index == 0 else "", text))
     return "\n".join(f"  {name:<10} {text}".rstrip() for name, text in lines)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
@@ -34,13 +35,17 @@ from conformance.reference.domain import fits
 from conformance.reference.flat_problem import refused
 from conformance.testing.arrays import Argument, read_argument
 
+DEFAULTS: dict[str, Reduction] = {"reduction": "mean"}
+"""Defaults of the arguments that state a problem, where they are not None."""
 SUM_TOLERANCE = 2.0**-6
 """How far the targets of a row may sum from 1 if they are to be a distribution without being asked: bfloat16 rounds."""
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What is asked, in the arrays that were passed, with classes on the last axis."""
+    """The problem in the arrays that were passed, with classes on the last axis."""
 
     loss: Loss
     input_kind: InputKind
@@ -131,33 +136,65 @@ class Inputs:
         return ", ".join([self.loss, *arrays, *named, self.reduction, *like])
 
 
-def read_inputs(
-    *,
-    labels: Any,
-    loss: str | None = None,
-    reduction: str = "mean",
-    class_axis: int | None = None,
-    label_smoothing: Any = None,
-    ignore_index: Any = None,
-    like: str | None = None,
-    **arrays: Any,
-) -> Inputs:
-    """Check the arguments of `exact_cross_entropy`.  arrays: predictions by kind, and weights; None if not
-    passed.
+class ProblemArguments(TypedDict, total=False):
+    """The arguments of the public functions that state a problem; None is as good as absent."""
+
+    logits: Any
+    probabilities: Any
+    log_probabilities: Any
+    """Predictions, one of the three: floats of shape [N, ..., C], or of any shape for a binary loss."""
+    labels: Any
+    """Class indices or targets."""
+    class_weights: Any
+    sample_weights: Any
+    positive_weight: Any
+    label_smoothing: float | None
+    ignore_index: int | None
+    reduction: Reduction
+    class_axis: int | None
+    """Axis of the predictions that holds the classes."""
+    loss: Loss | None
+    like: str | None
+    """A known function, whose documented conventions hold."""
+
+
+def with_problem_arguments(function: AnyFunction) -> AnyFunction:
+    """Write `ProblemArguments` out in the signature that `help` and notebooks show of a function."""
+    signature = inspect.signature(function)
+    own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    stated = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS.get(name), annotation=kind.__forward_arg__
+        )
+        for name, kind in ProblemArguments.__annotations__.items()
+    ]
+    parameters = sorted([*stated, *own], key=lambda one: one.kind)
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return function
+
+
+def read_inputs(**problem: Unpack[ProblemArguments]) -> Inputs:
+    """Check the arguments of `exact_cross_entropy` that state a problem.
 
     Raises TypeError or ValueError with the name of the argument, what it is, and what is wanted.
     """
+    if unknown := problem.keys() - ProblemArguments.__annotations__.keys():
+        raise TypeError(
+            f"{min(unknown)}: there is no such argument; wanted are {', '.join(ProblemArguments.__annotations__)}"
+        )
+    like, loss, class_axis = problem.get("like"), problem.get("loss"), problem.get("class_axis")
+    reduction = problem.get("reduction", DEFAULTS["reduction"])
     function = None if like is None else known_function(like)
     one_of("reduction", reduction, REDUCTIONS)
     if loss is not None:
         one_of("loss", loss, LOSSES)
-    kind, predictions = _predictions(arrays)
-    if labels is None:
+    kind, predictions = _predictions(problem)
+    if (labels := problem.get("labels")) is None:
         raise TypeError("labels: wanted are the labels, in an array or a list")
     targets = read_argument("labels", labels)
     axis = _class_axis(class_axis, predictions, function)
-    weights = {name: _weights(name, value) for name in WEIGHTS if (value := arrays.get(name)) is not None}
-    ignored = _ignore_index(ignore_index)
+    weights = {name: _weights(name, value) for name in WEIGHTS if (value := problem.get(name)) is not None}
+    ignored = _ignore_index(problem.get("ignore_index"))
     if class_axis is not None or function is not None:
         predictions, targets = _classes_last(predictions, targets, axis)
     else:
@@ -175,9 +212,9 @@ def read_inputs(
         predictions,
         targets,
         weights,
-        _smoothing(label_smoothing),
+        _smoothing(problem.get("label_smoothing")),
         ignored,
-        cast(Reduction, reduction),
+        reduction,
         axis,
         function,
     )

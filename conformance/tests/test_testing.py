@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 import time
@@ -135,6 +136,15 @@ def test_gradient_is_the_derivative_of_the_exact_loss():
             moved[at] += sign * step
             both.append(exact_cross_entropy(logits=moved, labels=Y[:3], class_weights=WEIGHTS, label_smoothing=0.1))
         assert found[at] == pytest.approx((both[0] - both[1]) / (2 * step), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("function", [exact_cross_entropy, tolerance, assert_cross_entropy])
+def test_signature_names_arguments_of_problem(function):
+    parameters = inspect.signature(function).parameters
+    names = list(parameters)
+    assert names.index("logits") < names.index("labels") < names.index("like") < names.index("gradient")
+    assert parameters["reduction"].default == "mean"
+    assert all(name in (function.__doc__ or "") for name in names)
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
@@ -789,6 +799,7 @@ BAD = [
     (TypeError, "logits and probabilities: wanted is one of", {"probabilities": softmax(X)}),
     (TypeError, "no predictions: wanted is one of", {"logits": None}),
     (TypeError, "labels: wanted are the labels", {"labels": None}),
+    (TypeError, "weights: there is no such argument; wanted are logits, ", {"weights": [1, 2]}),
     (ValueError, r"labels: \[31\] int64 beside predictions \[32, 10\] float32", {"labels": Y[1:]}),
     (ValueError, r"labels: \[32\] int64 beside binary logits .*; wanted is \[32, 10\]", {"loss": "binary"}),
     (ValueError, r"labels: \[32, 1\] int64 .*; reshape them to \[32\]", {"labels": Y[:, None], "loss": "categorical"}),
