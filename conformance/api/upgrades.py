@@ -79,20 +79,20 @@ def audit(
     """
     chosen = f"-k {keyword}" if keyword else ""
     with (
-        upgrade.Answers(folder, observer.note) as answers,
+        upgrade.AuditRun(folder, observer.note) as run,
         cached_oracle() as oracle,
         observer.status() as show,
     ):
         found, ledger = load_suite(cases)
         with upgrade.open_sides(old, new, show, Timeouts(timeout, import_timeout)) as sides:
             items = selected(found, sides.available, keyword)
-            answers.execute_both(sides, items, found, chosen, Judge(oracle, ledger), show)
+            run.execute_both(sides, items, found, chosen, Judge(oracle, ledger), show)
             try:
-                audited = upgrade.audit(sides, answers, folder)
+                audited = upgrade.audit(sides, run, folder)
             except KeyboardInterrupt:
-                return AuditResult(None, tuple(answers.failures))
+                return AuditResult(None, tuple(run.failures))
     audit_rendering.put({"audit.html": audit_page.page(audited), **audit_rendering.texts(audited)}, folder)
-    return AuditResult(audited, tuple(answers.failures))
+    return AuditResult(audited, tuple(run.failures))
 
 
 @dataclass(frozen=True, eq=False)

@@ -608,32 +608,6 @@ def _large(count: int, distinct: bool = False) -> list[dict[str, Any]]:
     return lines
 
 
-KINDS: dict[str, Callable[..., Result]] = {
-    kind.__name__: kind
-    for kind in (
-        started,
-        imported,
-        called,
-        pytest,
-        rows,
-        corpus,
-        relations,
-        audited,
-        round_trip,
-        bare_memory,
-        row_memory,
-        fuzzed,
-        scored,
-        cleared,
-        paged,
-        browsed,
-        reported,
-        swept,
-        swept_narrow,
-        swept_slice,
-    )
-}
-
 if __name__ == "__main__":
-    name, result, *words = sys.argv[1:]
-    Path(result).write_text(json.dumps(KINDS[name](*words)))
+    kind, result, *words = sys.argv[1:]
+    Path(result).write_text(json.dumps(globals()[kind](*words)))

@@ -3,5 +3,5 @@
 Two reports --difference--> changes --markdown, as_csv, as_dict, terminal--> people and programs.
 A baseline's and a run's results --check_baseline--> Check.  A report --proposal--> --accept--> the baseline.
 Reports --merge_reports--> one report.
-Two environments --open_sides--> sides --Answers--> rows --audit--> Audit --audit_rendering--> people and programs.
+Two environments --open_sides--> sides --AuditRun--> rows --audit--> Audit --audit_rendering--> people and programs.
 """

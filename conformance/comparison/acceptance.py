@@ -25,7 +25,7 @@ from conformance.model.row_key import PLACE, QUESTION
 from conformance.model.text import counted
 from conformance.report.frames import records
 
-_ASKED = [name for name in QUESTION if name != "digest"]
+_QUESTION = [name for name in QUESTION if name != "digest"]
 """Columns of a question, without the digest of its case."""
 _PLACE = ["framework", *(name for name in PLACE if name != "version")]
 """Columns that name where a row ran, without the version."""
@@ -163,7 +163,7 @@ def _replaced(old: pd.DataFrame, results: pd.DataFrame, selected: str) -> pd.Ser
     same_place = pd.Series(_keys(old, place).isin(_keys(results, place)), index=old.index)
     common = set(old.loc[same_place, "framework"])
     replaced = old["framework"].isin(results["framework"]) & (~old["framework"].isin(common) | same_place)
-    return replaced & _keys(old, _ASKED).isin(_keys(results, _ASKED)) if selected else replaced
+    return replaced & _keys(old, _QUESTION).isin(_keys(results, _QUESTION)) if selected else replaced
 
 
 def _keys(rows: pd.DataFrame, columns: list[str]) -> pd.MultiIndex:

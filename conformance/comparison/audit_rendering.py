@@ -37,17 +37,17 @@ MAX_ANSWER = 60
 """Characters of an answer."""
 MAX_SENTENCE = 600
 INPUTS = {True: "Ordinary inputs", False: "Edges"}
-"""Names of inputs that are ordinary, and of those that are not, in the order in which they are told."""
+"""Names of inputs that are ordinary, and of those that are not, in the order in which they are rendered."""
 _EFFECTS: tuple[tuple[tuple[Section, ...], str, str], ...] = (
     (("documented", "undocumented"), "changed", "changed"),
-    (("support",), "can be asked on one side only", "can be asked on one side only"),
+    (("support",), "can be called on one side only", "can be called on one side only"),
     (("wording",), "raises or warns otherwise", "raise or warn otherwise"),
 )
 """What happened to the rows of some sections, to one and to several."""
 HEADINGS: dict[Section, str] = {
     "documented": "documented changes",
     "undocumented": "changes that are documented nowhere",
-    "support": "what can be asked",
+    "support": "what can be called",
     "wording": "what only raises or warns otherwise",
 }
 
@@ -78,7 +78,7 @@ def answer(audit: Audit) -> list[str]:
 def _summary_sentence(inputs: str, summary: Summary) -> str:
     """`Ordinary inputs: no difference in 812 rows.` or `Edges: 12 rows of 3 functions changed, of 812.`"""
     if not summary.total:
-        return f"{inputs}: none was asked."
+        return f"{inputs}: none was called."
     parts = []
     for names, one, many in _EFFECTS:
         rows = sum(summary.rows[name] for name in names)

@@ -154,7 +154,7 @@ def _still_in_suite(baseline: pd.DataFrame, in_suite: Flags, results: pd.DataFra
     ):
         if len(rows):
             cases = f"{counted(rows['case'].nunique(), 'case')} ({first_names(rows['case'])})"
-            notes.append(f"no longer asked, because {why}: {counted(len(rows), 'row')} of {cases}")
+            notes.append(f"no longer called, because {why}: {counted(len(rows), 'row')} of {cases}")
     return baseline[in_suite]
 
 

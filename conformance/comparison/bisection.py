@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from conformance.comparison.changes import SAME_QUESTIONS, compare_results
 from conformance.comparison.sentences import MAX_TEXT
 from conformance.execution.assessing import rows_of
 from conformance.execution.run import Run
-from conformance.execution.targets import start_workers
+from conformance.execution.targets import Progress, start_workers
 from conformance.execution.workers.pool import DEFAULT_TIMEOUTS, Timeouts
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan
@@ -25,7 +25,6 @@ from conformance.model.errors import UserError
 from conformance.model.text import counted, one_line
 from conformance.report.frames import records
 
-Progress = Callable[[str], None]
 MAX_NEAREST = 3
 """Releases that an error suggests."""
 MAX_OUTCOME = 300
@@ -269,7 +268,7 @@ def _why_nothing_selected(query: Query, available: Sequence[Installed]) -> str:
         return f"{query.function} does not take {case} there; {', '.join(functions)} do"
     chosen = (item for item in items if query.function in ("", item.function.name))
     problems = sorted({f"{item.dtype} {item.reduction}" for item in chosen})
-    return f"{case} is not asked as {f'{query.dtype} {query.reduction}'.strip()} there, but as {', '.join(problems)}"
+    return f"{case} is not called as {f'{query.dtype} {query.reduction}'.strip()} there, but as {', '.join(problems)}"
 
 
 def as_dict(found: Bisection) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _row_label(row: Row) -> str:
 def answer_text(row: Row, side: str) -> str:
     """What one side of a changed row returned, or raised, or how it ended."""
     got, exception = str(row[f"{side}_got"]), str(row[f"{side}_exception"])
-    return got or exception or status_text(str(row[f"{side}_status"])) or "not asked"
+    return got or exception or status_text(str(row[f"{side}_status"])) or "not called"
 
 
 def sections(table: pd.DataFrame) -> pd.Series:
@@ -226,10 +226,10 @@ _SUPPORT_TEXT = {
     "case added": "the case is new, {dtype}",
     "case removed": "the case is gone, {dtype}",
     "case changed": "the case changed, {dtype}",
-    "newly asked": "was not asked before, {dtype}",
-    "no longer asked": "is not asked any more, {dtype}",
-    "support gained": "can be asked now, {dtype}",
-    "support lost": "cannot be asked any more, {dtype}",
+    "newly asked": "was not called before, {dtype}",
+    "no longer asked": "is not called any more, {dtype}",
+    "support gained": "can be called now, {dtype}",
+    "support lost": "cannot be called any more, {dtype}",
 }
 
 

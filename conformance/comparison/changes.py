@@ -20,8 +20,8 @@ The failing statuses are disagrees, crashed and timed_out.  Severity of a questi
     improvement  a function or its support is new, and does not fail.
     change       the case has the same id and another digest: its old and its new row are never compared (the new
                  one is a regression if it fails and the ledger does not know that); or it is no longer asked: no
-                 function was asked the case, or its dtype or reduction, so no function is gone.
-    note         the case is new, or was not asked before in that dtype or reduction or of that framework; or the new
+                 function was called with the case, or its dtype or reduction, so no function is gone.
+    note         the case is new, or is new in that dtype or reduction or of that framework; or the new
                  row fails as the ledger knows.
 """
 

@@ -60,7 +60,7 @@ def context(difference: Difference) -> list[str]:
     for which, side in sides.items():
         parts = (str(side.run.get("selected") or ""), ", ".join(side.run.get("shards") or ()))
         if part := "; ".join(filter(None, parts)):
-            lines.append(f"the {which} report is a part ({part}), so what lies outside of it was not asked there")
+            lines.append(f"the {which} report is a part ({part}), so what lies outside of it was not called there")
     programs = [dict(side.run.get("host") or {}).get("conformance", "") for side in sides.values()]
     if programs[0] != programs[1]:
         before, after = (program or "unknown" for program in programs)

@@ -15,10 +15,10 @@ import pandas as pd
 
 from conformance.judging.row import array_of
 from conformance.model.case import numpy_dtype
-from conformance.model.floats import Floats, equal_with_nan, subtract, ulp
+from conformance.model.floats import Floats, distinguishing_digits, equal_with_nan, subtract, ulp
 
-MIN_DIGITS, MAX_DIGITS = 4, 17
-"""Significant digits of a printed number: the first, or as many more as distinguish it from the other number."""
+MIN_DIGITS = 4
+"""Significant digits of a printed number, or as many more as distinguish it from the other number."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,8 @@ class Drift:
 
 def distinct_texts(a: float, b: float) -> tuple[str, str]:
     """Format two numbers with as few significant digits as distinguish them."""
-    for digits in range(MIN_DIGITS, MAX_DIGITS + 1):
-        texts = f"{a:.{digits}g}", f"{b:.{digits}g}"
-        if texts[0] != texts[1]:
-            break
-    return texts
+    digits = distinguishing_digits((a, b), MIN_DIGITS)
+    return f"{a:.{digits}g}", f"{b:.{digits}g}"
 
 
 def drift(old: str, new: str) -> Drift | None:

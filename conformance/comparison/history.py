@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from conformance.comparison.reports import read_complete
 from conformance.execution.report_folder import MAX_BYTES
 from conformance.model.files import read_regular
 from conformance.model.text import one_line
-from conformance.report.files import guarded, unguarded
+from conformance.report.files import csv_text, unguarded
 from conformance.report.markdown import code, escaped, table
 
 HEADER = (
@@ -179,11 +178,7 @@ def _cells(step: Step, cause: Cause) -> list[str]:
 
 def as_csv(found: History) -> str:
     """Render as CSV: one line per change, with the columns HEADER, guarded for spreadsheets."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows(map(guarded, record.values()) for record in as_records(found))
-    return text.getvalue()
+    return csv_text(HEADER, (record.values() for record in as_records(found)))
 
 
 def read(folder: Path) -> list[dict[str, str]]:

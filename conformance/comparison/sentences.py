@@ -88,7 +88,7 @@ def _one_sided(row: Row, kinds: Collection[str]) -> str:
         "case removed": "no longer asked: the suite has no such case",
         "no longer asked": "no longer asked: neither the suite nor the selection has such a question",
         "case added": "the case is new",
-        "newly asked": "newly asked: the old report did not ask this",
+        "newly asked": "newly asked: the old report has no such question",
         "case changed": "the case changed, so its rows are not compared",
     }[next(iter(kinds))]
     if row[f"{side}_status"] not in FAILING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from conformance.comparison.reports import Difference, Side
 from conformance.comparison.signatures import SignatureChange
 from conformance.execution import assessing
 from conformance.execution.run import Run
-from conformance.execution.targets import start_workers
+from conformance.execution.targets import Progress, start_workers
 from conformance.execution.workers.pool import DEFAULT_TIMEOUTS, Timeouts, WorkerPool
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item
@@ -31,7 +31,6 @@ from conformance.model.row_key import QUESTION
 from conformance.report import recording
 from conformance.report.recording import RecordedRun
 
-Progress = Callable[[str], None]
 NAMES = ("old", "new")
 """Folders of both sides' reports."""
 
@@ -90,7 +89,7 @@ def open_sides(old: str, new: str, progress: Progress, timeouts: Timeouts = DEFA
         yield Sides(pool, (before, after), installed[0], installed[1], tuple(notes))
 
 
-class Answers(Run):
+class AuditRun(Run):
     """Runs the items of both sides and records each side in a report of its own.
 
     As a context, it releases the folders of the reports: as they were if a UserError ends it before there is a plan,
@@ -108,7 +107,7 @@ class Answers(Run):
             self._abandon()
             raise
 
-    def __enter__(self) -> Answers:
+    def __enter__(self) -> AuditRun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -217,15 +216,15 @@ class Audit:
         return breaking or fails(table[table["cause"] != "documented"], level)
 
 
-def audit(sides: Sides, answers: Answers, folder: Path) -> Audit:
+def audit(sides: Sides, run: AuditRun, folder: Path) -> Audit:
     """Write both sides' reports below a folder and compare them.
 
     Raises ReportError if they cannot be written, AuditError if they have nothing in common, and what ended the run.
     """
-    answers.write()
-    if answers.failure is not None:
-        raise answers.failure
-    if answers.stopped:
+    run.write()
+    if run.failure is not None:
+        raise run.failure
+    if run.stopped:
         raise KeyboardInterrupt
     (before, old), (after, new) = (report.read(folder / name) for name in NAMES)
     table = compare_results(before, after, sides.names, SAME_QUESTIONS)
@@ -235,7 +234,7 @@ def audit(sides: Sides, answers: Answers, folder: Path) -> Audit:
         *_signature_changes(sides, paths, set(both["function"])),
         *signatures.deprecations(table, {name: new_path for name, (_, new_path) in paths.items()}),
     ]
-    ordinary = ordinary_rows(table, answers.items)
+    ordinary = ordinary_rows(table, run.items)
     return Audit(
         Difference(Side(sides.names[0], old), Side(sides.names[1], new), table),
         {a.framework.name: (a.version, b.version) for a, b in zip(sides.old, sides.new, strict=True)},

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
-import inspect
 import re
 import typing
 from collections.abc import Iterable, Iterator
@@ -17,11 +15,12 @@ from packaging.version import Version
 from conformance.adapters import registry
 from conformance.adapters.contract import DocumentedConvention, Function
 from conformance.docs.markup import code_html, escaped, link, prose_html, table
-from conformance.model import convention
+from conformance.docs.python_api import class_fields
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
 from conformance.model.meanings import KIND_MEANINGS, meaning
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Convention))
+FIELDS = {name: " ".join(text.split()) for name, _, text in class_fields(Convention)}
+"""What each field of a convention is."""
 BEFORE_RELEASES = "0"
 """A version older than all releases."""
 
@@ -38,18 +37,6 @@ class Scope:
     capabilities: tuple[str, ...]
 
 
-@functools.cache
-def field_description(name: str) -> str:
-    """The docstring of a field in the source of `Convention`."""
-    body = ast.parse(inspect.getsource(convention)).body
-    [found] = [node for node in body if isinstance(node, ast.ClassDef) and node.name == Convention.__name__]
-    for field, after in zip(found.body, found.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.target.id == name:
-            assert isinstance(after, ast.Expr), name
-            return " ".join(str(ast.literal_eval(after.value)).split())
-    raise LookupError(f"a convention has no field {name}")
-
-
 def choice_section(name: str) -> str:
     """The meaning of a field of a convention, its choices and the functions that document them, as Markdown."""
     made = list(_choices_of(name))
@@ -58,7 +45,7 @@ def choice_section(name: str) -> str:
         functions = _documented_by(name, choice, made)
         default = "the definition" if choice == getattr(DEFINITION, name) else ""
         lines.append([_shown(choice), _sentence(name, choice), functions or default or "none of those known here"])
-    return f"{prose_html(field_description(name))}\n\n{table(('choice', 'a function with it', 'documented by'), lines)}"
+    return f"{prose_html(FIELDS[name])}\n\n{table(('choice', 'a function with it', 'documented by'), lines)}"
 
 
 def kinds_table() -> str:

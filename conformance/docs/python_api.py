@@ -51,7 +51,7 @@ def _class_section(name: str, of: Any) -> str:
         f"{anchor_line(slug(f'api {name}'))}### {code_html(f'api.{name}')}\n",
         prose_html(inspect.getdoc(of) or "") + "\n",
     ]
-    members = [[code_html(f"{field}: {kind}"), prose_html(text)] for field, kind, text in _fields(of)]
+    members = [[code_html(f"{field}: {kind}"), prose_html(text)] for field, kind, text in class_fields(of)]
     members += [
         [
             code_html(method + str(inspect.signature(member)) if callable(member) else method),
@@ -65,7 +65,7 @@ def _class_section(name: str, of: Any) -> str:
     return "\n".join([*lines, table(("field or method", "meaning"), members)] if members else lines)
 
 
-def _fields(of: type[Any]) -> Iterator[tuple[str, str, str]]:
+def class_fields(of: type[Any]) -> Iterator[tuple[str, str, str]]:
     """(name, type, text) of the fields of a dataclass; the text is the string below the field."""
     if not dataclasses.is_dataclass(of):
         return

@@ -28,7 +28,6 @@ from conformance.explain.derivation import (
 from conformance.explain.explanation import Decomposition, Difference, Step
 from conformance.explain.number_format import (
     MAX_TERMS,
-    distinguishing_digits,
     format_element,
     format_number,
     format_numbers,
@@ -44,7 +43,7 @@ from conformance.judging.plan import documented_convention
 from conformance.model import meanings
 from conformance.model.case import Problem
 from conformance.model.convention import DEFINITION, Convention, describe
-from conformance.model.floats import subtract
+from conformance.model.floats import distinguishing_digits, subtract
 from conformance.model.outcome import Returned
 from conformance.reference import error_bound, gradient, gradient_error_bound, oracle
 from conformance.reference.domain import examine

@@ -15,7 +15,6 @@ from conformance.explain.number_format import (
     DEFAULT_DIGITS,
     FLOAT32_DIGITS,
     MAX_TERMS,
-    distinguishing_digits,
     format_element,
     format_number,
     format_numbers,
@@ -26,6 +25,7 @@ from conformance.explain.number_format import (
 from conformance.explain.subproblems import PRECISION, ball, negative_logs, subproblem, to_balls
 from conformance.model.case import Array, Expectation, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
 from conformance.model.convention import DEFINITION
+from conformance.model.floats import distinguishing_digits
 from conformance.model.meanings import kinds_text
 from conformance.reference import oracle
 from conformance.reference.flat_problem import FlatProblem, flatten, refused

@@ -10,10 +10,11 @@ from flint import ctx
 
 from conformance.explain.derivation import format_in_dtype, sample_weight, smoothed_target, weighted_targets
 from conformance.explain.explanation import Step
-from conformance.explain.number_format import distinguishing_digits, format_element, format_number, format_sum, step
+from conformance.explain.number_format import format_element, format_number, format_sum, step
 from conformance.explain.subproblems import PRECISION, ball, to_balls
 from conformance.model.case import Problem
 from conformance.model.convention import DEFINITION
+from conformance.model.floats import distinguishing_digits
 from conformance.reference import gradient
 from conformance.reference.flat_problem import FlatProblem, flatten
 from conformance.reference.oracle import Exact, divided_by

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,6 @@ MAX_TERMS = 6
 """Terms of a sum, or elements of a row, that are written out."""
 FLOAT32_DIGITS = 9
 """Significant digits that distinguish any two float32 values."""
-FLOAT64_DIGITS = 17
-"""Significant digits that distinguish any two float64 values."""
 
 
 def format_number(value: Any, digits: int = DEFAULT_DIGITS) -> str:
@@ -28,15 +26,6 @@ def format_number(value: Any, digits: int = DEFAULT_DIGITS) -> str:
     if math.isnan(number) or math.isinf(number):
         return str(number)
     return f"{number + 0.0:.{digits}g}"
-
-
-def distinguishing_digits(values: Iterable[float], minimum: int = DEFAULT_DIGITS) -> int:
-    """Smallest number of digits, at least `minimum`, at which different finite values have different texts."""
-    different = {float(value) for value in values if math.isfinite(value)}
-    for digits in range(minimum, FLOAT64_DIGITS):
-        if len({format_number(value, digits) for value in different}) == len(different):
-            return digits
-    return FLOAT64_DIGITS
 
 
 def format_element(value: Any) -> str:

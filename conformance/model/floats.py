@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,15 @@ def subtract(a: Any, b: Any) -> Floats:
     with np.errstate(invalid="ignore", over="ignore"):
         difference: Floats = np.where(equal_with_nan(a, b), 0.0, a - b)
     return np.where(np.isnan(difference), np.inf, difference)
+
+
+def distinguishing_digits(values: Iterable[float], minimum: int = 5) -> int:
+    """Smallest number of significant digits, from `minimum` to 17, that tells different finite values apart."""
+    different = {float(value) + 0.0 for value in values if math.isfinite(value)}
+    enough = (
+        digits for digits in range(minimum, 17) if len({f"{value:.{digits}g}" for value in different}) == len(different)
+    )
+    return next(enough, 17)
 
 
 def ulp(values: Any, dtype: np.dtype[Any]) -> Floats:

@@ -9,6 +9,7 @@ that a spreadsheet would run as a formula has an apostrophe in front (see `guard
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -16,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,15 @@ def _parquet(table: pd.DataFrame) -> bytes:
 def guarded(text: str) -> str:
     """Text for a CSV cell, with an apostrophe in front of what a spreadsheet would run as a formula; -1.5 stays."""
     return f"'{text}" if _formula(text) else text
+
+
+def csv_text(header: Sequence[str], lines: Iterable[Iterable[str]]) -> str:
+    """A small table as CSV, its cells guarded."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(map(guarded, line) for line in lines)
+    return text.getvalue()
 
 
 def unguarded(text: str) -> str:

@@ -15,10 +15,8 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-import numpy as np
-import numpy.typing as npt
-
 from conformance.model.case import Quantity
+from conformance.model.floats import Floats
 from conformance.testing import checks
 from conformance.testing.arrays import Argument
 from conformance.testing.inputs import (
@@ -29,8 +27,6 @@ from conformance.testing.inputs import (
     with_problem_arguments,
 )
 from conformance.testing.strategies import cross_entropy_problems
-
-Floats = npt.NDArray[np.float64]
 
 
 @with_problem_arguments

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from conformance.judging.compare import Comparison, compare
 from conformance.judging.effects import semantic
 from conformance.judging.reasons import WrongShape
 from conformance.model.case import Problem, Quantity, numpy_dtype
 from conformance.model.convention import Convention
+from conformance.model.floats import Floats, distinguishing_digits
 from conformance.reference import enclosure, error_bound, gradient, gradient_error_bound
 from conformance.reference.domain import CHUNK, examine
 from conformance.reference.oracle import Exact, Undefined
@@ -23,7 +23,8 @@ from conformance.reference.relevance import GRADIENT, GRADIENT_ERROR_BOUND, rele
 from conformance.testing.arrays import Argument
 from conformance.testing.inputs import Inputs, move_axis, read_dtype, read_flag
 
-Floats = npt.NDArray[np.float64]
+MIN_DIGITS = 6
+"""Significant digits of the returned and the exact number, or as many more as distinguish them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,8 +190,8 @@ def _rendered(question: Question, quantity: Quantity, got: Any, exact: Floats, f
     else:
         where = found.where
         number, right = float(got[where]), float(exact[where] if exact.shape else exact)
-        texts = _distinct(number, right)
-        lines += [("got", texts[0]), ("exact", texts[1])]
+        digits = distinguishing_digits((number, right), MIN_DIGITS)
+        lines += [("got", f"{number:.{digits}g}"), ("exact", f"{right:.{digits}g}")]
         if where:
             count = f"{found.failing} of {size} elements {'is' if found.failing == 1 else 'are'} wrong"
             lines.append(("where", f"{list(where)}, the worst; {count}"))
@@ -201,12 +202,3 @@ def _rendered(question: Question, quantity: Quantity, got: Any, exact: Floats, f
     for index, text in enumerate(causes(question, quantity, got, found)):
         lines.append(("explained" if index == 0 else "", text))
     return "\n".join(f"  {name:<10} {text}".rstrip() for name, text in lines)
-
-
-def _distinct(a: float, b: float) -> tuple[str, str]:
-    """Two numbers with so many digits that they are seen to differ, at least six."""
-    for digits in range(6, 18):
-        texts = f"{a:.{digits}g}", f"{b:.{digits}g}"
-        if texts[0] != texts[1]:
-            break
-    return texts

@@ -584,7 +584,7 @@ def test_difference_json_is_strict_and_complete(sides):
 def test_difference_context_names_selections_and_other_programs(tmp_path):
     part = written(tmp_path / "part", [row()], selected="-k binary", shards=("2/3",), host=HOST | {"conformance": "2"})
     told = difference_rendering.context(reports.difference(written(tmp_path / "old", [row(), row("torch.B")]), part))
-    assert "the new report is a part (-k binary; 2/3), so what lies outside of it was not asked there" in told
+    assert "the new report is a part (-k binary; 2/3), so what lies outside of it was not called there" in told
     assert "conformance 1 -> 2, so the judgement may differ" in told
 
 
@@ -740,8 +740,8 @@ def test_check_notes_rows_that_the_suite_no_longer_has():
     suite = {("categorical/a/case", "float32", "mean")}
     found = checked(old, [row()], suite=suite)
     assert found.ok
-    assert "no longer asked, because the suite no longer has their cases: 2 rows of 1 case (binary/b)" in told(found)
-    why = "no longer asked, because their cases no longer have that dtype or reduction"
+    assert "no longer called, because the suite no longer has their cases: 2 rows of 1 case (binary/b)" in told(found)
+    why = "no longer called, because their cases no longer have that dtype or reduction"
     assert f"{why}: 2 rows of 1 case (categorical/a/case)" in told(found)
     assert "gone" not in told(found)
     assert not any("vanished" in line for line in found.lines())
@@ -770,7 +770,7 @@ def test_difference_from_a_larger_suite_says_no_longer_asked(tmp_path):
     gained = reports.difference(new, old).changes
     gained = gained[gained["severity"] != "unchanged"].set_index("kinds")
     assert gained["severity"].to_dict() == {"case added; added": "note", "newly asked; added": "note"}
-    assert gained["what"].tolist() == ["the case is new", "newly asked: the old report did not ask this"]
+    assert gained["what"].tolist() == ["the case is new", "newly asked: the old report has no such question"]
     part = written(tmp_path / "part", [row()], selected="-k torch.A")
     assert not reports.difference(old, part).fails("regression")
     assert set(reports.difference(part, new).changes["severity"]) == {"note", "unchanged"}

@@ -217,8 +217,8 @@ def test_audit_names_choice_release_and_source_of_a_documented_change(library, c
         ("1.0", "1.1", "", "Ordinary inputs: no difference in 1 row.", "Edges: no difference in 2 rows."),
         ("1.0", "2.0", "", "Ordinary inputs: no difference in 1 row.", "Edges: 1 row of 1 function changed, 1 row"),
         ("2.0", "3.0", "", "Ordinary inputs: 1 row of 1 function changed, of 1 row.", "Edges: 1 row of 1 function"),
-        ("1.0", "3.0", "clipped", "Ordinary inputs: none was asked.", "Edges: 1 row of 1 function changed, of 1 row."),
-        ("1.0", "2.0", "plain", "Ordinary inputs: no difference in 1 row.", "Edges: none was asked."),
+        ("1.0", "3.0", "clipped", "Ordinary inputs: none was called.", "Edges: 1 row of 1 function changed, of 1 row."),
+        ("1.0", "2.0", "plain", "Ordinary inputs: no difference in 1 row.", "Edges: none was called."),
     ],
 )
 def test_audit_says_first_whether_ordinary_inputs_are_affected(
@@ -457,7 +457,7 @@ def test_sections_of_rows(old, new, section):
 def test_cause_of_gained_rows_is_support():
     table = changes([row()], [row(), row("torch.B"), row(dtype="float16")])
     assert [(cause.function, cause.description) for cause in causes.causes(table)] == [
-        ("torch.A", "can be asked now, float16"),
+        ("torch.A", "can be called now, float16"),
         ("torch.B", "the function is new"),
     ]
 
@@ -466,8 +466,8 @@ def test_cause_of_a_row_on_one_side_says_whether_it_was_asked_before():
     few, more = [row()], [row(), row(reduction="sum"), row("torch.B")]
     asked = [causes.causes(compare_results(*map(report.from_records, sides))) for sides in ((few, more), (more, few))]
     assert [[(cause.function, cause.description) for cause in found] for found in asked] == [
-        [("torch.A", "was not asked before, float32"), ("torch.B", "the function is new")],
-        [("torch.A", "is not asked any more, float32"), ("torch.B", "the function is gone")],
+        [("torch.A", "was not called before, float32"), ("torch.B", "the function is new")],
+        [("torch.A", "is not called any more, float32"), ("torch.B", "the function is gone")],
     ]
 
 
@@ -631,7 +631,7 @@ def test_bisect_moves_a_broken_end_inwards(library, corpus):
     [
         (("1.0", "3.0", "--case", "binary/fake/plane"), "there is no case binary/fake/plane in "),
         (("1.0", "3.0", "--case", "binary/fake/plain", "--function", "fake.loss"), "there is no such function"),
-        (("1.0", "3.0", "--case", "binary/fake/plain", "--dtype", "float32"), "is not asked as float32 there, but as"),
+        (("1.0", "3.0", "--case", "binary/fake/plain", "--dtype", "float32"), "is not called as float32 there, but as"),
         (("0.9", "3.0", "--case", "binary/fake/plain"), "there is no release 0.9 of fake-losses on the package index"),
         (("new", "3.0", "--case", "binary/fake/plain"), "new is no version"),
         (("3.0", "1.0", "--case", "binary/fake/plain"), "3.0 is not before 1.0"),

@@ -22,13 +22,14 @@ from conformance.explain import rendering
 from conformance.explain.blocks import function_blocks, render_blocks
 from conformance.explain.explainer import explain
 from conformance.explain.explanation import Explanation, FunctionResult
-from conformance.explain.number_format import distinguishing_digits, format_number
+from conformance.explain.number_format import format_number
 from conformance.explain.page_explanations import explain_report
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.model import meanings
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Options, Published
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
+from conformance.model.floats import distinguishing_digits
 from conformance.reference import oracle
 from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures

@@ -786,7 +786,7 @@ def test_problems_that_cannot_be_drawn_are_refused(text, options):
         cross_entropy_problems(**options)
 
 
-# What cannot be asked.
+# What is refused.
 
 PROBABILITIES = {"logits": None, "probabilities": softmax(X)}
 LOGS = {"logits": None, "log_probabilities": log_softmax(X)}

@@ -287,7 +287,7 @@ def restrict_limits(
     ]
     candidates = list({function.name: function for function, _, _ in combinations}.values())
     if not candidates:
-        raise UserError("nothing is selected: no installed function that is asked for has such a dtype and reduction")
+        raise UserError("nothing is selected: no selected function has such a dtype and reduction")
     dtypes, reductions = {dtype for _, dtype, _ in combinations}, {reduction for _, _, reduction in combinations}
     layouts = frozenset[str]().union(*(function.layouts for function in candidates))
     fields = {"class_axis": {"class_axis", "class_axis_not_1"}, "labels": {"labels_column"}}

@@ -69,8 +69,8 @@ COPIES = 3
 # Probabilities that the function documents to clip or to floor are excluded.
 
 
-@relation("shifted_logits", loss="categorical", input_kinds=["logits"])
-def shift_logits(problem: Problem, convention: Convention) -> Transformed:
+@relation(loss="categorical", input_kinds=["logits"])
+def shifted_logits(problem: Problem, convention: Convention) -> Transformed:
     """Adding a constant to all logits of a row does not change the loss.
 
     Shift rows alternately up and down by the same power of two.
@@ -89,8 +89,8 @@ def shift_logits(problem: Problem, convention: Convention) -> Transformed:
     return MetamorphicGroup(source, (replace_fields(problem, predictions=shifted),))
 
 
-@relation("normalised_logits", loss="categorical", input_kinds=["logits"], supports=["logits"])
-def normalise_logits(problem: Problem, convention: Convention) -> Transformed:
+@relation(loss="categorical", input_kinds=["logits"], supports=["logits"])
+def normalised_logits(problem: Problem, convention: Convention) -> Transformed:
     """Log-probabilities are logits of the same probabilities.
 
     Subtract the log-sum-exp from the logits, which gives logits again.
@@ -99,8 +99,8 @@ def normalise_logits(problem: Problem, convention: Convention) -> Transformed:
     return MetamorphicGroup(problem, (replace_fields(logs, input_kind="logits"),), is_rounded=True)
 
 
-@relation("as_probabilities", input_kinds=["logits"], supports=["logits", "probabilities"])
-def logits_to_probabilities(problem: Problem, convention: Convention) -> Transformed:
+@relation(input_kinds=["logits"], supports=["logits", "probabilities"])
+def as_probabilities(problem: Problem, convention: Convention) -> Transformed:
     """Logits and their softmax or sigmoid have the same loss.
 
     Softmax or sigmoid of the logits, if no result is so near to 0 or 1 that digits are lost.
@@ -115,8 +115,8 @@ def logits_to_probabilities(problem: Problem, convention: Convention) -> Transfo
     return MetamorphicGroup(problem, (other,), is_rounded=True)
 
 
-@relation("as_log_probabilities", loss="categorical", input_kinds=["logits"], supports=["logits", "log_probabilities"])
-def logits_to_log_probabilities(problem: Problem, convention: Convention) -> Transformed:
+@relation(loss="categorical", input_kinds=["logits"], supports=["logits", "log_probabilities"])
+def as_log_probabilities(problem: Problem, convention: Convention) -> Transformed:
     """Logits and their log-softmax have the same loss.
 
     Log-softmax of the logits.
@@ -135,8 +135,8 @@ def is_clipped(problem: Problem, convention: Convention) -> bool:
     return not bool(np.all((p >= max(low, floor)) & (p <= high)))
 
 
-@relation("as_logits", loss="categorical", input_kinds=["probabilities"], supports=["logits", "probabilities"])
-def probabilities_to_logits(problem: Problem, convention: Convention) -> Transformed:
+@relation(loss="categorical", input_kinds=["probabilities"], supports=["logits", "probabilities"])
+def as_logits(problem: Problem, convention: Convention) -> Transformed:
     """Logarithms of probabilities are logits of the same probabilities.
 
     Logarithms of probabilities that sum to 1 exactly.
@@ -148,8 +148,8 @@ def probabilities_to_logits(problem: Problem, convention: Convention) -> Transfo
     return MetamorphicGroup(problem, (convert(problem, "logits")[0],), is_rounded=True)
 
 
-@relation("clipped_beforehand", input_kinds=["probabilities"], supports=["probabilities"])
-def clip_first(problem: Problem, convention: Convention) -> Transformed:
+@relation(input_kinds=["probabilities"], supports=["probabilities"])
+def clipped_beforehand(problem: Problem, convention: Convention) -> Transformed:
     """Clipping probabilities as documented before the call does not change the loss.
 
     Clip probabilities to the limits that the function documents.
@@ -164,8 +164,8 @@ def clip_first(problem: Problem, convention: Convention) -> Transformed:
     return replace_fields(problem, predictions=clipped)
 
 
-@relation("halved_rows", loss="categorical", input_kinds=["probabilities"], supports=["probabilities"])
-def halve_rows(problem: Problem, convention: Convention) -> Transformed:
+@relation(loss="categorical", input_kinds=["probabilities"], supports=["probabilities"])
+def halved_rows(problem: Problem, convention: Convention) -> Transformed:
     """If rows are divided by their sum, halving one does not change the loss.
 
     Halve each row, for a function that divides rows by their sum.
@@ -179,14 +179,13 @@ def halve_rows(problem: Problem, convention: Convention) -> Transformed:
 
 
 @relation(
-    "other_probabilities",
     loss="categorical",
     input_kinds=["probabilities"],
     targets=["index", "one_hot"],
     supports=["probabilities"],
     where=lambda problem, function: not problem.options.label_smoothing,
 )
-def halve_other_classes(problem: Problem, convention: Convention) -> Transformed:
+def other_probabilities(problem: Problem, convention: Convention) -> Transformed:
     """If rows are not normalised, only the probability of the label affects the loss.
 
     Halve the probabilities of the classes that are not the label, for a function that does not normalise rows.
@@ -201,11 +200,10 @@ def halve_other_classes(problem: Problem, convention: Convention) -> Transformed
 
 
 @relation(
-    "in_float64",
     supports=["float64"],
     where=lambda problem, function: problem.dtype != "float64" and problem.input_kind in function.input_kinds,
 )
-def cast_to_float64(problem: Problem, convention: Convention) -> Transformed:
+def in_float64(problem: Problem, convention: Convention) -> Transformed:
     """The same numbers in float64 have the same loss.
 
     Cast to float64.
@@ -228,8 +226,8 @@ def cast_to_float64(problem: Problem, convention: Convention) -> Transformed:
 # Labels: the order of classes, their encoding, smoothing, and soft labels.
 
 
-@relation("permuted_classes", loss="categorical")
-def reverse_classes(problem: Problem, convention: Convention) -> Transformed:
+@relation(loss="categorical")
+def permuted_classes(problem: Problem, convention: Convention) -> Transformed:
     """Reversing the order of the classes does not change the loss.
 
     Reverse the order of classes in predictions, labels, weights and the ignored class.
@@ -251,8 +249,8 @@ def reverse_classes(problem: Problem, convention: Convention) -> Transformed:
     return other
 
 
-@relation("permuted_outputs", loss="binary")
-def reverse_outputs(problem: Problem, convention: Convention) -> Transformed:
+@relation(loss="binary")
+def permuted_outputs(problem: Problem, convention: Convention) -> Transformed:
     """Reversing the order of the outputs reverses their losses.
 
     Reverse the order of outputs.
@@ -266,13 +264,12 @@ def reverse_outputs(problem: Problem, convention: Convention) -> Transformed:
 
 
 @relation(
-    "opposite_outputs",
     loss="binary",
     input_kinds=["logits", "probabilities"],
     leaves_unset=["positive_weight"],
     where=lambda problem, function: problem.input_kind in function.input_kinds,
 )
-def complement_outputs(problem: Problem, convention: Convention) -> Transformed:
+def opposite_outputs(problem: Problem, convention: Convention) -> Transformed:
     """The opposite prediction with the opposite label has the same loss.
 
     Negate each output: -z or 1 - p against 1 - y. Not for converted predictions, which lose one end before the other.
@@ -288,12 +285,11 @@ def complement_outputs(problem: Problem, convention: Convention) -> Transformed:
 
 
 @relation(
-    "other_encoding",
     targets=["index", "one_hot"],
     leaves_unset=["ignore_index"],
     where=lambda problem, function: "index" in function.targets and function.target_as("one_hot") == "one_hot",
 )
-def change_encoding(problem: Problem, convention: Convention) -> Transformed:
+def other_encoding(problem: Problem, convention: Convention) -> Transformed:
     """An index label and its one-hot row have the same loss.
 
     Encode index labels as one-hot rows, and one-hot rows as index labels.
@@ -312,19 +308,18 @@ def _with_distribution(problem: Problem, rows: Array) -> Problem:
     return replace_fields(plain, target="distribution", labels=rows.astype(numpy_dtype(problem.dtype)))
 
 
-@relation("no_smoothing", leaves_unset=["label_smoothing"], supports=["label_smoothing"])
-def add_zero_smoothing(problem: Problem, convention: Convention) -> Transformed:
+@relation(leaves_unset=["label_smoothing"], supports=["label_smoothing"])
+def no_smoothing(problem: Problem, convention: Convention) -> Transformed:
     """Label smoothing of 0 does not change the loss."""
     return replace_options(problem, label_smoothing=0.0)
 
 
 @relation(
-    "smoothed_labels",
     leaves_unset=["ignore_index"],
     supports=["label_smoothing"],
     where=lambda problem, function: ("soft_binary" if problem.loss == "binary" else "distribution") in function.targets,
 )
-def smooth_labels_first(problem: Problem, convention: Convention) -> Transformed:
+def smoothed_labels(problem: Problem, convention: Convention) -> Transformed:
     """Smoothing labels before the call has the same effect as smoothing them in the function.
 
     Smooth labels by one half in the function, and before the call.
@@ -349,13 +344,12 @@ def smooth_labels_first(problem: Problem, convention: Convention) -> Transformed
 
 
 @relation(
-    "mixed_labels",
     targets=["distribution", "soft_binary"],
     leaves_unset=["label_smoothing"],
     supports=["none"],
     where=lambda problem, function: problem.reduction != "mean",
 )
-def decompose_soft_labels(problem: Problem, convention: Convention) -> Transformed:
+def mixed_labels(problem: Problem, convention: Convention) -> Transformed:
     """The loss of a soft label is the weighted sum of the losses of hard labels.
 
     Write the loss of a soft label as the weighted sum of the losses of hard labels.
@@ -380,13 +374,12 @@ def decompose_soft_labels(problem: Problem, convention: Convention) -> Transform
 
 
 @relation(
-    "two_classes",
     input_kinds=["probabilities"],
     targets=["binary"],
     leaves_unset=["positive_weight", "label_smoothing"],
     where=lambda problem, function: problem.predictions.ndim == 1 and len(function.ranks) > 1,
 )
-def as_two_classes(problem: Problem, convention: Convention) -> Transformed:
+def two_classes(problem: Problem, convention: Convention) -> Transformed:
     """A binary output has the loss of two classes.
 
     Write one probability as the probabilities of two classes.
@@ -406,7 +399,7 @@ def as_two_classes(problem: Problem, convention: Convention) -> Transformed:
 def unit_weights_relation(name: Weights) -> Relation:
     losses: dict[Weights, Loss] = {"class_weights": "categorical", "positive_weight": "binary"}
 
-    @relation(f"unit_{name}", loss=losses.get(name), leaves_unset=[name], supports=[name])
+    @relation(name=f"unit_{name}", loss=losses.get(name), leaves_unset=[name], supports=[name])
     def unit_weights(problem: Problem, convention: Convention) -> Transformed:
         """Weights of one have the same effect as no weights."""
         if name == "sample_weights" and not has_per_sample_losses(problem, convention):
@@ -423,7 +416,7 @@ def unit_weights_relation(name: Weights) -> Relation:
 
 def scaled_weights_relation(name: Weights) -> Relation:
 
-    @relation(f"scaled_{name}", sets=name)
+    @relation(name=f"scaled_{name}", sets=name)
     def scaled_weights(problem: Problem, convention: Convention) -> Transformed:
         """Multiplying the weights by four multiplies the losses by four."""
         weights: Array = getattr(problem.options, name)
@@ -444,8 +437,8 @@ scaled_class_weights = scaled_weights_relation("class_weights")
 scaled_sample_weights = scaled_weights_relation("sample_weights")
 
 
-@relation("left_out_sample", supports=["sample_weights"])
-def drop_zero_weight_sample(problem: Problem, convention: Convention) -> Transformed:
+@relation(supports=["sample_weights"])
+def left_out_sample(problem: Problem, convention: Convention) -> Transformed:
     """A sample of weight 0 has no effect.
 
     Give a sample the weight 0, and compare with the batch without it.
@@ -466,13 +459,12 @@ def drop_zero_weight_sample(problem: Problem, convention: Convention) -> Transfo
 
 
 @relation(
-    "left_out_class",
     targets=["index"],
     leaves_unset=["label_smoothing"],
     supports=["class_weights"],
     where=lambda problem, function: problem.labels.ndim == 1,
 )
-def drop_zero_weight_class(problem: Problem, convention: Convention) -> Transformed:
+def left_out_class(problem: Problem, convention: Convention) -> Transformed:
     """Samples of a class of weight 0 have no effect.
 
     Give a class the weight 0, and compare with the batch without its samples.
@@ -495,13 +487,12 @@ def drop_zero_weight_class(problem: Problem, convention: Convention) -> Transfor
 
 
 @relation(
-    "weighted_classes",
     targets=["index"],
     sets="class_weights",
     leaves_unset=["sample_weights", "label_smoothing"],
     supports=["sample_weights"],
 )
-def class_weights_as_sample_weights(problem: Problem, convention: Convention) -> Transformed:
+def weighted_classes(problem: Problem, convention: Convention) -> Transformed:
     """Class weights have the same effect as sample weights that are those of the labels.
 
     Pass the weight of its class as the weight of each sample.
@@ -515,13 +506,12 @@ def class_weights_as_sample_weights(problem: Problem, convention: Convention) ->
 
 
 @relation(
-    "weighted_positives",
     targets=["binary"],
     sets="positive_weight",
     leaves_unset=["sample_weights", "label_smoothing"],
     supports=["sample_weights"],
 )
-def positive_weight_as_sample_weights(problem: Problem, convention: Convention) -> Transformed:
+def weighted_positives(problem: Problem, convention: Convention) -> Transformed:
     """A positive weight has the same effect as weights of the outputs with label 1.
 
     Pass the positive weight as the weight of each output with label 1.
@@ -537,8 +527,8 @@ def positive_weight_as_sample_weights(problem: Problem, convention: Convention) 
 # Samples and reductions.
 
 
-@relation("permuted_samples")
-def reverse_samples(problem: Problem, convention: Convention) -> Transformed:
+@relation()
+def permuted_samples(problem: Problem, convention: Convention) -> Transformed:
     """Reversing the order of the samples reverses their losses.
 
     Reverse the order of samples along each sample axis.
@@ -554,8 +544,8 @@ def reverse_samples(problem: Problem, convention: Convention) -> Transformed:
     )
 
 
-@relation("concatenated")
-def split_batch(problem: Problem, convention: Convention) -> Transformed:
+@relation()
+def concatenated(problem: Problem, convention: Convention) -> Transformed:
     """The losses of a batch are those of its two halves.
 
     Split the batch into its first half and the rest.
@@ -567,8 +557,8 @@ def split_batch(problem: Problem, convention: Convention) -> Transformed:
     return MetamorphicGroup(problem, tuple(take_samples(problem, half) for half in halves), np.concatenate)
 
 
-@relation("repeated_row")
-def repeat_row(problem: Problem, convention: Convention) -> Transformed:
+@relation()
+def repeated_row(problem: Problem, convention: Convention) -> Transformed:
     """A row repeated k times has k times its loss, and the same mean.
 
     Repeat one row several times.
@@ -580,8 +570,8 @@ def repeat_row(problem: Problem, convention: Convention) -> Transformed:
     return MetamorphicGroup(take_samples(row, [0] * COPIES), (row,) * COPIES, np.concatenate)
 
 
-@relation("batch_of_one", where=lambda problem, function: not problem.sample_shape)
-def add_sample_axis(problem: Problem, convention: Convention) -> Transformed:
+@relation(where=lambda problem, function: not problem.sample_shape)
+def batch_of_one(problem: Problem, convention: Convention) -> Transformed:
     """A sample without an axis of samples has the loss of a batch of one.
 
     Add an axis of samples.
@@ -593,8 +583,8 @@ def add_sample_axis(problem: Problem, convention: Convention) -> Transformed:
     return MetamorphicGroup(problem, (batch,), lambda answers: answers[0].reshape(()))
 
 
-@relation("one_axis", where=lambda problem, function: len(sample_axes(problem)) > 1)
-def flatten_sample_axes(problem: Problem, convention: Convention) -> Transformed:
+@relation(where=lambda problem, function: len(sample_axes(problem)) > 1)
+def one_axis(problem: Problem, convention: Convention) -> Transformed:
     """Flattening the sample axes does not change the losses.
 
     Put samples of several axes on one axis.
@@ -605,20 +595,20 @@ def flatten_sample_axes(problem: Problem, convention: Convention) -> Transformed
     )
 
 
-@relation("sum_of_mean", supports=["mean"], where=lambda problem, function: problem.reduction == "sum")
-def use_mean(problem: Problem, convention: Convention) -> Transformed:
+@relation(supports=["mean"], where=lambda problem, function: problem.reduction == "sum")
+def sum_of_mean(problem: Problem, convention: Convention) -> Transformed:
     """The sum is the mean times its documented divisor."""
     return problem.with_reduction("mean")
 
 
-@relation("sum_of_losses", supports=["none"], where=lambda problem, function: problem.reduction != "none")
-def use_unreduced_losses(problem: Problem, convention: Convention) -> Transformed:
+@relation(supports=["none"], where=lambda problem, function: problem.reduction != "none")
+def sum_of_losses(problem: Problem, convention: Convention) -> Transformed:
     """The sum is that of the unreduced losses, and the mean is the sum over its documented divisor."""
     return problem.with_reduction("none")
 
 
-@relation("left_out_ignored", targets=["index"])
-def drop_ignored(problem: Problem, convention: Convention) -> Transformed:
+@relation(targets=["index"])
+def left_out_ignored(problem: Problem, convention: Convention) -> Transformed:
     """An ignored sample has no effect.
 
     Drop the samples whose label is ignored, after flattening. Their weights must be finite.
@@ -630,8 +620,8 @@ def drop_ignored(problem: Problem, convention: Convention) -> Transformed:
     return MetamorphicGroup(problem, (take_samples(flatten_samples(problem), np.flatnonzero(~mask)),), scatter(~mask))
 
 
-@relation("left_out_label", targets=["index"], leaves_unset=["ignore_index"], supports=["ignore_index"])
-def ignore_one_class(problem: Problem, convention: Convention) -> Transformed:
+@relation(targets=["index"], leaves_unset=["ignore_index"], supports=["ignore_index"])
+def left_out_label(problem: Problem, convention: Convention) -> Transformed:
     """Any class can be ignored, also class 0.
 
     Ignore the lowest label, which may be 0, and compare with the batch without its samples.
@@ -639,7 +629,7 @@ def ignore_one_class(problem: Problem, convention: Convention) -> Transformed:
     labels = problem.labels[~ignored_mask(problem, convention)]
     if not labels.size:
         return None
-    return drop_ignored.group(replace_options(problem, ignore_index=int(labels.min())), convention)
+    return left_out_ignored.group(replace_options(problem, ignore_index=int(labels.min())), convention)
 
 
 # Layouts and repeated calls.
@@ -648,7 +638,7 @@ def ignore_one_class(problem: Problem, convention: Convention) -> Transformed:
 def memory_order_relation(order: Order) -> Relation:
     """A relation between C order and another memory order."""
 
-    @relation(f"{order}_arrays", supports=[order], where=lambda problem, function: problem.layout.order == "c")
+    @relation(name=f"{order}_arrays", supports=[order], where=lambda problem, function: problem.layout.order == "c")
     def reordered(problem: Problem, convention: Convention) -> Transformed:
         """Arrays with another memory layout have the same loss."""
         if order == "broadcast":  # broadcast arrays repeat one row
@@ -667,35 +657,32 @@ readonly_arrays = memory_order_relation("readonly")
 
 
 @relation(
-    "classes_first",
     loss="categorical",
     supports=["class_axis_not_1"],
     where=lambda problem, function: problem.layout.class_axis == -1,
 )
-def classes_on_axis_0(problem: Problem, convention: Convention) -> Transformed:
+def classes_first(problem: Problem, convention: Convention) -> Transformed:
     """Classes on axis 0 have the same loss, if the axis is an argument."""
     return replace_layout(problem, class_axis=0)
 
 
 @relation(
-    "classes_second",
     loss="categorical",
     supports=["class_axis"],
     where=lambda problem, function: problem.layout.class_axis == -1 and problem.predictions.ndim > 2,
 )
-def classes_on_axis_1(problem: Problem, convention: Convention) -> Transformed:
+def classes_second(problem: Problem, convention: Convention) -> Transformed:
     """Classes on axis 1 have the same loss, if the axis is an argument."""
     return replace_layout(problem, class_axis=1)
 
 
 # For outputs of rank 1, some functions take a column for a second axis, over which they document that they average.
 @relation(
-    "labels_in_a_column",
     targets=["index"],
     supports=["labels_column"],
     where=lambda problem, function: problem.labels.ndim == 1 and problem.layout.labels == "flat",
 )
-def labels_as_column(problem: Problem, convention: Convention) -> Transformed:
+def labels_in_a_column(problem: Problem, convention: Convention) -> Transformed:
     """Labels of shape (N, 1) have the same losses as labels of shape (N,)."""
     return replace_layout(problem, labels="column")
 
@@ -705,7 +692,7 @@ def supports_narrow_labels(problem: Problem, function: Function) -> bool:
     return problem.layout.label_dtype is None and (not accepted or {"int8", "int32"} <= set(accepted))
 
 
-@relation("narrow_labels", targets=["index", "one_hot", "binary"], where=supports_narrow_labels)
+@relation(targets=["index", "one_hot", "binary"], where=supports_narrow_labels)
 def narrow_labels(problem: Problem, convention: Convention) -> Transformed:
     """Labels of another integer dtype have the same loss.
 
@@ -715,8 +702,8 @@ def narrow_labels(problem: Problem, convention: Convention) -> Transformed:
     return replace_layout(problem, label_dtype="int32" if wide else "int8")
 
 
-@relation("asked_again", repeats_call=True)
-def call_twice(problem: Problem, convention: Convention) -> Transformed:
+@relation(repeats_call=True)
+def asked_again(problem: Problem, convention: Convention) -> Transformed:
     """A repeated call returns the same result to the last bit.
 
     Repeat a call after a call with other arguments whose answer has the factor 0.

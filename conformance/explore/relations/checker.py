@@ -27,7 +27,7 @@ from conformance.adapters.contract.reproducer import reproducer
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import RELATION_PREFIX, KnownIssue, Ledger
 from conformance.casefiles.loading import cases_option
-from conformance.explore.relations.relation import Floats, MetamorphicGroup, Relation
+from conformance.explore.relations.relation import MetamorphicGroup, Relation
 from conformance.judging.compare import Comparison, compare, symptoms_of_value, symptoms_without_value
 from conformance.judging.judge import Performer
 from conformance.judging.plan import Item, documented_convention, unsupported
@@ -36,6 +36,7 @@ from conformance.judging.reasons import NotDeterministic
 from conformance.judging.traits import traits
 from conformance.model.case import MustRaise, NoRightAnswer, Problem
 from conformance.model.convention import Convention
+from conformance.model.floats import Floats
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.model.row_key import EAGER
 from conformance.model.text import printable, truncate_and_count

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from conformance.adapters.contract import Function
 from conformance.model.case import WEIGHTS, Array, Loss, Problem
 from conformance.model.convention import Convention
+from conformance.model.floats import Floats
 
-Floats = npt.NDArray[np.float64]
 Coefficient = float | Floats
 Combiner = Callable[[Sequence[Floats]], Floats]
 """Combines the unreduced results of the follow-ups to the unreduced result of the source."""
@@ -77,8 +77,8 @@ class Relation:
 
 
 def relation(
-    name: str,
     *,
+    name: str = "",
     loss: Loss | None = None,
     input_kinds: Collection[str] = (),
     targets: Collection[str] = (),
@@ -90,7 +90,7 @@ def relation(
 ) -> Callable[[Callable[[Problem, Convention], MetamorphicGroup | Problem | None]], Relation]:
     """Make a `Relation` of a function that transforms a problem into its only follow-up, or into a group.
 
-    The description is the first line of the function's docstring.
+    Its name is that of the function unless another is given; its description is the first line of the docstring.
 
     loss, input_kinds, targets: loss, kinds of predictions and of targets (`Problem.target_kind`) that it is about.
     sets, leaves_unset: options that a problem must set or not set.
@@ -115,7 +115,9 @@ def relation(
             transformed = transform(problem, convention)
             return MetamorphicGroup(problem, (transformed,)) if isinstance(transformed, Problem) else transformed
 
-        return Relation(name, (transform.__doc__ or "").partition("\n")[0], applies, group, repeats_call)
+        return Relation(
+            name or transform.__name__, (transform.__doc__ or "").partition("\n")[0], applies, group, repeats_call
+        )
 
     return decorate
 

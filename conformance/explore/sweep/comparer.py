@@ -31,14 +31,13 @@ from conformance.judging.reasons import MutatedArgument, WrongDtype, WrongShape
 from conformance.judging.verdict import FAILING, Status, Verdict, judge
 from conformance.model.case import Array, ByOracle, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, describe
-from conformance.model.floats import equal_with_nan
+from conformance.model.floats import Floats, equal_with_nan
 from conformance.model.outcome import Outcome, Returned
 from conformance.reference import oracle
 from conformance.reference.domain import dtype_info
 from conformance.reference.flat_problem import flatten
 from conformance.reference.oracle import Exact, Oracle
 
-Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 Performer = Callable[..., Outcome]
 """Called as `calling.perform` is."""
@@ -229,8 +228,8 @@ def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) 
 
 @lru_cache(maxsize=8)
 def _labels_and_targets(subject: Subject, each: int) -> tuple[Array, Array]:
-    """Labels and targets of a subject. They are not shared between subjects, as a faulty function may modify its
-    arguments.
+    """Labels and targets of a subject, which its chunks share; other subjects have their own. A function that modifies
+    them is found in its first chunk, where arguments are compared with copies; its later results are not trusted.
     """
     label = np.repeat(np.array(subject.labels), each)
     return label, subject.family.targets(label)

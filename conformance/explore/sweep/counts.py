@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.judging.verdict import Status
+from conformance.model.floats import Floats
 
-Floats = npt.NDArray[np.float64]
 Record = dict[str, Any]
 
 BINS = 42

@@ -23,13 +23,13 @@ from conformance.explore.sweep.reference_values import ProblemFamily
 from conformance.judging.verdict import FAILING, expected, judge
 from conformance.model.case import ByOracle, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
+from conformance.model.floats import Floats
 from conformance.model.outcome import Raised, Returned
 from conformance.model.row_key import RowKey
 from conformance.reference import oracle
 from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Answer, Exact, Oracle
 
-Floats = npt.NDArray[np.float64]
 MeanRow = dict[str, Any]
 
 LENGTHS = tuple(10**k for k in range(1, 8))

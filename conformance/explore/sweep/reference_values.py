@@ -41,14 +41,13 @@ from conformance.explore.sweep.inputs import NARROW_DTYPES, Patterns, band_slice
 from conformance.judging.effects import computed, semantic
 from conformance.model.case import Array, InputKind, Layout, Loss, Options, Problem, Reduction, Target, numpy_dtype
 from conformance.model.convention import Convention
-from conformance.model.floats import ulp
+from conformance.model.floats import Floats, ulp
 from conformance.reference import error_bound, oracle
 from conformance.reference.domain import dtype_info
 from conformance.reference.error_bound import DIVISION, ELEMENTARY, EXP_UNDERFLOW, sum_error
 from conformance.reference.flat_problem import clip_ends
 from conformance.reference.oracle import Exact
 
-Floats = npt.NDArray[np.float64]
 LossesAndErrorBound = tuple[Floats, Callable[[], Floats]]
 """The losses, and a function that computes the error bound of a correct implementation in units of u, without what
 underflow loses. Both have shape [n].

@@ -6,8 +6,6 @@ and "nan".
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -26,7 +24,7 @@ from conformance.judging.row import choices_of
 from conformance.model.errors import UserError
 from conformance.model.files import read_regular, write_atomically
 from conformance.model.serialization import to_json
-from conformance.report.files import guarded
+from conformance.report.files import csv_text
 from conformance.report.markdown import table as markdown_table
 
 FORMAT = 1
@@ -64,11 +62,7 @@ class SweepFileError(UserError):
     """The file of a sweep cannot be read; says which and why."""
 
 
-PAGE_COLUMNS = (
-    "function", "version", "dtype", "case", "given", "target", "label", "region", "exhaustive", "status", "expected",
-    "count", "disagrees", "convention", "ulps", "ulps_at", "ulps_at_hex", "ulps_got", "ulps_want", "ratio", "ratio_at",
-    "ratio_at_hex", "ratio_got", "ratio_want", "histogram", "why", "known", "call",
-)  # fmt: skip
+PAGE_COLUMNS = tuple(name for name in COLUMNS if name not in ("variant", "agrees", "diverges", "undefined"))
 PAGE_MEAN_COLUMNS = (
     "function", "version", "dtype", "given", "target", "length", "status", "expected", "ulps", "ratio", "convention",
     "call",
@@ -98,12 +92,7 @@ def read(folder: Path) -> tuple[list[RegionRow], list[RegionRow]]:
 
 def as_csv(lines: Sequence[RegionRow], columns: Sequence[str]) -> str:
     """One line per row; lists are joined by blanks."""
-    page = io.StringIO()
-    writer = csv.writer(page, lineterminator="\n")
-    writer.writerow(columns)
-    for line in lines:
-        writer.writerow([guarded(_cell(line[name])) for name in columns])
-    return page.getvalue()
+    return csv_text(columns, ([_cell(line[name]) for name in columns] for line in lines))
 
 
 def terminal(lines: Sequence[RegionRow], means: Sequence[RegionRow]) -> Iterator[Any]:

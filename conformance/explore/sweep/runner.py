@@ -168,7 +168,7 @@ def plan(
                 if (labels := tuple(label for label in family.labels if not request.labels or label in request.labels))
             ]
             if not subjects:
-                skipped.append(f"{function.name}: it takes nothing of what is asked for")
+                skipped.append(f"{function.name}: it takes nothing of what is requested")
             jobs += [Job(subject, request.exhaustive) for subject in subjects]
     return jobs, skipped
 
@@ -329,7 +329,7 @@ def in_processes(pending: Iterable[tuple[Job, int]], processes: int) -> Results:
         for result in results:
             if isinstance(result, Lost):
                 for task in result.tasks:
-                    yield *units[task], f"the process that asked it {result.reason}"
+                    yield *units[task], f"the process that executed it {result.reason}"
             else:
                 task, regions = result
                 yield *units[task], regions
