@@ -69,27 +69,23 @@ def _iter_documented() -> tuple[tuple[Function, Scope, DocumentedConvention], ..
         for framework in registry.frameworks()
         for since in boundaries(framework.name)
         for backend in framework.backends or ("",)
-        for function, scopes in registry.described(
+        for scopes in registry.described(
             registry.functions_in(framework, since, backend),
-            functools.partial(_with_scopes, since, backend),
+            functools.partial(_scopes, since, backend),
         )
-        for scope, documented in scopes
+        for function, scope, documented in scopes
     )
 
 
-def _with_scopes(
-    since: str, backend: str, function: Function
-) -> tuple[Function, list[tuple[Scope, DocumentedConvention]]]:
-    return function, list(_scopes(function, since, backend))
-
-
-def _scopes(function: Function, since: str, backend: str) -> Iterator[tuple[Scope, DocumentedConvention]]:
-    for target in sorted(function.targets):
-        named = {frozenset[str](), *(documented.capabilities for documented in function.conventions)}
-        for capabilities in sorted(named, key=sorted):
-            documented = registry.convention_for(function, since, target, backend, capabilities)
-            if documented.capabilities == capabilities:
-                yield Scope(since, backend, target, tuple(sorted(capabilities))), documented
+def _scopes(since: str, backend: str, function: Function) -> list[tuple[Function, Scope, DocumentedConvention]]:
+    named = {frozenset[str](), *(documented.capabilities for documented in function.conventions)}
+    return [
+        (function, Scope(since, backend, target, tuple(sorted(capabilities))), documented)
+        for target in sorted(function.targets)
+        for capabilities in sorted(named, key=sorted)
+        if (documented := registry.convention_for(function, since, target, backend, capabilities)).capabilities
+        == capabilities
+    ]
 
 
 def _choices_of(name: str) -> Iterator[DocumentedChoices]:

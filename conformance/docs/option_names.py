@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,16 +48,6 @@ VALUES: dict[str, Any] = {
 }
 NO_OPTIONS = Options()
 KINDS = tuple(dict.fromkeys(kind for loss in TARGET_KINDS for kind in sorted(TARGET_KINDS[loss])))
-TABLES: dict[str, tuple[str, ...]] = {
-    "How it is called": ("function", "call"),
-    "Predictions": ("function", "predictions", *INPUT_KINDS),
-    "Labels": ("function", "labels", *KINDS),
-    "Options": ("function", *OPTIONS),
-    "Reductions": ("function", *REDUCTIONS),
-    "Axes and dtypes": ("function", "class axis", "dtype", "dtypes", "not together"),
-}
-"""The tables, and the columns of each; every column but the first is a concept."""
-CONCEPTS = tuple(dict.fromkeys(column for columns in TABLES.values() for column in columns[1:]))
 
 
 def option_tables() -> str:
@@ -65,15 +55,12 @@ def option_tables() -> str:
     words = {
         name: found
         for framework in registry.frameworks()
-        for name, found in registry.described(_newest(framework), functools.partial(_named_words, framework))
+        for name, found in registry.described(_newest(framework), lambda of: (of.name, option_words(of)))
     }
     parts = []
     for title, columns in TABLES.items():
-        lines = [
-            [code_html(name), *(found[column] for column in columns if column in found)]
-            for name, found in words.items()
-        ]
-        parts.append(f"## {title}\n\n{table(columns, lines)}")
+        lines = [[code_html(name), *(found[column] for column in columns)] for name, found in words.items()]
+        parts.append(f"## {title}\n\n{table(('function', *columns), lines)}")
     return "\n".join(parts)
 
 
@@ -83,7 +70,7 @@ def earlier_releases() -> str:
     for framework in registry.frameworks():
         now = {function.name: function for function in _newest(framework)}
         earlier = [function for function in framework.functions if function not in now.values()]
-        lines += registry.described(earlier, functools.partial(_differences, framework, now))
+        lines += registry.described(earlier, partial(_differences, framework, now))
     return table(("function", "releases", "what is otherwise than in the newest"), lines)
 
 
@@ -100,25 +87,17 @@ def undescribed_parameters() -> str:
     return table(("function", "argument", "what it asks for"), lines)
 
 
-def _named_words(framework: Framework, function: Function) -> tuple[str, dict[str, str]]:
-    return function.name, option_words(framework, function)
-
-
 def _differences(framework: Framework, now: Mapping[str, Function], function: Function) -> list[str]:
     """What is otherwise in an earlier description of a function than in the newest one of its name."""
-    cells = option_words(framework, function)
-    newest = option_words(framework, now[function.name]) if function.name in now else {}
+    cells = option_words(function)
+    newest = option_words(now[function.name]) if function.name in now else {}
     changes = [f"{escaped(name)}: {cell}" for name, cell in cells.items() if cell != newest.get(name)]
     return [code_html(function.name), _releases(framework, function), "<br>".join(changes) or "the same"]
 
 
-def option_words(framework: Framework, function: Function) -> dict[str, str]:
+def option_words(function: Function) -> dict[str, str]:
     """How a function expresses each concept, as Markdown; `NO_OPTION` if it cannot."""
-    found = {column: _word(function, column) for column in CONCEPTS}
-    groups = [" and ".join(sorted(group)) for group in function.excludes]
-    found["not together"] = escaped("; ".join(groups))
-    found["dtypes"] = escaped(", ".join(name for name in DTYPES if name in function.dtypes))
-    return found
+    return {column: word(function) for columns in TABLES.values() for column, word in columns.items()}
 
 
 def _newest(framework: Framework) -> tuple[Function, ...]:
@@ -132,29 +111,17 @@ def _releases(framework: Framework, function: Function) -> str:
     return escaped(" on ".join(filter(None, [version_ranges(framework.name, since, bounds) or "all", backends])))
 
 
-def _word(function: Function, concept: str) -> str:
-    if concept == "call":
-        return code_html(_call_template(function))
-    if concept in ("predictions", "labels"):
-        name = function.positional.get(concept)
-        return code_html(name) if name else UNCHANGED
-    if concept in INPUT_KINDS:
-        return _predictions(function, concept)
-    if concept in KINDS:
-        return _labels(function, concept)
-    if concept in OPTIONS:
-        return _option(function, concept)
-    if concept in REDUCTIONS:
-        return _reduction(function, concept)
-    return _class_axis(function) if concept == "class axis" else _dtype(function)
+def _positional(function: Function, argument: str) -> str:
+    name = function.positional.get(argument)
+    return code_html(name) if name else UNCHANGED
 
 
 def _call_template(function: Function) -> str:
-    """A call without options, with the names of its positional parameters."""
+    """A call without options, with the names of its positional parameters, as Markdown."""
     text = lower(function, _problem(function)).text
     for word, name in function.positional.items():
         text = re.sub(rf"\b{word}\b(?!=)", name, text)  # a keyword may have the name of an array
-    return text
+    return code_html(text)
 
 
 def _predictions(function: Function, input_kind: InputKind) -> str:
@@ -275,3 +242,25 @@ def _call_difference(without: Call, call: Call) -> str:
         ]
         parts += [f"{text} ({step})" if len(now) > 1 else text for text in shown]
     return ", ".join(parts) or UNCHANGED
+
+
+TABLES: dict[str, dict[str, Callable[[Function], str]]] = {
+    "How it is called": {"call": _call_template},
+    "Predictions": {
+        "predictions": partial(_positional, argument="predictions"),
+        **{kind: partial(_predictions, input_kind=kind) for kind in INPUT_KINDS},
+    },
+    "Labels": {
+        "labels": partial(_positional, argument="labels"),
+        **{kind: partial(_labels, kind=kind) for kind in KINDS},
+    },
+    "Options": {name: partial(_option, name=name) for name in OPTIONS},
+    "Reductions": {name: partial(_reduction, reduction=name) for name in REDUCTIONS},
+    "Axes and dtypes": {
+        "class axis": _class_axis,
+        "dtype": _dtype,
+        "dtypes": lambda function: escaped(", ".join(name for name in DTYPES if name in function.dtypes)),
+        "not together": lambda function: escaped("; ".join(" and ".join(sorted(group)) for group in function.excludes)),
+    },
+}
+"""The concepts by table, each with how a function expresses it, as Markdown; `NO_OPTION` if it cannot."""

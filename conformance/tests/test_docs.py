@@ -210,7 +210,7 @@ def test_kinds_table_lists_every_kind_of_input():
 def test_option_tables_have_every_function():
     names = [function.name for function in registry.functions()]
     found = tables(option_names.option_tables())
-    assert [header for header, _ in found] == [list(columns) for columns in option_names.TABLES.values()]
+    assert [header for header, _ in found] == [["function", *columns] for columns in option_names.TABLES.values()]
     for header, lines in found:
         assert [line[0] for line in lines] == names
         assert all(len(line) == len(header) for line in lines)
@@ -218,8 +218,7 @@ def test_option_tables_have_every_function():
 
 @pytest.mark.parametrize("function", registry.functions(), ids=lambda function: function.name)
 def test_option_words_name_every_supported_option(function):
-    [framework] = [one for one in registry.frameworks() if one.name == function.framework]
-    words = option_names.option_words(framework, function)
+    words = option_names.option_words(function)
     assert {name for name in OPTIONS if words[name] != option_names.NO_OPTION} == function.options
     assert {name for name in REDUCTIONS if words[name] != option_names.NO_OPTION} == function.reductions.keys()
     assert all("=" in words[name] for name in function.options)
@@ -229,7 +228,7 @@ def test_option_words_name_every_supported_option(function):
 
 def test_option_words_match_known_calls():
     words = {
-        function.name: {name: legible(cell) for name, cell in option_names.option_words(framework, function).items()}
+        function.name: {name: legible(cell) for name, cell in option_names.option_words(function).items()}
         for framework in registry.frameworks()
         for function in registry.functions_in(framework, registry.NEWEST)
     }

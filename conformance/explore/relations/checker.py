@@ -16,13 +16,14 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import assert_never
 
 import numpy as np
 
 from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Function
-from conformance.adapters.contract.lowering import Call, apply_mode, call_name, lower
+from conformance.adapters.contract.lowering import Call
 from conformance.adapters.contract.reproducer import reproducer
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import RELATION_PREFIX, KnownIssue, Ledger
@@ -31,9 +32,8 @@ from conformance.explore.relations.relation import MetamorphicGroup, Relation
 from conformance.judging.compare import Comparison, compare, symptoms_of_value, symptoms_without_value
 from conformance.judging.judge import Performer
 from conformance.judging.plan import Item, documented_convention, unsupported
-from conformance.judging.prepare import convert_for
+from conformance.judging.prepare import PreparedCall, convert_for
 from conformance.judging.reasons import NotDeterministic
-from conformance.judging.traits import traits
 from conformance.model.case import MustRaise, NoRightAnswer, Problem
 from conformance.model.convention import Convention
 from conformance.model.floats import Floats
@@ -49,16 +49,12 @@ UNIT_ROUNDOFF = 2.0**-53
 """Unit roundoff of float64, in which answers are added."""
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedProblem:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PreparedProblem(PreparedCall):
     """The source or a follow-up, ready to be passed to a function."""
 
-    problem: Problem
-    converted: Problem
-    """The problem as it is passed, its predictions converted to a kind that the function accepts."""
     convention: Convention
     """What the function documents for this problem."""
-    call: Call
     is_rounded: bool
     """Whether computing the predictions rounded them, as in a conversion."""
 
@@ -149,9 +145,8 @@ def _prepare_member(item: Item, problem: Problem, is_rounded: bool) -> PreparedP
     passed, name = convert_for(problem, function.input_kind_for(problem.input_kind))
     if refused(passed, convention) or examine(passed) & convention.rejects:
         return None
-    installed = item.installed
-    call = apply_mode(item.framework, lower(function, passed), mode=installed.mode, backend=installed.backend)
-    return PreparedProblem(problem, passed, convention, call, is_rounded or bool(name))
+    is_rounded = is_rounded or bool(name)
+    return PreparedProblem(item, problem, passed, name, of_case=False, convention=convention, is_rounded=is_rounded)
 
 
 def _inexpressible(problem: Problem, convention: Convention) -> bool:
@@ -266,9 +261,7 @@ def check(instance: Instance, performer: Performer, ledger: Ledger) -> RelationR
     assert prepared is not None
     item = instance.item
     members = _distinct_members(prepared)
-    outcomes = tuple(
-        performer(item.framework, member.call, call_name(item.function, member.converted)) for member in members
-    )
+    outcomes = tuple(performer(item.framework, member.call, member.what) for member in members)
     outcome_of = dict(zip(members, outcomes, strict=True))
     violation, comparison, implied, symptoms = _compare_outcomes(instance, prepared, outcome_of)
     candidates = (_known_issue(instance, prepared, ledger, way) for way in (symptoms if violation else (None,)))
@@ -440,9 +433,7 @@ def _known_issue(
                 return entry
     for member in prepared.members if symptoms is not None else ():
         key = dataclasses.replace(item.key, dtype=member.problem.dtype, reduction=member.problem.reduction)
-        target = item.function.target_as(member.problem.target_kind) or member.problem.target_kind
-        problem_traits = functools.partial(traits, member.problem, member.converted, target)
-        if (entry := ledger.find_by_traits(problem_traits, key, symptoms or ())) is not None:
+        if (entry := ledger.find_by_traits(partial(getattr, member, "traits"), key, symptoms or ())) is not None:
             return entry
     return None
 
