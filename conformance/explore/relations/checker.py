@@ -16,7 +16,6 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from typing import assert_never
 
 import numpy as np
@@ -433,7 +432,9 @@ def _known_issue(
                 return entry
     for member in prepared.members if symptoms is not None else ():
         key = dataclasses.replace(item.key, dtype=member.problem.dtype, reduction=member.problem.reduction)
-        if (entry := ledger.find_by_traits(partial(getattr, member, "traits"), key, symptoms or ())) is not None:
+        if (
+            entry := ledger.find_by_traits(functools.partial(getattr, member, "traits"), key, symptoms or ())
+        ) is not None:
             return entry
     return None
 
