@@ -69,9 +69,9 @@ class Size:
     """Expression that selects items, as with -k."""
     repeats: int = 3
     """Rounds of short processes, of which the median counts."""
-    drawn: int = 1000
+    random_cases: int = 1000
     """Cases of the random search."""
-    right: int = 2000
+    correct_cases: int = 2000
     """Cases for the correct implementations."""
     rows: int = 50_000
     """Rows of a large report."""
@@ -91,7 +91,7 @@ class Size:
 
 
 WHOLE = Size()
-SHORT = Size(("sklearn",), "article", repeats=1, drawn=10, right=5, rows=500, short=True)
+SHORT = Size(("sklearn",), "article", repeats=1, random_cases=10, correct_cases=5, rows=500, short=True)
 
 
 class Bench:
@@ -177,14 +177,14 @@ def startup(bench: Bench) -> Iterator[Measurement]:
     loaded = sorted(others & set(result["modules"]))
     yield Measurement("other frameworks that pytest -k sklearn imports", len(loaded), "", 0, ", ".join(loaded))
     beside, note = sorted(rounds)[bench.size.repeats // 2]
-    yield Measurement("pytest -k sklearn beside the import and the cases", beside, "s", 1.5, note, 1.0)
+    yield Measurement("pytest -k sklearn without the import and the cases", beside, "s", 1.5, note, 1.0)
 
 
 def per_row(bench: Bench) -> Iterator[Measurement]:
     """Time of a row of a small case, without the framework's own call."""
     for temperature, repeats, limit in bench.rounds(("cold", 1, 3.0), ("warm", 2, 1.0)):
         median, mean, count, note = min(_small_rows(bench) for _ in range(repeats))
-        what = f"a small row beside the call, oracle {temperature}"
+        what = f"a small row without the call, oracle {temperature}"
         yield Measurement(f"{what}, median of {count}", median, "ms", limit, note, 0.5)
         yield Measurement(f"{what}, mean", mean, "ms", target=1.0)
 
@@ -241,9 +241,9 @@ def isolation(bench: Bench) -> Iterator[Measurement]:
         yield from _isolated_runs(bench)
     trips = bench.run("round_trip")[1]
     for kind, what, limit in (("nothing", "nothing", 200), ("real", "scikit-learn", None)):
-        extra = statistics.median(there - here for there, here in trips[kind])
-        here = statistics.median(here for _, here in trips[kind])
-        note = f"{1e6 * here:.0f} us in this process, median of {len(trips[kind])} calls"
+        extra = statistics.median(remote - local for remote, local in trips[kind])
+        local = statistics.median(local for _, local in trips[kind])
+        note = f"{1e6 * local:.0f} us in this process, median of {len(trips[kind])} calls"
         yield Measurement(f"a round trip to a worker with {what} at its end", 1e6 * extra, "us", limit, note)
     yield Measurement("seconds that a worker takes for 500 MB", 500e6 / trips["rate"], "s", 1.0)
 
@@ -278,7 +278,7 @@ def _seconds(taken: tuple[float, dict[str, Any]]) -> float:
 
 def auditing(bench: Bench) -> Iterator[Measurement]:
     """An audit, with its environments built and with existing ones."""
-    for temperature, limit in (("made", None), ("there", 15.0)):
+    for temperature, limit in (("made", None), ("existing", 15.0)):
         seconds, result = bench.run("audited", *AUDITED, cache="audit")
         if result["status"] not in (0, 1):
             raise BenchError(f"conformance audit: exit status {result['status']}")
@@ -293,8 +293,8 @@ def relations(bench: Bench) -> Iterator[Measurement]:
     note = f"{result['count']} instances, {result['seconds']:.1f} s with choosing and judging them"
     yield Measurement("calls that relations make", result["calls"], "s", 60, note)
     each = 1e3 * (result["seconds"] - result["choosing"] - result["calls"]) / result["count"]
-    yield Measurement("a relation beside its calls", each, "ms", 3.0)
-    yield Measurement("choosing what relations are held against", result["choosing"], "s", 8.0)
+    yield Measurement("a relation without its calls", each, "ms", 3.0)
+    yield Measurement("selecting instances of relations", result["choosing"], "s", 8.0)
 
 
 def memory(bench: Bench) -> Iterator[Measurement]:
@@ -307,20 +307,20 @@ def memory(bench: Bench) -> Iterator[Measurement]:
         note = f"{whole['bytes'] / MIB:.0f} MiB, of which {bare['bytes'] / MIB:.0f} MiB without the harness"
         extra = (whole["bytes"] - bare["bytes"]) / MIB
         shape = " x ".join(map(str, bare["shape"]))
-        yield Measurement(f"memory of a row of {shape} beside {bare['function']}", extra, "MiB", 1024, note)
+        yield Measurement(f"memory of a row of {shape} in addition to {bare['function']}", extra, "MiB", 1024, note)
 
 
 def fuzzing(bench: Bench) -> Iterator[Measurement]:
     """Processor time of a random case: its exact answer, its judgement and the framework's call."""
     names = [function.name for found in installed()[0] for function in found.functions]
     cheapest = next((name for name in CHEAPEST if name in names), names[0])
-    rounds = [bench.run("fuzzed", cheapest, str(bench.size.drawn))[1] for _ in range(bench.size.repeats)]
-    if not all(found["rows"] >= found["cases"] >= bench.size.drawn for found in rounds):
-        raise BenchError(f"{rounds} for {bench.size.drawn} cases")
+    rounds = [bench.run("fuzzed", cheapest, str(bench.size.random_cases))[1] for _ in range(bench.size.repeats)]
+    if not all(found["rows"] >= found["cases"] >= bench.size.random_cases for found in rounds):
+        raise BenchError(f"{rounds} for {bench.size.random_cases} cases")
     best = min(rounds, key=lambda found: found["seconds"] / found["cases"])
-    rate, drawn = best["cases"] / best["seconds"], 1 / best["drawn"]
-    note = f"{rate:.0f} cases a second, {best['rows']} rows; drawing alone {drawn:.0f} a second"
-    yield Measurement(f"a drawn case put to {cheapest}", 1e3 / rate, "ms", 1e3 / 300, note)
+    rate, generated = best["cases"] / best["seconds"], 1 / best["generated"]
+    note = f"{rate:.0f} cases a second, {best['rows']} rows; generation alone {generated:.0f} a second"
+    yield Measurement(f"a random case for {cheapest}", 1e3 / rate, "ms", 1e3 / 300, note)
 
 
 def mutation_score(bench: Bench) -> Iterator[Measurement]:
@@ -329,12 +329,12 @@ def mutation_score(bench: Bench) -> Iterator[Measurement]:
         result = bench.run("scored", cache="mutants")[1]
         note = f"{result['mutants']} mutants, {result['items']} items, {result['survivors']} survive"
         yield Measurement(f"conformance mutants on one core, oracle {temperature}", result["seconds"], "s", limit, note)
-    count = bench.size.right
+    count = bench.size.correct_cases
     result = bench.run("cleared", str(count))[1]
     if result["items"] < count:
         raise BenchError(f"{result['items']} items of {count} cases")
     note = f"{result['items']} items, {result['alarms']} false alarms"
-    yield Measurement("a drawn case to right implementations", 1e3 * result["seconds"] / count, "ms", 20.0, note)
+    yield Measurement("a random case for correct implementations", 1e3 * result["seconds"] / count, "ms", 20.0, note)
 
 
 def pages(bench: Bench) -> Iterator[Measurement]:

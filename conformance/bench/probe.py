@@ -45,8 +45,8 @@ SMALL = (32, 10)
 """Samples and classes of the cases that the cost of a row is measured on."""
 LARGE = (2_000, 10) if SHORT else (100_000, 100)
 """Samples and classes of the case that memory is measured on."""
-WARMING, DRAWN = (2, 20) if SHORT else (100, 2000)
-"""Cases before the time of a search counts, and cases whose drawing is timed."""
+WARMING, GENERATED = (2, 20) if SHORT else (100, 2000)
+"""Cases before the time of a search counts, and cases whose generation is timed."""
 SLICES = 2 if SHORT else 40
 """Chunks of float32 that stand for all in a sweep."""
 ROUNDS, NARROW_ROUNDS = (1, 1) if SHORT else (3, 30)
@@ -439,17 +439,17 @@ def scored() -> Result:
     began = time.thread_time()
     events = list(run_mutants_in_folder(None, [mutant.__name__ for mutant in mutants]))
     found = [event for event in events if isinstance(event, MutantResult)]
-    assert len(found) == len(mutants), f"{len(found)} fates of {len(mutants)} mutants"
+    assert len(found) == len(mutants), f"{len(found)} results of {len(mutants)} mutants"
     return {
         "seconds": time.thread_time() - began,
         "items": sum(event.items for event in events if isinstance(event, CaseRun)),
         "mutants": len(found),
-        "survivors": sum(fate.survived for fate in found),
+        "survivors": sum(result.survived for result in found),
     }
 
 
 def cleared(count: str) -> Result:
-    """So many drawn cases put to right implementations, in this thread's processor time."""
+    """Random cases for correct implementations, `count` of them, in this thread's processor time."""
     from conformance.power.mutants.catalogue import CORRECT
     from conformance.power.mutants.score import CaseRun, FalseAlarm, run_correct_on_generated
 
@@ -463,7 +463,7 @@ def cleared(count: str) -> Result:
 
 
 def fuzzed(name: str, count: str) -> Result:
-    """Seconds of processor time for so many cases that one function can express, drawn, called and judged."""
+    """Seconds of processor time for `count` random cases that one function can express, judging included."""
     from conformance.casefiles.known_issues import load
     from conformance.casefiles.loading import shipped_cases
     from conformance.explore.fuzz.search import Search, restrict_limits, single_threaded
@@ -482,21 +482,26 @@ def fuzzed(name: str, count: str) -> Result:
     while search.state.cases - before < int(count):
         search.step()
     spent = time.thread_time() - began
-    return {"seconds": spent, "cases": search.state.cases - before, "rows": search.state.rows, "drawn": _drawn()}
+    return {
+        "seconds": spent,
+        "cases": search.state.cases - before,
+        "rows": search.state.rows,
+        "generated": _generation_seconds(),
+    }
 
 
 def _computes_loss_of(function: str, _framework: str, item: str) -> bool:
     return item.startswith(f"{function}-") and not item.endswith("-gradient")
 
 
-def _drawn() -> float:
-    """Seconds that drawing a case takes."""
+def _generation_seconds() -> float:
+    """Seconds that the generation of a random case takes."""
     from conformance.explore.fuzz.generation import random_case
 
     began = time.thread_time()
-    for position in range(DRAWN):
+    for position in range(GENERATED):
         random_case(np.random.default_rng([0, position]), "drawn/case")
-    return (time.thread_time() - began) / DRAWN
+    return (time.thread_time() - began) / GENERATED
 
 
 def paged(count: str) -> Result:
