@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import io
 import os
 import platform
 import signal
@@ -130,15 +129,9 @@ def _source_error(source: Source, what: str, advice: str) -> HarvestError:
 
 def parse(source: Source, content: bytes) -> CollectedRecords:
     """Deserialise the output of a process.  Raises HarvestError if it could not read the source."""
-    stream = io.BytesIO(content)
-
-    def exactly(count: int) -> bytes:
-        part = stream.read(count)
-        if len(part) < count:
-            raise wire.WireError("what was read ends early")
-        return part
-
-    message = wire.read_message(exactly)
+    message = wire.take_answer(bytearray(content), 0)
+    if message is None:
+        raise wire.WireError("what was read ends early")
     if "failed" in message.header:
         advice = "if it is a newer release than this package knows, take a newer one of this package"
         what = f"it cannot be read: {message.header['failed']}"

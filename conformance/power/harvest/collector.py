@@ -10,8 +10,9 @@ import importlib
 import sys
 from pathlib import Path
 
+from conformance.execution.workers import wire
 from conformance.execution.workers.loop import die_with_parent
-from conformance.power.harvest.records import encode, encode_failure
+from conformance.power.harvest.records import encode
 from conformance.power.harvest.source import Source, SourceMovedError
 
 
@@ -23,9 +24,9 @@ def main(origin: str, file: str) -> None:
     try:
         pieces = encode(source.collect())
     except SourceMovedError as moved:
-        pieces = encode_failure(f"its internals have moved: {moved}")
+        pieces = wire.message({"failed": f"its internals have moved: {moved}"})
     except (Exception, SystemExit) as error:
-        pieces = encode_failure(f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}")
+        pieces = wire.message({"failed": f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}"})
     with Path(file).open("wb") as out:
         out.writelines(pieces)
 

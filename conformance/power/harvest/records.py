@@ -166,8 +166,3 @@ def decode(message: wire.Message) -> CollectedRecords:
     if not isinstance(collected, CollectedRecords):
         raise wire.WireError("it has no records")
     return collected
-
-
-def encode_failure(why: str) -> wire.Buffers:
-    """The message that is sent instead if the source cannot be read."""
-    return wire.message({"failed": why})
