@@ -22,6 +22,7 @@ from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.lowering import lower
 from conformance.casefiles.known_issues import SWEEP_PREFIX, KnownIssue, Ledger
 from conformance.cli import app
+from conformance.explore.state_file import StateError
 from conformance.explore.sweep import long_means, runner, table
 from conformance.explore.sweep.comparer import Comparer, Subject, sweep_chunk, sweep_outside
 from conformance.explore.sweep.counts import BINS, LargestError, RegionCounts, add_ulps
@@ -37,7 +38,7 @@ from conformance.explore.sweep.inputs import (
     values_outside,
 )
 from conformance.explore.sweep.reference_values import ACCURACY, Chunk, ProblemFamily, has_formula, ulps_of
-from conformance.explore.sweep.runner import Job, SweepError, load_state, sweep
+from conformance.explore.sweep.runner import Job, load_state, sweep
 from conformance.judging.case_set import load_suite
 from conformance.judging.effects import computed, semantic
 from conformance.judging.verdict import judge
@@ -482,13 +483,13 @@ def test_resumed_sweep_equals_uninterrupted_sweep(short_units, tmp_path):
 def test_load_state_refuses_foreign_or_invalid_file(short_units, tmp_path):
     path = tmp_path / "state.json"
     load_state(path, [exhaustive_job()])
-    with pytest.raises(SweepError, match="another sweep"):
+    with pytest.raises(StateError, match="another sweep"):
         load_state(path, [exhaustive_job(miniatures.Binary)])
     path.write_text('{"format": 1, "tallies"')
-    with pytest.raises(SweepError, match="no state of a sweep"):
+    with pytest.raises(StateError, match="no state of a sweep"):
         load_state(path, [exhaustive_job()])
-    with pytest.raises(SweepError, match="cannot be written"):
-        load_state(tmp_path / "nowhere" / "state.json", [exhaustive_job()])
+    with pytest.raises(StateError, match="cannot be read"):
+        load_state(path / "nowhere" / "state.json", [exhaustive_job()])
 
 
 KILLED = """

@@ -7,7 +7,6 @@ interrupted and resumed sweep has the same numbers as an uninterrupted one.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,8 @@ from conformance.adapters.contract import Function, LoweringError
 from conformance.adapters.contract.calling import THREADS, perform
 from conformance.adapters.registry import Installed
 from conformance.execution.distribution import Lost, distribute
-from conformance.execution.report_folder import MAX_BYTES
+from conformance.explore import state_file
+from conformance.explore.state_file import StateError
 from conformance.explore.sweep.comparer import Performer, Regions, Subject, sweep_chunk, sweep_outside
 from conformance.explore.sweep.counts import RegionCounts, add_counts
 from conformance.explore.sweep.inputs import (
@@ -38,8 +38,6 @@ from conformance.explore.sweep.reference_values import Chunk, ProblemFamily, chu
 from conformance.judging.choice import one_of
 from conformance.judging.selection import SelectionError
 from conformance.model.case import DTYPES, INPUT_KINDS
-from conformance.model.errors import UserError
-from conformance.model.files import read_regular, write_atomically
 
 CHUNK_SIZE = {"logits": 1 << 16, "log_probabilities": 1 << 17, "probabilities": 1 << 14}
 """Magnitudes per call, each with all signs and labels.
@@ -58,10 +56,6 @@ FORMAT = 1
 
 ProgressCallback = Callable[[str, int], None]
 """Called with the key of a job and the number of inputs that were processed."""
-
-
-class SweepError(UserError):
-    """A sweep cannot be made as requested, or not be resumed."""
 
 
 @dataclass(frozen=True)
@@ -219,23 +213,22 @@ class State:
             self.save()
 
     def save(self) -> None:
-        """Replace the state file atomically."""
+        """Replace the state file. Raises StateError."""
         if self.path is None:
             return
         records = {
             key: {name: tally.as_record() for name, tally in regions.items()} for key, regions in self.regions.items()
         }
         done = {key: sorted(units) for key, units in self.done.items()}
-        text = json.dumps({"format": FORMAT, "of": self.description, "done": done, "tallies": records})
-        try:
-            write_atomically(self.path, text.encode())
-        except OSError as error:
-            raise SweepError(f"--state {self.path}: cannot be written ({error.strerror}); name another file") from error
+        state_file.write(self.path, {"format": FORMAT, "of": self.description, "done": done, "tallies": records})
         self._saved = time.monotonic()
 
 
 def load_state(path: Path | None, jobs: Sequence[Job]) -> State:
-    """The state to resume: that of the file, if there is one and it is about these jobs; otherwise a new one."""
+    """The state to resume: that of the file, if there is one and it is about these jobs; otherwise a new one.
+
+    Raises StateError.
+    """
     description = {
         "conformance": __version__,
         "numpy": np.__version__,
@@ -244,26 +237,21 @@ def load_state(path: Path | None, jobs: Sequence[Job]) -> State:
             for job in jobs
         },
     }
-    new = State(path, description)
-    if path is None or not path.exists():
-        new.save()
-        return new
-    try:
-        saved = json.loads(read_regular(path, MAX_BYTES))
-        if saved["format"] != FORMAT:
-            raise ValueError(f"format {saved['format']}")
+
+    def parse(content: dict[str, Any]) -> State:
         regions = {
-            k: {name: RegionCounts.from_record(one) for name, one in records.items()}
-            for k, records in saved["tallies"].items()
+            key: {name: RegionCounts.from_record(one) for name, one in records.items()}
+            for key, records in content["tallies"].items()
         }
-        done = {key: set(units) for key, units in saved["done"].items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SweepError(f"--state {path}: is no state of a sweep ({error}); name another file") from error
-    if saved["of"] != description:
-        raise SweepError(
-            f"--state {path}: is of another sweep, or of other versions; ask the same, or name another file"
-        )
-    return State(path, description, done, regions)
+        return State(path, content["of"], {key: set(units) for key, units in content["done"].items()}, regions)
+
+    state = None if path is None else state_file.read(path, FORMAT, "a sweep", parse)
+    if path is None or state is None:
+        state = State(path, description)
+        state.save()
+    elif state.description != description:
+        raise StateError(path, "is of another sweep, or of other versions", "ask the same, or name another file")
+    return state
 
 
 def sweep(
