@@ -51,6 +51,6 @@ def read(path: Path, version: int, work: str, parse: Callable[[dict[str, Any]], 
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StateError(path, f"cannot be read ({error.strerror})") from error
+        raise StateError(path, f"cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StateError(path, f"is no state of {work}") from error
