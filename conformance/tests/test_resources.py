@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections import Counter
+from collections import Counter, deque
+from types import SimpleNamespace
 
 import pytest
 
-from conformance.execution import resources
-from conformance.execution.processes import first_workers
+from conformance.execution import executor, resources
+from conformance.execution.processes import MIN_SHARED_ITEMS, JudgingProcesses, first_workers
+from conformance.execution.workers.pool import DEFAULT_TIMEOUTS
 
 GIB = 1 << 30
 
@@ -48,3 +51,38 @@ def test_framework_with_most_items_gets_several_workers():
     counts = {"keras": 13000, "torch": 8000, "sklearn": 1000}
     assert sorted(first_workers(counts, 2)) == [["keras"], ["torch"]]
     assert Counter(name for (name,) in first_workers(counts, 5)) == {"keras": 3, "torch": 2}
+
+
+def test_process_takes_unassigned_framework_before_it_shares_one():
+    processes = JudgingProcesses([], [], DEFAULT_TIMEOUTS)
+    processes._first = [["keras"], ["torch"]]
+    processes._current = ["keras", "torch"]
+    processes._queues = {"keras": deque(range(MIN_SHARED_ITEMS)), "torch": deque(), "sklearn": deque(range(5))}
+    assert [processes._next_worker(number) for number in (0, 1)] == ["keras", "sklearn"]
+    processes._queues["sklearn"].clear()
+    assert processes._next_worker(1) == "keras"
+    processes._queues["keras"].pop()
+    assert processes._next_worker(1) == "torch"  # of which nothing remains
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_processes_start_before_the_cases_are_loaded_if_all_are_executed(monkeypatch, whole):
+    started = []
+
+    class Recorded(contextlib.nullcontext):
+        def __init__(self, _assignments, first, _timeouts):
+            super().__init__(self)
+            started.append(first)
+
+        def rows(self, _cases, _ledger, items):
+            yield from items
+
+    monkeypatch.setattr(executor, "JudgingProcesses", Recorded)
+    monkeypatch.setattr(executor, "local_assignments", list)
+    available = [SimpleNamespace(worker=name, functions=range(2)) for name in ("keras", "torch")]
+    items = [SimpleNamespace(installed=one) for one in available]
+    with contextlib.ExitStack() as stack:
+        local = executor.local(stack, available, 2, DEFAULT_TIMEOUTS, whole=whole)
+        assert len(started) == whole
+        assert list(local.rows(executor.CaseSet([], None), items)) == items
+    assert started == [[["keras"], ["torch"]]]
