@@ -456,6 +456,19 @@ ODD = {
     "dtypes": "FRAMEWORK = framework(dtypes=None)",
     "ranks": "FRAMEWORK = framework(ranks={'categorical': range(0)})",
     "conventions": "FRAMEWORK = framework(conventions=(3,))",
+    "objects": "FRAMEWORK = framework(arguments={'label_smoothing': object()}, untested={None: object()})",
+    "positional": "FRAMEWORK = framework(positional={'predictions': None})",
+    "excludes": "FRAMEWORK = framework(excludes=(None,))",
+    "axis": "FRAMEWORK = framework(class_axis='x')",
+    "values": "FRAMEWORK = framework(placeholder_values=5)",
+    "huge": "FRAMEWORK = framework(no_effect={'x': 'a' * 10**6}, arguments={'label_smoothing': 'x' * 10**6})",
+    "unprintable": (
+        "class Unprintable:\n"
+        "    def __repr__(self):\n"
+        "        raise RuntimeError\n"
+        "    __hash__ = __repr__\n"
+        "FRAMEWORK = framework(arguments={'label_smoothing': Unprintable()})"
+    ),
     "property": (
         "class Sly(Function):\n"
         "    def target_as(self, kind):\n"
