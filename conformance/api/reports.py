@@ -336,7 +336,7 @@ def page(
             judge, (available, _) = Judge(oracle, ledger), registry.installed()
             explanations = explain_report(results, by_id, available, judge, max_explained, advance)
         supplement = replace(supplement, explanations=explanations)
-    text = report.page(results, run, run.published, supplement)
+    text = report.page(results, run, supplement)
     if output is None:
         report.rewrite_page(folder, text)
     else:

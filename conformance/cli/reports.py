@@ -145,7 +145,7 @@ def _text(result: api.DiffResult, form: Format) -> str:
             changes, conditions = difference_rendering.for_page(found)
             results, record = report.read(Path(found.new.name))
             run = report.RunInfo.of(record)
-            return report.page(results, run, run.published, report.PageSupplement(changes=changes, against=conditions))
+            return report.page(results, run, report.PageSupplement(changes=changes, against=conditions))
         case Format.terminal:
             page = io.StringIO()
             console = Console(file=page, width=WIDTH, no_color=True, highlight=False)

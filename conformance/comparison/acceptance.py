@@ -117,7 +117,7 @@ def accept(proposed: Proposal) -> dict[str, Any]:
     staging, retired = (target.with_name(f".{target.name}.{os.getpid()}.{which}") for which in ("new", "old"))
     try:
         report.check_writable(staging)
-        record = report.write(staging, proposed.results, proposed.run, proposed.run.published)
+        record = report.write(staging, proposed.results, proposed.run)
         if target.exists():
             _copy_other_files(target, staging)
             target.rename(retired)

@@ -48,7 +48,7 @@ def merge_reports(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
     results, run = merge([Part(str(path), *report.read(path)) for path in paths])
     journal = Journal.begin(folder, run.started, lambda _: None)
     try:
-        record = report.write(folder, results, run, run.published)
+        record = report.write(folder, results, run)
     except BaseException:
         journal.close(whole=False)
         raise

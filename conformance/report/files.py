@@ -63,26 +63,24 @@ def write(
     folder: Path,
     results: pd.DataFrame,
     run: RunInfo,
-    published: Iterable[Mapping[str, Any]] = (),
     supplement: PageSupplement | None = None,
 ) -> dict[str, Any]:
     """Write a report into `folder` and return its `run.json`.
 
-    results: a `frame`.  published: see `summary`.  supplement: see `page`.
+    results: a `frame`.  supplement: see `page`.
 
     If the folder cannot be written, for instance because the disk is full, everything is written into a temporary
     folder instead, and the ReportError names both.  It is also raised for a folder with files of other things that
     would be replaced.
     """
     check_replaceable(folder)
-    numbers = list(published)
     try:
-        return _write(folder, results, run, numbers, supplement)
+        return _write(folder, results, run, supplement)
     except OSError as error:
         failure = error
     what = f"the report cannot be written ({reason_of(failure)})"
     try:
-        fallback = _write_elsewhere(results, run, numbers, supplement)
+        fallback = _write_elsewhere(results, run, supplement)
     except OSError as error:
         what += f", nor in {tempfile.gettempdir()} ({reason_of(error)})"
         if (folder / JOURNAL).is_file():
@@ -92,26 +90,18 @@ def write(
     raise ReportError(folder, what, f"it is in {fallback}; free some space and move it there") from failure
 
 
-def _write_elsewhere(
-    results: pd.DataFrame, run: RunInfo, published: list[Mapping[str, Any]], supplement: PageSupplement | None
-) -> Path:
+def _write_elsewhere(results: pd.DataFrame, run: RunInfo, supplement: PageSupplement | None) -> Path:
     """Write a report into a new temporary folder, of which nothing is left if it cannot be written whole."""
     folder = Path(tempfile.mkdtemp(prefix="conformance-report-"))
     try:
-        _write(folder, results, run, published, supplement)
+        _write(folder, results, run, supplement)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder
 
 
-def _write(
-    folder: Path,
-    results: pd.DataFrame,
-    run: RunInfo,
-    published: list[Mapping[str, Any]],
-    supplement: PageSupplement | None,
-) -> dict[str, Any]:
+def _write(folder: Path, results: pd.DataFrame, run: RunInfo, supplement: PageSupplement | None) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN).unlink(missing_ok=True)
     digests: dict[str, str] = {}
@@ -123,14 +113,14 @@ def _write(
     # The rows first: they are safe even if the making of another file fails.
     with ThreadPoolExecutor(2) as executor:
         parquet = executor.submit(_parquet, results)  # which compresses without Python's lock, as the page does
-        html = executor.submit(page, results, run, published, supplement)
+        html = executor.submit(page, results, run, supplement)
         write_file("results.csv", _csv(results))
         write_file("results.parquet", parquet.result())
         values = agreement.parse(results)
         pairs = agreement.pairs(results, values)
         write_file("pairs.parquet", _parquet(pairs))
         write_file("discrepancies.csv", _csv(agreement.discrepancies(results, pairs, values)))
-        write_file("summary.md", summary(results, pairs, run, published).encode())
+        write_file("summary.md", summary(results, pairs, run).encode())
         write_file("badge.json", badge(results, run).encode())
         write_file("index.html", html.result().encode())
     record = run_record(run, results, pairs, digests)
@@ -276,7 +266,7 @@ def restore(folder: Path) -> dict[str, Any]:
         table = read_rows(found[1])
     info = RunInfo(planned=len(table), versions=versions(table), interrupted=RESTORED, host={})
     try:
-        return _write(folder, table, info, [], None)
+        return _write(folder, table, info, None)
     except OSError as error:
         raise ReportError(folder, f"cannot be written ({reason_of(error)})", "free some space") from error
 

@@ -100,16 +100,10 @@ def bounded(text: str, rest: str = "the rest is in results.csv and discrepancies
 # The summary
 
 
-def summary(
-    results: pd.DataFrame,
-    pairs: pd.DataFrame,
-    run: RunInfo,
-    published: Iterable[Mapping[str, Any]] = (),
-) -> str:
+def summary(results: pd.DataFrame, pairs: pd.DataFrame, run: RunInfo) -> str:
     """A report in Markdown, of less than `MAX_BYTES` bytes; without times, so that equal rows give equal text.
 
-    published: published numbers, each with value, exact (the oracle's answer), holds, source and case; those of cases
-    without a row are left out.
+    Published numbers of cases without a row are left out.
     """
     cases = set(results["case"])
     head = _head(results, run)
@@ -123,7 +117,7 @@ def summary(
         _unsupported(results),
         _divergences(results),
         _conversions(results),
-        _published([number for number in published if number["case"] in cases]),
+        _published([number for number in run.published if number["case"] in cases]),
         _relations(pairs),
         _matrix(pairs),
         _ratios(results),

@@ -79,7 +79,7 @@ def write(folder: Path, results: pd.DataFrame, plan: Plan, duration: float, inte
     """
     run = replace(plan.info, versions=versions(results), interrupted=interrupted, duration=round(duration, 3))
     supplement = PageSupplement(plan.problems, plan.sizes)
-    return files.write(folder, results, run, run.published, supplement)
+    return files.write(folder, results, run, supplement)
 
 
 class RecordedRun(Run):

@@ -963,7 +963,7 @@ def test_merge_restores_any_split_in_any_order_to_the_byte(tmp_path_factory, cou
     tmp_path = tmp_path_factory.mktemp("merge")
     rows = many()
     info = about(rows)
-    report.write(tmp_path / "whole", report.from_records(rows), RunInfo(len(rows), **info), info["published"])
+    report.write(tmp_path / "whole", report.from_records(rows), RunInfo(len(rows), **info))
     belongs = [chance.randrange(count) for _ in rows]
     paths = []
     for part in range(count):

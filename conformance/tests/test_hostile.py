@@ -364,7 +364,7 @@ def test_a_summary_stays_small_whatever_a_run_says():
         "interrupted": HOSTILE * 500,
         "coverage": "x" * 10**6,
     }
-    text = report.summary(results, report.pairs(results), RunInfo(200, **about), numbers)
+    text = report.summary(results, report.pairs(results), RunInfo(200, **about, published=numbers))
     assert len(text.encode()) < markdown.MAX_BYTES
     assert "<script>" not in text.replace("\\<script\\>", "")
     assert not CONTROLS.search(text.replace("\n", ""))

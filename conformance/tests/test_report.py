@@ -363,7 +363,7 @@ def test_summary_lists_published_numbers_that_do_not_hold():
         {"value": "0.7", "exact": "0.8", "holds": False, "source": "an article", "case": "article/not_selected"},
     ]
     results = report.from_records([row(case="article/a"), row(case="article/b")])
-    text = report.summary(results, report.pairs(results), RunInfo(2), published)
+    text = report.summary(results, report.pairs(results), RunInfo(2, published=published))
     assert "1 of 2 published numbers hold" in text
     assert "not_selected" not in text
     assert "| `0.2162` | `0.2393` | `article/a` | 1 explanation fits; the sum | an article |" in text

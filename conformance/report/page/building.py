@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from string import Template
-from typing import Any
 
 import pandas as pd
 
@@ -23,17 +21,16 @@ from conformance.report.page.supplement import PageSupplement
 def page(
     results: pd.DataFrame,
     run: RunInfo,
-    published: Iterable[Mapping[str, Any]] = (),
     supplement: PageSupplement | None = None,
 ) -> str:
     """A report as one HTML file; its only time is the date, so that equal rows of one day give equal text.
 
-    results: a `frame`.  published: see `report.summary`.  supplement: what the page shows in addition.
+    results: a `frame`.  supplement: what the page shows in addition.
     """
     parts = static_parts()
     supplement = supplement or PageSupplement()
     cases = set(results["case"])
-    numbers = [number for number in published if number["case"] in cases]
+    numbers = [number for number in run.published if number["case"] in cases]
     about = {
         "rows": len(results),
         "complete": run.complete(len(results)),
