@@ -463,11 +463,6 @@ class _CaseParser:
             at, number = next((at, leaf) for at, leaf in _leaves(value) if not _fits_float64(leaf))
             raise self.make_error((*path, *at), f"{str(number)[:20]}... overflows float64", "write .inf") from None
 
-    def written_shape(self, shape: Shape) -> Shape:
-        """The shape in the file of an array of this shape, which has the classes on the last axis."""
-        axis = self.written_axis
-        return shape if axis == -1 else (*shape[:axis], shape[-1], *shape[axis:-1])
-
     def written_path(self, path: JsonPath) -> JsonPath:
         """The path in the file of a number in predictions or distributions, which have the classes on the last axis.
 
@@ -641,9 +636,6 @@ class _CaseParser:
             path: JsonPath = ("options", name)
             if self.refuses("options", name):
                 continue
-            if (error := validation.option_error(name, self.file["loss"], self.target)) is not None:
-                self.add_errors([error])
-                continue
             if name == "ignore_index":
                 if self.class_names:
                     self.add_error(path, "labels that name classes have no index to ignore", "remove it, or classes")
@@ -655,12 +647,11 @@ class _CaseParser:
                     self.add_error(path, ".nan is not in [0, 1]", "give a number from 0 to 1")
                 values[name] = float(value)
             else:
-                array = self.parse_numbers(path, value)
-                if not shapes_may_differ and shape is not None:
-                    error = validation.shape_error(name, array.shape, shape, self.file["loss"])
-                    self.add_errors([] if error is None else [error])
-                values[name] = array
-        return Options(**values)
+                values[name] = self.parse_numbers(path, value)
+        options = Options(**values)
+        fitted = None if shapes_may_differ else shape
+        self.add_errors(validation.option_errors(options, self.file["loss"], self.target, fitted))
+        return options
 
     def parse_layout(self, predictions: Array, labels: Array) -> Layout:
         """Parse the layout; the last axis becomes class axis -1, any other is counted from 0."""
@@ -735,7 +726,7 @@ class _CaseParser:
                 self.check_shape(
                     ("published", index, "value"),
                     node["value"],
-                    self.written_shape(shape) if quantity == "gradient" else of_losses,
+                    validation.written_shape(shape, self.written_axis) if quantity == "gradient" else of_losses,
                 )
             found.append(Published(node["value"], node["source"], node.get("note", ""), reduction, quantity))
         return tuple(found)

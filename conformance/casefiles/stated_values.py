@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import numpy as np
 from flint import arb, ctx
 
 from conformance.model.case import Case, Digits, Reduction
@@ -57,7 +58,7 @@ def _matches_digits(case: Case, reduction: Reduction, value: Any) -> Iterator[bo
     if refused(problem, DEFINITION):
         yield False
         return
-    printed = list(flat(value))
+    printed = flat(value)
     exact = oracle.enclosure(problem, precision=PRECISION)
     if len(printed) != len(exact):
         yield False
@@ -74,10 +75,6 @@ def _matches_digits(case: Case, reduction: Reduction, value: Any) -> Iterator[bo
             yield bool(abs(arb(text) - term) <= arb(10) ** exponent)
 
 
-def flat(value: Any) -> Iterator[str]:
+def flat(value: Any) -> list[str]:
     """The numbers of nested lists as text, in order."""
-    if isinstance(value, list):
-        for part in value:
-            yield from flat(part)
-    else:
-        yield str(value)
+    return list(map(str, np.array(value, dtype=object).ravel()))

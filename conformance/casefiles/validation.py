@@ -23,6 +23,7 @@ from conformance.model.case import (
     Loss,
     MustRaise,
     NoRightAnswer,
+    Options,
     Target,
     numpy_dtype,
 )
@@ -49,12 +50,7 @@ def find_errors(case: Case) -> list[ValidationError]:
         return errors
     shape = case.predictions.shape
     shapes_may_differ = case.expect == MustRaise("shape_mismatch")
-    for name in case.options.names():
-        if (error := option_error(name, case.loss, case.target)) is not None:
-            errors.append(error)
-        elif name in WEIGHTS and not shapes_may_differ:
-            wrong = shape_error(name, getattr(case.options, name).shape, shape, case.loss)
-            errors += [] if wrong is None else [wrong]
+    errors += option_errors(case.options, case.loss, case.target, None if shapes_may_differ else shape)
     if case.layout.class_axis != -1:
         errors += axis_errors(case.loss, len(shape), case.layout.class_axis)
     errors += layout_errors(case.layout, case.target, case.predictions, case.labels)
@@ -75,15 +71,20 @@ def family_errors(loss: Loss, input_kind: InputKind, target: Target, written: st
         )
 
 
-def option_error(option: str, loss: Loss, target: Target) -> ValidationError | None:
-    """The error for an option that does not apply to the loss or the targets; None if it applies."""
+def option_errors(options: Options, loss: Loss, target: Target, shape: Shape | None) -> Iterator[ValidationError]:
+    """Check that options apply to the loss and the targets, and fit predictions of a shape, unless that is None."""
     belongs = {
         "class_weights": ("categorical losses", loss == "categorical"),
         "positive_weight": ("binary losses", loss == "binary"),
         "ignore_index": ("index targets", target == "index"),
     }
-    needs, met = belongs.get(option, ("", True))
-    return None if met else ValidationError(("options", option), f"{option} is for {needs} only", "remove it")
+    for name in options.names():
+        needs, met = belongs.get(name, ("", True))
+        if not met:
+            yield ValidationError(("options", name), f"{name} is for {needs} only", "remove it")
+        elif name in WEIGHTS and shape is not None:
+            wrong = shape_error(name, getattr(options, name).shape, shape, loss)
+            yield from [] if wrong is None else [wrong]
 
 
 def shape_error(option: str, shape: Shape, predictions: Shape, loss: Loss) -> ValidationError | None:
@@ -262,7 +263,7 @@ def _other_target(case: Case, kind: str, written_axis: int | None) -> str:
         return ""
     if case.target == "index" and shape == case.predictions.shape:
         return "say target: distribution"
-    written = _written_shape(case.predictions.shape, written_axis)
+    written = written_shape(case.predictions.shape, written_axis)
     last = len(written) - 1
     axes = [axis for axis in range(len(written)) if shape == (*written[:axis], *written[axis + 1 :])]
     if case.target == "index" and axes:
@@ -293,7 +294,7 @@ def _other_values(case: Case, kind: str) -> str:
     return f" (perhaps given: {'probabilities' if within else 'logits'})"
 
 
-def _written_shape(shape: Shape, axis: int | None) -> Shape:
+def written_shape(shape: Shape, axis: int | None) -> Shape:
     """The shape of arrays as the file has them, with the classes on an axis, from that with the classes last."""
     if axis is None:
         return shape
@@ -312,9 +313,9 @@ def _invalid_kind_error(case: Case, kind: str, written_axis: int | None) -> tupl
         want = case.problem(case.dtypes[0], case.reductions[0]).sample_shape
         want = want if case.target == "index" else predictions.shape
         rank = predictions.ndim
-        have = list(_written_shape(labels.shape, written_axis if labels.ndim == rank else None))
-        need = list(_written_shape(want, written_axis) if len(want) == rank else want) or "a single value"
-        written = f"{list(_written_shape(predictions.shape, written_axis))}"
+        have = list(written_shape(labels.shape, written_axis if labels.ndim == rank else None))
+        need = list(written_shape(want, written_axis) if len(want) == rank else want) or "a single value"
+        written = f"{list(written_shape(predictions.shape, written_axis))}"
         written += "" if written_axis is None else f" with classes on axis {written_axis}"
         return ("labels",), f"labels of shape {have} where predictions of shape {written} need {need}"
     classes = predictions.shape[-1]

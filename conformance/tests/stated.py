@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from conformance.casefiles.loading import read
 from conformance.model.case import Case, Options
+from conformance.model.errors import CaseFileError
+
+HEAD = "about: a\nloss: {}\ngiven: {}\ntarget: {}\ncases:\n  y:\n"
+
+
+def read_case(
+    folder: Path, *lines: str, loss: str = "categorical", given: str = "logits", target: str = "index"
+) -> tuple[list[Case], list[CaseFileError]]:
+    """The cases and errors of a file with one case, which these lines state."""
+    file = folder / "x.yaml"
+    text = HEAD.format(loss, given, target) + "".join(f"    {line}\n" for line in lines)
+    file.write_text(text, encoding="utf-8")
+    return read(file)
 
 
 def case(predictions: Any, labels: Any, **stated: Any) -> Case:

@@ -15,7 +15,7 @@ from conformance.adapters.contract import Framework, Function
 from conformance.adapters.contract.calling import evaluate as evaluate_call
 from conformance.adapters.contract.lowering import lower
 from conformance.casefiles.known_issues import Ledger
-from conformance.casefiles.loading import load, read, shipped_cases
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.casefiles.writing import save
 from conformance.execution.workers.wire import arrays_of, call_of, call_request, read_message
 from conformance.explain.explainer import explain
@@ -27,20 +27,16 @@ from conformance.model.convention import Convention
 from conformance.model.outcome import Returned
 from conformance.reference.domain import examine
 from conformance.reference.oracle import Exact, Invalid, Oracle, evaluate
-from conformance.tests.stated import case
+from conformance.tests.stated import case, read_case
 from conformance.tests.test_columns import newest
 
 ROWS = [[0.5, 0.3, 0.2], [0.125, 0.25, 0.625], [0.1, 0.7, 0.2]]
 SORTED, INFERRED = Convention(class_columns="sorted"), Convention(class_columns="inferred")
-HEAD = "about: a\nloss: {}\ngiven: probabilities\ntarget: {}\ncases:\n  y:\n    predictions: {}\n"
 
 
-def written(tmp_path, *lines, predictions="[[0.2, 0.8], [0.4, 0.6]]", loss="categorical", target="index"):
+def written(tmp_path, *lines, predictions="[[0.2, 0.8], [0.4, 0.6]]", **family):
     """The cases and errors of a file with these lines behind the predictions of its case."""
-    file = tmp_path / "x.yaml"
-    text = HEAD.format(loss, target, predictions) + "".join(f"    {line}\n" for line in lines)
-    file.write_text(text, encoding="utf-8")
-    return read(file)
+    return read_case(tmp_path, f"predictions: {predictions}", *lines, given="probabilities", **family)
 
 
 def named(names, labels, predictions=ROWS, **stated):

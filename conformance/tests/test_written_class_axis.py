@@ -10,23 +10,16 @@ import numpy as np
 import pytest
 
 from conformance import cli
-from conformance.casefiles.loading import load, read, shipped_cases
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.casefiles.validation import other_class_axis
 from conformance.casefiles.writing import save
 from conformance.model.case import Layout
 from conformance.reference.oracle import evaluate
 from conformance.tests.stated import case
+from conformance.tests.stated import read_case as written
 
-HEAD = "about: a\nloss: {loss}\ngiven: {given}\ntarget: {target}\ncases:\n  y:\n"
 SQUARE = ["predictions: [[[1.0, 2.0], [3.0, 5.0]]]", "labels: [[0, 1]]"]
 CLASSES_LAST, CLASSES_FIRST = np.log1p(np.exp([[1.0, -2.0], [2.0, -3.0]])).mean(axis=1)
-
-
-def written(tmp_path, *lines, loss="categorical", given="logits", target="index"):
-    file = tmp_path / "x.yaml"
-    head = HEAD.format(loss=loss, given=given, target=target)
-    file.write_text(head + "".join(f"    {line}\n" for line in lines), encoding="utf-8")
-    return read(file)
 
 
 def only(found):
