@@ -286,10 +286,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         from conformance.adapters.contract.calling import share_processors
 
         share_processors()
-        try:
+        with _ending_collection():
             _mark_frameworks(metafunc.config)
-        except UserError as error:
-            raise pytest.Collector.CollectError(loggable(str(error))) from None
     match metafunc.module.__name__:
         case "conformance.test_conformance" if "item" in metafunc.fixturenames:
             _parametrize(metafunc, "item", TEST_NAME, _items)
@@ -938,15 +936,22 @@ def _case_set(config: pytest.Config) -> tuple[list[Case], Any]:
     if _LOADED not in config.stash:
         from conformance.judging.case_set import load_suite
 
-        try:
+        with _ending_collection():
             if _harvested(config) is not None:
                 _harvests(config)
             else:
                 config.stash[_LOADED] = load_suite(_folder(config))
-        except UserError as error:
-            raise pytest.Collector.CollectError(loggable(str(error))) from None
     loaded: tuple[list[Case], Any] = config.stash[_LOADED]
     return loaded
+
+
+@contextlib.contextmanager
+def _ending_collection() -> Iterator[None]:
+    """Have a mistake of the user end the collection of tests with its message."""
+    try:
+        yield
+    except UserError as error:
+        raise pytest.Collector.CollectError(loggable(str(error))) from None
 
 
 def _cases_of(config: pytest.Config) -> list[Case]:
@@ -957,21 +962,10 @@ def _installed_frameworks(config: pytest.Config) -> list[Installed]:
     """The frameworks that are installed, each in the modes of --mode; that there are none ends collection with a
     message.
     """
-    from conformance.adapters import registry
-    from conformance.judging.plan import in_modes
-    from conformance.judging.selection import SelectionError
+    from conformance.judging.choice import installed_among
 
-    available, missing = registry.installed()
-    if not available:
-        names = ", ".join(framework.name for framework in missing)
-        raise pytest.Collector.CollectError(
-            f"none of {names} is installed, so there is nothing to test: "
-            'pip install "cross-entropy-conformance[all]", or one of its extras'
-        )
-    try:
-        return in_modes(available, config.getoption("mode") or ())
-    except SelectionError as error:
-        raise pytest.Collector.CollectError(loggable(str(error))) from None
+    with _ending_collection():
+        return installed_among((), config.getoption("mode") or ())[0]
 
 
 def _items(config: pytest.Config, item_filter: ItemFilter | None) -> list[Item]:
@@ -991,14 +985,11 @@ def _items(config: pytest.Config, item_filter: ItemFilter | None) -> list[Item]:
 def _instances(config: pytest.Config, item_filter: ItemFilter | None) -> list[Instance]:
     from conformance.explore.relations.catalogue import check_names
     from conformance.explore.relations.selection import select_instances
-    from conformance.model.errors import CaseErrors
 
     available = _installed_frameworks(config)
     cases, ledger = _case_set(config)
-    try:
+    with _ending_collection():
         check_names(ledger)
-    except CaseErrors as error:
-        raise pytest.Collector.CollectError(loggable(str(error))) from None
     found = select_instances(cases, available, item_filter)
     if not found and item_filter is not None:
         return select_instances(cases[:1], available)[:1]  # for pytest to deselect

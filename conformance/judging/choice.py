@@ -30,7 +30,8 @@ def installed_among(names: Sequence[str], modes: Sequence[str] = ()) -> tuple[li
     if not available:
         which = ", ".join(names or known)
         raise SelectionError(
-            f'none of {which} is installed, so there is nothing to run: pip install "cross-entropy-conformance[all]"'
+            f'none of {which} is installed, so there is nothing to run: pip install "cross-entropy-conformance[all]", '
+            "or one of its extras"
         )
     return in_modes(available, modes), [framework.name for framework in missing]
 
