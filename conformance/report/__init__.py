@@ -3,35 +3,28 @@
 Rows --frame--> results --pairs--> pairs --discrepancies, summary, write--> reports/<name>/ --read--> results.
 """
 
-from conformance.execution.report_folder import JOURNAL, PREVIOUS, ReportError, check_writable
-from conformance.execution.run_info import RunInfo, fingerprint, host
-from conformance.report.agreement import agreement_matrix, discrepancies, pairs
+from conformance.execution.report_folder import ReportError, check_writable
+from conformance.execution.run_info import RunInfo
+from conformance.report.agreement import discrepancies, pairs
 from conformance.report.comment import comment, marker
 from conformance.report.files import read, rewrite_page, write
-from conformance.report.frames import frame, from_records, largest_ratios
+from conformance.report.frames import frame, from_records
 from conformance.report.markdown import break_name, status_table, summary
 from conformance.report.page import PageSupplement, page, problems, sizes
 from conformance.report.sarif import sarif
-from conformance.report.support import FUNCTION_COLUMNS, functions_table, markdown_table
+from conformance.report.support import FUNCTION_COLUMNS, markdown_table
 
 __all__ = [
     "FUNCTION_COLUMNS",
-    "JOURNAL",
-    "PREVIOUS",
     "PageSupplement",
     "ReportError",
     "RunInfo",
-    "agreement_matrix",
     "break_name",
     "check_writable",
     "comment",
     "discrepancies",
-    "fingerprint",
     "frame",
     "from_records",
-    "functions_table",
-    "host",
-    "largest_ratios",
     "markdown_table",
     "marker",
     "page",

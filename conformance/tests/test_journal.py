@@ -21,9 +21,10 @@ from conformance.execution import journal, marking
 from conformance.execution.journal import LOCK, Journal, Plan, read_journal
 from conformance.execution.marking import MARK
 from conformance.execution.marking import RUN as RUN_JSON
+from conformance.execution.report_folder import JOURNAL, PREVIOUS
 from conformance.judging.row import Row
 from conformance.model.errors import ISSUES
-from conformance.report import JOURNAL, PREVIOUS, ReportError, RunInfo, recording
+from conformance.report import ReportError, RunInfo, recording
 from conformance.tests import signals
 from conformance.tests.fork_server import Interpreter, interpreter
 from conformance.tests.libraries import environment, write_library

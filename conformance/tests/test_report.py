@@ -21,7 +21,7 @@ from conformance.execution.journal import Journal
 from conformance.execution.report_folder import check_replaceable
 from conformance.judging.row import COLUMNS, SHOWN
 from conformance.model.convention import Convention
-from conformance.report import ReportError, RunInfo, files, markdown, recording
+from conformance.report import ReportError, RunInfo, agreement, files, frames, markdown, recording, support
 
 NAN, INF = float("nan"), float("inf")
 
@@ -249,7 +249,7 @@ def test_pairs_name_environments_of_a_repeated_function():
 def test_agreement_matrix_has_the_share_of_common_problems():
     got = [("a.A", 1, "1"), ("b.B", 1, "1"), ("a.A", 2, "1"), ("b.B", 2, "9")]
     cases = [row(function, case=f"binary/{case}", got=value) for function, case, value in got]
-    matrix = report.agreement_matrix(paired(*cases, row("c.C", case="binary/3")))
+    matrix = agreement.agreement_matrix(paired(*cases, row("c.C", case="binary/3")))
     assert matrix.loc["a.A", "b.B"] == matrix.loc["b.B", "a.A"] == 0.5
     assert pd.isna(matrix.loc["a.A", "a.A"])
 
@@ -290,7 +290,7 @@ def test_discrepancies_split_the_difference_from_the_definition():
 
 def test_largest_ratios_name_the_case_and_skip_disagreements():
     rows = [row(case=f"binary/{n}", ratio=n / 10, status="disagrees" if n == 9 else "agrees") for n in range(10)]
-    found = report.largest_ratios(report.from_records([*rows, row(case="binary/inf", ratio=INF, status="diverges")]))
+    found = frames.largest_ratios(report.from_records([*rows, row(case="binary/inf", ratio=INF, status="diverges")]))
     columns = ["function", "dtype", "ratio", "case", "rows"]
     assert found[columns].values.tolist() == [["torch.A", "float32", 0.8, "binary/8", 9]]
 
@@ -627,7 +627,7 @@ MINIATURE = Function(
 
 
 def test_functions_table_lists_supported_inputs():
-    assert report.functions_table([MINIATURE]) == [
+    assert support.functions_table([MINIATURE]) == [
         [
             "mini.Loss",
             "logits (categorical, rank 2 to 3)",
