@@ -212,20 +212,14 @@ def _find_on_ray(request: EnvironmentRequest, progress: Progress) -> Found:
     from conformance.execution.environments import read_sources, resolve_pins
     from conformance.execution.workers.on_ray import RayWorkerSpec
 
-    pins, sources = resolve_pins(request, progress), read_sources()
+    lines, packages = resolve_pins(request, progress)
+    sources = read_sources()
 
     def spec_of(name: str, framework: Framework, mode: str) -> RayWorkerSpec:
-        origin = registry.origin(framework)
-        return RayWorkerSpec(
-            name,
-            origin.adapter,
-            origin.file,
-            {**request.variables, **framework.mode(mode).environment},
-            requirements=pins.lines,
-            sources=sources,
-        )
+        spec = worker_spec(name, framework, mode, variables=request.variables)
+        return RayWorkerSpec(**vars(spec), requirements=lines, sources=sources)
 
-    return pins.packages, spec_of
+    return packages, spec_of
 
 
 def _start_pool(specs: Sequence[WorkerSpec], progress: Progress, timeouts: Timeouts, ray: str | None) -> WorkerPool:

@@ -4,7 +4,7 @@
 can be requested.
 """
 
-from conformance.execution.environments.builder import Pins, build, resolve_pins
+from conformance.execution.environments.builder import build, resolve_pins
 from conformance.execution.environments.index import releases
 from conformance.execution.environments.model import Environment, EnvironmentFailure, EnvironmentRequest
 from conformance.execution.environments.request import parse
@@ -14,7 +14,6 @@ __all__ = [
     "Environment",
     "EnvironmentFailure",
     "EnvironmentRequest",
-    "Pins",
     "build",
     "parse",
     "read_sources",

@@ -69,8 +69,12 @@ def build(request: EnvironmentRequest, progress: ProgressCallback = _no_progress
     return _environment(request, installed)
 
 
-def resolve_pins(request: EnvironmentRequest, progress: ProgressCallback = _no_progress) -> Pins:
-    """What `build` would install on the Python of this process. Raises EnvironmentFailure."""
+def resolve_pins(request: EnvironmentRequest, progress: ProgressCallback) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What `build` would install on the Python of this process, for an installation elsewhere.
+
+    Returns the lines of a requirements file, and the version of each package by normalised name.  Raises
+    EnvironmentFailure.
+    """
     if request.interpreter is not None:
         raise EnvironmentFailure(request, "it is an interpreter of this machine and no other has it; give requirements")
     python = interpreters.running_interpreter()
@@ -81,17 +85,7 @@ def resolve_pins(request: EnvironmentRequest, progress: ProgressCallback = _no_p
         lock = Builder(request, Uv(uv.find_program(), read_sources()), progress).lock(python)
     except (Refusal, UserError) as error:
         raise EnvironmentFailure(request, f"on Python {python.version}, the only one there, {error}") from error
-    return Pins((*request.options, *lock.splitlines()), _versions(lock))
-
-
-@dataclass(frozen=True)
-class Pins:
-    """Packages to be installed elsewhere."""
-
-    lines: tuple[str, ...]
-    """Lines of a requirements file."""
-    packages: Mapping[str, str]
-    """Version by normalised name."""
+    return (*request.options, *lock.splitlines()), _versions(lock)
 
 
 def _existing_environment(request: EnvironmentRequest, path: Path) -> Environment:
