@@ -418,23 +418,18 @@ def files_to_send(adapter: str, file: str = "") -> tuple[dict[str, bytes], str]:
     Raises WorkerError if the package is larger than MAX_PACKAGE_BYTES.
     """
     root = Path(__file__).parents[3]
-    found = [path for pattern in FILES for path in sorted((root / PACKAGE).glob(pattern))]
-    paths = {path.relative_to(root).as_posix(): path for path in found}
+    shared = [path for pattern in FILES for path in sorted((root / PACKAGE).glob(pattern))]
     source = Path(file)
     if not file:
-        in_own_environment, top = (
-            {path.relative_to(root).as_posix(): path for path in _module_files(adapter.partition(":")[0])},
-            "",
-        )
+        base, top, paths = root, "", list(_module_files(adapter.partition(":")[0]))
     elif source.name == "__init__.py":
-        inside = sorted(source.parent.rglob("*.py"))
-        in_own_environment = {path.relative_to(source.parents[1]).as_posix(): path for path in inside}
-        top = f"{source.parent.name}/__init__.py"
+        base, top, paths = source.parents[1], f"{source.parent.name}/__init__.py", sorted(source.parent.rglob("*.py"))
     else:
-        in_own_environment, top = {source.name: source}, source.name
-    if sum(path.stat().st_size for path in in_own_environment.values()) > MAX_PACKAGE_BYTES:
+        base, top, paths = source.parent, source.name, [source]
+    if sum(path.stat().st_size for path in paths) > MAX_PACKAGE_BYTES:
         raise WorkerError(f"{adapter}: its package {source.parent} is too large to be sent to a cluster")
-    return {name: path.read_bytes() for name, path in {**paths, **in_own_environment}.items()}, top
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in shared}
+    return files | {path.relative_to(base).as_posix(): path.read_bytes() for path in paths}, top
 
 
 def _module_files(module: str) -> Iterator[Path]:
