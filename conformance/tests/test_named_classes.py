@@ -198,13 +198,11 @@ def test_binary_labels_other_than_0_and_1_get_advice(tmp_path, labels, hint):
 
 def generated(tmp_path, recipe, *lines, loss="categorical", target="index"):
     """The cases and errors of a file with a case of a recipe, whose digest is what lint asks for."""
-    text = HEAD.format(loss, target, "").replace("    predictions: \n", "")
-    file = tmp_path / "x.yaml"
-    for digest in ("", ", digest: {}"):
-        found = re.search(r"add digest: (\S+)", "\n".join(map(str, read(file)[1]))) if digest else None
-        stated = digest.format(found[1]) if found else ""
-        file.write_text(text + f"    generate: {{{recipe}{stated}}}\n" + "".join(f"    {line}\n" for line in lines))
-    return read(file)
+    family = {"given": "probabilities", "loss": loss, "target": target}
+    _, errors = read_case(tmp_path, f"generate: {{{recipe}}}", *lines, **family)
+    found = re.search(r"add digest: (\S+)", "\n".join(map(str, errors)))
+    stated = f", digest: {found[1]}" if found else ""
+    return read_case(tmp_path, f"generate: {{{recipe}{stated}}}", *lines, **family)
 
 
 @pytest.mark.parametrize(
