@@ -186,7 +186,7 @@ def test_soft_labels_are_no_names_where_classes_are_inferred():
     [
         ("[2, 1]", "(labels of a binary loss are 0 and 1; classes: [1, 2] says that those are their names)"),
         ("[1, -1]", "classes: [-1, 1] says that those are their names"),
-        ("[5, -1, 0]", "(labels of a binary loss are 0 and 1), or say expect: {error: invalid_target}"),
+        ("[5, -1, 0]", "correct it (labels of a binary loss are 0 and 1)"),
         ("[1.5, 1.0]", "correct it, or say"),
     ],
 )
