@@ -56,7 +56,7 @@ FRAMEWORK = Framework(
     modes={"jit": Mode("jax.jit({loss})"), "vmap": Mode("jax.vmap({loss})", unreduced=True, excludes=NOT_MAPPED)},
     functions=(
         function("softmax_cross_entropy", "categorical", ROWS, SOFT, **AXIS),
-        function("safe_softmax_cross_entropy", "categorical", ROWS, SAFE),
+        function("safe_softmax_cross_entropy", "categorical", ROWS, SAFE, first="0.2.3"),
         function("softmax_cross_entropy_with_integer_labels", "categorical", ("index",), INTEGER, SOURCE, **AXIS),
         function("sigmoid_binary_cross_entropy", "binary", ("binary", "soft_binary"), SIGMOID, DERIVATIVE),
     ),

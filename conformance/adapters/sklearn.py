@@ -7,6 +7,7 @@ and numbers that are no probabilities, are refused since 1.7; that earlier relea
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 from conformance.adapters import arrays
@@ -82,6 +83,19 @@ LOG_LOSS_WITHOUT_LABELS = (
     .since("1.9", choices={"rejects": WEIGHED | MISSING | {"no_weight"}})
 )
 
+# 1 - a / b of the losses of the predictions and of the shares of the classes.  Less than two samples have none.
+D2 = replace(
+    LOG_LOSS.like(
+        "d2_log_loss_score",
+        first="1.5",
+        call="sklearn.metrics.d2_log_loss_score({labels}, {predictions}, {options})",
+        quantity="d2",
+        reductions={"sum": None, "mean": ""},
+        targets={"multi_hot": None},
+    ),
+    documentation="https://scikit-learn.org/stable/modules/generated/sklearn.metrics.d2_log_loss_score.html",
+)
+
 IN_PANDAS = """\
 import numpy, pandas
 def in_pandas(number, array):
@@ -109,5 +123,5 @@ FRAMEWORK = Framework(
     imports="import sklearn.metrics",
     extra_requirements=(("<1.4.2", "numpy<2"),),
     modes={"pandas": Mode(IN_PANDAS, obstacle=no_pandas), "lists": Mode(AS_LISTS, excludes=NARROW)},
-    functions=(LOG_LOSS, LOG_LOSS_WITHOUT_LABELS),
+    functions=(LOG_LOSS, LOG_LOSS_WITHOUT_LABELS, D2),
 )

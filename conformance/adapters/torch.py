@@ -115,6 +115,13 @@ CROSS_ENTROPY = (
         excludes=(*EXCLUDES, frozenset({"index", "weight_dtype"})),
     )
 )
+# As https://huggingface.co/docs/transformers/perplexity writes it.
+PERPLEXITY = CROSS_ENTROPY.like(
+    "CrossEntropyLoss:perplexity",
+    call="torch.exp(torch.nn.CrossEntropyLoss({options})({predictions}, {labels}))",
+    quantity="perplexity",
+    reductions={"none": None, "sum": None, "mean": "reduction='mean'"},
+)
 NLL = (
     function(
         "NLLLoss",
@@ -203,5 +210,5 @@ FRAMEWORK = Framework(
     reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
     modes={"compile": Mode("torch.compile({loss})", obstacle=no_compiler), "one_thread": Mode(environment=ONE_THREAD)},
     extra_requirements=(("<2.3", "numpy<2"),),
-    functions=(CROSS_ENTROPY, NLL, BCE, WITH_LOGITS),
+    functions=(CROSS_ENTROPY, PERPLEXITY, NLL, BCE, WITH_LOGITS),
 )

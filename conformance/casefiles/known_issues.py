@@ -20,6 +20,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from conformance.adapters.registry import within
 from conformance.casefiles.document import Document, JsonPath, display_path, read_document
 from conformance.casefiles.loading import LEDGER_FOLDER, files_below
+from conformance.model.case import FOLLOWS_FROM
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.row_key import RowKey
 
@@ -132,7 +133,7 @@ class KnownIssue:
     def matches_except_case(self, key: RowKey, quantity: str) -> bool:
         """Whether the entry is about the row if its case is ignored.
 
-        quantity: which quantity the entry must be about; an entry about the loss may explain a gradient.
+        quantity: which quantity the entry must be about; an entry about the loss may explain what follows from it.
         """
         return (
             quantity in self.quantities
@@ -208,11 +209,12 @@ class Ledger:
 
 
 def _first_match(entries: Iterable[KnownIssue], key: RowKey, symptoms: Collection[str] | None) -> KnownIssue | None:
-    """The first entry that matches a row except for its case; entries about its gradient before those about its
-    loss.
+    """The first entry that matches a row except for its case; entries about its quantity before those about the
+    quantities that it follows from.
     """
     entries = list(entries)
-    for wanted_quantity in (key.quantity,) if symptoms is None else dict.fromkeys((key.quantity, "loss")):
+    followed = () if symptoms is None else FOLLOWS_FROM[key.quantity]
+    for wanted_quantity in (key.quantity, *followed):
         for entry in entries:
             documented = symptoms is None or entry.explains(symptoms, gradient=wanted_quantity != key.quantity)
             if documented and entry.matches_except_case(key, wanted_quantity):

@@ -154,9 +154,12 @@ def _print_answers(answers: CaseAnswers) -> None:
     for heading in ("function", "status", "returned", "error/budget", "why"):
         table.add_column(heading, overflow="fold")
     table.add_row("exact", "", escape(truncate_list(exact, MAX_WIDTH)), "", "")
-    slopes = [row.want for row in answers.rows if row.key.quantity == "gradient" and isinstance(row.want, Elements)]
-    for slope in slopes[:1]:
-        table.add_row("exact, gradient", "", escape(truncate_list(_digits(slope.values.tolist()), MAX_WIDTH)), "", "")
+    others: dict[str, Elements] = {}
+    for row in answers.rows:
+        if row.key.quantity != "loss" and isinstance(row.want, Elements):
+            others.setdefault(row.key.quantity, row.want)
+    for quantity, want in others.items():
+        table.add_row(f"exact, {quantity}", "", escape(truncate_list(_digits(want.values.tolist()), MAX_WIDTH)), "", "")
     for row in answers.rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
         why = row.explanation if row.conversion else row.convention or row.explanation

@@ -71,7 +71,7 @@ class Cause:
 
     @property
     def example(self) -> str:
-        """Case, dtype and reduction of the example, with `gradient` if it is about that."""
+        """Case, dtype and reduction of the example, with the quantity if it is not the loss."""
         return _row_label(self.example_row)
 
     @property
@@ -92,7 +92,7 @@ class Cause:
 
 def _row_label(row: Row) -> str:
     names = [str(row[name]) for name in ("case", "dtype", "reduction")]
-    return " ".join(names + (["gradient"] if row["quantity"] == "gradient" else []))
+    return " ".join(names + ([row["quantity"]] if row["quantity"] != "loss" else []))
 
 
 def answer_text(row: Row, side: str) -> str:

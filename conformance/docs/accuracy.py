@@ -22,7 +22,8 @@ def case_table(results: pd.DataFrame) -> str:
             [code_html(name), *(_accuracy_cell(own[own["dtype"] == dtype].to_dict("records")) for dtype in DTYPES)]
             for name, own in errors.groupby("function", sort=True)
         ]
-        parts.append(f"### The {quantity}\n\n{table(('function', *DTYPES), lines)}")
+        if lines:
+            parts.append(f"### The {quantity.replace('_', ' ')}\n\n{table(('function', *DTYPES), lines)}")
     return "\n".join(parts)
 
 

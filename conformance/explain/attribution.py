@@ -37,23 +37,25 @@ from conformance.explain.number_format import (
 )
 from conformance.explain.subproblems import negative_logs, to_balls
 from conformance.judging.compare import compare
-from conformance.judging.effects import OF_GRADIENT, UNJUDGED, answer_by, computed, semantic
+from conformance.judging.effects import OF_GRADIENT, UNJUDGED, answer_by, computed, narrowed, semantic, tolerance_by
 from conformance.judging.judge import Assessment
 from conformance.judging.plan import documented_convention
 from conformance.model import meanings
-from conformance.model.case import Problem
+from conformance.model.case import Problem, is_gradient
 from conformance.model.convention import DEFINITION, Convention, describe
 from conformance.model.floats import distinguishing_digits, subtract
 from conformance.model.outcome import Returned
-from conformance.reference import error_bound, gradient, gradient_error_bound, oracle
+from conformance.reference import gradient, oracle
 from conformance.reference.domain import examine
-from conformance.reference.flat_problem import FlatProblem, clip_ends, flatten, labels_by, refused
+from conformance.reference.flat_problem import FlatProblem, clip_ends, flatten, labels_by, refused, shifts_labels
 from conformance.reference.oracle import Answer, Exact, Oracle, float_of
 
 ROWS_SHOWN = 3
 """Number of rows shown for a choice that affects each row."""
 MAX_PREDICTIONS_SEARCHED = 20_000
 """Number of predictions above which the affected rows are not located."""
+MAX_LABELS = 16
+"""Number of leading labels that are shown."""
 MIN_RELATIVE_CHANGE = 1e-4
 """Rows whose logarithms change by less than this fraction of the largest change are not shown."""
 NUMERIC_FIELDS = ("cancellation", "gradient_cancellation")
@@ -80,7 +82,7 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]
     names = named_choices(assessment)
     convention = convention_of(assessment)
     if not names and assessment.verdict.status == "disagrees" and assessment.verdict.want_by_convention is not None:
-        silent = {*UNJUDGED, *NUMERIC_FIELDS, *(OF_GRADIENT if assessment.item.quantity == "loss" else ())}
+        silent = {*UNJUDGED, *NUMERIC_FIELDS, *(() if is_gradient(assessment.item.quantity) else OF_GRADIENT)}
         names = tuple(
             sorted((name for name in convention.choices() if name not in silent), key=lambda name: name != "accepts")
         )
@@ -119,7 +121,7 @@ class _Choice:
     @property
     def is_gradient(self) -> bool:
         """Whether gradients are compared."""
-        return self.assessment.item.quantity == "gradient"
+        return is_gradient(self.assessment.item.quantity)
 
     @cached_property
     def flat(self) -> FlatProblem:
@@ -210,6 +212,28 @@ def _ignored_lines(choice: _Choice) -> Iterator[Step]:
     yield step("samples that count", str(labels.size - positions.size), "", f"{labels.size} - {positions.size}")
 
 
+def _shift_lines(choice: _Choice) -> Iterator[Step]:
+    if choice.flat.index is None or not shifts_labels(choice.problem, choice.after):
+        return
+    flat = flatten(choice.problem, choice.after)
+    assert flat.index is not None
+    labels = [str(label) if kept else "-" for label, kept in zip(flat.index[:MAX_LABELS], flat.kept, strict=False)]
+    more = f", ... ({len(flat.index) - MAX_LABELS} more)" if len(flat.index) > MAX_LABELS else ""
+    yield step("labels that it holds the predictions against", f"[{', '.join(labels)}{more}]")
+    yield step("samples that count", str(int(flat.kept.sum())))
+
+
+def _narrowing_lines(choice: _Choice) -> Iterator[Step]:
+    """The prediction that rounding changes most."""
+    wide = choice.problem.predictions.ravel()
+    narrow = narrowed(choice.problem, choice.after).predictions.ravel()
+    with np.errstate(all="ignore"):
+        off = np.nan_to_num(np.abs(wide.astype(np.float64) - narrow.astype(np.float64)), nan=0.0)
+    worst = int(np.argmax(off))
+    if off[worst]:
+        yield step("its prediction", f"{format_element(narrow[worst])} instead of {format_element(wide[worst])}")
+
+
 def _empty_mean_lines(choice: _Choice) -> Iterator[Step]:
     yield step("the mean divides by", "0")
 
@@ -226,9 +250,8 @@ def tolerance_under(assessment: Assessment, part: Convention) -> npt.NDArray[np.
     """Tolerance for an answer under part of the documented convention, broadcastable to the answer's shape."""
     prepared = assessment.prepared
     rounded = computed(part, convention_of(assessment))
-    if prepared.item.quantity == "gradient":
-        return gradient_error_bound.tolerance(prepared.converted, rounded)
-    return error_bound.tolerance(prepared.converted, rounded, prepared.problem if prepared.conversion else None)
+    unconverted = prepared.problem if prepared.conversion else None
+    return tolerance_by(prepared.converted, rounded, prepared.item.quantity, unconverted)
 
 
 def _divisor_lines(choice: _Choice) -> Iterator[Step]:
@@ -395,6 +418,8 @@ _LINES: dict[str, Callable[[_Choice], Iterator[Step]]] = {
     "gradient_total": _target_sum_lines,
     "gradient_floor": _gradient_floor_lines,
     "default_ignore_index": _ignored_lines,
+    "label_shift": _shift_lines,
+    "narrowed_to": _narrowing_lines,
     "class_columns": _column_lines,
     "out_of_range": _label_lines,
     "empty_mean": _empty_mean_lines,

@@ -23,7 +23,16 @@ from conformance.explain.number_format import (
     step,
 )
 from conformance.explain.subproblems import PRECISION, ball, negative_logs, subproblem, to_balls
-from conformance.model.case import Array, Expectation, MustRaise, NoRightAnswer, Problem, Quantity, numpy_dtype
+from conformance.model.case import (
+    Array,
+    Expectation,
+    MustRaise,
+    NoRightAnswer,
+    Problem,
+    Quantity,
+    is_gradient,
+    numpy_dtype,
+)
 from conformance.model.convention import DEFINITION
 from conformance.model.floats import distinguishing_digits
 from conformance.model.meanings import kinds_text
@@ -31,6 +40,7 @@ from conformance.reference import oracle
 from conformance.reference.flat_problem import FlatProblem, flatten, refused
 from conformance.reference.gradient import targets
 from conformance.reference.oracle import Answer, Exact, Invalid, Undefined
+from conformance.reference.transforms import null_loss
 
 SAMPLES_SHOWN = 4
 """Number of leading samples that are shown."""
@@ -71,7 +81,12 @@ def derive(
     )
     samples = tuple(_sample(problem, flat, i, digits) for i in picked)
     reduction = (
-        () if quantity == "gradient" else tuple(_reduction_lines(problem, flat, losses, answer_of, want, digits))
+        ()
+        if is_gradient(quantity)
+        else (
+            *_reduction_lines(problem, flat, losses, answer_of, digits),
+            *transform_lines(problem, quantity, answer_of, want),
+        )
     )
     answer = "" if why else answer_text(want)
     return Derivation(
@@ -359,7 +374,7 @@ def _weight_line(problem: Problem, flat: FlatProblem, i: int, weight: float, dig
 
 
 def _reduction_lines(
-    problem: Problem, flat: FlatProblem, unreduced: Exact, answer_of: AnswerFunction, want: Answer, digits: int
+    problem: Problem, flat: FlatProblem, unreduced: Exact, answer_of: AnswerFunction, digits: int
 ) -> Iterator[Step]:
     """Steps from the losses to their sum, and from that to the mean."""
     total = None if problem.reduction == "none" else answer_of(problem.with_reduction("sum"))
@@ -373,9 +388,22 @@ def _reduction_lines(
     if divisor is None:
         return
     yield step("divisor", divisor, "sum of the weights", divisor_terms(problem, flat), digits)
-    if isinstance(want, Exact):
+    if isinstance(mean := answer_of(problem), Exact):
         filled = f"{format_number(total.hi, sum_digits)} / {format_number(divisor, digits)}"
-        yield step("mean", want.hi, "sum / divisor", filled, sum_digits)
+        yield step("mean", mean.hi, "sum / divisor", filled, sum_digits)
+
+
+def transform_lines(problem: Problem, quantity: Quantity, answer_of: AnswerFunction, want: Answer) -> Iterator[Step]:
+    """Steps from the losses to a quantity that follows from them; none to the loss itself."""
+    mean, total = answer_of(problem), answer_of(problem.with_reduction("sum"))
+    if not (isinstance(want, Exact) and isinstance(mean, Exact) and isinstance(total, Exact)):
+        return
+    if quantity == "perplexity":
+        yield step("perplexity", want.hi, "e^mean", f"e^{_parenthesise(format_number(mean.hi))}")
+    elif quantity == "d2":
+        null, _ = null_loss(problem, DEFINITION)
+        yield step("loss of predicting the share W_c / S of each class", null, "-sum_c W_c log(W_c / S)")
+        yield step("d2", want.hi, "1 - sum / that loss", f"1 - {format_number(total.hi)} / {format_number(null)}")
 
 
 def divisor_terms(problem: Problem, flat: FlatProblem) -> str:

@@ -27,7 +27,7 @@ from conformance.judging.effects import answer_by
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import documented_convention, not_differentiated, plan, unsupported
 from conformance.judging.published import digits_text, published
-from conformance.model.case import Case, Problem, Quantity, Reduction
+from conformance.model.case import GRADIENT_OF, Case, Problem, Quantity, Reduction, is_gradient
 from conformance.model.convention import DEFINITION
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.model.text import as_sentence
@@ -108,9 +108,11 @@ def _published(case: Case, reduction: Reduction, quantity: Quantity) -> tuple[Pu
 
 
 def skip_reason(installed: Installed, function: Function, case: Case, problem: Problem, quantity: Quantity) -> str:
-    """Why a function is not called with this problem; "" if it is called."""
+    """Why a function is not called with this problem; "" if it is called, or returns another quantity."""
+    if quantity not in (function.quantity, GRADIENT_OF.get(function.quantity)):
+        return ""
     why = unsupported(function, case, problem)
-    if why is None and quantity == "gradient":
+    if why is None and is_gradient(quantity):
         why = not_differentiated(installed, function, case, problem)
     return why or ""
 
@@ -142,15 +144,15 @@ def _derivation(case: Case, problem: Problem, quantity: Quantity, exact: Oracle)
 
     want = answer_by(problem, DEFINITION, quantity, exact)
     derivation = derive(problem, case.expect, quantity, answers, want)
-    if quantity == "loss":
+    if not is_gradient(quantity):
         return derivation
     lines = (
-        gradient_derivation.closed_form(problem, want, gradient_derivation.largest_element(want))
+        gradient_derivation.closed_form(problem, want, gradient_derivation.largest_element(want), quantity, exact)
         if isinstance(want, Exact) and want.hi.size
         else ()
     )
     return dataclasses.replace(
-        derivation, rule=gradient_derivation.formula(problem), samples=(), omitted=0, reduction=lines
+        derivation, rule=gradient_derivation.formula(problem, quantity), samples=(), omitted=0, reduction=lines
     )
 
 
@@ -160,9 +162,10 @@ def function_result(assessment: Assessment, judge: Judge) -> FunctionResult:
     differs = verdict.status != "agrees"
     decomposition = decompose(assessment)
     gradient: tuple[Step, ...] = ()
-    if item.quantity == "gradient" and differs and isinstance(verdict.want, Exact) and verdict.want.hi.size:
+    if is_gradient(item.quantity) and differs and isinstance(verdict.want, Exact) and verdict.want.hi.size:
         where = decomposition.where if decomposition is not None else gradient_derivation.largest_element(verdict.want)
-        gradient = gradient_derivation.closed_form(assessment.prepared.problem, verdict.want, where)
+        problem = assessment.prepared.problem
+        gradient = gradient_derivation.closed_form(problem, verdict.want, where, item.quantity, judge.oracle)
     known = assessment.known
     return FunctionResult(
         item.function.name,

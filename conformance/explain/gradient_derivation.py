@@ -12,18 +12,19 @@ from conformance.explain.derivation import format_in_dtype, sample_weight, smoot
 from conformance.explain.explanation import Step
 from conformance.explain.number_format import format_element, format_number, format_sum, step
 from conformance.explain.subproblems import PRECISION, ball, to_balls
-from conformance.model.case import Problem
+from conformance.model.case import Problem, Quantity
 from conformance.model.convention import DEFINITION
 from conformance.model.floats import distinguishing_digits
 from conformance.reference import gradient
 from conformance.reference.flat_problem import FlatProblem, flatten
-from conformance.reference.oracle import Exact, divided_by
+from conformance.reference.oracle import Answer, Exact, Oracle, divided_by
 
 
-def formula(problem: Problem) -> str:
+def formula(problem: Problem, quantity: Quantity) -> str:
     """The gradient of the definition as a formula, restricted to the options that the problem sets."""
     options = problem.options
     by = " / divisor" if problem.reduction == "mean" else ""
+    by += " * e^mean" if quantity == "perplexity_gradient" else ""
     s = "s_i " if options.sample_weights is not None else ""
     if problem.loss == "binary":
         y = "y'" if options.label_smoothing else "y"
@@ -51,7 +52,9 @@ def largest_element(want: Exact) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(size)), size.shape)) if size.ndim else ()
 
 
-def closed_form(problem: Problem, want: Exact, where: tuple[int, ...]) -> tuple[Step, ...]:
+def closed_form(
+    problem: Problem, want: Exact, where: tuple[int, ...], quantity: Quantity, exact: Oracle
+) -> tuple[Step, ...]:
     """Steps to the element `where` of the gradient `want`."""
     flat = flatten(problem, DEFINITION)
     shape = problem.sample_shape
@@ -62,7 +65,8 @@ def closed_form(problem: Problem, want: Exact, where: tuple[int, ...]) -> tuple[
         lines = list(
             _binary_lines(problem, flat, i) if flat.binary else _categorical_lines(problem, flat, i, where[-1])
         )
-        return (*lines, *_scaling_lines(problem, flat, want, where, i, lines[-1].value))
+        outer = exact.answer(problem) if quantity == "perplexity_gradient" else None
+        return (*lines, *_scaling_lines(problem, flat, want, where, i, lines[-1].value, outer))
 
 
 def _categorical_lines(problem: Problem, flat: FlatProblem, i: int, c: int) -> Iterator[Step]:
@@ -111,9 +115,9 @@ def _binary_lines(problem: Problem, flat: FlatProblem, i: int) -> Iterator[Step]
 
 
 def _scaling_lines(
-    problem: Problem, flat: FlatProblem, want: Exact, where: tuple[int, ...], i: int, slope: str
+    problem: Problem, flat: FlatProblem, want: Exact, where: tuple[int, ...], i: int, slope: str, mean: Answer | None
 ) -> Iterator[Step]:
-    """The slope times the factor of the reduction."""
+    """The slope times the factor of the reduction.  mean: that of a perplexity, which is a factor, too; else None."""
     factor, s = gradient.factors(problem, flat, DEFINITION, to_balls)[i], sample_weight(flat, i)
     text = "1" if s is None else format_in_dtype(problem, s)
     if problem.reduction == "mean":
@@ -121,5 +125,8 @@ def _scaling_lines(
         yield step("factor", factor, "1 / divisor" if s is None else "s_i / divisor", filled)
     elif s is not None:
         yield step("factor", text, "s_i")
-    value, filled = want.hi[where], f"{format_number(factor)} * {slope}"
-    yield step(f"gradient at {list(where)}", value, "factor * slope", filled, distinguishing_digits([float(value)]))
+    value, filled, rule = want.hi[where], f"{format_number(factor)} * {slope}", "factor * slope"
+    if isinstance(mean, Exact):
+        yield step("perplexity", np.exp(mean.hi), "e^mean", f"e^{format_number(mean.hi)}")
+        filled, rule = f"{format_number(np.exp(mean.hi))} * {filled}", f"perplexity * {rule}"
+    yield step(f"gradient at {list(where)}", value, rule, filled, distinguishing_digits([float(value)]))

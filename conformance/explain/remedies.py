@@ -20,7 +20,7 @@ from conformance.explain.number_format import format_number
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import Item
 from conformance.judging.prepare import PreparedCall, convert_for
-from conformance.model.case import Array, ByOracle, Digits, Problem, numpy_dtype
+from conformance.model.case import Array, ByOracle, Digits, Problem, is_gradient, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Returned
 from conformance.reference import oracle
@@ -166,7 +166,9 @@ def _avoid_conversion(context: _Context) -> Iterator[Remedy]:
     for kind in unchanging(problem, kind_taken):
         converted, name = convert(problem, kind)
         for function in item.installed.functions:
-            if kind not in function.input_kinds or function.unsupported(problem) is not None:
+            if function.quantity != item.function.quantity or kind not in function.input_kinds:
+                continue
+            if function.unsupported(problem) is not None:
                 continue
             other = dataclasses.replace(_with_problem(item, problem), function=function)
             attempt = _call_and_judge(PreparedCall(other, problem, converted, name, of_case=False), context.judge)
@@ -193,11 +195,7 @@ def _normalised_rows(context: _Context) -> Iterator[_Change]:
 def _pass_logits(context: _Context) -> Iterator[Remedy]:
     """Pass logarithms of the probabilities as logits, which are not clipped, to a function that takes logits."""
     problem, item = context.problem, context.item
-    if (
-        problem.input_kind != "probabilities"
-        or "logits" not in item.function.input_kinds
-        or item.quantity == "gradient"
-    ):
+    if problem.input_kind != "probabilities" or "logits" not in item.function.input_kinds or is_gradient(item.quantity):
         return
     if not context.names & {"clip", "log_floor", "renormalise"} or refused(problem, DEFINITION):
         return
@@ -217,6 +215,8 @@ def _divide_sum(context: _Context) -> Iterator[Remedy]:
     """Divide the sum by the definition's divisor, or rescale the mean."""
     problem, assessment = context.problem, context.assessment
     if "mean_divides_by" not in context.names or problem.reduction != "mean":
+        return
+    if context.item.function.quantity != "loss":
         return
     reference_divisor = oracle.divisor(problem, DEFINITION)
     part = context.convention.restricted_to(tuple(context.names))
@@ -255,7 +255,7 @@ def _separate_outputs(context: _Context) -> Iterator[Remedy]:
         shown = _computation(f"{_value_text(assessment)} * {outputs}", value)
         advice = f"multiply what it returns by the {outputs} outputs of the last axis"
         yield from _if_result_agrees(context, value, advice, shown)
-    if context.item.quantity == "gradient" or problem.layout.names():
+    if is_gradient(context.item.quantity) or problem.layout.names():
         return
     positive = problem.options.positive_weight
     if positive is not None and positive.ndim:
@@ -276,15 +276,8 @@ def _cast_to_float64(context: _Context) -> Iterator[Remedy]:
     numeric = assessment.verdict.status == "disagrees" or context.names <= {"cancellation", "gradient_cancellation"}
     if problem.dtype == "float64" or not numeric or assessment.prepared.conversion:
         return
-    double = np.dtype(np.float64)
-    cast = dataclasses.replace(
-        problem,
-        dtype="float64",
-        predictions=problem.predictions.astype(double),
-        labels=problem.labels.astype(double) if problem.labels.dtype.kind in "fV" else problem.labels,
-        options=problem.options.rounded(double),
-    )
-    yield from _if_result_of_change_agrees(context, _Change("cast to float64 first", cast, show_call=True))
+    change = _Change("cast to float64 first", problem.cast("float64"), show_call=True)
+    yield from _if_result_of_change_agrees(context, change)
 
 
 def _if_result_of_change_agrees(context: _Context, change: _Change) -> Iterator[Remedy]:
@@ -354,7 +347,7 @@ def _preprocessed_predictions(context: _Context) -> Iterator[_Change]:
     problem = context.problem
     if problem.input_kind != "probabilities" or refused(problem, context.convention):
         return
-    if context.item.quantity == "gradient":
+    if is_gradient(context.item.quantity):
         return
     wide = problem.predictions.astype(np.float64)
     ends = clip_ends(problem.dtype, context.convention)

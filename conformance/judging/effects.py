@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from conformance.model.case import Problem, Quantity
+from conformance.model.case import Problem, Quantity, is_gradient
 from conformance.model.convention import DEFINITION, Convention
-from conformance.reference import gradient
-from conformance.reference.domain import examine, reads_other_columns
+from conformance.reference import error_bound, gradient, gradient_error_bound, transforms
+from conformance.reference.domain import dtype_info, examine, reads_other_columns
 from conformance.reference.oracle import Answer, Oracle
+from conformance.reference.transforms import Floats
 
 UNJUDGED = ("rejects", "empty_mean")
 """Fields of a convention that are no cause: of an exception, and what follows where nothing is left to average."""
@@ -24,8 +25,47 @@ OF_GRADIENT = ("gradient_cancellation", "gradient_total", "gradient_floor")
 
 def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exact: Oracle) -> Answer:
     """What is due of a problem under a convention, whatever that says about rounding; raises ArithmeticError."""
+    problem = narrowed(problem, convention)
+    if quantity == "d2":
+        return transforms.d2(problem, semantic(convention), exact)
     loss = exact.answer(problem, semantic(convention))
-    return gradient.answer(problem, _of_gradient(convention), loss, exact) if quantity == "gradient" else loss
+    if not is_gradient(quantity):
+        return transforms.perplexity(loss) if quantity == "perplexity" else loss
+    slope = gradient.answer(problem, _of_gradient(convention), loss, exact)
+    return slope if quantity == "gradient" else transforms.perplexity_gradient(loss, slope, problem.dtype)
+
+
+def tolerance_by(
+    problem: Problem, rounded: Convention, quantity: Quantity, unconverted: Problem | None = None
+) -> Floats:
+    """The absolute error that a correct answer may have, shaped as the answer.
+
+    problem: as the function receives it.  rounded: see `computed`.  unconverted: the problem before its predictions
+    were converted; None if they were not.
+    """
+    problem = narrowed(problem, rounded)
+    if quantity == "d2":
+        return transforms.d2_tolerance(problem, rounded)
+    if is_gradient(quantity):
+        of_slope = gradient_error_bound.tolerance(problem, rounded)
+        return (
+            of_slope if quantity == "gradient" else transforms.perplexity_gradient_tolerance(problem, rounded, of_slope)
+        )
+    of_loss = error_bound.tolerance(problem, rounded, unconverted)
+    return transforms.perplexity_tolerance(problem, rounded, of_loss) if quantity == "perplexity" else of_loss
+
+
+def narrowed(problem: Problem, convention: Convention) -> Problem:
+    """A problem with the inputs that are computed with under a convention."""
+    dtype = convention.narrowed_to
+    if dtype is None or dtype_info(dtype).unit_roundoff <= dtype_info(problem.dtype).unit_roundoff:
+        return problem
+    whole = problem.unreduced.cache
+    key = ("narrowed", dtype)
+    if key not in whole:
+        whole[key] = problem.unreduced.cast(dtype)
+    found: Problem = whole[key].with_reduction(problem.reduction)
+    return found
 
 
 @functools.cache
@@ -48,7 +88,7 @@ def _of_gradient(convention: Convention) -> Convention:
 
 @functools.cache
 def judged_fields(quantity: Quantity) -> tuple[str, ...]:
-    unjudged = UNJUDGED if quantity == "gradient" else (*UNJUDGED, *OF_GRADIENT)
+    unjudged = UNJUDGED if is_gradient(quantity) else (*UNJUDGED, *OF_GRADIENT)
     return tuple(f.name for f in dataclasses.fields(Convention) if f.name not in unjudged)
 
 
@@ -58,7 +98,7 @@ def has_effect(name: str, convention: Convention, problem: Problem, quantity: Qu
     if chosen == getattr(DEFINITION, name):
         return False
     if name.startswith("gradient_"):
-        return quantity == "gradient"
+        return is_gradient(quantity)
     applies = _EFFECTIVE.get(name)
     return applies is None or applies(chosen, problem)
 
@@ -74,6 +114,8 @@ _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
         problem.target == "index" and bool(np.any(problem.labels == chosen))
     ),
     "class_columns": lambda chosen, problem: reads_other_columns(problem, chosen),
+    "label_shift": lambda chosen, problem: problem.loss == "categorical" and bool(problem.sample_shape),
+    "narrowed_to": lambda chosen, problem: narrowed(problem, Convention(narrowed_to=chosen)) is not problem,
     "out_of_range": lambda chosen, problem: "label_out_of_range" in examine(problem),
     "empty_batch": lambda chosen, problem: "empty_batch" in examine(problem),
     "accepts": lambda chosen, problem: bool(chosen & examine(problem)),

@@ -22,6 +22,7 @@ from conformance.judging.effects import answer_by
 from conformance.judging.prepare import convert_for
 from conformance.judging.printed import Printed
 from conformance.model.case import (
+    GRADIENT_OF,
     WEIGHTS,
     Array,
     Layout,
@@ -30,6 +31,7 @@ from conformance.model.case import (
     Published,
     Quantity,
     Reduction,
+    is_gradient,
     numpy_dtype,
 )
 from conformance.model.convention import DEFINITION, INVALID, Convention, Divisor, describe
@@ -317,10 +319,11 @@ def _conventions(
 
     base: the convention that is none of them.
     """
-    read = GRADIENT if quantity == "gradient" else ANSWER
+    read = GRADIENT if is_gradient(quantity) else ANSWER
     base = dataclasses.replace(relevant(problem, base, read), empty_mean=None)
     found: dict[Convention, list[str]] = {}
-    for function in registry.functions():
+    returning = (f for f in registry.functions() if quantity in (f.quantity, GRADIENT_OF.get(f.quantity)))
+    for function in returning:
         target = function.target_as(problem.target_kind)
         if target is None or problem.loss not in function.ranks:
             continue

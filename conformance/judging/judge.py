@@ -29,7 +29,7 @@ from conformance.judging.reasons import CannotExpress
 from conformance.judging.replay import can_be_named, replay_call
 from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Row
 from conformance.judging.verdict import FAILING, Verdict, expected, judge, want_of
-from conformance.model.case import DATA
+from conformance.model.case import DATA, is_gradient
 from conformance.model.convention import DEFINITION, describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
 from conformance.model.row_key import EAGER
@@ -101,7 +101,7 @@ def unsupported_assessments(reasons: Sequence[tuple[Item, str]], exact: Oracle) 
 
 def _classes_last(prepared: PreparedCall, outcome: Outcome) -> Outcome:
     """A gradient as the problem has its predictions, if the call had the classes on another axis."""
-    if prepared.item.quantity == "loss" or not isinstance(outcome, Returned):
+    if not is_gradient(prepared.item.quantity) or not isinstance(outcome, Returned):
         return outcome
     axis = prepared.call.arrays["predictions"].class_axis
     if axis == -1 or outcome.value.ndim != prepared.converted.predictions.ndim:
@@ -153,7 +153,7 @@ class Assessment:
         item, verdict = self.item, self.verdict
         comparison, outcome = verdict.comparison, verdict.outcome
         reason, known, returned = verdict.reason, self.known, isinstance(outcome, Returned)
-        of = functools.partial(Elements.of, most=SHOWN if item.quantity == "loss" else SHOWN_OF_GRADIENTS)
+        of = functools.partial(Elements.of, most=SHOWN_OF_GRADIENTS if is_gradient(item.quantity) else SHOWN)
         by_convention = verdict.want_by_convention
         candidate = getattr(reason, "candidate", None)
         return Row(
@@ -193,7 +193,7 @@ class Assessment:
         """What a failing test prints.  options: of pytest, to be given once more, each with a blank after it."""
         item, row = self.item, self.row
         lines = [f"{item.function.name} {item.installed.version} {self._headline()}"]
-        of = f"{item.dtype}, {item.reduction}{', gradient' if item.quantity == 'gradient' else ''}"
+        of = f"{item.dtype}, {item.reduction}{'' if item.quantity == 'loss' else f', {item.quantity}'}"
         of += "" if item.installed.mode == EAGER else f", {item.installed.mode}"
         lines.append(f"  case       {item.case.id} ({of}): {item.case.why}")
         if item.case.path:
@@ -253,7 +253,7 @@ def _harvesting(item: Item) -> str:
 def _again(item: Item) -> str:
     words = [item.function.name, item.case.id, item.dtype, item.reduction]
     words = [re.sub(r"[^\w.:/\[\]+-]", "", word) for word in words]
-    return " and ".join([*words, "gradient" if item.quantity == "gradient" else "not gradient"])
+    return " and ".join([*words, "gradient" if is_gradient(item.quantity) else "not gradient"])
 
 
 def _coarse(elements: Elements) -> Elements:

@@ -11,7 +11,7 @@ from conformance.adapters import registry
 from conformance.adapters.contract import DocumentedConvention, Framework, Function, required_capabilities
 from conformance.adapters.registry import Installed
 from conformance.judging.selection import SelectionError
-from conformance.model.case import QUANTITIES, Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction
+from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction, is_gradient
 from conformance.model.convention import Convention
 from conformance.model.row_key import EAGER, RowKey, item_id
 from conformance.reference.conversion import conversion_obstacle
@@ -72,11 +72,10 @@ def plan(cases: Iterable[Case], available: Sequence[Installed], item_filter: Ite
                 name = functools.partial(item_id, function.name, case.id, *of, mode=installed.mode)
                 quantities: list[Quantity] = [
                     quantity
-                    for quantity in QUANTITIES
-                    if item_filter is None or item_filter(function.framework, name(quantity))
+                    for quantity in function.quantities
+                    if (item_filter is None or item_filter(function.framework, name(quantity)))
+                    and not (is_gradient(quantity) and not_differentiated(installed, function, case, problem))
                 ]
-                if "gradient" in quantities and not_differentiated(installed, function, case, problem) is not None:
-                    quantities.remove("gradient")
                 if quantities and unsupported(function, case, problem) is None:
                     items += [Item(installed, function, case, *of, quantity) for quantity in quantities]
     return items
@@ -137,6 +136,8 @@ def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
     input_kind = function.input_kind_for(problem.input_kind)
     if why is not None or input_kind == problem.input_kind:
         return why
+    if function.quantity != "loss":
+        return f"a conversion of predictions is tested by their loss, and it returns a {function.quantity}"
     if isinstance(case.expect, MustRaise) and case.expect.kind == "invalid_probability":
         return "a conversion would hide what is wrong with the predictions"
     return conversion_obstacle(problem, input_kind)
@@ -152,5 +153,5 @@ def documented_convention(item: Item, problem: Problem) -> DocumentedConvention:
 def alternatives(item: Item, problem: Problem) -> Iterator[tuple[Function, Convention]]:
     """The functions of the item's framework that support its problem, each with its documented convention."""
     for function in item.installed.functions:
-        if function.unsupported(problem) is None:
+        if function.quantity == item.function.quantity and function.unsupported(problem) is None:
             yield function, documented_convention(dataclasses.replace(item, function=function), problem).convention

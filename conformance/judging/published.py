@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.casefiles.stated_values import flat, text_of_no_answer
-from conformance.judging.effects import answer_by
+from conformance.judging.effects import answer_by, tolerance_by
 from conformance.judging.hypotheses import Explanations, explanations
 from conformance.judging.printed import Printed
 from conformance.model.case import Case, Problem, Published, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
-from conformance.reference import error_bound, gradient_error_bound
 from conformance.reference.oracle import Answer, Exact, Oracle
 
 Floats = npt.NDArray[np.float64]
@@ -81,8 +80,7 @@ def holds_in(
     answer = answer_by(problem, convention, number.quantity, oracle)
     if not isinstance(answer, Exact) or answer.hi.size != len(printed):
         return False
-    bound = gradient_error_bound if number.quantity == "gradient" else error_bound
-    allowed = np.broadcast_to(bound.tolerance(problem, convention), answer.hi.shape)
+    allowed = np.broadcast_to(tolerance_by(problem, convention, number.quantity), answer.hi.shape)
     elements = zip(printed, answer.hi.ravel().tolist(), allowed.ravel().tolist(), strict=True)
     return all(_has_number(one.overlap(value, tolerance), problem.dtype) for one, value, tolerance in elements)
 

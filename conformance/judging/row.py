@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.judging.verdict import STATUSES
-from conformance.model.case import DTYPES
+from conformance.model.case import DTYPES, QUANTITIES
 from conformance.model.outcome import Raised
 from conformance.model.row_key import EAGER, KEY, RowKey
 
@@ -215,7 +215,7 @@ SCHEMA = (
     Column("result_dtype", "dtype of what was returned."),
     Column("python", "Version of Python there."),
     Column("numpy", "Version of numpy there."),
-    Column("quantity", "`loss` or `gradient`.", default="loss"),
+    Column("quantity", f"{', '.join(f'`{name}`' for name in QUANTITIES[:-1])} or `{QUANTITIES[-1]}`.", default="loss"),
     Column(
         "shape",
         "Empty where the row has its arrays whole. Else the shape of what was returned, or of `want` where that alone "

@@ -21,7 +21,15 @@ import numpy.typing as npt
 from conformance.adapters.contract import Function
 from conformance.judging.compare import Comparison, Floats, compare, symptoms_of_value
 from conformance.judging.conversions import Change, alternative_to, change_of, conversion_of, same_answer
-from conformance.judging.effects import answer_by, computed, has_effect, judged_fields, neighbours, semantic
+from conformance.judging.effects import (
+    answer_by,
+    computed,
+    has_effect,
+    judged_fields,
+    neighbours,
+    semantic,
+    tolerance_by,
+)
 from conformance.judging.reasons import (
     AcceptedInvalid,
     Candidate,
@@ -43,10 +51,10 @@ from conformance.judging.reasons import (
     UndefinedAnswer,
     WrongDtype,
 )
-from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity
+from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity, is_gradient
 from conformance.model.convention import DEFINITION, EDGE, Convention, describe
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
-from conformance.reference import error_bound, gradient_error_bound, oracle
+from conformance.reference import oracle
 from conformance.reference.domain import examine, infinitely_weighted
 from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import Answer, Exact, Invalid, Oracle, Undefined
@@ -295,24 +303,22 @@ class _Judgement:
 
     def has_axes(self) -> bool:
         """Whether what is due is an array, and not one number."""
-        return self.quantity == "gradient" or self.converted.reduction == "none"
+        return is_gradient(self.quantity) or self.converted.reduction == "none"
 
     def tolerance(self, part: Convention = DEFINITION) -> Floats:
         """The budget for an answer under `part`, with the roundings of how the function documents to compute."""
-        rounded = computed(part, self.documented)
-        if self.quantity == "gradient":
-            return gradient_error_bound.tolerance(self.converted, rounded)
-        return self._allowed_loss(self.converted, rounded)
+        return self._tolerance(self.converted, part, self.quantity)
 
-    def _allowed_loss(self, problem: Problem, rounded: Convention) -> Floats:
-        return error_bound.tolerance(problem, rounded, self.problem if self.is_converted else None)
+    def _tolerance(self, problem: Problem, part: Convention, quantity: Quantity) -> Floats:
+        unconverted = self.problem if self.is_converted else None
+        return tolerance_by(problem, computed(part, self.documented), quantity, unconverted)
 
     def answer(self, convention: Convention) -> Answer:
         """The expected answer of the converted problem; raises ArithmeticError."""
         return answer_by(self.converted, convention, self.quantity, self.exact)
 
     def definition(self) -> Answer:
-        if self.quantity == "gradient":
+        if self.quantity != "loss":
             return self.answer(DEFINITION)
         limit = self.tolerance() * SHARPER
         try:
@@ -379,17 +385,16 @@ class _Judgement:
 
         It may have been rounded to 0, or beyond it; whatever is not finite is as right as what is due.
         """
-        if must_raise or self.quantity == "gradient":
+        if must_raise or is_gradient(self.quantity):
             return False
-        rounded = computed(self.documented, self.documented)
         lost: npt.NDArray[np.bool_] = np.zeros((), dtype=bool)
         for alone, where in infinitely_weighted(self.converted):
             try:
-                loss = answer_by(alone, self.documented, self.quantity, self.exact)
+                loss = answer_by(alone, self.documented, "loss", self.exact)
             except ArithmeticError:
                 continue
             if isinstance(loss, Exact):
-                small = (np.abs(loss.hi) <= self._allowed_loss(alone, rounded)) & (loss.hi != 0)
+                small = (np.abs(loss.hi) <= self._tolerance(alone, self.documented, "loss")) & (loss.hi != 0)
                 lost = np.asarray(lost | (small & (where if where.ndim == small.ndim else where.any(axis=-1))))
         if not lost.any():
             return False
@@ -446,7 +451,7 @@ class _Judgement:
 
     def change(self) -> Change | None:
         """What the conversion of the predictions changes about the answer by all that is documented."""
-        if not self.is_converted or self.quantity == "gradient":
+        if not self.is_converted or is_gradient(self.quantity):
             return None
         part = self.part(self.effective)
         return change_of(self.problem, self.converted, part, self.exact, self.tolerance(part))

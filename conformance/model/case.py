@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +24,26 @@ Loss = Literal["categorical", "binary"]
 InputKind = Literal["logits", "probabilities", "log_probabilities"]
 Target = Literal["index", "distribution", "binary"]
 Reduction = Literal["none", "sum", "mean"]
-Quantity = Literal["loss", "gradient"]
+Quantity = Literal["loss", "gradient", "perplexity", "perplexity_gradient", "d2"]
 Order = Literal["c", "fortran", "strided", "broadcast", "readonly"]
 
 LOSSES: tuple[Loss, ...] = ("categorical", "binary")
 INPUT_KINDS: tuple[InputKind, ...] = ("logits", "probabilities", "log_probabilities")
 TARGETS: tuple[Target, ...] = ("index", "distribution", "binary")
-QUANTITIES: tuple[Quantity, ...] = ("loss", "gradient")
+FOLLOWS_FROM: Mapping[str, tuple[Quantity, ...]] = {
+    "loss": (),
+    **dict.fromkeys(("gradient", "perplexity", "d2"), ("loss",)),
+    "perplexity_gradient": ("gradient", "loss"),
+}
+"""Quantity -> quantities that it is computed from, the nearest first."""
+RETURNED: tuple[Quantity, ...] = ("loss", "perplexity", "d2")
+"""Quantities that a function can return; the others are their gradients."""
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+"""What a row is about.  `loss`: the reduced loss.  `perplexity`: the exponential of its mean.  `d2`: 1 - a / b, where b
+is the loss of predicting the share that each class has among the labels.  Gradients are with respect to the
+predictions."""
+GRADIENT_OF: Mapping[Quantity, Quantity] = {"loss": "gradient", "perplexity": "perplexity_gradient"}
+"""Quantity -> its gradient, of those that have one."""
 REDUCTIONS: tuple[Reduction, ...] = ("none", "sum", "mean")
 ORDERS: tuple[Order, ...] = ("c", "fortran", "strided", "broadcast", "readonly")
 DTYPES: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
@@ -48,6 +61,11 @@ OPTIONS: tuple[str, ...] = (
     "label_smoothing",
     "ignore_index",
 )
+
+
+def is_gradient(quantity: str) -> bool:
+    """Whether a quantity is shaped as the predictions."""
+    return quantity in GRADIENT_OF.values()
 
 
 @functools.cache
@@ -372,6 +390,17 @@ class Problem:
         found = dataclasses.replace(self, reduction=reduction)
         vars(found)["unreduced"] = self.unreduced
         return found
+
+    def cast(self, dtype: str) -> Problem:
+        """The same problem with its floats rounded to another dtype."""
+        to = numpy_dtype(dtype)
+        return dataclasses.replace(
+            self,
+            dtype=dtype,
+            predictions=_rounded(self.predictions, to),
+            labels=_rounded(self.labels, to) if self.labels.dtype.kind in "fV" else self.labels,
+            options=self.options.rounded(to),
+        )
 
     @property
     def unreduced(self) -> Problem:

@@ -15,6 +15,7 @@ Divisor = Literal["weight", "target_weight", "label_weight", "sample_weight", "k
 Renormalise = Literal["no", "before_clip", "after_clip"]
 BinaryOutputs = Literal["each", "mean_of_last_axis"]
 ClassColumns = Literal["stated", "sorted", "inferred"]
+Narrow = Literal["float16", "bfloat16", "float32"]
 OutOfRange = Literal["refuse", "wrap", "zero", "nan"]
 Cancellation = Literal["none", "logits"]
 GradientCancellation = Literal["none", "targets", "logits"]
@@ -88,6 +89,12 @@ class Convention:
     """Which column of the predictions belongs to which class.  `stated`: those that the case states.  `sorted`: columns
     are in the order of the sorted names of the classes, whatever the caller's order.  `inferred`: the classes are those
     among the labels, sorted."""
+    label_shift: int = 0
+    """How many places after a prediction its label stands along the last axis of the samples, such as the positions of
+    a text.  A prediction that has none there is ignored."""
+    narrowed_to: Narrow | None = None
+    """The dtype to which predictions, targets and weights are rounded before anything is computed, where theirs has
+    more digits."""
     out_of_range: OutOfRange = "refuse"
     """What an index label outside the classes does: refused, counted from the end, a loss of 0, a loss of nan."""
     cancellation: Cancellation = "none"

@@ -64,6 +64,15 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
         "sorted": "takes the columns in the order of the sorted names of the classes, whatever the stated order is",
         "inferred": "takes the sorted labels that occur for the classes of the columns",
     },
+    "label_shift": {
+        0: "holds each prediction against the label of its own position",
+        int: "holds each prediction against the label {0} further along the last axis of the samples, and ignores "
+        "those that have none there",
+    },
+    "narrowed_to": {
+        None: "computes with the numbers that it is given",
+        str: "rounds its inputs to {0} before it computes anything",
+    },
     "out_of_range": {
         "refuse": "rejects a label that names no class",
         "wrap": "counts a label that names no class from the end, as Python counts indices",

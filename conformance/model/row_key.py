@@ -32,7 +32,7 @@ class RowKey:
     reduction: str
     """`none`, `sum` or `mean`."""
     quantity: str = "loss"
-    """`loss` or `gradient`."""
+    """One of `case.QUANTITIES`."""
     environment: str = ""
     """Name of the environment in which the framework ran."""
     version: str = ""

@@ -92,9 +92,10 @@ def refused(problem: Problem, convention: Convention) -> frozenset[str]:
         invalid |= {"shape_mismatch"}
     if "label_out_of_range" in invalid:
         ignored = convention.default_ignore_index
-        valid = (problem.labels >= 0) & (problem.labels < problem.predictions.shape[-1])
-        is_ignored = problem.labels == problem.options.ignore_index
-        if convention.out_of_range != "refuse" or bool(np.all(valid | is_ignored | (problem.labels == ignored))):
+        labels = problem.labels[..., convention.label_shift :] if problem.labels.ndim else problem.labels
+        valid = (labels >= 0) & (labels < problem.predictions.shape[-1])
+        is_ignored = labels == problem.options.ignore_index
+        if convention.out_of_range != "refuse" or bool(np.all(valid | is_ignored | (labels == ignored))):
             invalid -= {"label_out_of_range"}
     if convention.class_columns == "inferred" and "shape_mismatch" not in invalid:
         classes = 2 if problem.loss == "binary" else problem.predictions.shape[-1]
@@ -137,6 +138,13 @@ def labels_by(problem: Problem, convention: Convention) -> Array:
     return labels
 
 
+def shifts_labels(problem: Problem, convention: Convention) -> bool:
+    """Whether a convention holds the predictions of a problem against the labels of other positions."""
+    return bool(
+        convention.label_shift and problem.loss == "categorical" and problem.sample_shape and problem.labels.size
+    )
+
+
 def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None = None) -> FlatProblem:
     """Flatten a problem under a convention that does not refuse it.
 
@@ -159,6 +167,11 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
                 kept &= index != ignored
     else:
         q = labels.reshape(x.shape).astype(np.float64)
+    if shifts_labels(problem, convention):
+        positions = np.arange(n) + convention.label_shift
+        kept = kept[np.minimum(positions, n - 1)] & (positions % shape[-1] >= convention.label_shift)
+        index = None if index is None else np.roll(index, -convention.label_shift)
+        q = None if q is None else np.roll(q, -convention.label_shift, axis=0)
     group = 1
     if shape and binary and convention.binary_outputs == "mean_of_last_axis":
         group = shape[-1]

@@ -78,6 +78,13 @@ def answer(problem: Problem, convention: Convention, loss: Answer, oracle: Oracl
     return _answer(of, matters) if oracle is None else oracle.gradient(of, matters, lambda: _answer(of, matters))
 
 
+def estimate(problem: Problem, convention: Convention) -> Floats:
+    """The gradient in float64 arithmetic, shaped as the predictions; it is coarse where terms cancel."""
+    matters = relevant(problem, convention, GRADIENT)
+    value: Floats = reduced_slope(problem, flatten(problem, matters), matters, _floats).value
+    return value.reshape(problem.predictions.shape)
+
+
 def _answer(problem: Problem, convention: Convention) -> Answer:
     if kinds := examine(problem) & NOT_FINITE:
         return Undefined(f"there is no gradient: {', '.join(sorted(kinds))}")

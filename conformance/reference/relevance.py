@@ -14,10 +14,11 @@ import numpy as np
 from conformance.model.case import InputKind, Loss, Problem
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.domain import examine, reads_other_columns
+from conformance.reference.flat_problem import shifts_labels
 
 _MEAN = {"mean_divides_by", "empty_mean"}
 _PROBABILITIES = {"clip", "log_floor", "renormalise"}
-_SHAPE = {"binary_outputs", "class_columns", "default_ignore_index", "empty_batch"}
+_SHAPE = {"binary_outputs", "label_shift", "class_columns", "default_ignore_index", "empty_batch"}
 _ROUNDING = {"cancellation", "gradient_cancellation"}
 _GRADIENT = {"gradient_total", "gradient_floor"}
 _DOMAIN = {"out_of_range", "accepts"}
@@ -44,6 +45,8 @@ def relevant(
     ignored = matters.default_ignore_index
     if ignored is not None and not (problem.target == "index" and bool(np.any(problem.labels == ignored))):
         matters = _with(matters, default_ignore_index=None)
+    if matters.label_shift and not shifts_labels(problem, matters):
+        matters = _with(matters, label_shift=0)
     if not reads_other_columns(problem, matters.class_columns):
         matters = _with(matters, class_columns="stated")
     if matters.accepts or matters.out_of_range != "refuse" or matters.empty_batch != "reduced":

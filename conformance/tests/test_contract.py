@@ -358,6 +358,13 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
         ({"reductions": {"average": ""}}, "reductions: there is no average"),
         ({"reductions": {"mean": "{result}.mean("}}, "reductions[mean]: '(' was never closed"),
         ({"reductions": {"mean": "{results}.mean()"}}, "reductions[mean]: there is no {results}; there is {result}"),
+        ({"quantity": "f1"}, "quantity: there is no f1; there is loss, perplexity, d2"),
+        ({"quantity": "perplexity", "reductions": {"mean": "", "sum": "total"}}, "reductions: a perplexity follows"),
+        ({"quantity": "d2"}, "differentiates: the gradient of d2 is not known here"),
+        (
+            {"quantity": "d2", "differentiates": False, "arguments": {"class_weights": "weight"}},
+            "arguments: d2 is defined with sample_weights alone, not with class_weights",
+        ),
         ({"dtypes": frozenset({"float128"})}, "dtypes: there is no float128"),
         ({"orders": frozenset({"random"})}, "orders: there is no random"),
         ({"modes": frozenset({"jit"})}, "modes: there is no jit; there is none"),

@@ -40,7 +40,13 @@ HERE, _ = registry.installed()
 ASKED = [(there, function) for there in HERE for function in there.functions]
 RIGHT = frozenset({"agrees", "diverges"})
 LOG_LOSSES = ("sklearn.log_loss", "sklearn.log_loss_without_labels")
+TRANSFORMED = [function.name for _, function in ASKED if function.quantity != "loss"]
 UNSAYABLE = {
+    **{
+        (name, reduction): "what it returns follows from the mean, and from no other reduction"
+        for name in TRANSFORMED
+        for reduction in ("none", "sum")
+    },
     **dict.fromkeys(((name, "none") for name in LOG_LOSSES), "normalize is a bool: there are two reductions"),
     **{
         (f"keras.{name}Crossentropy:mean_with_sample_weight", reduction): "it is the name of one reduction of a loss"
@@ -56,7 +62,7 @@ CONVERTED = {
         "predictions alone are converted to float64, whose epsilon clips them; labels and weights of that dtype are"
         " refused: a conversion, and no dtype that it computes in"
     )
-    for name in LOG_LOSSES
+    for name in (*LOG_LOSSES, "sklearn.d2_log_loss_score")
 }
 """What a function takes although it is declared unable to, with the reason; the plain problem only."""
 
@@ -291,7 +297,7 @@ def attempts(function: Function) -> list[Attempt]:
 
 def taken(there: Installed, function: Function, attempt: Attempt) -> str:
     """How a function answers rightly what it is declared unable to take; "" where it does not."""
-    item = Item(there, function, attempt.case, attempt.dtype, attempt.reduction)
+    item = Item(there, function, attempt.case, attempt.dtype, attempt.reduction, function.quantity)
     problem = attempt.case.problem(attempt.dtype, attempt.reduction)
     asked = PreparedCall(item, problem, *convert_for(problem, function.input_kind_for(problem.input_kind)))
     vars(asked)["call"] = attempt.call

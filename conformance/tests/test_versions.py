@@ -35,7 +35,8 @@ MINORS = {
         3.0.0 3.0.5 3.1.1 3.2.1 3.3.3 3.4.0 3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.0 3.14.1 3.15.1""",
     "torch": """1.9.1 1.10.2 1.11.0 1.12.1 1.13.1
         2.0.1 2.1.2 2.2.2 2.3.1 2.4.1 2.5.1 2.6.0 2.7.1 2.8.0 2.9.1 2.10.0 2.11.0 2.12.0 2.13.0 2.13.0+cpu""",
-    "optax": "0.2.8",
+    "optax": "0.2.2 0.2.3 0.2.5 0.2.6 0.2.8",
+    "transformers": "5.24.0",
 }
 RELEASES = {name: versions.split() for name, versions in MINORS.items()}
 BACKENDS = {name: tuple(framework.backends) or ("",) for name, framework in FRAMEWORKS.items()}

@@ -26,6 +26,7 @@ from conformance.model.case import (
     OPTIONS,
     ORDERS,
     REDUCTIONS,
+    RETURNED,
 )  # fmt: skip
 from conformance.model.row_key import EAGER
 
@@ -43,6 +44,8 @@ _EFFECTS: Mapping[str, Callable[[Function], bool]] = {
     "gradient_total": lambda f: f.differentiates and "logits" in f.input_kinds,
     "gradient_floor": lambda f: f.differentiates and "binary" in f.ranks,
     "default_ignore_index": lambda f: "index" in f.targets,
+    "label_shift": lambda f: "categorical" in f.ranks,
+    "narrowed_to": lambda f: "float64" in f.dtypes or "float32" in f.dtypes,
     "class_columns": lambda f: f.named_classes,
     "out_of_range": lambda f: "index" in f.targets,
     "empty_mean": lambda f: "mean" in f.reductions,
@@ -116,12 +119,25 @@ def _function_faults(framework: Framework, function: Function) -> Iterator[tuple
         yield "arguments", f"there is no {unknown[0]}; there is {', '.join(words)}"
     yield from _call_faults(function)
     yield from _parameter_faults(function)
+    yield from _quantity_faults(function)
     for documented in function.conventions:
         for name in documented.convention.choices():
             if name in _EFFECTS and not _EFFECTS[name](function):
                 yield "conventions", f"{name} has no effect on what it takes"
         if unknown := sorted((documented.targets or frozenset()) - set(TARGETS)):
             yield "conventions", f"there is no target {unknown[0]}"
+
+
+def _quantity_faults(function: Function) -> Iterator[tuple[str, str]]:
+    if function.quantity not in RETURNED:
+        yield "quantity", f"there is no {function.quantity}; there is {', '.join(RETURNED)}"
+    elif function.quantity != "loss" and function.reductions.keys() != {"mean"}:
+        yield "reductions", f"a {function.quantity} follows from the mean, and from nothing else"
+    if function.quantity == "d2":
+        if function.differentiates:
+            yield "differentiates", "the gradient of d2 is not known here"
+        if others := sorted(function.options - {"sample_weights"}):
+            yield "arguments", f"d2 is defined with sample_weights alone, not with {others[0]}"
 
 
 def _parameter_faults(function: Function) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,7 @@ from conformance.adapters.contract.releases import descriptions
 from conformance.adapters.contract.source import FILE, called_path, fill_template, placeholders, render_argument
 from conformance.model.case import (
     DTYPES,
+    GRADIENT_OF,
     OPTIONS,
     ORDERS,
     WEIGHTS,
@@ -28,7 +29,9 @@ from conformance.model.case import (
     Loss,
     Order,
     Problem,
+    Quantity,
     dtype_name,
+    is_gradient,
     numpy_dtype,
 )  # fmt: skip
 from conformance.model.convention import DEFINITION, Convention
@@ -133,6 +136,8 @@ class Function:
     also from float class weights, or one fixed dtype."""
     documentation: str = ""
     """URL of its documentation."""
+    quantity: Quantity = "loss"
+    """What it returns: `loss`, or `perplexity` or `d2`, which follow from it (see `model.case.QUANTITIES`)."""
     differentiates: bool = True
     """Whether its gradient is tested if the framework has gradients; False for a metric."""
     sample_weight_shape: Literal["as_stated", "per_loss"] = "as_stated"
@@ -181,6 +186,17 @@ class Function:
         return frozenset(word.partition(":")[0] for word in self.arguments) & frozenset(OPTIONS)
 
     @cached_property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """What of it is tested where it can be differentiated: what it returns, and the gradient of that."""
+        return (self.quantity, GRADIENT_OF[self.quantity]) if self.differentiates else (self.quantity,)
+
+    @cached_property
+    def is_by_sample(self) -> bool:
+        """Whether it returns losses of which each depends on its own prediction as it is, and on its own label."""
+        own = (one.convention for one in self.conventions)
+        return self.quantity == "loss" and not any(one.label_shift or one.narrowed_to for one in own)
+
+    @cached_property
     def layouts(self) -> frozenset[str]:
         """Layouts of the arrays that it supports."""
         named = "class_axis" in self.arguments
@@ -203,7 +219,7 @@ class Function:
 
     def returns(self, problem: Problem, quantity: str = "loss") -> str:
         """The dtype of a correct result."""
-        if self.result_dtype == "same" or quantity == "gradient":
+        if self.result_dtype == "same" or is_gradient(quantity):
             return problem.dtype
         if not self.result_dtype.startswith("promoted"):
             return self.result_dtype

@@ -23,7 +23,7 @@ from conformance.adapters.contract.encoding import (
 from conformance.adapters.contract.errors import LoweringError
 from conformance.adapters.contract.framework import Framework, Function
 from conformance.adapters.contract.source import join_lines, parenthesized, source_of, split_last_expression
-from conformance.model.case import Array, Problem, numpy_dtype
+from conformance.model.case import RETURNED, Array, Problem, is_gradient, numpy_dtype
 from conformance.model.row_key import EAGER
 from conformance.model.text import text_of, type_name
 
@@ -140,14 +140,15 @@ def apply_mode(framework: Framework, call: Call, quantity: str = "loss", mode: s
 
     Raises LoweringError where the framework has no such mode or derivative.
     """
-    if quantity == "loss" and mode == EAGER:
+    order = "gradient" if is_gradient(quantity) else "" if quantity in RETURNED else quantity
+    if not order and mode == EAGER:
         return call
     derivatives = framework.arrays_of(backend).derivatives
     if mode not in framework.modes_in(backend):
         raise LoweringError(f"{framework.name} has no mode {mode}; it has {', '.join(framework.modes_in(backend))}")
-    if quantity != "loss" and quantity not in derivatives:
+    if order and order not in derivatives:
         raise LoweringError(f"{framework.name} has no {quantity}")
-    derivative = "" if quantity == "loss" else derivatives[quantity]
+    derivative = derivatives[order] if order else ""
     text, names, way = call.text, tuple(call.arrays), framework.mode(mode)
     if mode != EAGER:
         inner, reduction = (call.unreduced, call.reduction) if way.unreduced else (call.text, "{result}")

@@ -45,7 +45,8 @@ def select_instances(
     """
     candidates = list(_candidates(cases))
     chosen: list[Instance] = []
-    for installed, function in ((framework, function) for framework in available for function in framework.functions):
+    by_sample = ((one, function) for one in available for function in one.functions if function.is_by_sample)
+    for installed, function in by_sample:  # relations are about their sums
         expressible = [
             candidate for candidate in candidates if unsupported(function, candidate.case, candidate.problem) is None
         ]

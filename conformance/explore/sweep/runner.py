@@ -152,6 +152,9 @@ def plan(
         for function in installed.functions:
             if not selects(function.name):
                 continue
+            if not function.is_by_sample:
+                skipped.append(f"{function.name}: what it returns is no loss of each prediction beside its own label")
+                continue
             if not function.reductions.keys() & {"none", "sum"}:
                 skipped.append(f"{function.name}: it only averages, so an input has no loss of its own")
                 continue

@@ -1,0 +1,68 @@
+"""transformers: the losses that its models compute from logits and labels of tokens.
+
+They compute in float32, whatever the logits are in, and leave the label -100 out.  That of a causal model holds
+each position against the next label.  The trainer hands over by what the sum is divided, `num_items_in_batch`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.adapters import arrays
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.model.convention import Convention
+
+SOURCE = "https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/loss/loss_utils.py"
+CALL = "transformers.loss.loss_utils.{}({{predictions}}, {{labels}}, vocab_size={{predictions}}.shape[-1], {{options}})"
+TOKENS: dict[str, Any] = {
+    "ranks": {"categorical": range(2, 9)},
+    "input_kinds": {"logits": ""},
+    "targets": {"index": "int64"},
+    "arguments": {"ignore_index": "ignore_index"},
+    "reductions": {"sum": "num_items_in_batch=1", "mean": ""},
+    "positional": {"predictions": "logits", "labels": "labels"},
+    "result_dtype": "float32",
+    "documentation": SOURCE,
+}
+
+
+def function(name: str, shift: int, accepts: frozenset[str] = frozenset(), **fields: Any) -> Function:
+    """A loss of tokens."""
+    convention = Convention(
+        default_ignore_index=-100,
+        label_shift=shift,
+        narrowed_to="float32",
+        gradient_cancellation="targets",
+        empty_mean="nan",
+        accepts=accepts,
+    )
+    return Function(
+        name,
+        CALL.format(name),
+        conventions=(DocumentedConvention(convention, documentation=SOURCE),),
+        **{**TOKENS, **fields},
+    )
+
+
+CAUSAL = function(
+    "ForCausalLMLoss",
+    1,
+    untested={"shift_labels=None": "labels that the caller has shifted", "kwargs={}": "arguments of other losses"},
+)
+# It flattens the tokens, and so labels in a column.
+MASKED = function(
+    "ForMaskedLMLoss", 0, frozenset({"trailing_axis"}), untested={"kwargs={}": "arguments of other losses"}
+)
+BY_COUNT = CAUSAL.like(
+    "ForCausalLMLoss:num_items_in_batch",
+    reductions={"sum": None, "mean": "num_items_in_batch=labels.numel()"},
+    choices={"mean_divides_by": "samples"},
+)
+FRAMEWORK = Framework(
+    name="transformers",
+    distributions=("transformers",),
+    modules=("transformers", "torch"),
+    arrays=arrays.torch,
+    imports="import transformers.loss.loss_utils",
+    functions=(CAUSAL, MASKED, BY_COUNT),
+)

@@ -1,0 +1,171 @@
+"""What some functions return in place of the loss: a perplexity, or the fraction of the loss that is explained.
+
+*Perplexity* is P = exp(m) of the mean m.  What m is off by, e, is a factor of exp(e) in P, and the exponential itself
+is off by g u P (see `error_bound` for u, g and h).  Its gradient is P times that of m.
+
+*D2* is 1 - a / b, as 1 minus a quotient of deviances: a is the sum of the losses, b that of a model that predicts for
+each sample the share of each class among the labels, p_c = W_c / S with W_c = sum_i s_i q_ic and S = sum_i s_i.  So
+b = -sum_c W_c log p_c, with 0 log 0 = 0.  A share is a quotient of two sums, off by (2 h(n) + 2) u of itself, which
+moves its logarithm by as much; the logarithm is off by g u of itself, its products with weights and targets by 2 u, and
+the sum by h(n) u.  Where all labels are of one class, or b is no larger than its own error, it explains nothing and
+there is no answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flint import arb, ctx
+
+from conformance.model.case import Problem
+from conformance.model.convention import Convention
+from conformance.reference import error_bound, gradient
+from conformance.reference.domain import dtype_info
+from conformance.reference.error_bound import ELEMENTARY, sum_error, underflow_error
+from conformance.reference.flat_problem import FlatProblem, flatten
+from conformance.reference.oracle import Answer, Exact, NoAnswerError, Oracle, Term, Undefined, exact
+from conformance.reference.relevance import ANSWER, relevant
+
+Floats = npt.NDArray[np.float64]
+PRECISION = 256
+"""Bits of what is computed from losses, which are enclosed to 75 bits or more."""
+LARGEST_EXPONENT = 1e5
+"""Beyond it, exp is infinite or zero in every dtype."""
+
+
+def perplexity(mean: Answer) -> Answer:
+    """The exact exponential of a mean."""
+    if not isinstance(mean, Exact):
+        return mean
+    with ctx.workprec(PRECISION):
+        return exact(mean.hi.shape, [_exponential(term) for term in _terms(mean)], PRECISION)
+
+
+def perplexity_gradient(mean: Answer, slope: Answer, dtype: str) -> Answer:
+    """The exact gradient of a perplexity.  slope: the gradient of the mean, shaped as the predictions."""
+    factor = perplexity(mean)
+    if not isinstance(slope, Exact) or not isinstance(factor, Exact):
+        return slope if isinstance(factor, Exact) else factor
+    if not np.all(np.abs(factor.hi) <= dtype_info(dtype).largest):
+        return Undefined(f"the perplexity is no finite number in {dtype}, so it has no gradient")
+    with ctx.workprec(PRECISION):
+        by = next(_terms(factor), arb(0))
+        terms = [term * (by if isinstance(term, arb) else 1.0) for term in _terms(slope)]
+        found = exact(slope.hi.shape, terms, PRECISION)
+    return Exact(found.hi, found.lo, found.rad, slope.unconstrained)
+
+
+def d2(problem: Problem, convention: Convention, oracle: Oracle) -> Answer:
+    """The exact D2 of a problem under a convention."""
+    total = oracle.answer(problem.with_reduction("sum"), convention)
+    if not isinstance(total, Exact):
+        return total
+    with ctx.workprec(PRECISION):
+        try:
+            null, _ = null_loss(problem, convention)
+        except NoAnswerError as error:
+            return Undefined(str(error))
+        [loss] = _terms(total)
+        return exact((), [1 - loss / null if isinstance(loss, arb) else -loss], PRECISION)
+
+
+def perplexity_tolerance(problem: Problem, convention: Convention, of_mean: Floats) -> Floats:
+    """The absolute error of a perplexity whose mean may have an error."""
+    with np.errstate(all="ignore"):
+        return _finite(
+            _relative_error(problem, of_mean) * _perplexity(problem, convention) + underflow_error(problem.dtype)
+        )
+
+
+def perplexity_gradient_tolerance(problem: Problem, convention: Convention, of_slope: Floats) -> Floats:
+    """The absolute error of each element of the gradient of a perplexity.  of_slope: that of the mean's gradient."""
+    of_mean = error_bound.tolerance(problem, convention)
+    slope = gradient.estimate(problem, convention)
+    with np.errstate(all="ignore"):
+        factor, relative = _perplexity(problem, convention), _relative_error(problem, of_mean)
+        return _finite(factor * ((1 + relative) * of_slope + relative * np.abs(slope)) + underflow_error(problem.dtype))
+
+
+def d2_tolerance(problem: Problem, convention: Convention) -> Floats:
+    """The absolute error of a D2."""
+    total = problem.with_reduction("sum")
+    value, of_value = error_bound.estimate(total, convention)[0], error_bound.tolerance(total, convention)
+    unit = dtype_info(problem.dtype).unit_roundoff
+    try:
+        with ctx.workprec(PRECISION):
+            ball, of_null = null_loss(problem, convention)
+    except NoAnswerError:
+        return np.zeros(())
+    null = float(ball.mid())
+    with np.errstate(all="ignore"):
+        quotient = np.abs(value) / null
+        return _finite((of_value + quotient * of_null) / (null - of_null) + unit * (2 * quotient + 1))
+
+
+def null_loss(problem: Problem, convention: Convention) -> tuple[Any, float]:
+    """(loss of a model that predicts the share of each class, as a ball, its error in the dtype of the problem).
+
+    Raises NoAnswerError if it has none, or none that is more than the error.
+    """
+    cache, key = problem.unreduced.cache, ("null loss", relevant(problem.unreduced, convention, ANSWER))
+    if key not in cache:
+        flat = flatten(problem, convention)
+        cache[key] = _class_totals(flat), len(flat.kept)
+    (weights, total), samples = cache[key]
+    counted = [weight for weight in weights if not weight.is_zero()]
+    if not all(weight > 0 for weight in counted):
+        raise NoAnswerError("the share of a class is negative or no number")
+    if len(counted) < 2:
+        raise NoAnswerError("what counts is of one class: predicting its share has no loss that could be explained")
+    loss = -sum((weight * (weight / total).log() for weight in counted), arb(0))
+    unit, terms = dtype_info(problem.dtype).unit_roundoff, sum_error(samples)
+    size = float(sum(counted, arb(0)).mid())
+    error = unit * ((2 * terms + 2) * size + (ELEMENTARY[problem.dtype] + 2 + terms) * float(loss.mid()))
+    if not loss > error:
+        raise NoAnswerError("the loss of predicting the share of each class is no larger than its own rounding error")
+    return loss, error
+
+
+def _class_totals(flat: FlatProblem) -> tuple[list[Any], Any]:
+    """(W_c of each class, of a binary loss those of 0 and of 1, and S), as balls."""
+    weights = np.where(flat.kept, 1.0 if flat.sample_weights is None else flat.sample_weights, 0.0).tolist()
+    totals = [arb(0)] * (2 if flat.binary else flat.x.shape[1])
+    for row, weight in enumerate(map(arb, weights)):
+        if flat.index is not None:
+            totals[flat.index[row] % len(totals)] += weight
+            continue
+        assert flat.q is not None
+        shares = (1 - arb(flat.q[row]), arb(flat.q[row])) if flat.binary else map(arb, flat.q[row].tolist())
+        totals = [total + weight * share for total, share in zip(totals, shares, strict=True)]
+    return totals, sum(map(arb, weights), arb(0))
+
+
+def _perplexity(problem: Problem, convention: Convention) -> Floats:
+    return np.exp(error_bound.estimate(problem, convention)[0])
+
+
+def _relative_error(problem: Problem, of_mean: Floats) -> Floats:
+    """What a perplexity may be off by, as a part of it."""
+    unit = dtype_info(problem.dtype).unit_roundoff
+    return np.expm1(of_mean) + (1 + np.expm1(of_mean)) * (ELEMENTARY[problem.dtype] + 1) * unit
+
+
+def _terms(answer: Exact) -> Iterator[Term]:
+    """The elements of an answer as balls, and as floats where they are nan or infinite."""
+    for hi, lo, rad in zip(answer.hi.ravel(), answer.lo.ravel(), answer.rad.ravel(), strict=True):
+        yield arb(float(hi), float(rad)) + float(lo) if math.isfinite(hi) else float(hi)
+
+
+def _exponential(term: Term) -> Term:
+    size = term if isinstance(term, float) else float(term.mid())
+    if math.isnan(size) or size > LARGEST_EXPONENT:
+        return math.nan if math.isnan(size) else math.inf
+    return arb(0) if size < -LARGEST_EXPONENT else term.exp()
+
+
+def _finite(error: Floats) -> Floats:
+    return np.where(np.isfinite(error), error, 0.0)
