@@ -117,13 +117,13 @@ def _main(audit: Audit) -> Iterator[str]:
         for section, causes in found.items():
             if causes:
                 yield f"<h3>{_word(section)}</h3>"
-                yield _listed("causes", [_cause(cause, section) for cause in causes])
+                yield _listed([_cause(cause, section) for cause in causes])
         if not any(found.values()):
             yield f"<p>{_word('nothing')}</p>"
         yield "</section>"
     if audit.signatures:
         yield f"<section><h2>{_word('signatures')}</h2>"
-        yield _listed("causes", list(map(_signature, audit.signatures))) + "</section>"
+        yield _listed(list(map(_signature, audit.signatures))) + "</section>"
 
 
 def _verdict(ordinary: Summary) -> str:
@@ -149,11 +149,11 @@ def _counts(summaries: dict[bool, Summary]) -> str:
     return f'<table class="counts"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
-def _listed(kind: str, articles: Sequence[str]) -> str:
+def _listed(articles: Sequence[str]) -> str:
     """The first of some articles, and how many more there are."""
     more = len(articles) - MAX_CAUSES
     rest = f"<p>… {more} {_word('more')}</p>" if more > 0 else ""
-    return f'<div class="{kind}">{"".join(articles[:MAX_CAUSES])}</div>{rest}'
+    return f'<div class="causes">{"".join(articles[:MAX_CAUSES])}</div>{rest}'
 
 
 def _cause(cause: Cause, section: Section) -> str:
