@@ -6,6 +6,7 @@ elsewhere add theirs with an entry point in the group `conformance.adapters` tha
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import importlib
@@ -32,7 +33,7 @@ from conformance.model.row_key import EAGER
 from conformance.model.text import text_of, truncate, type_name
 
 ENTRY_POINTS = "conformance.adapters"
-SHARED = frozenset({"arrays", "contract", "registry"})
+SHARED = frozenset({"arrays", "checked", "contract", "registry"})
 """The modules of `conformance.adapters` that are no adapter of a framework."""
 
 
@@ -44,6 +45,10 @@ _log = logging.getLogger(__name__)
 
 class AdapterError(UserError):
     """An adapter cannot be used: which, and why."""
+
+
+class UnknownFunctionError(UserError, ValueError):
+    """There is no function of a name: the name, and those that are similar."""
 
 
 NEWEST = "99999"
@@ -118,8 +123,8 @@ def broken() -> list[str]:
 
 
 def origin(framework: Framework) -> Origin:
-    """Where a known framework is written down."""
-    return _found()[0][framework.name][1]
+    """Where a framework is written down; raises KeyError if nothing says it."""
+    return Origin(framework.adapter) if framework.adapter else _found()[0][framework.name][1]
 
 
 def described(functions: Iterable[Function], describe: Callable[[Function], T]) -> list[T]:
@@ -139,6 +144,13 @@ def described(functions: Iterable[Function], describe: Callable[[Function], T]) 
 @functools.cache
 def _log_once(name: str, why: str) -> None:
     _log.warning("%s is left out of tables, because its adapter says what cannot be read: %s", name, why)
+
+
+def made_by(adapter: str) -> Installed:
+    """The framework of an adapter, `module:attribute`, that is made at run time."""
+    module, _, attribute = adapter.partition(":")
+    framework: Framework = getattr(importlib.import_module(module), attribute)
+    return Installed(framework, version_of(framework) or "0", backend=framework.backend(os.environ))
 
 
 def source_digest(framework: Framework) -> str:
@@ -207,6 +219,23 @@ def _file(module: str) -> str:
 def functions() -> tuple[Function, ...]:
     """Every function of every known framework, as its newest releases have it."""
     return tuple(function for framework in frameworks() for function in functions_in(framework, NEWEST))
+
+
+def function_named(name: str) -> Function:
+    """The known function of a name, such as `torch.CrossEntropyLoss` or `torch.nn.CrossEntropyLoss`.
+
+    Raises UnknownFunctionError.
+    """
+    known = functions()
+    for function in known:
+        if name in (function.name, function.path):
+            return function
+    names = [function.name for function in known]
+    last = {known.rpartition(".")[2].lower(): known for known in names}
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = near or [last[match] for match in difflib.get_close_matches(name.rpartition(".")[2].lower(), last, n=3)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
+    raise UnknownFunctionError(f"like: there is no known function {name!r}; {hint}")
 
 
 def functions_in(framework: Framework, version: str, backend: str = "", mode: str = EAGER) -> tuple[Function, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from conformance.api.cases import *  # noqa: F403
+    from conformance.api.checking import *  # noqa: F403
     from conformance.api.comparing import *  # noqa: F403
     from conformance.api.data import *  # noqa: F403
     from conformance.api.exploration import *  # noqa: F403
@@ -28,6 +29,7 @@ _MODULES = {
     ),
     "comparing": ("CompareResult", "ObservedNumber", "compare"),
     "data": ("Data", "DataError", "read_file"),
+    "checking": ("Cell", "CheckRequest", "CheckResult", "CheckedCallable", "check"),
     "exploration": (
         "FuzzResult", "RelationsResult", "SweepRequest", "SweepResult", "fuzz", "relations", "sweep",
     ),

@@ -30,7 +30,7 @@ from conformance.explore.relations import rendering
 from conformance.explore.relations.catalogue import check_names
 from conformance.explore.relations.checker import RelationResult, check, stale_entries
 from conformance.explore.relations.selection import exclusion_reason, select_instances
-from conformance.explore.sweep import long_means, runner, table
+from conformance.explore.sweep import comparer, long_means, runner, table
 from conformance.explore.sweep import rendering as sweep_rendering
 from conformance.explore.sweep.runner import Job, SweepRequest
 from conformance.explore.sweep.table import RegionRow
@@ -418,7 +418,7 @@ def sweep(
         if means:
             _sweep_means(made, jobs, ledger, observer)
         else:
-            _sweep_inputs(made, jobs, ledger, state, processes, observer)
+            sweep_inputs(made, jobs, ledger, state, processes, observer)
         interrupted = False
     except KeyboardInterrupt:
         interrupted = True
@@ -448,17 +448,26 @@ def _sweep_means(made: SweepResult, jobs: Sequence[Job], ledger: Ledger, observe
                     advance(_label(subject.key))
 
 
-def _sweep_inputs(
-    made: SweepResult, jobs: Sequence[Job], ledger: Ledger, state: Path | None, processes: int, observer: Observer
+def sweep_inputs(
+    made: SweepResult,
+    jobs: Sequence[Job],
+    ledger: Ledger,
+    state: Path | None,
+    processes: int,
+    observer: Observer,
+    performer: comparer.Performer = perform,
 ) -> None:
-    """Add all inputs to a result; those that are done, if it is interrupted."""
+    """Add all inputs to a result; those that are done, if it is interrupted.
+
+    performer: makes the calls of a sweep in one process.
+    """
     if not processes:
         processes = (os.cpu_count() or 1) if any(job.by_unit for job in jobs) else 1
     kept = runner.load_state(state, jobs)
     try:
         with observer.rows(sum(job.inputs(unit) for job in jobs for unit in range(job.units))) as advance:
             made.not_executed.extend(
-                runner.sweep(jobs, kept, processes, lambda key, count: advance(_label(key), count))
+                runner.sweep(jobs, kept, processes, lambda key, count: advance(_label(key), count), performer)
             )
     finally:
         made.regions.extend(

@@ -67,6 +67,8 @@ class RunRequest:
     """Names of the sources to harvest; all if empty."""
     resume: bool = False
     """Go on with the unfinished run in the report's folder."""
+    given: tuple[CaseSet, Executor] | None = None
+    """Cases and what makes their rows, instead of those that the fields above name."""
 
     def check(self) -> None:
         """Raise UserError if options contradict each other."""
@@ -227,6 +229,8 @@ def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, ob
 
 
 def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
+    if request.given is not None:
+        return request.given[0]
     if not request.harvest and not request.sources:
         return CaseSet(*load_suite(request.cases))
     with observer.status() as show:
@@ -237,6 +241,8 @@ def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
 
 
 def _local(request: RunRequest, prepared: _Prepared, stack: contextlib.ExitStack) -> Executor:
+    if request.given is not None:
+        return request.given[1]
     available, missing = installed_among(list(request.frameworks), request.modes)
     prepared.missing = tuple(missing)
     if request.in_process:

@@ -32,6 +32,7 @@ from conformance.model.text import shorten_words
 
 COMMANDS = {
     "run": "run:run",
+    "check": "check:check",
     "recover": "reports:recover",
     "list": "listing:listing",
     "relations": "relations:relations",

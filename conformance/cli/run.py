@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from conformance import api, report
+from conformance.adapters.contract import Framework
 from conformance.casefiles.loading import SUFFIXES
 from conformance.cli import github
 from conformance.cli.failing import places, workflow_commands
@@ -248,9 +249,9 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, v
     coverage of options.
     """
     failing = {*FAILING_ROWS, *(["known"] if strict_known else [])}
-    _print_groups([row for row in ended.rows if row.expected in failing], ended.cases)
+    print_groups([row for row in ended.rows if row.expected in failing], ended.cases)
     if request.cases is not None and not strict_known:
-        _print_groups([row for row in ended.rows if row.expected == "known"], ended.cases)
+        print_groups([row for row in ended.rows if row.expected == "known"], ended.cases)
     if ended.rows:
         out.print(report.status_table(ended.results, wraps=out.wraps))
     if ended.rows and verbose:
@@ -275,19 +276,19 @@ def _cause(row: Row) -> tuple[str, ...]:
     return (row.key.environment, row.key.function, row.expected, row.status, row.reason_code, row.candidate, *raised)
 
 
-def _print_groups(rows: Sequence[Row], cases: Sequence[Case]) -> None:
-    """Print the first row of each cause, and how many there are."""
+def print_groups(rows: Sequence[Row], cases: Sequence[Case], framework: Framework | None = None) -> None:
+    """Print the first row of each cause, and how many there are.  framework: as of `reproducer_of`."""
     counts = Counter(map(_cause, rows))
     first = {_cause(row): row for row in reversed(rows)}
     for key, count in itertools.islice(counts.items(), MAX_CAUSES):
-        _print_row(first[key], cases, f" (and {counted(count - 1, 'row')} more)" if count > 1 else "")
+        more = f" (and {counted(count - 1, 'row')} more)" if count > 1 else ""
+        _print_row(first[key], more, reproducer_of(first[key], cases, framework))
     if len(counts) > MAX_CAUSES:
         out.print(f"and {len(counts) - MAX_CAUSES} more causes, in discrepancies.csv")
 
 
-def _print_row(row: Row, cases: Sequence[Case], more: str) -> None:
+def _print_row(row: Row, more: str, call: str) -> None:
     name, why = _headline(row)
-    call = reproducer_of(row, cases)
     out.print(f"[bold]{row.expected}[/] {escape(name)}", soft_wrap=True)
     out.print(Padding(Text(why + more), (0, 0, 0, 4), expand=False))
     if call:

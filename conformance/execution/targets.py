@@ -104,7 +104,12 @@ def pool_for_modes(available: Sequence[Installed]) -> Iterator[LocalWorkerPool |
 def performer(pool: WorkerPool, available: Iterable[Installed]) -> Callable[[Framework, Call, str], Outcome]:
     """A `judge.Performer` whose calls are made one at a time by the workers of installed frameworks."""
     workers = {(one.framework.name, one.mode): one.worker for one in available}
-    return lambda framework, call, what: pool.wait(pool.submit(workers[framework.name, call.mode], call, what))
+
+    def perform(framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
+        """As `calling.perform`; workers are sent copies always."""
+        return pool.wait(pool.submit(workers[framework.name, call.mode], call, what))
+
+    return perform
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,15 @@ class Assessment:
         if isinstance(self.verdict.outcome, Unsupported):
             return ""
         item, prepared = self.item, self.prepared
-        name = (item.case, item.function.name, item.dtype, item.reduction, item.quantity, item.installed.mode)
+        name = (
+            item.case,
+            item.function.name,
+            item.dtype,
+            item.reduction,
+            item.quantity,
+            item.installed.mode,
+            item.framework.adapter,
+        )
         again = functools.partial(replay_call, *name) if prepared.of_case and can_be_named(item.case) else None
         try:
             return reproducer(
@@ -217,7 +225,8 @@ class Assessment:
             )
         lines.append(f"  reproduce  {row.call}")
         options += f"{_in_mode(item)}{_harvesting(item)}{cases_option(item.case)}"
-        lines.append(f'  again      pytest {options}-k "{_again(item)}"')
+        if not item.framework.adapter:
+            lines.append(f'  again      pytest {options}-k "{_again(item)}"')
         return printable("\n".join(lines))
 
     def _distance(self) -> str:

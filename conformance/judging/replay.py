@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance.adapters import registry
+from conformance.adapters.contract import Framework
 from conformance.adapters.contract.calling import perform
 from conformance.casefiles.known_issues import HARVEST_PREFIX
 from conformance.casefiles.loading import cases_argument, resolve_links, shipped_cases
@@ -25,16 +26,21 @@ LONG_CALL = 1000
 """Characters of a reproducer that is printed in a terminal where a shorter one says the same."""
 
 
-def replay_call(case: Case, function: str, dtype: str, reduction: str, quantity: str, mode: str = EAGER) -> str:
+def replay_call(
+    case: Case, function: str, dtype: str, reduction: str, quantity: str, mode: str = EAGER, adapter: str = ""
+) -> str:
     """The call of `conformance.replay` that repeats a row of a shipped or harvested case, or of one in a folder.
 
-    A folder's path is absolute, so that the call can be pasted wherever Python is started.
+    adapter: of a framework that is made at run time.  A folder's path is absolute, so that the call can be pasted
+    wherever Python is started.
     """
     words = [repr(word) for word in (function, case.id, dtype, reduction, quantity)]
     if quantity == "loss":
         del words[-1]
     if mode != EAGER:
         words.append(f"mode={mode!r}")
+    if adapter:
+        words.append(f"adapter={adapter!r}")
     if not case.id.startswith(HARVEST_PREFIX) and (folder := cases_argument(case)) is not None:
         words.append(f"cases={str(resolve_links(Path(folder)))!r}")
     return f"conformance.replay({', '.join(words)})"
@@ -45,15 +51,18 @@ def can_be_named(case: Case) -> bool:
     return bool(case.path) or case.id.startswith(HARVEST_PREFIX)
 
 
-def reproducer_of(row: Row, cases: Iterable[Case]) -> str:
-    """A row's reproducer for a terminal: that of the report, or, where that is long, a call of `conformance.replay`."""
+def reproducer_of(row: Row, cases: Iterable[Case], framework: Framework | None = None) -> str:
+    """A row's reproducer for a terminal: that of the report, or, where that is long, a call of `conformance.replay`.
+
+    framework: that of the row if the registry does not know it.
+    """
     key = row.key
     case = next((case for case in cases if case.id == key.case), None)
     if len(row.call) <= LONG_CALL or case is None or not can_be_named(case):
         return row.call
-    framework = next(one for one in registry.frameworks() if one.name == row.framework)
+    framework = framework or next(one for one in registry.frameworks() if one.name == row.framework)
     settings = framework.settings(key.backend, key.mode)
-    again = replay_call(case, key.function, key.dtype, key.reduction, key.quantity, key.mode)
+    again = replay_call(case, key.function, key.dtype, key.reduction, key.quantity, key.mode, framework.adapter)
     return f"{settings}import conformance; {again}"
 
 
@@ -65,6 +74,7 @@ def replay(
     quantity: Quantity = "loss",
     cases: Path | Iterable[Case] | None = None,
     mode: str = EAGER,
+    adapter: str = "",
 ) -> Any:
     """See `conformance.replay`.  cases: a folder or a file of them, or they; else the shipped ones."""
     folder = shipped_cases() if cases is None else cases
@@ -78,7 +88,8 @@ def replay(
         )
         advice = "; `cases` names a folder of yours" if cases is None else ""
         raise LookupError(f"there is no case {case} {where}{advice}")
-    here = [one for one in registry.installed()[0] if one.framework.name == function.partition(".")[0]]
+    available = [registry.made_by(adapter)] if adapter else registry.installed()[0]
+    here = [one for one in available if one.framework.name == function.partition(".")[0]]
     for item in plan([named], in_modes(here, [mode])):
         requested = (item.function.name, item.dtype, item.reduction, item.quantity)
         if requested == (function, dtype, reduction, quantity):

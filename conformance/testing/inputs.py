@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import math
 import numbers
@@ -226,18 +225,9 @@ def known_function(name: str) -> Function:
     """The known function of a name, such as `torch.CrossEntropyLoss` or `torch.nn.CrossEntropyLoss`."""
     if not isinstance(name, str):
         raise TypeError(f"like: a {type(name).__name__}; wanted is the name of a known function as text")
-    from conformance.adapters import registry
+    from conformance.adapters.registry import function_named
 
-    functions = registry.functions()
-    for function in functions:
-        if name in (function.name, function.path):
-            return function
-    names = [function.name for function in functions]
-    last = {known.rpartition(".")[2].lower(): known for known in names}
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    near = near or [last[match] for match in difflib.get_close_matches(name.rpartition(".")[2].lower(), last, n=3)]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
-    raise ValueError(f"like: there is no known function {name!r}; {hint}")
+    return function_named(name)
 
 
 def read_returned(name: str, value: Any) -> Argument:

@@ -16,7 +16,7 @@ from conformance.cli import shared
 from conformance.docs.commands import commands
 from conformance.judging.selection import SelectionError
 from conformance.report import RunInfo, recording
-from conformance.tests import miniatures, test_auditing, test_harvest, test_journal
+from conformance.tests import miniatures, test_auditing, test_check, test_harvest, test_journal
 from conformance.tests.test_audit import BAD
 from conformance.tests.test_plugin import CASES
 from conformance.tests.test_report import row
@@ -76,6 +76,7 @@ ASKED = {
 """What each command is asked here."""
 ELSEWHERE = {
     "audit": test_auditing.test_audit_json_is_the_written_file,
+    "check": test_check.test_whole_check_of_a_wrong_kernel_has_findings_of_every_kind,
     "bisect": test_auditing.test_bisect_json_has_releases_and_changes,
     "harvest": test_harvest.test_harvest_command_prints_table,
     "recover": test_journal.test_killed_run_leaves_its_rows_and_the_report_from_before,

@@ -32,6 +32,7 @@ from conformance.model.row_key import EAGER
 
 if TYPE_CHECKING:
     from conformance.adapters.contract.framework import Framework, Function, Mode
+    from conformance.model.convention import Convention
 
 _EFFECTS: Mapping[str, Callable[[Function], bool]] = {
     "mean_divides_by": lambda f: "mean" in f.reductions,
@@ -52,6 +53,11 @@ _EFFECTS: Mapping[str, Callable[[Function], bool]] = {
     "empty_batch": lambda f: bool({"sum", "mean"} & f.reductions.keys()),
 }
 """Field of a convention -> whether it can have an effect on any answer of a function."""
+
+
+def without_effect(convention: Convention, function: Function) -> tuple[str, ...]:
+    """The choices of a convention that have no effect on any answer of a function."""
+    return tuple(name for name in convention.choices() if name in _EFFECTS and not _EFFECTS[name](function))
 
 
 def faults(framework: Framework) -> Iterator[str]:
@@ -121,9 +127,8 @@ def _function_faults(framework: Framework, function: Function) -> Iterator[tuple
     yield from _parameter_faults(function)
     yield from _quantity_faults(function)
     for documented in function.conventions:
-        for name in documented.convention.choices():
-            if name in _EFFECTS and not _EFFECTS[name](function):
-                yield "conventions", f"{name} has no effect on what it takes"
+        for name in without_effect(documented.convention, function):
+            yield "conventions", f"{name} has no effect on what it takes"
         if unknown := sorted((documented.targets or frozenset()) - set(TARGETS)):
             yield "conventions", f"there is no target {unknown[0]}"
 

@@ -420,6 +420,8 @@ class Framework:
     """By the name that stands in brackets in a requirement: `keras[jax]`."""
     extra_requirements: tuple[tuple[str, str], ...] = ()
     """What the metadata of old releases forgets to say, as (specifiers of its versions, requirement)."""
+    adapter: str = ""
+    """`module:attribute` that holds it, if it is made at run time and the registry does not know it."""
 
     def __post_init__(self) -> None:
         found: list[Function] = []

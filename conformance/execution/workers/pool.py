@@ -161,6 +161,10 @@ class Worker(abc.ABC):
         found: Versions = self.started.answer
         return found
 
+    def printed(self) -> list[str]:
+        """The last lines that the process printed."""
+        return []
+
     def _start_future(self) -> Future:
         return self._future(wire.start_request(self.spec.adapter, self.spec.file), self.timeouts.start)
 
@@ -229,6 +233,10 @@ class WorkerPool(abc.ABC):
         future = self._workers[name].submit(wire.signatures_request(paths))
         self.wait_any([future])
         return future.answer or {}
+
+    def printed(self, name: str) -> list[str]:
+        """The last lines that a worker's process has printed; none if it runs elsewhere."""
+        return self._workers[name].printed()
 
     def submit(self, name: str, call: Call, what: str) -> Future:
         """Submit a call to a worker.  what: name of the call in messages."""
@@ -419,7 +427,7 @@ class LocalWorker(Worker):
             self._limit_output()
             if connection is None:
                 if self._process.poll() is not None:
-                    self._break(f"it could not be started: {self._exit_reason()}{_output_text(self._last_output())}")
+                    self._break(f"it could not be started: {self._exit_reason()}{_output_text(self.printed())}")
                 continue
             connection.settimeout(5.0)
             with contextlib.suppress(OSError):
@@ -427,7 +435,7 @@ class LocalWorker(Worker):
                     return self._connected(connection)
             connection.close()
         if not self.broken:
-            self._break(f"it did not connect within {self.timeouts.start:g} s{_output_text(self._last_output())}")
+            self._break(f"it did not connect within {self.timeouts.start:g} s{_output_text(self.printed())}")
         return None
 
     def _connected(self, connection: socket.socket) -> None:
@@ -528,7 +536,7 @@ class LocalWorker(Worker):
             self.end()
 
     def _crashed(self, how: str) -> Crashed:
-        return Crashed(how, "\n".join(self._last_output()))
+        return Crashed(how, "\n".join(self.printed()))
 
     def _died(self) -> None:
         """End the first call in the queue, of which the process died."""
@@ -542,7 +550,7 @@ class LocalWorker(Worker):
 
     def _fail(self, outcome: Crashed | TimedOut) -> None:
         """End the process and the first call in the queue; the others are left for the next process."""
-        output = _output_text(self._last_output())
+        output = _output_text(self.printed())
         self.end()
         if not self._waiting:
             return
@@ -565,8 +573,7 @@ class LocalWorker(Worker):
             name = f"signal {-status}"
         return f"was killed by {name}"
 
-    def _last_output(self) -> list[str]:
-        """The last lines that the process printed."""
+    def printed(self) -> list[str]:
         if self._output is None or self._output.closed:
             return []
         size = self._output.seek(0, os.SEEK_END)

@@ -246,7 +246,8 @@ class RelationResult:
         ]
         chosen = self.instance.id.replace("-", " and ")
         mode = "" if item.installed.mode == EAGER else f"--mode {item.installed.mode} "
-        lines.append(f'  again      conformance relations {mode}{cases_option(item.case)}-k "{chosen}"')
+        if not item.framework.adapter:
+            lines.append(f'  again      conformance relations {mode}{cases_option(item.case)}-k "{chosen}"')
         return printable("\n".join(lines))
 
 

@@ -29,7 +29,7 @@ from conformance.explore.sweep.reference_values import UNDECIDED_MARGIN, Chunk, 
 from conformance.judging.effects import semantic
 from conformance.judging.reasons import MutatedArgument, WrongDtype, WrongShape
 from conformance.judging.verdict import FAILING, Status, Verdict, judge
-from conformance.model.case import Array, ByOracle, Problem, numpy_dtype
+from conformance.model.case import REDUCTIONS, Array, ByOracle, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, describe
 from conformance.model.floats import Floats, equal_with_nan
 from conformance.model.outcome import Outcome, Returned
@@ -116,7 +116,8 @@ class Subject:
         """The problem with inputs x [n] and labels [n]. targets: those of these labels, if they are already
         computed.
         """
-        return self.family.problem(x, label, "sum" if self.always_reduces else "none", self.takes_flat_outputs, targets)
+        reduction = next(name for name in REDUCTIONS if name in self.function.reductions)  # of one, all are alike
+        return self.family.problem(x, label, reduction, self.takes_flat_outputs, targets)
 
     def loss_shape(self, count: int) -> tuple[int, ...]:
         """Shape of the losses of `count` inputs, as the function documents it."""

@@ -143,9 +143,12 @@ class Job:
 
 
 def plan(
-    available: Sequence[Installed], selects: Callable[[str], bool], request: SweepRequest
+    available: Sequence[Installed], selects: Callable[[str], bool], request: SweepRequest, averages: bool = False
 ) -> tuple[list[Job], list[str]]:
-    """Return (jobs for the functions that `selects` accepts, why others are skipped)."""
+    """Return (jobs for the functions that `selects` accepts, why others are skipped).
+
+    averages: whether functions that only average are called, with one input at a time.
+    """
     jobs: list[Job] = []
     skipped: list[str] = []
     for installed in available:
@@ -155,7 +158,7 @@ def plan(
             if not function.is_by_sample:
                 skipped.append(f"{function.name}: what it returns is no loss of each prediction beside its own label")
                 continue
-            if not function.reductions.keys() & {"none", "sum"}:
+            if not averages and not function.reductions.keys() & {"none", "sum"}:
                 skipped.append(f"{function.name}: it only averages, so an input has no loss of its own")
                 continue
             families = list(_families(function, request))
@@ -258,11 +261,16 @@ def load_state(path: Path | None, jobs: Sequence[Job]) -> State:
 
 
 def sweep(
-    jobs: Sequence[Job], state: State, processes: int = 1, advance: ProgressCallback = lambda _, n: None
+    jobs: Sequence[Job],
+    state: State,
+    processes: int = 1,
+    advance: ProgressCallback = lambda _, n: None,
+    performer: Performer = perform,
 ) -> list[str]:
     """Execute the units that are not done; return messages about those that failed.
 
-    If it is interrupted, the state file has all completed units. With `processes` 1 it runs in this process.
+    If it is interrupted, the state file has all completed units. With `processes` 1 it runs in this process, where
+    `performer` makes the calls.
     """
     pending = [(job, unit) for job in jobs for unit in range(job.units) if unit not in state.done.get(job.key, set())]
     for job in jobs:
@@ -270,7 +278,7 @@ def sweep(
         advance(job.key, done)
     failures: list[str] = []
     try:
-        results = _in_process(pending) if processes == 1 else in_processes(pending, processes)
+        results = _in_process(pending, performer) if processes == 1 else in_processes(pending, processes)
         with contextlib.closing(results):
             for job, unit, result in results:
                 if isinstance(result, str):
@@ -296,15 +304,15 @@ def keep_memory() -> None:
     np.empty(KEPT_BYTES, dtype=np.uint8)
 
 
-def _in_process(pending: Iterable[tuple[Job, int]]) -> Results:
+def _in_process(pending: Iterable[tuple[Job, int]], performer: Performer) -> Results:
     keep_memory()
     for job, unit in pending:
-        yield job, unit, _run_unit(job, unit)
+        yield job, unit, _run_unit(job, unit, performer)
 
 
-def _run_unit(job: Job, unit: int) -> Regions | str:
+def _run_unit(job: Job, unit: int, performer: Performer = perform) -> Regions | str:
     try:
-        return job.run_unit(unit)
+        return job.run_unit(unit, performer)
     except LoweringError as error:
         return str(error)
 

@@ -1,0 +1,444 @@
+"""A user's callable as a framework with one function, described like a known function and made at run time.
+
+The callable is imported only in workers: `conformance.adapters.checked:{...}` names the framework with its description
+as JSON, and `python -m conformance.adapters.checked TARGET` prints the parameters of the callable.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from conformance.adapters import arrays, registry
+from conformance.adapters.arrays import Arrays
+from conformance.adapters.contract import DeclarationError, DocumentedConvention, Framework, Function
+from conformance.adapters.contract.declaration import without_effect
+from conformance.adapters.contract.source import DERIVED, parameter_of
+from conformance.adapters.registry import Installed
+from conformance.model.case import INPUT_KINDS, OPTIONS, InputKind
+from conformance.model.errors import UserError
+from conformance.model.text import truncate
+
+NAME = "checked"
+"""Name of the framework of every callable that is checked."""
+BUNDLES: Mapping[str, Arrays] = {name: getattr(arrays, name) for name in ("numpy", "torch", "jax", "tensorflow")}
+"""Array libraries whose arrays a callable can take, by name."""
+PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "predictions": (
+        "predictions", "input", "inputs", "x", "z", "y_pred", "pred", "preds", "output", "outputs", "scores",
+        "logits", "logit", "probabilities", "probs", "p", "y_proba", "log_probabilities", "log_probs", "logprobs",
+    ),
+    "labels": ("labels", "label", "target", "targets", "y", "y_true", "true", "classes"),
+}  # fmt: skip
+"""Names that the parameters for predictions and labels usually have."""
+KINDS: Mapping[str, InputKind] = {
+    **dict.fromkeys(("logits", "logit", "z"), "logits"),
+    **dict.fromkeys(("probabilities", "probs", "p", "y_proba"), "probabilities"),
+    **dict.fromkeys(("log_probabilities", "log_probs", "logprobs"), "log_probabilities"),
+}
+"""Name of the parameter for predictions -> what they are."""
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+INSPECTION_SECONDS = 600.0
+"""Seconds that the import of a callable may take."""
+MESSAGE = 600
+"""Characters of an exception that are quoted."""
+
+
+class CheckError(UserError):
+    """A callable cannot be checked as requested: what, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedCallable:
+    """A callable, the known function that it is like, and the fields in which it is not."""
+
+    target: str
+    """`package.module:attribute`, or `path/file.py:attribute`."""
+    like: str
+    """Name of a known function, installed or not."""
+    arrays: str = ""
+    """Array library whose arrays it takes, a key of `BUNDLES`; that of the known function if empty."""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    """Parameter of the callable -> what it is: `predictions` or their kind, `labels`, `reduction`, or an option."""
+    reduction: str = ""
+    """What a callable without such a parameter returns: `none`, `sum` or `mean`; mean if empty."""
+    clip: float | None = None
+    """Epsilon of the clip that it documents; that of the known function if None."""
+    mean_divides_by: str = ""
+    """Divisor of the mean that it documents; that of the known function if empty."""
+    cancellation: bool = False
+    """Accept what cancels in the usual formulas."""
+    dtypes: tuple[str, ...] = ()
+    """Those of the predictions; those of the known function that the arrays have if empty."""
+    targets: tuple[str, ...] = ()
+    """Kinds of target that it takes; those of the known function if empty."""
+    ranks: tuple[int, ...] = ()
+    """Ranks of the predictions that it takes; those of the known function if empty."""
+    result_dtype: str = ""
+    """dtype of the result; that of the predictions if empty."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a callable."""
+
+    name: str
+    positional: bool
+    """Whether it can be passed by position."""
+    required: bool
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the import of a callable found out."""
+
+    is_class: bool
+    """Whether an instance has to be made, which is then called."""
+    constructor: tuple[Parameter, ...]
+    call: tuple[Parameter, ...]
+    version: str
+    """Version of its distribution; "0" if it is in none."""
+
+    def __post_init__(self) -> None:
+        for name in ("constructor", "call"):
+            listed = (Parameter(**one) if isinstance(one, dict) else one for one in getattr(self, name))
+            object.__setattr__(self, name, tuple(listed))
+
+
+# Where the callable lies
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """(module or absolute path of a file, attribute) of a target.  Raises CheckError."""
+    module, _, attribute = target.rpartition(":")
+    if not module or not all(word.isidentifier() for word in attribute.split(".")):
+        raise CheckError(f"{target}: name a callable as package.module:function or path/file.py:function")
+    if module.endswith(".py"):
+        path = Path(module).expanduser().resolve()
+        if not path.is_file():
+            raise CheckError(f"{target}: there is no file {path}")
+        return str(path), attribute
+    if not all(word.isidentifier() for word in module.split(".")):
+        raise CheckError(f"{target}: {module} is neither the name of a module nor a file that ends with .py")
+    return module, attribute
+
+
+def _module_name(module: str) -> str:
+    """The name under which a module or a file is imported; a file never hides an installed module."""
+    if not module.endswith(".py"):
+        return module
+    name = re.sub(r"\W", "_", Path(module).stem)
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    taken = not name.isidentifier() or (spec is not None and spec.origin != module)
+    return f"{NAME}_{name}" if taken else name
+
+
+def _imports(module: str) -> str:
+    """Source that imports a module, or a file under its name."""
+    if not module.endswith(".py"):
+        return f"import {module}"
+    name = _module_name(module)
+    return (
+        f"import importlib.util, sys; sys.path.append({str(Path(module).parent)!r}); "
+        f"spec = importlib.util.spec_from_file_location({name!r}, {module!r}); "
+        f"{name} = sys.modules[{name!r}] = importlib.util.module_from_spec(spec); spec.loader.exec_module({name})"
+    )
+
+
+def _find_here() -> None:
+    """Have modules of the current folder found, behind all others."""
+    if os.getcwd() not in sys.path:  # noqa: PTH109
+        sys.path.append(os.getcwd())  # noqa: PTH109
+
+
+# Its parameters
+
+
+def inspect_callable(target: str) -> Inspection:
+    """Import a callable in another process and return its parameters.  Raises CheckError if it cannot be had."""
+    command = [sys.executable, "-m", __name__, ":".join(split_target(target))]
+    try:
+        ended = subprocess.run(  # noqa: S603
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=INSPECTION_SECONDS, text=True,
+            errors="replace",
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise CheckError(f"{target}: its import takes longer than {INSPECTION_SECONDS:g} s") from None
+    lines = ended.stdout.splitlines()
+    if ended.returncode or not lines:
+        said = (ended.stderr.strip().splitlines() or [f"its process ended with status {ended.returncode}"])[-1]
+        raise CheckError(f"{target} cannot be imported: {truncate(said, MESSAGE)}")
+    found = json.loads(lines[-1])
+    if "error" in found:
+        raise CheckError(f"{target}: {found['error']}")
+    return Inspection(**found)
+
+
+def _inspected(target: str) -> dict[str, Any]:
+    """What `Inspection` has, as builtin values; or the `error`."""
+    module, attribute = split_target(target)
+    _find_here()
+    names: dict[str, Any] = {}
+    try:
+        exec(_imports(module), names)  # noqa: S102
+        found: Any = sys.modules[_module_name(module)]
+    except (Exception, SystemExit) as error:
+        return {"error": f"{module} cannot be imported: {type(error).__name__}: {truncate(str(error), MESSAGE)}"}
+    for word in attribute.split("."):
+        if not hasattr(found, word):
+            public = [name for name in vars(found) if not name.startswith("_") and callable(vars(found)[name])]
+            return {"error": f"{module} has no {attribute}; it has {', '.join(public[:20]) or 'nothing to call'}"}
+        found = getattr(found, word)
+    if not callable(found):
+        return {"error": f"it is a {type(found).__name__}, which cannot be called"}
+    is_class = inspect.isclass(found)
+    called = getattr(found, "forward", None) or (found.__call__ if is_class else found)
+    try:
+        call = list(inspect.signature(called).parameters.values())[1 if is_class else 0 :]
+        constructor = _constructor(found) if is_class else []
+    except (TypeError, ValueError):
+        return {"error": "its parameters cannot be read; wrap it in a function with parameters"}
+    try:
+        distribution = importlib.metadata.packages_distributions().get(module.partition(".")[0], [""])[0]
+        version = importlib.metadata.version(distribution)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        version = "0"
+    return {
+        "is_class": is_class,
+        "constructor": _listed(constructor),
+        "call": _listed(call),
+        "version": version,
+    }
+
+
+def _constructor(found: type) -> list[inspect.Parameter]:
+    """The parameters of a constructor, and those of the base classes to which it passes keywords on."""
+    parameters: dict[str, inspect.Parameter] = {}
+    for one in found.__mro__:
+        if "__init__" not in vars(one) or one is object:
+            continue
+        own = list(inspect.signature(one.__init__).parameters.values())[1:]  # type: ignore[misc]
+        parameters = {parameter.name: parameter for parameter in own} | parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in own):
+            break
+    return list(parameters.values())
+
+
+def _listed(parameters: Iterable[inspect.Parameter]) -> list[dict[str, Any]]:
+    return [
+        asdict(Parameter(one.name, one.kind in POSITIONAL, one.default is one.empty))
+        for one in parameters
+        if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+    ]
+
+
+# Its description
+
+
+def installed(checked: CheckedCallable, found: Inspection) -> Installed:
+    """The framework of a callable, as an installed one.  Raises CheckError."""
+    checked = replace(checked, target=":".join(split_target(checked.target)))
+    made = _framework(json.dumps({"checked": asdict(checked), "found": asdict(found)}))
+    return Installed(made, found.version, backend=made.backend(os.environ))
+
+
+@functools.cache
+def _framework(name: str) -> Framework:
+    """The framework of a description as JSON.  Raises CheckError."""
+    told = json.loads(name)
+    described: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in told["checked"].items()}
+    checked = CheckedCallable(**described)
+    found = Inspection(**told["found"])
+    known = registry.function_named(checked.like)
+    like = next(one for one in registry.frameworks() if one.name == known.framework)
+    if checked.arrays and checked.arrays not in BUNDLES:
+        raise CheckError(f"--arrays {checked.arrays}: there is {', '.join(BUNDLES)}")
+    own = BUNDLES.get(checked.arrays)
+
+    def prepare() -> None:
+        _find_here()
+        if own is None:
+            like.prepare()
+
+    try:
+        return Framework(
+            name=NAME,
+            distributions=(),
+            modules=(),
+            functions=(_function(checked, found, known),),
+            arrays=own or like.arrays,
+            imports="; ".join(filter(None, ["" if own else like.imports, _imports(split_target(checked.target)[0])])),
+            modes={} if own else like.modes,
+            backends={} if own else like.backends,
+            prepare=prepare,
+            adapter=f"{__name__}:{name}",
+        )
+    except DeclarationError as error:
+        raise CheckError(f"{checked.target} like {known.name}: {error}") from error
+
+
+def __getattr__(name: str) -> Framework:
+    if not name.startswith("{"):
+        raise AttributeError(name)
+    return _framework(name)
+
+
+def _function(checked: CheckedCallable, found: Inspection, known: Function) -> Function:
+    """The callable, with the tables of a known function as far as it has the parameters."""
+    passed = _passed(checked, found)
+    entries = {word: entry for word, entry in known.arguments.items() if ":" not in word}
+    entries = {**{name: name for name in OPTIONS}, **entries}
+    named = {word: parameter for parameter, word in checked.arguments.items()}
+    taken = {one.name for one in (*found.constructor, *found.call)} - set(passed.values())
+
+    def own(word: str, entry: str) -> str:
+        """An entry under the callable's name of its parameter; "" if there is none."""
+        if word in named:
+            return _renamed(entry, named[word])
+        if parameter_of(entry) in taken:
+            return entry
+        return word if word in taken else ""
+
+    arguments = {word: mine for word, entry in entries.items() if (mine := own(word, entry))}
+    reductions = _reductions(checked, known, lambda entry: own("reduction", entry))
+    input_kinds = _input_kinds(checked, known, passed["predictions"], taken)
+    given = {parameter_of(text) for text in (*arguments.values(), *reductions.values(), *input_kinds.values())}
+    required = [one.name for one in (*found.constructor, *found.call) if one.required]
+    if unknown := sorted({*required} - given - {*passed.values()}):
+        raise CheckError(
+            f"{checked.target}: it requires {', '.join(unknown)}, and nothing says what to pass; say it with "
+            f"--arguments {unknown[0]}=OPTION, one of {', '.join((*OPTIONS, 'reduction'))}, or give it a default"
+        )
+    targets = {kind: _usual_dtype(kind, dtypes) for kind, dtypes in known.targets.items()}
+    whole = Function(
+        split_target(checked.target)[1],
+        _call(checked, found, passed, arguments),
+        ranks={loss: _among(ranks, checked.ranks) for loss, ranks in known.ranks.items()},
+        input_kinds=input_kinds,
+        targets={kind: dtype for kind, dtype in targets.items() if not checked.targets or kind in checked.targets},
+        arguments=arguments,
+        reductions=reductions,
+        class_axis=known.class_axis,
+        dtypes=frozenset(checked.dtypes) or known.dtypes - ({"bfloat16"} if checked.arrays == "numpy" else set()),
+        orders=known.orders,
+        excludes=known.excludes,
+        result_dtype=checked.result_dtype or "same",
+        sample_weight_shape=known.sample_weight_shape,
+    )
+    return replace(whole, conventions=tuple(_convention(checked, one, whole) for one in known.conventions))
+
+
+def _passed(checked: CheckedCallable, found: Inspection) -> dict[str, str]:
+    """`predictions` and `labels` -> the parameter of the call that each is passed to."""
+    names = [one.name for one in found.call]
+    passed: dict[str, str] = {}
+    for parameter, word in checked.arguments.items():
+        if parameter not in names and parameter not in [one.name for one in found.constructor]:
+            raise CheckError(f"--arguments {parameter}={word}: {checked.target} has no parameter {parameter}")
+        if word not in (*OPTIONS, *DERIVED, *INPUT_KINDS, "predictions", "labels", "reduction"):
+            known = ", ".join(("predictions", *INPUT_KINDS, "labels", "reduction", *OPTIONS))
+            raise CheckError(f"--arguments {parameter}={word}: there is no {word}; there is {known}")
+        if word in ("predictions", "labels", *INPUT_KINDS):
+            passed["labels" if word == "labels" else "predictions"] = parameter
+    for word, usual in PARAMETERS.items():
+        match = next((name for name in names if name.lower() in usual and name not in passed.values()), None)
+        if word not in passed and match is not None:
+            passed[word] = match
+    for word in PARAMETERS:  # those without a usual name, in the order in which most functions have them
+        free = [one.name for one in found.call if one.positional and one.name not in passed.values()]
+        if word not in passed and free:
+            passed[word] = free[0]
+    if missing := PARAMETERS.keys() - passed.keys():
+        has = ", ".join(names) or "no parameter"
+        raise CheckError(f"{checked.target}: it has no parameter for {' and '.join(sorted(missing))}; it has {has}")
+    return passed
+
+
+def _call(checked: CheckedCallable, found: Inspection, passed: Mapping[str, str], arguments: Mapping[str, str]) -> str:
+    """The source of the call."""
+    module, attribute = split_target(checked.target)
+    path = f"{_module_name(module)}.{attribute}"
+    words = {parameter: word for word, parameter in passed.items()}
+    first = [one.name for one in found.call[: len(passed)]]
+    if set(first) == set(words) and all(one.positional for one in found.call[: len(passed)]):
+        both = [f"{{{words[name]}}}" for name in first]
+    else:
+        both = [f"{parameter}={{{word}}}" for word, parameter in passed.items()]
+    if not found.is_class:
+        return f"{path}({', '.join(both)}, {{options}})"
+    called = {one.name for one in found.call}
+    both += [f"{{{word}}}" for word, entry in arguments.items() if parameter_of(entry) in called]
+    return f"{path}({{options}})({', '.join(both)})"
+
+
+def _renamed(entry: str, parameter: str) -> str:
+    return parameter + entry[len(parameter_of(entry)) :]
+
+
+def _reductions(checked: CheckedCallable, known: Function, own: Callable[[str], str]) -> dict[str, str]:
+    if checked.reduction:
+        return {checked.reduction: ""}
+    found = {name: entry if "{result}" in entry else own(entry) for name, entry in known.reductions.items()}
+    return {name: entry for name, entry in found.items() if "=" in entry or "{result}" in entry} or {"mean": ""}
+
+
+def _input_kinds(
+    checked: CheckedCallable, known: Function, parameter: str, taken: Iterable[str]
+) -> dict[InputKind, str]:
+    said = checked.arguments.get(parameter, "predictions")
+    kind = next((kind for kind in INPUT_KINDS if kind == said), KINDS.get(parameter.lower()))
+    found = {name: entry for name, entry in known.input_kinds.items() if not entry or parameter_of(entry) in taken}
+    if kind and len(found) < 2:
+        return {kind: found.get(kind, "")}
+    return found or {next(iter(known.input_kinds)): ""}
+
+
+def _usual_dtype(target: str, dtypes: str) -> str:
+    """The dtype of labels that every function of a kind takes; "" for any."""
+    return dtypes.split()[0] if dtypes else "int64" if target == "index" else ""
+
+
+def _among(ranks: range, chosen: tuple[int, ...]) -> range:
+    """The ranks that are chosen, as far as they are neighbours."""
+    return range(min(chosen), max(chosen) + 1) if chosen else ranks
+
+
+def _convention(checked: CheckedCallable, documented: DocumentedConvention, function: Function) -> DocumentedConvention:
+    """What a known function documents about its answer, without how it computes, and with what is said otherwise."""
+    chosen: dict[str, Any] = {"cancellation": "none", "gradient_cancellation": "none"}
+    if checked.cancellation:
+        chosen = {"cancellation": "logits", "gradient_cancellation": "targets"}
+    chosen |= {} if checked.clip is None else {"clip": checked.clip}
+    chosen |= {"mean_divides_by": checked.mean_divides_by} if checked.mean_divides_by else {}
+    convention = replace(documented.convention, **chosen)
+    idle = without_effect(convention, function)
+    for name in ("clip", "mean_divides_by"):
+        if name in idle and getattr(checked, name):
+            raise CheckError(f"--{name.replace('_', '-')}: it has no effect on what {checked.target} takes and returns")
+    convention = convention.restricted_to(tuple(name for name in convention.choices() if name not in idle))
+    return replace(documented, convention=convention, versions="", backends=None)
+
+
+def _main(target: str) -> None:
+    """Print what `Inspection` has on a line of its own; what the import prints goes to stderr."""
+    out = os.dup(1)
+    os.dup2(2, 1)
+    found = _inspected(target)
+    os.write(out, f"\n{json.dumps(found)}\n".encode())
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

@@ -1,0 +1,378 @@
+"""Certify a callable: cases, metamorphic relations, drawn problems and a sweep, put to it in a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conformance.adapters import checked
+from conformance.adapters.checked import CheckedCallable, CheckError
+from conformance.adapters.registry import Installed
+from conformance.api.exploration import SweepResult, sweep_inputs
+from conformance.api.observing import SILENT, Observer
+from conformance.api.result import Result
+from conformance.api.running import RunRequest, RunResult, run
+from conformance.casefiles.known_issues import Ledger
+from conformance.execution.assessing import RowOrError, rows_of
+from conformance.execution.executor import CaseSet, Executor
+from conformance.execution.marking import FOLDER
+from conformance.execution.run import Run
+from conformance.execution.targets import local_pool, performer
+from conformance.execution.workers.pool import IMPORT_TIMEOUT, Timeouts, WorkerPool
+from conformance.explore.fuzz.generation import DEFAULT_KINDS, Limits
+from conformance.explore.fuzz.search import Finding, Search, restrict_limits
+from conformance.explore.fuzz.strategies import MissingHypothesisError, check_installed
+from conformance.explore.relations import rendering
+from conformance.explore.relations.checker import RelationResult
+from conformance.explore.relations.checker import check as check_relation
+from conformance.explore.relations.selection import select_instances
+from conformance.explore.sweep import runner
+from conformance.explore.sweep.runner import SweepRequest
+from conformance.judging.case_set import load_suite
+from conformance.judging.judge import Judge, Performer
+from conformance.judging.plan import Item, in_modes
+from conformance.judging.row import Row
+from conformance.judging.verdict import FAILING
+from conformance.model.case import DTYPES, OPTIONS, Case, MustRaise
+from conformance.model.convention import INVALID
+from conformance.model.errors import UserError
+from conformance.reference.oracle import cached_oracle
+
+TIMEOUT = 60.0
+"""Seconds that a call of a checked callable may take."""
+MAX_TIMEOUTS = 2
+"""Calls that may take too long, or end their process, before no more are made."""
+FIRST = 100
+"""Number of calls after which a first verdict is told."""
+DRAWN = 300
+"""Number of problems that are drawn."""
+DRAWN_SECONDS = 10.0
+"""Seconds for which problems are drawn at most."""
+MAX_FINDINGS = 3
+"""Findings among drawn problems after which no more are drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRequest:
+    """What is put to a callable, and how."""
+
+    report: Path = FOLDER
+    """Folder of the report."""
+    cases: Path | None = None
+    """Folder of case files, or one file; the shipped cases if None."""
+    keyword: str = ""
+    """Only cases whose item matches this expression, as with pytest's `-k`."""
+    modes: tuple[str, ...] = ()
+    """Modes of the known function's framework, such as `compile`; eager if empty."""
+    timeout: float = TIMEOUT
+    """Seconds that a call may take."""
+    import_timeout: float = IMPORT_TIMEOUT
+    """Seconds that the import may take."""
+    invalid: bool = False
+    """Ask invalid input, too, which a callable has to refuse."""
+    sweep: bool = False
+    """Call it with every value of a narrow dtype and a grid of the wide ones, too."""
+    seed: int = 0
+    """Seed of the drawn problems."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was found about one option at one dtype."""
+
+    option: str
+    dtype: str
+    status: str
+    """`certified`, `deviates as declared`, `wrong`, or `not asked`."""
+    calls: int = 0
+    """Number of calls that were judged."""
+    wrong: int = 0
+    deviating: int = 0
+    """Number of calls that are right by a documented convention only."""
+    ratio: float = 0.0
+    """Largest error of a finite result, divided by its tolerance."""
+    error: float = 0.0
+    """Largest absolute error of a finite result."""
+    why: str = ""
+    """Why it is not asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class CheckResult(Result):
+    """What was found about a callable."""
+
+    command = "check"
+    checked: CheckedCallable
+    installed: Installed
+    run: RunResult
+    """Of the cases."""
+    relations: tuple[RelationResult, ...]
+    drawn: int
+    """Number of problems that were drawn."""
+    findings: tuple[Finding, ...]
+    """Drawn problems on which it is wrong, shrunk if Hypothesis is installed."""
+    sweep: SweepResult | None
+    cells: tuple[Cell, ...]
+    """By option, then by dtype."""
+    printed: tuple[str, ...]
+    """The last lines that its process printed."""
+    not_executed: tuple[str, ...]
+    """Calls that could not be made, each with the reason."""
+    stopped: str
+    """Why it was given up; empty if it was not."""
+
+    @property
+    def broken(self) -> tuple[RelationResult, ...]:
+        """Relations that are violated."""
+        return tuple(result for result in self.relations if result.violation)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether anything is wrong."""
+        swept = self.sweep is not None and bool(self.sweep.failing)
+        return bool(self.run.failures() or self.broken or self.findings or swept)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was asked has a verdict."""
+        return self.run.complete and not self.not_executed and not self.stopped
+
+    @property
+    def whole(self) -> bool:
+        """Whether all was asked that its parameters can express, and has a verdict."""
+        return self.complete and bool(self.run.items) and bool(self.drawn)
+
+    @property
+    def call(self) -> str:
+        """How it is called, as source with placeholders."""
+        return call_of(self.installed)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "target": self.checked.target,
+            "like": self.checked.like,
+            "call": self.call,
+            "version": self.installed.version,
+            "wrong": self.wrong,
+            "complete": self.complete,
+            "stopped": self.stopped,
+            "table": [dataclasses.asdict(cell) for cell in self.cells],
+            "cases": self.run.to_dict(),
+            "relations": {
+                "checked": len(self.relations),
+                "broken": [rendering.as_record(result) for result in self.broken],
+            },
+            "drawn": {
+                "problems": self.drawn,
+                "findings": [{"case": one.case, "file": one.text, **one.row.cells} for one in self.findings],
+            },
+            "sweep": None if self.sweep is None else self.sweep.to_dict(),
+            "printed": list(self.printed),
+            "not_executed": list(self.not_executed),
+        }
+
+
+def call_of(installed: Installed) -> str:
+    """How a callable is called, as source with placeholders: every argument that is ever passed."""
+    (function,) = installed.functions
+    options = [entry.replace("{}", "...") for entry in function.input_kinds.values() if entry]
+    options += [f"{entry}=..." if entry.isidentifier() else entry for entry in function.arguments.values()]
+    options += ["reduction=..." if "reduction=" in text else text for text in function.reductions.values()]
+    listed = ", ".join(dict.fromkeys(text for text in options if text and "{" not in text))
+    return function.call.replace("{options}", listed).replace("{", "").replace("}", "").replace(", )", ")")
+
+
+def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer = SILENT) -> CheckResult:
+    """Put cases, relations and drawn problems to a callable, and write the report of the cases.
+
+    Parameters
+    ----------
+    callable_ : CheckedCallable
+        Where it lies, and which known function it is like.
+    request : CheckRequest
+    observer : Observer
+        Is told of each step, and of the first wrong row.
+
+    Returns
+    -------
+    CheckResult
+        Also if the callable hangs or ends its process; then most of it was not asked.
+
+    Raises
+    ------
+    UserError
+        If the callable cannot be imported, lacks a parameter, or is described wrongly.
+    """
+    known = checked.installed(callable_, checked.inspect_callable(callable_.target))
+    observer.note(f"called as {call_of(known)}")
+    available = in_modes([known], request.modes)
+    cases = _cases(request)
+    with local_pool(available, Timeouts(request.timeout, request.import_timeout)) as pool:
+        for name, found in pool.all_versions().items():
+            if isinstance(found, UserError):
+                raise CheckError(f"{name}: {found}")
+        calls = _Calls(pool, available, observer)
+        ran = run(
+            RunRequest(report=request.report, keyword=request.keyword, given=(cases, Executor(available, calls.rows))),
+            observer=observer,
+        )
+        relations: list[RelationResult] = []
+        findings: list[Finding] = []
+        drawn, swept = 0, None
+        if ran.complete and not calls.gave_up and not request.keyword:
+            relations = list(calls.relations(cases.cases))
+            search = calls.search(request.seed)
+            findings, drawn = search.findings, search.state.position
+            calls.not_executed += search.state.not_executed
+            swept = calls.sweep() if request.sweep else None
+        printed = tuple(line for one in available for line in pool.printed(one.worker))
+    return CheckResult(
+        callable_,
+        known,
+        ran,
+        tuple(relations),
+        drawn,
+        tuple(findings),
+        swept,
+        tuple(cells(known, cases.cases, ran.rows)),
+        printed,
+        (*map(str, ran.not_executed), *calls.not_executed),
+        ran.stopped or calls.gave_up,
+    )
+
+
+def _cases(request: CheckRequest) -> CaseSet:
+    """The cases without a ledger, and without invalid input unless that is requested."""
+    found, _ = load_suite(request.cases)
+    wanted = [case for case in found if request.invalid or not isinstance(case.expect, MustRaise)]
+    return CaseSet(sorted(wanted, key=lambda case: case.predicted), Ledger())
+
+
+class _Calls:
+    """What the calls of a callable are used for, all by the same workers, until too many of them hang or crash."""
+
+    def __init__(self, pool: WorkerPool, available: Sequence[Installed], observer: Observer) -> None:
+        self.available = available
+        self.not_executed: list[str] = []
+        self.gave_up = ""
+        """Why no more calls are made."""
+        self._pool = pool
+        self._observer = observer
+        self._ended = 0
+        """Number of calls that took too long, or ended their process."""
+
+    @property
+    def _performer(self) -> Performer:
+        return performer(self._pool, self.available)
+
+    def rows(self, cases: CaseSet, items: list[Item]) -> Generator[RowOrError]:
+        """The rows of items; raises UserError when the callable is given up."""
+        told = False
+        with cached_oracle() as oracle:
+            for number, row in enumerate(rows_of(items, Judge(oracle, cases.ledger), self._pool)):
+                if isinstance(row, Row) and row.status in FAILING and not told:
+                    told = True
+                    self._observer.note(f"first wrong call: {row.key.id}: {row.explanation}")
+                elif number == FIRST and not told:
+                    told = True
+                    self._observer.note(f"the first {FIRST} calls are right")
+                yield row
+                if isinstance(row, Row) and row.status in ("timed_out", "crashed"):
+                    self._ended += 1
+                    if self._ended >= MAX_TIMEOUTS:
+                        self.gave_up = f"it is given up: {self._ended} calls took too long or ended their process"
+                        raise CheckError(self.gave_up)
+
+    def relations(self, cases: Sequence[Case]) -> Iterator[RelationResult]:
+        """The results of relations on the cases."""
+        instances = select_instances(cases, self.available)
+        checking = Run()
+        perform = self._performer
+        with self._observer.rows(len(instances)) as advance:
+            yield from checking.each(instances, lambda one: check_relation(one, perform, Ledger()), advance)
+        self.not_executed += map(str, checking.not_executed)
+
+    def search(self, seed: int) -> Search:
+        """A random search that has ended."""
+        (function,) = self.available[0].functions
+        limits = restrict_limits(Limits(kinds=DEFAULT_KINDS - INVALID), [function])
+        try:
+            check_installed()
+            shrinks = True
+        except MissingHypothesisError:
+            shrinks = False
+        search = Search(self.available, Ledger(), limits, seed, None, self._performer, shrinks=shrinks)
+        with self._observer.status() as show:
+            for _ in search.steps(DRAWN_SECONDS, DRAWN):
+                if len(search.findings) >= MAX_FINDINGS:
+                    break
+                show(search.state.summary(len(search.findings)))
+        return search
+
+    def sweep(self) -> SweepResult:
+        """The sweep of the callable."""
+        jobs, skipped = runner.plan(self.available, lambda name: True, SweepRequest(), averages=True)
+        for why in skipped:
+            self._observer.note(f"left out: {why}")
+        made = SweepResult((self.available[0].functions[0].name,), [], [], [], False, 0.0)
+        sweep_inputs(made, jobs, Ledger(), None, 1, self._observer, self._performer)
+        return made
+
+
+NO_DTYPE = "no such dtype"
+PLAIN = "no option"
+GRADIENT = "gradient"
+LAYOUT = "memory layout"
+
+
+def cells(installed: Installed, cases: Sequence[Case], rows: Sequence[Row]) -> Iterator[Cell]:
+    """The table of a check: options and what else is asked, by dtype."""
+    by_id = {case.id: case for case in cases}
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.key.case in by_id and row.status not in ("unsupported", "undefined"):
+            for option in _asked(by_id[row.key.case], row):
+                found.setdefault((option, row.key.dtype), []).append(row)
+    for option in (PLAIN, *OPTIONS, LAYOUT, GRADIENT):
+        for dtype in DTYPES:
+            yield _cell(option, dtype, found.get((option, dtype), []), _why_not(installed, option, dtype))
+
+
+def _asked(case: Case, row: Row) -> Iterator[str]:
+    options = case.options.names()
+    if row.key.quantity == "gradient":
+        yield GRADIENT
+    yield from options
+    if case.layout.names():
+        yield LAYOUT
+    elif not options and row.key.quantity != "gradient":
+        yield PLAIN
+
+
+def _why_not(installed: Installed, option: str, dtype: str) -> str:
+    (function,) = installed.functions
+    if dtype not in function.dtypes:
+        return NO_DTYPE
+    if option in OPTIONS and option not in function.options:
+        return "no such parameter"
+    if option == GRADIENT and not installed.differentiates:
+        return "its arrays have no gradient"
+    return "no case selected"
+
+
+def _cell(option: str, dtype: str, rows: Sequence[Row], why: str) -> Cell:
+    if not rows:
+        return Cell(option, dtype, "not asked", why=why)
+    wrong = sum(row.status in FAILING for row in rows)
+    deviating = sum(row.status == "diverges" for row in rows)
+    status = "wrong" if wrong else "deviates as declared" if deviating else "certified"
+    finite = [row for row in rows if row.ratio is not None and row.error is not None and row.ratio < float("inf")]
+    ratio = max((row.ratio or 0.0 for row in finite), default=0.0)
+    error = max((row.error or 0.0 for row in finite), default=0.0)
+    return Cell(option, dtype, status, len(rows), wrong, deviating, ratio, error)
+
+
+__all__ = ["Cell", "CheckRequest", "CheckResult", "CheckedCallable", "check"]

@@ -1,0 +1,251 @@
+"""`conformance check`: a callable of the user, certified like a known function."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from conformance import api
+from conformance.adapters.checked import BUNDLES
+from conformance.api.checking import NO_DTYPE, TIMEOUT
+from conformance.cli.run import print_groups
+from conformance.cli.shared import CallTimeout, CasesOption, ImportTimeout, Json, ModeOption, Printer, named_path, warn
+from conformance.cli.terminal import UNEXPECTED, USAGE, out
+from conformance.execution.marking import FOLDER
+from conformance.execution.workers.pool import IMPORT_TIMEOUT
+from conformance.explore.sweep import rendering as sweep_rendering
+from conformance.judging.verdict import FAILING_ROWS
+from conformance.model.case import DTYPES, REDUCTIONS
+from conformance.model.convention import Divisor
+from conformance.model.errors import UserError
+from conformance.report.recording import duration_text
+
+DIVISORS = Divisor.__args__  # type: ignore[attr-defined]
+MAX_FINDINGS = 3
+"""Number of violated relations, and of findings among drawn problems, that are printed."""
+COMMON = 0.9
+"""Share of the wrong calls of which a cause is told as that of all."""
+
+
+def check(
+    target: Annotated[
+        str, typer.Argument(metavar="CALLABLE", help="package.module:attribute, or path/file.py:attribute.")
+    ],
+    like: Annotated[
+        str,
+        typer.Option(
+            "--like", metavar="FUNCTION", help="The known function whose arguments, arrays and conventions it has."
+        ),
+    ],
+    arrays: Annotated[
+        str, typer.Option("--arrays", metavar="|".join(BUNDLES), help="The arrays that it takes, if not those.")
+    ] = "",
+    arguments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--arguments",
+            metavar="NAME=WORD,...",
+            help="What its parameters are: logits, probabilities or log_probabilities, labels, reduction, or an "
+            "option; may be repeated.",
+        ),
+    ] = None,
+    reduction: Annotated[
+        str, typer.Option("--reduction", metavar="|".join(REDUCTIONS), help="What it returns without a parameter.")
+    ] = "",
+    clip: Annotated[
+        float | None, typer.Option("--clip", metavar="EPSILON", help="It clips probabilities to [eps, 1 - eps].")
+    ] = None,
+    mean_divides_by: Annotated[
+        str, typer.Option("--mean-divides-by", metavar="|".join(DIVISORS), help="What its mean divides by.")
+    ] = "",
+    cancellation: Annotated[
+        bool, typer.Option("--cancellation", help="Accept what cancels in the usual formulas.")
+    ] = False,
+    dtypes: Annotated[
+        list[str] | None,
+        typer.Option("--dtype", metavar="|".join(DTYPES), help="Only this dtype; may be repeated."),
+    ] = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option("--targets", metavar="KIND", help="Only this kind of target, such as index; may be repeated."),
+    ] = None,
+    ranks: Annotated[
+        list[int] | None,
+        typer.Option("--rank", metavar="N", min=0, help="Only predictions of this rank; may be repeated."),
+    ] = None,
+    result_dtype: Annotated[
+        str, typer.Option("--result-dtype", metavar="|".join(DTYPES), help="Its result, if not as the predictions.")
+    ] = "",
+    invalid: Annotated[bool, typer.Option("--invalid", help="Ask invalid input, too, which it has to refuse.")] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Also every value of a narrow dtype, and a grid of the wide ones.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the problems that are drawn.")] = 0,
+    cases: CasesOption = None,
+    keyword: Annotated[
+        str, typer.Option("-k", metavar="EXPRESSION", help="Only cases that match, and nothing else.")
+    ] = "",
+    modes: ModeOption = None,
+    folder: Annotated[
+        Path, typer.Option("--report", metavar="DIR", help="Where the report goes.", parser=named_path)
+    ] = FOLDER,
+    timeout: CallTimeout = TIMEOUT,
+    import_timeout: ImportTimeout = IMPORT_TIMEOUT,
+    as_json: Json = False,
+) -> None:
+    """Certify a callable of yours: a function, a module of PyTorch, a loss of Keras, a function of JAX.
+
+    It is called in a process of its own with the cases, metamorphic relations and drawn problems that its parameters
+    can express. Exit status 1 if anything is wrong.
+    """
+    for option, value, among in (
+        ("--reduction", reduction, REDUCTIONS),
+        ("--mean-divides-by", mean_divides_by, DIVISORS),
+        ("--result-dtype", result_dtype, DTYPES),
+        *(("--dtype", name, DTYPES) for name in dtypes or ()),
+    ):
+        if value and value not in among:
+            raise UserError(f"{option} {value}: there is {', '.join(among)}")
+    described = api.CheckedCallable(
+        target=target,
+        like=like,
+        arrays=arrays,
+        arguments=_arguments(arguments or ()),
+        reduction=reduction,
+        clip=clip,
+        mean_divides_by=mean_divides_by,
+        cancellation=cancellation,
+        dtypes=tuple(dtypes or ()),
+        targets=tuple(targets or ()),
+        ranks=tuple(ranks or ()),
+        result_dtype=result_dtype,
+    )
+    request = api.CheckRequest(
+        report=folder,
+        cases=cases,
+        keyword=keyword,
+        modes=tuple(modes or ()),
+        timeout=timeout,
+        import_timeout=import_timeout,
+        invalid=invalid,
+        sweep=sweep,
+        seed=seed,
+    )
+    found = api.check(described, request, Printer())
+    if as_json:
+        out.write(found.to_json())
+    else:
+        _print(found)
+    for line in found.not_executed[:MAX_FINDINGS]:
+        warn(f"not executed: {line}")
+    if found.run.failure is not None and not found.stopped:
+        raise found.run.failure
+    raise typer.Exit(UNEXPECTED if found.wrong else 0 if found.complete else USAGE)
+
+
+def _arguments(texts: Iterable[str]) -> dict[str, str]:
+    pairs = [pair.strip() for text in texts for pair in text.split(",") if pair.strip()]
+    for pair in pairs:
+        if not re.fullmatch(r"\w+\s*=\s*\w+", pair):
+            raise UserError(f"--arguments {pair}: write NAME=WORD, as in logits=predictions")
+    return {name.strip(): word.strip() for name, word in (pair.split("=") for pair in pairs)}
+
+
+def _print(found: api.CheckResult) -> None:
+    """Print what is wrong by cause, the table, and the verdict in a sentence."""
+    print_groups(
+        [row for row in found.run.rows if row.expected in FAILING_ROWS], found.run.cases, found.installed.framework
+    )
+    first = {result.instance.relation.name: result for result in reversed(found.broken)}
+    for result in [*first.values()][:MAX_FINDINGS]:
+        out.print(escape(str(result)), soft_wrap=True)
+    for finding in found.findings[:MAX_FINDINGS]:
+        out.print(escape(finding.message), soft_wrap=True)
+    if found.sweep is not None:
+        for piece in sweep_rendering.terminal(found.sweep.regions, found.sweep.means):
+            out.print(piece)
+    out.print(table(found.cells))
+    for line in filter(None, [not_asked(found.cells), *hints(found)]):
+        out.print(Text(line), soft_wrap=True)
+    out.print(Text(verdict(found)), soft_wrap=True)
+    out.print(f"report: {found.run.report / 'index.html'}", soft_wrap=True)
+
+
+def table(cells: Sequence[api.Cell]) -> Table:
+    """Options by dtype, with the number of calls, the largest error, and the largest error divided by its tolerance."""
+    dtypes = [name for name in DTYPES if any(cell.dtype == name and cell.calls for cell in cells)]
+    made = Table(box=None, pad_edge=False)
+    made.add_column("")
+    for dtype in dtypes:
+        made.add_column(dtype)
+    for option in dict.fromkeys(cell.option for cell in cells if cell.calls):
+        made.add_row(option, *(_text(cell) for cell in cells if cell.option == option and cell.dtype in dtypes))
+    return made
+
+
+def not_asked(cells: Sequence[api.Cell]) -> str:
+    """The options that are not asked at any dtype, each with the reason; empty if there are none."""
+    asked = {cell.option for cell in cells if cell.calls}
+    whys = {cell.option: cell.why for cell in cells if cell.option not in asked and cell.why != NO_DTYPE}
+    listed = ", ".join(f"{option} ({why})" for option, why in whys.items())
+    return f"not asked: {listed}" if listed else ""
+
+
+def _text(cell: api.Cell) -> Text:
+    if not cell.calls:
+        return Text("not asked", "dim")
+    counts = {"wrong": f"{cell.wrong} of {cell.calls}", "certified": str(cell.calls)}
+    count = counts.get(cell.status, f"{cell.deviating} of {cell.calls}")
+    numbers = f"\n{cell.error:.2g}, {cell.ratio:.2g} of the tolerance" if cell.ratio else ""
+    return Text(f"{cell.status} ({count}){numbers}", "bold" if cell.wrong else "")
+
+
+def hints(found: api.CheckResult) -> list[str]:
+    """What most of the wrong rows have in common, and what to do about it."""
+    failing = [row for row in found.run.rows if row.expected in FAILING_ROWS]
+    lines = [f"its process printed: {' | '.join(found.printed)}"] if found.printed else []
+    if not failing:
+        return lines
+    code, count = Counter(row.reason_code for row in failing).most_common(1)[0]
+    if count < COMMON * len(failing):
+        return lines
+    raised = " ".join(row.explanation for row in failing[:3]).lower()
+    advice = {
+        "wrong_shape": "if it returns something else than the mean, say --reduction none or --reduction sum",
+        "wrong_dtype": "if it returns a dtype of its own, say --result-dtype",
+        "mutated_argument": "it writes into its arguments, so nothing that its callers do with them is safe",
+        "timed_out": "--timeout says how long a call may take",
+        "raised": "--dtype, --targets and --rank leave out what it does not take",
+    }.get(code, "")
+    if any(word in raised for word in ("cuda", "gpu", "nvidia", "driver", "hip error")):
+        advice = "it needs a device that is not there: check it on a machine that has it"
+    if advice:
+        lines.append(f"{count} of {len(failing)} wrong rows have one cause: {advice}")
+    return lines
+
+
+def verdict(found: api.CheckResult) -> str:
+    """The verdict in a sentence."""
+    rows = found.run.rows
+    asked = len([row for row in rows if row.status != "unsupported"])
+    counts = [
+        (sum(row.expected in FAILING_ROWS for row in rows), asked, "calls"),
+        (len(found.broken), len(found.relations), "relations"),
+        (len(found.findings), found.drawn, "drawn problems"),
+    ]
+    wrong = [f"{bad} of {total:,} {what}" for bad, total, what in counts if bad]
+    right = [f"{total:,} {what}" for bad, total, what in counts if not bad and total]
+    sure = (
+        f"wrong: {', '.join(wrong)}" if wrong else "certified" if found.complete and asked else "nothing wrong so far"
+    )
+    held = f"; {', '.join(right)} held" if right else ""
+    given_up = f"; {found.stopped}" if found.stopped else ""
+    return f"{sure}{held}{given_up}; cases took {duration_text(found.run.record['duration'])}"

@@ -1,0 +1,344 @@
+"""`conformance check`: callables of users, right and wrong, in files and modules, in several frameworks."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from conformance import api, replay
+from conformance.adapters import checked
+from conformance.adapters.checked import CheckError
+from conformance.casefiles.loading import shipped_cases
+from conformance.model.errors import UserError
+
+KERNELS = """
+import numpy as np
+
+def right(logits, labels, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    z = logits.astype(np.float64)
+    n, c = z.shape
+    with np.errstate(all="ignore"):
+        top = z.max(-1, keepdims=True)
+        z = z - np.where(np.isfinite(top), top, 0)
+        log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
+        valid = labels != ignore_index
+        index = np.where(valid, labels, 0)
+        w = np.ones(c) if weight is None else weight.astype(np.float64)
+        q = np.full((n, c), label_smoothing / c)
+        q[np.arange(n), index] += 1 - label_smoothing
+        loss = np.where(valid, np.where(q == 0, 0, -q * w * log_p).sum(-1), 0)
+        divisor = np.where(valid, w[index], 0).sum()
+        if reduction == "mean":
+            loss = loss.sum() / divisor
+        return np.asarray(loss.sum() if reduction == "sum" else loss).astype(logits.dtype)
+
+def drops_classes(logits, labels, reduction="mean"):
+    return right(logits[:, :2], np.minimum(labels, 1), reduction=reduction)
+
+def zeros(logits, labels, reduction="mean"):
+    return np.zeros(logits.shape[:1] if reduction == "none" else (), logits.dtype)
+
+def mean_only(y, z):
+    return right(z, y)
+
+def unreduced(logits, labels): return right(logits, labels, reduction="none")
+def wide(logits, labels): return np.float64(right(logits, labels))
+def raises(logits, labels): raise RuntimeError("Found no NVIDIA driver on your system")
+def nothing(logits, labels): return None
+def dies(logits, labels):
+    import os; os._exit(3)
+def hangs(logits, labels):
+    import time; time.sleep(1000)
+def prints(logits, labels):
+    print("hello"); return right(logits, labels)
+def random(logits, labels):
+    return (right(logits, labels) * np.random.uniform(1, 1.5)).astype(logits.dtype)
+def mutates(logits, labels):
+    loss = right(logits, labels); logits[...] = 0; return loss
+def needs(logits, labels, extra): pass
+def one(logits): pass
+number = 3
+
+class Loss:
+    def __init__(self, reduction="mean", **options): self.options = options | {"reduction": reduction}
+    def __call__(self, logits, labels): return right(logits, labels, **self.options)
+
+made = Loss()
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("kernels") / "kernels.py"
+    path.write_text(KERNELS, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    """A folder with a few of the shipped cases."""
+    folder = tmp_path_factory.mktemp("few") / "cases"
+    (folder / "categorical").mkdir(parents=True)
+    for name in ("index_labels", "label_smoothing", "memory_order", "generated"):
+        shutil.copy(shipped_cases() / "categorical" / f"{name}.yaml", folder / "categorical")
+    return folder
+
+
+@pytest.fixture
+def check(file, cases, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, keyword="index_labels", timeout=60.0, like="torch.CrossEntropyLoss", **fields):
+        described = {"arrays": "numpy", "targets": ("index",), "ranks": (2,), **fields}
+        target = name if ":" in name or name.endswith(".py") else f"{file}:{name}"
+        request = api.CheckRequest(report=tmp_path / "r", cases=cases, keyword=keyword, timeout=timeout)
+        return api.check(api.CheckedCallable(target=target, like=like, **described), request)
+
+    return run
+
+
+def status(found, option, dtype="float32"):
+    (cell,) = [cell for cell in found.cells if (cell.option, cell.dtype) == (option, dtype)]
+    return cell.status
+
+
+def test_right_kernel_is_certified(check):
+    found = check("right", "index_labels or label_smoothing")
+    assert not found.wrong
+    assert found.complete
+    assert status(found, "no option") == "certified"
+    assert status(found, "label_smoothing") == "deviates as declared"  # with class weights
+    assert status(found, "sample_weights") == "not asked"
+    assert (found.run.report / "index.html").is_file()
+
+
+def test_whole_check_of_a_wrong_kernel_has_findings_of_every_kind(check):
+    found = check("drops_classes", keyword="", dtypes=("float64",))
+    assert found.wrong
+    assert status(found, "no option", "float64") == "wrong"
+    assert found.broken
+    assert found.findings
+    said = json.loads(found.to_json())
+    assert said["schema"] == "conformance.check/1"
+    assert said["relations"]["broken"]
+    assert said["drawn"]["findings"][0]["file"]
+
+
+def test_zeros_are_wrong_and_the_reproducer_runs(check):
+    found = check("zeros", "index_labels and float32")
+    rows = [row for row in found.run.rows if row.status == "disagrees"]
+    assert rows
+    for row in rows[:3]:
+        names = {}
+        exec(row.call.rpartition("; ")[0], names)
+        assert float(eval(row.call.rpartition("; ")[2], names).max()) == 0.0
+
+
+def test_long_reproducers_name_the_callable(check):
+    found = check("zeros", "categorical/generated/ and float32 and mean")
+    (row, *_) = [row for row in found.run.rows if "conformance.replay" in row.call]
+    assert eval(row.call.rpartition("; ")[2], {"conformance": type("", (), {"replay": staticmethod(replay)})}) == 0.0
+
+
+SMALL = "three_by_three or two_by_five"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("unreduced", "wrong_shape"),
+        ("wide", "wrong_dtype"),
+        ("raises", "raised"),
+        ("nothing", "no_number"),
+        ("random", "wrong_value"),
+        ("mutates", "mutated_argument"),
+    ],
+)
+def test_bad_callables_have_rows_with_a_reason(check, name, code):
+    found = check(name, SMALL, dtypes=("float32",))
+    rows = [row for row in found.run.rows if row.expected == "unexpected"]
+    assert {row.reason_code for row in rows} == {code}
+
+
+@pytest.mark.parametrize(("name", "reason"), [("hangs", "timed_out"), ("dies", "crashed")])
+def test_a_callable_that_hangs_or_dies_is_given_up(check, name, reason):
+    found = check(name, SMALL, timeout=1.0, dtypes=("float32", "float64"))
+    assert "given up" in found.stopped
+    assert {row.status for row in found.run.rows} - {"unsupported"} == {reason}
+    assert found.wrong
+    assert not found.complete
+
+
+def test_what_it_prints_is_told(check):
+    found = check("prints", SMALL)
+    assert not found.wrong
+    assert set(found.printed) == {"hello"}
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("{file}:missing", "has no missing; it has right"),
+        ("{file}:number", "it is a int, which cannot be called"),
+        ("{file}:one", "no parameter for labels; it has logits"),
+        ("{file}:needs", "it requires extra"),
+        ("no_such_module_here:f", "no_such_module_here cannot be imported: ModuleNotFoundError"),
+        ("kernels.py", "name a callable as"),
+        ("nowhere.py:f", "there is no file"),
+        ("a-b:f", "neither the name of a module"),
+    ],
+)
+def test_a_callable_that_cannot_be_had_is_one_message(check, file, target, says):
+    with pytest.raises(UserError, match=says):
+        check(target.format(file=file))
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"like": "torch.CrossEntropy"}, "did you mean torch.CrossEntropyLoss"),
+        ({"arrays": "cupy"}, "there is numpy, torch, jax, tensorflow"),
+        ({"arguments": {"z": "logits"}}, "has no parameter z"),
+        ({"arguments": {"logits": "smoothing"}}, "there is no smoothing"),
+        ({"clip": 1e-7}, "it has no effect"),
+        ({"targets": ("binary",)}, "targets: it is empty"),
+    ],
+)
+def test_a_wrong_description_is_one_message(check, fields, says):
+    with pytest.raises(UserError, match=says):
+        check("right", **fields)
+
+
+def test_import_errors_and_exits_are_told(check, tmp_path):
+    for number, (text, says) in enumerate(
+        [
+            ("1 / 0", "ZeroDivisionError"),
+            ("raise SystemExit(4)", "SystemExit"),
+            ("import os; os._exit(9)", "status 9"),
+            ("x = (", "SyntaxError"),
+        ]
+    ):
+        (tmp_path / f"broken{number}.py").write_text(text, encoding="utf-8")
+        with pytest.raises(CheckError, match=says):
+            check(f"{tmp_path}/broken{number}.py:f")
+
+
+def call(target, like, **fields):
+    described = checked.CheckedCallable(target=target, like=like, **fields)
+    return api.checking.call_of(checked.installed(described, checked.inspect_callable(target)))
+
+
+def test_arguments_are_found_by_name_and_by_position(file, tmp_path):
+    (tmp_path / "more.py").write_text(
+        textwrap.dedent("""
+        def a(first, second, *, w=None): ...
+        def b(y_true, y_pred, from_logits=False): ...
+        def c(*, labels, logits): ...
+        """),
+        encoding="utf-8",
+    )
+    like = "torch.CrossEntropyLoss"
+    assert call(f"{file}:mean_only", like) == "kernels.mean_only(labels, predictions)"
+    assert call(f"{tmp_path}/more.py:a", like) == "more.a(predictions, labels)"
+    assert call(f"{tmp_path}/more.py:a", like, arguments={"w": "class_weights"}) == "more.a(predictions, labels, w=...)"
+    assert call(f"{tmp_path}/more.py:a", like, arguments={"second": "logits"}) == "more.a(labels, predictions)"
+    of_keras = "keras.SparseCategoricalCrossentropy"
+    assert call(f"{tmp_path}/more.py:b", of_keras) == "more.b(labels, predictions, from_logits=True)"
+    assert call(f"{tmp_path}/more.py:c", like) == "more.c(predictions=predictions, labels=labels)".replace(
+        "predictions=", "logits="
+    )
+    assert call(f"{file}:Loss", like) == "kernels.Loss(reduction=...)(predictions, labels)"
+    assert call(f"{file}:made", like) == "kernels.made(predictions, labels)"
+    odd = call("json:dumps", like, arguments={"obj": "logits", "indent": "labels"})
+    assert odd == "json.dumps(obj=predictions, indent=labels)"
+
+
+def test_a_file_never_hides_an_installed_module(tmp_path):
+    for name in ("numpy", "json", "two words"):
+        (tmp_path / f"{name}.py").write_text("def f(logits, labels): ...", encoding="utf-8")
+        said = call(f"{tmp_path}/{name}.py:f", "torch.CrossEntropyLoss")
+        assert said == f"{'checked_' * (name != 'two words')}{name.replace(' ', '_')}.f(predictions, labels)"
+
+
+def test_only_semantic_choices_are_taken_over(file):
+    of = checked.CheckedCallable(target=f"{file}:right", like="torch.CrossEntropyLoss", arrays="numpy")
+    (function,) = checked.installed(of, checked.inspect_callable(of.target)).functions
+    for documented in function.conventions:
+        assert documented.convention.cancellation == documented.convention.gradient_cancellation == "none"
+    assert {one.convention.mean_divides_by for one in function.conventions} >= {"label_weight"}
+
+
+FRAMEWORKS = {
+    "torch": (
+        """
+        import torch
+        class Loss(torch.nn.Module):
+            def __init__(self, ignore_index=-100, reduction="mean"):
+                super().__init__()
+                self.options = {"ignore_index": ignore_index, "reduction": reduction}
+            def forward(self, logits, labels):
+                return torch.nn.functional.cross_entropy(logits, labels, **self.options)
+        """,
+        "torch.CrossEntropyLoss",
+    ),
+    "keras": (
+        """
+        import keras
+        class Loss(keras.losses.Loss):
+            def __init__(self, from_logits=False, **options):
+                super().__init__(**options)
+                self.from_logits = from_logits
+            def call(self, y_true, y_pred):
+                return keras.ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=self.from_logits)
+        """,
+        "keras.SparseCategoricalCrossentropy",
+    ),
+    "jax": (
+        """
+        import jax
+        @jax.jit
+        def Loss(logits, labels):
+            log_p = jax.nn.log_softmax(logits)
+            return -jax.numpy.take_along_axis(log_p, labels[..., None], -1)[..., 0]
+        """,
+        "optax.softmax_cross_entropy_with_integer_labels",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_losses_of_frameworks_are_called_with_their_arrays(check, tmp_path, name):
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    text, like = FRAMEWORKS[name]
+    (tmp_path / "mine.py").write_text(textwrap.dedent(text), encoding="utf-8")
+    found = check("mine:Loss", "index_labels", like=like, arrays="", dtypes=("float32",), cancellation=True)
+    assert not found.wrong, [str(row.explanation) for row in found.run.rows if row.expected != "ok"]
+    assert status(found, "no option") in ("certified", "deviates as declared")
+    assert status(found, "gradient") in ("certified", "deviates as declared")
+
+
+def test_command_says_what_is_wrong_and_ends_with_1(file, cases, tmp_path):
+    def run(*words):
+        words = (*words, "--cases", str(cases))
+        command = [sys.executable, "-m", "conformance", "check", *words, "--like", "torch.CrossEntropyLoss"]
+        command += ["--arrays", "numpy", "--rank", "2", "--targets", "index", "-k", SMALL]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    ended = run(f"{file}:zeros", "--dtype", "float32")
+    assert ended.returncode == 1
+    assert "unexpected checked.zeros" in ended.stdout
+    assert "wrong (" in ended.stdout
+    assert "not asked: class_weights (no such parameter)" in ended.stdout
+    assert run(f"{file}:right").returncode == 0
+    ended = run(f"{file}:raises")
+    assert "it needs a device that is not there" in ended.stdout
+    assert run(f"{file}:missing").returncode == 2
+    assert run(f"{file}:right", "--reduction", "max").returncode == 2
+    assert run(f"{file}:right", "--arguments", "logits").returncode == 2
