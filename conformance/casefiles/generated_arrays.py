@@ -19,14 +19,19 @@ import numpy.typing as npt
 from conformance.model.case import Array, Case, InputKind, Loss, Options, Target, content_digest
 from conformance.model.errors import CaseFileError
 
-Distribution = Literal["normal", "uniform", "confident", "wrong", "equal_rows"]
+Distribution = Literal["normal", "uniform", "confident", "wrong", "equal_rows", "constant", "peaks"]
+LabelBlock = Literal["any", "first", "middle", "last"]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 CHUNK = 1 << 16
 """Numbers drawn at a time, to bound memory; the result does not depend on it."""
 LOGIT_MARGIN = 4
-"""How far `confident` and `wrong` raise a logit, in units of the scale."""
+"""How far `confident`, `wrong` and `peaks` raise a logit, in units of the scale."""
+PEAK_DISTANCE = 1024
+"""Classes from one of `peaks` to the next: the size of a block of many kernels."""
+BLOCK = 8
+"""Classes among which labels of a `label_block` are drawn."""
 SHARE_LIFT = 16 * 1024
 """What they add to the share of a class's probability, per class; other shares are at most 1024."""
 TRUE_CLASS_SHARE = 4 * 1024
@@ -46,6 +51,10 @@ class GeneratedArrays:
     @cached_property
     def digest(self) -> str:
         return content_digest({field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+
+
+LATER = ("offset", "label_block", "runs")
+"""Fields of a recipe that came after digests of cases were published."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,18 @@ class Recipe:
     ignored: float = 0.0
     """Fraction of the samples with the label `ignore_index`."""
     ignore_index: int = -100
+    offset: float = 0.0
+    """Added to each logit."""
+    label_block: LabelBlock = "any"
+    """Which classes labels are drawn from: all, or `BLOCK` neighbours."""
+    runs: int = 1
+    """Number of neighbouring samples that share a label, a sample weight, and whether they are ignored."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The fields that the digest of a case covers: later ones only if they are set."""
+        later = {name: getattr(self, name) for name in LATER if getattr(self, name) != getattr(Recipe, name)}
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in LATER} | later
 
     def shrunk(self) -> Recipe:
         """The same recipe with at most two elements along each axis except the classes."""
@@ -126,7 +147,7 @@ class GeneratedCase(Case):
 
     @cached_property
     def digest(self) -> str:
-        recipe = dataclasses.asdict(self.recipe)
+        recipe = self.recipe.content
         recipe["given"] = recipe.pop("input_kind")  # as case files spell it: a digest outlives names in the code
         content = {
             "recipe": recipe,
@@ -168,7 +189,7 @@ def _with_weights(options: Options, arrays: GeneratedArrays) -> Options:
 def _generate(recipe: Recipe) -> GeneratedArrays:
     # The class that a confident model is sure of: the label, also where the target is softened around it.
     classes = max(recipe.classes, 2) if recipe.loss == "binary" else recipe.classes
-    truth = _scaled(_random_words(recipe, _LABELS, recipe.shape), classes)
+    truth = _truth(recipe, classes)
     predictions = _logits(recipe, truth) if recipe.input_kind == "logits" else _probabilities(recipe, truth)
     return GeneratedArrays(
         predictions=_read_only(predictions),
@@ -176,6 +197,25 @@ def _generate(recipe: Recipe) -> GeneratedArrays:
         sample_weights=_weights(recipe, _SAMPLE_WEIGHTS, recipe.shape[:1]) if recipe.sample_weights else None,
         class_weights=_weights(recipe, _CLASS_WEIGHTS, (recipe.classes,)) if recipe.class_weights else None,
     )
+
+
+def _truth(recipe: Recipe, classes: int) -> Integers:
+    """The label of each sample."""
+    words = _random_words(recipe, _LABELS, recipe.shape)
+    width = classes if recipe.label_block == "any" else min(BLOCK, classes)
+    start = {"middle": (classes - width) // 2, "last": classes - width}.get(recipe.label_block, 0)
+    return _in_runs(recipe, start + _scaled(words, width))
+
+
+def _in_runs(recipe: Recipe, values: Array) -> Array:
+    """Values in runs of equal ones, in the order of memory."""
+    flat = values.reshape(-1)
+    return values if recipe.runs == 1 else flat[_run_of(recipe, flat.size) * recipe.runs].reshape(values.shape)
+
+
+def _run_of(recipe: Recipe, count: int) -> Integers:
+    """For each of some samples, the number of its run."""
+    return np.arange(count, dtype=np.int64) // recipe.runs
 
 
 def _read_only(values: Array) -> Array:
@@ -200,7 +240,8 @@ def _scaled(words: npt.NDArray[np.uint32], below: int) -> Integers:
 
 def _weights(recipe: Recipe, role: int, shape: tuple[int, ...]) -> Floats:
     """Eighths from 1/8 to 2."""
-    return np.asarray((1 + _scaled(_random_words(recipe, role, shape), 16)) / 8)
+    weights: Floats = np.asarray((1 + _scaled(_random_words(recipe, role, shape), 16)) / 8)
+    return weights if role == _CLASS_WEIGHTS else _in_runs(recipe, weights)
 
 
 def _labels(recipe: Recipe, truth: Integers) -> Array:
@@ -211,10 +252,12 @@ def _labels(recipe: Recipe, truth: Integers) -> Array:
     if recipe.target != "index" and recipe.soft:
         return _random_shares(recipe, _TARGETS, truth, TRUE_CLASS_SHARE)
     if recipe.ignored:
-        count = max(1, round(recipe.ignored * truth.size))
-        order = np.argsort(_random_words(recipe, _IGNORED, (truth.size,)), kind="stable")
+        run = _run_of(recipe, truth.size)
+        runs = int(run[-1]) + 1
+        count = max(1, round(recipe.ignored * runs))
+        order = np.argsort(_random_words(recipe, _IGNORED, (runs,)), kind="stable")
         truth = truth.copy()
-        truth.reshape(-1)[order[:count]] = recipe.ignore_index
+        truth.reshape(-1)[np.isin(run, order[:count])] = recipe.ignore_index
     return truth
 
 
@@ -232,7 +275,9 @@ def _logits(recipe: Recipe, truth: Integers) -> Floats:
     values = np.empty((rows, recipe.classes))
     for start in range(0, rows, step):
         part = values[start : start + step]
-        if recipe.distribution == "uniform":
+        if recipe.distribution == "constant":
+            part[:] = 0.0
+        elif recipe.distribution == "uniform":
             centred = draw(part.shape).astype(np.float64) - 2.0**31
             np.multiply(centred, recipe.scale / 2.0**31, out=part)
         else:
@@ -248,6 +293,10 @@ def _logits(recipe: Recipe, truth: Integers) -> Floats:
                 part += np.where(lifted == 1, margin, -margin)[:, np.newaxis]
             else:
                 part[np.arange(len(part)), lifted] += margin
+        if recipe.distribution == "peaks":
+            part[:, PEAK_DISTANCE // 2 :: PEAK_DISTANCE] += LOGIT_MARGIN * recipe.scale
+        if recipe.offset:
+            part += recipe.offset
     return _in_shape(recipe, values, repeats)
 
 

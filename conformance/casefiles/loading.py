@@ -769,6 +769,12 @@ class _CaseParser:
             "scale": ("logits", input_kind == "logits"),
             "soft": ("targets other than index and one_hot", self.file["target"] not in ("index", "one_hot")),
             "ignored": ("index targets", self.target == "index"),
+            "offset": ("logits", input_kind == "logits"),
+            "label_block": ("a categorical loss", self.categorical),
+            "distribution": (
+                "logits of a categorical loss, if it is constant or peaks,",
+                (self.categorical and input_kind == "logits") or node.get("distribution") not in ("constant", "peaks"),
+            ),
         }
         for name, (needs, met) in requirements.items():
             if name in node and not met:

@@ -25,7 +25,7 @@ from conformance.casefiles.document import (
     schema_line,
     schema_of,
 )
-from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, yaml_quoted_digest
+from conformance.casefiles.generated_arrays import LATER, GeneratedCase, Recipe, yaml_quoted_digest
 from conformance.casefiles.loading import SCHEMA
 from conformance.casefiles.validation import other_class_axis
 from conformance.model.case import (
@@ -215,7 +215,7 @@ def _recipe(recipe: Recipe, digest: str) -> dict[str, Any]:
     fields |= {"classes": recipe.classes} if recipe.loss == "categorical" else {}
     if recipe.target != "index" and recipe.soft != (recipe.target == "distribution"):
         fields["soft"] = recipe.soft
-    for name in ("distribution", "scale", "sample_weights", "class_weights", "ignored"):
+    for name in ("distribution", "scale", "sample_weights", "class_weights", "ignored", *LATER):
         if (value := getattr(recipe, name)) != getattr(Recipe, name):
             fields[name] = value
     return fields | {"digest": _Verbatim(yaml_quoted_digest(digest))}

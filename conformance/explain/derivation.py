@@ -313,7 +313,9 @@ def _smoothed_line(problem: Problem, flat: FlatProblem, i: int, digits: int) -> 
     elif flat.smoothing:
         classes = flat.x.shape[1]
         targets = dict(weighted_targets(without_class_weights(flat), i))
-        one = np.eye(classes)[int(flat.index[i])] if flat.index is not None else cast("Array", flat.q)[i]
+        one = (
+            (np.arange(classes) == flat.index[i]).astype(float) if flat.index is not None else cast("Array", flat.q)[i]
+        )
         filled = f"(1 - {e}) {format_row(one.astype(numpy_dtype(problem.dtype)))} + {e}/{classes}"
         values = format_numbers([targets.get(c, 0) for c in range(classes)], digits)
         yield step("q'", values, "(1 - e) q + e/C", filled)

@@ -269,7 +269,9 @@ class Categorical(Implementation):
         """Unsmoothed targets [..., C] in the dtype of the predictions."""
         if self.target == "distribution":
             return y.astype(x.dtype)
-        return np.eye(x.shape[-1], dtype=x.dtype)[self.class_index(x, y)]
+        q = np.zeros(x.shape, dtype=x.dtype)
+        np.put_along_axis(q, self.class_index(x, y)[..., np.newaxis], 1, axis=-1)
+        return q
 
     def class_index(self, x: Array, y: Array) -> Array:
         """The class of each sample, 0 where it is ignored."""
