@@ -120,7 +120,6 @@ def test_read_resolves_nan(write):
     ("head", "labels", "dtype"),
     [
         (HEAD, "[0, 1]", np.int64),
-        (HEAD, "[true, false]", np.bool_),
         (SOFT, "[[1, 0, 0], [0, 0, 1]]", np.int64),
         (SOFT, "[[0.5, 0.5, 0], [0, 0, 1]]", np.float64),
         (BINARY, "[[true, false, true], [true, true, true]]", np.bool_),

@@ -95,6 +95,7 @@ def test_round_trip_covers_every_field_of_case():
     assert {field.name for field in dataclasses.fields(Case)} == {
         "id", "why", "about", "source", "loss", "input_kind", "target", "predictions", "labels", "options", "layout",
         "reductions", "dtypes", "expect", "published", "no_gradient", "path", "line", "written_class_axis", "note",
+        "written_target",
     }  # fmt: skip
 
 
