@@ -314,11 +314,19 @@ def elsewhere(tmp_path_factory):
     return write_library(tmp_path_factory.mktemp("elsewhere"), "rude", LIBRARY, ADAPTER, CASES)
 
 
-def command(folder, deed, *words):
-    """(exit status, stdout, stderr) of a command whose framework does something rude."""
+def command(folder, deed, *words, fresh=False):
+    """(exit status, stdout, stderr) of a command whose framework does something rude.
+
+    fresh: in a process whose output goes through pipes, as limits on the size of files hold for that of a fork.
+    """
     soon = "from conformance.execution import ending; ending.end_in_time.__defaults__ = (0.5,)"
     program = f"{soon}; from conformance.cli import main; main()"
-    done = interpreter().run(["-c", program, *words], folder, environment(folder, DEED=deed))
+    arguments, variables = ["-c", program, *words], environment(folder, DEED=deed)
+    if fresh:
+        whole = [sys.executable, *arguments]
+        done = subprocess.run(whole, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    else:
+        done = interpreter().run(arguments, folder, variables)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -361,7 +369,7 @@ def test_a_run_ends_with_its_status(elsewhere, deed, words, status, rows, tmp_pa
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such limits")
 def test_run_without_memory_ends_and_names_the_way_out(elsewhere, tmp_path):
-    ended, _, err = command(elsewhere, "hard_limits", *RUN, str(tmp_path / "r"), "--in-process")
+    ended, _, err = command(elsewhere, "hard_limits", *RUN, str(tmp_path / "r"), "--in-process", fresh=True)
     assert ended == 3, err
     assert "is a row without --in-process" in err
 

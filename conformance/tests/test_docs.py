@@ -34,7 +34,7 @@ from conformance.docs import (
 )
 from conformance.docs.generated_parts import Checkout
 from conformance.docs.markup import GENERATED, anchor_line, to_site
-from conformance.model.case import OPTIONS, REDUCTIONS
+from conformance.model.case import OPTIONS, QUANTITIES, REDUCTIONS
 from conformance.model.convention import DEFINITION, EDGE, INVALID
 from conformance.reference import error_bound
 from conformance.report.frames import largest_ratios
@@ -330,9 +330,11 @@ def test_releases_escape_hostile_history(site):
 def test_accuracy_table_has_every_function_and_dtype(site):
     found = largest_ratios(site.baseline[0])
     page = accuracy.case_table(site.baseline[0])
+    quantities = [name for name in QUANTITIES if name in set(found["quantity"])]
+    assert {"loss", "gradient", "perplexity"} <= set(quantities)
     told = {
         (line[0], quantity, dtype): cell
-        for quantity, (header, lines) in zip(("loss", "gradient"), tables(page), strict=True)
+        for quantity, (header, lines) in zip(quantities, tables(page), strict=True)
         for line in lines
         for dtype, cell in zip(header[1:], line[1:], strict=True)
         if cell.strip("\xa0")

@@ -185,7 +185,7 @@ def test_each_trait_is_documented():
             seen |= prepare(item).traits
     assert seen <= TRAITS
     large = {"inexact_label", "many_samples", "many_classes", "samples_beyond_range"}
-    not_drawn = {"multi_hot", "weight_dtype", *(f"{name}_weights" for name in WEIGHT_DTYPES)}
+    not_drawn = {"multi_hot", "weight_dtype", "lowest_weight", *(f"{name}_weights" for name in WEIGHT_DTYPES)}
     assert TRAITS - seen <= {"shape_mismatch", "trailing_axis", *large, *not_drawn}
 
 

@@ -12,6 +12,8 @@ from conformance.power.mutants.reference import Categorical, Implementation, acc
 
 BLOCK_SIZE = 4
 """Number of terms that `sum_in_blocks` adds up before it adds the blocks."""
+KERNEL_BLOCK = 1024
+"""Number of classes that a kernel reads at once."""
 SAFE_RANGE = {2: 10.0, 4: 80.0, 8: 700.0, 16: 11000.0}
 """Itemsize of a dtype -> an argument at which `exp` does not overflow in it."""
 FLUSHED = frozenset({"bfloat16", "float32", "float64"})
@@ -69,6 +71,29 @@ def log_softmax_shifted(loss: Categorical, z: Array, shift: Array) -> Array:
     """Log-softmax by a log-sum-exp that subtracts `shift` instead of the largest logit."""
     d = z - shift
     return np.asarray(d - np.log(loss.sum_last_axis(np.exp(d)))[..., np.newaxis])
+
+
+def blocks_of(values: Array) -> list[Array]:
+    """The classes in blocks as a kernel reads them."""
+    return [values[..., start : start + KERNEL_BLOCK] for start in range(0, values.shape[-1], KERNEL_BLOCK)]
+
+
+def log_softmax_online(loss: Categorical, z: Array, *, rescale: bool = True, sign: int = 1) -> Array:
+    """Log-softmax with maximum and sum in one pass over blocks: the sum is rescaled when the maximum grows.
+
+    rescale, sign: whether it is, and the sign of the exponent.
+    """
+    wide = z.astype(accumulator(z.dtype), copy=False)
+    top = np.full((*z.shape[:-1], 1), -np.inf, dtype=wide.dtype)
+    total = np.zeros_like(top)
+    for block in blocks_of(wide):
+        largest = np.maximum(top, block.max(axis=-1, keepdims=True))
+        shift = np.where(np.isneginf(largest), wide.dtype.type(0), largest)
+        if rescale:
+            total = np.where(total == 0, total, total * np.exp(sign * (top - shift)))
+        total = total + loss.sum_last_axis(np.exp(block - shift))[..., np.newaxis]
+        top = largest
+    return np.asarray(wide - top - np.log(total)).astype(z.dtype, copy=False)
 
 
 def log_softmax_shifted_if_safe(loss: Categorical, z: Array, shift: Array) -> Array:

@@ -18,8 +18,8 @@ from conformance.reference import error_bound
 GRADIENTS = "gradients"
 """The family whose losses are right."""
 FAMILIES = (
-    "precision", "logarithms", "clipping", "means", "weights", "smoothing", "labels", "ignoring", "axes", "state",
-    "returned", "errors", GRADIENTS,
+    "precision", "logarithms", "clipping", "means", "weights", "smoothing", "labels", "ignoring", "axes", "blocks",
+    "state", "returned", "errors", GRADIENTS,
 )  # fmt: skip
 
 _namespace: dict[str, Any] = {**vars(reference), **vars(arithmetic), "error_bound": error_bound, "__name__": __name__}
