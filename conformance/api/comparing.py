@@ -194,7 +194,7 @@ def _parse(text: str, reduction: str, quantity: Quantity) -> tuple[str, Publishe
     except ArithmeticError:
         raise SelectionError(f"--observed {text}: {digits!r} is no number; write 0.29, or keras=0.29") from None
     names = [function.name for function in registry.functions()]
-    if of and not any(name == of or name.startswith(f"{of}.") for name in names):
+    if not any(_is_of(name, of) for name in names):
         raise SelectionError(f"--observed {text}: there is no framework or function {of}; there are {', '.join(names)}")
     if reduction == "none":
         raise SelectionError(f"--observed {text}: losses that are not reduced are several numbers; choose a reduction")
@@ -212,12 +212,13 @@ def _explained(of: str, number: Published, data: Data, explanation: Explanation,
         if one.value is not None and _is_of(one.function, of) and printed[0].overlap(one.value, 0.0)
     )
     documented_by, found = [], []
-    for name, kind, convention in _conventions_of(of, case.problem("float64", reduction)):
-        passed, _ = convert_for(case.problem(case.dtypes[0], reduction), kind)
+    wide, narrow = case.problem("float64", reduction), case.problem(case.dtypes[0], reduction)
+    for name, kind, convention in _conventions_of(of, wide):
+        passed, _ = convert_for(narrow, kind)
         if of and holds_in(passed, number, printed, oracle, convention):
             documented_by.append(name)
             continue
-        base, _ = convert_for(case.problem("float64", reduction), kind)
+        base, _ = convert_for(wide, kind)
         found.append((name, explanations(base, number, printed, oracle, convention)))
     return ObservedNumber(number.value, of, next(holds, ""), returned_by, tuple(documented_by), tuple(found))
 

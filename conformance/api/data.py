@@ -48,8 +48,6 @@ def read_file(option: str, text: str) -> Any:
         raise DataError(f"{option}: {path}: unknown format {path.suffix or 'without an extension'}; {_ADVICE}")
     try:
         found = reader(path)
-    except DataError:
-        raise
     except MemoryError:
         raise DataError(f"{option}: {path} does not fit into memory; take fewer samples") from None
     except Exception as error:
@@ -321,7 +319,7 @@ def decide_kind(predictions: Array, labels: Array, decided: list[str]) -> InputK
     x = predictions
     if not x.size or x.dtype.kind not in "fiuV":
         raise DataError(f"predictions: {x.dtype.name} of shape {list(x.shape)}, which says nothing; {_SAY}")
-    low, high = (float(reduce(x)) for reduce in (np.fmin.reduce, np.fmax.reduce)) if x.ndim < 2 else _extremes(x)
+    low, high = (float(reduce(x, axis=None)) for reduce in (np.fmin.reduce, np.fmax.reduce))
     has_rows = x.ndim > 1 and x.shape[-1] > 1 and labels.shape != x.shape
     if low < 0 or high > 1:
         if high <= 0 and has_rows and _sums_to_one(x, logarithms=True):
@@ -345,10 +343,6 @@ def decide_kind(predictions: Array, labels: Array, decided: list[str]) -> InputK
 
 
 _SAY = "say what they are, by --logits, --probabilities or --log-probabilities, or kind= in Python"
-
-
-def _extremes(x: Array) -> tuple[float, float]:
-    return float(np.fmin.reduce(x, axis=None)), float(np.fmax.reduce(x, axis=None))
 
 
 def _sums_to_one(x: Array, logarithms: bool = False) -> bool:
