@@ -6,6 +6,7 @@ elsewhere add theirs with an entry point in the group `conformance.adapters` tha
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import hashlib
@@ -16,9 +17,12 @@ import logging
 import os
 import pkgutil
 import platform
-from collections.abc import Callable, Iterable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 import numpy
@@ -27,6 +31,8 @@ from packaging.version import InvalidVersion, Version
 
 from conformance import adapters
 from conformance.adapters.contract import DeclarationError, DocumentedConvention, Framework, Function
+from conformance.adapters.contract.containment import Surroundings, cause
+from conformance.adapters.contract.framework import check_field_types
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.errors import UserError
 from conformance.model.row_key import EAGER
@@ -39,6 +45,8 @@ SHARED = frozenset({"arrays", "checked", "contract", "registry"})
 
 MAX_REASON = 500
 """Characters of an exception of an adapter that are quoted."""
+ADAPTER_SECONDS = 60.0
+"""Seconds that the import of an adapter from outside may take, which imports no framework, or a row of a table."""
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -131,19 +139,21 @@ def described(functions: Iterable[Function], describe: Callable[[Function], T]) 
     """What a table says of each function; one from outside that cannot be described is left out, and that is logged."""
     found = []
     for function in functions:
-        try:
+        where = _found()[0].get(function.framework, (None, Origin("")))[1].adapter
+        if not where or where.startswith(f"{adapters.__name__}."):
             found.append(describe(function))
-        except Exception as error:
-            where = _found()[0].get(function.framework, (None, Origin("")))[1].adapter
-            if where.startswith(f"{adapters.__name__}."):
-                raise
-            _log_once(function.name, f"{type_name(error)}: {truncate(text_of(error), MAX_REASON)}")
+            continue
+        try:
+            with _guarded(f"{function.name} cannot be described"):
+                found.append(describe(function))
+        except AdapterError as error:
+            _log_once(str(error))
     return found
 
 
 @functools.cache
-def _log_once(name: str, why: str) -> None:
-    _log.warning("%s is left out of tables, because its adapter says what cannot be read: %s", name, why)
+def _log_once(why: str) -> None:
+    _log.warning("%s; it is left out of tables", why)
 
 
 def made_by(adapter: str) -> Installed:
@@ -174,7 +184,7 @@ def _found() -> tuple[dict[str, tuple[Framework, Origin]], list[AdapterError]]:
         try:
             framework = importlib.import_module(name).FRAMEWORK
         except DeclarationError as error:
-            raise AdapterError(f"{_file(name)}: {error}") from error
+            raise AdapterError(f"{_file(name) or name}: {error}") from error
         found[framework.name] = (framework, Origin(f"{name}:FRAMEWORK"))
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
@@ -185,35 +195,73 @@ def _found() -> tuple[dict[str, tuple[Framework, Origin]], list[AdapterError]]:
         if framework.name in found:
             errors.append(AdapterError(f"two adapters are called {framework.name}; the second is {point.value}"))
             continue
-        top = importlib.util.find_spec(point.module.partition(".")[0])
-        found[framework.name] = (framework, Origin(point.value, (top and top.origin) or ""))
+        found[framework.name] = (framework, Origin(point.value, _file(point.module.partition(".")[0])))
     return {name: found[name] for name in sorted(found)}, errors
 
 
 def _loaded(point: importlib.metadata.EntryPoint) -> Framework:
     """The framework of an entry point.  Raises AdapterError if it is none, or one whose fields cannot be read."""
     name = f"the adapter {point.name} ({point.value})"
-    try:
+    with _guarded(f"{name} cannot be loaded", lambda: _file(point.module)):
         framework = point.load()
-        if isinstance(framework, Framework):
-            for function in functions_in(framework, NEWEST):
-                hash((function.name, *function.dtypes, *function.reductions, *function.conventions))
-            framework.backend({})
-            sorted([framework.name, *framework.distributions, *framework.modules, *framework.modes_in("")])
-            return framework
-    except DeclarationError as error:
-        raise AdapterError(f"{_file(point.module)}: {error}") from error
-    except SystemExit as error:
-        raise AdapterError(f"{name} cannot be loaded: it exits with {error}") from error
-    except Exception as error:
-        raise AdapterError(f"{name} cannot be loaded: {truncate(text_of(error), MAX_REASON)}") from error
-    raise AdapterError(f"{name} is no conformance.adapters.contract.Framework")
+        if type(framework) is not Framework:  # whose class is asked for nothing
+            raise AdapterError(f"{name} is no conformance.adapters.contract.Framework")
+        check_field_types(framework)
+        for function in functions_in(framework, NEWEST):
+            hash((function.name, *function.dtypes, *function.reductions, *function.conventions))
+        return framework
+
+
+@contextlib.contextmanager
+def _guarded(what: str, file: Callable[[], str] = str) -> Iterator[None]:
+    """Within the context, turn whatever code from outside raises, and that it does not end, into AdapterError.
+
+    what: begins the message.  file: gives the file in which a declaration is wrong, instead.
+    """
+    with Surroundings() as surroundings:
+        try:
+            with _time_limit(ADAPTER_SECONDS):
+                yield
+        except AdapterError:
+            raise
+        except DeclarationError as error:
+            raise AdapterError(f"{file() or what}: {truncate(text_of(error), MAX_REASON)}") from error
+        except SystemExit as error:
+            raise AdapterError(f"{what}: it exits with {text_of(error)}") from error
+        except BaseException as error:
+            surroundings.pass_on(error)
+            told = truncate(f"{type_name(error)}: {text_of(error)}", MAX_REASON)
+            raise AdapterError(f"{what}: {told}") from cause(error)
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Within the context, raise TimeoutError after some seconds; without signals, or outside the main thread, never."""
+    alarm = getattr(signal, "SIGALRM", None)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if alarm is None or not in_main_thread or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"it takes longer than {seconds:g} s")
+
+    before = signal.signal(alarm, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again, if the first one is swallowed
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(alarm, before)
 
 
 def _file(module: str) -> str:
-    """The file of a module whose import failed."""
-    spec = importlib.util.find_spec(module)
-    return (spec and spec.origin) or module
+    """The file of a module, imported or not; "" if nothing says it."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except Exception:
+        spec = None
+    return (spec and spec.origin) or ""
 
 
 def functions() -> tuple[Function, ...]:
@@ -321,7 +369,8 @@ def within(version: str, versions: str) -> bool:
 
 
 def _present(module: str) -> bool:
+    """Whether a module can be found, for which the packages that it is in are imported."""
     try:
         return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
+    except (Exception, SystemExit):
         return False

@@ -369,7 +369,7 @@ def test_it_takes_frameworks_of_other_packages(folder):
         ("FRAMEWORK = 3", "the adapter mini (mini:FRAMEWORK) is no conformance.adapters.contract.Framework"),
         (
             "import nowhere_at_all",
-            "the adapter mini (mini:FRAMEWORK) cannot be loaded: No module named 'nowhere_at_all'",
+            "the adapter mini (mini:FRAMEWORK) cannot be loaded: ModuleNotFoundError: No module named 'nowhere_at_all'",
         ),
         ("raise SystemExit(3)", "the adapter mini (mini:FRAMEWORK) cannot be loaded: it exits with 3"),
     ],

@@ -26,7 +26,7 @@ from conformance.model.case import (
     OPTIONS,
     ORDERS,
     REDUCTIONS,
-    RETURNED,
+    WEIGHT_DTYPES,
 )  # fmt: skip
 from conformance.model.row_key import EAGER
 
@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from conformance.adapters.contract.framework import Framework, Function, Mode
     from conformance.model.convention import Convention
 
+MAX_NAME = 200
+"""Characters that the name of a framework or of a function may have."""
+MAX_RANK = 64
+"""The highest rank that an array of numpy can have."""
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_VERSIONS = re.compile(r"((^|,)\s*(<=?|>=?|==|!=|~=)\s*\d{1,9}(\.\d{1,9}){0,9}\s*)*", re.ASCII)
 _EFFECTS: Mapping[str, Callable[[Function], bool]] = {
     "mean_divides_by": lambda f: "mean" in f.reductions,
     "clip": lambda f: "probabilities" in f.input_kinds,
@@ -62,6 +69,7 @@ def without_effect(convention: Convention, function: Function) -> tuple[str, ...
 
 def faults(framework: Framework) -> Iterator[str]:
     """What is wrong in a declaration, each as `field: what`."""
+    yield from _name_faults(framework)
     for name, mode in framework.modes.items():
         yield from _mode_faults(framework, name, mode)
     for name, backend in framework.backends.items():
@@ -75,6 +83,24 @@ def faults(framework: Framework) -> Iterator[str]:
     for function in framework.functions:
         for field_name, fault in _function_faults(framework, function):
             yield f"functions[{function.name.partition('.')[2]}].{field_name}: {fault}"
+
+
+def _name_faults(framework: Framework) -> Iterator[str]:
+    """Names that lines and tables of reports could not hold, and those under which nothing can be installed."""
+    if not _is_word(framework.name) or "." in framework.name:
+        yield f"name: {framework.name!r} is no word of at most {MAX_NAME} characters without a dot"
+    for function in framework.functions:
+        name = function.name.partition(".")[2]
+        if not _is_word(name):
+            yield f"functions[{name!r}].name: it is no word of at most {MAX_NAME} characters"
+    for field_name, pattern in (("distributions", _DISTRIBUTION), ("modules", _MODULE)):
+        for name in getattr(framework, field_name):
+            if not pattern.fullmatch(name):
+                yield f"{field_name}: {name!r} is not the name of a {field_name[:-1]}"
+
+
+def _is_word(name: str) -> bool:
+    return 0 < len(name) <= MAX_NAME and name.isprintable() and len(name.split()) == 1 and name == name.strip()
 
 
 def _mode_faults(framework: Framework, name: str, mode: Mode) -> Iterator[str]:
@@ -123,6 +149,7 @@ def _function_faults(framework: Framework, function: Function) -> Iterator[tuple
         unknown := sorted({w.partition(":")[0] for w in function.arguments} - set(words))
     ):
         yield "arguments", f"there is no {unknown[0]}; there is {', '.join(words)}"
+    yield from _range_faults(function)
     yield from _call_faults(function)
     yield from _parameter_faults(function)
     yield from _quantity_faults(function)
@@ -133,10 +160,28 @@ def _function_faults(framework: Framework, function: Function) -> Iterator[tuple
             yield "conventions", f"there is no target {unknown[0]}"
 
 
+def _range_faults(function: Function) -> Iterator[tuple[str, str]]:
+    for loss, ranks in function.ranks.items():
+        if not ranks:
+            yield f"ranks[{loss}]", "no array has such a rank"
+    if not -MAX_RANK <= function.class_axis < MAX_RANK:
+        yield "class_axis", f"no array has an axis {function.class_axis}"
+    dtypes = {f"targets[{kind}]": names for kind, names in function.targets.items()}
+    for name, stated in {**dtypes, "weight_dtypes": function.weight_dtypes}.items():
+        if unknown := [one for one in stated.split() if one not in ("same", *WEIGHT_DTYPES)]:
+            yield name, f"there is no dtype {unknown[0]}; there is same, {', '.join(WEIGHT_DTYPES)}"
+    if function.result_dtype not in (results := ("same", "promoted", "promoted_with_weights", *DTYPES)):
+        yield "result_dtype", f"there is no {function.result_dtype}; there is {', '.join(results)}"
+    for name, versions in (
+        ("versions", function.versions),
+        *(("conventions", c.versions) for c in function.conventions),
+    ):
+        if not _VERSIONS.fullmatch(versions):
+            yield name, f"{versions!r} is no range of releases, as >=2.4,<3 is"
+
+
 def _quantity_faults(function: Function) -> Iterator[tuple[str, str]]:
-    if function.quantity not in RETURNED:
-        yield "quantity", f"there is no {function.quantity}; there is {', '.join(RETURNED)}"
-    elif function.quantity != "loss" and function.reductions.keys() != {"mean"}:
+    if function.quantity != "loss" and function.reductions.keys() != {"mean"}:
         yield "reductions", f"a {function.quantity} follows from the mean, and from nothing else"
     if function.quantity == "d2":
         if function.differentiates:

@@ -14,9 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from conformance.adapters.arrays import Arrays
-from conformance.adapters.contract.declaration import faults
+from conformance.adapters.contract.declaration import MAX_RANK, faults
 from conformance.adapters.contract.encoding import encodable
 from conformance.adapters.contract.errors import DeclarationError
+from conformance.adapters.contract.field_types import check_changes, check_types
 from conformance.adapters.contract.releases import descriptions
 from conformance.adapters.contract.source import FILE, called_path, fill_template, placeholders, render_argument
 from conformance.model.case import (
@@ -136,7 +137,7 @@ class Function:
     also from float class weights, or one fixed dtype."""
     documentation: str = ""
     """URL of its documentation."""
-    quantity: Quantity = "loss"
+    quantity: Literal["loss", "perplexity", "d2"] = "loss"
     """What it returns: `loss`, or `perplexity` or `d2`, which follow from it (see `model.case.QUANTITIES`)."""
     differentiates: bool = True
     """Whether its gradient is tested if the framework has gradients; False for a metric."""
@@ -424,6 +425,7 @@ class Framework:
     """`module:attribute` that holds it, if it is made at run time and the registry does not know it."""
 
     def __post_init__(self) -> None:
+        check_field_types(self)
         found: list[Function] = []
         for function in self.functions:
             whole = replace(
@@ -431,7 +433,7 @@ class Framework:
                 name=function.name if function.framework == self.name else f"{self.name}.{function.name}",
                 reductions=function.reductions or self.reductions,
             )
-            found += descriptions(whole, tuple(self.backends))
+            found += map(_with_possible_ranks, descriptions(whole, tuple(self.backends)))
         object.__setattr__(self, "functions", tuple(found))
         for fault in faults(self):
             raise DeclarationError(fault)
@@ -485,6 +487,27 @@ class Framework:
         names: dict[str, Any] = {"__name__": FILE}
         exec(self.preamble(backend), names)  # noqa: S102 - the adapter's own source
         return self.arrays_of(backend), names
+
+
+def check_field_types(framework: Framework) -> None:
+    """Raise DeclarationError where a field of a framework, or of what it is made of, contradicts its annotation."""
+    check_types(framework, Framework)
+    for function in framework.functions:
+        for change in function.changes:
+            where = f"functions[{function.name.partition('.')[2] or function.name}].since({change.since!r})"
+            check_changes(change.fields, Function, where)
+            check_changes(change.choices, Convention, f"{where}.choices")
+
+
+def _with_possible_ranks(function: Function) -> Function:
+    """A function whose ranks are those that an array can have: `range(2, sys.maxsize)` says that there is no limit."""
+    ranks = {loss: _among_possible(declared) for loss, declared in function.ranks.items()}
+    return function if ranks == function.ranks else replace(function, ranks=ranks)
+
+
+def _among_possible(ranks: range) -> range:
+    possible = [rank for rank in range(MAX_RANK + 1) if rank in ranks]
+    return range(possible[0], possible[-1] + 1, abs(ranks.step)) if possible else range(0)
 
 
 def _text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,9 @@ from conformance.adapters.contract.errors import DeclarationError
 
 if TYPE_CHECKING:
     from conformance.adapters.contract.framework import Function, ReleaseChange
+
+
+_RELEASE = re.compile(r"(\d{1,9}(\.\d{1,9}){0,9})?", re.ASCII)
 
 
 def _release(version: str) -> tuple[int, ...]:
@@ -63,10 +67,13 @@ def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Func
     if not (function.changes or function.first):
         yield function
         return
+    name = f"functions[{function.name.partition('.')[2]}]"
+    for where, release in (("first", function.first), *((f"since({c.since!r})", c.since) for c in function.changes)):
+        if not _RELEASE.fullmatch(release):
+            raise DeclarationError(f"{name}.{where}: {release!r} is no release, as 2.4 is")
     for change in function.changes:
         if unknown := sorted(change.backends - set(backends)):
-            where = f"functions[{function.name.partition('.')[2]}].since({change.since!r})"
-            raise DeclarationError(f"{where}: there is no backend {unknown[0]}")
+            raise DeclarationError(f"{name}.since({change.since!r}): there is no backend {unknown[0]}")
     bounds = sorted({c.since for c in function.changes} | {function.first}, key=_release)
     starts = [bound for bound in bounds if _release(bound) >= _release(function.first)]
     among = backends or ("",)

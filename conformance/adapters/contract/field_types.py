@@ -1,0 +1,163 @@
+"""Whether the fields of a declaration hold what their annotations say: builtin values of a bounded size.
+
+Nothing of a value is called before its type is known: an object of another class may answer anything, or never.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from conformance.adapters.contract.errors import DeclarationError
+from conformance.model.text import truncate, type_name
+
+MAX_ENTRIES = 1000
+"""Entries that a table of a declaration may have."""
+MAX_CHARACTERS = 100_000
+"""Characters that a text of a declaration may have."""
+MAX_INTEGER = 2**63
+"""Size from which on an integer is none of an array."""
+MAX_SHOWN = 60
+"""Characters of a value that a message quotes."""
+_KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
+    str: ((str,), "text"),
+    bool: ((bool,), "bool"),
+    int: ((int, np.int64), "integer"),
+    float: ((float, int, np.float64, np.float32), "number"),
+    range: ((range,), "range"),
+    tuple: ((tuple, list), "tuple"),
+    frozenset: ((frozenset, set), "frozenset"),
+    Mapping: ((dict,), "dict"),
+    types.NoneType: ((types.NoneType,), "None"),
+    Literal: ((str,), "text"),
+}
+"""Annotation, or what it is made of -> types of the values that it has, and what they are called."""
+
+
+def check_types(value: object, annotation: Any, where: str = "") -> None:
+    """Raise DeclarationError, with the field, where a declaration or a part of one contradicts its annotation."""
+    if annotation is Any:
+        return
+    among = _alternatives(annotation)
+    own = next((one for one in among if one.has(value)), None)
+    if own is None:
+        raise _fault(where, f"{_shown(value)} is no {' or '.join(one.name for one in among)}")
+    for name, of_field, default in own.fields:
+        if (entry := getattr(value, name)) is not default:
+            check_types(entry, of_field, f"{where}.{name}" if where else name)
+    if isinstance(value, dict | tuple | list | frozenset | set):
+        _check_entries(value, own.entries, where)
+    elif isinstance(value, str):
+        _check_text(value, own.words, where)
+    elif isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER:
+        raise _fault(where, "it is an integer of more than 64 bits")
+
+
+def check_changes(new: Mapping[str, Any], declaration: type, where: str) -> None:
+    """Raise DeclarationError where a value for a field of a declaration contradicts the field's annotation.
+
+    An entry of None removes one of a table.
+    """
+    for name, value in new.items():
+        annotation = _annotations(declaration).get(name, Any)
+        if typing.get_origin(annotation) is Mapping:
+            key, entry = typing.get_args(annotation)
+            annotation = Mapping[key, entry | None]  # type: ignore[valid-type]
+        check_types(value, annotation, f"{where}.{name}")
+
+
+def _check_entries(value: Any, annotations: tuple[Any, ...], where: str) -> None:
+    if len(value) > MAX_ENTRIES:
+        raise _fault(where, f"it has {len(value)} entries, more than {MAX_ENTRIES}")
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            check_types(key, annotations[0], where)
+            check_types(entry, annotations[1], f"{where}[{_shown(key)}]")
+        return
+    annotations = annotations * len(value) if len(annotations) == 1 else annotations
+    if len(annotations) != len(value):
+        raise _fault(where, f"it has {len(value)} entries, not {len(annotations)}")
+    for number, (entry, annotation) in enumerate(zip(value, annotations, strict=True)):
+        check_types(entry, annotation, f"{where}[{_name_of(entry, annotation, number)}]")
+
+
+def _check_text(value: str, words: tuple[str, ...], where: str) -> None:
+    if len(value) > MAX_CHARACTERS:
+        raise _fault(where, f"it has {len(value)} characters, more than {MAX_CHARACTERS}")
+    if not value.isascii() and value.encode("utf-8", "ignore").decode() != value:
+        raise _fault(where, f"{_shown(value)} has a surrogate, which is half a character")
+    if words and value not in words:
+        raise _fault(where, f"there is no {_shown(value)}; there is {', '.join(words)}")
+
+
+def _fault(where: str, what: str) -> DeclarationError:
+    return DeclarationError(f"{where}: {what}" if where else what)
+
+
+def _name_of(entry: Any, annotation: Any, number: int) -> str:
+    """How an entry of a tuple is called: by its name if it has one, or else by its number."""
+    is_known = annotation is not Any and any(kind.fields and kind.has(entry) for kind in _alternatives(annotation))
+    name = getattr(entry, "name", None) if is_known else None
+    return _shown(name.rpartition(".")[2]) if type(name) is str else str(number)
+
+
+def _shown(value: object) -> str:
+    """A value in a message: a text as it is, a number or None, and of all others the type."""
+    if type(value) is str:
+        return truncate(value if value.isprintable() else ascii(value), MAX_SHOWN)
+    if value is None or type(value) in (bool, float):
+        return str(value)
+    return f"a value of type {type_name(value)}"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One of the kinds of values that an annotation allows."""
+
+    name: str
+    types: tuple[type, ...] = ()
+    """Those that such a value has; empty for whatever can be called."""
+    entries: tuple[Any, ...] = ()
+    """Annotations of key and value of a dict, of all entries of a tuple or a set, or of each of a tuple."""
+    words: tuple[str, ...] = ()
+    """Texts that there are; empty for any."""
+    fields: tuple[tuple[str, Any, Any], ...] = ()
+    """(name, annotation, default) of each field of a dataclass."""
+
+    def has(self, value: object) -> bool:
+        """Whether a value is of this kind."""
+        if not self.types:
+            return callable(value)
+        own = type(value)
+        return any(own is one for one in self.types)  # `in` would compare, which the class of a stranger may decide
+
+
+@functools.cache
+def _alternatives(annotation: Any) -> tuple[_Kind, ...]:
+    origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return tuple(kind for one in arguments for kind in _alternatives(one))
+    if origin is Callable:
+        return (_Kind("function"),)
+    if isinstance(annotation, type) and is_dataclass(annotation):
+        hints = _annotations(annotation)
+        fields = tuple((one.name, hints[one.name], one.default) for one in dataclasses.fields(annotation))
+        return (_Kind(annotation.__name__, (annotation,), fields=fields),)
+    known, name = _KINDS[origin]
+    if origin is Literal:
+        return (_Kind(name, known, words=arguments),)
+    # Which keys and members there are is looked at with the declaration.
+    entries = [str if typing.get_origin(one) is Literal else one for one in arguments if one is not Ellipsis]
+    return (_Kind(name, known, tuple([*entries[:-1], arguments[1]] if origin is Mapping else entries)),)
+
+
+@functools.cache
+def _annotations(of: type) -> Mapping[str, Any]:
+    return typing.get_type_hints(of)
