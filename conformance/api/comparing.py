@@ -23,10 +23,9 @@ from conformance.judging.choice import installed_among, one_of
 from conformance.judging.hypotheses import Explanations, explanations
 from conformance.judging.judge import Judge
 from conformance.judging.prepare import convert_for
-from conformance.judging.printed import Printed
-from conformance.judging.published import holds_in
+from conformance.judging.printed import Printed, holds_in
 from conformance.judging.selection import SelectionError
-from conformance.model.case import QUANTITIES, InputKind, Problem, Published, Quantity
+from conformance.model.case import DTYPES, QUANTITIES, InputKind, Problem, Published, Quantity
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.row_key import EAGER
 from conformance.reference.enclosure import EnclosingOracle
@@ -204,8 +203,9 @@ def _parse(text: str, reduction: str, quantity: Quantity) -> tuple[str, Publishe
 def _explained(of: str, number: Published, data: Data, explanation: Explanation, oracle: Oracle) -> ObservedNumber:
     printed = [Printed.parse(number.value)]
     case, reduction = data.case, number.reduction
-    dtypes = dict.fromkeys((*case.dtypes, "float64"))
-    holds = (name for name in dtypes if holds_in(case.problem(name, reduction), number, printed, oracle))
+    right = (name for name in case.dtypes if holds_in(case.problem(name, reduction), number, printed, oracle))
+    dtype = next(right, "")
+    others = [] if dtype else [name for name in DTYPES if name not in case.dtypes]
     returned_by = tuple(
         one.function
         for one in explanation.functions
@@ -219,8 +219,8 @@ def _explained(of: str, number: Published, data: Data, explanation: Explanation,
             documented_by.append(name)
             continue
         base, _ = convert_for(wide, kind)
-        found.append((name, explanations(base, number, printed, oracle, convention)))
-    return ObservedNumber(number.value, of, next(holds, ""), returned_by, tuple(documented_by), tuple(found))
+        found.append((name, explanations(base, number, printed, oracle, convention, others)))
+    return ObservedNumber(number.value, of, dtype, returned_by, tuple(documented_by), tuple(found))
 
 
 def _is_of(function: str, of: str) -> bool:

@@ -20,7 +20,7 @@ from conformance.adapters import registry
 from conformance.adapters.contract import required_capabilities
 from conformance.judging.effects import answer_by
 from conformance.judging.prepare import convert_for
-from conformance.judging.printed import Printed
+from conformance.judging.printed import Printed, holds_in
 from conformance.model.case import (
     GRADIENT_OF,
     WEIGHTS,
@@ -35,6 +35,7 @@ from conformance.model.case import (
     numpy_dtype,
 )
 from conformance.model.convention import DEFINITION, INVALID, Convention, Divisor, describe
+from conformance.model.text import counted
 from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Exact, Oracle
 from conformance.reference.relevance import ANSWER, GRADIENT, relevant
@@ -83,22 +84,24 @@ class Explanations:
     """The hypotheses that fit a printed number."""
 
     fitting: tuple[tuple[Hypothesis, ...], ...]
-    """Those of one value are one group; the group with the fewest departures first, at most `MAX_LISTED` groups."""
-    more: int
-    """How many more groups fit."""
+    """Those of one value are one group; the group with the fewest departures first."""
     tried: int
     """How many different values were compared."""
     by_chance: float
     """How many of them would fit a number of so many digits by chance."""
 
     def lines(self) -> list[str]:
-        """A sentence about all of them, and one for each value."""
-        count = len(self.fitting) + self.more
+        """A sentence about all of them, and one for each value, at most `MAX_LISTED`."""
+        values, count = len(self.fitting), sum(map(len, self.fitting))
         if not count:
-            return [f"none of {self.tried} explanations that were tried fits"]
+            return [f"no explanation fits; {counted(self.tried, 'value')} tried"]
         fit = "1 explanation fits" if count == 1 else f"{count} explanations fit"
-        first = f"{fit} of {self.tried} that were tried; by chance, about {self.by_chance:.2g} fit so many digits"
-        return [first, *map(in_words, self.fitting), *([f"and {self.more} more"] if self.more else [])]
+        same = f", which give {counted(values, 'value')}" if values != count else ""
+        tried = (
+            f"{counted(self.tried, 'value')} tried, of which about {self.by_chance:.2g} fit so many digits by chance"
+        )
+        more = [f"and {values - MAX_LISTED} more"] if values > MAX_LISTED else []
+        return [f"{fit}{same}; {tried}", *map(in_words, self.fitting[:MAX_LISTED]), *more]
 
 
 def in_words(group: tuple[Hypothesis, ...]) -> str:
@@ -112,22 +115,35 @@ def explanations(
     printed: Sequence[Printed],
     oracle: Oracle,
     convention: Convention = DEFINITION,
+    dtypes: Iterable[str] = (),
 ) -> Explanations:
     """The hypotheses that fit a printed number, without those that depart further than another needs to.
 
     problem: in float64.  printed: the intervals of its elements, in order.  convention: from which hypotheses depart.
+    dtypes: in which everything may have been computed instead.
     """
     problem = problem.with_reduction(number.reduction)
-    unit = SLACK * dtype_info("float32").unit_roundoff
+    answer = _answer(problem, convention, number.quantity, oracle)
+    unchanged = None if answer is None else _rounded(answer)
 
-    def fits(values: Floats) -> bool:
+    def is_near(values: Floats, unit: float) -> bool:
         pairs = zip(printed, values.ravel().tolist(), strict=True)
         return all(one.overlap(value, unit * abs(value)) for one, value in pairs)
+
+    # Where a rounding error alone would do, an explanation has to meet the digits without one.
+    unit = SLACK * dtype_info("float32").unit_roundoff
+    if answer is not None and answer.size == len(printed) and is_near(answer, unit):
+        unit = 0.0
+
+    def fits(values: Floats) -> bool:
+        is_unchanged = unchanged is not None and np.array_equal(_rounded(values), unchanged, equal_nan=True)
+        return not is_unchanged and is_near(values, unit)
 
     is_reduced = number.reduction != "none"
     found = values_of_hypotheses(problem, number.quantity, oracle, is_reduced=is_reduced, convention=convention)
     groups, tried = fitting_groups(((one, values) for one, values in found if values.size == len(printed)), fits)
-    chance = _chance(printed)
+    chance = _chance(printed, SLACK * dtype_info("float32").unit_roundoff)
+    by_chance = tried * chance
     if not groups and problem.predictions.size <= MAX_PAIRED:
         pairs = list(_pairs(problem, number.quantity))
         if len(pairs) * chance <= PAIRS_BY_CHANCE:
@@ -135,8 +151,21 @@ def explanations(
             of_size = ((one, values) for one, values in answers if values is not None and values.size == len(printed))
             groups, more_tried = fitting_groups(of_size, fits)
             tried += more_tried
-    listed, more = groups[:MAX_LISTED], max(len(groups) - MAX_LISTED, 0)
-    return Explanations(listed, more, tried, tried * chance)
+            by_chance = tried * chance
+    computed: list[tuple[Hypothesis, ...]] = []
+    for dtype in dtypes:
+        tried, by_chance = tried + 1, by_chance + _chance(printed, 4 * dtype_info(dtype).unit_roundoff, numbers=5)
+        with np.errstate(over="ignore"):
+            cast = problem.unreduced.cast(dtype).with_reduction(number.reduction)
+        if holds_in(cast, number, printed, oracle, convention):
+            computed.append(((Departure("dtype", f"computed in {dtype}"),),))
+    if computed:
+        groups = (*computed, *(group for group in groups if not all(map(_is_rounding, group))))
+    return Explanations(groups, tried, by_chance)
+
+
+def _is_rounding(hypothesis: Hypothesis) -> bool:
+    return all(departure.kind == "dtype" for departure in hypothesis)
 
 
 def fitting_groups(
@@ -175,12 +204,15 @@ def _rank(hypothesis: Hypothesis) -> tuple[int, list[int]]:
     return len(hypothesis), [get_args(Kind).index(departure.kind) for departure in hypothesis]
 
 
-def _chance(printed: Sequence[Printed]) -> float:
-    """The probability that numbers whose logarithms are spread evenly over a decade fit all that is printed."""
+def _chance(printed: Sequence[Printed], unit: float, numbers: float = math.inf) -> float:
+    """The probability that numbers whose logarithms are spread evenly over a decade fit all that is printed.
+
+    unit: by which they may be off, relative to their size.  numbers: of a dtype, which there are within that.
+    """
     probability = 1.0
     for one in printed:
         size = max(abs(one.low), abs(one.high))
-        width = one.high - one.low + 2 * SLACK * dtype_info("float32").unit_roundoff * size
+        width = min(one.high - one.low + 2 * unit * size, numbers * (one.high - one.low))
         probability *= min(width / (size * math.log(10)), 1.0) if size and math.isfinite(size) else 1.0
     return probability
 
@@ -219,9 +251,9 @@ def values_of_hypotheses(
             if hypothesis:
                 yield hypothesis, values
             if len(hypothesis) < 2:
-                for text, transform in (_TRANSFORMS if quantity == "loss" else _TRANSFORMS_OF_GRADIENT).items():
+                for departure, transform in (_TRANSFORMS if quantity == "loss" else _TRANSFORMS_OF_GRADIENT).items():
                     with np.errstate(all="ignore"):
-                        yield (*hypothesis, Departure("mistake", text)), transform(values)
+                        yield (*hypothesis, departure), transform(values)
 
 
 def _answer(problem: Problem, convention: Convention, quantity: Quantity, oracle: Oracle) -> Floats | None:
@@ -254,6 +286,11 @@ def _reduced(
         if divisor > 1:
             text = f"the sum divided by the number of {what}, {divisor}"
             yield (Departure("reduction", text),), answers["sum"] / divisor
+    weights = problem.options.class_weights
+    total = 0.0 if weights is None else float(np.sum(weights, dtype=np.float64))
+    if total and math.isfinite(total):
+        text = f"the sum divided by the sum of the class weights, {total:.6g}"
+        yield (Departure("reduction", text),), answers["sum"] / total
 
 
 def _batch_means(problem: Problem, convention: Convention, oracle: Oracle) -> Iterator[tuple[Hypothesis, Floats]]:
@@ -273,13 +310,22 @@ def _batch_means(problem: Problem, convention: Convention, oracle: Oracle) -> It
         )
 
 
-_TRANSFORMS: dict[str, Callable[[Floats], Floats]] = {
-    "the logarithm to the base 2": lambda values: values / math.log(2),
-    "the logarithm to the base 10": lambda values: values / math.log(10),
-    "the sign turned": lambda values: -values,
-    "its exponential, a perplexity": np.exp,
+def _rounded_to(dtype: str) -> Callable[[Floats], Floats]:
+    return lambda values: values.astype(numpy_dtype(dtype)).astype(np.float64)
+
+
+_ROUNDINGS: dict[Departure, Callable[[Floats], Floats]] = {
+    Departure("dtype", f"the result rounded to {dtype}"): _rounded_to(dtype) for dtype in NARROW
 }
-_TRANSFORMS_OF_GRADIENT = {"the sign turned": _TRANSFORMS["the sign turned"]}
+_SIGN = Departure("mistake", "the sign turned")
+_TRANSFORMS: dict[Departure, Callable[[Floats], Floats]] = {
+    **_ROUNDINGS,
+    Departure("mistake", "the logarithm to the base 2"): lambda values: values / math.log(2),
+    Departure("mistake", "the logarithm to the base 10"): lambda values: values / math.log(10),
+    _SIGN: np.negative,
+    Departure("mistake", "its exponential, a perplexity"): np.exp,
+}
+_TRANSFORMS_OF_GRADIENT: dict[Departure, Callable[[Floats], Floats]] = {**_ROUNDINGS, _SIGN: np.negative}
 
 
 # Variants of a problem.

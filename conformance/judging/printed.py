@@ -1,11 +1,17 @@
-"""A printed number: the values that it may stand for."""
+"""A printed number: the values that it may stand for, and whether one of them is right in a dtype."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Context, Decimal
 from typing import NamedTuple
 
 import numpy as np
+
+from conformance.judging.effects import answer_by, tolerance_by
+from conformance.model.case import Problem, Published, numpy_dtype
+from conformance.model.convention import DEFINITION, Convention
+from conformance.reference.oracle import Exact, Oracle
 
 _CONTEXT = Context(prec=60, traps=[])
 """Arithmetic of printed numbers: enough digits for float64, and an infinity for what overflows."""
@@ -37,3 +43,36 @@ class Printed(NamedTuple):
             return (self.low, self.high) if same else None
         low, high = max(self.low, value - tolerance), min(self.high, value + tolerance)
         return (low, high) if low <= high else None
+
+
+def holds_in(
+    problem: Problem,
+    number: Published,
+    printed: Sequence[Printed],
+    oracle: Oracle,
+    convention: Convention = DEFINITION,
+) -> bool:
+    """Whether each printed number stands for a number of the problem's dtype that is right to its error bound.
+
+    convention: by which it is to be right.
+    """
+    answer = answer_by(problem, convention, number.quantity, oracle)
+    if not isinstance(answer, Exact) or answer.hi.size != len(printed):
+        return False
+    allowed = np.broadcast_to(tolerance_by(problem, convention, number.quantity), answer.hi.shape)
+    elements = zip(printed, answer.hi.ravel().tolist(), allowed.ravel().tolist(), strict=True)
+    return all(_has_number(one.overlap(value, tolerance), problem.dtype) for one, value, tolerance in elements)
+
+
+def _has_number(interval: tuple[float, float] | None, dtype: str) -> bool:
+    """Whether a number of a dtype lies in an interval."""
+    if interval is None:
+        return False
+    low, high = interval
+    if not np.isfinite(low) or dtype == "float64":
+        return True
+    kind = numpy_dtype(dtype)
+    near = np.array([low, (low + high) / 2, high]).astype(kind)
+    around = np.concatenate([near, np.nextafter(near, kind.type(np.inf)), np.nextafter(near, kind.type(-np.inf))])
+    wide = around.astype(np.float64)
+    return bool(((wide >= low) & (wide <= high)).any())

@@ -78,10 +78,55 @@ def test_printed_number_stands_for_what_rounds_or_is_cut_to_it(text, low, high):
     ],
 )
 def test_number_holds_in_the_dtype_whose_numbers_print_so(value, dtype):
-    dtypes = (
-        ("float32", "bfloat16") if dtype in ("bfloat16", "") and value.startswith(("0.691", "0.692")) else ("float32",)
-    )
+    dtypes = ("float64", "float32", *(["bfloat16"] if value.startswith(("0.691", "0.692")) else []))
     assert asked(value, [[0.0, 0.0]], [0], dtypes=dtypes).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("value", "dtypes", "explained"),
+    [
+        ("0.6931471805599453", ("float32",), ["computed in float64"]),
+        ("0.6931471824645996", ("float64",), ["computed in float32"]),
+        ("0.69314724", ("float64",), ["computed in float32"]),  # a unit in the last place away
+        ("0.693359375", ("float32", "float64"), ["computed in float16"]),
+        ("0.6914", ("float32",), ["computed in float16", "computed in bfloat16"]),
+        ("0.69314719", ("float32",), []),  # what a rounding error alone excuses, nothing explains
+        ("0.693147184", ("float32",), []),
+        ("0.69314719", ("float64",), []),
+        ("0.6933", ("float64", "float32", "bfloat16", "float16"), None),
+    ],
+)
+@pytest.mark.parametrize("logits", [[0.0, 0.0], [0.0, 1e-9]])
+def test_number_that_is_right_in_another_dtype_only_is_explained_by_it(value, dtypes, explained, logits):
+    found = asked(value, [logits], [0], dtypes=dtypes)
+    if explained is None:
+        assert found.dtype == "float16"
+    elif logits[1] and value == "0.6931471805599453":
+        assert not found.holds
+    else:
+        assert not found.holds
+        assert texts(found) == explained
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("float16", "5.03515625"), ("bfloat16", "5.03125")])
+def test_result_that_was_rounded_itself_is_explained(dtype, value):
+    assert texts(asked(value, dtypes=("float32",))) == [f"the sum, the result rounded to {dtype}"]
+
+
+def test_sum_divided_by_the_sum_of_the_class_weights_is_explained():
+    weights = Options(class_weights=np.array([1.0, 2.0, 3.5]))
+    total = float(asked("9", X, [1, 1, 0], options=weights, reduction="sum").exact)
+    found = asked(f"{total / 6.5:.9g}", X, [1, 1, 0], options=weights)
+    assert texts(found) == ["the sum divided by the sum of the class weights, 6.5"]
+    assert found.explanations.lines()[0].startswith("1 explanation fits; ")
+
+
+def test_explanations_of_one_value_are_counted_beside_it():
+    found = asked("3.7482303", X[:2], Y[:2], options=Options(class_weights=np.array([1.0, 2.0, 3.0])))
+    two = dataclasses.replace(found.explanations, fitting=(found.explanations.fitting[0] * 2,), by_chance=1e-4)
+    assert two.lines()[0] == f"2 explanations fit, which give 1 value; {two.tried} values tried, of which about " + (
+        "0.0001 fit so many digits by chance"
+    )
 
 
 def test_infinite_and_undefined_answers():
@@ -257,5 +302,5 @@ def test_predictions_beyond_a_narrow_dtype_make_no_noise(recwarn):
 
 def test_number_that_nothing_explains_says_how_much_was_tried():
     found = asked("77.7777")
-    assert found.explanations.lines() == [f"none of {found.explanations.tried} explanations that were tried fits"]
+    assert found.explanations.lines() == [f"no explanation fits; {found.explanations.tried} values tried"]
     assert found.explanations.tried > 50
