@@ -25,7 +25,7 @@ from conformance.explain.remedies import remedies
 from conformance.judging.conversions import change_of, conversion_of
 from conformance.judging.effects import answer_by
 from conformance.judging.judge import Assessment, Judge
-from conformance.judging.plan import documented_convention, not_differentiated, plan, unsupported
+from conformance.judging.plan import documented_convention, items_of, not_differentiated, unsupported
 from conformance.judging.published import digits_text, published
 from conformance.model.case import GRADIENT_OF, Case, Problem, Quantity, Reduction, is_gradient
 from conformance.model.convention import DEFINITION
@@ -55,13 +55,12 @@ def explain(
     available: the installed frameworks whose functions are called.
     functions_wanted: names of functions; none means all.
     """
-    problem = case.problem(dtype, reduction)
+    problem = judge.problems.of(case, dtype, reduction)
     names = frozenset(functions_wanted)
     items = [
         item
-        for item in plan([case], available)
-        if (item.dtype, item.reduction, item.quantity) == (dtype, reduction, quantity)
-        and (not names or item.function.name in names)
+        for item in items_of(case, problem, available)
+        if item.quantity == quantity and (not names or item.function.name in names)
     ]
     derivation = _derivation(case, problem, quantity, judge.oracle)
     run = Run()

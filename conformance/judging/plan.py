@@ -63,22 +63,29 @@ class Item:
 
 def plan(cases: Iterable[Case], available: Sequence[Installed], item_filter: ItemFilter | None = None) -> list[Item]:
     """The selected items that the functions of the available frameworks declare they can take, case by case."""
-    items = []
-    functions = [(installed, function) for installed in available for function in installed.functions]
+    items: list[Item] = []
     for case in cases:
         for problem in case.sketch.problems():
-            for installed, function in functions:
-                of = problem.dtype, problem.reduction
-                name = functools.partial(item_id, function.name, case.id, *of, mode=installed.mode)
-                quantities: list[Quantity] = [
-                    quantity
-                    for quantity in function.quantities
-                    if (item_filter is None or item_filter(function.framework, name(quantity)))
-                    and not (is_gradient(quantity) and not_differentiated(installed, function, case, problem))
-                ]
-                if quantities and unsupported(function, case, problem) is None:
-                    items += [Item(installed, function, case, *of, quantity) for quantity in quantities]
+            items += items_of(case, problem, available, item_filter)
     return items
+
+
+def items_of(
+    case: Case, problem: Problem, available: Sequence[Installed], item_filter: ItemFilter | None = None
+) -> Iterator[Item]:
+    """The items of a case at one dtype and reduction, in the order of the functions; see `plan`."""
+    of = problem.dtype, problem.reduction
+    for installed in available:
+        for function in installed.functions:
+            name = functools.partial(item_id, function.name, case.id, *of, mode=installed.mode)
+            quantities: list[Quantity] = [
+                quantity
+                for quantity in function.quantities
+                if (item_filter is None or item_filter(function.framework, name(quantity)))
+                and not (is_gradient(quantity) and not_differentiated(installed, function, case, problem))
+            ]
+            if quantities and unsupported(function, case, problem) is None:
+                yield from (Item(installed, function, case, *of, quantity) for quantity in quantities)
 
 
 def in_modes(available: Sequence[Installed], modes: Sequence[str]) -> list[Installed]:

@@ -93,7 +93,7 @@ def _frozen(values: Array) -> Array:
 
 def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return _frozen(values.astype(dtype))
+        return _frozen(values.astype(dtype, copy=False))
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,10 +133,15 @@ def _counting(problem: Problem, convention: Convention) -> tuple[Array, Array]:
 
 def _overflow(z: Array, dtype: str) -> bool:
     """Whether a finite logit, a row on the last axis, has a log-probability that is not finite in the dtype."""
-    wide = np.where(np.isfinite(z), z, np.nan).astype(np.float64)
-    with np.errstate(over="ignore"):
-        spread = np.fmax.reduce(wide, axis=-1) - np.fmin.reduce(wide, axis=-1) + math.log(z.shape[-1])
-    return bool(np.any(spread > dtype_info(dtype).largest))
+    rows = z.reshape(-1, z.shape[-1])
+    for start in range(0, len(rows), CHUNK):
+        part = rows[start : start + CHUNK].astype(np.float64)
+        part[~np.isfinite(part)] = np.nan
+        with np.errstate(over="ignore"):
+            spread = np.fmax.reduce(part, axis=-1) - np.fmin.reduce(part, axis=-1) + math.log(z.shape[-1])
+        if bool(np.any(spread > dtype_info(dtype).largest)):
+            return True
+    return False
 
 
 def _convert(name: str, x: Array, dtype: str) -> Array:

@@ -103,16 +103,18 @@ def evaluate(problem: Problem, convention: Convention, sharpest: float = SHARPES
         return oracle.evaluate(problem, convention)
     if kinds := refused(problem, convention):
         return Invalid(tuple(sorted(kinds)))
+    flat = flatten(problem, convention)
     try:
-        rows = _enclosures(problem, convention, sharpest)
         with ctx.workprec(PRECISION):
-            if sharpest <= SHARPEST:
-                rows.check()
-            if problem.reduction == "none" and rows.flat.group == 1 and rows.flat.sample_weights is None:
-                return rows.unreduced()
-            if problem.reduction != "none" and rows.flat.group == 1 and len(rows.loss) == math.prod(rows.flat.shape):
-                terms = [oracle.reduced(problem, rows.flat, convention, rows.total())]
+            if problem.reduction != "none" and flat.group == 1 and len(flat.x) == math.prod(flat.shape):
+                totals = problem.unreduced.cache.setdefault("enclosed totals", {})
+                if (convention, sharpest) not in totals:
+                    totals[convention, sharpest] = _enclosures(problem, flat, convention, sharpest).total()
+                terms = [oracle.reduced(problem, flat, convention, totals[convention, sharpest])]
                 return oracle.exact((), terms, PRECISION)
+            rows = _enclosures(problem, flat, convention, sharpest)
+            if problem.reduction == "none" and flat.group == 1 and flat.sample_weights is None:
+                return rows.unreduced()
             of_rows = lambda *_: map(rows.term, range(len(rows.loss)))  # noqa: E731
             return oracle.exact(*oracle.enclose(problem, convention, PRECISION, of_rows=of_rows), PRECISION)
     except NoAnswerError as reason:
@@ -126,8 +128,8 @@ def radius_fraction(dtype: str, classes: int) -> float:
     return 2 * largest * dtype_info("float64").unit_roundoff / dtype_info(dtype).unit_roundoff
 
 
-def _enclosures(problem: Problem, convention: Convention, sharpest: float) -> _Rows:
-    flat = flatten(problem, convention)
+def _enclosures(problem: Problem, flat: FlatProblem, convention: Convention, sharpest: float) -> _Rows:
+    """The rows of a problem, checked if the radius is to be sharp."""
     classes = 1 if flat.binary else flat.x.shape[1]
     fraction = radius_fraction(problem.dtype, classes)
     if flat.binary:
@@ -141,7 +143,10 @@ def _enclosures(problem: Problem, convention: Convention, sharpest: float) -> _R
     is_enclosed = np.isfinite(loss) & np.isfinite(error)
     if flat.index is not None:
         is_enclosed &= (flat.index >= 0) & (flat.index < classes)
-    return _Rows(flat, convention, loss, fraction * error + UNDERFLOW, is_enclosed)
+    found = _Rows(flat, convention, loss, fraction * error + UNDERFLOW, is_enclosed)
+    if sharpest <= SHARPEST:
+        found.check()
+    return found
 
 
 @dataclass(frozen=True, eq=False)

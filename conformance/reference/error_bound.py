@@ -74,6 +74,8 @@ DIVISION = 4.0
 """Roundings of the mean beyond its sums: the division, and a mask's count and scale."""
 EXP_UNDERFLOW = 746.0
 """exp(-x) is 0 in float64 for larger x: it is below half of the smallest number, 2^-1074."""
+AT_ONCE = 1 << 22
+"""Predictions whose sums over the classes are held at once: some ten numbers a row."""
 ESTIMATE = 1e-6
 """Part of a loss by which its `estimate` may be off beside the tolerance."""
 
@@ -103,26 +105,25 @@ def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
     For an answer to a problem that is not refused.  It is coarse where sums cancel, and no budget for anybody.
     """
     bound = tolerance(problem, convention)
-    samples = _cached_samples(problem, relevant(problem, convention, ERROR_BOUND), is_converted=False)
-    loss = samples.loss
+    rows = _cached_rows(problem, relevant(problem, convention, ERROR_BOUND), is_converted=False)
+    loss, _ = _of_samples(problem, rows)
     with np.errstate(all="ignore"):
         if problem.reduction == "none":
-            value, size = loss.reshape(samples.flat.shape), np.abs(loss).reshape(samples.flat.shape)
+            value, size = loss.reshape(rows.flat.shape), np.abs(loss).reshape(rows.flat.shape)
         else:
-            by = _divisor(samples.flat, convention) if problem.reduction == "mean" else 1.0
+            by = _divisor(rows.flat, convention) if problem.reduction == "mean" else 1.0
             value, size = np.asarray(loss.sum() / by), np.asarray(np.abs(loss).sum() / abs(by))
         return value, bound + ESTIMATE * size + underflow_error(problem.dtype)
 
 
 @dataclass(frozen=True, eq=False)
-class _Samples:
-    """A loss per sample, and the absolute error it may have; weights applied."""
+class _Rows:
+    """A loss per row, before rows are ignored, grouped and weighted."""
 
     flat: FlatProblem
     loss: Floats
     error: Floats
-    rows: tuple[Floats, Floats]
-    """The same of each row, before rows are ignored, grouped and weighted; not finite where nothing bounds it."""
+    """The absolute error the loss may have; not finite where nothing bounds it."""
 
 
 def row_losses(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
@@ -131,12 +132,13 @@ def row_losses(problem: Problem, convention: Convention) -> tuple[Floats, Floats
     The loss is computed as the bound assumes, and the error is what it allows the dtype of the problem for that; not
     finite where nothing bounds it.
     """
-    return _cached_samples(problem, relevant(problem, convention, ERROR_BOUND), is_converted=False).rows
+    rows = _cached_rows(problem, relevant(problem, convention, ERROR_BOUND), is_converted=False)
+    return rows.loss, rows.error
 
 
 def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Floats:
-    samples = _cached_samples(problem, convention, is_converted)
-    flat, loss, error = samples.flat, samples.loss, samples.error
+    rows = _cached_rows(problem, convention, is_converted)
+    flat, (loss, error) = rows.flat, _of_samples(problem, rows)
     unit = dtype_info(problem.dtype).unit_roundoff
     with np.errstate(all="ignore"):
         if problem.reduction == "none":
@@ -155,26 +157,38 @@ def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Fl
     return _finite(np.asarray(total))
 
 
-def _cached_samples(problem: Problem, convention: Convention, is_converted: bool) -> _Samples:
+def _cached_rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows:
+    """The rows of a problem under a convention; those of a large problem are remembered for one convention only."""
     matters = relevant(problem.unreduced, convention, ERROR_BOUND)
-    cache, key = problem.unreduced.cache, ("error bound of samples", matters, is_converted)
-    if key not in cache:
-        cache[key] = _samples(problem, matters, is_converted)
-    samples: _Samples = cache[key]
-    return samples
+    name, which = "error bound of rows", (matters, is_converted)
+    cache = problem.unreduced.cache.setdefault(name, {})
+    if which not in cache:
+        if problem.predictions.size > AT_ONCE:
+            cache.clear()
+        cache[which] = _rows(problem, *which)
+    rows: _Rows = cache[which]
+    return rows
 
 
-def _samples(problem: Problem, convention: Convention, is_converted: bool) -> _Samples:
+def _rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows:
     flat = flatten(problem, convention)
-    unit = dtype_info(problem.dtype).unit_roundoff
-    arithmetic = _Arithmetic(unit, ELEMENTARY[problem.dtype], is_converted)
+    arithmetic = _Arithmetic(dtype_info(problem.dtype).unit_roundoff, ELEMENTARY[problem.dtype], is_converted)
+    loss, error = np.empty(len(flat.x)), np.empty(len(flat.x))
+    of_index = _has_index_formula(flat, convention, is_converted)
     with np.errstate(all="ignore"):
-        if _has_index_formula(flat, convention, is_converted):
-            loss, error = rows = _index_of_logits(flat, convention, arithmetic)
-        else:
-            pieces = [_losses(flat, convention, here, arithmetic) for here in flat.chunks()]
-            loss, error = map(np.concatenate, zip(*pieces, strict=True)) if pieces else (np.zeros(0), np.zeros(0))
-            rows = (loss, error)
+        for here in flat.chunks(AT_ONCE) if of_index else flat.chunks():
+            if of_index:
+                loss[here], error[here] = _index_of_logits(flat.rows(here), convention, arithmetic)
+            else:
+                loss[here], error[here] = _losses(flat, convention, here, arithmetic)
+    return _Rows(flat, loss, error)
+
+
+def _of_samples(problem: Problem, rows: _Rows) -> tuple[Floats, Floats]:
+    """(loss, error) of each sample: rows that are not ignored, grouped and weighted."""
+    flat, loss, error = rows.flat, rows.loss, rows.error
+    unit = dtype_info(problem.dtype).unit_roundoff
+    with np.errstate(all="ignore"):
         # An infinite input whose loss is finite all the same is met exactly; it must not void the others' budget.
         bounded = flat.kept & np.isfinite(error) & np.isfinite(loss)
         error = np.where(bounded, error + DIVISION * underflow_error(problem.dtype), 0.0)
@@ -195,7 +209,7 @@ def _samples(problem: Problem, convention: Convention, is_converted: bool) -> _S
             product = (error + unit * np.abs(loss)) * np.abs(weights)
             error = product + np.where(error > 0, underflow_error(problem.dtype), 0.0)  # which may underflow, too
             loss = loss * weights
-    return _Samples(flat, loss, error, rows)
+    return loss, error
 
 
 def underflow_error(dtype: str) -> float:

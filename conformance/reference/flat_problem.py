@@ -161,12 +161,12 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
     kept = np.ones(n, dtype=bool)
     index = q = None
     if problem.target == "index":
-        index = labels.reshape(n).astype(np.int64)
+        index = labels.reshape(n).astype(np.int64, copy=False)
         for ignored in (problem.options.ignore_index, convention.default_ignore_index):
             if ignored is not None:
                 kept &= index != ignored
     else:
-        q = labels.reshape(x.shape).astype(np.float64)
+        q = labels.reshape(x.shape).astype(np.float64, copy=False)
     if shifts_labels(problem, convention):
         positions = np.arange(n) + convention.label_shift
         kept = kept[np.minimum(positions, n - 1)] & (positions % shape[-1] >= convention.label_shift)
