@@ -15,7 +15,7 @@ import functools
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance.execution.marking import mark, unmark
-from conformance.model.errors import ISSUES, UserError
+from conformance.model.errors import ISSUES, UserError, file_errors
 from conformance.model.row_key import EAGER
 from conformance.model.text import counted, loggable, truncate
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "cross-entropy-conformance"
 PACKAGE = Path(__file__).parent
+INVALID = "invalid"
+"""Stands behind a file in the id of what is reported as wrong with it, where that of a test has its function."""
 TEST_FILE = PACKAGE / "test_conformance.py"
 TEST_NAME = "test_conformance"
 RELATIONS_FILE = PACKAGE / "test_relations.py"
@@ -255,7 +257,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     That is the file of its case, or else its own; pytest has no name for files outside of its root.
     """
     if (of := _item(item)) is not None and of.case.path:
-        _rename(item, f"{loggable(_relative_path(item.config, of.case))}::{item.name}")
+        _rename(item, f"{loggable(_relative_path(item.config, of.case.path))}::{item.name}")
     elif item.nodeid.startswith("::") and item.path.parent == PACKAGE:
         _rename(item, f"{PACKAGE.name}/{item.path.name}{item.nodeid}")
 
@@ -268,17 +270,45 @@ def _rename(item: Any, nodeid: str) -> None:
         item._nodeid = nodeid
 
 
-def _relative_path(config: pytest.Config, case: Case) -> str:
-    """The file of a case, from pytest's root folder or from where the shipped cases lie if it is in one of them."""
+def _relative_path(config: pytest.Config, file: str) -> str:
+    """A file of cases, from pytest's root folder or from where the shipped cases lie if it is in one of them."""
     from conformance.casefiles.loading import shipped_cases
 
     known = config.stash.setdefault(_RELATIVE_PATHS, {})
-    if case.path not in known:
-        path = Path.cwd() / case.path
+    if file not in known:
+        path = Path.cwd() / file
         roots = (config.rootpath, shipped_cases().parent)
         inside = (path.relative_to(root).as_posix() for root in roots if path.is_relative_to(root))
-        known[case.path] = next(inside, case.path)
-    return known[case.path]
+        known[file] = next(inside, file)
+    return known[file]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Have what is wrong with files reported once and by file, and not for each module of ours that reads them."""
+    report = yield
+    if not report.failed or not isinstance(collector, pytest.Module) or collector.path.parent != PACKAGE:
+        return report
+    told = report.call.excinfo.value
+    texts: dict[str, list[str]] = {}
+    for error in file_errors(told.__context__):
+        name = loggable(_relative_path(collector.config, error.path))
+        texts.setdefault(f"{name}::{INVALID}", []).append(loggable(str(error)))
+    if not texts:
+        texts = {f"{PACKAGE.name}/{collector.path.name}::collection": [str(report.longrepr)]}
+    reported = collector.config.stash.setdefault(_INVALID, set())
+    reports = [
+        pytest.CollectReport(nodeid, "failed", "\n".join(lines), None)
+        for nodeid, lines in texts.items()
+        if nodeid not in reported
+    ]
+    *others, last = reports or [pytest.CollectReport(report.nodeid, "passed", None, [])]
+    reported.update(texts)
+    for other in others:
+        collector.ihook.pytest_collectreport(report=other)
+    return last
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -486,6 +516,7 @@ _CHECKOUTS = pytest.StashKey[set[Path]]()
 _MARKED = pytest.StashKey[set[str]]()
 _BASELINE = pytest.StashKey["pd.DataFrame"]()
 _RELATIVE_PATHS = pytest.StashKey[dict[str, str]]()
+_INVALID = pytest.StashKey[set[str]]()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -704,7 +735,7 @@ class Recorder:
         for row in unsupported:
             case = cases[row.key.case]
             name = f"{TEST_NAME}[{row.key.id}]"
-            path = loggable(_relative_path(self.config, case)) if case.path else f"{PACKAGE.name}/{TEST_FILE.name}"
+            path = loggable(_relative_path(self.config, case.path)) if case.path else f"{PACKAGE.name}/{TEST_FILE.name}"
             why = (path, case.line, f"Skipped: {loggable(row.explanation)}")
             of = functools.partial(pytest.TestReport, f"{path}::{name}", (path, case.line, name), {})
             log(report=of("skipped", why, "setup"))

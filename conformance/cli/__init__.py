@@ -15,7 +15,7 @@ import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +27,7 @@ from conformance.cli import fault, github
 from conformance.cli.terminal import USAGE, err, out
 from conformance.execution.ending import ending_in_time
 from conformance.execution.interruption import INTERRUPTED, interruptible
-from conformance.model.errors import FAULT, CaseErrors, CaseFileError, UserError
+from conformance.model.errors import FAULT, UserError, file_errors
 from conformance.model.text import shorten_words
 
 COMMANDS = {
@@ -158,7 +158,7 @@ def main() -> None:
             app()
         except UserError as error:
             err.print(escape(str(error)), soft_wrap=True)
-            github.emit(github.error_commands(_file_errors(error)), aside=True)
+            github.emit(github.error_commands(file_errors(error)), aside=True)
             sys.exit(USAGE)
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
@@ -176,13 +176,6 @@ def main() -> None:
         except Exception as error:
             fault.report(error)
             sys.exit(FAULT)
-
-
-def _file_errors(error: UserError) -> Sequence[CaseFileError]:
-    """The errors in files that a UserError stands for."""
-    if isinstance(error, CaseErrors):
-        return error.errors
-    return [error] if isinstance(error, CaseFileError) else []
 
 
 def _version(value: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,3 +88,10 @@ class CaseErrors(UserError):  # noqa: N818 - it is several errors
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.errors))
+
+
+def file_errors(error: BaseException | None) -> Sequence[CaseFileError]:
+    """The errors in files that a UserError stands for."""
+    if isinstance(error, CaseErrors):
+        return error.errors
+    return [error] if isinstance(error, CaseFileError) else []

@@ -721,6 +721,26 @@ def test_junit_says_of_each_test_what_it_is_about_and_where_its_case_stands(fold
             assert "reproduce" in failed.text
 
 
+MODULES = ("conformance.test_conformance", "conformance.test_relations")
+
+
+@pytest.mark.parametrize("processes", [(), ("-n", "1")])
+def test_invalid_files_are_each_reported_once_under_their_names(folder, processes):
+    broken = CASES.replace("logits", "logitz")
+    folder.file.write_text(broken, encoding="utf-8")
+    (folder.file.parent / "y.yaml").write_text(broken + "x: 1\n", encoding="utf-8")
+    said = folder.run("--junit-xml", "j.xml", *processes, "--pyargs", *MODULES).stdout.str()
+    files = [f"mine/categorical/{name}.yaml" for name in "xy"]
+    assert [said.count(f"ERROR {file}::invalid") for file in files] == [1, 1]
+    assert [line for line in said.splitlines() if line.strip() == "ERROR"] == []
+    found = ElementTree.parse(folder.pytester.path / "j.xml").findall(".//testcase")
+    errors = {test.get("classname"): test.find("error").text for test in found}
+    assert errors.keys() == {file.replace("/", ".") for file in files}
+    assert {test.get("name") for test in found} == {"invalid"}
+    assert [text.count("logitz") for text in errors.values()] == [1, 1]
+    assert "mine/categorical/y.yaml" not in errors["mine.categorical.x.yaml"]
+
+
 @pytest.mark.parametrize("processes", [(), ("-n", "1")])
 @pytest.mark.parametrize("passed", [3, 0])
 def test_junit_has_unsupported_rows_as_skipped_tests(folder, processes, passed):
