@@ -996,7 +996,8 @@ def _installed_frameworks(config: pytest.Config) -> list[Installed]:
     from conformance.judging.choice import installed_among
 
     with _ending_collection():
-        return installed_among((), config.getoption("mode") or ())[0]
+        expressions = f"{config.getoption('keyword')} {config.getoption('markexpr')}"
+        return installed_among((), config.getoption("mode") or (), expressions)[0]
 
 
 def _items(config: pytest.Config, item_filter: ItemFilter | None) -> list[Item]:

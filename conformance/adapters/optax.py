@@ -50,6 +50,7 @@ FRAMEWORK = Framework(
     name="optax",
     distributions=("optax",),
     modules=("optax",),
+    requirements=("optax", "jax"),
     arrays=arrays.jax,
     imports="import optax",
     reductions={"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"},

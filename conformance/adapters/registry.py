@@ -39,7 +39,7 @@ from conformance.model.row_key import EAGER
 from conformance.model.text import text_of, truncate, type_name
 
 ENTRY_POINTS = "conformance.adapters"
-SHARED = frozenset({"arrays", "checked", "contract", "registry"})
+SHARED = frozenset({"arrays", "checked", "contract", "libraries", "registry"})
 """The modules of `conformance.adapters` that are no adapter of a framework."""
 
 
@@ -300,10 +300,13 @@ def functions_in(framework: Framework, version: str, backend: str = "", mode: st
 
 
 def installed(among: tuple[Framework, ...] | None = None) -> tuple[list[Installed], list[Framework]]:
-    """(those that can be imported here, those that are left out); nothing is imported to find out."""
+    """(those that can be imported here, those that are left out); nothing is imported to find out.
+
+    among: frameworks to look for; those that a run has by default if None.
+    """
     here: list[Installed] = []
     missing: list[Framework] = []
-    for framework in frameworks() if among is None else among:
+    for framework in (one for one in frameworks() if one.by_default) if among is None else among:
         version = version_of(framework)
         if version is None or not all(map(_present, framework.modules)):
             missing.append(framework)

@@ -62,6 +62,7 @@ FRAMEWORK = Framework(
     name="transformers",
     distributions=("transformers",),
     modules=("transformers", "torch"),
+    requirements=("transformers", "torch"),
     arrays=arrays.torch,
     imports="import transformers.loss.loss_utils",
     functions=(CAUSAL, MASKED, BY_COUNT),

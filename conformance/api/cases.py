@@ -175,7 +175,7 @@ def list_functions(observer: Observer = SILENT) -> FunctionList:
     -------
     FunctionList
     """
-    available, _ = registry.installed()
+    available, _ = registry.installed(registry.frameworks())
     here = {installed.framework.name: installed for installed in available}
     frameworks = {framework.name: framework for framework in registry.frameworks()}
 
@@ -366,7 +366,7 @@ def explain(
     chosen = one_of("--dtype", dtype or narrow, case.dtypes)
     reduced = cast(Reduction, one_of("--reduction", reduction or mean, case.reductions))
     wanted = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
-    available = in_modes(registry.installed()[0], [mode])
+    available = in_modes(registry.installed(registry.frameworks() if functions else None)[0], [mode])
     check_functions(functions, available)
     with cached_oracle() as oracle, pool_for_modes(available) as pool:
         judge = Judge(oracle, ledger, perform if pool is None else performer(pool, available))

@@ -128,8 +128,8 @@ def relations(
             raise SelectionError(f"nothing is selected: {'; '.join(reasons)}")
         what = f"by -k {keyword!r}" if keyword else "of what the installed functions can say in two ways"
         raise SelectionError(f"nothing is selected {what}; ids are FUNCTION-RELATION-CASE-DTYPE-REDUCTION")
-    for name in missing:
-        observer.note(f"left out, not installed: {name}")
+    if missing:
+        observer.note(f"left out, not installed: {', '.join(missing)}")
     run, results = Run(), list[RelationResult]()
     with run.ending(), pool_for_modes(available) as pool, observer.rows(len(instances)) as advance:
         calls = perform if pool is None else performer(pool, available)
@@ -262,8 +262,8 @@ def fuzz(
     }
     resumed, findings = (state is not None and state_file.read(state, request)) or (SearchState(), [])
     ledger = known_issues.load(shipped_cases() if cases is None else cases)
-    for name in missing:
-        observer.note(f"left out, not installed: {name}")
+    if missing:
+        observer.note(f"left out, not installed: {', '.join(missing)}")
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(local_pool(available) if isolate else pool_for_modes(available))
         perform_call = perform if pool is None else performer(pool, available)
@@ -406,7 +406,9 @@ def sweep(
     request.check()
     if means and (request.exhaustive or request.pairs or request.labels or state):
         raise SelectionError("--lengths goes with --dtype and --given only: it tests means and no single inputs")
-    jobs, skipped = runner.plan(registry.installed()[0], _names_match(functions), request)
+    jobs, skipped = runner.plan(
+        registry.installed(registry.frameworks() if functions else None)[0], _names_match(functions), request
+    )
     if folder is not None:
         check_writable(folder)
     for why in skipped:

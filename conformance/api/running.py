@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from conformance.adapters.libraries import pinned
+from conformance.adapters.registry import Installed
 from conformance.api.observing import SILENT, Observer
 from conformance.api.result import Result
 from conformance.comparison.baseline import Check, RunScope, check_baseline
@@ -22,8 +24,8 @@ from conformance.execution.executor import CaseSet, Executor
 from conformance.execution.marking import FOLDER
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT, Timeouts
 from conformance.judging.case_set import load_suite
-from conformance.judging.choice import installed_among, keyword_filter, selected
-from conformance.judging.plan import Item, plan
+from conformance.judging.choice import frameworks_among, installed_among, keyword_filter, selected
+from conformance.judging.plan import Item, check_modes, chosen_modes, plan
 from conformance.judging.row import COLUMNS, Cells, Row
 from conformance.judging.unsupported import unsupported_rows
 from conformance.judging.verdict import FAILING_ROWS
@@ -53,6 +55,8 @@ class RunRequest:
     """Number of processes that judge, each beside workers; as processors and memory allow if None."""
     in_process: bool = False
     """Make all calls in this process: a crash ends it."""
+    all: bool = False
+    """Run each library in environments made for it alone, with the releases that `adapters/libraries.txt` pins."""
     environments: tuple[str, ...] = ()
     """Requirements, interpreters, virtual environments or requirements files to run in; this environment if empty."""
     engine: str = ""
@@ -77,12 +81,15 @@ class RunRequest:
             if not math.isfinite(seconds := getattr(self, option)):
                 name = option.replace("_", "-")
                 raise UserError(f"--{name} {seconds}: {what} that hangs would never end; name seconds")
-        if self.environments and several:
-            raise UserError("-n and --with do not go together: every environment is a process of its own already")
-        if self.in_process and (self.environments or several):
-            raise UserError("--in-process makes all calls in one process: leave out --isolate, --with and -n")
-        if self.engine and not self.environments:
-            raise UserError("--on runs environments that are made there: say with --with what they are to hold")
+        made = self.all or self.environments
+        if self.in_process and (made or several):
+            raise UserError("--in-process makes all calls in one process: leave out --isolate, --all, --with and -n")
+        if self.engine and not made:
+            raise UserError(
+                "--on runs environments that are made there: say with --with what they are to hold, or --all"
+            )
+        if self.engine and several:
+            raise UserError("-n and --on do not go together: Ray has a process for each environment")
         if self.engine and self.engine != "ray" and not self.engine.startswith("ray://"):
             raise UserError(f"--on {self.engine}: there is ray, for RAY_ADDRESS or this machine, and ray://HOST:PORT")
 
@@ -216,9 +223,10 @@ class _Prepared:
 
 def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, observer: Observer) -> None:
     with contextlib.ExitStack() as stack:
-        local = None if request.environments else _local(request, prepared, stack)  # which starts up meanwhile
+        # Workers of this environment start up while the cases are loaded.
+        local = None if request.all or request.environments else _local(request, prepared, stack)
         cases = prepared.cases = _case_set(request, observer)
-        prepared.executor = local or _in_environments(request, observer, stack)
+        prepared.executor = local or _in_environments(request, cases, observer, stack)
         for failed in prepared.executor.failed:
             observer.note(failed.explanation)
         due = _planned(request, recorded, prepared, cases, prepared.executor, observer)
@@ -243,7 +251,7 @@ def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
 def _local(request: RunRequest, prepared: _Prepared, stack: contextlib.ExitStack) -> Executor:
     if request.given is not None:
         return request.given[1]
-    available, missing = installed_among(list(request.frameworks), request.modes)
+    available, missing = installed_among(list(request.frameworks), request.modes, request.keyword)
     prepared.missing = tuple(missing)
     if request.in_process:
         return executor.in_process(available)
@@ -255,13 +263,33 @@ def _timeouts(request: RunRequest) -> Timeouts:
     return Timeouts(request.timeout, request.import_timeout)
 
 
-def _in_environments(request: RunRequest, observer: Observer, stack: contextlib.ExitStack) -> Executor:
-    names, modes = list(request.frameworks), request.modes
+def _in_environments(request: RunRequest, cases: CaseSet, observer: Observer, stack: contextlib.ExitStack) -> Executor:
+    wanted: dict[str, tuple[str, ...]] = dict.fromkeys(request.environments, request.frameworks)
+    if request.all:
+        wanted |= {one.environment: (one.framework.name,) for one in _libraries(request, cases)}
     with observer.status() as show:
+        timeouts, modes = _timeouts(request), request.modes
         if not request.engine:
-            return executor.in_environments(stack, request.environments, names, _timeouts(request), show, modes)
+            return executor.in_environments(stack, wanted, request.processes, timeouts, show, modes)
         address = "" if request.engine == "ray" else request.engine
-        return executor.on_ray(address, stack, request.environments, names, _timeouts(request), show, modes)
+        return executor.on_ray(address, stack, wanted, timeouts, show, modes)
+
+
+def _libraries(request: RunRequest, cases: CaseSet) -> list[Installed]:
+    """The libraries of which an item is selected, each in the environment that will be made for it.
+
+    Raises SelectionError if there is none, unless other environments are requested.
+    """
+    among = [one for framework in frameworks_among(request.frameworks) for one in pinned(framework)]
+    chosen = [one for one in among if chosen_modes(request.modes, one.framework, one.backend)]
+    if not chosen:
+        check_modes(request.modes, [(one.framework, one.backend) for one in among])
+    item_filter = keyword_filter(request.keyword)
+    if item_filter is not None:
+        chosen = [one for one in chosen if any(plan([case], [one], item_filter) for case in cases.cases)]
+    if not chosen and not request.environments:
+        selected(cases.cases, among, request.keyword)
+    return chosen
 
 
 def _planned(
@@ -278,8 +306,8 @@ def _planned(
     """
     item_filter = keyword_filter(request.keyword)
     items = plan(cases.cases, calls.available, item_filter)
-    for missing in prepared.missing:
-        observer.note(f"left out, not installed: {missing}")
+    if prepared.missing:
+        observer.note(f"left out, not installed: {', '.join(prepared.missing)}")
     unsupported = unsupported_rows(cases.cases, items, calls.available, item_filter)
     if not items and not unsupported:
         selected(cases.cases, calls.available, request.keyword)

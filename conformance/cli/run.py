@@ -75,6 +75,14 @@ def run(
     in_process: Annotated[
         bool, typer.Option("--in-process", help="Make all calls in this process, for debugging; a crash ends the run.")
     ] = False,
+    every: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Run each library in an environment made for it, with the releases that `conformance list libraries` "
+            "prints.",
+        ),
+    ] = False,
     environments: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,7 +94,9 @@ def run(
     ] = None,
     engine: Annotated[
         str,
-        typer.Option("--on", metavar="ENGINE", help="Where --with runs: ray, or a cluster's address, ray://HOST:PORT."),
+        typer.Option(
+            "--on", metavar="ENGINE", help="Where --with and --all run: ray, or a cluster's address, ray://HOST:PORT."
+        ),
     ] = "",
     baseline: Annotated[
         Path | None, path_option(metavar="REPORT", help="An accepted report: only what got worse against it counts.")
@@ -140,6 +150,7 @@ def run(
         modes=tuple(modes or ()),
         processes=processes,
         in_process=in_process,
+        all=every,
         environments=tuple(environments or ()),
         engine=engine,
         timeout=timeout,

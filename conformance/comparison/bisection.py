@@ -246,7 +246,7 @@ def make_probe(query: Query, judge: Judge, progress: Progress, timeouts: Timeout
 
     def probe(release: Version) -> pd.DataFrame:
         text = query.requirements(release)
-        workers = start_workers([text], progress, timeouts=timeouts)
+        workers = start_workers({text: ()}, progress, timeouts=timeouts)
         with workers.pool as pool:
             items = [item for item in plan([query.case], workers.available) if query.selects(item)]
             if not items:

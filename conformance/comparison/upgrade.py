@@ -68,7 +68,7 @@ def open_sides(old: str, new: str, progress: Progress, timeouts: Timeouts = DEFA
     before, after = (parse(text).name for text in (old, new))
     if before == after:
         raise UserError(f"both sides are {before}, so there is nothing to compare; name two environments")
-    workers = start_workers([old, new], progress, timeouts=timeouts)
+    workers = start_workers({old: (), new: ()}, progress, timeouts=timeouts)
     with workers.pool as pool:
         if any(not row.framework for row in workers.failed):
             raise UserError("\n".join(row.explanation for row in workers.failed))

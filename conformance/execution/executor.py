@@ -92,33 +92,35 @@ def local(
 
 def in_environments(
     stack: contextlib.ExitStack,
-    texts: Sequence[str],
-    names: list[str],
+    wanted: Mapping[str, Sequence[str]],
+    processes: int | None,
     timeouts: Timeouts,
     progress: Progress,
     modes: Sequence[str] = (),
 ) -> Executor:
-    """Execute items in environments, made at need, with as many judging processes as processors and memory allow."""
-    assignments, failed = resolve(texts, progress, names, modes=modes)
-    count = process_count(len(assignments))
+    """Execute items in environments, made at need.
+
+    wanted: as `start_workers` takes it.  processes: as `local` takes it.
+    """
+    assignments, failed = resolve(wanted, progress, modes=modes)
+    count = process_count(len(assignments)) if processes is None else min(processes, len(assignments))
     first = [[one.worker.name for one in assignments[start::count]] for start in range(count)]
     progress("importing frameworks ...")
-    processes = stack.enter_context(JudgingProcesses(assignments, first, timeouts))
-    available = find_available(assignments, processes.versions(), failed)
-    return Executor(available, lambda cases, items: processes.rows(cases.cases, cases.ledger, items), failed)
+    judging = stack.enter_context(JudgingProcesses(assignments, first, timeouts))
+    available = find_available(assignments, judging.versions(), failed)
+    return Executor(available, lambda cases, items: judging.rows(cases.cases, cases.ledger, items), failed)
 
 
 def on_ray(
     address: str,
     stack: contextlib.ExitStack,
-    texts: Sequence[str],
-    names: list[str],
+    wanted: Mapping[str, Sequence[str]],
     timeouts: Timeouts,
     progress: Progress,
     modes: Sequence[str] = (),
 ) -> Executor:
     """Execute items in environments that Ray makes.  address: of its cluster, as `start_workers` takes it."""
-    workers = start_workers(texts, progress, names, timeouts, address, modes)
+    workers = start_workers(wanted, progress, timeouts, address, modes)
     pool = stack.enter_context(workers.pool)
     return Executor(workers.available, lambda cases, items: _judged(cases, items, pool), workers.failed)
 

@@ -8,7 +8,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,21 +123,20 @@ class EnvironmentWorkers:
 
 
 def start_workers(
-    texts: Sequence[str],
+    wanted: Mapping[str, Sequence[str]],
     progress: Progress,
-    names: Sequence[str] = (),
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ray: str | None = None,
     modes: Sequence[str] = (),
 ) -> EnvironmentWorkers:
-    """Start a worker for each framework in the environments that are requested, as after `--with`.
+    """Start a worker for each framework in environments.
 
-    names: of frameworks; all if empty.  progress: called with a line for each step.  ray: address of a Ray cluster, ""
-    for RAY_ADDRESS or a Ray of this machine; None to use this machine without Ray.  modes: in which calls are made,
-    each in a worker of its own; eager if empty.  An environment that cannot be made, or whose framework cannot be
-    imported, becomes a row.  Raises UserError if there is no other.
+    wanted: names of frameworks, by what `--with` takes; all that it is for if there are none.  progress: called with a
+    line for each step.  ray: address of a Ray cluster, "" for RAY_ADDRESS or a Ray of this machine; None to use this
+    machine without Ray.  modes: in which calls are made, each in a worker of its own; eager if empty.  An environment
+    that cannot be made, or whose framework cannot be imported, becomes a row.  Raises UserError if there is no other.
     """
-    assignments, failed = resolve(texts, progress, names, ray, modes)
+    assignments, failed = resolve(wanted, progress, ray, modes)
     pool = _start_pool([one.worker for one in assignments], progress, timeouts, ray)
     try:
         return EnvironmentWorkers(pool, find_available(assignments, pool.all_versions(), failed), failed)
@@ -147,9 +146,8 @@ def start_workers(
 
 
 def resolve(
-    texts: Sequence[str],
+    wanted: Mapping[str, Sequence[str]],
     progress: Progress,
-    names: Sequence[str] = (),
     ray: str | None = None,
     modes: Sequence[str] = (),
 ) -> tuple[list[Assignment], list[Row]]:
@@ -163,20 +161,18 @@ def resolve(
     failed: list[Row] = []
     assignments: dict[str, Assignment] = {}
     found: list[tuple[Framework, str]] = []
-    for text in texts:
+    for text, names in wanted.items():
         try:
             request = parse(text)
             packages, spec_of = find(request, progress)
-            for framework in _frameworks_in(request, packages):
-                if names and framework.name not in names:
-                    continue
+            for framework in _frameworks_in(request, packages, names):
                 backend = framework.backend({**os.environ, **request.variables})
                 found.append((framework, backend))
                 for mode in chosen_modes(modes, framework, backend):
                     name = registry.worker(framework.name, request.name, mode)
                     assignments[name] = Assignment(request.name, spec_of(name, framework, mode), mode)
         except UserError as error:
-            failed.append(failed_row(text, "", str(error)))
+            failed.append(failed_row(text, names[0] if len(names) == 1 else "", str(error)))
     check_modes(modes, found, here=ray is None)
     return list(assignments.values()), failed
 
@@ -196,7 +192,7 @@ def find_available(
         else:
             failed.append(failed_row(one.environment, one.framework.name, str(found)))
     if not available:
-        raise UserError("\n".join(row.explanation for row in failed))
+        raise UserError("\n".join(row.explanation for row in failed) or "no environment has a framework that is named")
     return available
 
 
@@ -235,8 +231,12 @@ def _start_pool(specs: Sequence[WorkerSpec], progress: Progress, timeouts: Timeo
     return RayWorkerPool([spec for spec in specs if isinstance(spec, RayWorkerSpec)], timeouts, ray, progress)
 
 
-def _frameworks_in(request: EnvironmentRequest, packages: Mapping[str, str]) -> list[Framework]:
-    """The frameworks that an environment is for: those named outside brackets, or else all that are in it."""
+def _frameworks_in(request: EnvironmentRequest, packages: Mapping[str, str], names: Collection[str]) -> list[Framework]:
+    """The frameworks of some names in an environment; if there are none, those that it is for.
+
+    These are the frameworks that are named outside brackets, or else all that are in it; of them those that a run has
+    by default, if there are any.
+    """
     named = {
         str(canonicalize_name(word)) for word in re.findall(r"[A-Za-z][\w.-]*", re.sub(r"\[.*?\]", "", request.text))
     }
@@ -244,7 +244,10 @@ def _frameworks_in(request: EnvironmentRequest, packages: Mapping[str, str]) -> 
     if not found:
         known = ", ".join(framework.distributions[0] for framework in registry.frameworks())
         raise UserError(f"{request.name}: none of {known} is in it, so there is nothing to run; name one of them")
-    return [f for f in found if named & set(f.distributions)] or found
+    if names:
+        return [f for f in found if f.name in names]
+    found = [f for f in found if named & set(f.distributions)] or found
+    return [f for f in found if f.by_default] or found
 
 
 def failed_row(environment: str, framework: str, why: str) -> Row:

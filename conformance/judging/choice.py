@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from conformance.adapters import registry
+from conformance.adapters.contract import Framework
 from conformance.adapters.registry import Installed
 from conformance.judging.plan import Item, ItemFilter, in_modes, plan
 from conformance.judging.selection import MAX_SHOWN, SelectionError, compiled, similar, substring_of
@@ -13,27 +15,34 @@ from conformance.model.case import Case
 from conformance.model.text import truncate
 
 
-def installed_among(names: Sequence[str], modes: Sequence[str] = ()) -> tuple[list[Installed], list[str]]:
-    """The frameworks of some names, all if there are none, and the names of those that are not installed.
+def installed_among(
+    names: Sequence[str], modes: Sequence[str] = (), keyword: str = ""
+) -> tuple[list[Installed], list[str]]:
+    """The frameworks of some names, and the names of those that are not installed.
 
+    If there are no names: those that a run has by default, and others that a word of `keyword`, as after -k, names.
     modes: see `in_modes`.  Raises SelectionError for a name that no framework has, and where none is installed.
     """
-    registry.check()
-    available, missing = registry.installed()
-    known = [framework.name for framework in registry.frameworks()]
-    for name in names:
-        if name not in known:
-            raise SelectionError(f"--framework {name}: there is no such framework; there are {', '.join(known)}")
-    if names:
-        available = [installed for installed in available if installed.framework.name in names]
-        missing = [framework for framework in missing if framework.name in names]
+    words = re.findall(r"\w+", keyword)
+    among = tuple(one for one in frameworks_among(names) if names or one.by_default or one.name in words)
+    available, missing = registry.installed(among)
     if not available:
-        which = ", ".join(names or known)
+        which = ", ".join(framework.name for framework in missing)
         raise SelectionError(
             f'none of {which} is installed, so there is nothing to run: pip install "cross-entropy-conformance[all]", '
             "or one of its extras"
         )
     return in_modes(available, modes), [framework.name for framework in missing]
+
+
+def frameworks_among(names: Sequence[str]) -> tuple[Framework, ...]:
+    """The frameworks of some names, all if there are none.  Raises SelectionError for a name that no framework has."""
+    registry.check()
+    known = {framework.name: framework for framework in registry.frameworks()}
+    for name in names:
+        if name not in known:
+            raise SelectionError(f"--framework {name}: there is no such framework; there are {', '.join(known)}")
+    return tuple(framework for framework in known.values() if not names or framework.name in names)
 
 
 def one_of(option: str, value: str, choices: Sequence[str]) -> str:

@@ -88,7 +88,7 @@ def replay(
         )
         advice = "; `cases` names a folder of yours" if cases is None else ""
         raise LookupError(f"there is no case {case} {where}{advice}")
-    available = [registry.made_by(adapter)] if adapter else registry.installed()[0]
+    available = [registry.made_by(adapter)] if adapter else registry.installed(registry.frameworks())[0]
     here = [one for one in available if one.framework.name == function.partition(".")[0]]
     for item in plan([named], in_modes(here, [mode])):
         requested = (item.function.name, item.dtype, item.reduction, item.quantity)

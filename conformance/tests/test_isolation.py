@@ -317,7 +317,7 @@ def fakes(monkeypatch):
 
 def test_environments_that_cannot_be_had_are_rows(fakes):
     said = []
-    found = targets.start_workers(["numpy==1", "numpy==99", "numpy =="], said.append)
+    found = targets.start_workers(dict.fromkeys(["numpy==1", "numpy==99", "numpy =="], ()), said.append)
     with found.pool as pool:
         (there,) = found.available
         assert (there.framework.name, there.environment) == ("fragile", "numpy==1")
@@ -332,7 +332,7 @@ def test_environments_that_cannot_be_had_are_rows(fakes):
 
 def test_no_environment_at_all_is_an_error(fakes):
     with pytest.raises(UserError, match="there is no such release"):
-        targets.start_workers(["numpy==99"], lambda line: None)
+        targets.start_workers({"numpy==99": ()}, lambda line: None)
 
 
 def test_an_adapter_that_is_not_installed_there_is_taken_from_its_file(tmp_path):

@@ -25,7 +25,9 @@ def pins_of(lines):
 @pytest.fixture(scope="session")
 def pins(checkout):
     text = (checkout / ".github" / "constraints.txt").read_text(encoding="utf-8")
-    return pins_of(line for line in (line.partition("#")[0].strip() for line in text.splitlines()) if line)
+    return pins_of(
+        line for line in (line.partition("#")[0].strip() for line in text.splitlines()) if line[:1] not in ("", "-")
+    )
 
 
 @pytest.fixture(scope="session")

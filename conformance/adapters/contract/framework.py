@@ -421,6 +421,11 @@ class Framework:
     """By the name that stands in brackets in a requirement: `keras[jax]`."""
     extra_requirements: tuple[tuple[str, str], ...] = ()
     """What the metadata of old releases forgets to say, as (specifiers of its versions, requirement)."""
+    requirements: tuple[str, ...] = ()
+    """What an environment for it alone needs, without the versions that `adapters/libraries.txt` pins; its first
+    distribution if empty.  What a backend needs comes on top."""
+    by_default: bool = True
+    """Whether a run has it that names no framework; False for a library that others bring along, such as numpy."""
     adapter: str = ""
     """`module:attribute` that holds it, if it is made at run time and the registry does not know it."""
 

@@ -343,6 +343,6 @@ def _run_named_unit(
     name: str, family: ProblemFamily, labels: tuple[int, ...], exhaustive: bool, unit: int
 ) -> Iterator[Regions | str]:
     keep_memory()
-    available = registry.installed()[0]
+    available = registry.installed(registry.frameworks())[0]
     installed = next(found for found in available if any(f.name == name for f in found.functions))
     yield _run_unit(Job(Subject(installed, name, family, labels), exhaustive), unit)

@@ -1,0 +1,43 @@
+"""The release of each library that is run, `libraries.txt`, and the environments that are made for it alone."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from conformance.adapters.contract import Framework
+from conformance.adapters.registry import Installed
+
+
+@functools.cache
+def pinned_releases() -> dict[str, str]:
+    """Version by normalised name of each distribution that is pinned."""
+    text = Path(__file__).with_name("libraries.txt").read_text(encoding="utf-8")
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    pins = (line.split("==") for line in lines if line)
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+def pinned(framework: Framework) -> Iterator[Installed]:
+    """A framework as it will be in the environments that are made for it, one for each of its backends.
+
+    Their names are their requirements, as `--with` takes them.  None if something that it needs is not pinned.
+    """
+    own = framework.requirements or framework.distributions[:1]
+    for backend in framework.backends or ("",):
+        named = [f"{name}[{backend}]" if backend else name for name in own]
+        needed = [*named, *(framework.backends[backend].requirements if backend else ())]
+        texts = [_pinned(one) for one in map(Requirement, needed) if one.marker is None or one.marker.evaluate()]
+        if texts and all("==" in text for text in texts):
+            yield Installed(framework, texts[0].partition("==")[2], " ".join(texts), backend=backend)
+
+
+def _pinned(requirement: Requirement) -> str:
+    """A requirement with the version that is pinned, unless it has one or there is none."""
+    requirement.marker = None
+    version = pinned_releases().get(canonicalize_name(requirement.name))
+    return f"{requirement}=={version}" if version and not requirement.specifier else str(requirement)
