@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "cases": (
-        "CaseAnswers", "CaseList", "ExpectResult", "ExplainResult", "FunctionEntry", "FunctionList", "LintResult",
-        "ShowResult", "expect", "explain", "lint", "list_cases", "list_functions", "show",
+        "CaseAnswers", "CaseList", "ExpectResult", "ExplainResult", "FunctionEntry", "FunctionList", "LibraryEntry",
+        "LibraryList", "LintResult", "ShowResult", "expect", "explain", "lint", "list_cases", "list_functions",
+        "list_libraries", "show",
     ),
     "comparing": ("CompareResult", "ObservedNumber", "compare"),
     "data": ("Data", "DataError", "read_file"),

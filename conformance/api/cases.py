@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, cast
 from conformance.adapters import registry
 from conformance.adapters.contract import Function
 from conformance.adapters.contract.calling import perform
+from conformance.adapters.libraries import pinned
 from conformance.adapters.registry import Installed
 from conformance.api.observing import SILENT, Observer
 from conformance.api.result import Result
@@ -192,6 +194,53 @@ def list_functions(observer: Observer = SILENT) -> FunctionList:
     for error in registry.broken():
         observer.note(error)
     return FunctionList(tuple(registry.described(registry.functions(), entry)))
+
+
+@dataclass(frozen=True)
+class LibraryEntry:
+    """A library that is known, and the environments that `run --all` makes for it."""
+
+    library: str
+    """Name of its framework."""
+    functions: int
+    """Number of its functions."""
+    environments: tuple[str, ...]
+    """Requirements of each environment, one for each backend, as `--with` takes them; empty if none are pinned."""
+    installed: str
+    """Version of it in this environment; empty if it is not installed."""
+
+
+@dataclass(frozen=True)
+class LibraryList(Result):
+    """The libraries that are known."""
+
+    command = "list.libraries"
+    libraries: tuple[LibraryEntry, ...]
+    """By name."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"libraries": [dataclasses.asdict(entry) for entry in self.libraries]}
+
+
+def list_libraries() -> LibraryList:
+    """Return the known libraries with the environments that `run --all` makes for them.
+
+    Returns
+    -------
+    LibraryList
+    """
+    count = Counter(function.framework for function in registry.functions())
+    return LibraryList(
+        tuple(
+            LibraryEntry(
+                framework.name,
+                count[framework.name],
+                tuple(one.environment for one in pinned(framework)),
+                "".join(one.version for one in registry.installed((framework,))[0]),
+            )
+            for framework in registry.frameworks()
+        )
+    )
 
 
 @dataclass(frozen=True, eq=False)

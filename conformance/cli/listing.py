@@ -1,6 +1,8 @@
-"""List cases, or functions and what they support."""
+"""List cases, libraries, or functions and what they support."""
 
 from __future__ import annotations
+
+import itertools
 
 import typer
 from rich.padding import Padding
@@ -38,9 +40,28 @@ def list_functions(as_json: Json = False) -> None:
     if as_json:
         out.write(result.to_json())
         return
-    for entry in result.functions:
-        values = entry.to_dict()
-        out.print(f"[bold]{values.pop('function')}[/]  ({values.pop('version') or 'not installed'})")
-        for heading, value in values.items():
-            for line in [value] if isinstance(value, str) else value:
-                out.print(Padding(Text(f"{heading:<12} {line}"), (0, 0, 0, 4), expand=False))
+    for library, entries in itertools.groupby(result.functions, lambda entry: entry.function.partition(".")[0]):
+        found = list(entries)
+        out.print(f"[bold]{library}[/]  ({found[0].version or 'not installed'}), {counted(len(found), 'function')}")
+        for entry in found:
+            values = entry.to_dict()
+            del values["version"]
+            out.print(f"  [bold]{values.pop('function')}[/]")
+            for heading, value in values.items():
+                for line in [value] if isinstance(value, str) else value:
+                    out.print(Padding(Text(f"{heading:<12} {line}"), (0, 0, 0, 4), expand=False))
+
+
+@listing.command("libraries")
+def list_libraries(as_json: Json = False) -> None:
+    """Every library: what `run --all` installs in each environment that it makes for it."""
+    result = api.list_libraries()
+    if as_json:
+        out.write(result.to_json())
+        return
+    for entry in result.libraries:
+        where = f"{entry.installed} here" if entry.installed else "not installed here"
+        out.print(f"[bold]{entry.library}[/]  ({counted(entry.functions, 'function')}, {where})", soft_wrap=True)
+        for text in entry.environments or ["no release is pinned, so --all leaves it out"]:
+            out.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
+    out.print(f"{len(result.libraries)} libraries, {sum(entry.functions for entry in result.libraries)} functions")

@@ -58,6 +58,7 @@ ASKED = {
     "run": "--cases cases --report r --in-process",
     "list cases": "--cases cases",
     "list functions": "",
+    "list libraries": "",
     "relations": "--cases cases -k permuted_samples",
     "fuzz": "--cases cases --cases-count 40 --seed 1",
     "mutants": "--cases cases -k CountsLabelsFromOne",
