@@ -165,6 +165,8 @@ def run(
     files.check(folder)
     ended = api.run(request, baseline, Printer(), files.begin)
     found = ended.failures(strict_known)
+    if not ended.complete:
+        _warn_incomplete(ended)
     if as_json:
         out.write(ended.to_json())
     else:
@@ -174,7 +176,6 @@ def run(
     print_notes(ended.cases)
     print_not_executed(ended.not_executed)
     if not ended.complete:
-        _warn_incomplete(ended)
         if ended.failure is not None:
             raise ended.failure
         raise typer.Exit(INTERRUPTED if ended.stopped else USAGE)

@@ -328,6 +328,7 @@ def verdict_line(
 ) -> str:
     """The verdict on a run in a sentence: `nothing unexpected: 12 agree, 3 known; 4 s`.
 
+    That nothing unexpected was found by a run that did not come to its end is no verdict, which is said first.
     planned: number of rows that there were to be.  seconds: how long it took, if that is to be said.
     failing: values of `expected` of rows that make the run fail.
     """
@@ -338,7 +339,8 @@ def verdict_line(
     others = ", ".join(f"{counts[name]:,} {words.get(name, name.replace('_', ' '))}" for name in named if counts[name])
     verdict = f"{counted(bad, 'unexpected row')}" if bad else "nothing unexpected"
     if len(rows) != planned:
-        verdict = f"incomplete, {len(rows):,} of {planned:,} rows; {verdict}"
+        begin = "incomplete" if bad else "no verdict"
+        verdict = f"{begin}, as {len(rows):,} of {planned:,} rows are there; so far {verdict}"
     return f"{verdict}{f': {others}' if others else ''}{'' if seconds is None else f'; {duration_text(seconds)}'}"
 
 

@@ -201,6 +201,24 @@ def whole(tmp_path_factory):
 # Signals
 
 
+def test_nothing_unexpected_is_no_verdict_before_the_end():
+    assert recording.verdict_line([], 5) == "no verdict, as 0 of 5 rows are there; so far nothing unexpected"
+    assert recording.verdict_line([], 0) == "nothing unexpected"
+
+
+@posix
+def test_interruption_is_said_before_what_was_found(there):
+    there.hold.touch()
+    variables = environment(there.folder, HOLD=str(there.hold), TMPDIR=str(there.folder), PYTHONUNBUFFERED="1")
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen([sys.executable, "-m", *RUN], cwd=there.folder, env=variables, text=True, **both)
+    wait_for(there.folder / "hold.here", process)
+    wait_until(lambda: len(read_journal(there.report).rows) == BEFORE)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=120)
+    assert said.index("interrupted; ") < said.index(f"no verdict, as {BEFORE} of 5 rows are there; so far ")
+
+
 @posix
 @pytest.mark.parametrize("words", [(), ("--in-process",)])
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGINT"])

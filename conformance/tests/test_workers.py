@@ -171,10 +171,10 @@ def test_dead_process_is_crash_and_is_replaced(pool, name, how, said):
 
 
 def answer(header, body=b"", announced=None):
-    """The bytes of a message with any header and body."""
+    """The bytes of an answer with any header and body."""
     text = json.dumps(header).encode() if isinstance(header, dict) else header
     sizes = (len(text), len(body)) if announced is None else announced
-    return wire.PREFIX.pack(wire.MAGIC, 0, *sizes) + text + body
+    return wire.PREFIX.pack(wire.MAGIC, 0, *sizes) + text + body + wire.END
 
 
 RETURNED = {"outcome": "Returned", "dtype": "float64", "warnings": [], "mutated": [], "arrays": [["<f8", [1]]]}
@@ -201,6 +201,7 @@ MALFORMED = {
     "outcome that is a list": (answer(RETURNED | {"outcome": []}, EIGHT), 0),
     "fewer elements than announced": (answer(RETURNED, EIGHT[:4]), 0),
     "more elements than announced": (answer(RETURNED, 2 * EIGHT), 0),
+    "no end": (answer(RETURNED, EIGHT)[: -len(wire.END)] + b"x", 0),
     "no array": (answer(RETURNED | {"arrays": []}), 0),
     "two arrays": (answer(RETURNED | {"arrays": [["<f8", [1]]] * 2}, 2 * EIGHT), 0),
     "array of another dtype": (answer(RETURNED | {"arrays": [["<i8", [1]]]}, EIGHT), 0),
@@ -223,7 +224,7 @@ def test_malformed_answer_is_refused(content, shift):
     sent = bytearray(content)
     if shift is not None:
         sent = bytearray(wire.numbered([memoryview(sent)], request.number + shift)[0])
-    proper = wire.numbered(wire.outcome_message(Returned(np.ones(1), "float64")), request.number)
+    proper = wire.ended(wire.numbered(wire.outcome_message(Returned(np.ones(1), "float64")), request.number))
     with pytest.raises(wire.WireError):
         request.answer(wire.take_answer(sent + b"".join(proper), request.number))
 
@@ -232,10 +233,10 @@ def test_malformed_answer_is_refused(content, shift):
 def test_answer_to_start_is_versions_or_reason(answered):
     request = wire.start_request("a:B", "")
     header = {"failed": answered} if isinstance(answered, str) else {"ready": vars(answered)}
-    stream = bytearray(b"".join(wire.numbered(wire.message(header), request.number)))
+    stream = bytearray(b"".join(wire.ended(wire.numbered(wire.message(header), request.number))))
     assert request.answer(wire.take_answer(stream, request.number)) == answered
     for other in ({"ready": {"version": "1"}}, {"ready": []}, {"failed": None}, RETURNED):
-        stream = bytearray(b"".join(wire.numbered(wire.message(other), request.number)))
+        stream = bytearray(b"".join(wire.ended(wire.numbered(wire.message(other), request.number))))
         with pytest.raises(wire.WireError):
             request.answer(wire.take_answer(stream, request.number))
 
@@ -255,6 +256,18 @@ def test_malformed_answer_is_crash_and_others_go_on(pool, what):
 
 
 TWICE = "was ended because it answered the forged call twice"
+
+
+@needs_signals
+@pytest.mark.parametrize("size", [1, 1 << 16])
+def test_call_that_is_answered_twice_is_crash_and_others_go_on(pool, size):
+    forged = answer({**RETURNED, "arrays": [["<f8", [size]]]}, np.full(size, 7.0).tobytes())[: -len(wire.END)]
+    for count in (0, 3):
+        futures = [pool.submit("fragile", call("interject", content=forged, shift=0), "the forged call")]
+        futures += [pool.submit("fragile", call("whoami"), "x") for _ in range(count)]
+        first, *others = (pool.wait(future) for future in futures)
+        assert (type(first), first.how) == (Crashed, TWICE)
+        assert [type(one) for one in others] == [Returned] * count
 
 
 @needs_signals

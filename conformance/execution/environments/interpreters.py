@@ -22,8 +22,10 @@ from conformance.model.errors import UserError
 from conformance.model.text import one_line
 
 POLL_SECONDS = 0.02
-MAX_ANSWER_BYTES = 1 << 24
+MAX_ANSWER_BYTES = 1 << 20
 """Size of the longest answer: the names and versions of all packages."""
+MAX_ANSWER_LINES = 500
+"""Number of its lines: the answer is one, before which modules of the environment may print some."""
 MAX_QUOTED = 300
 """Characters of an interpreter's own message that are quoted."""
 TIMEOUT = 60
@@ -101,7 +103,7 @@ def _run(arguments: Sequence[str]) -> tuple[int, bytes, bytes]:
         deadline = time.monotonic() + TIMEOUT
         try:
             while process.poll() is None:
-                if any(os.fstat(file.fileno()).st_size > MAX_ANSWER_BYTES for file in (output, errors)):
+                if any(_is_too_long(file.fileno()) for file in (output, errors)):
                     raise UserError(f"{arguments[0]} is no Python interpreter: it does not stop printing")
                 if time.monotonic() > deadline:
                     raise subprocess.TimeoutExpired(arguments, TIMEOUT)
@@ -112,6 +114,14 @@ def _run(arguments: Sequence[str]) -> tuple[int, bytes, bytes]:
         for file in (output, errors):
             file.seek(0)
         return process.returncode, output.read(MAX_ANSWER_BYTES), errors.read(MAX_ANSWER_BYTES)
+
+
+def _is_too_long(descriptor: int) -> bool:
+    """Whether what was printed into a file is longer than an answer; the process that prints has its position."""
+    if os.fstat(descriptor).st_size > MAX_ANSWER_BYTES:
+        return True
+    read = getattr(os, "pread", None)  # Windows has none
+    return read is not None and read(descriptor, MAX_ANSWER_BYTES, 0).count(b"\n") > MAX_ANSWER_LINES
 
 
 def running_interpreter() -> Interpreter:

@@ -527,7 +527,9 @@ class LocalWorker(Worker):
         """End the process, and the first call that was sent to it; that need not be the one that sent the message."""
         last, is_sent = self._last, self._sent > 0
         how = f"was out of step: {error}"
-        if last is not None and isinstance(error, wire.UnexpectedAnswerError) and error.number == last.number:
+        if isinstance(error, wire.RepeatedAnswerError):
+            how = f"was ended because it answered {self._waiting[0].request.what} twice"
+        elif last is not None and isinstance(error, wire.UnexpectedAnswerError) and error.number == last.number:
             how = f"was ended because it answered {last.what} twice"
             _log.warning("the worker of %s answered %s twice and is ended", self.spec.name, loggable(last.what))
         if is_sent:

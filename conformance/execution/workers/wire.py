@@ -2,7 +2,8 @@
 
 No pickles, so that versions of Python and numpy may differ.  Arrays are bit-exact.  A message consists of `MAGIC`, its
 number (uint64), the length of the header (uint32), the length of all arrays (uint64), the header, and the arrays.  An
-answer has the number of its request.  Whatever a worker sends is checked before it is used: the framework in its
+answer has the number of its request, and `END` behind it: one that something else has sent before is told from it.
+Whatever a worker sends is checked before it is used: the framework in its
 process may write to the connection, too.
 """
 
@@ -26,6 +27,8 @@ from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Retu
 
 MAGIC = b"CE02"
 PREFIX = struct.Struct("<4sQIQ")
+END = b"ende"
+"""Stands behind each answer."""
 JOIN_LIMIT_BYTES = 1 << 16
 """Messages with fewer bytes in arrays are joined to one buffer: a copy costs less than another send."""
 MAX_MESSAGE_BYTES = 1 << 40
@@ -49,6 +52,10 @@ class UnexpectedAnswerError(WireError):
     def __init__(self, number: int) -> None:
         super().__init__("it sent an answer that was not due")
         self.number = number
+
+
+class RepeatedAnswerError(WireError):
+    """A second answer to the request that is due stands where the first one should end."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,11 @@ def numbered(buffers: Buffers, number: int) -> Buffers:
     return buffers
 
 
+def ended(buffers: Buffers) -> Buffers:
+    """The buffers of an answer, with its end."""
+    return [memoryview(b"".join((buffers[0], END)))] if len(buffers) == 1 else [*buffers, memoryview(END)]
+
+
 def arrays_of(header: Header, body: bytes | bytearray | memoryview) -> list[Array]:
     """The arrays of a message, as read-only views of its body.
 
@@ -117,7 +129,7 @@ def read_message(read: Callable[[int], bytes | bytearray]) -> Message:
 
 
 def take_answer(buffer: bytearray, number: int) -> Message | None:
-    """Remove the first message from a buffer and return it, or None if it is not complete.
+    """Remove the first answer from a buffer and return it, or None if it is not complete.
 
     number: of the request.  Raises WireError if the buffer begins with anything but its answer.
     """
@@ -130,10 +142,14 @@ def take_answer(buffer: bytearray, number: int) -> Message | None:
     if answered != number:
         raise UnexpectedAnswerError(answered)
     end = start + header + arrays
-    if len(buffer) < end:
+    behind = bytes(buffer[end : end + len(END)])
+    if not END.startswith(behind):
+        is_repeated = MAGIC.startswith(behind)
+        raise RepeatedAnswerError if is_repeated else WireError(f"expected the end of its answer, got {behind!r}")
+    if len(behind) < len(END):
         return None
     content = bytes(buffer[start:end])
-    del buffer[:end]
+    del buffer[: end + len(END)]
     return Message(answered, _header(content[:header]), content[header:])
 
 

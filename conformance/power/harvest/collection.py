@@ -129,7 +129,7 @@ def _source_error(source: Source, what: str, advice: str) -> HarvestError:
 
 def parse(source: Source, content: bytes) -> CollectedRecords:
     """Deserialise the output of a process.  Raises HarvestError if it could not read the source."""
-    message = wire.take_answer(bytearray(content), 0)
+    message = wire.take_answer(bytearray(content + wire.END), 0)  # in its file it has an end anyhow
     if message is None:
         raise wire.WireError("what was read ends early")
     if "failed" in message.header:
