@@ -77,9 +77,9 @@ class Cache:
         except sqlite3.Error as error:
             self._give_up(str(error))
             return None
-        if row is None or not isinstance(row[0], bytes) or row[1] != _checksum(key, row[0]) or not is_sound(row[0]):
+        if row is None or not isinstance(row[0], bytes) or row[1] != _checksum(key, row[0]).encode():
             return None
-        return row[0]
+        return row[0] if is_sound(row[0]) else None
 
     def put(self, key: str, value: bytes) -> None:
         """Remember a value; written in batches, the last one by `flush`."""
@@ -115,6 +115,7 @@ class Cache:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 database = sqlite3.connect(self._path, timeout=5)
+                database.text_factory = bytes  # damaged text is an entry that does not match, and no error
                 database.execute("PRAGMA journal_mode=WAL")
                 database.execute("PRAGMA synchronous=OFF")
                 database.execute(

@@ -46,7 +46,7 @@ from conformance.report.badge import badge
 from conformance.report.frames import failing, typed
 from conformance.report.markdown import summary
 from conformance.report.page import PageSupplement, page
-from conformance.report.run import run_record, tally, versions
+from conformance.report.run import largest, run_record, tally, versions
 
 _SPECIAL = '[",\r\n]'
 MAX_TABLE_BYTES = 2**33
@@ -345,6 +345,7 @@ def _check_counts(file: Path, run: Mapping[str, Any], rows: pd.DataFrame) -> Non
         "status": tally(rows["status"]),
         "expected": tally(rows["expected"]),
         "complete": RunInfo.of(run).complete(len(rows)),
+        "largest": largest(rows),
     }
     wrong = [name for name, count in counted.items() if name in run and run[name] != count]
     relations = run.get("relations", {})

@@ -22,6 +22,12 @@ def versions(results: pd.DataFrame) -> dict[str, str]:
     return {str(framework): ", ".join(sorted(names)) for framework, names in found.items()}
 
 
+def largest(results: pd.DataFrame) -> list[dict[str, Any]]:
+    """The largest error / budget of each function, quantity and dtype, with its case."""
+    columns = ("function", "quantity", "dtype", "ratio", "case")
+    return [{name: row[name] for name in columns} for row in largest_ratios(results).to_dict("records")]
+
+
 def run_record(info: RunInfo, results: pd.DataFrame, pairs: pd.DataFrame, digests: Mapping[str, str]) -> dict[str, Any]:
     """What `run.json` says: builtin values only.  digests: SHA-256 of the other files by name."""
     return {
@@ -44,9 +50,6 @@ def run_record(info: RunInfo, results: pd.DataFrame, pairs: pd.DataFrame, digest
         "published": [dict(number) for number in info.published],
         "started": info.started,
         "duration": info.duration,
-        "largest": [
-            {name: row[name] for name in ("function", "quantity", "dtype", "ratio", "case")}
-            for row in largest_ratios(results).to_dict("records")
-        ],
+        "largest": largest(results),
         "files": dict(digests),
     }

@@ -42,6 +42,11 @@ def leave(x: Array) -> Array:
     sys.exit("enough")
 
 
+def babble(x: Array) -> Array:
+    os.write(1, b"y" * 100_000)
+    os._exit(3)
+
+
 def vanish(x: Array) -> Array:
     os._exit(3)
 

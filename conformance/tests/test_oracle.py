@@ -844,11 +844,15 @@ def test_it_finds_on_disk_what_it_knew(filled, monkeypatch):
         "UPDATE answers SET value = x'55'",
         "UPDATE answers SET value = 'U'",
         "UPDATE answers SET checksum = ''",
+        "UPDATE answers SET checksum = CAST(x'fffe' AS TEXT)",
+        "UPDATE answers SET value = CAST(x'fffe' AS TEXT)",
+        "UPDATE answers SET checksum = 3",
         "UPDATE answers SET value = (SELECT value FROM answers a WHERE a.key != answers.key),"
         " checksum = (SELECT checksum FROM answers a WHERE a.key != answers.key)",
     ],
-    ids=["truncated", "replaced", "text", "unchecked", "swapped"],
+    ids=["truncated", "replaced", "text", "unchecked", "no UTF-8", "value no UTF-8", "number", "swapped"],
 )
+@pytest.mark.filterwarnings("error")
 def test_it_replaces_an_entry_that_it_cannot_trust(filled, damage, monkeypatch):
     with sqlite3.connect(filled) as database:
         database.execute(damage)

@@ -457,6 +457,8 @@ def test_read_refuses_an_edited_file(tmp_path, name):
         ({"status": {"agrees": 6}}, "status in another way"),
         ({"status": ["agrees"]}, "status in another way"),
         ({"expected": {"ok": -1}}, "expected in another way"),
+        ({"largest": []}, "largest in another way"),
+        ({"largest": {"a": [1]}}, "largest in another way"),
         ({"relations": {"agree": "many"}}, "relations in another way"),
         ({"planned": -1}, "it says planned in another way"),
         ({"planned": 10**400}, "it says planned in another way"),

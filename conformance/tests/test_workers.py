@@ -159,6 +159,7 @@ def test_exit_in_a_call_is_raised(pool):
         ("abort", "was killed by SIGABRT", "in abort"),
         ("starve", "was killed by SIGKILL", ""),
         ("vanish", "exited with status 3", ""),
+        ("babble", "exited with status 3", "yyy"),
     ],
 )
 def test_dead_process_is_crash_and_is_replaced(pool, name, how, said):
@@ -167,6 +168,7 @@ def test_dead_process_is_crash_and_is_replaced(pool, name, how, said):
     assert isinstance(outcome, Crashed)
     assert outcome.how == how
     assert said in outcome.stderr
+    assert len(outcome.stderr) < 3000
     assert ask(pool, "whoami").value != before
 
 

@@ -34,7 +34,7 @@ from conformance.execution.workers import loop, wire
 from conformance.execution.workers.wire import Message, Request, Versions, WireError
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, Outcome, TimedOut
-from conformance.model.text import loggable
+from conformance.model.text import loggable, truncate
 
 if TYPE_CHECKING:
     from typing import Self
@@ -48,8 +48,8 @@ NOTICE_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 MAX_IN_FLIGHT = 8
 """Maximum number of calls that a worker has received and not answered."""
-OUTPUT_LINES = 8
-"""Number of last lines of a worker's output in the message about a crash."""
+OUTPUT_LINES, OUTPUT_CHARACTERS = 8, 300
+"""Number of last lines of a worker's output in the message about a crash, and of characters of each."""
 MAX_OUTPUT = 1 << 24
 """Size in bytes at which a worker's output is truncated."""
 CHECK_INTERVAL = 64
@@ -582,7 +582,7 @@ class LocalWorker(Worker):
         self._output.seek(max(0, size - 8192))
         # Addresses would make two runs of the same calls differ.
         lines = re.sub(r"0x[0-9a-f]{6,}", "0x...", self._output.read().decode(errors="replace")).splitlines()
-        return [line.rstrip() for line in lines if line.strip()][-OUTPUT_LINES:]
+        return [truncate(line.rstrip(), OUTPUT_CHARACTERS) for line in lines if line.strip()][-OUTPUT_LINES:]
 
     def _truncate_output(self) -> None:
         """Truncate what a framework prints, from time to time, so that it does not fill the disk."""
