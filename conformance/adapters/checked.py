@@ -25,7 +25,7 @@ from conformance.adapters import arrays, registry
 from conformance.adapters.arrays import Arrays
 from conformance.adapters.contract import DeclarationError, DocumentedConvention, Framework, Function
 from conformance.adapters.contract.declaration import without_effect
-from conformance.adapters.contract.source import DERIVED, parameter_of
+from conformance.adapters.contract.source import ARRAYS, DERIVED, HEAD, parameter_of
 from conformance.adapters.registry import Installed
 from conformance.model.case import INPUT_KINDS, OPTIONS, InputKind
 from conformance.model.errors import UserError
@@ -40,9 +40,11 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
         "predictions", "input", "inputs", "x", "z", "y_pred", "pred", "preds", "output", "outputs", "scores",
         "logits", "logit", "probabilities", "probs", "p", "y_proba", "log_probabilities", "log_probs", "logprobs",
     ),
+    "hidden": ("hidden", "hidden_states", "h", "input", "inputs", "x", "features", "embeddings", "e"),
+    "weight": ("weight", "weights", "linear_weight", "lm_head_weight", "lm_head", "w", "c", "kernel", "proj_weight"),
     "labels": ("labels", "label", "target", "targets", "y", "y_true", "true", "classes"),
 }  # fmt: skip
-"""Names that the parameters for predictions and labels usually have."""
+"""Names that the parameters for the arrays of a call usually have."""
 KINDS: Mapping[str, InputKind] = {
     **dict.fromkeys(("logits", "logit", "z"), "logits"),
     **dict.fromkeys(("probabilities", "probs", "p", "y_proba"), "probabilities"),
@@ -71,7 +73,8 @@ class CheckedCallable:
     arrays: str = ""
     """Array library whose arrays it takes, a key of `BUNDLES`; that of the known function if empty."""
     arguments: Mapping[str, str] = field(default_factory=dict)
-    """Parameter of the callable -> what it is: `predictions` or their kind, `labels`, `reduction`, or an option."""
+    """Parameter of the callable -> what it is: `predictions` or their kind, or `hidden` and `weight`; `labels`,
+    `reduction`, or an option."""
     reduction: str = ""
     """What a callable without such a parameter returns: `none`, `sum` or `mean`; mean if empty."""
     clip: float | None = None
@@ -297,7 +300,7 @@ def __getattr__(name: str) -> Framework:
 
 def _function(checked: CheckedCallable, found: Inspection, known: Function) -> Function:
     """The callable, with the tables of a known function as far as it has the parameters."""
-    passed = _passed(checked, found)
+    passed = _passed(checked, found, (*HEAD, "labels") if known.has_head else ARRAYS)
     entries = {word: entry for word, entry in known.arguments.items() if ":" not in word}
     entries = {**{name: name for name in OPTIONS}, **entries}
     named = {word: parameter for parameter, word in checked.arguments.items()}
@@ -313,7 +316,7 @@ def _function(checked: CheckedCallable, found: Inspection, known: Function) -> F
 
     arguments = {word: mine for word, entry in entries.items() if (mine := own(word, entry))}
     reductions = _reductions(checked, known, lambda entry: own("reduction", entry))
-    input_kinds = _input_kinds(checked, known, passed["predictions"], taken)
+    input_kinds = _input_kinds(checked, known, passed.get("predictions", ""), taken)
     given = {parameter_of(text) for text in (*arguments.values(), *reductions.values(), *input_kinds.values())}
     required = [one.name for one in (*found.constructor, *found.call) if one.required]
     if unknown := sorted({*required} - given - {*passed.values()}):
@@ -340,27 +343,29 @@ def _function(checked: CheckedCallable, found: Inspection, known: Function) -> F
     return replace(whole, conventions=tuple(_convention(checked, one, whole) for one in known.conventions))
 
 
-def _passed(checked: CheckedCallable, found: Inspection) -> dict[str, str]:
-    """`predictions` and `labels` -> the parameter of the call that each is passed to."""
+def _passed(checked: CheckedCallable, found: Inspection, arrays: tuple[str, ...]) -> dict[str, str]:
+    """Array of the call, such as `predictions` and `labels` -> the parameter of the call that it is passed to."""
     names = [one.name for one in found.call]
     passed: dict[str, str] = {}
     for parameter, word in checked.arguments.items():
         if parameter not in names and parameter not in [one.name for one in found.constructor]:
             raise CheckError(f"--arguments {parameter}={word}: {checked.target} has no parameter {parameter}")
-        if word not in (*OPTIONS, *DERIVED, *INPUT_KINDS, "predictions", "labels", "reduction"):
-            known = ", ".join(("predictions", *INPUT_KINDS, "labels", "reduction", *OPTIONS))
+        kinds = INPUT_KINDS if "predictions" in arrays else ()
+        if word not in (*OPTIONS, *DERIVED, *kinds, *arrays, "reduction"):
+            known = ", ".join((*arrays, *kinds, "reduction", *OPTIONS))
             raise CheckError(f"--arguments {parameter}={word}: there is no {word}; there is {known}")
-        if word in ("predictions", "labels", *INPUT_KINDS):
-            passed["labels" if word == "labels" else "predictions"] = parameter
-    for word, usual in PARAMETERS.items():
+        if word in arrays or word in kinds:
+            passed["predictions" if word in kinds else word] = parameter
+    for word in arrays:
+        usual = PARAMETERS[word]
         match = next((name for name in names if name.lower() in usual and name not in passed.values()), None)
         if word not in passed and match is not None:
             passed[word] = match
-    for word in PARAMETERS:  # those without a usual name, in the order in which most functions have them
+    for word in arrays:  # those without a usual name, in the order in which most functions have them
         free = [one.name for one in found.call if one.positional and one.name not in passed.values()]
         if word not in passed and free:
             passed[word] = free[0]
-    if missing := PARAMETERS.keys() - passed.keys():
+    if missing := {*arrays} - passed.keys():
         has = ", ".join(names) or "no parameter"
         raise CheckError(f"{checked.target}: it has no parameter for {' and '.join(sorted(missing))}; it has {has}")
     return passed

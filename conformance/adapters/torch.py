@@ -115,6 +115,42 @@ CROSS_ENTROPY = (
         excludes=(*EXCLUDES, frozenset({"index", "weight_dtype"})),
     )
 )
+# Without chunks it is CrossEntropyLoss of a product, so that what is put to it is what the product may get wrong.
+HEAD_FILES = frozenset({"categorical/index_labels", "categorical/class_weights", "categorical/vocabularies"})
+CHUNKED_FILES = HEAD_FILES | {
+    "categorical/batches_in_blocks",
+    "categorical/ignore_index",
+    "categorical/invalid_labels",
+    "categorical/unbatched",
+}
+LINEAR = CROSS_ENTROPY.like(
+    "linear_cross_entropy",
+    call="torch.nn.functional.linear_cross_entropy({hidden}, {weight}, {labels}, {options})",
+    ranks={"categorical": range(1, 3)},
+    arguments={"bias": "linear_bias"},
+    positional={"hidden": "input", "weight": "linear_weight", "labels": "target"},
+    targets={"index": "int64"},
+    orders=frozenset(),
+    class_axis=-1,
+    excludes=(*IGNORE_INDEX_WITH_ROWS, frozenset({"index", "weight_dtype"})),
+    no_effect={**dict.fromkeys(NEUTRAL), "options": "implementation"},
+    files=HEAD_FILES | {"categorical/label_smoothing", "categorical/label_smoothing_rows"},
+    documentation="https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.linear_cross_entropy.html",
+    first="2.13",
+)
+# Its gradients are computed in the forward pass, a chunk of the samples at a time; it takes indices without smoothing.
+CHUNKED = LINEAR.like(
+    "linear_cross_entropy:chunked",
+    call="torch.nn.functional.linear_cross_entropy("
+    "{hidden}, {weight}, {labels}, {options}, options=torch.nn.LinearCrossEntropyOptions())",
+    arguments={"label_smoothing": None},
+    targets={"one_hot": None, "distribution": None},
+    excludes=(),
+    weight_dtypes="same",
+    no_effect={"options": None},
+    untested={"label_smoothing=0.1": "smoothing goes past the chunks, with a warning"},
+    files=CHUNKED_FILES,
+)
 # As https://huggingface.co/docs/transformers/perplexity writes it.
 PERPLEXITY = CROSS_ENTROPY.like(
     "CrossEntropyLoss:perplexity",
@@ -210,5 +246,5 @@ FRAMEWORK = Framework(
     reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
     modes={"compile": Mode("torch.compile({loss})", obstacle=no_compiler), "one_thread": Mode(environment=ONE_THREAD)},
     extra_requirements=(("<2.3", "numpy<2"),),
-    functions=(CROSS_ENTROPY, PERPLEXITY, NLL, BCE, WITH_LOGITS),
+    functions=(CROSS_ENTROPY, LINEAR, CHUNKED, PERPLEXITY, NLL, BCE, WITH_LOGITS),
 )

@@ -7,6 +7,7 @@ The id of a case is `<file path without suffix>/<case name>`, relative to the ca
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -74,6 +75,12 @@ def shipped_cases() -> Path:
     package = Path(__file__).parents[1]
     inside = package / "cases"
     return inside if inside.is_dir() else package.parent / "cases"
+
+
+@functools.cache
+def is_shipped(path: str) -> bool:
+    """Whether a case file is one of this package."""
+    return resolve_links(Path(path)).is_relative_to(resolve_links(shipped_cases()))
 
 
 def load(folder: Path) -> list[Case]:
@@ -229,7 +236,7 @@ def cases_argument(case: Case) -> PurePosixPath | None:
 
     A case folder; the file itself if the ids do not follow from its path in a folder.
     """
-    if not case.path or resolve_links(Path(case.path)).is_relative_to(resolve_links(shipped_cases())):
+    if not case.path or is_shipped(case.path):
         return None
     file = PurePosixPath(case.path)
     folders = PurePosixPath(case.id).parent.parts

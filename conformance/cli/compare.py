@@ -51,7 +51,7 @@ def compare(
     loss: Annotated[str, typer.Option(help="categorical or binary; decided from the shapes unless given.")] = "",
     reduction: Annotated[str, typer.Option(help="mean, sum or none.")] = "mean",
     dtype: Annotated[str, typer.Option(help="Round predictions to it first; their own unless given.")] = "",
-    quantity: Annotated[str, typer.Option(help="loss, gradient, perplexity, perplexity_gradient or d2.")] = "loss",
+    quantity: Annotated[str, typer.Option(help=f"One of {', '.join(QUANTITIES)}.")] = "loss",
     observed: Annotated[
         list[str] | None,
         typer.Option(

@@ -23,7 +23,7 @@ def explain(
     ] = None,
     dtype: Annotated[str, typer.Option(help="One of the case's; float32, or its first, unless given.")] = "",
     reduction: Annotated[str, typer.Option(help="One of the case's; mean, or its first, unless given.")] = "",
-    quantity: Annotated[str, typer.Option(help="loss, gradient, perplexity, perplexity_gradient or d2.")] = "loss",
+    quantity: Annotated[str, typer.Option(help=f"One of {', '.join(QUANTITIES)}.")] = "loss",
     mode: Annotated[
         str, typer.Option("--mode", metavar="NAME", help="Call functions in this mode; others are left out.")
     ] = EAGER,

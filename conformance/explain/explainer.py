@@ -27,7 +27,7 @@ from conformance.judging.effects import answer_by
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import documented_convention, items_of, not_differentiated, unsupported
 from conformance.judging.published import digits_text, published
-from conformance.model.case import GRADIENT_OF, Case, Problem, Quantity, Reduction, is_gradient
+from conformance.model.case import Case, Problem, Quantity, Reduction, is_gradient
 from conformance.model.convention import DEFINITION
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.model.text import as_sentence
@@ -108,7 +108,7 @@ def _published(case: Case, reduction: Reduction, quantity: Quantity) -> tuple[Pu
 
 def skip_reason(installed: Installed, function: Function, case: Case, problem: Problem, quantity: Quantity) -> str:
     """Why a function is not called with this problem; "" if it is called, or returns another quantity."""
-    if quantity not in (function.quantity, GRADIENT_OF.get(function.quantity)):
+    if quantity not in (function.quantity, *function.gradients):
         return ""
     why = unsupported(function, case, problem)
     if why is None and is_gradient(quantity):

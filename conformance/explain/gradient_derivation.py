@@ -37,7 +37,15 @@ def formula(problem: Problem, quantity: Quantity) -> str:
         return f"gradient_i = {s}{output[problem.input_kind]}{by}"
     of_class = {"logits": "(T softmax(z)_c - t_c)", "probabilities": "(-t_c / p_c)", "log_probabilities": "(-t_c)"}
     total = ", T = sum_c t_c" if problem.input_kind == "logits" else ""
-    return f"gradient_ic = {s}{of_class[problem.input_kind]}{by}, t_c = {_target_text(problem)}{total}"
+    text = f"gradient_ic = {s}{of_class[problem.input_kind]}{by}, t_c = {_target_text(problem)}{total}"
+    return f"{_CHAIN_RULE[quantity]}, {text}" if quantity in _CHAIN_RULE else text
+
+
+_CHAIN_RULE: dict[Quantity, str] = {
+    "hidden_gradient": "gradient @ weight",
+    "weight_gradient": "gradient.T @ hidden",
+    "bias_gradient": "gradient.sum(0)",
+}
 
 
 def _target_text(problem: Problem) -> str:
@@ -55,7 +63,9 @@ def largest_element(want: Exact) -> tuple[int, ...]:
 def closed_form(
     problem: Problem, want: Exact, where: tuple[int, ...], quantity: Quantity, exact: Oracle
 ) -> tuple[Step, ...]:
-    """Steps to the element `where` of the gradient `want`."""
+    """Steps to the element `where` of the gradient `want`; none if it is a sum over the gradient in the logits."""
+    if quantity in _CHAIN_RULE:
+        return ()
     flat = flatten(problem, DEFINITION)
     shape = problem.sample_shape
     i = int(np.ravel_multi_index(where[: len(shape)], shape)) if shape else 0

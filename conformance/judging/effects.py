@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from conformance.model.case import Problem, Quantity, is_gradient
+from conformance.model.case import HEAD_GRADIENTS, Problem, Quantity, is_gradient
 from conformance.model.convention import DEFINITION, Convention
-from conformance.reference import error_bound, gradient, gradient_error_bound, transforms
+from conformance.reference import error_bound, gradient, gradient_error_bound, heads, transforms
 from conformance.reference.domain import dtype_info, examine, reads_other_columns
 from conformance.reference.oracle import Answer, Oracle
 from conformance.reference.transforms import Floats
@@ -32,6 +32,8 @@ def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exac
     if not is_gradient(quantity):
         return transforms.perplexity(loss) if quantity == "perplexity" else loss
     slope = gradient.answer(problem, _of_gradient(convention), loss, exact)
+    if quantity in HEAD_GRADIENTS:
+        return heads.head_gradient(problem, quantity, slope)
     return slope if quantity == "gradient" else transforms.perplexity_gradient(loss, slope, problem.dtype)
 
 
@@ -48,6 +50,8 @@ def tolerance_by(
         return transforms.d2_tolerance(problem, rounded)
     if is_gradient(quantity):
         of_slope = gradient_error_bound.tolerance(problem, rounded)
+        if quantity in HEAD_GRADIENTS:
+            return heads.head_gradient_tolerance(problem, quantity, rounded, of_slope)
         return (
             of_slope if quantity == "gradient" else transforms.perplexity_gradient_tolerance(problem, rounded, of_slope)
         )

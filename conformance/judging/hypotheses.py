@@ -22,7 +22,6 @@ from conformance.judging.effects import answer_by
 from conformance.judging.prepare import convert_for
 from conformance.judging.printed import Printed, holds_in
 from conformance.model.case import (
-    GRADIENT_OF,
     WEIGHTS,
     Array,
     Layout,
@@ -368,7 +367,7 @@ def _conventions(
     read = GRADIENT if is_gradient(quantity) else ANSWER
     base = dataclasses.replace(relevant(problem, base, read), empty_mean=None)
     found: dict[Convention, list[str]] = {}
-    returning = (f for f in registry.functions() if quantity in (f.quantity, GRADIENT_OF.get(f.quantity)))
+    returning = (f for f in registry.functions() if quantity in (f.quantity, *f.gradients))
     for function in returning:
         target = function.target_as(problem.target_kind)
         if target is None or problem.loss not in function.ranks:

@@ -29,7 +29,7 @@ from conformance.judging.reasons import CannotExpress
 from conformance.judging.replay import can_be_named, replay_call
 from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Row
 from conformance.judging.verdict import FAILING, Verdict, expected, judge, want_of
-from conformance.model.case import DATA, is_gradient
+from conformance.model.case import DATA, HEAD_GRADIENTS, is_gradient
 from conformance.model.convention import DEFINITION, describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
 from conformance.model.row_key import EAGER
@@ -101,7 +101,11 @@ def unsupported_assessments(reasons: Sequence[tuple[Item, str]], exact: Oracle) 
 
 def _classes_last(prepared: PreparedCall, outcome: Outcome) -> Outcome:
     """A gradient as the problem has its predictions, if the call had the classes on another axis."""
-    if not is_gradient(prepared.item.quantity) or not isinstance(outcome, Returned):
+    if (
+        not is_gradient(prepared.item.quantity)
+        or prepared.item.quantity in HEAD_GRADIENTS
+        or not isinstance(outcome, Returned)
+    ):
         return outcome
     axis = prepared.call.arrays["predictions"].class_axis
     if axis == -1 or outcome.value.ndim != prepared.converted.predictions.ndim:

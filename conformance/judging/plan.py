@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from conformance.adapters import registry
 from conformance.adapters.contract import DocumentedConvention, Framework, Function, required_capabilities
 from conformance.adapters.registry import Installed
+from conformance.casefiles.loading import is_shipped
 from conformance.judging.selection import SelectionError
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction, is_gradient
 from conformance.model.convention import Convention
@@ -139,6 +140,8 @@ def not_differentiated(installed: Installed, function: Function, case: Case, pro
 
 def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
     """Why a function is not called on a problem; None if it is."""
+    if function.files and case.id.rpartition("/")[0] not in function.files and case.path and is_shipped(case.path):
+        return "only some of the shipped cases are put to it"
     why = function.unsupported(problem)
     input_kind = function.input_kind_for(problem.input_kind)
     if why is not None or input_kind == problem.input_kind:

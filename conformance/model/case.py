@@ -24,7 +24,9 @@ Loss = Literal["categorical", "binary"]
 InputKind = Literal["logits", "probabilities", "log_probabilities"]
 Target = Literal["index", "distribution", "binary"]
 Reduction = Literal["none", "sum", "mean"]
-Quantity = Literal["loss", "gradient", "perplexity", "perplexity_gradient", "d2"]
+Quantity = Literal[
+    "loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hidden_gradient", "weight_gradient", "bias_gradient"
+]
 Order = Literal["c", "fortran", "strided", "broadcast", "readonly"]
 
 LOSSES: tuple[Loss, ...] = ("categorical", "binary")
@@ -33,7 +35,9 @@ TARGETS: tuple[Target, ...] = ("index", "distribution", "binary")
 FOLLOWS_FROM: Mapping[str, tuple[Quantity, ...]] = {
     "loss": (),
     **dict.fromkeys(("gradient", "perplexity", "d2"), ("loss",)),
-    "perplexity_gradient": ("gradient", "loss"),
+    **dict.fromkeys(
+        ("perplexity_gradient", "hidden_gradient", "weight_gradient", "bias_gradient"), ("gradient", "loss")
+    ),
 }
 """Quantity -> quantities that it is computed from, the nearest first."""
 RETURNED: tuple[Quantity, ...] = ("loss", "perplexity", "d2")
@@ -41,9 +45,15 @@ RETURNED: tuple[Quantity, ...] = ("loss", "perplexity", "d2")
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 """What a row is about.  `loss`: the reduced loss.  `perplexity`: the exponential of its mean.  `d2`: 1 - a / b, where b
 is the loss of predicting the share that each class has among the labels.  Gradients are with respect to the
-predictions."""
+predictions, or to one of the factors of which a function makes them itself: `HEAD_GRADIENTS`."""
 GRADIENT_OF: Mapping[Quantity, Quantity] = {"loss": "gradient", "perplexity": "perplexity_gradient"}
 """Quantity -> its gradient, of those that have one."""
+HEAD_GRADIENTS: Mapping[Quantity, str] = {
+    "hidden_gradient": "hidden",
+    "weight_gradient": "weight",
+    "bias_gradient": "bias",
+}
+"""Quantity -> the factor with respect to which it is a gradient, for a function that makes logits itself."""
 REDUCTIONS: tuple[Reduction, ...] = ("none", "sum", "mean")
 ORDERS: tuple[Order, ...] = ("c", "fortran", "strided", "broadcast", "readonly")
 DTYPES: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
@@ -64,8 +74,8 @@ OPTIONS: tuple[str, ...] = (
 
 
 def is_gradient(quantity: str) -> bool:
-    """Whether a quantity is shaped as the predictions."""
-    return quantity in GRADIENT_OF.values()
+    """Whether a quantity is a gradient, shaped as what it is with respect to."""
+    return quantity in GRADIENT_OF.values() or quantity in HEAD_GRADIENTS
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from conformance.adapters.contract.signatures import passed_parameters
 from conformance.adapters.contract.source import (
     ARRAYS,
     DERIVED,
+    HEAD,
     TARGETS,
     parameter_of,
     parseable_example,
@@ -202,8 +203,9 @@ def _parameter_faults(function: Function) -> Iterator[tuple[str, str]]:
 
 
 def _call_faults(function: Function) -> Iterator[tuple[str, str]]:
-    own = ("options", *ARRAYS, *function.arguments, *DERIVED)
-    for fault in _source_faults("", function.call, own, needed=ARRAYS):
+    needed = (*HEAD, "labels") if function.has_head else ARRAYS
+    own = ("options", *needed, *function.arguments, *DERIVED)
+    for fault in _source_faults("", function.call, own, needed=needed):
         yield "call", fault.removeprefix(": ")
         return
     within = placeholders(function.call)

@@ -18,11 +18,13 @@ from conformance.adapters.contract.declaration import MAX_RANK, faults
 from conformance.adapters.contract.encoding import encodable
 from conformance.adapters.contract.errors import DeclarationError
 from conformance.adapters.contract.field_types import check_changes, check_types
+from conformance.adapters.contract.heads import obstacle
 from conformance.adapters.contract.releases import descriptions
 from conformance.adapters.contract.source import FILE, called_path, fill_template, placeholders, render_argument
 from conformance.model.case import (
     DTYPES,
     GRADIENT_OF,
+    HEAD_GRADIENTS,
     OPTIONS,
     ORDERS,
     WEIGHTS,
@@ -93,6 +95,7 @@ class Function:
     call: str
     """Source of the call with the placeholders `{predictions}`, `{labels}` and, for all other arguments, `{options}`.
 
+    A function that makes the logits itself has `{hidden}` and `{weight}` in place of `{predictions}`.
     A placeholder of its own, such as `{class_weights}`, takes an argument out of `{options}`; one after a colon
     (`class_weights:feed`) is a second entry for the same value.  There may be several statements; the last is an
     expression."""
@@ -150,6 +153,10 @@ class Function:
     """
     modes: frozenset[str] | None = None
     """Modes of the framework in which it can be called; None for all."""
+    files: frozenset[str] = frozenset()
+    """Shipped case files, such as `categorical/index_labels`, whose cases are put to it; empty for all.
+
+    For a function that shares all but a part of its computation with another one, to which all are put."""
     placeholder_values: Callable[[Problem], Mapping[str, Any]] | None = None
     """Values of placeholders that no table can express: placeholder -> value, added to or replacing the usual ones."""
     signature: str = ""
@@ -188,8 +195,20 @@ class Function:
 
     @cached_property
     def quantities(self) -> tuple[Quantity, ...]:
-        """What of it is tested where it can be differentiated: what it returns, and the gradient of that."""
-        return (self.quantity, GRADIENT_OF[self.quantity]) if self.differentiates else (self.quantity,)
+        """What of it is tested where it can be differentiated: what it returns, and the gradients of that."""
+        return (self.quantity, *self.gradients) if self.differentiates else (self.quantity,)
+
+    @cached_property
+    def gradients(self) -> tuple[Quantity, ...]:
+        """The gradients of what it returns, whether they are tested or not."""
+        if self.has_head:
+            return tuple(name for name, factor in HEAD_GRADIENTS.items() if factor in self.words)
+        return (GRADIENT_OF[self.quantity],) if self.quantity in GRADIENT_OF else ()
+
+    @cached_property
+    def has_head(self) -> bool:
+        """Whether it makes the logits itself, from hidden states and a weight matrix."""
+        return "hidden" in placeholders(self.call)
 
     @cached_property
     def is_by_sample(self) -> bool:
@@ -276,7 +295,7 @@ class Function:
             if missing := names - have:
                 stated = ", ".join(words.get(name, name) for name in sorted(missing))
                 return f"it has no {kind}{'s' if len(missing) > 1 else ''} {stated}"
-        if (why := self._unsupported_dtype(problem, encoded)) is not None:
+        if (why := self._unsupported_arrays(problem, encoded)) is not None:
             return why
         if problem.predictions.ndim not in self.ranks[problem.loss]:
             return f"it takes no predictions of rank {problem.predictions.ndim}"
@@ -286,8 +305,11 @@ class Function:
                 return f"it does not combine {' and '.join(named)}" if len(group) > 1 else f"it takes no {named[0]}"
         return None
 
-    def _unsupported_dtype(self, problem: Problem, target: str) -> str | None:
-        """Why it does not take labels or weights in the dtypes of the layout.  target: the kind that it is passed."""
+    def _unsupported_arrays(self, problem: Problem, target: str) -> str | None:
+        """Why it does not take labels or weights in the dtypes of the layout, or logits that are no product.
+
+        target: the kind that it is passed.
+        """
         layout = problem.layout
         for what, stated, accepted in (
             ("labels", layout.label_dtype, self.label_dtypes(target, problem.dtype)),
@@ -295,7 +317,7 @@ class Function:
         ):
             if accepted and stated not in (None, *accepted):
                 return f"it takes no {stated} {what}"
-        return None
+        return obstacle(problem) if self.has_head else None
 
     def has_mode(self, mode: str) -> bool:
         """Whether it can be called in a mode of its framework."""

@@ -22,8 +22,9 @@ from conformance.adapters.contract.encoding import (
 )
 from conformance.adapters.contract.errors import LoweringError
 from conformance.adapters.contract.framework import Framework, Function
+from conformance.adapters.contract.heads import head_of
 from conformance.adapters.contract.source import join_lines, parenthesized, source_of, split_last_expression
-from conformance.model.case import RETURNED, Array, Problem, is_gradient, numpy_dtype
+from conformance.model.case import HEAD_GRADIENTS, RETURNED, Array, Problem, is_gradient, numpy_dtype
 from conformance.model.row_key import EAGER
 from conformance.model.text import text_of, type_name
 
@@ -79,10 +80,14 @@ def lower(function: Function, problem: Problem) -> Call:
 def _values(function: Function, problem: Problem) -> dict[str, Any]:
     """Word -> array or plain value that a call may need, in the order in which its arguments are written."""
     options = problem.options
-    values: dict[str, Any] = {
-        "predictions": predictions(problem, _axis(function, problem)),
-        "labels": _labels(function, problem),
-    }
+    values: dict[str, Any] = {}
+    if function.has_head:
+        head, biased = head_of(problem), "bias" in function.words
+        values |= {"hidden": Tensor(head.hidden if biased else head.hidden_with_bias), "weight": Tensor(head.weight)}
+        values |= {"bias": Tensor(head.bias)} if biased else {}
+    else:
+        values["predictions"] = predictions(problem, _axis(function, problem))
+    values["labels"] = _labels(function, problem)
     for word in function.arguments:
         name = word.partition(":")[0]
         value = getattr(options, name, None)
@@ -155,7 +160,8 @@ def apply_mode(framework: Framework, call: Call, quantity: str = "loss", mode: s
         text = _reduced(_wrapped(inner, names, way.wrap), reduction)
     elif split_last_expression(text)[0]:
         text = _wrapped(text, names)
-    return replace(call, text=_differentiated(text, derivative) if derivative else text, mode=mode)
+    by = HEAD_GRADIENTS.get(quantity, "predictions")  # type: ignore[call-overload]
+    return replace(call, text=_differentiated(text, derivative, by) if derivative else text, mode=mode)
 
 
 @lru_cache(maxsize=4096)
@@ -178,7 +184,7 @@ def _wrapped(text: str, names: tuple[str, ...], wrap: str = "{loss}") -> str:
 
 
 @lru_cache(maxsize=4096)
-def _differentiated(text: str, derivative: str) -> str:
-    """Source of the derivative, by the predictions, of the last expression of other source."""
+def _differentiated(text: str, derivative: str, by: str) -> str:
+    """Source of the derivative, by an array, of the last expression of other source."""
     statements, result = split_last_expression(text)
-    return join_lines(statements, derivative.replace("{x}", "predictions").replace("{result}", parenthesized(result)))
+    return join_lines(statements, derivative.replace("{x}", by).replace("{result}", parenthesized(result)))

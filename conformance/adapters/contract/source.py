@@ -14,10 +14,13 @@ import numpy as np
 from conformance.adapters.contract.errors import LoweringError
 
 TARGETS = ("index", "one_hot", "multi_hot", "distribution", "binary", "soft_binary")
-DERIVED = ("class_axis", "labels_column", "dtype", "classes", "class_names", "target")
+HEAD = ("hidden", "weight")
+"""Placeholders of a function that makes logits itself, in place of `predictions`: see `contract.heads`."""
+DERIVED = ("class_axis", "labels_column", "dtype", "classes", "class_names", "target", "bias")
 """Words beside the options that a table of arguments may have; their values follow from the problem.
 
-`classes` is how many there are, `class_names` the list of their names; a call has one of the two."""
+`classes` is how many there are, `class_names` the list of their names; a call has one of the two.  `bias` goes with
+`HEAD`."""
 ARRAYS = ("predictions", "labels")
 _PLACEHOLDER = re.compile(r"\{([a-z_]\w*(?::\w+)?)\}")
 FILE = "<call>"
@@ -61,7 +64,8 @@ def parseable_example(text: str) -> str:
     try:
         ast.parse(found := fill_template(text, values))
     except SyntaxError:
-        found = fill_template(text, {name: values[name] for name in (*ARRAYS, "loss", "x", "result") if name in values})
+        kept = (*ARRAYS, *HEAD, "loss", "x", "result")
+        found = fill_template(text, {name: values[name] for name in kept if name in values})
     return found
 
 
@@ -91,14 +95,15 @@ def parenthesized(source: str) -> str:
 
 
 def calls_with_predictions(text: str) -> tuple[ast.Call, ...]:
-    """Return the call nodes that receive `predictions`: of a function one, of an object two, the constructor's first.
+    """Return the call nodes that receive `predictions` or `hidden`: of a function one, of an object two, the
+    constructor's first.
 
     () if no call receives them as an argument.
     """
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call):
             passed = [*node.args, *(keyword.value for keyword in node.keywords)]
-            if any(isinstance(value, ast.Name) and value.id == "predictions" for value in passed):
+            if any(isinstance(value, ast.Name) and value.id in ("predictions", "hidden") for value in passed):
                 return (node.func, node) if isinstance(node.func, ast.Call) else (node,)
     return ()
 

@@ -1,0 +1,124 @@
+"""Hidden states and a weight matrix whose product is exactly the logits of a problem, for losses that form it.
+
+Each logit z is b + t + v: the bias b of its class is a power of two, or 0 where not all of its logits could be the
+rest; the upper half t of the digits of the rest, and the lower half v, are terms of the product of their own.  They
+have one sign and no digit in common, so that a sum of them in any order is exact in the dtype.  The smaller of the two
+sides, samples or classes, is a block of powers of two and zeros, which picks the terms of the other side.  Features
+that fill their number up to a multiple of eight have numbers on one side and zeros on the other: they add nothing to a
+logit, and make the gradient of the other side a sum over all samples, or over all classes.  The last feature has the
+biases as weights, and is 1 for a function that takes no bias and 0 for one that does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from conformance.model.case import Array, Problem, numpy_dtype
+
+FEATURES = 8
+"""The number of features is a multiple of it, as kernels want it."""
+SMALLEST_BIAS = 2.0**-8
+DIGITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
+"""Binary digits of a number, by dtype."""
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """Factors of the logits: hidden @ weight.T + bias, in the dtype of the problem."""
+
+    hidden: Array
+    """[N, H], or [H] of a single sample without an axis; the last feature is 0."""
+    weight: Array
+    """[C, H]."""
+    bias: Array
+    """[C]."""
+
+    bias_feature = -1
+    """The feature whose weights are the biases."""
+
+    @property
+    def hidden_with_bias(self) -> Array:
+        """The hidden states for a function without a bias: hidden_with_bias @ weight.T are the logits."""
+        hidden = self.hidden.copy()
+        hidden[..., self.bias_feature] = 1
+        return hidden
+
+
+def obstacle(problem: Problem) -> str | None:
+    """Why the predictions of a problem are no product; None if they are."""
+    if problem.input_kind != "logits":
+        return "it takes hidden states, which are made of logits only"
+    if not np.isfinite(problem.predictions).all():
+        return "it takes hidden states, of which no product is infinite or nan"
+    return None
+
+
+def head_of(problem: Problem) -> Head:
+    """Factors of the logits of a problem, which are finite."""
+    cache = problem.unreduced.cache
+    if "head" not in cache:
+        cache["head"] = _head(problem)
+    head: Head = cache["head"]
+    return head
+
+
+def _head(problem: Problem) -> Head:
+    dtype, digits = numpy_dtype(problem.dtype), DIGITS[problem.dtype]
+    classes = problem.predictions.shape[-1]
+    z = problem.predictions.reshape(-1, classes).astype(np.float64)
+    samples = len(z)
+    bias = _bias(z, digits)
+    upper = _upper_half(z - bias, digits)
+    terms = np.stack([upper, z - bias - upper])
+    if samples > classes:
+        weight, hidden = _block_and_terms(terms.swapaxes(1, 2), dtype)
+    else:
+        hidden, weight = _block_and_terms(terms, dtype)
+    parts = np.arange(2 + -(hidden.shape[1] + 3) % FEATURES) % 2
+    hidden, weight = (
+        np.concatenate([side, _numbers(len(side))[:, np.newaxis] * part, last[:, np.newaxis]], axis=1)
+        for side, part, last in ((hidden, parts, np.zeros(samples)), (weight, 1 - parts, bias))
+    )
+    shape = (*problem.sample_shape, hidden.shape[1])
+    hidden, weight = hidden + 0.0, weight + 0.0  # no zero is negative
+    return Head(hidden.reshape(shape).astype(dtype), weight.astype(dtype), bias.astype(dtype))
+
+
+def _bias(z: Array, digits: int) -> Array:
+    """A power of two for each class all of whose logits have one sign and keep their digits without it; else 0."""
+    if not len(z):
+        return np.zeros(z.shape[1])
+    size, positive = np.abs(z), (z > 0).all(axis=0)
+    smallest, largest = size.min(axis=0), size.max(axis=0)
+    power = np.exp2(np.frexp(smallest)[1] - 1.0)
+    fits = (positive | (z < 0).all(axis=0)) & (smallest >= SMALLEST_BIAS) & (largest < power * 2.0 ** (digits - 1))
+    return np.where(fits, np.where(positive, power, -power), 0.0)
+
+
+def _upper_half(values: Array, digits: int) -> Array:
+    """Numbers cut off behind half of their digits."""
+    mantissa, exponent = np.frexp(values)
+    places = 2.0 ** ((digits + 1) // 2)
+    return np.asarray(np.ldexp(np.trunc(mantissa * places) / places, exponent))
+
+
+def _block_and_terms(terms: Array, dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
+    """(block [n, 2 n] of powers of two, terms [m, 2 n] divided by them) for terms [2, n, m]."""
+    rows = terms.shape[1]
+    signs = np.where(np.arange(rows) % 2, -1.0, 1.0)
+    for powers in ((2.0, 0.5), (1.0, 1.0)):
+        factors = np.multiply.outer(powers, signs)
+        divided = terms / factors[:, :, np.newaxis]
+        with np.errstate(all="ignore"):
+            if np.array_equal(divided.astype(dtype).astype(np.float64), divided):
+                break
+    block = np.concatenate([np.diag(factor) for factor in factors], axis=1)
+    return block.reshape(rows, 2 * rows), np.concatenate(divided, axis=0).T
+
+
+def _numbers(count: int) -> Array:
+    """Small numbers of both signs that every dtype has."""
+    at = np.arange(count)
+    return np.where(at % 2, -0.5, 0.5) * (1 + at % 3)
