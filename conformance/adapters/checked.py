@@ -11,11 +11,14 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import itertools
 import json
+import keyword
 import os
 import re
 import subprocess
 import sys
+import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -54,6 +57,8 @@ KINDS: Mapping[str, InputKind] = {
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 INSPECTION_SECONDS = 600.0
 """Seconds that the import of a callable may take."""
+OBJECTS = "callables"
+"""Name of the module that objects of a process are put into that are in no other."""
 MESSAGE = 600
 """Characters of an exception that are quoted."""
 
@@ -204,6 +209,11 @@ def _inspected(target: str) -> dict[str, Any]:
             public = [name for name in vars(found) if not name.startswith("_") and callable(vars(found)[name])]
             return {"error": f"{module} has no {attribute}; it has {', '.join(public[:20]) or 'nothing to call'}"}
         found = getattr(found, word)
+    return _inspected_object(found, module)
+
+
+def _inspected_object(found: Any, module: str) -> dict[str, Any]:
+    """The same of an object, from a module."""
     if not callable(found):
         return {"error": f"it is a {type(found).__name__}, which cannot be called"}
     is_class = inspect.isclass(found)
@@ -245,6 +255,29 @@ def _listed(parameters: Iterable[inspect.Parameter]) -> list[dict[str, Any]]:
         for one in parameters
         if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
     ]
+
+
+def describe_object(found: Any) -> tuple[str, Inspection]:
+    """The target of an object of this process, and its parameters.  Raises CheckError if it cannot be called.
+
+    An object that is no attribute of its module, such as a lambda or an instance, becomes one of a module `OBJECTS`.
+    """
+    module, path = getattr(found, "__module__", None) or "", getattr(found, "__qualname__", "")
+    if "<" in path or not path or _attribute(sys.modules.get(module), path) is not found:
+        module, path = OBJECTS, path.rpartition(".")[2]
+        path = path if path.isidentifier() and not keyword.iskeyword(path) else type(found).__name__
+        place = vars(sys.modules.setdefault(OBJECTS, types.ModuleType(OBJECTS)))
+        names = itertools.chain([path], (f"{path}_{count}" for count in itertools.count(2)))
+        path = next(name for name in names if place.get(name, found) is found)
+        place[path] = found
+    inspected = _inspected_object(found, module)
+    if "error" in inspected:
+        raise CheckError(f"{found!r}: {inspected['error']}")
+    return f"{module}:{path}", Inspection(**inspected)
+
+
+def _attribute(module: Any, path: str) -> Any:
+    return functools.reduce(lambda found, word: getattr(found, word, None), path.split("."), module)
 
 
 # Its description

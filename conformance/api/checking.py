@@ -22,9 +22,7 @@ from conformance.execution.marking import FOLDER
 from conformance.execution.run import Run
 from conformance.execution.targets import local_pool, performer
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, Timeouts, WorkerPool
-from conformance.explore.fuzz.generation import DEFAULT_KINDS, Limits
-from conformance.explore.fuzz.search import Finding, Search, restrict_limits
-from conformance.explore.fuzz.strategies import MissingHypothesisError, check_installed
+from conformance.explore.fuzz.search import Finding, Search, valid_search
 from conformance.explore.relations import rendering
 from conformance.explore.relations.checker import RelationResult
 from conformance.explore.relations.checker import check as check_relation
@@ -37,7 +35,6 @@ from conformance.judging.plan import Item, in_modes
 from conformance.judging.row import Row
 from conformance.judging.verdict import FAILING
 from conformance.model.case import DTYPES, OPTIONS, Case, MustRaise, is_gradient
-from conformance.model.convention import INVALID
 from conformance.model.errors import UserError
 from conformance.reference.oracle import cached_oracle
 
@@ -297,14 +294,7 @@ class _Calls:
 
     def search(self, seed: int) -> Search:
         """A random search that has ended."""
-        (function,) = self.available[0].functions
-        limits = restrict_limits(Limits(kinds=DEFAULT_KINDS - INVALID), [function])
-        try:
-            check_installed()
-            shrinks = True
-        except MissingHypothesisError:
-            shrinks = False
-        search = Search(self.available, Ledger(), limits, seed, None, self._performer, shrinks=shrinks)
+        search = valid_search(self.available, seed, self._performer)
         with self._observer.status() as show:
             for _ in search.steps(DRAWN_SECONDS, DRAWN):
                 if len(search.findings) >= MAX_FINDINGS:

@@ -12,6 +12,7 @@ from conformance.api.data import read_file
 from conformance.cli.shared import MAX_WIDTH, FrameworkOption, Json
 from conformance.cli.terminal import out
 from conformance.explain import rendering
+from conformance.model.case import QUANTITIES
 from conformance.model.row_key import EAGER
 from conformance.model.text import truncate
 

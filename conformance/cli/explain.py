@@ -12,7 +12,7 @@ from conformance.cli.shared import CaseArgument, CasesOption, Json, print_notes
 from conformance.cli.terminal import out
 from conformance.explain import rendering
 from conformance.judging.plan import DIFFERENTIATED
-from conformance.model.case import Case
+from conformance.model.case import QUANTITIES, Case
 from conformance.model.row_key import EAGER
 
 

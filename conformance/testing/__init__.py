@@ -17,8 +17,9 @@ from typing import Any, Unpack
 
 from conformance.model.case import Quantity
 from conformance.model.floats import Floats
-from conformance.testing import checks
+from conformance.testing import questions
 from conformance.testing.arrays import Argument
+from conformance.testing.callables import checks
 from conformance.testing.inputs import (
     ProblemArguments,
     read_flag,
@@ -93,9 +94,9 @@ def exact_cross_entropy(
     inputs = read_inputs(**problem)
     read_flag("gradient", gradient)
     read_flag("with_radius", with_radius)
-    question = checks.prepare(inputs, dtype)
+    question = questions.prepare(inputs, dtype)
     answer = question.exact_gradient(certified=True) if gradient else question.exact_loss
-    return (answer.hi, checks.radius(answer)) if with_radius else answer.hi
+    return (answer.hi, questions.radius(answer)) if with_radius else answer.hi
 
 
 @with_problem_arguments
@@ -141,7 +142,7 @@ ignore_index, reduction, class_axis, loss, like, gradient
     read_flag("gradient", gradient)
     read_flag("cancellation", cancellation)
     computed = dtype or (returned and returned.dtype) or inputs.predictions.dtype or "float64"
-    question = checks.prepare(inputs, computed, cancellation)
+    question = questions.prepare(inputs, computed, cancellation)
     return question.gradient_tolerance() if gradient else question.loss_tolerance()
 
 
@@ -186,9 +187,9 @@ ignore_index, reduction, class_axis, loss, like
     returned: dict[Quantity, Argument] = {"loss": read_returned("actual", actual)}
     if gradient is not None:
         returned["gradient"] = read_returned("gradient", gradient)
-    failures = checks.failures(inputs, returned, dtype, cancellation)
+    failures = questions.failures(inputs, returned, dtype, cancellation)
     if failures:
         raise AssertionError("\n".join(failures))
 
 
-__all__ = ["assert_cross_entropy", "cross_entropy_problems", "exact_cross_entropy", "tolerance"]
+__all__ = ["assert_cross_entropy", "checks", "cross_entropy_problems", "exact_cross_entropy", "tolerance"]

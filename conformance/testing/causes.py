@@ -24,7 +24,7 @@ from conformance.model.meanings import meaning_in_problem
 from conformance.reference import enclosure
 from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Answer, Exact, Floats, Oracle
-from conformance.testing.checks import Question, prepare, semantic_gradient
+from conformance.testing.questions import Question, prepare, semantic_gradient
 
 MAX_PREDICTIONS = 1 << 18
 """Predictions beyond which no mistake is tried: each means to solve another problem of that size."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.model.case import DTYPES, INPUT_KINDS, LOSSES, OPTIONS, REDUCTIONS, TARGETS
 from conformance.model.convention import INVALID
-from conformance.testing.checks import prepare
 from conformance.testing.inputs import one_of, read_inputs
+from conformance.testing.questions import prepare
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

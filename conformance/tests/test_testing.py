@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 import time
@@ -15,11 +16,12 @@ from conformance.judging.effects import semantic
 from conformance.judging.hypotheses import Departure
 from conformance.model.case import DTYPES, numpy_dtype
 from conformance.model.convention import DEFINITION
+from conformance.model.errors import UserError
 from conformance.reference import enclosure, error_bound, oracle
-from conformance.testing import assert_cross_entropy, cross_entropy_problems, exact_cross_entropy, tolerance
+from conformance.testing import assert_cross_entropy, checks, cross_entropy_problems, exact_cross_entropy, tolerance
 from conformance.testing.arrays import read_argument
-from conformance.testing.checks import prepare
 from conformance.testing.inputs import read_inputs
+from conformance.testing.questions import prepare
 
 RANDOM = np.random.default_rng(20)
 X = (RANDOM.normal(size=(32, 10)) * 2).astype(np.float32)
@@ -914,3 +916,70 @@ def test_small_assertion_takes_milliseconds():
         assert_cross_entropy(loss, logits=X, labels=Y)
         times.append(time.process_time() - start)
     assert min(times) < 0.005
+
+
+def _my_loss(logits, labels, ignore_index=-100, reduction="mean"):
+    z = logits.astype(np.float64)
+    with np.errstate(all="ignore"):
+        top = z.max(-1, keepdims=True)
+        z = z - np.where(np.isfinite(top), top, 0)
+        log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
+        valid = labels != ignore_index
+        picked = np.take_along_axis(log_p, np.where(valid, labels, 0)[:, np.newaxis], -1)[:, 0]
+        losses = np.where(valid, -picked, 0)
+        total = losses.sum() / valid.sum() if reduction == "mean" else losses.sum()
+    return np.asarray(losses if reduction == "none" else total).astype(logits.dtype)
+
+
+def _of_one_block(logits, labels, ignore_index=-100, reduction="mean"):
+    late = np.where(np.arange(logits.shape[1]) < 4096, logits, -np.inf).astype(logits.dtype)
+    return _my_loss(late, labels, ignore_index, reduction)
+
+
+CHECKED = {
+    "like": "torch.CrossEntropyLoss",
+    "arrays": "numpy",
+    "targets": ["index"],
+    "ranks": [2],
+    "dtypes": ["float32"],
+}
+
+
+@pytest.mark.parametrize("kind", ["losses", "relations", "drawn_problems", "vocabularies"])
+def test_checks_pass_right_callable(kind):
+    checks(_my_loss, **CHECKED)(kind)
+
+
+def test_checks_skip_what_cannot_be_expressed():
+    with pytest.raises(pytest.skip.Exception, match="gradients: there is nothing"):
+        checks(_my_loss, **CHECKED)("gradients")
+
+
+@pytest.mark.parametrize("kind", ["losses", "relations", "drawn_problems"])
+def test_checks_name_what_is_wrong(kind):
+    wrong = checks(lambda logits, labels: _my_loss(logits + (logits > 1), labels).astype(logits.dtype), **CHECKED)
+    with pytest.raises(pytest.fail.Exception) as failed:
+        wrong(kind)
+    said = str(failed.value)
+    assert "are wrong; the first of each cause:" in said
+    assert re.search(r"it is in no module; callables.function\w* stands for it in the calls to paste", said)
+    assert all(word in said for word in ("got ", "want ", "how far", "x the tolerance", "import numpy as np"))
+
+
+def test_checks_find_dropped_classes_in_vocabularies_only():
+    test = checks(_of_one_block, **CHECKED)
+    test("losses")
+    with pytest.raises(pytest.fail.Exception, match="vocabularies are wrong"):
+        test("vocabularies")
+
+
+def test_checks_have_a_test_per_kind():
+    test = checks(_my_loss, **CHECKED, kinds=["losses", "vocabularies"])
+    (mark,) = test.pytestmark
+    assert mark.args == ("kind", ("losses", "vocabularies"))
+    with pytest.raises(ValueError, match="there is no 'loss'; there is losses, gradients"):
+        checks(_my_loss, **CHECKED, kinds=["loss"])
+    with pytest.raises(UserError, match="cannot be called"):
+        checks(1, **CHECKED)
+    with pytest.raises(UserError, match="no parameter for labels"):
+        checks(lambda logits: logits, **CHECKED)

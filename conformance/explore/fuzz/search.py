@@ -24,15 +24,16 @@ from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.writing import case_file_text
 from conformance.execution.run import Run
-from conformance.explore.fuzz.generation import Limits, random_case_and_choices
+from conformance.explore.fuzz.generation import DEFAULT_KINDS, Limits, random_case_and_choices
 from conformance.explore.fuzz.shrinking import drop_samples_and_classes
-from conformance.explore.fuzz.strategies import shrink
+from conformance.explore.fuzz.strategies import MissingHypothesisError, check_installed, shrink
 from conformance.judging.judge import Assessment, Judge, Performer
 from conformance.judging.plan import ItemFilter, plan
 from conformance.judging.row import Row
 from conformance.judging.traits import PLAIN, SMALL
 from conformance.judging.verdict import Verdict
 from conformance.model.case import QUANTITIES, Case
+from conformance.model.convention import INVALID
 from conformance.model.errors import UserError
 from conformance.model.row_key import EAGER, RowKey
 from conformance.reference.oracle import Oracle
@@ -260,6 +261,18 @@ def single_threaded() -> None:
     """
     for name in THREADS:
         os.environ.setdefault(name, "1")
+
+
+def valid_search(available: Sequence[Installed], seed: int, performer: Performer = perform) -> Search:
+    """A search among the problems in the domain of the definition that the functions can express."""
+    try:
+        check_installed()
+        shrinks = True
+    except MissingHypothesisError:
+        shrinks = False
+    functions = [function for one in available for function in one.functions]
+    limits = restrict_limits(Limits(kinds=DEFAULT_KINDS - INVALID), functions)
+    return Search(available, Ledger(), limits, seed, None, performer, shrinks=shrinks)
 
 
 def restrict_limits(

@@ -1,0 +1,196 @@
+"""One test of pytest per kind of check, for a callable of this process."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from conformance.adapters import checked
+from conformance.adapters.checked import CheckedCallable
+from conformance.adapters.registry import Installed
+
+KINDS = ("losses", "gradients", "relations", "drawn_problems", "vocabularies")
+"""Kinds of check, in the order of the tests."""
+BLOCKS = ("categorical/vocabularies/", "categorical/batches_in_blocks/")
+"""Cases of the check of vocabularies."""
+DRAWN = 300
+"""Number of problems that are drawn."""
+DRAWN_SECONDS = 10.0
+"""Seconds for which problems are drawn at most."""
+MAX_SHOWN = 3
+"""Failures that a message shows, each of another cause."""
+
+
+def checks(
+    callable_: Callable[..., Any],
+    *,
+    like: str,
+    kinds: Sequence[str] = KINDS,
+    seed: int = 0,
+    arrays: str = "",
+    arguments: Mapping[str, str] | None = None,
+    reduction: str = "",
+    clip: float | None = None,
+    mean_divides_by: str = "",
+    cancellation: bool = False,
+    dtypes: Sequence[str] = (),
+    targets: Sequence[str] = (),
+    ranks: Sequence[int] = (),
+    result_dtype: str = "",
+) -> Callable[[str], None]:
+    """Make a test function of pytest out of a callable, with a parameter for each kind of check.
+
+        test_my_loss = checks(my_cross_entropy, like="torch.CrossEntropyLoss")
+
+    The callable is called in the process of the tests, with the cases of this package that its parameters can express;
+    invalid input is not passed.
+
+    Parameters
+    ----------
+    callable_ : callable
+        A function, a class whose constructor takes the options (a module of PyTorch, a loss of Keras), or an instance.
+    like : str
+        The known function whose arguments, arrays and documented meaning it has, such as "torch.CrossEntropyLoss".
+    kinds : sequence of str
+        Those of "losses", "gradients", "relations", "drawn_problems" and "vocabularies" that become tests.
+    seed : int
+        Of the problems that are drawn.
+    arrays : {"numpy", "torch", "jax", "tensorflow"}, optional
+        The arrays that it takes, if not those of `like`.
+    arguments : dict of str to str, optional
+        Parameter of the callable -> what it is, where its name does not say so: "logits", "probabilities",
+        "log_probabilities", "hidden", "weight", "labels", "reduction", or an option.
+    reduction : {"none", "sum", "mean"}, optional
+        What a callable without such a parameter returns; the mean if not given.
+    clip, mean_divides_by : optional
+        The clip of probabilities and the divisor of the mean that it documents, if not those of `like`.
+    cancellation : bool
+        Accept what cancels in the usual formulas; see `tolerance`.
+    dtypes, targets, ranks : sequences, optional
+        The dtypes of the predictions, kinds of target and ranks of the predictions that it takes, if not those of
+        `like`.
+    result_dtype : str, optional
+        The dtype of its result, if not that of the predictions.
+
+    Returns
+    -------
+    function
+        For a name that pytest collects, such as `test_my_loss`.  A test fails with what was returned, what is exact,
+        where, how far off, how far is allowed and a call to paste, for the first failure of each cause; it is skipped
+        if there is nothing to ask, as of gradients of NumPy.
+
+    Raises
+    ------
+    UserError
+        If the callable lacks a parameter, or is described wrongly.
+    ValueError
+        If there is no such kind.
+    """
+    import pytest
+
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise ValueError(f"kinds: there is no {unknown[0]!r}; there is {', '.join(KINDS)}")
+    target, found = checked.describe_object(callable_)
+    described = CheckedCallable(
+        target=target,
+        like=like,
+        arrays=arrays,
+        arguments=dict(arguments or {}),
+        reduction=reduction,
+        clip=clip,
+        mean_divides_by=mean_divides_by,
+        cancellation=cancellation,
+        dtypes=tuple(dtypes),
+        targets=tuple(targets),
+        ranks=tuple(ranks),
+        result_dtype=result_dtype,
+    )
+    installed = checked.installed(described, found)
+
+    @pytest.mark.parametrize("kind", tuple(kinds))
+    def test(kind: str) -> None:
+        count, failures = 0, []
+        for failure in _CHECKS[kind](installed, seed):
+            count += 1
+            failures += [failure] if failure is not None else []
+        if not count:
+            pytest.skip(f"{kind.replace('_', ' ')}: there is nothing that its parameters and arrays can express")
+        if failures:
+            first = dict(reversed(failures))
+            shown = [*reversed(first.values())][:MAX_SHOWN]
+            head = f"{len(failures)} of {count} {kind.replace('_', ' ')} are wrong; the first of each cause:"
+            if target.startswith(f"{checked.OBJECTS}:"):
+                head += f"\n(it is in no module; {target.replace(':', '.')} stands for it in the calls to paste)"
+            pytest.fail("\n\n".join([head, *shown]), pytrace=False)
+
+    return test
+
+
+Failure = tuple[str, str] | None
+"""(cause, message) of what is wrong; None if it is right."""
+
+
+@functools.cache
+def _cases() -> tuple[Any, ...]:
+    """The shipped cases that have an answer, small ones first."""
+    from conformance.casefiles.loading import load, shipped_cases
+    from conformance.model.case import MustRaise
+
+    wanted = (case for case in load(shipped_cases()) if not isinstance(case.expect, MustRaise))
+    return tuple(sorted(wanted, key=lambda case: case.predicted))
+
+
+def _calls(installed: Installed, seed: int, *, of_gradients: bool, of_blocks: bool | None) -> Iterator[Failure]:
+    """The calls on cases.  of_blocks: on those of the check of vocabularies, on all others, or on all if None."""
+    from conformance.casefiles.known_issues import Ledger
+    from conformance.execution.run import Run
+    from conformance.judging.judge import Judge
+    from conformance.judging.plan import plan
+    from conformance.model.case import is_gradient
+    from conformance.reference.oracle import cached_oracle
+
+    cases = (case for case in _cases() if of_blocks is None or case.id.startswith(BLOCKS) == of_blocks)
+    items = [item for item in plan(cases, [installed]) if is_gradient(item.quantity) == of_gradients]
+    run = Run()
+    with cached_oracle() as oracle:
+        for assessment in run.each(items, Judge(oracle, Ledger()).assess):
+            if assessment.expected == "ok":
+                yield None
+            else:
+                cause = (assessment.row.reason_code, *assessment.item.case.options.names())
+                yield " ".join(cause), assessment.message()
+    run.require_all("it could not be called")
+
+
+def _relations(installed: Installed, seed: int) -> Iterator[Failure]:
+    from conformance.adapters.contract.calling import perform
+    from conformance.casefiles.known_issues import Ledger
+    from conformance.execution.run import Run
+    from conformance.explore.relations.checker import check
+    from conformance.explore.relations.selection import select_instances
+
+    run = Run()
+    for result in run.each(select_instances(_cases(), [installed]), lambda one: check(one, perform, Ledger())):
+        yield (result.instance.relation.name, str(result)) if result.violation else None
+    run.require_all("it could not be called")
+
+
+def _drawn(installed: Installed, seed: int) -> Iterator[Failure]:
+    from conformance.explore.fuzz.search import valid_search
+
+    search = valid_search([installed], seed)
+    for _ in search.steps(DRAWN_SECONDS, DRAWN):
+        if len(search.findings) >= MAX_SHOWN:
+            break
+    yield from ((finding.case, finding.message) for finding in search.findings)
+    yield from [None] * (search.state.position - len(search.findings))
+
+
+_CHECKS: Mapping[str, Callable[[Installed, int], Iterator[Failure]]] = {
+    "losses": functools.partial(_calls, of_gradients=False, of_blocks=False),
+    "gradients": functools.partial(_calls, of_gradients=True, of_blocks=None),
+    "relations": _relations,
+    "drawn_problems": _drawn,
+    "vocabularies": functools.partial(_calls, of_gradients=False, of_blocks=True),
+}
