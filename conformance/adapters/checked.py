@@ -96,6 +96,8 @@ class CheckedCallable:
     """Ranks of the predictions that it takes; those of the known function if empty."""
     result_dtype: str = ""
     """dtype of the result; that of the predictions if empty."""
+    other_dtypes: bool = False
+    """Ask labels and weights in the other dtypes that the known function takes, too; the result may be promoted."""
 
 
 @dataclass(frozen=True)
@@ -357,7 +359,8 @@ def _function(checked: CheckedCallable, found: Inspection, known: Function) -> F
             f"{checked.target}: it requires {', '.join(unknown)}, and nothing says what to pass; say it with "
             f"--arguments {unknown[0]}=OPTION, one of {', '.join((*OPTIONS, 'reduction'))}, or give it a default"
         )
-    targets = {kind: _usual_dtype(kind, dtypes) for kind, dtypes in known.targets.items()}
+    all_dtypes = checked.other_dtypes
+    targets = {kind: dtypes if all_dtypes else _usual_dtype(kind, dtypes) for kind, dtypes in known.targets.items()}
     whole = Function(
         split_target(checked.target)[1],
         _call(checked, found, passed, arguments),
@@ -370,7 +373,8 @@ def _function(checked: CheckedCallable, found: Inspection, known: Function) -> F
         dtypes=frozenset(checked.dtypes) or known.dtypes - ({"bfloat16"} if checked.arrays == "numpy" else set()),
         orders=known.orders,
         excludes=known.excludes,
-        result_dtype=checked.result_dtype or "same",
+        weight_dtypes=known.weight_dtypes if all_dtypes else "same",
+        result_dtype=checked.result_dtype or ("same_or_promoted" if all_dtypes else "same"),
         sample_weight_shape=known.sample_weight_shape,
     )
     return replace(whole, conventions=tuple(_convention(checked, one, whole) for one in known.conventions))

@@ -84,6 +84,9 @@ def check(
     result_dtype: Annotated[
         str, typer.Option("--result-dtype", metavar="|".join(DTYPES), help="Its result, if not as the predictions.")
     ] = "",
+    other_dtypes: Annotated[
+        bool, typer.Option("--other-dtypes", help="Ask the other dtypes of labels and weights that --like takes, too.")
+    ] = False,
     invalid: Annotated[bool, typer.Option("--invalid", help="Ask invalid input, too, which it has to refuse.")] = False,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Also every value of a narrow dtype, and a grid of the wide ones.")
@@ -127,6 +130,7 @@ def check(
         targets=tuple(targets or ()),
         ranks=tuple(ranks or ()),
         result_dtype=result_dtype,
+        other_dtypes=other_dtypes,
     )
     request = api.CheckRequest(
         report=folder,

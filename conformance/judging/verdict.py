@@ -206,8 +206,8 @@ def _judge_returned(
     problem = judgement.converted
     if outcome.mutated:
         return Verdict("disagrees", outcome, want, MutatedArgument(outcome.mutated))
-    dtype = function.returns(problem, judgement.quantity)
-    if outcome.dtype != dtype:
+    if not function.may_return(outcome.dtype, problem, judgement.quantity):
+        dtype = function.returns(problem, judgement.quantity)
         return Verdict("disagrees", outcome, want, WrongDtype(outcome.dtype, dtype))
     if isinstance(expect, NoRightAnswer):
         return Verdict("undefined", outcome, want, UndefinedAnswer(expect.why, "case"))

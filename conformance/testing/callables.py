@@ -38,6 +38,7 @@ def checks(
     targets: Sequence[str] = (),
     ranks: Sequence[int] = (),
     result_dtype: str = "",
+    other_dtypes: bool = False,
 ) -> Callable[[str], None]:
     """Make a test function of pytest out of a callable, with a parameter for each kind of check.
 
@@ -72,6 +73,8 @@ def checks(
         `like`.
     result_dtype : str, optional
         The dtype of its result, if not that of the predictions.
+    other_dtypes : bool
+        Ask labels and weights in the other dtypes that `like` takes, too.
 
     Returns
     -------
@@ -105,6 +108,7 @@ def checks(
         targets=tuple(targets),
         ranks=tuple(ranks),
         result_dtype=result_dtype,
+        other_dtypes=other_dtypes,
     )
     installed = checked.installed(described, found)
 

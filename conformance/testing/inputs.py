@@ -222,12 +222,21 @@ def read_inputs(**problem: Unpack[ProblemArguments]) -> Inputs:
 
 
 def known_function(name: str) -> Function:
-    """The known function of a name, such as `torch.CrossEntropyLoss` or `torch.nn.CrossEntropyLoss`."""
+    """The known function of a name, such as `torch.CrossEntropyLoss` or `torch.nn.CrossEntropyLoss`.
+
+    Raises ValueError if it returns something else than a loss.
+    """
     if not isinstance(name, str):
         raise TypeError(f"like: a {type(name).__name__}; wanted is the name of a known function as text")
     from conformance.adapters.registry import function_named
 
-    return function_named(name)
+    function = function_named(name)
+    if function.quantity != "loss":
+        raise ValueError(
+            f"like: {function.name} returns a {function.quantity}, which follows from a loss; name the function of the "
+            "loss, and compare that"
+        )
+    return function
 
 
 def read_returned(name: str, value: Any) -> Argument:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from conformance.judging.compare import Comparison, compare
-from conformance.judging.effects import semantic
+from conformance.judging.effects import narrowed, semantic
 from conformance.judging.reasons import WrongShape
 from conformance.model.case import Problem, Quantity, numpy_dtype
 from conformance.model.convention import Convention
@@ -93,11 +93,14 @@ class Question:
 
 
 def prepare(inputs: Inputs, dtype: Any, cancellation: bool = False) -> Question:
-    """The problem in a dtype; raises ValueError where the input is outside the domain.  dtype: None for no rounding."""
+    """The problem in a dtype; raises ValueError where the input is outside the domain.  dtype: None for no rounding.
+
+    What the known function narrows its inputs to is rounded to that, too.
+    """
     problem = inputs.problem(read_dtype(dtype))
     convention = inputs.convention(problem, cancellation)
     inputs.check_domain(problem, convention)
-    return Question(inputs, problem, convention)
+    return Question(inputs, narrowed(problem, convention), convention)
 
 
 def semantic_gradient(convention: Convention) -> Convention:
@@ -121,6 +124,9 @@ def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, 
     for quantity, actual in returned.items():
         computed = stated or (actual.dtype if actual.is_float else "") or due or "float64"
         question = prepare(inputs, computed, cancellation)
+        narrow = "" if stated else question.convention.narrowed_to or ""
+        if narrow and due and np.promote_types(numpy_dtype(narrow), numpy_dtype(due)) != numpy_dtype(narrow):
+            due = narrow
         wrong = _wrong_dtype(actual, due, bool(stated))
         if not wrong:
             wrong = _wrong_loss(question, actual) if quantity == "loss" else _wrong_gradient(question, actual)

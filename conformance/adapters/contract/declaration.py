@@ -171,7 +171,9 @@ def _range_faults(function: Function) -> Iterator[tuple[str, str]]:
     for name, stated in {**dtypes, "weight_dtypes": function.weight_dtypes}.items():
         if unknown := [one for one in stated.split() if one not in ("same", *WEIGHT_DTYPES)]:
             yield name, f"there is no dtype {unknown[0]}; there is same, {', '.join(WEIGHT_DTYPES)}"
-    if function.result_dtype not in (results := ("same", "promoted", "promoted_with_weights", *DTYPES)):
+    if function.result_dtype not in (
+        results := ("same", "promoted", "promoted_with_weights", "same_or_promoted", *DTYPES)
+    ):
         yield "result_dtype", f"there is no {function.result_dtype}; there is {', '.join(results)}"
     for name, versions in (
         ("versions", function.versions),

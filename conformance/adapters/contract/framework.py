@@ -137,7 +137,7 @@ class Function:
     """Documented conventions; the first one whose scope has the problem applies."""
     result_dtype: str = "same"
     """dtype of the result: `same` as the predictions, `promoted` from them and float labels, `promoted_with_weights`
-    also from float class weights, or one fixed dtype."""
+    also from float class weights, `same_or_promoted`, or one fixed dtype."""
     documentation: str = ""
     """URL of its documentation."""
     quantity: Literal["loss", "perplexity", "d2"] = "loss"
@@ -239,12 +239,22 @@ class Function:
 
     def returns(self, problem: Problem, quantity: str = "loss") -> str:
         """The dtype of a correct result."""
-        if self.result_dtype == "same" or is_gradient(quantity):
+        if self.result_dtype.startswith("same") or is_gradient(quantity):
             return problem.dtype
-        if not self.result_dtype.startswith("promoted"):
-            return self.result_dtype
+        return self._promoted(problem) if self.result_dtype.startswith("promoted") else self.result_dtype
+
+    def may_return(self, dtype: str, problem: Problem, quantity: str = "loss") -> bool:
+        """Whether a correct result may have a dtype."""
+        if dtype == self.returns(problem, quantity):
+            return True
+        return (
+            self.result_dtype == "same_or_promoted" and not is_gradient(quantity) and dtype == self._promoted(problem)
+        )
+
+    def _promoted(self, problem: Problem) -> str:
+        """The dtype that holds predictions, float labels and, unless `result_dtype` says otherwise, class weights."""
         names = [self.labels_as(problem) or problem.layout.label_dtype or dtype_name(problem.labels.dtype)]
-        if self.result_dtype == "promoted_with_weights" and problem.options.class_weights is not None:
+        if self.result_dtype != "promoted" and problem.options.class_weights is not None:
             names.append(problem.layout.weight_dtype or problem.dtype)
         floats = [name for name in names if numpy_dtype(name).kind not in "biu"]
         return functools.reduce(_promoted, floats, problem.dtype)

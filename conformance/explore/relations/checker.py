@@ -367,7 +367,7 @@ def _metadata_error(instance: Instance, prepared: PreparedGroup, answers: Mappin
         if answer.value.shape != member.shape:
             return f"one side has shape {answer.value.shape}, where {member.shape} is due"
         dtype = answers[prepared.source].dtype if one_dtype else declared[member]
-        if answer.dtype != dtype:
+        if answer.dtype != dtype and not instance.item.function.may_return(answer.dtype, member.converted):
             return f"one side has dtype {answer.dtype}, where {dtype} is due"
     return ""
 
