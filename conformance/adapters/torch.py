@@ -148,6 +148,7 @@ CHUNKED = LINEAR.like(
     excludes=(),
     weight_dtypes="same",
     no_effect={"options": None},
+    conventions=(INDEX,),
     untested={"label_smoothing=0.1": "smoothing goes past the chunks, with a warning"},
     files=CHUNKED_FILES,
 )

@@ -227,10 +227,13 @@ def hints(found: api.CheckResult) -> list[str]:
         "wrong_dtype": "if it returns a dtype of its own, say --result-dtype",
         "mutated_argument": "it writes into its arguments, so nothing that its callers do with them is safe",
         "timed_out": "--timeout says how long a call may take",
+        "no_number": "it has to return the loss alone; wrap it in a function that does",
         "raised": "--dtype, --targets and --rank leave out what it does not take",
     }.get(code, "")
     if any(word in raised for word in ("cuda", "gpu", "nvidia", "driver", "hip error")):
         advice = "it needs a device that is not there: check it on a machine that has it"
+    elif "modulenotfounderror" in raised or "importerror" in raised:
+        advice = "it imports what is not installed here"
     if advice:
         lines.append(f"{count} of {len(failing)} wrong rows have one cause: {advice}")
     return lines

@@ -42,9 +42,7 @@ def checks(
 ) -> Callable[[str], None]:
     """Make a test function of pytest out of a callable, with a parameter for each kind of check.
 
-        test_my_loss = checks(my_cross_entropy, like="torch.CrossEntropyLoss")
-
-    The callable is called in the process of the tests, with the cases of this package that its parameters can express;
+    In a test module, `test_my_loss = checks(my_loss, like="torch.CrossEntropyLoss")`.  The callable is called in the process of the tests, with the cases of this package that its parameters can express;
     invalid input is not passed.
 
     Parameters

@@ -158,6 +158,9 @@ def plan(
             if not function.is_by_sample:
                 skipped.append(f"{function.name}: what it returns is no loss of each prediction beside its own label")
                 continue
+            if function.has_head:
+                skipped.append(f"{function.name}: it makes the logits itself, of finite products")
+                continue
             if not averages and not function.reductions.keys() & {"none", "sum"}:
                 skipped.append(f"{function.name}: it only averages, so an input has no loss of its own")
                 continue
