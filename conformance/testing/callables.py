@@ -42,8 +42,8 @@ def checks(
 ) -> Callable[[str], None]:
     """Make a test function of pytest out of a callable, with a parameter for each kind of check.
 
-    In a test module, `test_my_loss = checks(my_loss, like="torch.CrossEntropyLoss")`.  The callable is called in the process of the tests, with the cases of this package that its parameters can express;
-    invalid input is not passed.
+    In a test module, `test_my_loss = checks(my_loss, like="torch.CrossEntropyLoss")`.  The callable is called in the
+    process of the tests, with the cases of this package that its parameters can express; invalid input is not passed.
 
     Parameters
     ----------
