@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from conformance.model.case import DATA, INPUT_KINDS, WEIGHTS, Array, Case, InputKind, Layout, Options
+from conformance.model.case import DATA, INPUT_KINDS, WEIGHTS, Array, Case, InputKind, Layout, MustRaise, Options
 from conformance.model.errors import UserError
 from conformance.model.text import truncate
 from conformance.testing.arrays import to_numpy
 from conformance.testing.inputs import SUM_TOLERANCE, Inputs, read_dtype, read_inputs
 
+MAX_BROADCAST = 1 << 20
+"""Losses that a function may make of labels that it broadcasts against predictions."""
 SHOWN = 8
 """Names of classes or columns that a message lists."""
 
@@ -160,6 +162,12 @@ def read_data(
     given = {name: value for name, value in (options or {}).items() if value is not None}
     given |= {name: _plain(name, given[name]) for name in WEIGHTS if name in given}
     given |= {"labels": targets, kind: values, "loss": loss or None, "reduction": reduction, "class_axis": class_axis}
+    fitting = _without_odd_axis(values, targets, loss, class_axis)
+    if fitting is not None:
+        given |= {
+            "labels": fitting,
+            "loss": loss or ("categorical" if fitting.shape == values.shape[:-1] else "binary"),
+        }
     try:
         inputs = read_inputs(**given)
         chosen = read_dtype(dtype or None) or inputs.predictions.dtype or "float64"
@@ -168,7 +176,27 @@ def read_data(
     if inputs.target == "index" and not names and (note := _shifted(inputs)):
         decided.append(note)
     layout = Layout(class_names=names if inputs.target == "index" else ())
-    return Data(_case(inputs, chosen, layout), tuple(decided), inputs)
+    case = _case(inputs, chosen, layout)
+    if fitting is not None:
+        shapes = f"labels of shape {list(targets.shape)} do not fit predictions of shape {list(values.shape)}"
+        decided.append(f"{shapes}: the definition refuses them; functions take, broadcast or refuse them as documented")
+        case = dataclasses.replace(case, labels=case.labels.reshape(targets.shape), expect=MustRaise("shape_mismatch"))
+    return Data(case, tuple(decided), inputs)
+
+
+def _without_odd_axis(predictions: Array, labels: Array, loss: str, class_axis: int | None) -> Array | None:
+    """Labels that fit predictions but for an axis of length 1, in the shape that fits; None for all others.
+
+    Those of a binary loss fit none if each prediction beside each label would be more than `MAX_BROADCAST`.
+    """
+    shape = predictions.shape
+    if class_axis not in (None, -1, predictions.ndim - 1):
+        return None
+    if loss != "categorical" and (shape == (*labels.shape, 1) or (*shape, 1) == labels.shape):
+        return labels.reshape(shape) if labels.size**2 <= MAX_BROADCAST else None
+    if loss != "binary" and predictions.ndim > 1 and shape[-1] > 1 and labels.shape == (*shape[:-1], 1):
+        return labels.reshape(shape[:-1])
+    return None
 
 
 def _case(inputs: Inputs, dtype: str, layout: Layout) -> Case:

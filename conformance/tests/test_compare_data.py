@@ -217,6 +217,35 @@ def test_observed_text_that_is_no_number_is_refused(text):
 # Files.
 
 
+LOGITS, FLAGS = np.array([-0.5, 1.0, 2.0]), np.array([0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "loss"),
+    [
+        (FLAGS, LOGITS[:, np.newaxis], "binary"),
+        (FLAGS[:, np.newaxis], LOGITS, "binary"),
+        (FLAGS[:, np.newaxis], np.stack([LOGITS, -LOGITS, LOGITS**2], axis=1), "categorical"),
+    ],
+)
+def test_shapes_that_differ_by_an_axis_of_one_are_put_to_functions_as_they_are(monkeypatch, labels, predictions, loss):
+    pytest.importorskip("sklearn")
+    monkeypatch.undo()  # scikit-learn itself
+    monkeypatch.setenv("CONFORMANCE_CACHE", "off")
+    alike = labels.reshape(predictions.shape if loss == "binary" else -1)
+    found, flat = (api.compare(one, predictions, functions=["sklearn.log_loss"]) for one in (labels, alike))
+    shapes = f"labels of shape {list(labels.shape)} do not fit predictions of shape {list(predictions.shape)}"
+    assert found.decided[-1].startswith(f"{shapes}: the definition refuses them")
+    assert found.data.case.loss == loss
+    (one,), (other,) = found.explanation.functions, flat.explanation.functions
+    assert (one.status, one.value) == ("diverges", other.value)
+
+
+def test_shapes_that_a_function_would_broadcast_to_too_much_are_refused():
+    with pytest.raises(DataError, match="wanted are labels of shape"):
+        api.compare(np.zeros(2000, dtype=int), np.linspace(-1, 1, 2000)[:, np.newaxis])
+
+
 @pytest.fixture
 def files(tmp_path):
     table = pd.DataFrame(PROBABILITIES, columns=NAMES).assign(label=NAMES[LABELS])
