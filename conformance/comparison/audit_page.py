@@ -1,17 +1,17 @@
 """Renders an audit as a page that opens from disk: ordinary inputs first, then edges, changes by cause.
 
 The page has no script, loads nothing, and names its style by hash in a content-security policy.  Text in a report is
-not trusted: it is escaped.  Sentences of the audit are in English; what the page says itself is in Chinese, too.
+not trusted: it is escaped.  What the page says is in English and Chinese; what happened to a row is in English.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
-from conformance.comparison.audit_rendering import INPUTS, answer, drift_text
+from conformance.comparison.audit_rendering import ENGLISH, INPUTS, drift_text, notes, sentences
 from conformance.comparison.causes import REPORTED_SECTIONS, Cause, Section
 from conformance.comparison.signatures import SignatureChange
 from conformance.comparison.upgrade import Audit, Summary
@@ -87,6 +87,56 @@ _BREAK_OPPORTUNITY = re.compile(r"(?<=[.:/_,=])(?=[^\W\d])")
 """Places where a long name may be broken: between words, never in a number."""
 
 
+def _inputs_in_chinese(ordinary: bool, summary: Summary) -> str:
+    inputs = WORDS["ordinary" if ordinary else "edges"][1]
+    if not summary.total:
+        return f"{inputs}：没有调用。"
+    effects: tuple[tuple[tuple[Section, ...], str], ...] = (
+        (("documented", "undocumented"), "改变"),
+        (("support",), "只在一侧可以调用"),
+        (("wording",), "异常或警告不同"),
+    )
+    parts = []
+    for names, effect in effects:
+        functions = {function for name in names for function in summary.functions[name]}
+        if rows := sum(summary.rows[name] for name in names):
+            parts.append(f"{len(functions)} 个函数的 {rows} 行{effect}")
+    rounding = summary.rows["rounding"]
+    if parts:
+        others = f"；另有 {rounding} 行因舍入而变" if rounding else ""
+        return f"{inputs}：共 {summary.total} 行，{'，'.join(parts)}{others}。"
+    if rounding:
+        return f"{inputs}：共 {summary.total} 行，其中 {rounding} 行因舍入而变，此外没有差异。"
+    return f"{inputs}：{summary.total} 行没有差异。"
+
+
+def _changed_in_chinese(
+    versions: Mapping[str, tuple[str, str]], functions: Sequence[str], changed: int, total: int
+) -> str:
+    moved = "、".join(f"{name} 从 {old} 到 {new}" for name, (old, new) in versions.items())
+    if not changed:
+        return f"{moved}，没有答案改变。"
+    shown = "、".join(functions[:4]) + (f" 等 {len(functions)} 个函数" if len(functions) > 4 else "")
+    return f"{moved}，{shown} 在 {total} 个问题中有 {changed} 个答案不同。"
+
+
+def _documented_in_chinese(causes: int, documented: int, others: int, kinds: Mapping[str, int]) -> str:
+    listed = "、".join(f"{WORDS[severity][1]} {count}" for severity, count in kinds.items())
+    first = f"其中 {documented} 个有文档（{causes} 个原因）" if documented else "其中没有一个有文档"
+    rest = f"{others} 个没有文档" if others else "没有无文档的变化"
+    return f"{first}；{rest}{f'：{listed}' if listed else ''}。"
+
+
+CHINESE: Mapping[str, Callable[..., str]] = {
+    "inputs": _inputs_in_chinese,
+    "changed": _changed_in_chinese,
+    "documented": _documented_in_chinese,
+    "move": "数值的最大变动是 {}，见 {}。".format,
+    "breaking": "{} 处签名变化可能使调用失效。".format,
+}
+"""As `ENGLISH`."""
+
+
 def page(audit: Audit) -> str:
     """Render as HTML."""
     own = files(__package__).joinpath("audit_page.css").read_text(encoding="utf-8").replace("\r\n", "\n")
@@ -109,7 +159,10 @@ def page(audit: Audit) -> str:
 def _main(audit: Audit) -> Iterator[str]:
     summaries = {ordinary: audit.summary(ordinary=ordinary) for ordinary in INPUTS}
     yield _verdict(summaries[True])
-    yield f'<div lang="en">{"".join(f"<p>{_text(sentence)}</p>" for sentence in answer(audit))}</div>'
+    for language, code, say in (("en", "en", ENGLISH), ("zh", "zh-CN", CHINESE)):
+        said = "".join(f"<p>{_text(sentence)}</p>" for sentence in sentences(audit, say))
+        yield f'<div class="{language}" lang="{code}">{said}</div>'
+    yield f'<div lang="en">{"".join(f"<p>{_text(note)}</p>" for note in notes(audit))}</div>'
     yield _counts(summaries)
     for ordinary, key in ((True, "ordinary"), (False, "edges")):
         yield f'<section class="inputs"><h2>{_word(key)}</h2>'

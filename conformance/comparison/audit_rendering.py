@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,30 +53,45 @@ HEADINGS: dict[Section, str] = {
 
 
 def answer(audit: Audit) -> list[str]:
-    """Say in sentences whether losses of ordinary inputs change, and those of others, by how much, and if announced."""
-    summaries = {inputs: audit.summary(ordinary=ordinary) for ordinary, inputs in INPUTS.items()}
+    """Say in English whether answers change, and what was not compared."""
+    return [*sentences(audit, ENGLISH), *notes(audit)]
+
+
+def sentences(audit: Audit, say: Mapping[str, Callable[..., str]]) -> list[str]:
+    """Say in sentences whether losses of ordinary inputs change, and those of others, by how much, and if announced.
+
+    say: the functions that make the sentences, in a language, such as `ENGLISH`.
+    """
+    summaries = {ordinary: audit.summary(ordinary=ordinary) for ordinary in INPUTS}
     names: tuple[Section, ...] = ("documented", "undocumented")
     counts = {name: sum(summary.rows[name] for summary in summaries.values()) for name in names}
     changed = counts["documented"] + counts["undocumented"]
-    versions = " and ".join(f"{name} {old} to {new}" for name, (old, new) in audit.versions.items())
-    sentences = [_summary_sentence(inputs, summary) for inputs, summary in summaries.items()]
+    found = [say["inputs"](ordinary, summary) for ordinary, summary in summaries.items()]
+    causes = [*audit.of("documented"), *audit.of("undocumented")]
+    functions = sorted({cause.function for cause in causes})
+    found.append(say["changed"](audit.versions, functions, changed, len(audit.difference.changes)))
     if changed:
-        causes = [*audit.of("documented"), *audit.of("undocumented")]
-        functions = sorted({cause.function for cause in causes})
-        subject = f"{join_names(functions, 4)} answer{'s' if len(functions) == 1 else ''}"
-        total = len(audit.difference.changes)
-        sentences.append(f"From {versions} {subject} {changed} of {total} questions otherwise.")
-        sentences += [_documented_sentence(audit, counts), _drift_sentence(causes)]
-    else:
-        sentences.append(f"From {versions} no answer changes.")
+        rows = dict.fromkeys(SEVERITIES, 0)
+        for cause in audit.of("undocumented"):
+            rows[cause.severity] += cause.rows
+        kinds = {severity: count for severity, count in rows.items() if count}
+        found.append(say["documented"](len(audit.of("documented")), *counts.values(), kinds))
+        far = largest(cause.drift for cause in causes if cause.drift is not None)
+        if far is not None:
+            found.append(say["move"](far, next(cause.drift_label for cause in causes if cause.drift == far)))
     if breaking := sum(change.breaking for change in audit.signatures):
-        one, many = "{} change of a signature may break a call.", "{} changes of signatures may break a call."
-        sentences.append((one if breaking == 1 else many).format(breaking))
-    return [*filter(None, sentences), *(f"{note}." for note in audit.left_out)]
+        found.append(say["breaking"](breaking))
+    return found
 
 
-def _summary_sentence(inputs: str, summary: Summary) -> str:
+def notes(audit: Audit) -> list[str]:
+    """Sentences about what was not compared."""
+    return [f"{note}." for note in audit.left_out]
+
+
+def _inputs_sentence(ordinary: bool, summary: Summary) -> str:
     """`Ordinary inputs: no difference in 812 rows.` or `Edges: 12 rows of 3 functions changed, of 812.`"""
+    inputs = INPUTS[ordinary]
     if not summary.total:
         return f"{inputs}: none was called."
     parts = []
@@ -93,26 +108,39 @@ def _summary_sentence(inputs: str, summary: Summary) -> str:
     return f"{inputs}: no difference in {total}."
 
 
-def _documented_sentence(audit: Audit, counts: dict[Section, int]) -> str:
-    rows = dict.fromkeys(SEVERITIES, 0)
-    for cause in audit.of("undocumented"):
-        rows[cause.severity] += cause.rows
-    kinds = ", ".join(counted(count, severity) for severity, count in rows.items() if count)
-    documented = "None of these is documented"
-    if counts["documented"]:
-        causes = counted(len(audit.of("documented")), "cause")
-        documented = f"{counts['documented']} of these are documented ({causes})"
-    others = counts["undocumented"]
+def _changed_sentence(
+    versions: Mapping[str, tuple[str, str]], functions: Sequence[str], changed: int, total: int
+) -> str:
+    moved = " and ".join(f"{name} {old} to {new}" for name, (old, new) in versions.items())
+    if not changed:
+        return f"From {moved} no answer changes."
+    subject = f"{join_names(functions, 4)} answer{'s' if len(functions) == 1 else ''}"
+    return f"From {moved} {subject} {changed} of {total} questions otherwise."
+
+
+def _documented_sentence(causes: int, documented: int, others: int, kinds: Mapping[str, int]) -> str:
+    listed = ", ".join(counted(count, severity) for severity, count in kinds.items())
+    first = f"{documented} of these are documented ({counted(causes, 'cause')})"
     verb = "is" if others == 1 else "are"
-    return f"{documented}; {others or 'none'} {verb} not{f': {kinds}' if kinds else ''}."
+    return (
+        f"{first if documented else 'None of these is documented'}; {others or 'none'} {verb} not"
+        f"{f': {listed}' if listed else ''}."
+    )
 
 
-def _drift_sentence(causes: Sequence[Cause]) -> str:
-    far = largest(cause.drift for cause in causes if cause.drift is not None)
-    if far is None:
-        return ""
-    where = next(cause.drift_label for cause in causes if cause.drift == far)
-    return f"The farthest that a number moves is {far}, in {where}."
+def _breaking_sentence(count: int) -> str:
+    one, many = "{} change of a signature may break a call.", "{} changes of signatures may break a call."
+    return (one if count == 1 else many).format(count)
+
+
+ENGLISH: Mapping[str, Callable[..., str]] = {
+    "inputs": _inputs_sentence,
+    "changed": _changed_sentence,
+    "documented": _documented_sentence,
+    "move": "The farthest that a number moves is {}, in {}.".format,
+    "breaking": _breaking_sentence,
+}
+"""What is said -> the function that makes the sentence of it."""
 
 
 def drift_text(drift: Drift | None) -> str:
@@ -123,8 +151,8 @@ def drift_text(drift: Drift | None) -> str:
 def markdown(audit: Audit) -> str:
     """Render as Markdown."""
     difference = audit.difference
-    sentences = " ".join(escaped(sentence, MAX_SENTENCE) for sentence in answer(audit))
-    parts = [f"# From {code(difference.old.name)} to {code(difference.new.name)}\n", f"{sentences}\n"]
+    said = " ".join(escaped(sentence, MAX_SENTENCE) for sentence in answer(audit))
+    parts = [f"# From {code(difference.old.name)} to {code(difference.new.name)}\n", f"{said}\n"]
     for heading, section, causes in _grouped(audit):
         parts.append(f"## {heading}\n\n{_cause_table(causes, section)}{remaining(len(causes), MAX_CAUSES)}")
     if audit.signatures:

@@ -285,12 +285,21 @@ def test_audit_page_has_ordinary_inputs_first_and_answers_side_by_side(
         assert f"之前</span> 1.0</dt><dd><code>{html.escape(cause['worst']['before'])}" in part
         assert f"之后</span> {new}</dt><dd><code>{html.escape(cause['worst']['after'])}" in part
         assert html.escape(cause["what"]) in part
+    english, chinese = (
+        re.search(f'<div class="{language}" lang="[^"]+">(.*?)</div>', page)[1] for language in ("en", "zh")
+    )
+    assert english.count("<p>") == chinese.count("<p>") > 2
+    assert [html.unescape(text) for text in re.findall("<p>(.*?)</p>", english)] == said["answer"][
+        : english.count("<p>")
+    ]
+    assert sorted(re.findall(r"\d[\d.]*\d|\d", english)) == sorted(re.findall(r"\d[\d.]*\d|\d", chinese))
     for address in re.findall('href="([^"#]+)"', page):
         assert address.startswith("https://example.org/") or (folder / address).is_file(), address
 
 
 def test_audit_page_says_everything_in_both_languages():
     assert all(english != chinese for english, chinese in audit_page.WORDS.values())
+    assert audit_page.CHINESE.keys() == audit_rendering.ENGLISH.keys()
     assert {*causes.REPORTED_SECTIONS, *changes_module.SEVERITIES} <= {*audit_page.WORDS, "unchanged"}
 
 
