@@ -148,6 +148,52 @@ TORCH_GRADIENT = "{x} = {x}.detach().requires_grad_()\n{result}.sum().backward()
 torch = Arrays(_torch_tensor, _torch_literal, _torch_array, "import torch", {"gradient": TORCH_GRADIENT})
 
 
+def _paddle_tensor(memory: Array) -> Any:
+    import paddle
+
+    return paddle.to_tensor(memory)
+
+
+paddle = Arrays(
+    native=_paddle_tensor,
+    literal=lambda tensor: f"paddle.to_tensor({tensor.source()})",
+    numpy=lambda result: (result.numpy(), str(result.dtype).removeprefix("paddle.")),
+    imports="import paddle",
+    derivatives={"gradient": "{x}.stop_gradient = False\n{result}.sum().backward()\n{x}.grad"},
+)
+"""Arrays of PaddlePaddle, which has no narrow dtypes on the CPU."""
+
+
+def _mlx_array(memory: Array) -> Any:
+    import mlx.core
+
+    name = dtype_name(memory.dtype)
+    return mlx.core.array(memory, dtype=getattr(mlx.core, "bool_" if name == "bool" else name))
+
+
+def _mlx_literal(tensor: Tensor) -> str:
+    """Source; without a dtype, float64 would become float32."""
+    name = dtype_name(tensor.values.dtype)
+    return f"mx.array({tensor.source()}, dtype=mx.{'bool_' if name == 'bool' else name})"
+
+
+def _mlx_values(result: Any) -> tuple[Array, str]:
+    import mlx.core
+
+    name = str(result.dtype).rpartition(".")[2]
+    return np.array(result.astype(mlx.core.float32) if name == "bfloat16" else result), name
+
+
+mlx = Arrays(
+    _mlx_array,
+    _mlx_literal,
+    _mlx_values,
+    "import mlx.core as mx",
+    {"gradient": "mx.grad(lambda {x}: {result}.sum())({x})"},
+)
+"""Arrays of MLX on the CPU, where it has float64."""
+
+
 def _jax_array(memory: Array) -> Any:
     import jax
 

@@ -14,6 +14,7 @@ from conformance.model.case import HEAD_GRADIENTS, Problem, Quantity, is_gradien
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference import error_bound, gradient, gradient_error_bound, heads, transforms
 from conformance.reference.domain import dtype_info, examine, reads_other_columns
+from conformance.reference.flat_problem import weighs_rows_of_targets
 from conformance.reference.oracle import Answer, Oracle
 from conformance.reference.transforms import Floats
 
@@ -113,6 +114,9 @@ _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
     "renormalise": lambda chosen, problem: problem.input_kind == "probabilities" and problem.loss == "categorical",
     "log_floor": lambda chosen, problem: problem.input_kind != "logits",
     "cancellation": lambda chosen, problem: problem.input_kind == "logits",
+    "class_weighting": lambda chosen, problem: weighs_rows_of_targets(problem),
+    "log_sum_exp": lambda chosen, problem: problem.input_kind == "logits" and problem.target == "distribution",
+    "unreduced_class_axis": lambda chosen, problem: problem.loss == "categorical" and problem.reduction == "none",
     "binary_outputs": lambda chosen, problem: problem.loss == "binary" and problem.predictions.ndim > 0,
     "default_ignore_index": lambda chosen, problem: (
         problem.target == "index" and bool(np.any(problem.labels == chosen))

@@ -439,7 +439,7 @@ class _Judgement:
         for name in (name for name in part.choices() if name != "empty_mean"):
             fewer = dataclasses.replace(needed, **{name: getattr(DEFINITION, name)})
             if semantic(fewer) != semantic(needed):
-                answer = change_of(self.problem, self.converted, fewer, self.exact, tolerance).before
+                answer = change_of(self.problem, self.converted, fewer, self.exact, self.tolerance(fewer)).before
                 needed = (
                     fewer if same_answer(found.before, answer, tolerance * SHARPER, self.converted.dtype) else needed
                 )

@@ -16,10 +16,13 @@ Renormalise = Literal["no", "before_clip", "after_clip"]
 BinaryOutputs = Literal["each", "mean_of_last_axis"]
 ClassColumns = Literal["stated", "sorted", "inferred"]
 Narrow = Literal["float16", "bfloat16", "float32"]
-OutOfRange = Literal["refuse", "wrap", "zero", "nan"]
+OutOfRange = Literal["refuse", "wrap", "zero", "nan", "unspecified"]
 Cancellation = Literal["none", "logits"]
 GradientCancellation = Literal["none", "targets", "logits"]
 GradientTotal = Literal["targets", "one"]
+LogSumExp = Literal["targets", "one"]
+ClassWeighting = Literal["terms", "rows"]
+ClassAxis = Literal["dropped", "kept"]
 EmptyBatch = Literal["reduced", "unreduced"]
 Epsilon = float | Literal["dtype"]
 
@@ -71,6 +74,15 @@ class Convention:
     """Logarithms of probabilities below this count as this."""
     renormalise: Renormalise = "no"
     """Whether rows of probabilities are divided by their sum, and on which side of the clip."""
+    class_weighting: ClassWeighting = "terms"
+    """What class weights multiply.  `terms`: the definition, the term of their class.  `rows`: each row of targets has
+    the weight sum_c w_c q'_c, which multiplies its whole unweighted loss."""
+    log_sum_exp: LogSumExp = "targets"
+    """By what the logarithm of sum_c exp(z_c - max z) is multiplied in a loss from logits: by the sum of the row's
+    targets, or by 1, as if they were a distribution.  In the gradient, in which max z is a constant, it is the softmax
+    that is multiplied so."""
+    unreduced_class_axis: ClassAxis = "dropped"
+    """Whether an unreduced loss over classes keeps their axis, where the predictions have it, with length 1."""
     gradient_cancellation: GradientCancellation = "none"
     """Numeric, not semantic.  `targets`: targets are subtracted from the softmax or the sigmoid, which loses the
     gradient of a prediction that is right in the rounding of a probability next to 1.  `logits`: the sigmoid of a
@@ -96,7 +108,8 @@ class Convention:
     """The dtype to which predictions, targets and weights are rounded before anything is computed, where theirs has
     more digits."""
     out_of_range: OutOfRange = "refuse"
-    """What an index label outside the classes does: refused, counted from the end, a loss of 0, a loss of nan."""
+    """What an index label outside the classes does: refused, counted from the end, a loss of 0, a loss of nan, or
+    something that is documented to be unspecified."""
     cancellation: Cancellation = "none"
     """Numeric, not semantic: whether terms as large as the logits cancel in the result, as where
     (1 - y) z is added to -log sigmoid(z), or a log-sum-exp is shifted back before the label's logit is taken off."""

@@ -36,6 +36,19 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
         "before_clip": "divides each row of probabilities by its sum, before any clip",
         "after_clip": "divides each row of probabilities by its sum, after it was clipped",
     },
+    "class_weighting": {
+        "terms": "multiplies the term of each class by its weight",
+        "rows": "multiplies the whole loss of a row by the weight of its targets, sum_c w_c q'_c",
+    },
+    "log_sum_exp": {
+        "targets": "multiplies the log-sum-exp of a row's logits by the sum of its targets",
+        "one": "multiplies the log-sum-exp of a row's logits, less the largest of them, by 1, as if the row's targets "
+        "were a distribution, and the softmax in the gradient, too",
+    },
+    "unreduced_class_axis": {
+        "dropped": "returns unreduced losses in the shape of the samples",
+        "kept": "returns unreduced losses with the axis of the classes, of length 1",
+    },
     "gradient_cancellation": {
         "none": "computes the gradient without cancellation",
         "targets": "subtracts the target from the softmax or the sigmoid, which rounds away the gradient of a "
@@ -78,6 +91,7 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
         "wrap": "counts a label that names no class from the end, as Python counts indices",
         "zero": "gives a label that names no class the loss 0",
         "nan": "gives a label that names no class the loss nan",
+        "unspecified": "does not say what the loss of a label that names no class is",
     },
     "cancellation": {
         "none": "computes the loss without cancellation",

@@ -61,6 +61,7 @@ from conformance.reference.flat_problem import (
     flatten,
     refused,
     roundings_of_divisor,
+    shape_of_losses,
     smoothing_of_weight,
     weighs_classes,
 )
@@ -109,7 +110,8 @@ def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
     loss, _ = _of_samples(problem, rows)
     with np.errstate(all="ignore"):
         if problem.reduction == "none":
-            value, size = loss.reshape(rows.flat.shape), np.abs(loss).reshape(rows.flat.shape)
+            shape = shape_of_losses(problem, rows.flat, convention)
+            value, size = loss.reshape(shape), np.abs(loss).reshape(shape)
         else:
             by = _divisor(rows.flat, convention) if problem.reduction == "mean" else 1.0
             value, size = np.asarray(loss.sum() / by), np.asarray(np.abs(loss).sum() / abs(by))
@@ -142,7 +144,7 @@ def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Fl
     unit = dtype_info(problem.dtype).unit_roundoff
     with np.errstate(all="ignore"):
         if problem.reduction == "none":
-            return _finite(error.reshape(flat.shape))
+            return _finite(error.reshape(shape_of_losses(problem, flat, convention)))
         if convention.empty_batch == "unreduced" and flat.shape == (0,):
             return np.zeros((0,))
         size = (unit * np.abs(loss)).sum()
@@ -254,13 +256,16 @@ def _categorical(
         p = x / x.sum(axis=1, keepdims=True) if convention.renormalise == "before_clip" else x
         p = np.clip(p, *flat.clip) if flat.clip is not None else p
         minus_log = -np.log(p)
+        if convention.log_floor is not None:
+            minus_log = np.minimum(minus_log, -convention.log_floor)
         error = unit * g * minus_log
         if convention.renormalise == "before_clip":
             error = error + unit * (2 + sum_error(classes) + underflow(p, str(flat.x.dtype)))
         if convention.renormalise == "after_clip":
             error = softmax_error(-minus_log, convention, g, unit)[1] + unit + error
             error += unit * np.nansum(p * g * minus_log, axis=1, keepdims=True)
-    products = 1 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
+    products = 1.0 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
+    products += sum_error(classes) + 3 if flat.weighs_rows else 0  # the sum of the row's weights
     part = _targets(flat, here, classes)
     with_conversion = error + unit * products * np.abs(minus_log)
     if arithmetic.is_converted:
@@ -269,13 +274,21 @@ def _categorical(
     losses = np.where(used, part * minus_log, 0.0)
     terms = int(used.sum(axis=1).max(initial=1))
     size = (unit * np.abs(losses)).sum(axis=1)
-    rounding = np.where(used, np.abs(part) * with_conversion, 0.0).sum(axis=1)
-    return np.asarray(losses.sum(axis=1)), np.asarray(rounding + sum_error(terms) * size)
+    part_size = _targets(flat.absolute, here, classes) if flat.weighs_rows else np.abs(part)
+    rounding = np.where(used, part_size * with_conversion, 0.0).sum(axis=1)
+    loss = losses.sum(axis=1)
+    if convention.log_sum_exp == "one" and flat.input_kind == "logits":
+        log_total = minus_log.min(axis=1, initial=np.inf)
+        rest = np.where(log_total == 0, 0.0, (1 - part.sum(axis=1)) * log_total)
+        loss = loss + rest
+        rounding = rounding + np.abs(1 - part.sum(axis=1)) * error.min(axis=1, initial=np.inf)
+        size = size + 2 * unit * np.abs(rest)
+    return np.asarray(loss), np.asarray(rounding + sum_error(terms) * size)
 
 
 def _has_index_formula(flat: FlatProblem, convention: Convention, is_converted: bool) -> bool:
     """Whether the loss and the error of a row follow from a few sums over its logits."""
-    of_each = is_converted or (bool(flat.smoothing) and convention.cancellation == "logits")
+    of_each = is_converted or (bool(flat.smoothing) and (convention.cancellation == "logits" or flat.weighs_rows))
     return flat.index is not None and flat.input_kind == "logits" and not of_each
 
 
@@ -364,7 +377,10 @@ def _targets(flat: FlatProblem, here: slice, classes: int) -> Floats:
         q = flat.q[here]
     if flat.smoothing:
         q = (1 - flat.smoothing) * q + flat.smoothing / classes
-    return q if flat.class_weights is None else _share(q, flat.class_weights)
+    if flat.class_weights is None:
+        return q
+    weighted = _share(q, flat.class_weights)
+    return _share(q, weighted.sum(axis=1, keepdims=True)) if flat.weighs_rows else weighted
 
 
 def _share(q: Floats, weights: Floats) -> Floats:

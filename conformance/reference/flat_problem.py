@@ -46,6 +46,8 @@ class FlatProblem:
     """False where a row is ignored, shape [n]."""
     class_weights: Floats | None
     """Shape [C]."""
+    weighs_rows: bool
+    """Whether class weights multiply the whole loss of a row; see `Convention.class_weighting`."""
     positive_weight: Floats | None
     """Shape [n]."""
     sample_weights: Floats | None
@@ -65,6 +67,15 @@ class FlatProblem:
     def unconverted(self) -> FlatProblem:
         """The same without conversion and clip."""
         return dataclasses.replace(self, taken_as=None, clip=None)
+
+    @functools.cached_property
+    def absolute(self) -> FlatProblem:
+        """The same with the absolute values of its targets and class weights: the size of what rounds in sums."""
+        return dataclasses.replace(
+            self,
+            q=None if self.q is None else np.abs(self.q),
+            class_weights=None if self.class_weights is None else np.abs(self.class_weights),
+        )
 
     def chunks(self, predictions: int = CHUNK) -> list[slice]:
         """Consecutive rows with about that many predictions."""
@@ -145,6 +156,12 @@ def shifts_labels(problem: Problem, convention: Convention) -> bool:
     )
 
 
+def weighs_rows_of_targets(problem: Problem) -> bool:
+    """Whether a problem has class weights beside rows in which more than one target may count."""
+    options = problem.options
+    return options.class_weights is not None and (problem.target == "distribution" or bool(options.label_smoothing))
+
+
 def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None = None) -> FlatProblem:
     """Flatten a problem under a convention that does not refuse it.
 
@@ -193,6 +210,7 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
         q=q,
         kept=kept,
         class_weights=None if options.class_weights is None else options.class_weights.astype(np.float64),
+        weighs_rows=options.class_weights is not None and convention.class_weighting == "rows",
         positive_weight=None
         if positive is None
         else np.broadcast_to(positive, problem.predictions.shape).reshape(n).astype(np.float64),
@@ -203,6 +221,14 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
         shape=shape,
         taken_as=None if taken_as == problem.input_kind else taken_as,
     )
+
+
+def shape_of_losses(problem: Problem, flat: FlatProblem, convention: Convention) -> tuple[int, ...]:
+    """The shape of the unreduced losses of a problem, with the axis of the classes where a convention keeps it."""
+    if flat.binary or convention.unreduced_class_axis == "dropped":
+        return flat.shape
+    axis = problem.layout.class_axis if problem.layout.class_axis != -1 else len(flat.shape)
+    return (*flat.shape[:axis], 1, *flat.shape[axis:])
 
 
 def absolute_weights(flat: FlatProblem) -> FlatProblem | None:

@@ -188,9 +188,11 @@ def factors(problem: Problem, flat: FlatProblem, convention: Convention, lift: L
 
 
 def targets(flat: FlatProblem, lift: Lift) -> Numbers:
-    """t_c = w_c q'_c: [n, C]."""
+    """t_c = w_c q'_c, or (sum_k w_k q'_k) q'_c by `Convention.class_weighting`: [n, C]."""
     q = smoothed(flat, lift)
-    return q if flat.class_weights is None else np.where(q == 0, q, q * lift(flat.class_weights))
+    if flat.class_weights is None:
+        return q
+    return np.where(q == 0, q, q * (row_weights(flat, lift) if flat.weighs_rows else lift(flat.class_weights)))
 
 
 def smoothed(flat: FlatProblem, lift: Lift) -> Numbers:
@@ -216,8 +218,10 @@ def categorical_slope(flat: FlatProblem, convention: Convention, lift: Lift) -> 
     if flat.input_kind == "log_probabilities":
         value = -t
     elif flat.input_kind == "logits":
-        one = convention.gradient_total == "one" and flat.class_weights is None
-        value = _of_logits(x, t, 1 - t if one else of_others(t), lift)
+        others = of_others(t)
+        if takes_total_for_one(flat, convention):
+            others = (row_weights(flat, lift) if flat.weighs_rows else 1) - t
+        value = _of_logits(x, t, others, lift)
     else:
         value, unconstrained = _of_probabilities(x, t, flat, convention, lift)
     if flat.index is not None and convention.out_of_range in ("zero", "nan"):
@@ -225,6 +229,20 @@ def categorical_slope(flat: FlatProblem, convention: Convention, lift: Lift) -> 
         instead = 0.0 if convention.out_of_range == "zero" else np.nan
         value = np.where(outside[:, np.newaxis], instead, value)
     return Slope(value, unconstrained)
+
+
+def takes_total_for_one(flat: FlatProblem, convention: Convention) -> bool:
+    """Whether the softmax is multiplied by 1, or the weight of its row, whatever the row's targets sum to."""
+    by_row = flat.class_weights is None or flat.weighs_rows
+    return convention.log_sum_exp == "one" or (convention.gradient_total == "one" and by_row)
+
+
+def row_weights(flat: FlatProblem, lift: Lift) -> Numbers:
+    """The sum of the class weights over the targets of each row, sum_c w_c q'_c: [n, 1]."""
+    assert flat.class_weights is not None
+    q = smoothed(flat, lift)
+    weighted: Numbers = np.where(q == 0, q, q * lift(flat.class_weights)).sum(axis=1, keepdims=True)
+    return weighted
 
 
 def of_others(values: Numbers) -> Numbers:

@@ -169,12 +169,13 @@ def _categorical(flat: FlatProblem, convention: Convention, g: float) -> tuple[F
     """
     x = flat.x.astype(np.float64)
     unit = dtype_info(str(flat.x.dtype)).unit_roundoff
-    t = np.abs(gradient.targets(flat, _floats)) * unit
+    t = np.abs(gradient.targets(flat.absolute if flat.weighs_rows else flat, _floats)) * unit
     total = t.sum(axis=1, keepdims=True)
-    if convention.gradient_total == "one" and flat.class_weights is None:
-        total = np.full_like(total, unit)
+    if gradient.takes_total_for_one(flat, convention):
+        total = unit * (gradient.row_weights(flat.absolute, _floats) if flat.weighs_rows else np.ones_like(total))
     counted = int((t != 0).sum(axis=1).max(initial=1))
-    products = 2 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
+    products = 2.0 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
+    products += sum_error(x.shape[1]) + 3 if flat.weighs_rows else 0
     if flat.input_kind == "log_probabilities":
         return t, products * t
     if flat.input_kind == "logits":
@@ -208,7 +209,7 @@ def _through_softmax(
     minus_log, off = softmax_error(z, convention, g)
     p = np.exp(-minus_log)
     relative = np.where(p > 0, off + g + 1, 0.0)
-    if convention.gradient_cancellation == "targets" or convention.gradient_total == "one":
+    if convention.gradient_cancellation == "targets" or "one" in (convention.gradient_total, convention.log_sum_exp):
         return total * p + t, total * p * (relative + products + 1) + t * (products + 1)
     rest, others = gradient.of_others(p), gradient.of_others(t)
     size = others * p + t * rest

@@ -37,6 +37,7 @@ from conformance.reference.flat_problem import (
     flatten,
     refused,
     roundings_of_divisor,
+    shape_of_losses,
     smoothing_of_weight,
     weighs_classes,
 )
@@ -231,8 +232,12 @@ def divisor(problem: Problem, convention: Convention = DEFINITION) -> Fraction |
 
 
 def answer_key(problem: Problem, convention: Convention) -> str:
-    """Names an answer: the problem's content, the convention, and the oracle's version."""
-    return f"{VERSION}:{problem.digest}:{_convention_digest(convention)}"
+    """Names an answer: the problem's content, the convention, and the oracle's version.
+
+    Where the convention keeps the axis of the classes, it names that axis, too, which is no part of the content.
+    """
+    key = f"{VERSION}:{problem.digest}:{_convention_digest(convention)}"
+    return key if convention.unreduced_class_axis == "dropped" else f"{key}:axis {problem.layout.class_axis}"
 
 
 @functools.cache
@@ -260,7 +265,7 @@ def enclose(
         if flat.sample_weights is not None:
             losses = _weighted(losses, flat)
         if problem.reduction == "none":
-            return flat.shape, list(losses)
+            return shape_of_losses(problem, flat, convention), list(losses)
         if convention.empty_batch == "unreduced" and flat.shape == (0,):
             return (0,), []
         return (), [reduced(problem, flat, convention, total_of(losses))]
@@ -325,6 +330,8 @@ def _categorical_loss(flat: FlatProblem, convention: Convention, row: int, x: li
                 return arb(0)
             case "nan":
                 return NAN
+            case "unspecified":
+                raise NoAnswerError("a label names no class, and what its loss is, is unspecified")
         label %= classes
     e = arb(flat.smoothing)
     if label is not None and not flat.smoothing:
@@ -336,12 +343,15 @@ def _categorical_loss(flat: FlatProblem, convention: Convention, row: int, x: li
             mixed = q if not flat.smoothing else _plus(times(1 - e, q), e / classes)
             if isinstance(mixed, float) or not _is(mixed, 0):
                 parts[c] = mixed
-    logs = _minus_logs(flat, convention, x, tuple(parts))
-    terms = []
-    for c, part in parts.items():
-        weight = part if flat.class_weights is None else times(ball(flat.class_weights[c]), part)
-        terms.append(times(weight, logs[c]))
-    return total_of(terms)
+    once = convention.log_sum_exp == "one" and (flat.taken_as or flat.input_kind) == "logits"
+    top = x.index(max(x)) if once else 0  # whose -log p is the logarithm of the shifted sum
+    logs = _minus_logs(flat, convention, x, (*parts, top) if once else tuple(parts))
+    if flat.class_weights is not None and not flat.weighs_rows:
+        parts = {c: times(ball(flat.class_weights[c]), part) for c, part in parts.items()}
+    loss = total_of([times(part, logs[c]) for c, part in parts.items()])
+    if once:
+        loss = _plus(loss, times(_plus(arb(1), times(arb(-1), total_of(parts.values()))), logs[top]))
+    return times(_weighted_targets(flat, row, flat.smoothing), loss) if flat.weighs_rows else loss
 
 
 def _minus_logs(flat: FlatProblem, convention: Convention, x: list[float], picked: Sequence[int]) -> dict[int, Term]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from conformance.model.case import InputKind, Problem
 from conformance.model.convention import Convention
 from conformance.reference.error_bound import estimate
-from conformance.reference.flat_problem import flatten, refused
+from conformance.reference.flat_problem import flatten, refused, shape_of_losses
 
 Floats = npt.NDArray[np.float64]
 HUGE = 1e300
@@ -33,7 +33,7 @@ def may_be_loss(problem: Problem, convention: Convention, hi: Floats, taken_as: 
     if refused(problem, convention):
         return False
     if problem.reduction == "none" or hi.ndim:
-        shape = flatten(problem, convention, taken_as).shape
+        shape = shape_of_losses(problem, flatten(problem, convention, taken_as), convention)
         reduced = problem.reduction != "none" and not (convention.empty_batch == "unreduced" and shape == (0,))
         if hi.shape != (() if reduced else shape):
             return False

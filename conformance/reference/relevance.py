@@ -11,20 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from conformance.model.case import InputKind, Loss, Problem
+from conformance.model.case import InputKind, Loss, Problem, Reduction
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.domain import examine, reads_other_columns
-from conformance.reference.flat_problem import shifts_labels
+from conformance.reference.flat_problem import shifts_labels, weighs_rows_of_targets
 
 _MEAN = {"mean_divides_by", "empty_mean"}
 _PROBABILITIES = {"clip", "log_floor", "renormalise"}
-_SHAPE = {"binary_outputs", "label_shift", "class_columns", "default_ignore_index", "empty_batch"}
+_ROWS = {"class_weighting", "log_sum_exp"}
+_SHAPE = {"binary_outputs", "unreduced_class_axis", "label_shift", "class_columns", "default_ignore_index"}
 _ROUNDING = {"cancellation", "gradient_cancellation"}
 _GRADIENT = {"gradient_total", "gradient_floor"}
-_DOMAIN = {"out_of_range", "accepts"}
-ANSWER = frozenset(_MEAN | _PROBABILITIES | _SHAPE | _DOMAIN)
+_DOMAIN = {"out_of_range", "accepts", "empty_batch"}
+ANSWER = frozenset(_MEAN | _PROBABILITIES | _ROWS | _SHAPE | _DOMAIN)
 GRADIENT = frozenset(ANSWER | _GRADIENT)
-ERROR_BOUND = frozenset({*_MEAN, *_PROBABILITIES, *_SHAPE, "accepts", "cancellation"} - {"empty_mean"})
+ERROR_BOUND = frozenset({*ANSWER, "cancellation"} - {"empty_mean", "out_of_range"})
 GRADIENT_ERROR_BOUND = frozenset(ERROR_BOUND | _ROUNDING | _GRADIENT)
 """Choices that are read where a result is computed; error bounds only of problems that are not refused."""
 
@@ -39,9 +40,10 @@ def relevant(
     """
     if convention is DEFINITION:
         return convention
-    matters = _restricted(
-        convention, _names(read, problem.loss, taken_as or problem.input_kind, problem.reduction == "mean")
-    )
+    input_kind = taken_as or problem.input_kind
+    idle = frozenset() if weighs_rows_of_targets(problem) else frozenset({"class_weighting"})
+    idle |= frozenset() if input_kind == "logits" and problem.target == "distribution" else {"log_sum_exp"}
+    matters = _restricted(convention, _names(read - idle, problem.loss, input_kind, problem.reduction))
     ignored = matters.default_ignore_index
     if ignored is not None and not (problem.target == "index" and bool(np.any(problem.labels == ignored))):
         matters = _with(matters, default_ignore_index=None)
@@ -62,16 +64,17 @@ def relevant(
 
 
 @functools.cache
-def _names(read: frozenset[str], loss: Loss, input_kind: InputKind, mean: bool) -> tuple[str, ...]:
+def _names(read: frozenset[str], loss: Loss, input_kind: InputKind, reduction: Reduction) -> tuple[str, ...]:
     names = set(read)
-    if not mean:
+    if reduction != "mean":
         names -= _MEAN
-    if loss != "binary":
-        names -= {"binary_outputs"}
+    names -= {"binary_outputs"} if loss != "binary" else {"unreduced_class_axis"}
+    if reduction != "none":
+        names -= {"unreduced_class_axis"}
     if input_kind != "probabilities":
         names -= {"clip", "renormalise"}
-        names -= {"log_floor"} if input_kind == "logits" or read in (ANSWER, GRADIENT) else set()
-    if input_kind != "logits" and read == ERROR_BOUND:
+        names -= {"log_floor"} if input_kind == "logits" or "out_of_range" in read else set()
+    if input_kind != "logits" and not read & _GRADIENT:
         names -= {"cancellation"}
     return tuple(sorted(names))
 

@@ -42,6 +42,13 @@ MAX_RANK = 64
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _VERSIONS = re.compile(r"((^|,)\s*(<=?|>=?|==|!=|~=)\s*\d{1,9}(\.\d{1,9}){0,9}\s*)*", re.ASCII)
+
+
+def _takes_rows(function: Function) -> bool:
+    """Whether more than one target of a row may count."""
+    return bool({"one_hot", "distribution"} & function.targets.keys()) or "label_smoothing" in function.options
+
+
 _EFFECTS: Mapping[str, Callable[[Function], bool]] = {
     "mean_divides_by": lambda f: "mean" in f.reductions,
     "clip": lambda f: "probabilities" in f.input_kinds,
@@ -49,6 +56,9 @@ _EFFECTS: Mapping[str, Callable[[Function], bool]] = {
     "log_floor": lambda f: bool(f.input_kinds.keys() - {"logits"}),
     "cancellation": lambda f: "logits" in f.input_kinds,
     "binary_outputs": lambda f: "binary" in f.ranks,
+    "class_weighting": lambda f: "class_weights" in f.options and _takes_rows(f),
+    "log_sum_exp": lambda f: "logits" in f.input_kinds and bool({"one_hot", "distribution"} & f.targets.keys()),
+    "unreduced_class_axis": lambda f: "none" in f.reductions and "categorical" in f.ranks,
     "gradient_cancellation": lambda f: f.differentiates,
     "gradient_total": lambda f: f.differentiates and "logits" in f.input_kinds,
     "gradient_floor": lambda f: f.differentiates and "binary" in f.ranks,

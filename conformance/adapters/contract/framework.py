@@ -383,11 +383,10 @@ def required_capabilities(problem: Problem, target: str) -> frozenset[str]:
         found.add("unbatched")
     elif rank != 2:
         found.add("higher_rank" if rank > 2 else "rank_1")
-    if problem.loss == "binary":
-        if rank > 1 and problem.predictions.shape[-1] != 1:
-            found.add("several_outputs")
-        if problem.labels.shape == (*problem.predictions.shape, 1):
-            found.add("labels_column")  # they are passed as the layout of that name passes flat ones
+    if problem.loss == "binary" and rank > 1 and problem.predictions.shape[-1] != 1:
+        found.add("several_outputs")
+    if problem.target != "distribution" and problem.labels.shape == (*problem.sample_shape, 1):
+        found.add("labels_column")  # they are passed as the layout of that name passes flat ones
     weights = problem.options.sample_weights
     if weights is not None and weights.ndim > 1 and weights.ndim == rank:
         found.add("output_weights")

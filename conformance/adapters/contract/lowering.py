@@ -100,6 +100,7 @@ def _values(function: Function, problem: Problem) -> dict[str, Any]:
     derived = {
         "class_axis": None if layout.class_axis == -1 else layout.class_axis,
         "labels_column": True if layout.labels == "column" else None,
+        "soft_labels": True if _label_kind(function, problem) in ("one_hot", "distribution") else None,
         "dtype": problem.dtype,
         "classes": None if problem.target == "distribution" or named else _classes(problem),
         "class_names": list(layout.class_names) if named else None,
@@ -128,9 +129,13 @@ def _axis(function: Function, problem: Problem) -> int:
     return function.class_axis if problem.loss == "categorical" and problem.sample_shape else -1
 
 
+def _label_kind(function: Function, problem: Problem) -> str:
+    return function.target_as(problem.target_kind) or problem.target_kind
+
+
 def _labels(function: Function, problem: Problem) -> Tensor:
     """The labels in a kind and dtype that a function takes; raises LoweringError for one that does not fit."""
-    kind = function.target_as(problem.target_kind) or problem.target_kind
+    kind = _label_kind(function, problem)
     dtype = function.labels_as(problem)
     if function.named_classes and problem.layout.class_names:
         return named_labels(problem)

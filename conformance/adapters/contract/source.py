@@ -16,9 +16,10 @@ from conformance.adapters.contract.errors import LoweringError
 TARGETS = ("index", "one_hot", "multi_hot", "distribution", "binary", "soft_binary")
 HEAD = ("hidden", "weight")
 """Placeholders of a function that makes logits itself, in place of `predictions`: see `contract.heads`."""
-DERIVED = ("class_axis", "labels_column", "dtype", "classes", "class_names", "target", "bias")
+DERIVED = ("class_axis", "labels_column", "soft_labels", "dtype", "classes", "class_names", "target", "bias")
 """Words beside the options that a table of arguments may have; their values follow from the problem.
 
+`soft_labels` is True where labels are rows of targets and absent where they are an index.
 `classes` is how many there are, `class_names` the list of their names; a call has one of the two.  `bias` goes with
 `HEAD`."""
 ARRAYS = ("predictions", "labels")

@@ -1,0 +1,177 @@
+"""PaddlePaddle: CrossEntropyLoss and NLLLoss over classes, BCELoss and BCEWithLogitsLoss over outputs.
+
+CrossEntropyLoss has the classes on the last axis by default, NLLLoss on axis 1.  Beside rows of targets, which smoothed
+labels are too, class weights multiply the loss of the row, and an unreduced loss keeps the axis of the classes.  On the
+CPU there is neither float16 nor bfloat16.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from conformance.adapters import arrays
+from conformance.adapters.contract import DocumentedConvention, Framework, Function, NoEffect
+from conformance.model.convention import Convention
+
+DOCUMENTATION = "https://www.paddlepaddle.org.cn/documentation/docs/en/api/paddle/nn/"
+SOURCE = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/python/paddle/nn/functional/loss.py"
+TOLERABLE_VALUE = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/paddle/phi/kernels/funcs/cross_entropy.h"
+"""Where the logarithm of 0 counts as -1e20."""
+BCE_KERNEL = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/paddle/phi/kernels/cpu/bce_loss_kernel.cc"
+WIDE_DTYPES = frozenset({"float32", "float64"})
+POSITIONAL = {"predictions": "input", "labels": "label"}
+BINARY_TARGETS = {"binary": "same", "soft_binary": "same"}
+NAME: dict[str, NoEffect] = {"name": "name"}
+
+
+def function(name: str, accepts: frozenset[str] = frozenset(), **fields: Any) -> Function:
+    """A class of `paddle.nn`, constructed with the options."""
+    return Function(
+        name,
+        f"paddle.nn.{name}({{options}})({{predictions}}, {{labels}})",
+        **{
+            "positional": POSITIONAL,
+            "no_effect": NAME,
+            "dtypes": WIDE_DTYPES,
+            "documentation": f"{DOCUMENTATION}{name}_en.html",
+            **fields,
+        },
+    )
+
+
+COLUMNS = tuple(frozenset({name, "labels_column"}) for name in ("class_axis", "class_axis_not_1"))
+"""Labels in a column have their axis of length 1 where the classes are."""
+INDEX = Convention(
+    default_ignore_index=-100,
+    gradient_cancellation="targets",
+    empty_mean="zero",
+    accepts=frozenset({"trailing_axis"}),
+)
+ROWS = Convention(
+    mean_divides_by="kept",
+    unreduced_class_axis="kept",
+    gradient_cancellation="targets",
+    gradient_total="one",
+    accepts=frozenset({"invalid_target"}),
+)
+
+
+def documented(rows: bool, *capabilities: str, **choices: Any) -> tuple[DocumentedConvention, ...]:
+    """The conventions from logits and from probabilities where these capabilities are required."""
+    given, targets = (ROWS, None) if rows else (INDEX, frozenset({"index"}))
+    logs: dict[str, Any] = {
+        "log_floor": -1e20,
+        "accepts": given.accepts | {"invalid_probability"},
+        "gradient_total": "targets",
+    }
+    return (
+        DocumentedConvention(
+            replace(given, **choices, **logs),
+            targets,
+            documentation=TOLERABLE_VALUE,
+            capabilities=frozenset({"probabilities", *capabilities}),
+        ),
+        DocumentedConvention(replace(given, **choices), targets, capabilities=frozenset(capabilities)),
+    )
+
+
+CROSS_ENTROPY = function(
+    "CrossEntropyLoss",
+    ranks={"categorical": range(1, 9)},
+    input_kinds={"logits": "", "probabilities": "use_softmax=False"},
+    targets={"index": "int64 int32", "one_hot": "same", "distribution": "same"},
+    arguments={
+        "class_weights": "weight",
+        "ignore_index": "ignore_index",
+        "label_smoothing": "label_smoothing",
+        "class_axis": "axis",
+        "soft_labels": "soft_label",
+    },
+    label_column=True,
+    excludes=COLUMNS,
+    conventions=(
+        *documented(True, "label_smoothing", "class_weights", mean_divides_by="target_weight", class_weighting="rows"),
+        *documented(True, "label_smoothing"),
+        *documented(False, "labels_column", unreduced_class_axis="kept"),
+        *documented(False),
+        *documented(True, "class_weights", mean_divides_by="target_weight", class_weighting="rows"),
+        *documented(True),
+    ),
+)
+FUNCTIONAL = CROSS_ENTROPY.like(
+    "functional.cross_entropy",
+    call="paddle.nn.functional.cross_entropy({predictions}, {labels}, {options})",
+)
+NLL_KERNEL = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/paddle/phi/kernels/cpu/nll_loss_kernel.cc"
+WRITES_OUTSIDE_MEMORY = tuple(frozenset({"ignore_index", reduction}) for reduction in ("sum", "mean"))
+"""For each ignored label at position i it writes a 0 to element i of its result, which has a single one when it is
+reduced (`NLL_KERNEL`): the heap is overwritten, and the process aborts or hangs, there or in a later call."""
+NLL = function(
+    "NLLLoss",
+    ranks={"categorical": range(2, 9)},
+    input_kinds={"log_probabilities": ""},
+    targets={"index": "int64"},
+    arguments={"class_weights": "weight", "ignore_index": "ignore_index"},
+    class_axis=1,
+    excludes=WRITES_OUTSIDE_MEMORY,
+    conventions=(
+        DocumentedConvention(
+            Convention(
+                default_ignore_index=-100,
+                gradient_cancellation="targets",
+                empty_mean="zero",
+                accepts=frozenset({"invalid_probability"}),
+            )
+        ),
+    ),
+)
+BCE = function(
+    "BCELoss",
+    ranks={"binary": range(9)},
+    input_kinds={"probabilities": ""},
+    targets=BINARY_TARGETS,
+    arguments={"sample_weights": "weight"},
+    sample_weight_shape="per_loss",
+    conventions=(
+        DocumentedConvention(
+            Convention(
+                mean_divides_by="kept",
+                log_floor=-100.0,
+                gradient_floor=1e-12,
+                empty_mean="nan",
+                rejects=frozenset({"nan_prediction"}),
+            ),
+            documentation=BCE_KERNEL,
+        ),
+    ),
+)
+WITH_LOGITS = function(
+    "BCEWithLogitsLoss",
+    ranks={"binary": range(9)},
+    input_kinds={"logits": ""},
+    targets=BINARY_TARGETS,
+    arguments={"sample_weights": "weight", "positive_weight": "pos_weight"},
+    positional={"predictions": "logit", "labels": "label"},
+    sample_weight_shape="per_loss",
+    conventions=(
+        DocumentedConvention(
+            Convention(
+                mean_divides_by="kept",
+                accepts=frozenset({"invalid_target"}),
+                cancellation="logits",
+                gradient_cancellation="targets",
+                empty_mean="nan",
+            )
+        ),
+    ),
+)
+FRAMEWORK = Framework(
+    name="paddle",
+    distributions=("paddlepaddle",),
+    modules=("paddle",),
+    arrays=arrays.paddle,
+    imports="import paddle",
+    reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
+    functions=(CROSS_ENTROPY, FUNCTIONAL, NLL, BCE, WITH_LOGITS),
+)
