@@ -110,12 +110,10 @@ def run_mutants(
     suite = Judge(oracle or Oracle(), Ledger())
     kills: dict[str, list[Kill]] = {mutant.__name__: [] for mutant in mutants}
     remaining = {mutant.__name__: mutant for mutant in mutants}
-    frameworks: list[Installed] = []
+    frameworks = _frameworks(mutants)
     for case in shuffled(cases):
         kills_in_case: dict[str, Kill] = {}
-        if sum(len(one.functions) for one in frameworks) != len(remaining):
-            frameworks = _installed_by_kind(remaining.values())
-        items = plan([case], frameworks)
+        items = plan([case], list(frameworks.values()))
         undetected = (item for item in items if _name_of(item) not in kills_in_case)
         for assessment in assess(undetected, suite):
             if assessment.expected != "ok":
@@ -123,6 +121,7 @@ def run_mutants(
         for name, kill in kills_in_case.items():
             kills[name].append(kill)
             if len(kills[name]) == enough:
+                del frameworks[name]
                 yield describe_mutant(remaining.pop(name), kills[name])
         yield CaseRun(case.id, len(items))
         if not remaining:
@@ -130,12 +129,12 @@ def run_mutants(
     yield from (describe_mutant(mutant, kills[name]) for name, mutant in remaining.items())
 
 
-def _installed_by_kind(mutants: Iterable[type[Implementation]]) -> list[Installed]:
-    """Mutants as fake frameworks; gradients are run only for the family whose gradients are wrong."""
-    split: dict[bool, list[type[Implementation]]] = {False: [], True: []}
-    for mutant in mutants:
-        split[mutant.family == GRADIENTS].append(mutant)
-    return [installed(*found, differentiates=wrong) for wrong, found in split.items() if found]
+def _frameworks(mutants: Iterable[type[Implementation]]) -> dict[str, Installed]:
+    """A fake framework for each mutant, so that what it declares is checked once; those with wrong gradients are last,
+    and only they have gradients.
+    """
+    ordered = sorted(mutants, key=lambda mutant: mutant.family == GRADIENTS)
+    return {mutant.__name__: installed(mutant, differentiates=mutant.family == GRADIENTS) for mutant in ordered}
 
 
 def _name_of(item: Item) -> str:
