@@ -64,16 +64,22 @@ class Relation:
     name: str
     description: str
     """What must hold, in one sentence."""
-    applies: Callable[[Problem, Function], bool]
-    """Whether a function can be called with the source and the follow-ups, by what it declares. Examines neither arrays
-    nor conventions.
-    """
+    is_about: Callable[[Problem], bool]
+    """Whether a problem is of the kind that is transformed; examines neither arrays nor conventions."""
+    is_supported: Callable[[Function], bool]
+    """Whether a function declares what the source and the follow-ups need."""
+    is_callable: Callable[[Problem, Function], bool]
+    """Whether a function can be called with the source and the follow-ups, if both of the above hold."""
     group: Callable[[Problem, Convention], MetamorphicGroup | None]
     """Makes the group of a problem, given the function's documented convention; None if the problem has no follow-up,
     or no exact one.
     """
     repeats_call: bool = False
     """Whether source and follow-up are intentionally the same call."""
+
+    def applies(self, problem: Problem, function: Function) -> bool:
+        """Whether a function can be called with the source and the follow-ups, by what it declares."""
+        return self.is_about(problem) and self.is_supported(function) and self.is_callable(problem, function)
 
 
 def relation(
@@ -98,25 +104,27 @@ def relation(
     where: any other condition.
     """
 
-    def applies(problem: Problem, function: Function) -> bool:
+    def is_about(problem: Problem) -> bool:
         options = problem.options
         return (
             loss in (None, problem.loss)
             and (not input_kinds or problem.input_kind in input_kinds)
             and (not sets or getattr(options, sets) is not None)
             and all(getattr(options, option) is None for option in leaves_unset)
-            and all(_declares(function, name) for name in supports)
             and (not targets or bool({*targets} & _target_kinds(problem)))
-            and where(problem, function)
         )
+
+    def is_supported(function: Function) -> bool:
+        return all(_declares(function, name) for name in supports)
 
     def decorate(transform: Callable[[Problem, Convention], MetamorphicGroup | Problem | None]) -> Relation:
         def group(problem: Problem, convention: Convention) -> MetamorphicGroup | None:
             transformed = transform(problem, convention)
             return MetamorphicGroup(problem, (transformed,)) if isinstance(transformed, Problem) else transformed
 
+        description = (transform.__doc__ or "").partition("\n")[0]
         return Relation(
-            name or transform.__name__, (transform.__doc__ or "").partition("\n")[0], applies, group, repeats_call
+            name or transform.__name__, description, is_about, is_supported, where, group, repeats_call=repeats_call
         )
 
     return decorate

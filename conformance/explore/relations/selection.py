@@ -44,6 +44,10 @@ def select_instances(
     that it does not change what is selected; a relation without any requested instance is skipped early.
     """
     candidates = list(_candidates(cases))
+    about = {
+        relation: [candidate for candidate in candidates if relation.is_about(candidate.problem)]
+        for relation in relations
+    }
     chosen: list[Instance] = []
     by_sample = ((one, function) for one in available for function in one.functions if function.is_by_sample)
     for installed, function in by_sample:  # relations are about their sums
@@ -53,11 +57,14 @@ def select_instances(
         numbers = {
             combination: number for number, combination in enumerate(dict.fromkeys(f.combination for f in expressible))
         }
+        supported = set(expressible)
         for relation_number, relation in enumerate(relations):
+            if not relation.is_supported(function):
+                continue
             eligible = [
                 (Instance(relation, candidate.item_for(installed, function), candidate.problem), candidate)
-                for candidate in expressible
-                if relation.applies(candidate.problem, function)
+                for candidate in about[relation]
+                if candidate in supported and relation.is_callable(candidate.problem, function)
             ]
             if item_filter is None or any(item_filter(function.framework, instance.id) for instance, _ in eligible):
                 assigned = {
