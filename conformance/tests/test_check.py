@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -15,7 +16,9 @@ from conformance import api, replay
 from conformance.adapters import checked
 from conformance.adapters.checked import CheckError
 from conformance.casefiles.loading import shipped_cases
+from conformance.model.case import Layout
 from conformance.model.errors import UserError
+from conformance.tests.stated import case
 
 KERNELS = """
 import numpy as np
@@ -272,6 +275,21 @@ def test_only_semantic_choices_are_taken_over(file):
     for documented in function.conventions:
         assert documented.convention.cancellation == documented.convention.gradient_cancellation == "none"
     assert {one.convention.mean_divides_by for one in function.conventions} >= {"label_weight"}
+
+
+def test_other_dtypes_are_those_of_the_known_function(file):
+    of = checked.CheckedCallable(target=f"{file}:right", like="torch.CrossEntropyLoss", arrays="numpy")
+    found = checked.inspect_callable(of.target)
+    (usual,), (others,) = (
+        checked.installed(dataclasses.replace(of, other_dtypes=chosen), found).functions for chosen in (False, True)
+    )
+    assert (usual.targets["index"], usual.weight_dtypes) == ("int64", "same")
+    assert (others.targets["index"], others.weight_dtypes) == ("int64 uint8", "")
+    problem = case([[1.0, 2.0]], [[0.25, 0.75]], target="distribution").problem("float32", "none")
+    problem = dataclasses.replace(problem, layout=Layout(label_dtype="float64"))
+    assert [others.may_return(dtype, problem) for dtype in ("float16", "float32", "float64")] == [False, True, True]
+    assert [others.may_return(dtype, problem, "gradient") for dtype in ("float32", "float64")] == [True, False]
+    assert [usual.may_return(dtype, problem) for dtype in ("float32", "float64")] == [True, False]
 
 
 FRAMEWORKS = {

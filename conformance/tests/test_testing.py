@@ -983,3 +983,42 @@ def test_checks_have_a_test_per_kind():
         checks(1, **CHECKED)
     with pytest.raises(UserError, match="no parameter for labels"):
         checks(lambda logits: logits, **CHECKED)
+
+
+TOKENS = np.random.default_rng(5).normal(size=(2, 5, 7)) * 3
+NEXT = np.random.default_rng(6).integers(0, 7, (2, 5))
+
+
+def test_like_narrows_the_inputs_and_the_dtype_that_is_due():
+    like = "transformers.ForMaskedLMLoss"
+    narrow = TOKENS.astype(np.float32)
+    exact = exact_cross_entropy(logits=narrow, labels=NEXT)
+    assert exact_cross_entropy(logits=TOKENS, labels=NEXT, like=like) == exact
+    assert tolerance(logits=TOKENS, labels=NEXT, like=like) == tolerance(logits=narrow, labels=NEXT)
+    gradient = exact_cross_entropy(logits=TOKENS, labels=NEXT, like=like, gradient=True)
+    for loss in (np.float32(exact), np.float64(np.float32(exact))):
+        assert_cross_entropy(loss, gradient=gradient, logits=TOKENS, labels=NEXT, like=like, cancellation=True)
+    with pytest.raises(AssertionError, match="how far"):
+        assert_cross_entropy(np.float32(exact) * np.float32(1.001), logits=TOKENS, labels=NEXT, like=like)
+    with pytest.raises(AssertionError, match="returned float16, where float32 is due"):
+        assert_cross_entropy(np.float16(exact), logits=TOKENS, labels=NEXT, like=like)
+
+
+def test_like_shifts_labels():
+    like, narrow = "transformers.ForCausalLMLoss", TOKENS.astype(np.float32)
+    exact = exact_cross_entropy(logits=narrow[:, :-1], labels=NEXT[:, 1:])
+    assert exact_cross_entropy(logits=TOKENS, labels=NEXT, like=like) == exact
+    gradient = exact_cross_entropy(logits=TOKENS, labels=NEXT, like=like, gradient=True)
+    assert not gradient[:, -1].any()
+    assert np.array_equal(
+        gradient[:, :-1], exact_cross_entropy(logits=narrow[:, :-1], labels=NEXT[:, 1:], gradient=True)
+    )
+
+
+def test_like_refuses_function_of_the_loss():
+    with pytest.raises(
+        ValueError, match="perplexity returns a perplexity, which follows from a loss; name the function"
+    ):
+        exact_cross_entropy(logits=X, labels=Y, like="torch.CrossEntropyLoss:perplexity")
+    with pytest.raises(ValueError, match="d2_log_loss_score returns a d2"):
+        assert_cross_entropy(0.5, probabilities=[[0.5, 0.5]], labels=[0], like="sklearn.d2_log_loss_score")
