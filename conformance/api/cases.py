@@ -396,7 +396,7 @@ def explain(
         Names of functions; all that are installed if empty.
     dtype, reduction : str, optional
         Of the case; float32 and mean, or the first ones of the case, if empty.
-    quantity : {"loss", "gradient", "perplexity", "perplexity_gradient", "d2"}
+    quantity : {"loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hessian"}
     mode : str
         In which functions are called; those of frameworks that have no such mode are left out.
 

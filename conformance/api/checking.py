@@ -34,7 +34,7 @@ from conformance.judging.judge import Judge, Performer
 from conformance.judging.plan import Item, in_modes
 from conformance.judging.row import Row
 from conformance.judging.verdict import FAILING
-from conformance.model.case import DTYPES, OPTIONS, Case, MustRaise, is_gradient
+from conformance.model.case import DTYPES, OPTIONS, Case, MustRaise, is_derivative
 from conformance.model.errors import UserError
 from conformance.reference.oracle import cached_oracle
 
@@ -333,12 +333,12 @@ def cells(installed: Installed, cases: Sequence[Case], rows: Sequence[Row]) -> I
 
 def _asked(case: Case, row: Row) -> Iterator[str]:
     options = case.options.names()
-    if is_gradient(row.key.quantity):
+    if is_derivative(row.key.quantity):
         yield GRADIENT
     yield from options
     if case.layout.names():
         yield LAYOUT
-    elif not options and not is_gradient(row.key.quantity):
+    elif not options and not is_derivative(row.key.quantity):
         yield PLAIN
 
 

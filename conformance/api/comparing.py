@@ -140,7 +140,7 @@ def compare(
         Axis of the classes in the predictions; the last if None.
     dtype : str, optional
         To which predictions are rounded before functions are called; their own if empty.
-    quantity : {"loss", "gradient", "perplexity", "perplexity_gradient", "d2"}
+    quantity : {"loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hessian"}
     frameworks, functions : sequence of str
         Only these; all that are installed if both are empty.
     mode : str

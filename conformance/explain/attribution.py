@@ -41,7 +41,7 @@ from conformance.judging.effects import OF_GRADIENT, UNJUDGED, answer_by, comput
 from conformance.judging.judge import Assessment
 from conformance.judging.plan import documented_convention
 from conformance.model import meanings
-from conformance.model.case import Problem, is_gradient
+from conformance.model.case import WEIGHTS, Array, Problem, is_derivative
 from conformance.model.convention import DEFINITION, Convention, describe
 from conformance.model.floats import distinguishing_digits, subtract
 from conformance.model.outcome import Returned
@@ -58,7 +58,7 @@ MAX_LABELS = 16
 """Number of leading labels that are shown."""
 MIN_RELATIVE_CHANGE = 1e-4
 """Rows whose logarithms change by less than this fraction of the largest change are not shown."""
-NUMERIC_FIELDS = ("cancellation", "gradient_cancellation")
+NUMERIC_FIELDS = ("cancellation", "gradient_cancellation", "hessian_cancellation")
 """Fields of a convention that change the tolerance and leave the exact answer as it is."""
 
 
@@ -82,7 +82,7 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]
     names = named_choices(assessment)
     convention = convention_of(assessment)
     if not names and assessment.verdict.status == "disagrees" and assessment.verdict.want_by_convention is not None:
-        silent = {*UNJUDGED, *NUMERIC_FIELDS, *(() if is_gradient(assessment.item.quantity) else OF_GRADIENT)}
+        silent = {*UNJUDGED, *NUMERIC_FIELDS, *(() if is_derivative(assessment.item.quantity) else OF_GRADIENT)}
         names = tuple(
             sorted((name for name in convention.choices() if name not in silent), key=lambda name: name != "accepts")
         )
@@ -119,9 +119,9 @@ class _Choice:
         return self.assessment.prepared.converted
 
     @property
-    def is_gradient(self) -> bool:
+    def is_derivative(self) -> bool:
         """Whether gradients are compared."""
-        return is_gradient(self.assessment.item.quantity)
+        return is_derivative(self.assessment.item.quantity)
 
     @cached_property
     def flat(self) -> FlatProblem:
@@ -224,14 +224,26 @@ def _shift_lines(choice: _Choice) -> Iterator[Step]:
 
 
 def _narrowing_lines(choice: _Choice) -> Iterator[Step]:
-    """The prediction that rounding changes most."""
-    wide = choice.problem.predictions.ravel()
-    narrow = narrowed(choice.problem, choice.after).predictions.ravel()
+    """The prediction, target or weight that rounding changes most."""
+    narrow = narrowed(choice.problem, choice.after)
+    if choice.name == "narrowed_to":
+        yield from _rounding_line("its prediction", choice.problem.predictions, narrow.predictions)
+    elif choice.name == "labels_narrowed_to":
+        yield from _rounding_line("its target", choice.problem.labels, narrow.labels)
+    else:
+        for name in (name for name in WEIGHTS if getattr(narrow.options, name) is not None):
+            given, used = getattr(choice.problem.options, name), getattr(narrow.options, name)
+            yield from _rounding_line(f"its {name.replace('_', ' ').removesuffix('s')}", given, used)
+
+
+def _rounding_line(what: str, given: Array, used: Array) -> Iterator[Step]:
+    """The number that rounding changes most."""
+    wide, narrow = given.ravel(), used.ravel()
     with np.errstate(all="ignore"):
         off = np.nan_to_num(np.abs(wide.astype(np.float64) - narrow.astype(np.float64)), nan=0.0)
     worst = int(np.argmax(off))
     if off[worst]:
-        yield step("its prediction", f"{format_element(narrow[worst])} instead of {format_element(wide[worst])}")
+        yield step(what, f"{format_element(narrow[worst])} instead of {format_element(wide[worst])}")
 
 
 def _empty_mean_lines(choice: _Choice) -> Iterator[Step]:
@@ -263,7 +275,7 @@ def _divisor_lines(choice: _Choice) -> Iterator[Step]:
     counting = {"samples": "losses", "kept": "losses that are not ignored"}.get(after.mean_divides_by, "")
     yield step("definition divides by", old, "", terms)
     yield step("it divides by", f"{format_number(new)} {counting}".rstrip())
-    if choice.is_gradient:
+    if choice.is_derivative:
         factor = f"{format_number(old)} / {format_number(new)}"
         yield step("so every element is multiplied by", old / new if new else math.inf, "", factor)
         return
@@ -304,7 +316,7 @@ def _logarithm_lines(choice: _Choice) -> Iterator[Step]:
         place = f" of {'output' if flat.binary else 'sample'} {_position_text(problem, i)}" if len(flat.x) > 1 else ""
         yield from _probability_lines(choice, i, [c for c, _, _ in changed[:ROWS_SHOWN]], place)
         for c, old, new in changed[:ROWS_SHOWN]:
-            if choice.is_gradient and choice.name != "renormalise" and after.renormalise == "no":
+            if choice.is_derivative and choice.name != "renormalise" and after.renormalise == "no":
                 yield step(f"slope{place}", "0", "nothing depends on p there")
                 continue
             digits = distinguishing_digits([float_of(old), float_of(new)])
@@ -342,11 +354,12 @@ def _changed_logs(choice: _Choice, i: int) -> list[tuple[int, Any, Any]]:
 def _probability_lines(choice: _Choice, i: int, classes: list[int], place: str) -> Iterator[Step]:
     """The probabilities that the choice applies to, and for a renormalisation the sum of the row."""
     flat, x = choice.flat, choice.flat.x[i]
+    given = "z" if flat.input_kind == "logits" else "p"
     if flat.binary:
-        yield step(f"p{place}", format_element(x))
-    elif choice.name != "renormalise":
+        yield step(f"{given}{place}", format_element(x))
+    elif choice.name != "renormalise" or given == "z":
         for c in classes:
-            yield step(f"p_{c}{place}", format_element(x[c]))
+            yield step(f"{given}_{c}{place}", format_element(x[c]))
     elif flat.clip is not None:
         yield step(f"p{place}", format_row(np.clip(x, *np.array(flat.clip).astype(x.dtype))), "clipped")
     elif np.all(np.isfinite(x.astype(np.float64))):
@@ -395,6 +408,17 @@ def _target_sum_lines(choice: _Choice) -> Iterator[Step]:
     yield step("its slope", p - t, "p - t", with_t)
 
 
+def _second_derivative_lines(choice: _Choice) -> Iterator[Step]:
+    where = choice.most_changed()
+    if where is not None:
+        old, new = (answer(choice.assessment, part, choice.exact) for part in (choice.before, choice.after))
+        assert isinstance(old, Exact)
+        assert isinstance(new, Exact)
+        digits = distinguishing_digits([float(old.hi[where]), float(new.hi[where])])
+        text = f"{format_number(new.hi[where], digits)} instead of {format_number(old.hi[where], digits)}"
+        yield step(f"its second derivative at {list(where)}", text)
+
+
 def _gradient_floor_lines(choice: _Choice) -> Iterator[Step]:
     where, flat = choice.most_changed(), choice.flat
     floor = gradient.gradient_floor(flat, choice.after)
@@ -412,14 +436,15 @@ def _gradient_floor_lines(choice: _Choice) -> Iterator[Step]:
 _LINES: dict[str, Callable[[_Choice], Iterator[Step]]] = {
     "mean_divides_by": _divisor_lines,
     "binary_outputs": _output_mean_lines,
-    "clip": _logarithm_lines,
-    "log_floor": _logarithm_lines,
+    **dict.fromkeys(("logits_as", "clip", "log_floor"), _logarithm_lines),
     "renormalise": _logarithm_lines,
+    "hessian_factor": _second_derivative_lines,
+    "hessian_floor": _second_derivative_lines,
     "gradient_total": _target_sum_lines,
     "gradient_floor": _gradient_floor_lines,
     "default_ignore_index": _ignored_lines,
     "label_shift": _shift_lines,
-    "narrowed_to": _narrowing_lines,
+    **dict.fromkeys(("narrowed_to", "labels_narrowed_to", "weights_narrowed_to"), _narrowing_lines),
     "class_columns": _column_lines,
     "out_of_range": _label_lines,
     "empty_mean": _empty_mean_lines,

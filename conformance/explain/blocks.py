@@ -16,7 +16,7 @@ from conformance.explain.explanation import (
     Step,
 )
 from conformance.explain.number_format import format_number
-from conformance.model.case import is_gradient
+from conformance.model.case import is_derivative
 from conformance.model.text import as_sentence
 
 STATUS_TEXT = {
@@ -150,7 +150,7 @@ def _derivation_blocks(derivation: Derivation, quantity: str) -> Iterator[Block]
             yield _formula(line, 2)
     if derivation.omitted:
         yield _formula(f"samples that are not shown: {derivation.omitted}")
-    if is_gradient(quantity) and derivation.reduction:
+    if is_derivative(quantity) and derivation.reduction:
         yield _prose("The largest element, as an example:")
     for line in derivation.reduction:
         yield _formula(line)

@@ -30,7 +30,7 @@ from conformance.model.case import (
     NoRightAnswer,
     Problem,
     Quantity,
-    is_gradient,
+    is_derivative,
     numpy_dtype,
 )
 from conformance.model.convention import DEFINITION
@@ -82,7 +82,7 @@ def derive(
     samples = tuple(_sample(problem, flat, i, digits) for i in picked)
     reduction = (
         ()
-        if is_gradient(quantity)
+        if is_derivative(quantity)
         else (
             *_reduction_lines(problem, flat, losses, answer_of, digits),
             *transform_lines(problem, quantity, answer_of, want),

@@ -27,7 +27,7 @@ from conformance.judging.effects import answer_by
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import documented_convention, items_of, not_differentiated, unsupported
 from conformance.judging.published import digits_text, published
-from conformance.model.case import Case, Problem, Quantity, Reduction, is_gradient
+from conformance.model.case import Case, Problem, Quantity, Reduction, is_derivative
 from conformance.model.convention import DEFINITION
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.model.text import as_sentence
@@ -111,7 +111,7 @@ def skip_reason(installed: Installed, function: Function, case: Case, problem: P
     if quantity not in (function.quantity, *function.gradients):
         return ""
     why = unsupported(function, case, problem)
-    if why is None and is_gradient(quantity):
+    if why is None and is_derivative(quantity):
         why = not_differentiated(installed, function, case, problem)
     return why or ""
 
@@ -143,7 +143,7 @@ def _derivation(case: Case, problem: Problem, quantity: Quantity, exact: Oracle)
 
     want = answer_by(problem, DEFINITION, quantity, exact)
     derivation = derive(problem, case.expect, quantity, answers, want)
-    if not is_gradient(quantity):
+    if not is_derivative(quantity):
         return derivation
     lines = (
         gradient_derivation.closed_form(problem, want, gradient_derivation.largest_element(want), quantity, exact)
@@ -161,7 +161,7 @@ def function_result(assessment: Assessment, judge: Judge) -> FunctionResult:
     differs = verdict.status != "agrees"
     decomposition = decompose(assessment)
     gradient: tuple[Step, ...] = ()
-    if is_gradient(item.quantity) and differs and isinstance(verdict.want, Exact) and verdict.want.hi.size:
+    if is_derivative(item.quantity) and differs and isinstance(verdict.want, Exact) and verdict.want.hi.size:
         where = decomposition.where if decomposition is not None else gradient_derivation.largest_element(verdict.want)
         problem = assessment.prepared.problem
         gradient = gradient_derivation.closed_form(problem, verdict.want, where, item.quantity, judge.oracle)

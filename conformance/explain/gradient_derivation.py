@@ -1,4 +1,4 @@
-"""Derivation of one element of the definition's gradient in closed form, with its numbers."""
+"""Derivation of one element of the definition's gradient or second derivative in closed form, with its numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from conformance.reference.oracle import Answer, Exact, Oracle, divided_by
 
 
 def formula(problem: Problem, quantity: Quantity) -> str:
-    """The gradient of the definition as a formula, restricted to the options that the problem sets."""
+    """A derivative of the definition as a formula, restricted to the options that the problem sets."""
     options = problem.options
     by = " / divisor" if problem.reduction == "mean" else ""
     by += " * e^mean" if quantity == "perplexity_gradient" else ""
@@ -29,12 +29,18 @@ def formula(problem: Problem, quantity: Quantity) -> str:
     if problem.loss == "binary":
         y = "y'" if options.label_smoothing else "y"
         pos = "pos " if options.positive_weight is not None else ""
+        if quantity == "hessian":
+            share = f"(1 - {y} + pos {y}) " if pos else ""
+            return f"second derivative_i = {s}{share}sigmoid(z) (1 - sigmoid(z)){by}"
         output = {
             "logits": f"((1 - {y}) sigmoid(z) - {pos}{y} (1 - sigmoid(z)))",
             "probabilities": f"((1 - {y}) / (1 - p) - {pos}{y} / p)",
             "log_probabilities": f"((1 - {y}) e^x / (1 - e^x) - {pos}{y})",
         }
         return f"gradient_i = {s}{output[problem.input_kind]}{by}"
+    if quantity == "hessian":
+        of_row = f"T = sum_c t_c, t_c = {_target_text(problem)}"
+        return f"second derivative_ic = {s}T softmax(z)_c (1 - softmax(z)_c){by}, {of_row}"
     of_class = {"logits": "(T softmax(z)_c - t_c)", "probabilities": "(-t_c / p_c)", "log_probabilities": "(-t_c)"}
     total = ", T = sum_c t_c" if problem.input_kind == "logits" else ""
     text = f"gradient_ic = {s}{of_class[problem.input_kind]}{by}, t_c = {_target_text(problem)}{total}"
@@ -63,20 +69,47 @@ def largest_element(want: Exact) -> tuple[int, ...]:
 def closed_form(
     problem: Problem, want: Exact, where: tuple[int, ...], quantity: Quantity, exact: Oracle
 ) -> tuple[Step, ...]:
-    """Steps to the element `where` of the gradient `want`; none if it is a sum over the gradient in the logits."""
+    """Steps to the element `where` of the derivative `want`; none if it is a sum over the gradient in the logits."""
     if quantity in _CHAIN_RULE:
         return ()
     flat = flatten(problem, DEFINITION)
     shape = problem.sample_shape
     i = int(np.ravel_multi_index(where[: len(shape)], shape)) if shape else 0
     if not flat.kept[i]:
-        return (step(f"gradient at {list(where)}", "0", "the sample is ignored"),)
+        return (step(f"{_name(quantity)} at {list(where)}", "0", "the sample is ignored"),)
     with ctx.workprec(PRECISION):
-        lines = list(
-            _binary_lines(problem, flat, i) if flat.binary else _categorical_lines(problem, flat, i, where[-1])
-        )
+        if quantity == "hessian":
+            lines = list(_second_lines(flat, i, where[-1] if where else 0))
+        else:
+            lines = list(
+                _binary_lines(problem, flat, i) if flat.binary else _categorical_lines(problem, flat, i, where[-1])
+            )
         outer = exact.answer(problem) if quantity == "perplexity_gradient" else None
-        return (*lines, *_scaling_lines(problem, flat, want, where, i, lines[-1].value, outer))
+        return (*lines, *_scaling_lines(problem, flat, want, where, i, lines[-1].value, outer, _name(quantity)))
+
+
+def _name(quantity: Quantity) -> str:
+    return "second derivative" if quantity == "hessian" else "gradient"
+
+
+def _second_lines(flat: FlatProblem, i: int, c: int) -> Iterator[Step]:
+    """The second derivative of row `i`, of its class `c` if it has classes, before a reduction."""
+    x = flat.x[i]
+    if flat.binary:
+        y = smoothed_target(flat, i)
+        share = ball(1.0) if flat.positive_weight is None else 1 - y + ball(float(flat.positive_weight[i])) * y
+        p, rest = (side[0] for side in gradient.sigmoids(np.array([float(x)]), to_balls))
+        yield step("sigmoid(z)", p, f"1 / (1 + e^-({format_element(x)}))")
+    else:
+        parts = dict(weighted_targets(flat, i))
+        share = sum(parts.values(), ball(0.0))
+        row = gradient.softmax(x[np.newaxis].astype(np.float64), to_balls)
+        p, rest = row[0, c], gradient.of_others(row)[0, c]
+        yield step("T", share, "sum_c t_c", format_sum(list(parts.values())))
+        exponentials = format_sum([f"e^{format_element(z)}" for z in x])
+        yield step(f"softmax(z)_{c}", p, "", f"e^{format_element(x[c])} / ({exponentials})")
+    filled = f"{format_number(share)} * {format_number(p)} * {format_number(rest)}"
+    yield step("unreduced", share * p * rest, "", filled)
 
 
 def _categorical_lines(problem: Problem, flat: FlatProblem, i: int, c: int) -> Iterator[Step]:
@@ -125,9 +158,18 @@ def _binary_lines(problem: Problem, flat: FlatProblem, i: int) -> Iterator[Step]
 
 
 def _scaling_lines(
-    problem: Problem, flat: FlatProblem, want: Exact, where: tuple[int, ...], i: int, slope: str, mean: Answer | None
+    problem: Problem,
+    flat: FlatProblem,
+    want: Exact,
+    where: tuple[int, ...],
+    i: int,
+    slope: str,
+    mean: Answer | None,
+    name: str,
 ) -> Iterator[Step]:
-    """The slope times the factor of the reduction.  mean: that of a perplexity, which is a factor, too; else None."""
+    """The slope times the factor of the reduction.  mean: that of a perplexity, which is a factor, too; else None.
+    name: of the derivative.
+    """
     factor, s = gradient.factors(problem, flat, DEFINITION, to_balls)[i], sample_weight(flat, i)
     text = "1" if s is None else format_in_dtype(problem, s)
     if problem.reduction == "mean":
@@ -139,4 +181,4 @@ def _scaling_lines(
     if isinstance(mean, Exact):
         yield step("perplexity", np.exp(mean.hi), "e^mean", f"e^{format_number(mean.hi)}")
         filled, rule = f"{format_number(np.exp(mean.hi))} * {filled}", f"perplexity * {rule}"
-    yield step(f"gradient at {list(where)}", value, rule, filled, distinguishing_digits([float(value)]))
+    yield step(f"{name} at {list(where)}", value, rule, filled, distinguishing_digits([float(value)]))

@@ -20,7 +20,7 @@ from conformance.explain.number_format import format_number
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import Item
 from conformance.judging.prepare import PreparedCall, convert_for
-from conformance.model.case import Array, ByOracle, Digits, Problem, is_gradient, numpy_dtype
+from conformance.model.case import Array, ByOracle, Digits, Problem, is_derivative, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Returned
 from conformance.reference import oracle
@@ -195,7 +195,11 @@ def _normalised_rows(context: _Context) -> Iterator[_Change]:
 def _pass_logits(context: _Context) -> Iterator[Remedy]:
     """Pass logarithms of the probabilities as logits, which are not clipped, to a function that takes logits."""
     problem, item = context.problem, context.item
-    if problem.input_kind != "probabilities" or "logits" not in item.function.input_kinds or is_gradient(item.quantity):
+    if (
+        problem.input_kind != "probabilities"
+        or "logits" not in item.function.input_kinds
+        or is_derivative(item.quantity)
+    ):
         return
     if not context.names & {"clip", "log_floor", "renormalise"} or refused(problem, DEFINITION):
         return
@@ -255,7 +259,7 @@ def _separate_outputs(context: _Context) -> Iterator[Remedy]:
         shown = _computation(f"{_value_text(assessment)} * {outputs}", value)
         advice = f"multiply what it returns by the {outputs} outputs of the last axis"
         yield from _if_result_agrees(context, value, advice, shown)
-    if is_gradient(context.item.quantity) or problem.layout.names():
+    if is_derivative(context.item.quantity) or problem.layout.names():
         return
     positive = problem.options.positive_weight
     if positive is not None and positive.ndim:
@@ -347,7 +351,7 @@ def _preprocessed_predictions(context: _Context) -> Iterator[_Change]:
     problem = context.problem
     if problem.input_kind != "probabilities" or refused(problem, context.convention):
         return
-    if is_gradient(context.item.quantity):
+    if is_derivative(context.item.quantity):
         return
     wide = problem.predictions.astype(np.float64)
     ends = clip_ends(problem.dtype, context.convention)

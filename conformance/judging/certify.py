@@ -19,7 +19,7 @@ from conformance.judging.effects import answer_by
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, documented_convention, plan
 from conformance.judging.prepare import PreparedCall, Problems, prepare
-from conformance.model.case import is_gradient, numpy_dtype
+from conformance.model.case import is_derivative, numpy_dtype
 from conformance.model.outcome import Outcome, Raised, Returned
 from conformance.reference import certified
 from conformance.reference.certified import CertifiedAnswers
@@ -68,7 +68,7 @@ def _distinct_calls(items: Iterable[Item]) -> Iterator[PreparedCall]:
     seen = set()
     problems = Problems()
     for item in items:
-        if is_gradient(item.quantity) and item.case.predicted > LARGEST:
+        if is_derivative(item.quantity) and item.case.predicted > LARGEST:
             continue
         prepared = prepare(item, problems)
         convention = documented_convention(item, prepared.problem).convention

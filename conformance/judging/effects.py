@@ -10,18 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from conformance.model.case import HEAD_GRADIENTS, Problem, Quantity, is_gradient
+from conformance.model.case import HEAD_GRADIENTS, WEIGHTS, Problem, Quantity, is_derivative, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
-from conformance.reference import error_bound, gradient, gradient_error_bound, heads, transforms
+from conformance.reference import error_bound, gradient, gradient_error_bound, heads, hessian, transforms
 from conformance.reference.domain import dtype_info, examine, reads_other_columns
-from conformance.reference.flat_problem import weighs_rows_of_targets
+from conformance.reference.flat_problem import read_as, weighs_rows_of_targets
 from conformance.reference.oracle import Answer, Oracle
 from conformance.reference.transforms import Floats
 
 UNJUDGED = ("rejects", "empty_mean")
 """Fields of a convention that are no cause: of an exception, and what follows where nothing is left to average."""
-OF_GRADIENT = ("gradient_cancellation", "gradient_total", "gradient_floor")
-"""Fields of a convention that say something about gradients only."""
+GRADIENT = ("gradient_", "hessian_")
+"""How the names of fields begin that are about derivatives."""
+OF_GRADIENT = tuple(field.name for field in dataclasses.fields(Convention) if field.name.startswith(GRADIENT))
+"""Fields of a convention that say something about derivatives only."""
 
 
 def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exact: Oracle) -> Answer:
@@ -30,8 +32,10 @@ def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exac
     if quantity == "d2":
         return transforms.d2(problem, semantic(convention), exact)
     loss = exact.answer(problem, semantic(convention))
-    if not is_gradient(quantity):
+    if not is_derivative(quantity):
         return transforms.perplexity(loss) if quantity == "perplexity" else loss
+    if quantity == "hessian":
+        return hessian.answer(problem, convention, loss)
     slope = gradient.answer(problem, _of_gradient(convention), loss, exact)
     if quantity in HEAD_GRADIENTS:
         return heads.head_gradient(problem, quantity, slope)
@@ -49,7 +53,9 @@ def tolerance_by(
     problem = narrowed(problem, rounded)
     if quantity == "d2":
         return transforms.d2_tolerance(problem, rounded)
-    if is_gradient(quantity):
+    if quantity == "hessian":
+        return hessian.tolerance(problem, rounded)
+    if is_derivative(quantity):
         of_slope = gradient_error_bound.tolerance(problem, rounded)
         if quantity in HEAD_GRADIENTS:
             return heads.head_gradient_tolerance(problem, quantity, rounded, of_slope)
@@ -62,15 +68,31 @@ def tolerance_by(
 
 def narrowed(problem: Problem, convention: Convention) -> Problem:
     """A problem with the inputs that are computed with under a convention."""
-    dtype = convention.narrowed_to
-    if dtype is None or dtype_info(dtype).unit_roundoff <= dtype_info(problem.dtype).unit_roundoff:
+    dtypes = (convention.narrowed_to, convention.labels_narrowed_to, convention.weights_narrowed_to)
+    if dtypes == (None, None, None):
         return problem
     whole = problem.unreduced.cache
-    key = ("narrowed", dtype)
+    key = ("narrowed", *(dtype if dtype and _is_wider(problem.dtype, dtype) else None for dtype in dtypes))
     if key not in whole:
-        whole[key] = problem.unreduced.cast(dtype)
-    found: Problem = whole[key].with_reduction(problem.reduction)
-    return found
+        whole[key] = _narrowed(problem.unreduced, *key[1:])
+    found: Problem = whole[key]
+    return problem if found is problem.unreduced else found.with_reduction(problem.reduction)
+
+
+def _is_wider(dtype: str, other: str) -> bool:
+    return dtype_info(dtype).unit_roundoff < dtype_info(other).unit_roundoff
+
+
+def _narrowed(problem: Problem, all_to: str | None, labels_to: str | None, weights_to: str | None) -> Problem:
+    """A problem with all of its inputs, its targets or its weights rounded to a dtype that has fewer digits."""
+    labels, options = problem.labels, problem.options
+    if labels_to is not None and labels.dtype.kind in "fV":
+        labels = problem.cast(labels_to).labels.astype(labels.dtype)
+    if weights_to is not None and options.names():
+        options = options.rounded(numpy_dtype(weights_to)).rounded(numpy_dtype(problem.dtype))
+    if labels is not problem.labels or options is not problem.options:
+        problem = dataclasses.replace(problem, labels=labels, options=options)
+    return problem if all_to is None else problem.cast(all_to)
 
 
 @functools.cache
@@ -83,17 +105,20 @@ def computed(part: Convention, documented: Convention) -> Convention:
 @functools.cache
 def semantic(convention: Convention) -> Convention:
     """A convention without what changes no loss: how it rounds, what it refuses, what its gradient is."""
-    return dataclasses.replace(_of_gradient(convention), gradient_floor=None, gradient_total="targets")
+    others = {name: getattr(DEFINITION, name) for name in OF_GRADIENT}
+    return dataclasses.replace(convention, cancellation="none", rejects=frozenset(), **others)
 
 
 @functools.cache
 def _of_gradient(convention: Convention) -> Convention:
-    return dataclasses.replace(convention, cancellation="none", gradient_cancellation="none", rejects=frozenset())
+    """A convention without what changes no gradient: how it rounds, what it refuses, what its second derivative is."""
+    kept = {name: getattr(convention, name) for name in ("gradient_floor", "gradient_total")}
+    return dataclasses.replace(semantic(convention), **kept)
 
 
 @functools.cache
 def judged_fields(quantity: Quantity) -> tuple[str, ...]:
-    unjudged = UNJUDGED if is_gradient(quantity) else (*UNJUDGED, *OF_GRADIENT)
+    unjudged = UNJUDGED if is_derivative(quantity) else (*UNJUDGED, *OF_GRADIENT)
     return tuple(f.name for f in dataclasses.fields(Convention) if f.name not in unjudged)
 
 
@@ -102,17 +127,23 @@ def has_effect(name: str, convention: Convention, problem: Problem, quantity: Qu
     chosen = getattr(convention, name)
     if chosen == getattr(DEFINITION, name):
         return False
-    if name.startswith("gradient_"):
-        return is_gradient(quantity)
+    if name.startswith(GRADIENT):
+        return is_derivative(quantity) and name.startswith("hessian_") == (quantity == "hessian")
+    if name in _OF_LOGARITHM:
+        return quantity != "hessian" and _OF_LOGARITHM[name](problem, read_as(problem, convention))
     applies = _EFFECTIVE.get(name)
     return applies is None or applies(chosen, problem)
 
 
+_OF_LOGARITHM: dict[str, Callable[[Problem, str], bool]] = {
+    "logits_as": lambda problem, kind: problem.input_kind == "logits",
+    "clip": lambda problem, kind: kind == "probabilities",
+    "renormalise": lambda problem, kind: kind == "probabilities" and problem.loss == "categorical",
+    "log_floor": lambda problem, kind: kind != "logits",
+}
+"""Whether a choice about logarithms can have an effect on a problem, by the kind of which a logarithm is taken."""
 _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
     "mean_divides_by": lambda chosen, problem: problem.reduction == "mean",
-    "clip": lambda chosen, problem: problem.input_kind == "probabilities",
-    "renormalise": lambda chosen, problem: problem.input_kind == "probabilities" and problem.loss == "categorical",
-    "log_floor": lambda chosen, problem: problem.input_kind != "logits",
     "cancellation": lambda chosen, problem: problem.input_kind == "logits",
     "class_weighting": lambda chosen, problem: weighs_rows_of_targets(problem),
     "log_sum_exp": lambda chosen, problem: problem.input_kind == "logits" and problem.target == "distribution",
@@ -124,6 +155,13 @@ _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
     "class_columns": lambda chosen, problem: reads_other_columns(problem, chosen),
     "label_shift": lambda chosen, problem: problem.loss == "categorical" and bool(problem.sample_shape),
     "narrowed_to": lambda chosen, problem: narrowed(problem, Convention(narrowed_to=chosen)) is not problem,
+    "labels_narrowed_to": lambda chosen, problem: (
+        problem.labels.dtype.kind in "fV" and narrowed(problem, Convention(labels_narrowed_to=chosen)) is not problem
+    ),
+    "weights_narrowed_to": lambda chosen, problem: (
+        bool({*WEIGHTS} & {*problem.options.names()})
+        and narrowed(problem, Convention(weights_narrowed_to=chosen)) is not problem
+    ),
     "out_of_range": lambda chosen, problem: "label_out_of_range" in examine(problem),
     "empty_batch": lambda chosen, problem: "empty_batch" in examine(problem),
     "accepts": lambda chosen, problem: bool(chosen & examine(problem)),

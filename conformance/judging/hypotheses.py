@@ -30,7 +30,7 @@ from conformance.model.case import (
     Published,
     Quantity,
     Reduction,
-    is_gradient,
+    is_derivative,
     numpy_dtype,
 )
 from conformance.model.convention import DEFINITION, INVALID, Convention, Divisor, describe
@@ -364,7 +364,7 @@ def _conventions(
 
     base: the convention that is none of them.
     """
-    read = GRADIENT if is_gradient(quantity) else ANSWER
+    read = GRADIENT if is_derivative(quantity) else ANSWER
     base = dataclasses.replace(relevant(problem, base, read), empty_mean=None)
     found: dict[Convention, list[str]] = {}
     returning = (f for f in registry.functions() if quantity in (f.quantity, *f.gradients))

@@ -29,7 +29,7 @@ from conformance.judging.reasons import CannotExpress
 from conformance.judging.replay import can_be_named, replay_call
 from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Row
 from conformance.judging.verdict import FAILING, Verdict, expected, judge, want_of
-from conformance.model.case import DATA, HEAD_GRADIENTS, is_gradient
+from conformance.model.case import DATA, HEAD_GRADIENTS, is_derivative
 from conformance.model.convention import DEFINITION, describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
 from conformance.model.row_key import EAGER
@@ -102,7 +102,7 @@ def unsupported_assessments(reasons: Sequence[tuple[Item, str]], exact: Oracle) 
 def _classes_last(prepared: PreparedCall, outcome: Outcome) -> Outcome:
     """A gradient as the problem has its predictions, if the call had the classes on another axis."""
     if (
-        not is_gradient(prepared.item.quantity)
+        not is_derivative(prepared.item.quantity)
         or prepared.item.quantity in HEAD_GRADIENTS
         or not isinstance(outcome, Returned)
     ):
@@ -165,7 +165,7 @@ class Assessment:
         item, verdict = self.item, self.verdict
         comparison, outcome = verdict.comparison, verdict.outcome
         reason, known, returned = verdict.reason, self.known, isinstance(outcome, Returned)
-        of = functools.partial(Elements.of, most=SHOWN_OF_GRADIENTS if is_gradient(item.quantity) else SHOWN)
+        of = functools.partial(Elements.of, most=SHOWN_OF_GRADIENTS if is_derivative(item.quantity) else SHOWN)
         by_convention = verdict.want_by_convention
         candidate = getattr(reason, "candidate", None)
         return Row(
@@ -266,7 +266,7 @@ def _harvesting(item: Item) -> str:
 def _again(item: Item) -> str:
     words = [item.function.name, item.case.id, item.dtype, item.reduction]
     words = [re.sub(r"[^\w.:/\[\]+-]", "", word) for word in words]
-    return " and ".join([*words, "gradient" if is_gradient(item.quantity) else "not gradient"])
+    return " and ".join([*words, "gradient" if is_derivative(item.quantity) else "not gradient"])
 
 
 def _coarse(elements: Elements) -> Elements:

@@ -12,7 +12,7 @@ from conformance.adapters.contract import DocumentedConvention, Framework, Funct
 from conformance.adapters.registry import Installed
 from conformance.casefiles.loading import is_shipped
 from conformance.judging.selection import SelectionError
-from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction, is_gradient
+from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction, is_derivative
 from conformance.model.convention import Convention
 from conformance.model.row_key import EAGER, RowKey, item_id
 from conformance.reference.conversion import conversion_obstacle
@@ -83,7 +83,7 @@ def items_of(
                 quantity
                 for quantity in function.quantities
                 if (item_filter is None or item_filter(function.framework, name(quantity)))
-                and not (is_gradient(quantity) and not_differentiated(installed, function, case, problem))
+                and not (is_derivative(quantity) and not_differentiated(installed, function, case, problem))
             ]
             if quantities and unsupported(function, case, problem) is None:
                 yield from (Item(installed, function, case, *of, quantity) for quantity in quantities)
@@ -125,7 +125,8 @@ def check_modes(modes: Sequence[str], frameworks: Iterable[tuple[Framework, str]
 
 def not_differentiated(installed: Installed, function: Function, case: Case, problem: Problem) -> str | None:
     """Why the gradient of a function is not tested; None if it is."""
-    if not function.differentiates or not installed.differentiates:
+    returned = is_derivative(function.quantity)
+    if not returned and not (function.differentiates and installed.differentiates):
         return "it does not differentiate"
     if case.no_gradient:
         return case.no_gradient

@@ -69,8 +69,10 @@ class PreparedCall:
     def call(self) -> Call:
         """The call to be made; raises LoweringError."""
         call = lower(self.item.function, self.converted)
-        installed = self.item.installed
-        return apply_mode(self.item.framework, call, self.item.quantity, installed.mode, installed.backend)
+        item, installed = self.item, self.item.installed
+        return apply_mode(
+            item.framework, call, item.function.order_of(item.quantity), installed.mode, installed.backend
+        )
 
     @property
     def what(self) -> str:

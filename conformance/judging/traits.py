@@ -35,10 +35,12 @@ SHAPES = ("unbatched", "rank_1", "higher_rank", "several_outputs", "output_weigh
 VALUES = (
     "certain_prediction", "near_certain_prediction", "saturated_logit", "beyond_range", "everything_ignored",
     "dense_target", "column_beside_flat", "one_sample", "odd_ignored", "inexact_label", "label_minus_hundred",
-    "many_samples", "many_classes", "samples_beyond_range", "lowest_weight",
+    "many_samples", "many_classes", "samples_beyond_range", "lowest_weight", "low_logits",
 )  # fmt: skip
 PLAIN = frozenset({*LOSSES, *INPUT_KINDS, *TARGETS, *REDUCTIONS, *DTYPES})
 """Traits that some problem or other must have: what it is, and not what is particular about it."""
+LOW = -80.0
+"""The exponential of a logit below this loses digits in float32, where it is subnormal, or all of them."""
 NEAR = 1e-3
 """A probability that is nearer to 0 or 1 than this is nearly certain."""
 SMALL = frozenset({"one_sample", "rank_1", "unbatched", "missing_class"})
@@ -71,7 +73,8 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
     asked to ignore, of -100.  one_sample: there is only one.  many_samples, many_classes: more of them than the dtype
     has consecutive integers, so that it loses count.  samples_beyond_range: more than its largest number.
     beyond_range: sums may be larger than that; see `ranges`.  lowest_weight: a weight is the lowest number of the
-    integer dtype that it is passed in, so that nothing can be subtracted from it.
+    integer dtype that it is passed in, so that nothing can be subtracted from it.  low_logits: all logits of a row are
+    below `LOW`, so that their exponentials vanish unless the largest one is taken off first.
     """
     found = {
         *required_capabilities(converted, target),
@@ -90,8 +93,8 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
         found.add("moved_class_axis")
     if converted.input_kind == "probabilities":
         found.update(_certain(converted))
-    if converted.loss == "binary" and converted.input_kind == "logits" and _saturates(converted):
-        found.add("saturated_logit")
+    if converted.input_kind == "logits" and converted.predictions.size:
+        found.update(_extreme(converted))
     if problem.target == "index":
         found.update(_labelled(problem))
     found.update(_counted(problem))
@@ -151,6 +154,15 @@ def _ignored(problem: Problem) -> Iterator[str]:
             yield "everything_ignored"
         if bool(np.any(~np.isfinite(_wide(problem.predictions))[skipped])):
             yield "odd_ignored"
+
+
+def _extreme(converted: Problem) -> Iterator[str]:
+    """Traits of logits."""
+    with np.errstate(invalid="ignore"):
+        if converted.loss == "binary" and _saturates(converted):
+            yield "saturated_logit"
+        if converted.loss == "categorical" and bool(np.any(_wide(converted.predictions).max(axis=-1) < LOW)):
+            yield "low_logits"
 
 
 def _certain(converted: Problem) -> Iterator[str]:

@@ -51,7 +51,7 @@ from conformance.judging.reasons import (
     UndefinedAnswer,
     WrongDtype,
 )
-from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity, is_gradient
+from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity, is_derivative
 from conformance.model.convention import DEFINITION, EDGE, Convention, describe
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.reference import oracle
@@ -303,7 +303,7 @@ class _Judgement:
 
     def has_axes(self) -> bool:
         """Whether what is due is an array, and not one number."""
-        return is_gradient(self.quantity) or self.converted.reduction == "none"
+        return is_derivative(self.quantity) or self.converted.reduction == "none"
 
     def tolerance(self, part: Convention = DEFINITION) -> Floats:
         """The budget for an answer under `part`, with the roundings of how the function documents to compute."""
@@ -385,7 +385,7 @@ class _Judgement:
 
         It may have been rounded to 0, or beyond it; whatever is not finite is as right as what is due.
         """
-        if must_raise or is_gradient(self.quantity):
+        if must_raise or is_derivative(self.quantity):
             return False
         lost: npt.NDArray[np.bool_] = np.zeros((), dtype=bool)
         for alone, where in infinitely_weighted(self.converted):
@@ -451,7 +451,7 @@ class _Judgement:
 
     def change(self) -> Change | None:
         """What the conversion of the predictions changes about the answer by all that is documented."""
-        if not self.is_converted or is_gradient(self.quantity):
+        if not self.is_converted or is_derivative(self.quantity):
             return None
         part = self.part(self.effective)
         return change_of(self.problem, self.converted, part, self.exact, self.tolerance(part))

@@ -25,8 +25,9 @@ InputKind = Literal["logits", "probabilities", "log_probabilities"]
 Target = Literal["index", "distribution", "binary"]
 Reduction = Literal["none", "sum", "mean"]
 Quantity = Literal[
-    "loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hidden_gradient", "weight_gradient", "bias_gradient"
-]
+    "loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hidden_gradient", "weight_gradient",
+    "bias_gradient", "hessian",
+]  # fmt: skip
 Order = Literal["c", "fortran", "strided", "broadcast", "readonly"]
 
 LOSSES: tuple[Loss, ...] = ("categorical", "binary")
@@ -36,16 +37,15 @@ FOLLOWS_FROM: Mapping[str, tuple[Quantity, ...]] = {
     "loss": (),
     **dict.fromkeys(("gradient", "perplexity", "d2"), ("loss",)),
     **dict.fromkeys(
-        ("perplexity_gradient", "hidden_gradient", "weight_gradient", "bias_gradient"), ("gradient", "loss")
+        ("perplexity_gradient", "hidden_gradient", "weight_gradient", "bias_gradient", "hessian"), ("gradient", "loss")
     ),
 }
 """Quantity -> quantities that it is computed from, the nearest first."""
-RETURNED: tuple[Quantity, ...] = ("loss", "perplexity", "d2")
-"""Quantities that a function can return; the others are their gradients."""
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 """What a row is about.  `loss`: the reduced loss.  `perplexity`: the exponential of its mean.  `d2`: 1 - a / b, where b
 is the loss of predicting the share that each class has among the labels.  Gradients are with respect to the
-predictions, or to one of the factors of which a function makes them itself: `HEAD_GRADIENTS`."""
+predictions, or to one of the factors of which a function makes them itself: `HEAD_GRADIENTS`.  `hessian`: the diagonal
+of the second derivative of the sum of the losses in the logits."""
 GRADIENT_OF: Mapping[Quantity, Quantity] = {"loss": "gradient", "perplexity": "perplexity_gradient"}
 """Quantity -> its gradient, of those that have one."""
 HEAD_GRADIENTS: Mapping[Quantity, str] = {
@@ -73,9 +73,9 @@ OPTIONS: tuple[str, ...] = (
 )
 
 
-def is_gradient(quantity: str) -> bool:
-    """Whether a quantity is a gradient, shaped as what it is with respect to."""
-    return quantity in GRADIENT_OF.values() or quantity in HEAD_GRADIENTS
+def is_derivative(quantity: str) -> bool:
+    """Whether a quantity is a derivative, shaped as what it is with respect to."""
+    return quantity == "hessian" or quantity in GRADIENT_OF.values() or quantity in HEAD_GRADIENTS
 
 
 @functools.cache

@@ -23,6 +23,10 @@ GradientTotal = Literal["targets", "one"]
 LogSumExp = Literal["targets", "one"]
 ClassWeighting = Literal["terms", "rows"]
 ClassAxis = Literal["dropped", "kept"]
+LogitsAs = Literal["logits", "probabilities"]
+HessianCancellation = Literal["none", "complement"]
+HessianFactor = float | Literal["classes"]
+HessianFloorOf = Literal["sample", "weighted"]
 EmptyBatch = Literal["reduced", "unreduced"]
 Epsilon = float | Literal["dtype"]
 
@@ -67,6 +71,9 @@ class Convention:
     s_i * sum_c w_c q'_ic, in which targets that sum to more weigh more.  `label_weight`: `weight` with unsmoothed
     labels.  `sample_weight`: the sum of s_i over the samples that are not ignored, whatever the class weights.
     `kept`: how many are not ignored.  `samples`: how many there are."""
+    logits_as: LogitsAs = "logits"
+    """Whether logits are turned into probabilities first, which are rounded to the dtype, and to which a clip, a
+    division by their sum and a floor of the logarithm apply as to probabilities."""
     clip: Epsilon | None = None
     """Probabilities are clipped to [eps, 1 - eps] before the logarithm, both ends rounded to the dtype;
     `dtype` stands for the dtype's machine epsilon."""
@@ -93,6 +100,16 @@ class Convention:
     gradient_floor: float | None = None
     """The gradient of a binary loss in its probability is (p - y) / (p (1 - p)), clips and floors of the loss
     notwithstanding, with a denominator that counts as this where it is smaller."""
+    hessian_cancellation: HessianCancellation = "none"
+    """Numeric, not semantic.  `complement`: 1 - p is computed from the rounded p, which loses the second derivative
+    p (1 - p) of a prediction next to 1."""
+    hessian_factor: HessianFactor = 1.0
+    """By what the second derivative of a categorical loss is multiplied; `classes` stands for C / (C - 1)."""
+    hessian_floor: float | None = None
+    """Second derivatives of a sample that are smaller than this count as this."""
+    hessian_floor_of: HessianFloorOf = "sample"
+    """Whether the floor of the second derivative is applied to it before sample weights and a positive weight
+    multiply it, or afterwards."""
     binary_outputs: BinaryOutputs = "each"
     """Whether a binary loss is one number per output, or their plain mean over the last axis."""
     default_ignore_index: int | None = None
@@ -107,6 +124,10 @@ class Convention:
     narrowed_to: Narrow | None = None
     """The dtype to which predictions, targets and weights are rounded before anything is computed, where theirs has
     more digits."""
+    labels_narrowed_to: Narrow | None = None
+    """The dtype to which targets alone are rounded beside predictions whose dtype has more digits."""
+    weights_narrowed_to: Narrow | None = None
+    """The dtype to which weights alone are rounded beside predictions whose dtype has more digits."""
     out_of_range: OutOfRange = "refuse"
     """What an index label outside the classes does: refused, counted from the end, a loss of 0, a loss of nan, or
     something that is documented to be unspecified."""

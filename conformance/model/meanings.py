@@ -22,6 +22,10 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
         "kept": "divides the sum by how many losses are not ignored, not by their weight",
         "samples": "divides the sum by how many losses there are, whatever they weigh and whether they are ignored",
     },
+    "logits_as": {
+        "logits": "computes the loss from logits without rounding probabilities",
+        "probabilities": "turns logits into probabilities, which are rounded, before it takes the logarithm",
+    },
     "clip": {
         None: "takes probabilities as they are",
         "dtype": "clips probabilities to [eps, 1 - eps] before the logarithm, eps being the dtype's machine epsilon",
@@ -64,6 +68,23 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
         None: "differentiates the loss that it computes",
         float: "takes (p - y) / (p (1 - p)) for the gradient, with a denominator of at least {0:.4g}",
     },
+    "hessian_cancellation": {
+        "none": "computes the second derivative without cancellation",
+        "complement": "takes 1 - p from the rounded p, which rounds away the second derivative of a prediction next to "
+        "1; the exact second derivative is the same, only rounding is allowed more",
+    },
+    "hessian_factor": {
+        float: "multiplies the second derivative of each class by {0:g}",
+        "classes": "multiplies the second derivative of each class by C / (C - 1), C being the number of classes",
+    },
+    "hessian_floor": {
+        None: "takes second derivatives as they are",
+        float: "replaces smaller second derivatives by {0:g}",
+    },
+    "hessian_floor_of": {
+        "sample": "applies its floor to second derivatives before weights multiply them",
+        "weighted": "applies its floor to second derivatives after weights have multiplied them",
+    },
     "binary_outputs": {
         "each": "returns one loss per output",
         "mean_of_last_axis": "averages the outputs of the last axis to one loss without weights, before the reduction",
@@ -85,6 +106,14 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
     "narrowed_to": {
         None: "computes with the numbers that it is given",
         str: "rounds its inputs to {0} before it computes anything",
+    },
+    "labels_narrowed_to": {
+        None: "computes with the targets that it is given",
+        str: "rounds targets to {0}, whatever the dtype of the predictions is",
+    },
+    "weights_narrowed_to": {
+        None: "computes with the weights that it is given",
+        str: "rounds weights to {0}, whatever the dtype of the predictions is",
     },
     "out_of_range": {
         "refuse": "rejects a label that names no class",

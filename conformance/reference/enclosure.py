@@ -99,7 +99,7 @@ def evaluate(problem: Problem, convention: Convention, sharpest: float = SHARPES
     the default, nothing is checked in balls.
     Raises ArithmeticError if a ball contradicts an enclosure, or no precision suffices.
     """
-    if problem.predictions.size <= FEW:
+    if problem.predictions.size <= FEW or convention.logits_as == "probabilities":
         return oracle.evaluate(problem, convention)
     if kinds := refused(problem, convention):
         return Invalid(tuple(sorted(kinds)))

@@ -26,7 +26,10 @@ that weight p is then 1 + (p - 1) y, which is off by 2u |p - 1| y however small 
 *Probabilities.*  log is relatively accurate; 1 - p is rounded once, which moves log(1 - p) by u.  A
 convention that renormalises divides by a rounded sum (h(C) + 1, and 1 because rounding the inputs already
 moved the row's sum); where the quotient is below the smallest normal number it is off by half a step of the
-subnormal ones, however small it is.  One that does it through log and log-sum-exp pays as for logits.
+subnormal ones, however small it is.  One that does it through log and log-sum-exp pays as for logits.  One that turns
+logits into probabilities first (`logits_as`) rounds p, to r u of itself: what log p is off by for logits, two more for
+the quotient; of a sigmoid (g + 3) u, and 1 - p by r u p, which may be all of it.  So log p lies between log p (1 - r u)
+and log p (1 + r u), each clipped and floored as the convention has it: next to p = 1 anything down to the floor.
 
 *Weights and smoothing* are products: one rounding each, three for a smoothed label; the result itself
 is rounded once.  A smoothed binary label is rounded relative to itself, and its complement inherits that as
@@ -249,6 +252,8 @@ def _categorical(
     classes = x.shape[1]
     if flat.input_kind == "logits":
         minus_log, error = softmax_error(x, convention, g, unit)
+        if convention.logits_as == "probabilities":
+            minus_log, error = _of_rounded(np.exp(-minus_log), minus_log, error + 2 * unit, flat, convention, g)
     elif flat.input_kind == "log_probabilities":
         minus_log = -x
         error = np.zeros_like(x)
@@ -288,7 +293,8 @@ def _categorical(
 
 def _has_index_formula(flat: FlatProblem, convention: Convention, is_converted: bool) -> bool:
     """Whether the loss and the error of a row follow from a few sums over its logits."""
-    of_each = is_converted or (bool(flat.smoothing) and (convention.cancellation == "logits" or flat.weighs_rows))
+    of_each = is_converted or convention.logits_as == "probabilities"
+    of_each = of_each or (bool(flat.smoothing) and (convention.cancellation == "logits" or flat.weighs_rows))
     return flat.index is not None and flat.input_kind == "logits" and not of_each
 
 
@@ -367,6 +373,30 @@ def softmax_error(z: Floats, convention: Convention, g: float, unit: float = 1.0
     return minus_log, error
 
 
+def _of_rounded(
+    p: Floats, minus_log: Floats, relative: Floats | float, flat: FlatProblem, convention: Convention, g: float
+) -> tuple[Floats, Floats]:
+    """(-log p, its error) of probabilities that were rounded before a clip, a floor and a logarithm were applied.
+
+    relative: what they are off by, as a part of them; where that is all of them, the logarithm may be that of 0.
+    """
+    dtype = str(flat.x.dtype)
+    least, most = (0.0, 1.0) if flat.clip is None else flat.clip
+    if flat.binary and flat.clip is not None:  # of p and of 1 - p alike
+        least, most = min(least, 1 - most), max(most, 1 - least)
+    ceiling = -math.log(least) if least else math.inf
+    ceiling = ceiling if convention.log_floor is None else min(ceiling, -convention.log_floor)
+
+    def held(logs: Floats) -> Floats:
+        return np.minimum(np.maximum(logs, -math.log(most)), ceiling)
+
+    lost = relative + underflow_error(dtype) / p
+    below = held(minus_log - np.log1p(-np.minimum(lost, 1.0)))
+    above = held(np.maximum(minus_log - np.log1p(lost), 0.0))
+    value = held(minus_log)
+    return value, np.maximum(below - value, value - above) + dtype_info(dtype).unit_roundoff * (g + 1) * value
+
+
 def _targets(flat: FlatProblem, here: slice, classes: int) -> Floats:
     """w_c q'_c: [rows, C]."""
     if flat.index is not None:
@@ -417,7 +447,15 @@ def _binary(
     y = flat.q[here] * (1 - e) + e / 2
     positive = np.ones_like(y) if flat.positive_weight is None else flat.positive_weight[here]
     products = unit * (1.0 + (flat.positive_weight is not None))
-    if flat.input_kind == "logits":
+    if flat.input_kind == "logits" and convention.logits_as == "probabilities":
+        tail = np.log1p(np.exp(-np.abs(x)))
+        p, rest = np.exp(-tail - np.maximum(-x, 0)), np.exp(-tail - np.maximum(x, 0))
+        of_p = unit * (g + 3)
+        on, on_error = _of_rounded(p, tail + np.maximum(-x, 0), of_p, flat, convention, g)
+        off, off_error = _of_rounded(rest, tail + np.maximum(x, 0), of_p * p / rest + unit, flat, convention, g)
+        on_error, off_error = on_error + products * on, off_error + products * off
+        sensitivity_on, sensitivity_off = np.abs(x) * rest, np.abs(x) * p
+    elif flat.input_kind == "logits":
         tail = np.log1p(np.exp(-np.abs(x)))
         on, off = tail + np.maximum(-x, 0), tail + np.maximum(x, 0)
         crisp = ((y == 0) | (y == 1)) & (positive == 1)

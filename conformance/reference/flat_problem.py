@@ -162,6 +162,29 @@ def weighs_rows_of_targets(problem: Problem) -> bool:
     return options.class_weights is not None and (problem.target == "distribution" or bool(options.label_smoothing))
 
 
+def read_as(problem: Problem, convention: Convention, taken_as: InputKind | None = None) -> InputKind:
+    """The kind of prediction of which a convention takes the logarithm.
+
+    taken_as: the kind that the predictions are converted to first, if they are.
+    """
+    kind = taken_as or problem.input_kind
+    return convention.logits_as if kind == "logits" else kind
+
+
+def through_probabilities(
+    problem: Problem, convention: Convention, taken_as: InputKind | None
+) -> tuple[Convention, InputKind | None]:
+    """A convention that turns logits into probabilities, as one of probabilities that are converted without rounding.
+
+    Where the logits are themselves converted, the softmax divides each row by its sum.
+    """
+    if convention.logits_as == "logits" or (taken_as or problem.input_kind) != "logits":
+        return convention, taken_as
+    renormalises = problem.loss == "categorical" and taken_as is not None and convention.renormalise == "no"
+    renormalise = "before_clip" if renormalises else convention.renormalise
+    return dataclasses.replace(convention, logits_as="logits", renormalise=renormalise), "probabilities"
+
+
 def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None = None) -> FlatProblem:
     """Flatten a problem under a convention that does not refuse it.
 
@@ -216,7 +239,9 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
         else np.broadcast_to(positive, problem.predictions.shape).reshape(n).astype(np.float64),
         sample_weights=spread,
         smoothing=options.label_smoothing or 0.0,
-        clip=clip_ends(problem.dtype, convention) if (taken_as or problem.input_kind) == "probabilities" else None,
+        clip=clip_ends(problem.dtype, convention)
+        if read_as(problem, convention, taken_as) == "probabilities"
+        else None,
         group=group,
         shape=shape,
         taken_as=None if taken_as == problem.input_kind else taken_as,

@@ -45,6 +45,8 @@ from conformance.reference.relevance import GRADIENT, relevant
 
 PRECISION = 160
 """Bits of the balls: cancellation in T p - t loses at most the 53 that the inputs have."""
+KINK = 1024
+"""In units of u: how near to a floor of the logarithm rounding decides on which side of it a probability is."""
 NOT_FINITE = frozenset({"nan_weight", "infinite_weight", "nan_target"})
 """Input kinds whose gradient is not tested."""
 
@@ -81,7 +83,7 @@ def answer(problem: Problem, convention: Convention, loss: Answer, oracle: Oracl
 def estimate(problem: Problem, convention: Convention) -> Floats:
     """The gradient in float64 arithmetic, shaped as the predictions; it is coarse where terms cancel."""
     matters = relevant(problem, convention, GRADIENT)
-    value: Floats = reduced_slope(problem, flatten(problem, matters), matters, _floats).value
+    value: Floats = reduced_slope(problem, flatten(problem, matters), matters, floats).value
     return value.reshape(problem.predictions.shape)
 
 
@@ -92,11 +94,12 @@ def _answer(problem: Problem, convention: Convention) -> Answer:
     shape = problem.predictions.shape
     in_balls = problem.dtype == "float64"
     with ctx.workprec(PRECISION):
-        slope = reduced_slope(problem, flat, convention, _balls if in_balls else _floats)
-        return _answer_of(slope, shape, in_balls)
+        slope = reduced_slope(problem, flat, convention, balls if in_balls else floats)
+        return answer_of(slope, shape, in_balls)
 
 
-def _answer_of(slope: Slope, shape: tuple[int, ...], in_balls: bool) -> Exact:
+def answer_of(slope: Slope, shape: tuple[int, ...], in_balls: bool) -> Exact:
+    """Derivatives as an answer of a shape.  in_balls: whether their elements are balls, which certify it."""
     if in_balls:
         found = exact(shape, slope.value.ravel().tolist(), PRECISION)
     else:
@@ -106,11 +109,13 @@ def _answer_of(slope: Slope, shape: tuple[int, ...], in_balls: bool) -> Exact:
     )
 
 
-def _floats(values: Floats) -> Numbers:
+def floats(values: Floats) -> Numbers:
+    """Numbers for the formulas to be evaluated in float64."""
     return np.asarray(values, dtype=np.float64)
 
 
-def _balls(values: Floats) -> Numbers:
+def balls(values: Floats) -> Numbers:
+    """Numbers for the formulas to be evaluated in balls."""
     return np.asarray(np.frompyfunc(arb, 1, 1)(values), dtype=object)
 
 
@@ -127,7 +132,7 @@ def in_chunks(problem: Problem, convention: Convention, *, in_balls: bool, size:
 
     in_balls: compute in balls, whatever the dtype.  The radius is 0 otherwise.
     """
-    lift = _balls if in_balls else _floats
+    lift = balls if in_balls else floats
     with ctx.workprec(PRECISION):
         flat = flatten(problem, convention)
         factor = factors(problem, flat, convention, lift)
@@ -137,7 +142,7 @@ def in_chunks(problem: Problem, convention: Convention, *, in_balls: bool, size:
             part = flat.rows(here)
             slope = (binary_slope if part.binary else categorical_slope)(part, convention, lift)
             slope = _reduced(slope, part, factor[here], of_nothing, lift)
-            yield here, _answer_of(slope, part.x.shape, in_balls)
+            yield here, answer_of(slope, part.x.shape, in_balls)
 
 
 def _reduced(slope: Slope, flat: FlatProblem, factor: Numbers, of_nothing: bool, lift: Lift) -> Slope:
@@ -183,7 +188,7 @@ def factors(problem: Problem, flat: FlatProblem, convention: Convention, lift: L
     if problem.reduction == "mean" and losses:
         by = _divisor(flat, convention)
         nothing = isinstance(by, float) or by.contains(0)  # then the convention says what a mean over nothing is
-        factor = factor * 0 if nothing else factor / (by if lift is _balls else float_of(by))
+        factor = factor * 0 if nothing else factor / (by if lift is balls else float_of(by))
     return np.repeat(factor, flat.group) / flat.group if flat.group > 1 else factor
 
 
@@ -218,6 +223,7 @@ def categorical_slope(flat: FlatProblem, convention: Convention, lift: Lift) -> 
     if flat.input_kind == "log_probabilities":
         value = -t
     elif flat.input_kind == "logits":
+        t, unconstrained = _counted(t, softmax(x, lift), x, flat, convention, lift)
         others = of_others(t)
         if takes_total_for_one(flat, convention):
             others = (row_weights(flat, lift) if flat.weighs_rows else 1) - t
@@ -243,6 +249,25 @@ def row_weights(flat: FlatProblem, lift: Lift) -> Numbers:
     q = smoothed(flat, lift)
     weighted: Numbers = np.where(q == 0, q, q * lift(flat.class_weights)).sum(axis=1, keepdims=True)
     return weighted
+
+
+def _counted(
+    t: Numbers, p: Numbers, x: Floats, flat: FlatProblem, convention: Convention, lift: Lift
+) -> tuple[Numbers, npt.NDArray[np.bool_]]:
+    """Targets whose logarithm depends on its probability p of logits, and where the derivative is unconstrained.
+
+    Others are behind the clip or the floor of a convention that turns logits into probabilities, where it is constant.
+    """
+    if convention.logits_as == "logits":
+        return t, np.zeros(x.shape, dtype=bool)
+    passes, at_end = clipped(p, x, flat, convention)
+    if convention.log_floor is not None:
+        least = float(np.exp(convention.log_floor))
+        near = np.asarray(abs(p - least) <= least * KINK * dtype_info(str(flat.x.dtype)).unit_roundoff, dtype=bool)
+        passes, at_end = passes & ~_below(p, least), at_end | near
+    at_end = at_end & np.asarray(t != 0, dtype=bool)
+    everywhere = at_end.any(axis=-1, keepdims=True) if not flat.binary else at_end
+    return np.where(passes | at_end, t, lift(np.zeros(()))), np.broadcast_to(everywhere, x.shape)
 
 
 def of_others(values: Numbers) -> Numbers:
@@ -349,7 +374,9 @@ def binary_slope(flat: FlatProblem, convention: Convention, lift: Lift) -> Slope
     unconstrained = np.zeros(x.shape, dtype=bool)
     if flat.input_kind == "logits":
         s, r = sigmoids(x, lift)
-        value = off * s - on * r
+        on, of_on = _counted(on, s, x, flat, convention, lift)
+        off, of_off = _counted(off, r, x, flat, convention, lift)
+        value, unconstrained = off * s - on * r, of_on | of_off
     elif flat.input_kind == "log_probabilities":
         odds = np.exp(lift(np.where(x < 0, x, -1.0))) / -np.expm1(lift(np.where(x < 0, x, -1.0)))
         value = np.where(x < 0, off * odds - on, np.where(np.asarray(off != 0, dtype=bool), np.inf, -on))

@@ -39,6 +39,7 @@ from conformance.reference.flat_problem import (
     roundings_of_divisor,
     shape_of_losses,
     smoothing_of_weight,
+    through_probabilities,
     weighs_classes,
 )
 from conformance.reference.plausibility import is_enclosure, may_be_loss
@@ -110,11 +111,13 @@ class Oracle:
         within: the radius the enclosure must not exceed, shaped as the answer; precision is raised until
         it does not.  Without it the enclosure is good to about 100 bits.
         """
-        return self._loss(problem, relevant(problem, convention, ANSWER), within, None)
+        convention, taken_as = through_probabilities(problem, convention, None)
+        return self._loss(problem, relevant(problem, convention, ANSWER, taken_as), within, taken_as)
 
     def converted(self, problem: Problem, convention: Convention, taken_as: InputKind) -> Answer:
         """The exact answer where predictions are converted to another kind without rounding; see `evaluate`."""
-        return self._loss(problem, relevant(problem, convention, ANSWER, taken_as), None, taken_as)
+        convention, kind = through_probabilities(problem, convention, taken_as)
+        return self._loss(problem, relevant(problem, convention, ANSWER, kind), None, kind)
 
     def gradient(self, problem: Problem, convention: Convention, evaluate: Callable[[], Answer]) -> Answer:
         """The exact gradient under a convention with what matters to it only; `evaluate` computes it.
@@ -259,6 +262,7 @@ def enclose(
 
     of_rows: encloses the loss of each row, which is reduced here; `row_losses` if None.
     """
+    convention, taken_as = through_probabilities(problem, convention, taken_as)
     flat = flatten(problem, convention, taken_as)
     with ctx.workprec(precision):
         losses = _unweighted_losses(problem, flat, convention, precision, of_rows or row_losses)

@@ -14,19 +14,21 @@ import numpy as np
 from conformance.model.case import InputKind, Loss, Problem, Reduction
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.domain import examine, reads_other_columns
-from conformance.reference.flat_problem import shifts_labels, weighs_rows_of_targets
+from conformance.reference.flat_problem import read_as, shifts_labels, weighs_rows_of_targets
 
 _MEAN = {"mean_divides_by", "empty_mean"}
-_PROBABILITIES = {"clip", "log_floor", "renormalise"}
+_PROBABILITIES = {"logits_as", "clip", "log_floor", "renormalise"}
 _ROWS = {"class_weighting", "log_sum_exp"}
 _SHAPE = {"binary_outputs", "unreduced_class_axis", "label_shift", "class_columns", "default_ignore_index"}
 _ROUNDING = {"cancellation", "gradient_cancellation"}
 _GRADIENT = {"gradient_total", "gradient_floor"}
+_HESSIAN = {"hessian_cancellation", "hessian_factor", "hessian_floor", "hessian_floor_of"}
 _DOMAIN = {"out_of_range", "accepts", "empty_batch"}
 ANSWER = frozenset(_MEAN | _PROBABILITIES | _ROWS | _SHAPE | _DOMAIN)
 GRADIENT = frozenset(ANSWER | _GRADIENT)
 ERROR_BOUND = frozenset({*ANSWER, "cancellation"} - {"empty_mean", "out_of_range"})
 GRADIENT_ERROR_BOUND = frozenset(ERROR_BOUND | _ROUNDING | _GRADIENT)
+HESSIAN = frozenset(_MEAN | _ROWS | _SHAPE | _DOMAIN | _HESSIAN)
 """Choices that are read where a result is computed; error bounds only of problems that are not refused."""
 
 
@@ -35,14 +37,18 @@ def relevant(
 ) -> Convention:
     """Return a convention with only those of the choices in `read` that can matter to the problem.
 
-    read: `ANSWER`, `GRADIENT`, `ERROR_BOUND` or `GRADIENT_ERROR_BOUND`.  taken_as: the kind of prediction that the
-    problem's predictions are converted to, if they are.
+    read: `ANSWER`, `GRADIENT`, `ERROR_BOUND`, `GRADIENT_ERROR_BOUND` or `HESSIAN`.
+    taken_as: the kind of prediction that the problem's predictions are converted to, if they are.
     """
     if convention is DEFINITION:
         return convention
-    input_kind = taken_as or problem.input_kind
+    input_kind = read_as(problem, convention, taken_as)
     idle = frozenset() if weighs_rows_of_targets(problem) else frozenset({"class_weighting"})
-    idle |= frozenset() if input_kind == "logits" and problem.target == "distribution" else {"log_sum_exp"}
+    idle |= (
+        frozenset()
+        if (taken_as or problem.input_kind) == "logits" and problem.target == "distribution"
+        else {"log_sum_exp"}
+    )
     matters = _restricted(convention, _names(read - idle, problem.loss, input_kind, problem.reduction))
     ignored = matters.default_ignore_index
     if ignored is not None and not (problem.target == "index" and bool(np.any(problem.labels == ignored))):
@@ -72,7 +78,7 @@ def _names(read: frozenset[str], loss: Loss, input_kind: InputKind, reduction: R
     if reduction != "none":
         names -= {"unreduced_class_axis"}
     if input_kind != "probabilities":
-        names -= {"clip", "renormalise"}
+        names -= {"logits_as", "clip", "renormalise"}
         names -= {"log_floor"} if input_kind == "logits" or "out_of_range" in read else set()
     if input_kind != "logits" and not read & _GRADIENT:
         names -= {"cancellation"}

@@ -149,11 +149,11 @@ def _calls(installed: Installed, seed: int, *, of_gradients: bool, of_blocks: bo
     from conformance.execution.run import Run
     from conformance.judging.judge import Judge
     from conformance.judging.plan import plan
-    from conformance.model.case import is_gradient
+    from conformance.model.case import is_derivative
     from conformance.reference.oracle import cached_oracle
 
     cases = (case for case in _cases() if of_blocks is None or case.id.startswith(BLOCKS) == of_blocks)
-    items = [item for item in plan(cases, [installed]) if is_gradient(item.quantity) == of_gradients]
+    items = [item for item in plan(cases, [installed]) if is_derivative(item.quantity) == of_gradients]
     run = Run()
     with cached_oracle() as oracle:
         for assessment in run.each(items, Judge(oracle, Ledger()).assess):

@@ -361,8 +361,13 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
         ({"reductions": {"average": ""}}, "reductions: there is no average"),
         ({"reductions": {"mean": "{result}.mean("}}, "reductions[mean]: '(' was never closed"),
         ({"reductions": {"mean": "{results}.mean()"}}, "reductions[mean]: there is no {results}; there is {result}"),
-        ({"quantity": "f1"}, "quantity: there is no f1; there is loss, perplexity, d2"),
+        ({"quantity": "f1"}, "quantity: there is no f1; there is loss, gradient, hessian, perplexity, d2"),
         ({"quantity": "perplexity", "reductions": {"mean": "", "sum": "total"}}, "reductions: a perplexity follows"),
+        ({"quantity": "gradient"}, "differentiates: it returns a gradient, which is not differentiated once more"),
+        (
+            {"quantity": "hessian", "differentiates": False, "input_kinds": {"probabilities": ""}},
+            "input_kinds: a hessian is the second derivative in the logits",
+        ),
         ({"quantity": "d2"}, "differentiates: the gradient of d2 is not known here"),
         (
             {"quantity": "d2", "differentiates": False, "arguments": {"class_weights": "weight"}},

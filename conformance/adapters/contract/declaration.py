@@ -28,6 +28,8 @@ from conformance.model.case import (
     ORDERS,
     REDUCTIONS,
     WEIGHT_DTYPES,
+    WEIGHTS,
+    is_derivative,
 )  # fmt: skip
 from conformance.model.row_key import EAGER
 
@@ -42,6 +44,8 @@ MAX_RANK = 64
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _VERSIONS = re.compile(r"((^|,)\s*(<=?|>=?|==|!=|~=)\s*\d{1,9}(\.\d{1,9}){0,9}\s*)*", re.ASCII)
+FOLLOWS_FROM_MEAN = ("perplexity", "d2")
+"""Quantities that follow from the mean."""
 
 
 def _takes_rows(function: Function) -> bool:
@@ -49,33 +53,55 @@ def _takes_rows(function: Function) -> bool:
     return bool({"one_hot", "distribution"} & function.targets.keys()) or "label_smoothing" in function.options
 
 
-_EFFECTS: Mapping[str, Callable[[Function], bool]] = {
-    "mean_divides_by": lambda f: "mean" in f.reductions,
-    "clip": lambda f: "probabilities" in f.input_kinds,
-    "renormalise": lambda f: "probabilities" in f.input_kinds and "categorical" in f.ranks,
-    "log_floor": lambda f: bool(f.input_kinds.keys() - {"logits"}),
-    "cancellation": lambda f: "logits" in f.input_kinds,
-    "binary_outputs": lambda f: "binary" in f.ranks,
-    "class_weighting": lambda f: "class_weights" in f.options and _takes_rows(f),
-    "log_sum_exp": lambda f: "logits" in f.input_kinds and bool({"one_hot", "distribution"} & f.targets.keys()),
-    "unreduced_class_axis": lambda f: "none" in f.reductions and "categorical" in f.ranks,
-    "gradient_cancellation": lambda f: f.differentiates,
-    "gradient_total": lambda f: f.differentiates and "logits" in f.input_kinds,
-    "gradient_floor": lambda f: f.differentiates and "binary" in f.ranks,
-    "default_ignore_index": lambda f: "index" in f.targets,
-    "label_shift": lambda f: "categorical" in f.ranks,
-    "narrowed_to": lambda f: "float64" in f.dtypes or "float32" in f.dtypes,
-    "class_columns": lambda f: f.named_classes,
-    "out_of_range": lambda f: "index" in f.targets,
-    "empty_mean": lambda f: "mean" in f.reductions,
-    "empty_batch": lambda f: bool({"sum", "mean"} & f.reductions.keys()),
+_EFFECTS: Mapping[str, Callable[[Function, Convention], bool]] = {
+    "mean_divides_by": lambda f, _: "mean" in f.reductions,
+    "logits_as": lambda f, _: "logits" in f.input_kinds and f.quantity != "hessian",
+    "clip": lambda f, c: "probabilities" in _kinds(f, c),
+    "renormalise": lambda f, c: "probabilities" in _kinds(f, c) and "categorical" in f.ranks,
+    "log_floor": lambda f, c: bool(_kinds(f, c) - {"logits"}),
+    "cancellation": lambda f, _: "logits" in f.input_kinds and not is_derivative(f.quantity),
+    "binary_outputs": lambda f, _: "binary" in f.ranks,
+    "class_weighting": lambda f, _: "class_weights" in f.options and _takes_rows(f),
+    "log_sum_exp": lambda f, _: "logits" in f.input_kinds and bool({"one_hot", "distribution"} & f.targets.keys()),
+    "unreduced_class_axis": lambda f, _: "none" in f.reductions and "categorical" in f.ranks,
+    "gradient_cancellation": lambda f, _: _has_gradient(f),
+    "gradient_total": lambda f, _: _has_gradient(f) and "logits" in f.input_kinds,
+    "gradient_floor": lambda f, _: _has_gradient(f) and "binary" in f.ranks,
+    "hessian_cancellation": lambda f, _: f.quantity == "hessian",
+    "hessian_factor": lambda f, _: f.quantity == "hessian" and "categorical" in f.ranks,
+    "hessian_floor": lambda f, _: f.quantity == "hessian",
+    "hessian_floor_of": lambda f, c: f.quantity == "hessian" and c.hessian_floor is not None and bool(_weights(f)),
+    "default_ignore_index": lambda f, _: "index" in f.targets,
+    "label_shift": lambda f, _: "categorical" in f.ranks,
+    "narrowed_to": lambda f, _: "float64" in f.dtypes or "float32" in f.dtypes,
+    "labels_narrowed_to": lambda f, c: c.narrowed_to is None and bool({"distribution", "soft_binary"} & {*f.targets}),
+    "weights_narrowed_to": lambda f, c: c.narrowed_to is None and bool(_weights(f)),
+    "class_columns": lambda f, _: f.named_classes,
+    "out_of_range": lambda f, _: "index" in f.targets,
+    "empty_mean": lambda f, _: "mean" in f.reductions,
+    "empty_batch": lambda f, _: bool({"sum", "mean"} & f.reductions.keys()),
 }
-"""Field of a convention -> whether it can have an effect on any answer of a function."""
+"""Field of a convention -> whether it can have an effect on any answer of a function that declares the convention."""
+
+
+def _kinds(function: Function, convention: Convention) -> set[str]:
+    """The kinds of prediction whose logarithm a function takes or, of a second derivative, none."""
+    own: set[str] = set(function.input_kinds) if function.quantity != "hessian" else set()
+    return own | {"probabilities"} if convention.logits_as == "probabilities" else own
+
+
+def _has_gradient(function: Function) -> bool:
+    return function.differentiates or function.quantity == "gradient"
+
+
+def _weights(function: Function) -> frozenset[str]:
+    """The options of a function that are arrays of weights."""
+    return function.options & set(WEIGHTS)
 
 
 def without_effect(convention: Convention, function: Function) -> tuple[str, ...]:
     """The choices of a convention that have no effect on any answer of a function."""
-    return tuple(name for name in convention.choices() if name in _EFFECTS and not _EFFECTS[name](function))
+    return tuple(name for name in convention.choices() if name in _EFFECTS and not _EFFECTS[name](function, convention))
 
 
 def faults(framework: Framework) -> Iterator[str]:
@@ -194,8 +220,13 @@ def _range_faults(function: Function) -> Iterator[tuple[str, str]]:
 
 
 def _quantity_faults(function: Function) -> Iterator[tuple[str, str]]:
-    if function.quantity != "loss" and function.reductions.keys() != {"mean"}:
+    if function.quantity in FOLLOWS_FROM_MEAN and function.reductions.keys() != {"mean"}:
         yield "reductions", f"a {function.quantity} follows from the mean, and from nothing else"
+    if is_derivative(function.quantity):
+        if function.differentiates:
+            yield "differentiates", f"it returns a {function.quantity}, which is not differentiated once more"
+        if function.quantity == "hessian" and function.input_kinds.keys() != {"logits"}:
+            yield "input_kinds", "a hessian is the second derivative in the logits"
     if function.quantity == "d2":
         if function.differentiates:
             yield "differentiates", "the gradient of d2 is not known here"

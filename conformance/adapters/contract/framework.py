@@ -34,7 +34,7 @@ from conformance.model.case import (
     Problem,
     Quantity,
     dtype_name,
-    is_gradient,
+    is_derivative,
     numpy_dtype,
 )  # fmt: skip
 from conformance.model.convention import DEFINITION, Convention
@@ -140,8 +140,9 @@ class Function:
     also from float class weights, `same_or_promoted`, or one fixed dtype."""
     documentation: str = ""
     """URL of its documentation."""
-    quantity: Literal["loss", "perplexity", "d2"] = "loss"
-    """What it returns: `loss`, or `perplexity` or `d2`, which follow from it (see `model.case.QUANTITIES`)."""
+    quantity: Literal["loss", "gradient", "hessian", "perplexity", "d2"] = "loss"
+    """What it returns: `loss`, `gradient` or `hessian`, or `perplexity` or `d2`, which follow from the loss (see
+    `model.case.QUANTITIES`)."""
     differentiates: bool = True
     """Whether its gradient is tested if the framework has gradients; False for a metric."""
     sample_weight_shape: Literal["as_stated", "per_loss"] = "as_stated"
@@ -210,11 +211,16 @@ class Function:
         """Whether it makes the logits itself, from hidden states and a weight matrix."""
         return "hidden" in placeholders(self.call)
 
+    def order_of(self, quantity: Quantity) -> str:
+        """The derivative of what it returns that a quantity is, `gradient` or one of `HEAD_GRADIENTS`; "" for none."""
+        return "" if quantity == self.quantity else quantity if quantity in HEAD_GRADIENTS else "gradient"
+
     @cached_property
     def is_by_sample(self) -> bool:
         """Whether it returns losses of which each depends on its own prediction as it is, and on its own label."""
         own = (one.convention for one in self.conventions)
-        return self.quantity == "loss" and not any(one.label_shift or one.narrowed_to for one in own)
+        others = ("label_shift", "narrowed_to", "labels_narrowed_to", "weights_narrowed_to", "logits_as")
+        return self.quantity == "loss" and not any(one.choices().keys() & {*others} for one in own)
 
     @cached_property
     def layouts(self) -> frozenset[str]:
@@ -239,7 +245,7 @@ class Function:
 
     def returns(self, problem: Problem, quantity: str = "loss") -> str:
         """The dtype of a correct result."""
-        if self.result_dtype.startswith("same") or is_gradient(quantity):
+        if self.result_dtype.startswith("same") or (is_derivative(quantity) and quantity != self.quantity):
             return problem.dtype
         return self._promoted(problem) if self.result_dtype.startswith("promoted") else self.result_dtype
 
@@ -248,7 +254,7 @@ class Function:
         if dtype == self.returns(problem, quantity):
             return True
         return (
-            self.result_dtype == "same_or_promoted" and not is_gradient(quantity) and dtype == self._promoted(problem)
+            self.result_dtype == "same_or_promoted" and not is_derivative(quantity) and dtype == self._promoted(problem)
         )
 
     def _promoted(self, problem: Problem) -> str:

@@ -24,7 +24,7 @@ from conformance.adapters.contract.errors import LoweringError
 from conformance.adapters.contract.framework import Framework, Function
 from conformance.adapters.contract.heads import head_of
 from conformance.adapters.contract.source import join_lines, parenthesized, source_of, split_last_expression
-from conformance.model.case import HEAD_GRADIENTS, RETURNED, Array, Problem, is_gradient, numpy_dtype
+from conformance.model.case import HEAD_GRADIENTS, Array, Problem, numpy_dtype
 from conformance.model.row_key import EAGER
 from conformance.model.text import text_of, type_name
 
@@ -145,19 +145,21 @@ def _labels(function: Function, problem: Problem) -> Tensor:
     return encode(problem, dtype, _axis(function, problem))
 
 
-def apply_mode(framework: Framework, call: Call, quantity: str = "loss", mode: str = EAGER, backend: str = "") -> Call:
-    """Return a call wrapped in a mode and, for a gradient, in the derivative; an eager loss is returned as it is.
+def apply_mode(framework: Framework, call: Call, order: str = "", mode: str = EAGER, backend: str = "") -> Call:
+    """Return a call wrapped in a mode and in a derivative; an eager call without one is returned as it is.
 
-    Raises LoweringError where the framework has no such mode or derivative.
+    order: `gradient`, one of `HEAD_GRADIENTS` or another derivative of the framework's arrays (see
+    `Function.order_of`); "" for none.  Raises LoweringError where the framework has no such mode or derivative.
     """
-    order = "gradient" if is_gradient(quantity) else "" if quantity in RETURNED else quantity
     if not order and mode == EAGER:
         return call
     derivatives = framework.arrays_of(backend).derivatives
     if mode not in framework.modes_in(backend):
         raise LoweringError(f"{framework.name} has no mode {mode}; it has {', '.join(framework.modes_in(backend))}")
+    by = HEAD_GRADIENTS.get(order, "predictions")  # type: ignore[call-overload]
+    order = "gradient" if order in HEAD_GRADIENTS else order
     if order and order not in derivatives:
-        raise LoweringError(f"{framework.name} has no {quantity}")
+        raise LoweringError(f"{framework.name} has no {order}")
     derivative = derivatives[order] if order else ""
     text, names, way = call.text, tuple(call.arrays), framework.mode(mode)
     if mode != EAGER:
@@ -165,7 +167,6 @@ def apply_mode(framework: Framework, call: Call, quantity: str = "loss", mode: s
         text = _reduced(_wrapped(inner, names, way.wrap), reduction)
     elif split_last_expression(text)[0]:
         text = _wrapped(text, names)
-    by = HEAD_GRADIENTS.get(quantity, "predictions")  # type: ignore[call-overload]
     return replace(call, text=_differentiated(text, derivative, by) if derivative else text, mode=mode)
 
 

@@ -1,0 +1,163 @@
+"""The exact second derivatives of the reduced loss in the logits, one for each, and the error of correct ones.
+
+It is the diagonal alone: what methods of second order train with.  With t_c = w_c q'_c and T = sum_c t_c, that of a
+sample is T p_c (1 - p_c), p = softmax(z), whatever the label is; that of a binary loss is
+(1 - y' + pos y') sigma(z) (1 - sigma(z)).  A convention may multiply it by a factor and replace what is smaller
+than a floor, before or after it is weighted.  Each is times s_i, divided as a mean divides.  As in `gradient`, 1 - p_c
+is the sum of the others, and one set of formulas is evaluated in balls for float64 and in float64 for narrower dtypes.
+
+*Error.*  In the terms of `error_bound`: p_c is off by r_c u of itself, by what log p_c is off by and g more, and so is
+1 - p_c by the same of the others, or 2 g + 2 each where they are sigmoids.  T is a sum of C terms, off by h(C) u, with
+a rounding for each product and three for smoothing; products with it are rounded once each, and the factor, a quotient,
+twice.  With `hessian_cancellation` the complement is taken from the rounded p_c, and is off by (r_c + 1) u p_c and by a
+rounding, however small it is: T p_c times that is added.  A floor is off by its own rounding and, where it decides, by
+no more than either side.  Underflow, and the factor of a reduction, as in `gradient_error_bound`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from flint import ctx
+
+from conformance.model.case import Problem
+from conformance.model.convention import Convention
+from conformance.reference import gradient
+from conformance.reference.domain import dtype_info, examine
+from conformance.reference.error_bound import (
+    DIVISION,
+    ELEMENTARY,
+    divisor_error,
+    softmax_error,
+    sum_error,
+    underflow_error,
+)
+from conformance.reference.flat_problem import FlatProblem, flatten, refused
+from conformance.reference.gradient import NOT_FINITE, PRECISION, Floats, Lift, Numbers, Slope, balls, floats
+from conformance.reference.oracle import Answer, Exact, Undefined
+from conformance.reference.relevance import HESSIAN, relevant
+
+
+def answer(problem: Problem, convention: Convention, loss: Answer) -> Answer:
+    """The exact second derivatives, shaped as the predictions.
+
+    loss: the answer to the problem under that convention; where there is none, there are no derivatives either.
+    """
+    if not isinstance(loss, Exact):
+        return loss
+    if problem.input_kind != "logits":
+        return Undefined("the second derivative is defined in the logits")
+    if kinds := examine(problem) & NOT_FINITE:
+        return Undefined(f"there is no second derivative: {', '.join(sorted(kinds))}")
+    of = problem if problem.reduction == "mean" else problem.with_reduction("sum")
+    matters = relevant(of, convention, HESSIAN)
+    key = ("hessian", matters)
+    if key not in of.cache:
+        in_balls = problem.dtype == "float64"
+        with ctx.workprec(PRECISION):
+            value = _reduced(of, flatten(of, matters), matters, balls if in_balls else floats)
+            slope = Slope(value, np.zeros(value.shape, dtype=bool))
+            of.cache[key] = gradient.answer_of(slope, problem.predictions.shape, in_balls)
+    found: Exact = of.cache[key]
+    return found
+
+
+def tolerance(problem: Problem, convention: Convention) -> Floats:
+    """The absolute error of each second derivative, shaped as the predictions; 0 where there is no finite one."""
+    if refused(problem, convention) or problem.input_kind != "logits":
+        return np.zeros(())
+    flat, tiny = flatten(problem, convention), underflow_error(problem.dtype)
+    unit = dtype_info(problem.dtype).unit_roundoff
+    with np.errstate(all="ignore"):
+        value, relative, absolute = _unreduced_error(flat, convention, ELEMENTARY[problem.dtype])
+        factor = np.abs(_column(flat, gradient.factors(problem, flat, convention, floats)))
+        products = 2.0 + (flat.sample_weights is not None) + _error_of_share(flat)
+        if problem.reduction == "mean":
+            products += DIVISION + divisor_error(flat, convention, len(flat.x), unit)
+        scale = np.abs(_reduced(problem, flat, convention, floats))
+        error = unit * (scale * products + factor * (absolute + value * relative)) + tiny * (1 + factor) * DIVISION
+    return np.where(np.isfinite(error), error, 0.0).reshape(problem.predictions.shape)
+
+
+def _unreduced_error(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats, Floats]:
+    """(second derivatives of rows, their relative error, the absolute one that comes on top), the last two in u."""
+    x, share = flat.x.astype(np.float64), np.abs(_share(flat, floats))
+    if flat.binary:
+        p, rest = gradient.sigmoids(x, floats)
+        of_p: Floats = np.full(x.shape, 2 * g + 2)
+    else:
+        minus_log, off = softmax_error(x, convention, g)
+        p, of_p = np.exp(-minus_log), off + g + 1
+        of_p, rest = np.where(p > 0, of_p, 0.0), gradient.of_others(p)
+    cancels = convention.hessian_cancellation == "complement"
+    of_rest = 0.0 if cancels else np.max(of_p, axis=-1, keepdims=True, initial=0.0) if not flat.binary else of_p
+    products = 2.0 + 2 * (convention.hessian_factor != 1)
+    by = _factor(flat, convention) * share
+    absolute = by * p * ((of_p + 1) * p + rest) if cancels else np.zeros(x.shape)
+    return by * p * rest, of_p + of_rest + products, absolute
+
+
+def _error_of_share(flat: FlatProblem) -> float:
+    """What T is off by, in units of u of itself where no target or weight is negative."""
+    products = (flat.class_weights is not None or flat.positive_weight is not None) + 3.0 * bool(flat.smoothing)
+    if flat.binary:
+        return products + (flat.positive_weight is not None) * 2
+    terms = 1 if flat.q is None and not flat.smoothing else flat.x.shape[1]
+    return products + sum_error(terms) + (flat.q is not None)
+
+
+def _reduced(problem: Problem, flat: FlatProblem, convention: Convention, lift: Lift) -> Numbers:
+    """Second derivatives of rows with the factors of the reduction, and the convention's factor and floor."""
+    with np.errstate(all="ignore"):
+        x, zero = flat.x.astype(np.float64), lift(np.zeros(()))
+        if flat.binary:
+            p, rest = gradient.sigmoids(x, lift)
+        else:
+            p = gradient.softmax(x, lift)
+            rest = gradient.of_others(p)
+        share = _share(flat, lift)
+        value = p * rest * _factor(flat, convention, lift)
+        floor = None if convention.hessian_floor is None else lift(np.asarray(convention.hessian_floor))
+        if floor is not None and convention.hessian_floor_of == "sample":
+            value = _at_least(value, floor)
+        factor = _column(flat, gradient.factors(problem, flat, convention, lift))
+        unreduced = _column(flat, gradient.factors(problem.with_reduction("sum"), flat, convention, lift))
+        value = value * share * unreduced
+        if floor is not None and convention.hessian_floor_of == "weighted":
+            value = _at_least(value, floor)
+        if problem.reduction == "mean":
+            weighs = np.asarray(unreduced != 0, dtype=bool)
+            value = value * np.where(weighs, factor / np.where(weighs, unreduced, lift(np.ones(()))), zero)
+        nan = np.isnan(x) if flat.binary else np.isnan(x).any(axis=1, keepdims=True)
+        value = np.where(nan, np.nan, value)
+        return np.where(flat.kept if flat.binary else flat.kept[:, np.newaxis], value, zero)
+
+
+def _share(flat: FlatProblem, lift: Lift) -> Numbers:
+    """T of each row, as a column beside classes; of a binary loss 1 - y' + pos y'."""
+    if not flat.binary:
+        return np.asarray(gradient.targets(flat, lift).sum(axis=1, keepdims=True))
+    assert flat.q is not None
+    if flat.positive_weight is None:
+        return lift(np.ones(flat.x.shape))
+    e = lift(np.asarray(flat.smoothing))
+    y = (1 - e) * lift(flat.q) + e / 2 if flat.smoothing else lift(flat.q)
+    return np.asarray(1 - y + lift(flat.positive_weight) * y)
+
+
+def _factor(flat: FlatProblem, convention: Convention, lift: Lift = floats) -> Numbers:
+    """The convention's factor; the definition's, 1, for a binary loss."""
+    if flat.binary or convention.hessian_factor == 1:
+        return lift(np.ones(()))
+    if convention.hessian_factor != "classes":
+        return lift(np.asarray(convention.hessian_factor))
+    classes = flat.x.shape[1]
+    return np.asarray(lift(np.asarray(float(classes))) / lift(np.asarray(float(classes - 1))))
+
+
+def _at_least(value: Numbers, floor: Numbers) -> Numbers:
+    return np.where(np.asarray(value < floor, dtype=bool), floor, value)
+
+
+def _column(flat: FlatProblem, values: Numbers) -> Numbers:
+    """Values of rows, beside classes as a column."""
+    return values if flat.binary else values[:, np.newaxis]
