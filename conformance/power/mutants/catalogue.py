@@ -19,7 +19,7 @@ GRADIENTS = "gradients"
 """The family whose losses are right."""
 FAMILIES = (
     "precision", "logarithms", "clipping", "means", "weights", "smoothing", "labels", "ignoring", "axes", "blocks",
-    "state", "returned", "errors", GRADIENTS,
+    "state", "returned", "errors", "hessians", GRADIENTS,
 )  # fmt: skip
 
 _namespace: dict[str, Any] = {**vars(reference), **vars(arithmetic), "error_bound": error_bound, "__name__": __name__}

@@ -1,4 +1,4 @@
-"""The definition and its gradient in numpy, in steps of which a mutant changes one."""
+"""The definition, its gradient and its second derivatives in numpy, in steps of which a mutant changes one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from conformance.adapters import arrays
 from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.adapters.registry import Installed
-from conformance.model.case import REDUCTIONS, WEIGHTS, Array, InputKind, Loss, Problem
+from conformance.model.case import REDUCTIONS, WEIGHTS, Array, InputKind, Loss, Problem, Quantity
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.domain import fits
 
@@ -28,6 +28,8 @@ class Implementation:
 
     documented: ClassVar[Convention] = DEFINITION
     """The convention that it declares."""
+    quantity: ClassVar[Quantity] = "loss"
+    """What it returns: `loss`, or `hessian` of logits."""
     dtypes: ClassVar[frozenset[str]] = Function.dtypes
     excludes: ClassVar[tuple[frozenset[str], ...]] = ()
     """See `contract.Function`."""
@@ -63,6 +65,8 @@ class Implementation:
         with np.errstate(all="ignore"):
             if isinstance(predictions, Differentiated):
                 return self.gradient(predictions.values, labels)
+            if self.quantity == "hessian":
+                return self.gradient(predictions, labels)
             return self.loss(predictions, labels)
 
     def loss(self, predictions: Array, labels: Array) -> Any:
@@ -74,11 +78,12 @@ class Implementation:
         return self.reduce(self.mask_ignored(loss, valid), self.mask_ignored(weight, valid), valid)
 
     def gradient(self, predictions: Array, labels: Array) -> Array:
-        """The gradient of the sum of the reduced loss, shaped as the predictions."""
+        """The gradient of the sum of the reduced loss, or its second derivatives, shaped as the predictions."""
         self.backward = True
         x, y, valid = self.prepare(predictions, labels)
         _, weight = self.losses(x, y)
-        slopes = self.derivatives(x.astype(accumulator(x.dtype)), y, self.loss_factors(weight, valid))
+        of = self.second_derivatives if self.quantity == "hessian" else self.derivatives
+        slopes = of(x.astype(accumulator(x.dtype)), y, self.loss_factors(weight, valid))
         return self.restore_layout(np.where(append_axes(valid, x), slopes, 0).astype(x.dtype))
 
     def prepare(self, predictions: Array, labels: Array) -> tuple[Array, Array, Array]:
@@ -95,6 +100,33 @@ class Implementation:
         The factor is applied first: a quotient by a small probability may overflow without it.
         """
         raise NotImplementedError
+
+    def second_derivatives(self, z: Array, y: Array, factor: Array) -> Array:
+        """The second derivatives of the loss of each sample in the logits times its factor, shaped as the logits."""
+        by, of_probabilities = append_axes(factor, z), self.of_probabilities(z)
+        share = np.asarray(self.share(y.astype(z.dtype) if isinstance(self, Binary) else y, z))
+        value = self.at_least(self.scaled(of_probabilities), "sample")
+        return np.where(self.nan_rows(z), np.nan, self.at_least(value * share * by, "weighted"))
+
+    def of_probabilities(self, z: Array) -> Array:
+        """Return p (1 - p)."""
+        raise NotImplementedError
+
+    def share(self, y: Array, z: Array) -> Array:
+        """What the sum of the targets of each sample multiplies its second derivatives by."""
+        raise NotImplementedError
+
+    def nan_rows(self, z: Array) -> Array:
+        """Where a sample has a logit that is nan."""
+        return np.isnan(z)
+
+    def scaled(self, value: Array) -> Array:
+        """Second derivatives times a factor."""
+        return value
+
+    def at_least(self, value: Array, of: str) -> Array:
+        """Second derivatives with a floor.  of: `sample` before they are weighted, `weighted` afterwards."""
+        return value
 
     def loss_factors(self, weight: Array, valid: Array) -> Array:
         """The factor of the loss of each sample in the reduced loss."""
@@ -202,12 +234,14 @@ class Implementation:
         binary = issubclass(cls, Binary)
         own = ("positive_weight",) if binary else ("class_weights", "ignore_index")
         words = ("target", "label_smoothing", "sample_weights", *own, "noise")
+        second = cls.quantity == "hessian"
         kinds: tuple[InputKind, ...] = ("logits", "probabilities", "log_probabilities")
+        kinds = kinds[: 1 if second else 2 if binary else 3]
         return Function(
             cls.__name__,
             f"{cls.__module__}.{cls.__name__}({{options}})({{predictions}}, {{labels}})",
             ranks={"binary": range(9)} if binary else {"categorical": range(1, 9)},
-            input_kinds={kind: f"input_kind={kind!r}" for kind in (kinds[:2] if binary else kinds)},
+            input_kinds={kind: f"input_kind={kind!r}" for kind in kinds},
             targets=dict.fromkeys(("binary", "soft_binary") if binary else ("index", "one_hot", "distribution"), ""),
             arguments={"class_axis": "axis", "labels_column": "column", **{word: word for word in words}},
             reductions={name: f"reduction={name!r}" for name in REDUCTIONS},
@@ -216,6 +250,8 @@ class Implementation:
             excludes=cls.excludes,
             conventions=(DocumentedConvention(cls.documented),),
             placeholder_values=cls.placeholder_values,
+            quantity=cls.quantity,
+            differentiates=not second,
         )
 
 
@@ -311,6 +347,16 @@ class Categorical(Implementation):
         p = np.exp(self.log_softmax(z))
         return np.asarray(self.others(t, self.sum_last_axis(t)) * p - t * self.others(p, np.ones_like(p[..., 0])))
 
+    def of_probabilities(self, z: Array) -> Array:
+        p = np.exp(self.log_softmax(z))
+        return np.asarray(p * self.others(p, np.ones_like(p[..., 0])))
+
+    def share(self, y: Array, z: Array) -> Array:
+        return self.sum_last_axis(self.weighted_targets(self.smooth(self.targets(z, y))))[..., np.newaxis]
+
+    def nan_rows(self, z: Array) -> Array:
+        return np.asarray(np.isnan(z).any(axis=-1, keepdims=True))
+
     def others(self, values: Array, total: Array) -> Array:
         """The total without each class; for the largest class it is summed anew, so that nothing cancels."""
         top = np.abs(values.astype(np.float64)).argmax(axis=-1)[..., np.newaxis]
@@ -382,6 +428,14 @@ class Binary(Implementation):
         small, large = e / (1 + e), 1 / (1 + e)
         return np.asarray(off * np.where(z >= 0, large, small) - on * np.where(z >= 0, small, large))
 
+    def of_probabilities(self, z: Array) -> Array:
+        e = np.exp(-np.abs(z))
+        return np.asarray(e / (1 + e) / (1 + e))
+
+    def share(self, y: Array, z: Array) -> Array:
+        on, off = self.term_weights(self.smooth(y))
+        return on + off
+
     def derivatives_of_probabilities(self, p: Array, on: Array, off: Array) -> Array:
         """The derivatives of -on log p - off log(1 - p)."""
         return np.asarray(negated_quotient(on, p) - negated_quotient(off, 1 - p))
@@ -410,6 +464,11 @@ def multiply(a: Array, b: Array) -> Array:
 def negated_quotient(t: Array, p: Array) -> Array:
     """-t / p, with 0 / 0 = 0."""
     return np.where(t == 0, t, -t / p)
+
+
+def narrow(values: Array) -> Array:
+    """float64 values rounded to float32, others as they are."""
+    return values.astype(np.float32).astype(values.dtype) if values.dtype == np.float64 else values
 
 
 def append_axes(values: Array, x: Array) -> Array:
