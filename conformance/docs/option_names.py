@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -121,7 +121,7 @@ def _call_template(function: Function) -> str:
     text = lower(function, _problem(function)).text
     for word, name in function.positional.items():
         text = re.sub(rf"\b{word}\b(?!=)", name, text)  # a keyword may have the name of an array
-    return code_html(text)
+    return _lines(text.split("\n"))
 
 
 def _predictions(function: Function, input_kind: InputKind) -> str:
@@ -223,7 +223,7 @@ def _problem(
         options=options,
         layout=Layout(),
         dtype="float32" if "float32" in function.dtypes else min(function.dtypes),
-        reduction="mean",
+        reduction=next(name for name in reversed(REDUCTIONS) if name in function.reductions),
     )
 
 
@@ -241,7 +241,14 @@ def _call_difference(without: Call, call: Call) -> str:
             for name, _, value in (text.partition("=") for text in added)
         ]
         parts += [f"{text} ({step})" if len(now) > 1 else text for text in shown]
-    return ", ".join(parts) or UNCHANGED
+    lines, others = call.text.split("\n"), without.text.split("\n")
+    elsewhere = [line for line in lines if line not in others] if len(lines) > 1 else []
+    return ", ".join(parts) or _lines(elsewhere) or UNCHANGED
+
+
+def _lines(lines: Iterable[str]) -> str:
+    """Lines of source in a cell of a table, as Markdown."""
+    return "<br>".join(map(code_html, lines))
 
 
 TABLES: dict[str, dict[str, Callable[[Function], str]]] = {

@@ -387,6 +387,17 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
             {"conventions": (DocumentedConvention(Convention(binary_outputs="mean_of_last_axis")),)},
             "conventions: binary_outputs has no effect",
         ),
+        *(
+            ({"conventions": (DocumentedConvention(Convention(**choices)),)}, f"conventions: {name} has no effect")
+            for name, choices in {
+                "hessian_factor": {"hessian_factor": 2.0},
+                "hessian_floor": {"hessian_floor": 1e-16},
+                "hessian_floor_of": {"hessian_floor_of": "weighted"},
+                "hessian_cancellation": {"hessian_cancellation": "complement"},
+                "weights_narrowed_to": {"weights_narrowed_to": "float32"},
+                "labels_narrowed_to": {"narrowed_to": "float32", "labels_narrowed_to": "float32"},
+            }.items()
+        ),
         (
             {"conventions": (DocumentedConvention(Convention(), frozenset({"indices"})),)},
             "conventions: there is no target indices",
