@@ -14,7 +14,7 @@ import numpy as np
 
 from conformance.adapters import arrays
 from conformance.adapters.contract import DocumentedConvention, Framework, Function
-from conformance.model.case import InputKind, Quantity
+from conformance.model.case import InputKind, Returned
 from conformance.model.convention import Convention
 
 SOURCE = "https://github.com/dmlc/xgboost/blob/v3.2.0/src/"
@@ -37,7 +37,7 @@ for i in range(len({labels})):
 np.array(rows, "float32").reshape({predictions}.shape)
 """
 HESSIAN = 'tree["sum_hessian"][0]'
-VALUES: dict[Quantity, str] = {"gradient": f'-tree["base_weights"][0] * {HESSIAN}', "hessian": HESSIAN}
+VALUES: dict[Returned, str] = {"gradient": f'-tree["base_weights"][0] * {HESSIAN}', "hessian": HESSIAN}
 OBJECTIVE = '**{{"objective": "{}"}}'
 """An objective says what a metric gets of the margins: their sigmoid, their softmax, or themselves."""
 LOGISTIC = '"objective": "binary:logistic", {positive_weight}'
@@ -97,7 +97,7 @@ def metric(name: str, objective: str, convention: Convention, link: str, more: s
 
 
 def objective(
-    name: str, quantity: Quantity, parameters: str, convention: Convention, link: str, **fields: Any
+    name: str, quantity: Returned, parameters: str, convention: Convention, link: str, **fields: Any
 ) -> Function:
     """A derivative that an objective hands to a tree for each sample."""
     call = DATA + TRAINED.replace("PARAMETERS", parameters).replace("VALUE", VALUES[quantity])

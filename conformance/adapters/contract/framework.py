@@ -33,6 +33,7 @@ from conformance.model.case import (
     Order,
     Problem,
     Quantity,
+    Returned,
     dtype_name,
     is_derivative,
     numpy_dtype,
@@ -140,7 +141,7 @@ class Function:
     also from float class weights, `same_or_promoted`, or one fixed dtype."""
     documentation: str = ""
     """URL of its documentation."""
-    quantity: Literal["loss", "gradient", "hessian", "perplexity", "d2"] = "loss"
+    quantity: Returned = "loss"
     """What it returns: `loss`, `gradient` or `hessian`, or `perplexity` or `d2`, which follow from the loss (see
     `model.case.QUANTITIES`)."""
     differentiates: bool = True

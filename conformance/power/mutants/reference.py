@@ -11,7 +11,7 @@ import numpy as np
 from conformance.adapters import arrays
 from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.adapters.registry import Installed
-from conformance.model.case import REDUCTIONS, WEIGHTS, Array, InputKind, Loss, Problem, Quantity
+from conformance.model.case import REDUCTIONS, WEIGHTS, Array, InputKind, Loss, Problem, Returned
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.domain import fits
 
@@ -28,7 +28,7 @@ class Implementation:
 
     documented: ClassVar[Convention] = DEFINITION
     """The convention that it declares."""
-    quantity: ClassVar[Quantity] = "loss"
+    quantity: ClassVar[Returned] = "loss"
     """What it returns: `loss`, or `hessian` of logits."""
     dtypes: ClassVar[frozenset[str]] = Function.dtypes
     excludes: ClassVar[tuple[frozenset[str], ...]] = ()
