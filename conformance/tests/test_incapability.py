@@ -15,6 +15,7 @@ import pytest
 from conformance.adapters import registry
 from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Function, calling, errors, required_capabilities
+from conformance.adapters.contract.declaration import FOLLOWS_FROM_MEAN
 from conformance.adapters.contract.lowering import Call, lower
 from conformance.adapters.contract.source import calls_with_predictions
 from conformance.adapters.registry import Installed
@@ -32,6 +33,7 @@ from conformance.model.case import (
     Case,
     Layout,
     Options,
+    is_derivative,
     numpy_dtype,
 )
 from conformance.reference.oracle import Oracle
@@ -40,12 +42,18 @@ HERE, _ = registry.installed()
 ASKED = [(there, function) for there in HERE for function in there.functions]
 RIGHT = frozenset({"agrees", "diverges"})
 LOG_LOSSES = ("sklearn.log_loss", "sklearn.log_loss_without_labels")
-TRANSFORMED = [function.name for _, function in ASKED if function.quantity != "loss"]
+TRANSFORMED = [function.name for _, function in ASKED if function.quantity in FOLLOWS_FROM_MEAN]
+DERIVATIVES = [function.name for _, function in ASKED if is_derivative(function.quantity)]
 UNSAYABLE = {
     **{
         (name, reduction): "what it returns follows from the mean, and from no other reduction"
         for name in TRANSFORMED
         for reduction in ("none", "sum")
+    },
+    **{
+        (name, reduction): "it returns derivatives of the losses themselves, which is those of their sum"
+        for name in DERIVATIVES
+        for reduction in ("none", "mean")
     },
     **dict.fromkeys(((name, "none") for name in LOG_LOSSES), "normalize is a bool: there are two reductions"),
     **{
