@@ -47,7 +47,7 @@ REFUSED = frozenset({"negative_weight", "nan_weight", "infinite_weight", "nan_ta
 """What data refuse: https://github.com/dmlc/xgboost/blob/v3.2.0/src/data/data.cc#L563."""
 ROWS: dict[str, Any] = {
     "arguments": {"sample_weights": "weight"},
-    "dtypes": frozenset({"float32", "float64"}),
+    "dtypes": frozenset({"float16", "float32", "float64"}),
     "weight_dtypes": "",
     "documentation": PARAMETERS,
     "differentiates": False,
