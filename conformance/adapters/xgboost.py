@@ -63,7 +63,6 @@ ROWS: dict[str, Any] = {
         "feature_weights=None": "how often a feature is drawn",
         "enable_categorical=False": "about features",
         "data_split_mode=0": "for distributed training",
-        "kwargs={}": "deprecated spellings",
     },
 }
 BINARY: dict[str, Any] = {

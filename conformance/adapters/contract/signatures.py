@@ -37,7 +37,7 @@ def resolve(path: str) -> Any:
 
 
 def signatures(path: str) -> tuple[inspect.Signature, ...]:
-    """Return the signatures of a function, or those of the constructor of a class and of a call of its instances.
+    """Return the signatures of a function, or those of the constructor of a class and of a call of its instances, if any.
 
     Raises ValueError if there is none, as for some builtins.
     """
@@ -45,6 +45,8 @@ def signatures(path: str) -> tuple[inspect.Signature, ...]:
     if not inspect.isclass(target):
         return (inspect.signature(target),)
     call: Any = getattr(target, "forward", None) or target.__call__
+    if not any("__call__" in vars(base) for base in target.__mro__):
+        return (inspect.signature(target),)  # what is called is the class alone
     _, *rest = inspect.signature(call).parameters.values()  # without self
     return inspect.signature(target), inspect.Signature(rest)
 
