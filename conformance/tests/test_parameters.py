@@ -70,10 +70,11 @@ def test_an_example_of_a_gap_is_an_argument_that_the_function_takes(there: Insta
 def with_argument(function: Function, call: Call, argument: ast.keyword) -> Call:
     """The call with another argument, in its constructor if that has such a parameter."""
     nodes = calls_with_predictions(call.text)
+    stated = ast.get_source_segment(call.text, nodes[-1]) or ""
     first = argument.arg in signatures.signatures(function.path)[0].parameters
     node = nodes[0] if first else nodes[-1]
     node.keywords = [*(other for other in node.keywords if other.arg != argument.arg), argument]
-    return dataclasses.replace(call, text=ast.unparse(nodes[-1]))
+    return dataclasses.replace(call, text=call.text.replace(stated, ast.unparse(nodes[-1]), 1))
 
 
 def fused(logits: Any, labels: Any, *, reduction: str = "mean", name: str = "", scale: float = 1.0) -> float:

@@ -37,7 +37,7 @@ def resolve(path: str) -> Any:
 
 
 def signatures(path: str) -> tuple[inspect.Signature, ...]:
-    """Return the signatures of a function, or those of the constructor of a class and of a call of its instances, if any.
+    """Return the signatures of a function, or those of the constructor of a class and, if any, a call of its instances.
 
     Raises ValueError if there is none, as for some builtins.
     """
