@@ -80,7 +80,7 @@ def tolerance(problem: Problem, convention: Convention) -> Floats:
 
 def _unreduced_error(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats, Floats]:
     """(second derivatives of rows, their relative error, the absolute one that comes on top), the last two in u."""
-    x, share = flat.x.astype(np.float64), np.abs(_share(flat, floats))
+    x, share = flat.x.astype(np.float64), np.abs(_share(flat, convention, floats))
     if flat.binary:
         p, rest = gradient.sigmoids(x, floats)
         of_p: Floats = np.full(x.shape, 2 * g + 2)
@@ -114,7 +114,7 @@ def _reduced(problem: Problem, flat: FlatProblem, convention: Convention, lift: 
         else:
             p = gradient.softmax(x, lift)
             rest = gradient.of_others(p)
-        share = _share(flat, lift)
+        share = _share(flat, convention, lift)
         value = p * rest * _factor(flat, convention, lift)
         floor = None if convention.hessian_floor is None else lift(np.asarray(convention.hessian_floor))
         if floor is not None and convention.hessian_floor_of == "sample":
@@ -132,9 +132,11 @@ def _reduced(problem: Problem, flat: FlatProblem, convention: Convention, lift: 
         return np.where(flat.kept if flat.binary else flat.kept[:, np.newaxis], value, zero)
 
 
-def _share(flat: FlatProblem, lift: Lift) -> Numbers:
+def _share(flat: FlatProblem, convention: Convention, lift: Lift) -> Numbers:
     """T of each row, as a column beside classes; of a binary loss 1 - y' + pos y'."""
     if not flat.binary:
+        if gradient.takes_total_for_one(flat, convention):
+            return gradient.row_weights(flat, lift) if flat.weighs_rows else lift(np.ones((len(flat.x), 1)))
         return np.asarray(gradient.targets(flat, lift).sum(axis=1, keepdims=True))
     assert flat.q is not None
     if flat.positive_weight is None:
