@@ -186,7 +186,9 @@ def _found() -> tuple[dict[str, tuple[Framework, Origin]], list[AdapterError]]:
         except DeclarationError as error:
             raise AdapterError(f"{_file(name) or name}: {error}") from error
         found[framework.name] = (framework, Origin(f"{name}:FRAMEWORK"))
-    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+    points, unreadable = _entry_points()
+    errors += unreadable
+    for point in points:
         try:
             framework = _loaded(point)
         except AdapterError as error:
@@ -199,9 +201,26 @@ def _found() -> tuple[dict[str, tuple[Framework, Origin]], list[AdapterError]]:
     return {name: found[name] for name in sorted(found)}, errors
 
 
+def _entry_points() -> tuple[list[importlib.metadata.EntryPoint], list[AdapterError]]:
+    """The entry points of adapters, and which distributions have some that cannot be read."""
+    try:
+        return list(importlib.metadata.entry_points(group=ENTRY_POINTS)), []
+    except Exception:
+        found, errors = [], []
+    for distribution in importlib.metadata.distributions():
+        try:
+            found += [point for point in distribution.entry_points if point.group == ENTRY_POINTS]
+        except Exception as error:
+            told = truncate(f"{type_name(error)}: {text_of(error)}", MAX_REASON)
+            errors.append(AdapterError(f"{distribution.locate_file('')}: entry points cannot be read: {told}"))
+    return list(dict.fromkeys(found)), errors
+
+
 def _loaded(point: importlib.metadata.EntryPoint) -> Framework:
     """The framework of an entry point.  Raises AdapterError if it is none, or one whose fields cannot be read."""
     name = f"the adapter {point.name} ({point.value})"
+    if importlib.metadata.EntryPoint.pattern.match(point.value) is None:
+        raise AdapterError(f"{name} names no object; write module:attribute, such as my_losses.adapter:FRAMEWORK")
     with _guarded(f"{name} cannot be loaded", lambda: _file(point.module)):
         framework = point.load()
         if type(framework) is not Framework:  # whose class is asked for nothing

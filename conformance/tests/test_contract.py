@@ -616,6 +616,28 @@ def test_adapters_from_outside_stop_neither_documentation_nor_tables(tmp_path):
         assert [message in line for line in broken if f"odd_{name}." in line or f"odd_{name}:" in line] == [True], name
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"[conformance.adapters]\nodd = \xff:F\n", "entry points cannot be read: "),
+        (b"[conformance.adapters]\nodd\n", "entry points cannot be read: "),
+        (b"[conformance.adapters]\nodd = 1 2:::\n", "the adapter odd (1 2:::) names no object; write module:attribute"),
+        (b"[conformance.adapters]\nodd =\n", "the adapter odd () names no object"),
+    ],
+)
+def test_entry_points_that_cannot_be_read_leave_others_alone(tmp_path, monkeypatch, text, message):
+    for name, content in (("odd", text), ("ordinary", b"[conformance.adapters]\nordinary = ordinary_one:FRAMEWORK\n")):
+        metadata = tmp_path / f"{name}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_bytes(content)
+    (tmp_path / "ordinary_one.py").write_text(f"{ORDINARY}FRAMEWORK = framework(name='ordinary')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found, errors = registry._found.__wrapped__()
+    assert {"sklearn", "torch", "ordinary"} <= found.keys()
+    assert [message in str(error) for error in errors] == [True]
+
+
 @pytest.mark.parametrize("swallowed", [False, True])
 def test_registry_ends_the_import_of_an_adapter_that_does_not_end(monkeypatch, swallowed):
     def load():
