@@ -31,6 +31,7 @@ from conformance.model.case import Case, Problem, Quantity, Reduction, is_deriva
 from conformance.model.convention import DEFINITION
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.model.text import as_sentence
+from conformance.reference.conversion import WEIGHTS_HANDED
 from conformance.reference.oracle import Answer, Exact, Oracle
 
 MAX_MESSAGE = 160
@@ -174,9 +175,9 @@ def function_result(assessment: Assessment, judge: Judge) -> FunctionResult:
         outcome_text(verdict.outcome),
         isinstance(verdict.outcome, Returned),
         _number(verdict.outcome),
-        verdict.explanation,
+        "" if verdict.reason is None else str(verdict.reason),
         differs,
-        conversion_effect(assessment, judge.oracle) if differs or item.case.predicted <= MAX_UNASKED else "",
+        _conversions(assessment, judge.oracle),
         differences(assessment, judge.oracle) if differs else (),
         decomposition,
         gradient,
@@ -216,6 +217,15 @@ def outcome_text(outcome: Outcome) -> str:
 
 
 _NUMPY = ("float16", "float32", "float64")
+
+
+def _conversions(assessment: Assessment, exact: Oracle) -> str:
+    """What was passed instead of the case's weights and predictions; see `conversion_effect`."""
+    weights, item = assessment.prepared.weights, assessment.item
+    found = [as_sentence(WEIGHTS_HANDED[weights])] if weights else []
+    if assessment.verdict.status != "agrees" or item.case.predicted <= MAX_UNASKED:
+        found.append(conversion_effect(assessment, exact))
+    return " ".join(filter(None, found))
 
 
 def conversion_effect(assessment: Assessment, exact: Oracle) -> str:

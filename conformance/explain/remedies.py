@@ -19,12 +19,19 @@ from conformance.explain.explanation import Remedy
 from conformance.explain.number_format import format_number
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import Item
-from conformance.judging.prepare import PreparedCall, convert_for
+from conformance.judging.prepare import PreparedCall, prepare_problem
 from conformance.model.case import Array, ByOracle, Digits, Problem, is_derivative, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Returned
 from conformance.reference import oracle
-from conformance.reference.conversion import HANDED, conversion_obstacle, convert, renormalises, unchanging
+from conformance.reference.conversion import (
+    HANDED,
+    conversion_obstacle,
+    convert,
+    convert_weights,
+    renormalises,
+    unchanging,
+)
 from conformance.reference.flat_problem import clip_ends, refused
 
 MAX_PREDICTIONS = 20_000
@@ -78,12 +85,12 @@ def judge_problem(assessment: Assessment, judge: Judge, problem: Problem) -> Ass
     """Judge the same function on another problem; None if it cannot be called with it."""
     function = assessment.item.function
     input_kind = function.input_kind_for(problem.input_kind)
-    if function.unsupported(problem) is not None:
+    if function.unsupported(convert_weights(problem, function.options)[0]) is not None:
         return None
     if input_kind != problem.input_kind and conversion_obstacle(problem, input_kind) is not None:
         return None
     item = _with_problem(assessment.item, problem)
-    return _call_and_judge(PreparedCall(item, problem, *convert_for(problem, input_kind), of_case=False), judge)
+    return _call_and_judge(prepare_problem(item, problem, of_case=False), judge)
 
 
 def _call_and_judge(call: PreparedCall, judge: Judge) -> Assessment | None:

@@ -72,7 +72,15 @@ def _distinct_calls(items: Iterable[Item]) -> Iterator[PreparedCall]:
             continue
         prepared = prepare(item, problems)
         convention = documented_convention(item, prepared.problem).convention
-        about = (item.case.id, item.dtype, item.reduction, item.quantity, prepared.converted.input_kind, convention)
+        about = (
+            item.case.id,
+            item.dtype,
+            item.reduction,
+            item.quantity,
+            prepared.converted.input_kind,
+            prepared.weights,
+            convention,
+        )
         others = item.framework.name if prepared.conversion else ""
         if (*about, others) not in seen:
             seen.add((*about, others))

@@ -73,8 +73,10 @@ class Judge:
             self.oracle,
             registry.conventions(),
             item.quantity,
-            alternatives(item, prepared.problem),
+            alternatives(item, prepared.weighted),
         )
+        if prepared.weights:
+            verdict = dataclasses.replace(verdict, weights=prepared.weights)
         return Assessment(prepared, verdict, self._known(prepared, verdict))
 
     def _known(self, prepared: PreparedCall, verdict: Verdict) -> KnownIssue | None:
@@ -186,7 +188,7 @@ class Assessment:
             where=comparison.where if comparison else (),
             convention=verdict.convention,
             candidate=describe(dict(candidate.choices)) if candidate is not None else "",
-            bridge=self.prepared.conversion,
+            bridge="; ".join(filter(None, (self.prepared.weights, self.prepared.conversion))),
             conversion=verdict.conversion.effects if verdict.conversion is not None else (),
             exception=outcome if isinstance(outcome, Raised) else None,
             warnings=outcome.warnings if isinstance(outcome, Returned | NonNumeric | Raised) else (),

@@ -15,7 +15,7 @@ from conformance.judging.selection import SelectionError
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction, is_derivative
 from conformance.model.convention import Convention
 from conformance.model.row_key import EAGER, RowKey, item_id
-from conformance.reference.conversion import conversion_obstacle
+from conformance.reference.conversion import conversion_obstacle, convert_weights
 
 ItemFilter = Callable[[str, str], bool]
 """Whether an item is selected, by the name of its framework and its id."""
@@ -134,16 +134,23 @@ def not_differentiated(installed: Installed, function: Function, case: Case, pro
         return "there is no loss to differentiate"
     if function.input_kind_for(problem.input_kind) != problem.input_kind:
         return "it takes other predictions than the case has"
+    if function.unsupported(problem) is not None:
+        return "it takes other weights than the case has"
     if case.predicted > DIFFERENTIATED:
         return f"it has more than {DIFFERENTIATED} predictions"
     return None
 
 
-def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
-    """Why a function is not called on a problem; None if it is."""
+def unsupported(function: Function, case: Case, problem: Problem, *, as_stated: bool = False) -> str | None:
+    """Why a function is not called on a problem; None if it is.
+
+    as_stated: whether it is called with the weights that the case states, and with no conversion of them.
+    """
     if function.files and case.id.rpartition("/")[0] not in function.files and case.path and is_shipped(case.path):
         return "only some of the shipped cases are put to it"
     why = function.unsupported(problem)
+    if why is not None and not as_stated and _has_convertible_weights(function, case, problem):
+        why = None
     input_kind = function.input_kind_for(problem.input_kind)
     if why is not None or input_kind == problem.input_kind:
         return why
@@ -152,6 +159,18 @@ def unsupported(function: Function, case: Case, problem: Problem) -> str | None:
     if isinstance(case.expect, MustRaise) and case.expect.kind == "invalid_probability":
         return "a conversion would hide what is wrong with the predictions"
     return conversion_obstacle(problem, input_kind)
+
+
+def _has_convertible_weights(function: Function, case: Case, problem: Problem) -> bool:
+    """Whether a function can be called with the weights of a problem converted.
+
+    Not with invalid input, nor for what follows from the loss, nor in large cases, which are about other things: all
+    of these show the same without weights.
+    """
+    if function.quantity != "loss" or isinstance(case.expect, MustRaise) or case.sketch is not case:
+        return False
+    converted, name = convert_weights(problem, function.options)
+    return bool(name) and function.unsupported(converted) is None
 
 
 def documented_convention(item: Item, problem: Problem) -> DocumentedConvention:

@@ -10,7 +10,7 @@ from conformance.adapters.contract.lowering import Call, apply_mode, call_name, 
 from conformance.judging.plan import Item
 from conformance.judging.traits import is_ordinary, traits
 from conformance.model.case import Case, InputKind, Problem, Reduction
-from conformance.reference.conversion import convert
+from conformance.reference.conversion import convert, convert_weights
 
 KEPT = 8
 """Maximum number of cases at one dtype in the cache: each framework has its functions called on them in turn."""
@@ -64,6 +64,13 @@ class PreparedCall:
     conversion: str
     of_case: bool = True
     """Whether the problem is the case's, and not one that something was changed in."""
+    weights: str = ""
+    """The name of the conversion of its weights; empty if there is none."""
+
+    @property
+    def weighted(self) -> Problem:
+        """The problem with its weights converted, and its predictions as they are."""
+        return convert_weights(self.problem, self.item.function.options)[0] if self.weights else self.problem
 
     @functools.cached_property
     def call(self) -> Call:
@@ -97,5 +104,11 @@ class PreparedCall:
 
 def prepare(item: Item, problems: Problems | None = None) -> PreparedCall:
     """Prepare the call of an item.  problems: a cache of problems, if there is one."""
-    problem = (problems or Problems()).of(item.case, item.dtype, item.reduction)
-    return PreparedCall(item, problem, *convert_for(problem, item.function.input_kind_for(problem.input_kind)))
+    return prepare_problem(item, (problems or Problems()).of(item.case, item.dtype, item.reduction))
+
+
+def prepare_problem(item: Item, problem: Problem, of_case: bool = True) -> PreparedCall:
+    """Prepare the call of an item on a problem.  of_case: see `PreparedCall`."""
+    weighted, weights = convert_weights(problem, item.function.options)
+    converted, conversion = convert_for(weighted, item.function.input_kind_for(problem.input_kind))
+    return PreparedCall(item, problem, converted, conversion, of_case, weights)

@@ -181,7 +181,7 @@ SCHEMA = (
     Column("ulps", "`error` in units in the last place of the exact answer, in the dtype.", number=True),
     Column("convention", "The documented choices that explain the row, `field=value` joined by `; `."),
     Column("explanation", "The reason of the status in words."),
-    Column("bridge", "Name of the conversion that the predictions went through."),
+    Column("bridge", "Names of the conversions that weights and predictions went through, joined by `; `."),
     Column(
         "exception",
         "`Type: message` of what was raised.",

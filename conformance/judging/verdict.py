@@ -55,6 +55,7 @@ from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Proble
 from conformance.model.convention import DEFINITION, EDGE, Convention, describe
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.reference import oracle
+from conformance.reference.conversion import WEIGHTS_HANDED
 from conformance.reference.domain import examine, infinitely_weighted
 from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import Answer, Exact, Invalid, Oracle, Undefined
@@ -98,6 +99,8 @@ class Verdict:
     """The answer by the fewest documented choices that explain the outcome; None if none is needed."""
     tolerance: Floats = field(default_factory=lambda: np.zeros(()))
     """Largest absolute error of a correct answer, shaped as the answer."""
+    weights: str = ""
+    """As in `reference.conversion.WEIGHTS_HANDED`, if weights were converted."""
 
     @property
     def choices(self) -> Choices:
@@ -122,7 +125,8 @@ class Verdict:
     @property
     def explanation(self) -> str:
         """The reason in words."""
-        return "" if self.reason is None else str(self.reason)
+        weights = [f"conversion: {WEIGHTS_HANDED[self.weights]}"] if self.weights else []
+        return "" if self.reason is None else "; ".join([*weights, str(self.reason)])
 
     @property
     def symptoms(self) -> frozenset[str]:
@@ -296,8 +300,11 @@ class _Judgement:
         alternatives: Iterable[tuple[Function, Convention]],
     ) -> None:
         self.problem, self.converted, self.documented, self.exact = problem, converted, documented, exact
+        self.unconverted = problem  # with the weights that the function is passed
+        if converted.options is not problem.options:
+            self.unconverted = dataclasses.replace(problem, options=converted.options)
         self.function, self.alternatives, self.quantity = function, alternatives, quantity
-        self.is_converted = problem is not converted
+        self.is_converted = problem.input_kind != converted.input_kind
         judged = judged_fields(quantity)
         self.choices = tuple(name for name in documented.choices() if name in judged)
 
@@ -310,7 +317,7 @@ class _Judgement:
         return self._tolerance(self.converted, part, self.quantity)
 
     def _tolerance(self, problem: Problem, part: Convention, quantity: Quantity) -> Floats:
-        unconverted = self.problem if self.is_converted else None
+        unconverted = self.unconverted if self.is_converted else None
         return tolerance_by(problem, computed(part, self.documented), quantity, unconverted)
 
     def answer(self, convention: Convention) -> Answer:
@@ -430,7 +437,7 @@ class _Judgement:
         if not self.is_converted:
             return None
         tolerance = self.tolerance(part)
-        found = change_of(self.problem, self.converted, part, self.exact, tolerance)
+        found = change_of(self.unconverted, self.converted, part, self.exact, tolerance)
         if not set(part.choices()) - {"empty_mean"} or not isinstance(found.before, Exact):
             return found
         if not compare(outcome.value, found.before, tolerance, self.converted.dtype, outcome.dtype).within:
@@ -439,13 +446,13 @@ class _Judgement:
         for name in (name for name in part.choices() if name != "empty_mean"):
             fewer = dataclasses.replace(needed, **{name: getattr(DEFINITION, name)})
             if semantic(fewer) != semantic(needed):
-                answer = change_of(self.problem, self.converted, fewer, self.exact, self.tolerance(fewer)).before
+                answer = change_of(self.unconverted, self.converted, fewer, self.exact, self.tolerance(fewer)).before
                 needed = (
                     fewer if same_answer(found.before, answer, tolerance * SHARPER, self.converted.dtype) else needed
                 )
         if needed == part:
             return None
-        lost = change_of(self.problem, self.converted, needed, self.exact, tolerance)
+        lost = change_of(self.unconverted, self.converted, needed, self.exact, tolerance)
         choices = tuple((name, value) for name, value in needed.choices().items() if name != "empty_mean")
         return None if lost.effects == ("rounded",) else dataclasses.replace(lost, subject=choices or "definition")
 
@@ -454,13 +461,15 @@ class _Judgement:
         if not self.is_converted or is_derivative(self.quantity):
             return None
         part = self.part(self.effective)
-        return change_of(self.problem, self.converted, part, self.exact, self.tolerance(part))
+        return change_of(self.unconverted, self.converted, part, self.exact, self.tolerance(part))
 
     def conversion(self, change: Change, part: Convention) -> Conversion:
         """A conversion, what it changes, and what the function's users do instead."""
-        found = conversion_of(self.problem, self.converted, change, self.function, part)
+        found = conversion_of(self.unconverted, self.converted, change, self.function, part)
         right = (self.definition(), change.before)
-        alternative = alternative_to(self.problem, self.converted, change, tuple(self.alternatives), right, self.exact)
+        alternative = alternative_to(
+            self.unconverted, self.converted, change, tuple(self.alternatives), right, self.exact
+        )
         return dataclasses.replace(found, alternative=alternative)
 
     def candidate(self, outcome: Returned, conventions: Sequence[Convention]) -> Candidate:

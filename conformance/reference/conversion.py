@@ -1,21 +1,25 @@
-"""The one conversion a prediction may need: softmax, sigmoid, log, ... rounded once, and recorded.
+"""The conversions a problem may need: of predictions, rounded once and recorded, and of weights, which are exact.
 
 A function that takes only probabilities is passed the softmax of a case's logits, and so on.  Each
 value is the exact one rounded to the dtype (through ball arithmetic for float64, through float64 for
 narrower dtypes), so that a conversion costs one rounding and never an implementation's own errors.
+
+A function that takes no class weights is passed, as the weight of each sample, the weight of its class; and the other
+way round where the samples of a class share a weight.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from flint import arb, ctx
 
-from conformance.model.case import Array, InputKind, Problem, numpy_dtype
+from conformance.model.case import Array, InputKind, Options, Problem, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.reference.domain import dtype_info
 from conformance.reference.flat_problem import flatten
@@ -50,6 +54,11 @@ HANDED: dict[str, str] = {
     "logit of exp": "the logits of the exponentials of the log-probabilities",
 }
 """What a function is passed instead of the case's predictions, by the name of the conversion."""
+WEIGHTS_HANDED: dict[str, str] = {
+    "class weights as sample weights": "it takes no class weights and is handed that of its label for each sample",
+    "sample weights as class weights": "it takes no sample weights and is handed, for each class, that of its samples",
+}
+"""What a function is passed instead of the case's weights, by the name of the conversion."""
 
 
 def convert(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
@@ -59,6 +68,81 @@ def convert(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
     name = NAMES[problem.loss, problem.input_kind, input_kind]
     converted = problem.predictions if name == "as logits" else _convert(name, problem.predictions, problem.dtype)
     return dataclasses.replace(problem, input_kind=input_kind, predictions=converted), name
+
+
+def convert_weights(problem: Problem, options: Set[str]) -> tuple[Problem, str]:
+    """The problem with class weights as sample weights, or the other way round, and the name of the conversion.
+
+    The problem itself and "" where a function that supports `options` needs no conversion, or where none is exact: it
+    is for labels that name classes, without smoothing, whose weights are finite and above 0, and products that the
+    dtype holds.  The definition has the same answer to both problems at each reduction.
+    """
+    stated = {"class_weights", "sample_weights"} & set(problem.options.names())
+    missing = stated - options
+    if not missing or len(options & {"class_weights", "sample_weights"}) != 1:
+        return problem, ""
+    weights = _weights_of_samples(problem)
+    if weights is None:
+        return problem, ""
+    if "class_weights" in missing:
+        changed = dataclasses.replace(problem.options, class_weights=None, sample_weights=weights)
+        return _with_options(problem, changed), "class weights as sample weights"
+    by_class = _weights_of_classes(problem, weights)
+    if by_class is None:
+        return problem, ""
+    changed = dataclasses.replace(problem.options, class_weights=by_class, sample_weights=None)
+    return _with_options(problem, changed), "sample weights as class weights"
+
+
+def _with_options(problem: Problem, options: Options) -> Problem:
+    return dataclasses.replace(problem.unreduced, options=options).with_reduction(problem.reduction)
+
+
+def _labels_and_kept(problem: Problem) -> tuple[Array, Array] | None:
+    """The class of each sample, and which samples are not ignored; None where a label names no class."""
+    if problem.target_kind not in ("index", "one_hot") or problem.options.label_smoothing is not None:
+        return None
+    labels = problem.labels if problem.target == "index" else np.argmax(problem.labels, axis=-1)
+    ignored = problem.options.ignore_index
+    kept = np.ones(labels.shape, dtype=bool) if ignored is None else labels != ignored
+    known = (labels >= 0) & (labels < problem.predictions.shape[-1])
+    return (labels, kept) if labels.shape == problem.sample_shape and bool(np.all(known | ~kept)) else None
+
+
+def _weights_of_samples(problem: Problem) -> Array | None:
+    """The product of the weights of each sample and of its class, 1 where it is ignored; None if it is not exact."""
+    found = _labels_and_kept(problem)
+    by_sample, by_class = problem.options.sample_weights, problem.options.class_weights
+    if found is None or problem.layout.weight_dtype is not None or not problem.predictions.size:
+        return None
+    labels, kept = found
+    factors = []
+    if by_class is not None:
+        if not bool(np.all(np.isfinite(by_class))):
+            return None
+        factors.append(by_class[np.where(kept, labels, 0)])
+    if by_sample is not None:
+        if by_sample.shape != labels.shape[: by_sample.ndim]:
+            return None
+        axes = (1,) * (labels.ndim - by_sample.ndim)
+        factors.append(np.broadcast_to(by_sample.reshape(by_sample.shape + axes), labels.shape))
+    factors = [np.where(kept, factor, np.ones((), factor.dtype)) for factor in factors]
+    with np.errstate(all="ignore"):
+        product = factors[0] if len(factors) == 1 else factors[0] * factors[1]
+    if not bool(np.all((product > 0) & np.isfinite(product))):
+        return None
+    *each, rounded = ([Fraction(value) for value in one.astype(np.float64).flat] for one in (*factors, product))
+    return product if all(math.prod(pair) == value for *pair, value in zip(*each, rounded, strict=True)) else None
+
+
+def _weights_of_classes(problem: Problem, weights: Array) -> Array | None:
+    """The weight that all samples of a class have, 1 for a class without any; None if they differ."""
+    found = _labels_and_kept(problem)
+    assert found is not None
+    labels, kept = found
+    by_class = np.ones(problem.predictions.shape[-1], dtype=weights.dtype)
+    by_class[labels[kept]] = weights[kept]
+    return by_class if bool(np.all(by_class[labels[kept]] == weights[kept])) else None
 
 
 def conversion_obstacle(problem: Problem, input_kind: InputKind) -> str | None:

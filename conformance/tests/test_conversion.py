@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
-from conformance.model.case import INPUT_KINDS, LOSSES, Problem
+from conformance.adapters import registry
+from conformance.judging.case_set import load_suite
+from conformance.judging.judge import Judge
+from conformance.judging.plan import plan
+from conformance.model.case import INPUT_KINDS, LOSSES, MustRaise, Problem
 from conformance.model.convention import DEFINITION
 from conformance.reference import error_bound
-from conformance.reference.conversion import NAMES, convert
-from conformance.reference.oracle import Exact, evaluate
+from conformance.reference.conversion import NAMES, WEIGHTS_HANDED, convert, convert_weights
+from conformance.reference.oracle import Exact, Oracle, evaluate
 from conformance.tests.stated import case
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -187,3 +191,113 @@ def _half_of_the_digits(handed: Problem) -> Any:
 def test_log_softmax_of_a_confident_row_keeps_what_is_left_of_it():
     handed, _ = convert(case([[200.0, 0.0]], [0]).problem("float64", "none"), "log_probabilities")
     assert handed.predictions[0, 0] == pytest.approx(-math.exp(-200.0), rel=1e-15)
+
+
+def weighted(options: dict[str, Any], **named: Any) -> Problem:
+    logits = [[1.2, -0.3, 0.5], [0.1, 2.4, -1.3], [-0.6, 0.8, 1.9], [0.9, 0.2, -0.4]]
+    dtype = named.pop("dtype", "float64")
+    return case(logits, named.pop("labels", [2, 1, 2, 0]), options=options, **named).problem(dtype, "none")
+
+
+def test_class_weights_become_those_of_the_labels():
+    converted, name = convert_weights(weighted({"class_weights": [0.7, 1.9, 0.4]}), frozenset({"sample_weights"}))
+    assert name == "class weights as sample weights"
+    assert converted.options.names() == ("sample_weights",)
+    np.testing.assert_array_equal(converted.options.sample_weights, [0.4, 1.9, 0.4, 0.7])
+
+
+def test_sample_weights_become_those_of_their_classes():
+    asked = weighted({"sample_weights": [0.4, 1.9, 0.4, 0.7]})
+    converted, name = convert_weights(asked, frozenset({"class_weights"}))
+    assert name == "sample weights as class weights"
+    np.testing.assert_array_equal(converted.options.class_weights, [0.7, 1.9, 0.4])
+
+
+def test_an_ignored_sample_has_any_weight():
+    options = {"class_weights": [0.7, 1.9, 0.4], "ignore_index": -1}
+    asked = weighted(options, labels=[2, -1, 2, 0])
+    converted, _ = convert_weights(asked, frozenset({"sample_weights", "ignore_index"}))
+    np.testing.assert_array_equal(converted.options.sample_weights, [0.4, 1.0, 0.4, 0.7])
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"class_weights": [0.7, 1.9, 0.4], "label_smoothing": 0.1}, {}),
+        ({"class_weights": [0.7, 0.0, 0.4]}, {}),
+        ({"class_weights": [0.7, -1.9, 0.4]}, {}),
+        ({"class_weights": [0.7, math.inf, 0.4]}, {"labels": [0, 0, 0, 0]}),
+        ({"class_weights": [0.7, math.nan, 0.4]}, {"labels": [0, 0, 0, 0]}),
+        ({"class_weights": [0.7, 1.9, 0.4]}, {"labels": [0, 1, 2, -1]}),
+        ({"class_weights": [0.7, 1.9, 0.4]}, {"labels": [0, 1, 2, 3]}),
+        ({"class_weights": [0.7, 1.9, 0.4]}, {"labels": [[0.5, 0.5, 0.0]] * 4, "target": "distribution"}),
+        ({"class_weights": [0.7, 1.9, 0.4], "sample_weights": [0.3, 0.7, 0.9, 1.1]}, {}),
+        ({"class_weights": [1e200, 1.0, 1.0], "sample_weights": [1.0, 1.0, 1.0, 1e200]}, {}),
+    ],
+)
+def test_it_converts_no_weights_that_another_form_does_not_say(options, named):
+    asked = weighted(options, **named)
+    assert convert_weights(asked, frozenset({"sample_weights", "ignore_index", "label_smoothing"})) == (asked, "")
+
+
+def test_sample_weights_that_differ_within_a_class_are_no_class_weights():
+    asked = weighted({"sample_weights": [0.4, 1.9, 0.5, 0.7]})
+    assert convert_weights(asked, frozenset({"class_weights"})) == (asked, "")
+
+
+@pytest.mark.parametrize("options", [frozenset(), frozenset({"class_weights", "sample_weights"})])
+def test_weights_stay_where_both_or_none_can_be_said(options):
+    asked = weighted({"class_weights": [0.7, 1.9, 0.4]})
+    assert convert_weights(asked, options) == (asked, "")
+
+
+def test_the_definition_has_one_answer_to_both_forms_of_weights():
+    answers = 0
+    for one in load_suite()[0]:
+        if one.sketch is not one or isinstance(one.expect, MustRaise):
+            continue
+        for asked in one.problems():
+            for option in ("class_weights", "sample_weights"):
+                converted, name = convert_weights(asked, frozenset({option, "ignore_index"}))
+                if not name:
+                    continue
+                before, after = evaluate(asked), evaluate(converted)
+                assert type(before) is type(after), asked.case
+                if isinstance(before, Exact):
+                    answers += 1
+                    np.testing.assert_array_equal(before.hi, after.hi, asked.case)
+    assert answers > 200
+
+
+@pytest.mark.parametrize(
+    ("function", "case_id", "reduction", "status", "convention"),
+    [
+        ("sklearn.log_loss", "weights_converted_probabilities/class_weights", "mean", "agrees", ""),
+        ("sklearn.log_loss", "weights_converted_probabilities/both_kinds_of_weights", "sum", "agrees", ""),
+        ("torch.CrossEntropyLoss", "weights_converted/samples_of_a_class_share_a_weight", "mean", "agrees", ""),
+        (
+            "keras.SparseCategoricalCrossentropy",
+            "weights_converted/inverse_frequencies",
+            "mean",
+            "diverges",
+            "mean_divides_by=kept",
+        ),
+        ("keras.SparseCategoricalCrossentropy", "weights_converted/inverse_frequencies", "none", "agrees", ""),
+    ],
+)
+def test_a_row_names_the_conversion_of_weights(function, case_id, reduction, status, convention):
+    available = [one for one in registry.installed()[0] if one.framework.name == function.partition(".")[0]]
+    if not available:
+        pytest.skip("not installed")
+    cases, ledger = load_suite()
+    [chosen] = [one for one in cases if one.id == f"categorical/{case_id}"]
+    [item] = [
+        item
+        for item in plan([chosen], available)
+        if (item.function.name, item.dtype, item.reduction) == (function, "float32", reduction)
+    ]
+    row = Judge(Oracle(), ledger).assess(item).row
+    assert (row.status, row.convention) == (status, convention)
+    assert row.bridge in WEIGHTS_HANDED
+    if status == "diverges":
+        assert WEIGHTS_HANDED[row.bridge] in row.explanation

@@ -136,7 +136,7 @@ def _prepare(item: Item, group: MetamorphicGroup, repeats_call: bool) -> Prepare
 def _prepare_member(item: Item, problem: Problem, is_rounded: bool) -> PreparedProblem | None:
     """Prepare a problem; None if the function cannot be called with it or documents that it rejects it."""
     function = item.function
-    if unsupported(function, item.case, problem) is not None:
+    if unsupported(function, item.case, problem, as_stated=True) is not None:
         return None
     convention = documented_convention(item, problem).convention
     if _inexpressible(problem, convention):

@@ -52,7 +52,9 @@ def select_instances(
     by_sample = ((one, function) for one in available for function in one.functions if function.is_by_sample)
     for installed, function in by_sample:  # relations are about their sums
         expressible = [
-            candidate for candidate in candidates if unsupported(function, candidate.case, candidate.problem) is None
+            candidate
+            for candidate in candidates
+            if unsupported(function, candidate.case, candidate.problem, as_stated=True) is None
         ]
         numbers = {
             combination: number for number, combination in enumerate(dict.fromkeys(f.combination for f in expressible))
