@@ -107,6 +107,41 @@ class Arrays:
     """Quantity -> source that differentiates `{result}.sum()` by `{x}`: `gradient`, and others such as a Hessian.
 
     `{result}` is an expression of the loss, `{x}` the name of the predictions; the last line is an expression."""
+    operations: Mapping[str, str] = field(default_factory=dict)
+    """Operation -> expression of its operands `{0}`, `{1}` ..., of the `{axis}` of the classes and the `{dtype}`.
+
+    What a user of the library writes beside a call, as in `conformance recipe`; also the conversions of predictions, by
+    their names in `reference.conversion`."""
+
+
+def array_operations(module: str, nonlinear: str, sigmoid: str = "sigmoid", **others: str) -> dict[str, str]:
+    """Operations of a library whose functions are called as those of numpy.
+
+    nonlinear: module that has softmax and log_softmax.  sigmoid: its name there.  others: other operations.
+    """
+    table = {
+        "sum": "@.sum({0})",
+        "mean_of_last_axis": "@.mean({0}, axis=-1)",
+        "last_axis": "{0}[..., None]",
+        "size": "@.size({0})",
+        "where": "@.where({0}, {1}, {2})",
+        "clip": "@.clip({0}, {1}, {2})",
+        "argmax": "@.argmax({0}, axis={axis})",
+        "take": "{0}[{1}]",
+        "cast": "{0}.astype('{dtype}')",
+        "one_hot": "@.eye(predictions.shape[{axis}], dtype='{dtype}')[{0}]",
+        "normalised": "{0} / @.sum({0}, axis={axis}, keepdims=True)",
+        "softmax": f"{nonlinear}.softmax({{0}}, axis={{axis}})",
+        "log_softmax": f"{nonlinear}.log_softmax({{0}}, axis={{axis}})",
+        "sigmoid": f"{nonlinear}.{sigmoid}({{0}})",
+        "log_sigmoid": f"{nonlinear}.log_{sigmoid}({{0}})",
+        "log": "@.log({0})",
+        "exp": "@.exp({0})",
+        "logit": "@.log({0}) - @.log1p(-{0})",
+        "logit of exp": "{0} - @.log(-@.expm1({0}))",
+        **others,
+    }
+    return {name: text.replace("@", module) for name, text in table.items()}
 
 
 def _numpy_array(result: Any) -> tuple[Array, str]:
@@ -114,7 +149,12 @@ def _numpy_array(result: Any) -> tuple[Array, str]:
     return values, values.dtype.name
 
 
-numpy = Arrays(native=lambda memory: memory, literal=Tensor.source, numpy=_numpy_array)
+numpy = Arrays(
+    native=lambda memory: memory,
+    literal=Tensor.source,
+    numpy=_numpy_array,
+    operations=array_operations("np", "scipy.special", "expit"),
+)
 """Arrays of numpy, which differentiates nothing."""
 
 
@@ -145,7 +185,22 @@ def _torch_array(result: Any) -> tuple[Array, str]:
 
 
 TORCH_GRADIENT = "{x} = {x}.detach().requires_grad_()\n{result}.sum().backward()\n{x}.grad"
-torch = Arrays(_torch_tensor, _torch_literal, _torch_array, "import torch", {"gradient": TORCH_GRADIENT})
+TORCH_OPERATIONS = array_operations(
+    "torch",
+    "torch",
+    mean_of_last_axis="{0}.mean(-1)",
+    size="{0}.numel()",
+    argmax="{0}.argmax({axis})",
+    cast="{0}.to(predictions.dtype)",
+    one_hot="torch.nn.functional.one_hot({0}, predictions.shape[{axis}]).movedim(-1, {axis}).to(predictions.dtype)",
+    normalised="{0} / {0}.sum({axis}, keepdim=True)",
+    softmax="torch.softmax({0}, {axis})",
+    log_softmax="torch.log_softmax({0}, {axis})",
+    log_sigmoid="torch.nn.functional.logsigmoid({0})",
+)
+torch = Arrays(
+    _torch_tensor, _torch_literal, _torch_array, "import torch", {"gradient": TORCH_GRADIENT}, TORCH_OPERATIONS
+)
 
 
 def _paddle_tensor(memory: Array) -> Any:
@@ -209,6 +264,7 @@ jax = Arrays(
         "gradient": "jax.grad(lambda {x}: {result}.sum())({x})",
         "hessian": "jax.hessian(lambda {x}: {result}.sum())({x})",
     },
+    operations=array_operations("jax.numpy", "jax.nn"),
 )
 """Arrays of JAX with 64 bits, without which it computes in no more than 32."""
 

@@ -192,9 +192,20 @@ def to_numpy(result: Any) -> tuple[Array, str]:
     return keras.ops.convert_to_numpy(result), name
 
 
+OPERATIONS = arrays.array_operations(
+    "keras.ops",
+    "keras.ops",
+    size="float(keras.ops.size({0}))",
+    take="keras.ops.take({0}, {1}, axis=0)",
+    cast="keras.ops.cast({0}, '{dtype}')",
+    one_hot="keras.ops.one_hot({0}, predictions.shape[{axis}], dtype='{dtype}')",
+)
+
+
 def keras_arrays(*gradient: str) -> Arrays:
     """The arrays of a backend: numpy's go in, its own come out; differentiated by these lines, if there are any."""
-    return Arrays(to_native, Tensor.source, to_numpy, "", {"gradient": "\n".join(gradient)} if gradient else {})
+    derivatives = {"gradient": "\n".join(gradient)} if gradient else {}
+    return Arrays(to_native, Tensor.source, to_numpy, "", derivatives, OPERATIONS)
 
 
 @cache

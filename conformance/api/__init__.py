@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from conformance.api.exploration import *  # noqa: F403
     from conformance.api.measures import *  # noqa: F403
     from conformance.api.observing import *  # noqa: F403
+    from conformance.api.recipes import *  # noqa: F403
     from conformance.api.reports import *  # noqa: F403
     from conformance.api.result import *  # noqa: F403
     from conformance.api.running import *  # noqa: F403
@@ -39,6 +40,7 @@ _MODULES = {
         "check_correct", "harvest", "list_mutants", "mutants",
     ),
     "observing": ("Advance", "Observer"),
+    "recipes": ("RecipeResult", "RecipeSide", "recipe"),
     "reports": (
         "AcceptResult", "DiffResult", "HistoryResult", "MergeResult", "PageResult", "RecoverResult",
         "accept", "diff", "history", "merge", "page", "recover",

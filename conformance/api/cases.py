@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from conformance.adapters import registry
 from conformance.adapters.contract import Function
-from conformance.adapters.contract.calling import perform
 from conformance.adapters.libraries import pinned
 from conformance.adapters.registry import Installed
 from conformance.api.observing import SILENT, Observer
@@ -24,7 +23,7 @@ from conformance.casefiles.known_issues import read as read_known
 from conformance.casefiles.loading import count_cases, read, shipped_cases
 from conformance.execution.assessing import NotExecuted, rows_of
 from conformance.execution.run import Run
-from conformance.execution.targets import performer, pool_for_modes
+from conformance.execution.targets import judge_of, pool_for_modes
 from conformance.explain.explainer import explain as explain_case
 from conformance.explain.explanation import Explanation
 from conformance.explain.rendering import as_data
@@ -43,7 +42,7 @@ from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.row_key import EAGER
 from conformance.power.harvest.pipeline import load_harvest
-from conformance.reference.oracle import Oracle, cached_oracle
+from conformance.reference.oracle import Oracle
 from conformance.reference.oracle import digits as digits_of
 from conformance.report.support import function_cells
 
@@ -417,23 +416,22 @@ def explain(
     wanted = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
     available = in_modes(registry.installed(registry.frameworks() if functions else None)[0], [mode])
     check_functions(functions, available)
-    with cached_oracle() as oracle, pool_for_modes(available) as pool:
-        judge = Judge(oracle, ledger, perform if pool is None else performer(pool, available))
+    with judge_of(available, ledger) as judge:
         explanation = explain_case(case, chosen, reduced, available, judge, wanted, functions)
     return ExplainResult(case, explanation)
 
 
-def check_functions(names: Sequence[str], available: Sequence[Installed]) -> None:
-    """Raise SelectionError for a name that no installed function has."""
+def check_functions(names: Sequence[str], available: Sequence[Installed], option: str = "--function") -> None:
+    """Raise SelectionError for a name that no installed function has.  option: where the names stand."""
     installed = [function.name for found in available for function in found.functions]
     known = [function.name for function in registry.functions()]
     for name in names:
         if name in installed:
             continue
         if name in known:
-            raise SelectionError(f"--function {name}: {name.partition('.')[0]} is not installed")
+            raise SelectionError(f"{option} {name}: {name.partition('.')[0]} is not installed")
         hint = suggest(name, dict.fromkeys([*installed, *known]))
-        raise SelectionError(f"--function {name}: there is no such function; {hint}")
+        raise SelectionError(f"{option} {name}: there is no such function; {hint}")
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,18 @@ from typing import Any, cast
 
 from conformance.adapters import registry
 from conformance.adapters.contract import required_capabilities
-from conformance.adapters.contract.calling import perform
 from conformance.api.cases import check_functions
 from conformance.api.data import Data, read_data
 from conformance.api.result import Result
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.known_issues import load as read_ledger
 from conformance.casefiles.loading import shipped_cases
-from conformance.execution.targets import performer, pool_for_modes
+from conformance.execution.targets import judge_of
 from conformance.explain.explainer import explain as explain_case
 from conformance.explain.explanation import Explanation
 from conformance.explain.rendering import as_data
 from conformance.judging.choice import installed_among, one_of
 from conformance.judging.hypotheses import Explanations, explanations
-from conformance.judging.judge import Judge
 from conformance.judging.prepare import convert_for
 from conformance.judging.printed import Printed, holds_in
 from conformance.judging.selection import SelectionError
@@ -29,7 +27,7 @@ from conformance.model.case import DTYPES, QUANTITIES, InputKind, Problem, Publi
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.row_key import EAGER
 from conformance.reference.enclosure import EnclosingOracle
-from conformance.reference.oracle import Oracle, cached_oracle
+from conformance.reference.oracle import Oracle
 
 
 @dataclass(frozen=True)
@@ -177,11 +175,10 @@ def compare(
     available, _ = installed_among(frameworks, [mode])
     check_functions(functions, available)
     case, chosen = data.case, data.case.dtypes[0]
-    with cached_oracle(EnclosingOracle) as oracle, pool_for_modes(available) as pool:
-        ledger = Ledger((), read_ledger(shipped_cases()).entries)
-        judge = Judge(oracle, ledger, perform if pool is None else performer(pool, available))
+    ledger = Ledger((), read_ledger(shipped_cases()).entries)
+    with judge_of(available, ledger, EnclosingOracle) as judge:
         explanation = explain_case(case, chosen, data.inputs.reduction, available, judge, wanted, functions)
-        found = tuple(_explained(of, number, data, explanation, oracle) for of, number in numbers)
+        found = tuple(_explained(of, number, data, explanation, judge.oracle) for of, number in numbers)
     return CompareResult(data.decided, explanation, found, data)
 
 

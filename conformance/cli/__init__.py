@@ -43,6 +43,7 @@ COMMANDS = {
     "lint": "look:lint",
     "explain": "explain:explain",
     "compare": "compare:compare",
+    "recipe": "recipe:recipe",
     "harvest": "measures:harvest",
     "diff": "reports:diff",
     "audit": "audit:audit",

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from conformance import api
 from conformance.api.data import read_file
-from conformance.cli.shared import MAX_WIDTH, FrameworkOption, Json
+from conformance.cli.shared import MAX_WIDTH, FrameworkOption, Json, print_styled
 from conformance.cli.terminal import out
 from conformance.explain import rendering
 from conformance.model.case import QUANTITIES
@@ -136,5 +136,4 @@ def _print(result: api.CompareResult, verbose: bool) -> None:
         out.print(f"\n[bold]{escape(number.name)}[/]: {escape(first)}", soft_wrap=True)
         for line in others:
             out.print(escape(f"    {line}"), soft_wrap=True)
-    for style, line in rendering.terminal(explanation, whole=verbose):
-        out.print(f"[{style}]{escape(line)}[/]" if style else escape(line), soft_wrap=True)
+    print_styled(rendering.terminal(explanation, whole=verbose))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import CaseArgument, CasesOption, Json, print_notes
+from conformance.cli.shared import CaseArgument, CasesOption, Json, print_notes, print_styled
 from conformance.cli.terminal import out
 from conformance.explain import rendering
 from conformance.judging.plan import DIFFERENTIATED
@@ -40,8 +39,7 @@ def explain(
     elif as_markdown:
         out.print(rendering.markdown(explanation), markup=False, soft_wrap=True, end="")
     else:
-        for style, line in rendering.terminal(explanation):
-            out.print(f"[{style}]{escape(line)}[/]" if style else escape(line), soft_wrap=True)
+        print_styled(rendering.terminal(explanation))
         _print_other_options(result.case, explanation.dtype, explanation.reduction, explanation.quantity)
 
 

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from conformance.api.observing import Advance, Observer
-from conformance.cli.terminal import err
+from conformance.cli.terminal import err, out
 from conformance.judging.selection import SelectionError
 from conformance.model.case import Case
 from conformance.model.text import truncate
@@ -102,6 +102,12 @@ class Level(StrEnum):
     drift = "drift"
     any = "any"
     never = "never"
+
+
+def print_styled(lines: Iterable[tuple[str, str]]) -> None:
+    """Print lines, each with the style of rich that it has, if any."""
+    for style, line in lines:
+        out.print(f"[{style}]{escape(line)}[/]" if style else escape(line), soft_wrap=True)
 
 
 def warn(line: str) -> None:

@@ -28,6 +28,7 @@ from conformance.docs import (
     option_names,
     python_api,
     readme,
+    recipes,
     releases,
     schema,
 )
@@ -87,6 +88,7 @@ class Checkout:
             "error bound": lambda: markup.paragraphs(error_bound.__doc__ or ""),
             "input kinds": conventions.kinds_table,
             "option names": option_names.option_tables,
+            "recipes": recipes.recipe_tables,
             "earlier releases": option_names.earlier_releases,
             "undescribed parameters": option_names.undescribed_parameters,
             "findings": lambda: findings.findings(self.ledger, self.baseline[1]["versions"], self.source),

@@ -17,8 +17,10 @@ from packaging.utils import canonicalize_name
 
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework
+from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.lowering import Call
 from conformance.adapters.registry import Installed
+from conformance.casefiles.known_issues import Ledger
 from conformance.execution.workers.loop import import_from_file
 from conformance.execution.workers.pool import (
     DEFAULT_TIMEOUTS,
@@ -29,12 +31,14 @@ from conformance.execution.workers.pool import (
     WorkerSpec,
 )
 from conformance.execution.workers.wire import Versions
+from conformance.judging.judge import Judge
 from conformance.judging.plan import check_modes, chosen_modes
 from conformance.judging.reasons import Unavailable
 from conformance.judging.row import Row
 from conformance.model.errors import UserError
 from conformance.model.outcome import Outcome
 from conformance.model.row_key import EAGER, RowKey
+from conformance.reference.oracle import Oracle, cached_oracle
 
 if TYPE_CHECKING:
     from conformance.execution.environments import EnvironmentRequest
@@ -110,6 +114,16 @@ def performer(pool: WorkerPool, available: Iterable[Installed]) -> Callable[[Fra
         return pool.wait(pool.submit(workers[framework.name, call.mode], call, what))
 
     return perform
+
+
+@contextlib.contextmanager
+def judge_of(available: Sequence[Installed], ledger: Ledger, oracle: type[Oracle] = Oracle) -> Iterator[Judge]:
+    """A judge of functions that are installed here, with exact answers from the cache.
+
+    oracle: class of its exact answers.
+    """
+    with cached_oracle(oracle) as exact, pool_for_modes(available) as pool:
+        yield Judge(exact, ledger, perform if pool is None else performer(pool, available))
 
 
 @dataclass(frozen=True)

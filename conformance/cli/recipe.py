@@ -1,0 +1,134 @@
+"""`conformance recipe`: the code that makes one function equal another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from conformance import api
+from conformance.cli.shared import CasesOption, Json, print_styled
+from conformance.cli.terminal import out
+from conformance.model.text import counted
+
+DIFFERENT = 1
+"""Exit status if no code makes the functions equal."""
+FunctionArgument = Annotated[
+    str, typer.Argument(metavar="FUNCTION", help="Such as torch.CrossEntropyLoss; `conformance list functions`.")
+]
+MAX_REMAINING = 8
+"""Reasons that are printed."""
+
+
+def recipe(
+    first: FunctionArgument,
+    second: FunctionArgument,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            metavar="NAME",
+            help="class_weights, sample_weights, positive_weight, label_smoothing or ignore_index; may be repeated.",
+        ),
+    ] = None,
+    reduction: Annotated[str, typer.Option(help="mean, sum or none.")] = "mean",
+    dtype: Annotated[str, typer.Option(help="Of the predictions.")] = "float32",
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="What you have: logits, probabilities or log_probabilities.")
+    ] = "",
+    target: Annotated[
+        str,
+        typer.Option(help="Your labels: index, one_hot, distribution, multi_hot, binary or soft_binary."),
+    ] = "",
+    loss: Annotated[str, typer.Option(help="categorical or binary.")] = "",
+    cases: CasesOption = None,
+    as_json: Json = False,
+) -> None:
+    """The code that makes one function return what another one does, proved on the cases, and what remains."""
+    result = api.recipe(
+        first,
+        second,
+        options=option or (),
+        reduction=reduction,
+        dtype=dtype,
+        kind=kind,
+        target=target,
+        loss=loss,
+        cases=cases,
+    )
+    if as_json:
+        out.write(result.to_json())
+    else:
+        print_styled(_lines(result, first, second))
+    raise typer.Exit(0 if result.equal else DIFFERENT)
+
+
+def _lines(result: api.RecipeResult, first: str, second: str) -> Iterator[tuple[str, str]]:
+    setting = result.setting
+    yield "bold", f"{first} as {second}"
+    options = ", ".join(setting.options) or "no options"
+    kind = setting.input_kind.replace("_", "-")
+    yield (
+        "",
+        f"{setting.loss} loss of {kind}, {setting.target} targets, {options}, {setting.reduction}, {setting.dtype}",
+    )
+    if result.plain:
+        case, *returned = result.plain
+        yield "", f"As they stand they return {' and '.join(returned)} for {case}."
+    if result.why:
+        yield from (("", ""), ("bold", "No recipe"), ("", f"  {result.why}"))
+    sides = [side for side in (result.first, result.second) if side is not None]
+    for side in sides:
+        yield from (("", ""), ("bold", f"{side.function} {side.version}"))
+        arrays = (f"{name}: {dtype} {list(shape)}" for name, dtype, shape in side.arrays)
+        yield "dim", f"    # {'; '.join(arrays)}"
+        yield from (("", f"    {line}") for line in side.code.splitlines())
+        yield from (("", f"  {change}") for change in side.changes)
+    if len(sides) == 2:
+        yield from (("", ""), ("bold", "Arguments"))
+        yield from (("", line) for line in _table(*sides))
+    if result.differences:
+        yield from (("", ""), ("bold", "What they do differently, as they stand"))
+        for name, one, other in result.differences:
+            yield from (("", f"  {name}"), ("", f"    {first} {one}"), ("", f"    {second} {other}"))
+    yield from _proof(result)
+
+
+def _table(first: api.RecipeSide, second: api.RecipeSide) -> list[str]:
+    """A line for each option that one of the functions has an argument for."""
+
+    def shown(argument: str | None) -> str:
+        return "-" if argument is None else argument.replace("{}", "...") or "as it is"
+
+    names = [name for name in first.arguments if (first.arguments[name], second.arguments[name]) != (None, None)]
+    rows = [("", first.function, second.function)]
+    rows += [(name, shown(first.arguments[name]), shown(second.arguments[name])) for name in names]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    return [f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}" for row in rows]
+
+
+def _proof(result: api.RecipeResult) -> Iterator[tuple[str, str]]:
+    proof = result.proof
+    if proof.equal:
+        yield from (("", ""), ("bold", "Proved"))
+        many = len(proof.equal)
+        yield "", f"  {counted(many, 'case')}: both return the same, and what is exact, within the error of rounding."
+        others = f"; {many - proof.close} by up to {proof.ulps:.3g} ulp" if proof.close < many else ""
+        within = (
+            f"{proof.close} differ by at most 4 ulp{others}"
+            if others
+            else f"They differ by at most {proof.ulps:.3g} ulp"
+        )
+        error = f", {proof.ratio:.2g} of the error that rounding is allowed"
+        yield "", f"  {within}{error}." if proof.ulps else "  They are equal bit for bit."
+    if proof.remaining:
+        yield from (("", ""), ("bold", "What remains"))
+        for one in proof.remaining[:MAX_REMAINING]:
+            why = "; ".join(one.why) or "nothing that they document says why"
+            yield "", f"  {counted(len(one.cases), 'case')}: {why}"
+            yield "dim", f"    {one.first} and {one.second} in {one.cases[0]}"
+        if len(proof.remaining) > MAX_REMAINING:
+            yield "", f"  and {len(proof.remaining) - MAX_REMAINING} more reasons, in --json"
+    for why in proof.skipped:
+        yield "", f"  not executed: {why}"

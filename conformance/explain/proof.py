@@ -1,0 +1,286 @@
+"""Proof of recipes: both functions on every case that both can be asked, compared with each other and what is exact."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.adapters.contract import LoweringError
+from conformance.adapters.contract.lowering import call_name, lower
+from conformance.adapters.registry import Installed
+from conformance.explain.derivation import array_text
+from conformance.explain.recipes import Recipe, Setting
+from conformance.judging.judge import Assessment, Judge
+from conformance.judging.plan import Item, unsupported
+from conformance.judging.prepare import PreparedCall, Problems, convert_for
+from conformance.judging.verdict import FAILING
+from conformance.model.case import ORDERS, Case, Problem, numpy_dtype
+from conformance.model.convention import describe
+from conformance.model.floats import subtract, ulp
+from conformance.model.outcome import Returned
+from conformance.model.text import truncate
+from conformance.reference.conversion import conversion_obstacle
+
+MAX_PREDICTIONS = 1 << 18
+"""Predictions of the largest case that is put to a recipe."""
+CLOSE = 4.0
+"""Units in the last place that are told apart from larger differences."""
+MAX_TEXT = 60
+"""Characters of a value in a text."""
+MAX_PLAIN = 5
+"""Proved cases that both functions are called with as they stand, until one shows a difference."""
+
+
+ORDERS_ONLY = frozenset(ORDERS)
+"""Layouts that a recipe leaves as they are; others would need code of their own."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What both functions did with a case."""
+
+    case: str
+    first: Assessment
+    second: Assessment
+
+    @property
+    def difference(self) -> npt.NDArray[np.float64]:
+        """The absolute difference of what was returned; infinite where a number is missing or shapes differ."""
+        a, b = self.first.verdict.outcome, self.second.verdict.outcome
+        if not isinstance(a, Returned) or not isinstance(b, Returned) or a.value.shape != b.value.shape:
+            return np.array(np.inf)
+        return np.abs(subtract(a.value, b.value))
+
+    @property
+    def equal(self) -> bool:
+        """Whether both are right by the convention that they follow, and differ by no more than rounding may do."""
+        if any(one.verdict.status not in ("agrees", "diverges") for one in (self.first, self.second)):
+            return False
+        return bool(np.all(self.difference <= self.first.verdict.tolerance + self.second.verdict.tolerance))
+
+    @property
+    def refutes(self) -> bool:
+        """Whether an everyday case shows that the code is wrong: nothing that is documented or known explains it."""
+        return any(
+            one.verdict.status in FAILING
+            and one.known is None
+            and not one.prepared.conversion
+            and one.prepared.ordinary
+            for one in (self.first, self.second)
+        )
+
+    @property
+    def answered(self) -> bool:
+        """Whether the case has a right answer for one of them, and not both refuse it."""
+        both = (self.first, self.second)
+        if all(one.verdict.status == "undefined" for one in both):
+            return False
+        return any(isinstance(one.verdict.outcome, Returned) for one in both)
+
+    @property
+    def ulps(self) -> float:
+        """The largest difference, in units in the last place of the second's result."""
+        outcome = self.second.verdict.outcome
+        assert isinstance(outcome, Returned)
+        if not outcome.value.size:
+            return 0.0
+        with np.errstate(all="ignore"):
+            units = self.difference / ulp(outcome.value, numpy_dtype(self.first.item.dtype))
+        return float(np.max(np.where(self.difference == 0, 0.0, units)))
+
+    @property
+    def ratio(self) -> float:
+        """The largest difference, as a part of the errors that both may have."""
+        allowed = self.first.verdict.tolerance + self.second.verdict.tolerance
+        with np.errstate(all="ignore"):
+            return float(np.max(np.where(self.difference == 0, 0.0, self.difference / allowed), initial=0.0))
+
+    @property
+    def plainness(self) -> tuple[bool, int]:
+        """Sorts cases of everyday use first, and small ones before large ones."""
+        prepared = self.first.prepared
+        return not prepared.ordinary, prepared.problem.predictions.size
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """Why they are not equal, a sentence without a full stop for each function that has one."""
+        return tuple(filter(None, (_departure(self.first, self.second), _departure(self.second, self.first))))
+
+
+def _departure(one: Assessment, other: Assessment) -> str:
+    """What a function does otherwise than the other one."""
+    verdict, name = one.verdict, one.item.function.name
+    if one.known is not None:
+        return f"{name}: a known discrepancy, {one.known.see or one.known.reason}"
+    if not isinstance(verdict.outcome, Returned):
+        refuses = isinstance(other.verdict.outcome, Returned)
+        return f"{name} raises {_exception(one)}" if refuses else ""
+    if verdict.status == "undefined":
+        return f"{name} returns what has no right answer: {verdict.explanation}"
+    if verdict.status == "disagrees":
+        assert verdict.reason is not None
+        if one.prepared.conversion:
+            return f"{name}: digits are lost where its predictions are converted"
+        return f"{name}: {verdict.reason.code.replace('_', ' ')}"
+    theirs = dict(other.verdict.choices)
+    own = [describe({field: value}) for field, value in verdict.choices if theirs.get(field) != value]
+    effects = list(verdict.conversion.effects) if verdict.conversion is not None else []
+    return f"{name}: {', '.join([*own, *effects])}" if own or effects else ""
+
+
+def _exception(one: Assessment) -> str:
+    outcome = one.verdict.outcome
+    return getattr(outcome, "exception", type(outcome).__name__)
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """Cases in which two functions cannot be made equal, for one reason."""
+
+    why: tuple[str, ...]
+    """What each function does otherwise; empty if nothing documented says it."""
+    cases: tuple[str, ...]
+    first: str
+    """What the first function returned in the first of them."""
+    second: str
+    """What the second one returned there."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found about a recipe."""
+
+    equal: tuple[str, ...]
+    """Cases in which both functions return the same, and are right."""
+    close: int
+    """In how many of these they differ by at most `CLOSE` units in the last place."""
+    ulps: float
+    """Their largest difference in units in the last place, of a loss that may be next to 0."""
+    ratio: float
+    """Their largest difference as a part of the error that rounding is allowed."""
+    remaining: tuple[Remainder, ...]
+    """The other cases, by reason."""
+    refuted: tuple[str, ...]
+    """Those of them that show that the code is wrong."""
+    skipped: tuple[str, ...]
+    """Cases that could not be put to both, each with the reason."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the functions are equal where nothing that is documented or known makes them differ."""
+        return bool(self.equal) and not self.refuted
+
+
+def cases_of(cases: Iterable[Case], setting: Setting) -> Iterator[tuple[Case, Problem]]:
+    """The cases of a setting with their problems: its options and inputs, arrays as they are passed by default."""
+    least = 2 if setting.loss == "categorical" or setting.rows else 1
+    problems = Problems()
+    for case in cases:
+        if case.loss != setting.loss or case.input_kind != setting.input_kind or case.predicted > MAX_PREDICTIONS:
+            continue
+        if case.options.names() != setting.options or setting.dtype not in case.dtypes:
+            continue
+        if setting.reduction not in case.reductions:
+            continue
+        if case.layout.class_names or not ORDERS_ONLY.issuperset(case.layout.names()):
+            continue
+        problem = problems.of(case, setting.dtype, setting.reduction)
+        if problem.target_kind != setting.target or problem.predictions.ndim < least:
+            continue
+        weights = problem.options.sample_weights
+        samples = problem.sample_shape[:1] if setting.rows else problem.sample_shape
+        if setting.rows and problem.predictions.ndim != 2:
+            continue
+        if weights is None or weights.shape == samples:
+            yield case, problem
+
+
+def prove(
+    recipe: tuple[Installed, Recipe],
+    reference: tuple[Installed, Recipe],
+    cases: Sequence[tuple[Case, Problem]],
+    judge: Judge,
+) -> tuple[Proof, list[Pair]]:
+    """Call both on every case that both support.  Returns the proof, and the cases in which they are equal."""
+    pairs, skipped = [], []
+    for case, problem in cases:
+        if any(one.function.unsupported(problem) is not None for _, one in (recipe, reference)):
+            continue
+        try:
+            first, second = (_assess(*one, case, problem, judge) for one in (recipe, reference))
+        except LoweringError as error:
+            skipped.append(str(error))
+            continue
+        pair = Pair(case.id, first, second)
+        if pair.answered:
+            pairs.append(pair)
+    equal = sorted((pair for pair in pairs if pair.equal), key=lambda pair: pair.plainness)
+    groups: dict[tuple[str, ...], list[Pair]] = {}
+    for pair in pairs:
+        if not pair.equal:
+            groups.setdefault(pair.why, []).append(pair)
+    remaining = tuple(
+        Remainder(why, tuple(one.case for one in group), value_text(group[0].first), value_text(group[0].second))
+        for why, group in sorted(groups.items(), key=lambda entry: -len(entry[1]))
+    )
+    distances = [pair.ulps for pair in equal]
+    return Proof(
+        tuple(pair.case for pair in equal),
+        sum(distance <= CLOSE for distance in distances),
+        max(distances, default=0.0),
+        max((pair.ratio for pair in equal), default=0.0),
+        remaining,
+        tuple(pair.case for pair in pairs if pair.refutes),
+        tuple(skipped),
+    ), equal
+
+
+def _assess(installed: Installed, recipe: Recipe, case: Case, problem: Problem, judge: Judge) -> Assessment:
+    """Make the call of a recipe and judge it by the convention that it follows.
+
+    A recipe that converts the predictions may err as much as a rounded conversion does, or as a computation from the
+    predictions of the case.
+    """
+    item = Item(installed, recipe.function, case, problem.dtype, problem.reduction)
+    call = lower(recipe.function, problem)
+    passed = [(problem, "")]
+    if recipe.input_kind != problem.input_kind and conversion_obstacle(problem, recipe.input_kind) is None:
+        passed.insert(0, convert_for(problem, recipe.input_kind))
+    outcome = judge.performer(installed.framework, call, call_name(recipe.function, problem))
+    found = []
+    for converted, name in passed:
+        prepared = PreparedCall(item, problem, converted, name, of_case=False)
+        vars(prepared)["call"] = call  # which converts the predictions itself
+        found.append(judge.judge(prepared, outcome))
+    return next((one for one in found if one.verdict.status not in FAILING), found[0])
+
+
+def as_they_stand(functions: Sequence[tuple[Installed, Any]], pairs: Sequence[Pair], judge: Judge) -> tuple[str, ...]:
+    """What both functions return for a case without the recipe, and the case: (case, first, second).
+
+    The first case in which they are not equal, or else the first; empty if a function supports none of them.
+    """
+    found: list[tuple[str, ...]] = []
+    for pair in pairs[:MAX_PLAIN]:
+        item = pair.first.item
+        plain = [dataclasses.replace(item, installed=installed, function=one) for installed, one in functions]
+        if any(unsupported(one.function, item.case, pair.first.prepared.problem) is not None for one in plain):
+            continue
+        both = Pair(pair.case, *(judge.assess(one) for one in plain))
+        found.append((pair.case, value_text(both.first), value_text(both.second)))
+        if not both.equal:
+            return found[-1]
+    return found[0] if found else ()
+
+
+def value_text(assessment: Assessment) -> str:
+    """What was returned or raised, in a few characters."""
+    outcome = assessment.verdict.outcome
+    if not isinstance(outcome, Returned):
+        return _exception(assessment)
+    return f"{float(outcome.value):.9g}" if outcome.value.ndim == 0 else truncate(array_text(outcome.value), MAX_TEXT)

@@ -1,0 +1,245 @@
+"""A recipe makes one function return what another does, and says what it cannot make equal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from conformance import api
+from conformance.adapters import registry
+from conformance.api.recipes import proved, setting_of
+from conformance.casefiles.known_issues import Ledger
+from conformance.cli import app
+from conformance.docs.recipes import Entry, entries
+from conformance.execution.targets import judge_of
+from conformance.explain import recipes
+from conformance.explain.proof import cases_of
+from conformance.explain.recipes import NoRecipeError, recipe_pair
+from conformance.judging.case_set import load_suite
+from conformance.judging.selection import SelectionError
+from conformance.model.case import LOSSES
+
+AVAILABLE = registry.installed()[0]
+HERE = {one.framework.name for one in AVAILABLE}
+SPARSE, SOFT, BINARY = (f"keras.{name}Crossentropy" for name in ("SparseCategorical", "Categorical", "Binary"))
+TORCH, NLL, LOGITS, BCE = (f"torch.{name}Loss" for name in ("CrossEntropy", "NLL", "BCEWithLogits", "BCE"))
+LOG_LOSS = "sklearn.log_loss"
+
+
+def installed(*names):
+    missing = {name.partition(".")[0] for name in names} - HERE
+    if missing:
+        pytest.skip(f"{', '.join(sorted(missing))} is not installed")
+
+
+def recipe_of(first, second, *options, **named):
+    installed(first, second)
+    return api.recipe(first, second, options=options, **named)
+
+
+def arrays(setting):
+    """Data that is in no case, as numpy has it."""
+    random = np.random.default_rng(3)
+    given = random.normal(size=(7, 4 if setting.loss == "categorical" else 2)).astype(np.float32)
+    labels = random.integers(0, 4, 7)
+    if setting.loss == "binary":
+        labels = random.integers(0, 2, (7, 2)).astype(np.float32)
+    if setting.input_kind == "probabilities":
+        odds = np.exp(given)
+        given = odds / odds.sum(axis=-1, keepdims=True) if setting.loss == "categorical" else odds / (1 + odds)
+    if setting.target == "one_hot":
+        labels = np.eye(4, dtype=np.float32)[labels]
+    if "ignore_index" in setting.options:
+        labels[2] = -100
+    weights = random.uniform(0.5, 2.0, 7).astype(np.float32)
+    each = {"class_weights": weights[:4], "sample_weights": weights, "positive_weight": np.float32(1.7)}
+    return {"predictions": given, "labels": labels, **{name: each[name] for name in each if name in setting.options}}
+
+
+def execute(side, setting):
+    """The result of the printed code with such arrays."""
+    code = side.code.replace("ignore_index = -1\n", "ignore_index = -100\n")
+    *statements, result = code.splitlines()
+    values = arrays(setting)
+    if side.function.startswith("torch."):
+        import torch
+
+        values = {name: torch.as_tensor(value) for name, value in values.items()}
+    exec("\n".join(statements), values)
+    found = eval(result, values)
+    return np.asarray(found.detach() if hasattr(found, "detach") else found, dtype=np.float64)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "options", "named"),
+    [
+        (SPARSE, TORCH, (), {}),
+        (SPARSE, TORCH, ("class_weights",), {}),
+        (TORCH, SPARSE, ("class_weights",), {}),
+        (SPARSE, TORCH, ("ignore_index",), {}),
+        (SPARSE, TORCH, ("class_weights", "ignore_index"), {}),
+        (TORCH, SPARSE, ("class_weights", "ignore_index"), {}),
+        (SPARSE, TORCH, ("class_weights", "sample_weights"), {}),
+        (SPARSE, TORCH, ("sample_weights",), {"reduction": "none"}),
+        (SOFT, TORCH, ("class_weights", "label_smoothing"), {"target": "index"}),
+        (SOFT, TORCH, ("class_weights",), {"target": "one_hot"}),
+        (TORCH, SOFT, ("class_weights",), {"target": "one_hot"}),
+        (LOG_LOSS, TORCH, ("class_weights",), {}),
+        (LOG_LOSS, TORCH, ("ignore_index",), {"reduction": "sum"}),
+        (TORCH, LOG_LOSS, ("sample_weights",), {}),
+        (NLL, TORCH, ("class_weights",), {}),
+        (LOG_LOSS, SPARSE, ("class_weights",), {"kind": "probabilities"}),
+        (BINARY, LOGITS, (), {}),
+        (BINARY, LOGITS, ("positive_weight",), {"reduction": "sum"}),
+        (LOGITS, BINARY, ("sample_weights",), {"reduction": "none"}),
+        (LOGITS, BINARY, (), {"reduction": "sum"}),
+        (BCE, BINARY, ("sample_weights",), {}),
+    ],
+)
+def test_the_printed_code_gives_equal_numbers_for_data_of_no_case(first, second, options, named):
+    result = recipe_of(first, second, *options, **named)
+    assert result.equal, result.proof.remaining
+    one, other = (execute(side, result.setting) for side in (result.first, result.second))
+    np.testing.assert_allclose(one, other, rtol=3e-6)
+
+
+def test_it_compares_what_was_printed_with_the_exact_answer():
+    result = recipe_of(SPARSE, TORCH, "class_weights")
+    assert "sample_weight=weights" in result.first.code
+    assert len(result.proof.equal) >= 10
+    assert not result.proof.remaining
+    assert result.proof.ulps <= 4
+    case, first, second = result.plain
+    assert case in result.proof.equal
+    assert first != second, "without the recipe they differ"
+
+
+def test_it_says_what_remains():
+    result = recipe_of(LOG_LOSS, TORCH)
+    reasons = {why for one in result.proof.remaining for why in one.why}
+    assert f"{LOG_LOSS}: clip=dtype" in reasons
+    assert all(one.cases for one in result.proof.remaining)
+
+
+def test_code_that_is_wrong_is_no_recipe(monkeypatch):
+    monkeypatch.setattr(recipes._Writer, "_divisor_source", lambda self, per_row: "7.0")
+    result = recipe_of(SPARSE, TORCH, "class_weights")
+    assert not result.equal
+    assert result.first is None
+    assert result.why.startswith("the code that follows from what they document is wrong in ")
+
+
+def test_it_names_functions_for_which_there_may_be_one():
+    result = recipe_of(SPARSE, TORCH, "label_smoothing")
+    assert not result.equal
+    assert f"try {SOFT}" in result.why
+
+
+@pytest.mark.parametrize(
+    ("names", "named", "why"),
+    [
+        ((TORCH, "torch.CrosEntropyLoss"), {}, "did you mean"),
+        ((TORCH, TORCH), {}, "equals itself"),
+        ((BCE, TORCH), {}, "no problem can be put to both"),
+        ((TORCH, "torch.CrossEntropyLoss:perplexity"), {}, "returns no loss of samples"),
+        ((TORCH, NLL), {"options": ["weights"]}, "there is class_weights"),
+        ((TORCH, NLL), {"reduction": "average"}, "there is none, sum, mean"),
+        ((TORCH, NLL), {"dtype": "float8"}, "there is float16"),
+        ((TORCH, NLL), {"kind": "scores"}, "there is logits"),
+        ((TORCH, NLL), {"target": "binary"}, "there is index"),
+        ((TORCH, NLL), {"loss": "binary"}, "no problem can be put to both"),
+    ],
+)
+def test_it_refuses_what_is_no_pair(names, named, why):
+    installed(TORCH)
+    with pytest.raises(SelectionError, match=why):
+        api.recipe(*names, **named)
+
+
+def test_a_function_that_is_not_installed_is_said():
+    missing = next((one for one in registry.frameworks() if one.name not in HERE), None)
+    if missing is None:
+        pytest.skip("all are installed")
+    installed(TORCH)
+    with pytest.raises(SelectionError, match="is not installed"):
+        api.recipe(missing.functions[0].name, TORCH)
+
+
+def test_an_option_that_no_case_has_together_is_no_recipe():
+    result = recipe_of(TORCH, NLL, "class_weights", "sample_weights", "ignore_index", dtype="float16")
+    assert not result.equal
+    assert result.why
+
+
+@pytest.mark.parametrize(
+    ("options", "status"), [(["--option", "class_weights"], 0), (["--option", "label_smoothing"], 1)]
+)
+def test_command_prints_what_json_has(options, status):
+    installed(SPARSE, TORCH)
+    printed = CliRunner().invoke(app, ["recipe", SPARSE, TORCH, *options])
+    assert printed.exit_code == status
+    machine = CliRunner().invoke(app, ["recipe", SPARSE, TORCH, *options, "--json"])
+    assert machine.exit_code == status
+    data = json.loads(machine.output)
+    assert data["setting"]["options"] == options[1:]
+    sides = [side for side in (data["first"], data["second"]) if side is not None]
+    assert len(sides) == (0 if status else 2)
+    for side in sides:
+        assert all(line in printed.output for line in side["code"].splitlines())
+    assert ("What remains" in printed.output) == bool(data["proof"]["remaining"])
+
+
+def test_it_prints_that_results_are_equal_bit_for_bit():
+    installed(TORCH)
+    printed = CliRunner().invoke(app, ["recipe", NLL, TORCH, "--option", "class_weights"])
+    assert "bit for bit" in printed.output
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return load_suite()[0]
+
+
+ON_THE_PAGE = [row for loss in LOSSES for row in entries(loss)]
+
+
+@pytest.mark.parametrize("row", ON_THE_PAGE, ids=lambda row: f"{row[0].first[1].name}-{row[0].second[1].name}")
+def test_every_entry_of_the_page_is_proved(row: list[Entry], cases):
+    first, second = row[0].first[1].name, row[0].second[1].name
+    installed(first, second)
+    found = {function.name: (one, function) for one in AVAILABLE for function in one.functions}
+    pair = found[first], found[second]
+    for entry in row:
+        setting = setting_of(pair, entry.setting.options)
+        assert setting == entry.setting
+        small = sorted(cases_of(cases, setting), key=lambda case: case[0].predicted)[:12]
+        with judge_of(AVAILABLE, Ledger()) as judge:
+            assert proved(pair, setting, small, judge).equal, entry.text()
+
+
+def test_the_release_that_is_installed_is_what_the_page_is_about():
+    pairs = {(row[0].first[1].name, row[0].second[1].name) for row in ON_THE_PAGE}
+    assert (SPARSE, TORCH) in pairs
+    assert all((second, first) in pairs for first, second in pairs)
+
+
+def test_arrays_without_operations_have_recipes_that_need_none():
+    installed(TORCH)
+    bare = [
+        (dataclasses.replace(one, framework=_without_operations(one.framework)), function)
+        for name in (NLL, TORCH)
+        for one in AVAILABLE
+        for function in one.functions
+        if function.name == name
+    ]
+    assert recipe_pair(*bare, setting_of(tuple(bare), kind="log_probabilities"))[0]
+    with pytest.raises(NoRecipeError, match="its arrays have no log_softmax"):
+        recipe_pair(*bare, setting_of(tuple(bare), kind="logits"))
+
+
+def _without_operations(framework):
+    return dataclasses.replace(framework, arrays=dataclasses.replace(framework.arrays, operations={}))
