@@ -67,10 +67,7 @@ class Pair:
     def refutes(self) -> bool:
         """Whether an everyday case shows that the code is wrong: nothing that is documented or known explains it."""
         return any(
-            one.verdict.status in FAILING
-            and one.known is None
-            and not one.prepared.conversion
-            and one.prepared.ordinary
+            one.verdict.status in FAILING and one.known is None and one.prepared.ordinary
             for one in (self.first, self.second)
         )
 

@@ -16,7 +16,7 @@ from conformance.cli import shared
 from conformance.docs.commands import commands
 from conformance.judging.selection import SelectionError
 from conformance.report import RunInfo, recording
-from conformance.tests import miniatures, test_auditing, test_check, test_harvest, test_journal
+from conformance.tests import miniatures, test_auditing, test_check, test_harvest, test_journal, test_recipe
 from conformance.tests.test_audit import BAD
 from conformance.tests.test_plugin import CASES
 from conformance.tests.test_report import row
@@ -80,6 +80,7 @@ ELSEWHERE = {
     "check": test_check.test_whole_check_of_a_wrong_kernel_has_findings_of_every_kind,
     "bisect": test_auditing.test_bisect_json_has_releases_and_changes,
     "harvest": test_harvest.test_harvest_command_prints_table,
+    "recipe": test_recipe.test_command_prints_what_json_has,
     "recover": test_journal.test_killed_run_leaves_its_rows_and_the_report_from_before,
 }
 """Commands that need more around them, and the tests that do the same with them."""
