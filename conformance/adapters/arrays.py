@@ -190,7 +190,7 @@ TORCH_OPERATIONS = array_operations(
     "torch",
     mean_of_last_axis="{0}.mean(-1)",
     size="{0}.numel()",
-    argmax="{0}.argmax({axis})",
+    argmax="{0}.int().argmax({axis})",  # which takes no booleans
     cast="{0}.to(predictions.dtype)",
     one_hot="torch.nn.functional.one_hot({0}, predictions.shape[{axis}]).movedim(-1, {axis}).to(predictions.dtype)",
     normalised="{0} / {0}.sum({axis}, keepdim=True)",

@@ -16,7 +16,7 @@ from conformance.api.cases import check_functions
 from conformance.api.result import Result
 from conformance.execution.targets import judge_of
 from conformance.explain.proof import Proof, as_they_stand, cases_of, prove
-from conformance.explain.recipes import NoRecipeError, Recipe, Setting, recipe_pair
+from conformance.explain.recipes import NoRecipeError, Recipe, Setting, is_loss_of_samples, recipe_pair
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import one_of
 from conformance.judging.judge import Assessment, Judge
@@ -140,7 +140,7 @@ def recipe(
         If a function does not exist or is not installed, both are the same, no problem can be put to both, or an option
         is none.
     """
-    available = registry.installed()[0]
+    available = registry.installed(registry.frameworks())[0]
     check_functions((first, second), available, "recipe")
     if first == second:
         raise SelectionError(f"recipe {first} {second}: a function equals itself; name two")
@@ -176,8 +176,8 @@ def setting_of(
         computed = " and ".join(f"{one.name} computes {' and '.join(one.ranks)} losses" for one in functions)
         raise SelectionError(f"recipe {names}: no problem can be put to both: {computed}")
     for function in functions:
-        if not function.is_by_sample:
-            raise SelectionError(f"recipe {names}: {function.name} returns no loss of samples as they are")
+        if not is_loss_of_samples(function):
+            raise SelectionError(f"recipe {names}: {function.name} returns no loss of predictions as they are")
     of = shared[0]
     kinds = [one for one in INPUT_KINDS if one in functions[1].input_kinds]
     both = [one for one in kinds if one in functions[0].input_kinds]
@@ -235,7 +235,7 @@ def _others(pair: FunctionPair, setting: Setting) -> str:
     installed, refused = pair[0]
     found = []
     for function in installed.functions:
-        if function not in (refused, pair[1][1]) and setting.loss in function.ranks and function.is_by_sample:
+        if function not in (refused, pair[1][1]) and setting.loss in function.ranks and is_loss_of_samples(function):
             with contextlib.suppress(NoRecipeError):
                 recipe_pair((installed, function), pair[1], setting)
                 found.append(function.name)

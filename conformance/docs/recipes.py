@@ -10,7 +10,7 @@ from conformance.adapters.contract import Function
 from conformance.adapters.registry import NEWEST, Installed
 from conformance.api.recipes import setting_of
 from conformance.docs.markup import code_html, escaped, table
-from conformance.explain.recipes import NoRecipeError, Setting, recipe_pair
+from conformance.explain.recipes import NoRecipeError, Setting, is_loss_of_samples, recipe_pair
 from conformance.model.case import LOSSES, Loss
 
 FRAMEWORKS = ("sklearn", "keras", "torch")
@@ -45,7 +45,7 @@ def functions(loss: Loss) -> list[tuple[Installed, Function]]:
     for framework in registry.frameworks():
         if framework.name in FRAMEWORKS:
             for function in registry.functions_in(framework, NEWEST):
-                if loss in function.ranks and function.is_by_sample:
+                if loss in function.ranks and is_loss_of_samples(function):
                     found.setdefault(
                         function.path, (Installed(framework, NEWEST, backend=framework.backend({})), function)
                     )

@@ -184,7 +184,8 @@ def cases_of(cases: Iterable[Case], setting: Setting) -> Iterator[tuple[Case, Pr
             continue
         if setting.reduction not in case.reductions:
             continue
-        if case.layout.class_names or not ORDERS_ONLY.issuperset(case.layout.names()):
+        layout = case.layout
+        if layout.class_names or layout.label_dtype or layout.weight_dtype or not set(layout.names()) <= ORDERS_ONLY:
             continue
         problem = problems.of(case, setting.dtype, setting.reduction)
         if problem.target_kind != setting.target or problem.predictions.ndim < least:

@@ -76,6 +76,11 @@ class _Known:
         return registry.convention_for(self.function, of.version, target, of.backend).convention
 
 
+def is_loss_of_samples(function: Function) -> bool:
+    """Whether a function takes predictions, and returns losses that each depend on their own sample."""
+    return function.is_by_sample and not function.has_head
+
+
 def recipe_pair(
     first: tuple[Installed, Function], second: tuple[Installed, Function], setting: Setting
 ) -> tuple[list[Recipe], Recipe]:

@@ -66,8 +66,7 @@ def execute(side, setting):
     *statements, result = code.splitlines()
     values = arrays(setting)
     if side.function.startswith("torch."):
-        import torch
-
+        torch = pytest.importorskip("torch")
         values = {name: torch.as_tensor(value) for name, value in values.items()}
     exec("\n".join(statements), values)
     found = eval(result, values)
@@ -145,7 +144,7 @@ def test_it_names_functions_for_which_there_may_be_one():
         ((TORCH, "torch.CrosEntropyLoss"), {}, "did you mean"),
         ((TORCH, TORCH), {}, "equals itself"),
         ((BCE, TORCH), {}, "no problem can be put to both"),
-        ((TORCH, "torch.CrossEntropyLoss:perplexity"), {}, "returns no loss of samples"),
+        ((TORCH, "torch.CrossEntropyLoss:perplexity"), {}, "returns no loss of predictions"),
         ((TORCH, NLL), {"options": ["weights"]}, "there is class_weights"),
         ((TORCH, NLL), {"reduction": "average"}, "there is none, sum, mean"),
         ((TORCH, NLL), {"dtype": "float8"}, "there is float16"),
