@@ -160,7 +160,7 @@ def test_choice_section_lists_documenting_functions():
         for name in conventions.FIELDS
         for _, lines in tables(conventions.choice_section(name))
         for line in lines
-        for function in re.findall(r"[a-z]+\.\w+(?::\w+)*(?=[ ,])", line[2])
+        for function in re.findall(r"[a-z]+\.[\w.]+(?::\w+)*(?=[ ,])", line[2])
     }
     told = {(name, shown(choice), function) for name, choice, function in documented()}
     assert {one for one in found if one[2] in {function for _, _, function in told}} == told
