@@ -25,8 +25,11 @@ BINARY_TARGETS = {"binary": "same", "soft_binary": "same"}
 NAME: dict[str, NoEffect] = {"name": "name"}
 
 
-def function(name: str, accepts: frozenset[str] = frozenset(), **fields: Any) -> Function:
-    """A class of `paddle.nn`, constructed with the options."""
+def function(name: str, **fields: Any) -> Function:
+    """A class of `paddle.nn`, constructed with the options.  Its page documents conventions that have no link."""
+    page = f"{DOCUMENTATION}{name}_en.html"
+    stated = fields.pop("conventions")
+    fields["conventions"] = tuple(replace(one, documentation=one.documentation or page) for one in stated)
     return Function(
         name,
         f"paddle.nn.{name}({{options}})({{predictions}}, {{labels}})",
@@ -34,7 +37,7 @@ def function(name: str, accepts: frozenset[str] = frozenset(), **fields: Any) ->
             "positional": POSITIONAL,
             "no_effect": NAME,
             "dtypes": WIDE_DTYPES,
-            "documentation": f"{DOCUMENTATION}{name}_en.html",
+            "documentation": page,
             **fields,
         },
     )

@@ -68,7 +68,9 @@ def unaccounted(framework: Framework, function: Function) -> list[str]:
     declared = dict.fromkeys([*passed_parameters(function), *function.no_effect, *map(parameter_of, function.untested)])
     try:
         found = [name for signature in signatures(function.path) for name in signature.parameters]
-    except ValueError:
+    except (ValueError, LookupError) as error:
+        if isinstance(error, LookupError) and not function.signature:
+            raise
         listed = function.signature and declared
         return [] if listed else [f"{function.path} has no signature; list its parameters, with their source"]
     return [
