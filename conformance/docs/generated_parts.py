@@ -17,6 +17,8 @@ import pandas as pd
 import tomllib
 
 from conformance import report, testing
+from conformance.adapters import registry
+from conformance.adapters.libraries import pinned
 from conformance.casefiles import known_issues
 from conformance.casefiles.document import schema_of
 from conformance.docs import (
@@ -85,6 +87,7 @@ class Checkout:
             },
             "readme": lambda: self.readme("README.md"),
             "readme in chinese": lambda: self.readme("README.zh-CN.md"),
+            "functions": _functions,
             "error bound": lambda: markup.paragraphs(error_bound.__doc__ or ""),
             "input kinds": conventions.kinds_table,
             "option names": option_names.option_tables,
@@ -129,6 +132,16 @@ class Checkout:
             return insert(found["name"], parts[found["name"]]())
 
         return markup.GENERATED.sub(render, page)
+
+
+def _functions() -> str:
+    """A section for each library: its environments, and what its functions support."""
+    sections = []
+    for framework in registry.frameworks():
+        environments = ", ".join(markup.code_html(one.environment) for one in pinned(framework))
+        supported = report.markdown_table(registry.functions_in(framework, registry.NEWEST))
+        sections.append(f"{markup.anchor_line(framework.name)}\n## {framework.name}\n\n{environments}\n\n{supported}")
+    return "\n\n".join(sections)
 
 
 def _report_columns() -> str:

@@ -2,8 +2,8 @@
 
 `--check` checks them.
 
-What supports what comes from the adapters' own data; what the suite finds comes from the committed baseline; the table
-of packages comes from the contract that the linter checks. Both READMEs have the same parts, each in its language.
+Libraries come from the adapters' own data; what the suite finds comes from the committed baseline; the table of
+packages comes from the contract that the linter checks. Both READMEs have the same parts, each in its language.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from pathlib import Path
 import pandas as pd
 import tomllib
 
-from conformance.report import FUNCTION_COLUMNS, markdown_table, read
+from conformance.adapters import registry
+from conformance.adapters.libraries import pinned
+from conformance.report import read
 from conformance.report.markdown import code, table
 
 QUESTIONS = (
@@ -42,6 +44,8 @@ QUESTIONS = (
 )
 """(question, case, reduction): the rows of the table of findings, answered in float32."""
 DTYPE = "float32"
+SHOWN = ("sklearn", "keras", "torch")
+"""Libraries in the table of findings."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,15 @@ class Words:
     """In the order of `QUESTIONS`."""
     findings: tuple[str, str, str]
     """Header of the table of findings."""
-    functions: tuple[str, ...]
-    """Header of the table of functions."""
+    libraries: tuple[str, ...]
+    """Header of the table of libraries."""
     exception: str
 
 
 ENGLISH = Words(
     tuple(question for question, _, _ in QUESTIONS),
     ("question", "the definition", f"what is returned ({DTYPE})"),
-    FUNCTION_COLUMNS,
+    ("library", "release", "functions", "agrees", "diverges", "disagrees"),
     "an exception",
 )
 CHINESE = Words(
@@ -75,7 +79,7 @@ CHINESE = Words(
         "[2, 3] 的二元输出，求和",
     ),
     ("问题", "定义", f"返回值（{DTYPE}）"),
-    ("函数", "预测", "标签", "选项", "归约", "dtype", "布局"),
+    ("库", "版本", "函数", "agrees", "diverges", "disagrees"),
     "异常",
 )
 READMES = {"README.md": ENGLISH, "README.zh-CN.md": CHINESE}
@@ -100,7 +104,7 @@ def findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
 
     A number in bold is not the definition's; in italics, one that neither documentation nor a conversion explains.
     """
-    chosen = results[(results["dtype"] == DTYPE) & (results["quantity"] == "loss")]
+    chosen = results[(results["dtype"] == DTYPE) & (results["quantity"] == "loss") & results["framework"].isin(SHOWN)]
     lines = []
     for question, (_, case, reduction) in zip(words.questions, QUESTIONS, strict=True):
         rows = chosen[(chosen["case"] == case) & (chosen["reduction"] == reduction)]
@@ -114,6 +118,21 @@ def findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
         returned = "; ".join(f"{answer} {', '.join(who)}" for answer, who in answers.items())
         lines.append([question, _number(str(rows["want"].iloc[0])), returned])
     return table(words.findings, lines)
+
+
+def libraries(results: pd.DataFrame, words: Words = ENGLISH) -> str:
+    """The known libraries with what came out of their functions, from a report's rows, as a Markdown table.
+
+    A cell is empty if the report has no rows of a library.
+    """
+    lines = []
+    for framework in registry.frameworks():
+        release = next((one.version for one in pinned(framework)), "")
+        functions = registry.functions_in(framework, registry.NEWEST)
+        rows = results.loc[results["framework"] == framework.name, "status"]
+        counts = [f"{(rows == status).sum():,}" if len(rows) else "" for status in words.libraries[3:]]
+        lines.append([code(framework.name), release, str(len(functions)), *counts])
+    return table(words.libraries, lines)
 
 
 def packages(checkout: Path) -> str:
@@ -136,7 +155,7 @@ def packages(checkout: Path) -> str:
 
 def blocks(results: pd.DataFrame, words: Words = ENGLISH) -> dict[str, str]:
     """The generated parts of a README by name, from the rows of a report."""
-    return {"functions": markdown_table(header=words.functions), "findings": findings(results, words)}
+    return {"libraries": libraries(results, words), "findings": findings(results, words)}
 
 
 def rendered(text: str, blocks: Mapping[str, str]) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from conformance.adapters import registry
+from conformance.adapters.registry import Installed
+
 
 def write_metadata(site: Path, name: str, version: str = "1.0", adapter: str = "") -> Path:
     """Write the metadata of a distribution into a folder on the path of Python, and return their folder.
@@ -36,3 +39,8 @@ def write_library(folder: Path, name: str, library: str, adapter: str, cases: st
 def environment(folder: Path, **variables: str) -> dict[str, str]:
     """Environment variables of a process that finds the library in a folder and no cached answers."""
     return {**os.environ, "PYTHONPATH": str(folder / "packages"), "CONFORMANCE_CACHE": "off", **variables}
+
+
+def tested() -> list[Installed]:
+    """The installed frameworks that tests are about: those of a run, and in an environment for one library all."""
+    return registry.installed(registry.frameworks() if "CONFORMANCE_LIBRARIES" in os.environ else None)[0]

@@ -18,8 +18,11 @@ from conformance import report
 from conformance.adapters import arrays, libraries, registry
 from conformance.adapters.contract import Backend, Framework
 from conformance.adapters.libraries import pinned, pinned_releases
-from conformance.execution.environments import build, parse
+from conformance.docs import readme
+from conformance.execution import targets
+from conformance.execution.environments import EnvironmentRequest, build, parse
 from conformance.execution.environments.interpreters import site_packages
+from conformance.judging.choice import installed_among
 from conformance.tests.libraries import environment, write_library
 
 PINNED = [one for framework in registry.frameworks() for one in pinned(framework)]
@@ -63,6 +66,35 @@ def test_environment_has_what_the_backend_needs_on_this_platform(monkeypatch):
     backed = dataclasses.replace(plain, distributions=("backed",), backends=backends)
     assert texts(backed) == ["backed[fast]==2.0 fast-cpu==1.5"]
     assert not texts(dataclasses.replace(plain, distributions=("unpinned",)))
+
+
+@pytest.mark.parametrize(
+    ("names", "keyword", "found"),
+    [
+        ((), "", ["usual"]),
+        ((), "brought and not usual", ["brought", "usual"]),
+        (("brought",), "", ["brought"]),
+        (("brought", "usual"), "", ["brought", "usual"]),
+    ],
+)
+def test_library_that_others_bring_along_is_run_where_it_is_named(monkeypatch, names, keyword, found):
+    usual = Framework("usual", ("numpy",), ("numpy",), (), arrays.numpy)
+    brought = dataclasses.replace(usual, name="brought", by_default=False)
+    monkeypatch.setattr(registry, "frameworks", lambda: (brought, usual))
+    assert [one.framework.name for one in installed_among(names, keyword=keyword)[0]] == found
+    everything = {"numpy": "2"}
+    request = EnvironmentRequest("numpy==2")
+    assert [one.name for one in targets._frameworks_in(request, everything, names)] == (found if names else ["usual"])
+
+
+def test_table_of_libraries_counts_rows_of_each():
+    rows = [("optax", "agrees"), ("optax", "agrees"), ("optax", "diverges"), ("torch", "disagrees")]
+    lines = readme.libraries(pd.DataFrame(rows, columns=["framework", "status"])).splitlines()
+    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[4:7]] for line in lines}
+    assert cells["`optax`"] == ["2", "1", "0"]
+    assert cells["`torch`"] == ["0", "0", "1"]
+    assert cells["`sklearn`"] == ["", "", ""]
+    assert set(cells) >= {f"`{framework.name}`" for framework in registry.frameworks()}
 
 
 # `run --all`

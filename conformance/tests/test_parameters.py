@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from conformance.adapters import arrays, registry
+from conformance.adapters import arrays
 from conformance.adapters.contract import Framework, Function, calling, signatures
 from conformance.adapters.contract.lowering import Call, lower
 from conformance.adapters.contract.signatures import passed_parameters, unaccounted
@@ -21,8 +21,9 @@ from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.plan import unsupported
 from conformance.judging.prepare import convert_for
 from conformance.model.case import Problem
+from conformance.tests.libraries import tested
 
-HERE, _ = registry.installed()
+HERE = tested()
 ASKED = [(there, function) for there in HERE for function in there.functions]
 each_function = pytest.mark.parametrize(("there", "function"), ASKED, ids=[function.name for _, function in ASKED])
 

@@ -65,9 +65,11 @@ def passed_parameters(function: Function) -> list[str]:
 def unaccounted(framework: Framework, function: Function) -> list[str]:
     """How the tables of a function differ from its signature in the installed release, one sentence each."""
     framework.prepare()
+    alias, dot, rest = function.path.partition(".")
+    path = f"{getattr(framework.runtime[1].get(alias), '__name__', alias)}{dot}{rest}"
     declared = dict.fromkeys([*passed_parameters(function), *function.no_effect, *map(parameter_of, function.untested)])
     try:
-        found = [name for signature in signatures(function.path) for name in signature.parameters]
+        found = [name for signature in signatures(path) for name in signature.parameters]
     except (ValueError, LookupError) as error:
         if isinstance(error, LookupError) and not function.signature:
             raise

@@ -1,0 +1,78 @@
+"""TensorFlow: the losses of `tf.nn` from logits, unreduced; its users append `tf.reduce_sum` and `tf.reduce_mean`.
+
+`tf.keras` is Keras, which has an adapter of its own; a run has both where both are named.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from conformance.adapters import arrays
+from conformance.adapters.contract import DocumentedConvention, Framework, Function, Mode
+from conformance.model.case import Loss, Problem
+from conformance.model.convention import Convention
+
+DOCUMENTATION = "https://www.tensorflow.org/api_docs/python/tf/nn/"
+
+
+def function(name: str, loss: Loss, targets: dict[str, str], convention: Convention, **fields: Any) -> Function:
+    """A loss from logits."""
+    return Function(
+        name,
+        f"tf.nn.{name}({{labels}}, {{predictions}}, {{options}})",
+        ranks={loss: range(1 if loss == "categorical" else 0, 9)},
+        input_kinds={"logits": ""},
+        targets=targets,
+        positional={"labels": "labels", "predictions": "logits"},
+        no_effect={"name": "name"},
+        conventions=(DocumentedConvention(convention, documentation=DOCUMENTATION + name),),
+        documentation=DOCUMENTATION + name,
+        **fields,
+    )
+
+
+def silence() -> None:
+    """Have native code log errors only, which it decides when it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def one_where_unweighted(problem: Problem) -> dict[str, Any]:
+    """The weight of positive targets that a call has to name."""
+    return {} if problem.options.positive_weight is not None else {"positive_weight": 1.0}
+
+
+# The gradient is documented to take the targets of a row for a distribution, whatever they sum to.
+ROWS = Convention(gradient_cancellation="targets", gradient_total="one", accepts=frozenset({"invalid_target"}))
+INDEX = Convention(gradient_cancellation="targets")
+BINARY = {"binary": "same", "soft_binary": "same"}
+FRAMEWORK = Framework(
+    name="tensorflow",
+    distributions=("tensorflow-cpu", "tensorflow"),
+    modules=("tensorflow",),
+    requirements=("tensorflow-cpu; sys_platform == 'linux'", "tensorflow; sys_platform != 'linux'"),
+    by_default=False,
+    arrays=arrays.tensorflow,
+    prepare=silence,
+    reductions={"none": "{result}", "sum": "tf.reduce_sum({result})", "mean": "tf.reduce_mean({result})"},
+    modes={"graph": Mode("tf.function({loss})"), "xla": Mode("tf.function({loss}, jit_compile=True)")},
+    functions=(
+        function(
+            "softmax_cross_entropy_with_logits",
+            "categorical",
+            {"one_hot": "same", "distribution": "same"},
+            ROWS,
+            arguments={"class_axis": "axis"},
+        ),
+        function("sparse_softmax_cross_entropy_with_logits", "categorical", {"index": "int64 int32"}, INDEX),
+        function("sigmoid_cross_entropy_with_logits", "binary", BINARY, Convention(gradient_cancellation="targets")),
+        function(
+            "weighted_cross_entropy_with_logits",
+            "binary",
+            BINARY,
+            Convention(gradient_cancellation="targets", cancellation="logits"),  # the formula is documented
+            arguments={"positive_weight": "pos_weight"},
+            placeholder_values=one_where_unweighted,
+        ),
+    ),
+)
