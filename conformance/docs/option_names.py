@@ -150,11 +150,12 @@ def _labels(function: Function, kind: str) -> str:
 def _option(function: Function, name: str) -> str:
     for loss in function.ranks:
         for kind in sorted(TARGET_KINDS[loss] & function.targets.keys()):
-            problem = _problem(function, loss=loss, kind=kind, options=Options(**{name: VALUES[name]}))
-            if function.unsupported(problem) is None:
-                return _call_difference(
-                    lower(function, _problem(function, loss=loss, kind=kind)), lower(function, problem)
-                )
+            plain = _problem(function, loss=loss, kind=kind)
+            stated = dataclasses.replace(plain, options=Options(**{name: VALUES[name]}))
+            for reduction in (one for one in reversed(REDUCTIONS) if one in function.reductions):
+                problem = stated.with_reduction(reduction)
+                if function.unsupported(problem) is None:
+                    return _call_difference(lower(function, plain.with_reduction(reduction)), lower(function, problem))
     return NO_OPTION
 
 

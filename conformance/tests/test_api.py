@@ -170,7 +170,7 @@ def test_explain_returns_the_case_and_what_each_function_does(request_of):
         lambda cases: api.show("x/nothing", cases),
         lambda cases: api.show("x/smoothed", cases, "float8"),
         lambda cases: api.explain("x/smoothed", cases, ["miniature.Nobody"]),
-        lambda cases: api.explain("x/smoothed", cases, quantity="hessian"),
+        lambda cases: api.explain("x/smoothed", cases, quantity="third_derivative"),
         lambda cases: api.expect("x/nothing", cases=cases),
         lambda cases: api.relations("nobody", cases=cases),
     ],
