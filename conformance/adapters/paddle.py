@@ -173,6 +173,7 @@ FRAMEWORK = Framework(
     name="paddle",
     distributions=("paddlepaddle",),
     modules=("paddle",),
+    requirements=("paddlepaddle", "setuptools"),
     arrays=arrays.paddle,
     imports="import paddle",
     reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},

@@ -18,8 +18,8 @@ from conformance.adapters.contract.source import calls_with_predictions
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.loading import load, shipped_cases
-from conformance.judging.plan import unsupported
-from conformance.judging.prepare import convert_for
+from conformance.judging.plan import Item, unsupported
+from conformance.judging.prepare import prepare_problem
 from conformance.model.case import Problem
 from conformance.tests.libraries import tested
 
@@ -31,10 +31,10 @@ each_function = pytest.mark.parametrize(("there", "function"), ASKED, ids=[funct
 @functools.cache
 def problems(name: str) -> tuple[Problem, ...]:
     """Every problem of the corpus that an installed function takes, as it is handed over."""
-    [function] = [function for _, function in ASKED if function.name == name]
+    [(there, function)] = [(there, function) for there, function in ASKED if function.name == name]
     cases = [case for case in load(shipped_cases()) if not isinstance(case, GeneratedCase)]
     return tuple(
-        convert_for(problem, function.input_kind_for(problem.input_kind))[0]
+        prepare_problem(Item(there, function, case, problem.dtype, problem.reduction, "loss"), problem).converted
         for case in cases
         for problem in case.problems()
         if unsupported(function, case, problem) is None
