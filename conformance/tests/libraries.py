@@ -41,6 +41,6 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(folder / "packages"), "CONFORMANCE_CACHE": "off", **variables}
 
 
-def tested() -> list[Installed]:
+def libraries_under_test() -> list[Installed]:
     """The installed frameworks that tests are about: those of a run, and in an environment for one library all."""
     return registry.installed(registry.frameworks() if "CONFORMANCE_LIBRARIES" in os.environ else None)[0]

@@ -21,9 +21,9 @@ from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.plan import Item, unsupported
 from conformance.judging.prepare import prepare_problem
 from conformance.model.case import Problem
-from conformance.tests.libraries import tested
+from conformance.tests.libraries import libraries_under_test
 
-HERE = tested()
+HERE = libraries_under_test()
 ASKED = [(there, function) for there in HERE for function in there.functions]
 each_function = pytest.mark.parametrize(("there", "function"), ASKED, ids=[function.name for _, function in ASKED])
 

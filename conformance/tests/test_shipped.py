@@ -27,11 +27,11 @@ from conformance.judging.coverage import coverage
 from conformance.judging.plan import documented_convention, plan
 from conformance.judging.published import published
 from conformance.judging.selection import compiled, substring_of
-from conformance.tests.libraries import tested
+from conformance.tests.libraries import libraries_under_test
 
 CASES = load(shipped_cases())
 ENTRIES, WRONG = known_issues.read(shipped_cases())
-HERE = {installed.framework.name: installed for installed in tested()}
+HERE = {installed.framework.name: installed for installed in libraries_under_test()}
 
 
 def test_it_has_at_least_a_hundred_and_twenty_cases_that_say_why() -> None:

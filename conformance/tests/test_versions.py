@@ -25,6 +25,7 @@ from conformance.adapters.registry import NEWEST, convention_for, functions_in
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.plan import unsupported
 from conformance.model.case import Case, Layout, Problem
+from conformance.reference.conversion import convert_weights
 from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import divisor
 from conformance.tests.stated import case
@@ -132,11 +133,12 @@ def corpus() -> tuple[Case, ...]:
 
 
 def asked_of(function: Function) -> Iterator[Problem]:
-    """What a function declares that it takes, small where the case is large, in a kind of prediction that it takes."""
+    """What a function declares that it takes, small if the case is large, with weights and predictions of its kinds."""
     for found in corpus():
         for problem in found.sketch.problems():
             if unsupported(function, found, problem) is None:
-                yield dataclasses.replace(problem, input_kind=function.input_kind_for(problem.input_kind))
+                weighted, _ = convert_weights(problem, function.options)
+                yield dataclasses.replace(weighted, input_kind=function.input_kind_for(problem.input_kind))
 
 
 DESCRIBED = [function for framework in FRAMEWORKS.values() for function in framework.functions]
