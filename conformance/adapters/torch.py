@@ -146,7 +146,7 @@ CHUNKED = LINEAR.like(
     arguments={"label_smoothing": None},
     targets={"one_hot": None, "distribution": None},
     excludes=(),
-    weight_dtypes="same",
+    result_dtype="same",
     no_effect={"options": None},
     conventions=(INDEX,),
     untested={"label_smoothing=0.1": "smoothing goes past the chunks, with a warning"},

@@ -28,9 +28,9 @@ from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.plan import Item, plan
+from conformance.judging.prepare import prepare
 from conformance.model.case import DTYPES, LABEL_DTYPES, ORDERS, Layout, numpy_dtype
 from conformance.model.outcome import NonNumeric, Raised, Returned
-from conformance.reference.conversion import convert
 from conformance.reference.domain import examine
 from conformance.tests import miniatures
 from conformance.tests.stated import case
@@ -388,11 +388,10 @@ def environment(monkeypatch):
 
 
 def check(item: Item) -> None:
-    asked = item.case.problem(item.dtype, item.reduction)
-    handed, _ = convert(asked, item.function.input_kind_for(asked.input_kind))
+    handed = prepare(item).converted
     outcome = evaluate(item.framework, item.function, handed)
     source = reproducer(item.framework, item.function, handed, backend=item.installed.backend)
-    assert ("\n" in source) == ("with tf.GradientTape" in source)
+    assert ("\n" in source) == ("with tf.GradientTape" in source or "\n" in item.function.call)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if isinstance(outcome, Raised):

@@ -44,6 +44,8 @@ RIGHT = frozenset({"agrees", "diverges"})
 LOG_LOSSES = ("sklearn.log_loss", "sklearn.log_loss_without_labels")
 TRANSFORMED = [function.name for _, function in ASKED if function.quantity in FOLLOWS_FROM_MEAN]
 DERIVATIVES = [function.name for _, function in ASKED if is_derivative(function.quantity)]
+HEADS = [function.name for _, function in ASKED if function.has_head]
+OF_LOGITS = ("fortran", "strided", "broadcast", "readonly", "class_axis", "class_axis_not_1")
 UNSAYABLE = {
     **{
         (name, reduction): "what it returns follows from the mean, and from no other reduction"
@@ -61,16 +63,38 @@ UNSAYABLE = {
         for name in ("Binary", "Categorical", "SparseCategorical")
         for reduction in ("none", "sum")
     },
+    **{
+        (name, layout): "it makes the logits itself: no call passes some that lie otherwise"
+        for name in HEADS
+        for layout in OF_LOGITS
+    },
 }
 """What no call can say, by function and incapability, with the reason."""
 
 
-CONVERTED = {
-    (name, "bfloat16"): (
-        "predictions alone are converted to float64, whose epsilon clips them; labels and weights of that dtype are"
-        " refused: a conversion, and no dtype that it computes in"
+PAST_THE_CHUNKS = {
+    ("torch.linear_cross_entropy:chunked", what): "it goes past the chunks, with a warning: another function then"
+    for what in (
+        "distribution",
+        "label_smoothing as label_smoothing",
+        *(f"index as uint8 beside {dtype}" for dtype in DTYPES),
     )
-    for name in (*LOG_LOSSES, "sklearn.d2_log_loss_score")
+}
+TAKEN = {
+    **PAST_THE_CHUNKS,
+    **{
+        ("torch.linear_cross_entropy", f"index as uint8 beside {dtype}"): (
+            "indices are documented to be int64; bytes go on to CrossEntropyLoss, which is tested with them"
+        )
+        for dtype in DTYPES
+    },
+    **{
+        (name, "bfloat16"): (
+            "predictions alone are converted to float64, whose epsilon clips them; labels and weights of that dtype are"
+            " refused: a conversion, and no dtype that it computes in"
+        )
+        for name in (*LOG_LOSSES, "sklearn.d2_log_loss_score")
+    },
 }
 """What a function takes although it is declared unable to, with the reason; the plain problem only."""
 
@@ -209,6 +233,8 @@ def of_layouts(function: Function, loss: str) -> Iterator[Attempt]:
         senseless = name in FOREIGN[loss] or frozenset({name, kind}) in SENSELESS  # type: ignore[index]
         if name in function.layouts or name in ("label_dtype", "weight_dtype") or senseless:
             continue
+        if (function.name, name) in UNSAYABLE:
+            continue
         shape = (2, 4, 3) if loss == "categorical" and 3 in function.ranks["categorical"] else ()
         if name == "class_axis_not_1" or not shape:
             shape = (4, 3) if loss == "categorical" else (4,)
@@ -322,7 +348,7 @@ def test_a_function_does_not_take_what_it_is_declared_unable_to_take(there: Inst
     tried = attempts(function)
     assert len(tried) >= 2
     took = {attempt.what: how for attempt in tried if (how := taken(there, function, attempt))}
-    assert took.keys() == {what for name, what in CONVERTED if name == function.name}, took
+    assert took.keys() == {what for name, what in TAKEN if name == function.name}, took
 
 
 @pytest.mark.parametrize(("there", "function"), ASKED, ids=[function.name for _, function in ASKED])
@@ -339,4 +365,12 @@ def test_the_attempt_without_what_is_declared_impossible_is_right(there: Install
 def test_what_no_call_can_say_is_declared_impossible() -> None:
     functions = {function.name: function for function in registry.functions()}
     for name, what in UNSAYABLE:
-        assert what not in functions[name].reductions
+        assert what not in functions[name].reductions.keys() | functions[name].layouts
+
+
+def test_what_goes_past_the_chunks_says_so() -> None:
+    for there, function in ASKED:
+        for attempt in attempts(function):
+            if (function.name, attempt.what) in PAST_THE_CHUNKS:
+                outcome = calling.perform(there.framework, attempt.call, attempt.what)
+                assert any("``options`` ignored" in warning for warning in outcome.warnings), attempt.what

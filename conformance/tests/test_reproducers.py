@@ -113,7 +113,7 @@ def asked(framework: str, backend: str, folder: str) -> list[tuple[str, str, Any
     """(item, reproducer, outcome) of items of a framework in this process, whose variant is that one."""
     from conformance.tests.test_adapter import sampled
 
-    (here,) = (found for found in registry.installed()[0] if found.framework.name == framework)
+    (here,) = (found for found in registry.installed(registry.frameworks())[0] if found.framework.name == framework)
     assert here.backend == backend
     items = sampled(here, COUNT)
     large = one_of_each(plan(load(Path(folder)), [here]))
@@ -266,7 +266,7 @@ def test_source_that_is_too_long_becomes_a_comment():
 
 def test_replay_finds_cases_of_a_folder_and_of_a_file(mine, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "installed", lambda: ([miniatures.installed(miniatures.Categorical)], []))
+    monkeypatch.setattr(registry, "installed", lambda _: ([miniatures.installed(miniatures.Categorical)], []))
     said = ("miniature.Categorical", "deep/index/flat", "float32", "mean")
     assert conformance.replay(*said, cases=mine).shape == ()
     assert conformance.replay(said[0], "index/flat", *said[2:], cases=str(mine / "deep" / "index.yaml")).shape == ()
@@ -282,7 +282,7 @@ def test_replay_finds_cases_of_a_folder_and_of_a_file(mine, monkeypatch, tmp_pat
 def test_replay_raises_what_the_function_raised(monkeypatch, name):
     monkeypatch.setattr("conformance.judging.replay.perform", lambda *_: Raised(name, "not so", ()))
     here = miniatures.installed(miniatures.Categorical)
-    monkeypatch.setattr(registry, "installed", lambda: ([here], []))
+    monkeypatch.setattr(registry, "installed", lambda _: ([here], []))
     item = plan(load(shipped_cases()), [here])[0]
     with pytest.raises(Exception, match="not so") as caught:
         conformance.replay(item.function.name, item.case.id, item.dtype, item.reduction)
