@@ -56,19 +56,27 @@ class WritingError(UserError):
 def case_file_text(cases: Sequence[Case], file: Path | None = None) -> str:
     """The text of a case file with cases that share `about`, `loss`, `given` and `target`, and differ in name."""
     first = cases[0]
-    shared = {"about": "about", "loss": "loss", "given": "input_kind", "target": "target"}
+    shared = _shared(first)
     for case in cases:
-        for name, attribute in shared.items():
-            if getattr(case, attribute) != getattr(first, attribute):
+        for name, text in _shared(case).items():
+            if text != shared[name]:
                 raise WritingError(f"{case.id} and {first.id} differ in {name}, so they need a file each")
     lines = [schema_line(file, SCHEMA)]
     lines += _entry("about", first.about) + _entry("source", first.source)
-    lines += [f"{name}: {getattr(first, shared[name])}" for name in ("loss", "given", "target")]
+    lines += [f"{name}: {shared[name]}" for name in ("loss", "given", "target")]
     lines.append("cases:")
     blocks = [[f"  {case_name(case)}:", *(f"    {line}" for line in _case(case, first.source))] for case in cases]
     for index, block in enumerate(blocks):
         lines += ["", *block] if index else block
     return "\n".join(lines) + "\n"
+
+
+def _shared(case: Case) -> dict[str, str]:
+    return {"about": case.about, "loss": case.loss, "given": case.input_kind, "target": _target(case)}
+
+
+def _target(case: Case) -> str:
+    return case.written_target or case.target
 
 
 def save(cases: Sequence[Case], folder: Path) -> Path:
@@ -117,7 +125,7 @@ def case_name(case: Case) -> str:
 def _input(case: Case) -> Iterator[str]:
     """Predictions, labels and options, or the recipe that generates them."""
     if isinstance(case, GeneratedCase):
-        yield f"generate: {_flow(_recipe(case.recipe, case.expected_digest))}"
+        yield f"generate: {_flow(_recipe(case.recipe, _target(case), case.expected_digest))}"
         yield from _class_names(case.layout)
         yield from _options(case.explicit_options)
         return
@@ -209,11 +217,11 @@ def _published(number: Published, value: Any) -> Iterator[str]:
         yield f"quantity: {number.quantity}"
 
 
-def _recipe(recipe: Recipe, digest: str) -> dict[str, Any]:
+def _recipe(recipe: Recipe, target: str, digest: str) -> dict[str, Any]:
     fields: dict[str, Any] = {"seed": recipe.seed}
     fields |= {"samples": recipe.shape[0]} if len(recipe.shape) == 1 else {"shape": list(recipe.shape)}
     fields |= {"classes": recipe.classes} if recipe.loss == "categorical" else {}
-    if recipe.target != "index" and recipe.soft != (recipe.target == "distribution"):
+    if recipe.target != "index" and recipe.soft != (target == "distribution"):
         fields["soft"] = recipe.soft
     for name in ("distribution", "scale", "sample_weights", "class_weights", "ignored", *LATER):
         if (value := getattr(recipe, name)) != getattr(Recipe, name):

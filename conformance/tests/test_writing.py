@@ -68,6 +68,7 @@ def test_round_trip_keeps_every_bit(tmp_path, dtype):
     [
         {"labels": np.array([True]), "target": "binary", "loss": "binary", "predictions": np.array([-0.0])},
         {"labels": np.array([1.0]), "target": "binary", "loss": "binary", "predictions": np.array([0.5])},
+        {"labels": np.array([[0, 1]]), "target": "distribution", "written_target": "one_hot"},
         {"predictions": np.zeros((2, 0, 3)), "labels": np.zeros((2, 0), dtype=np.int64)},
         {"options": Options(class_weights=np.array([1e-05, math.inf]), ignore_index=-(2**63), label_smoothing=0.1)},
         {"layout": Layout(class_axis=0, order="fortran", label_dtype="int8"), "reductions": ("none", "sum")},
@@ -88,6 +89,30 @@ def test_round_trip_keeps_every_bit(tmp_path, dtype):
 def test_round_trip_keeps_every_field(tmp_path, changes):
     case = made(**changes)
     assert facts(again(case, tmp_path)) == facts(case)
+
+
+@pytest.mark.parametrize(
+    ("target", "more"), [("one_hot", ""), ("distribution", ""), ("distribution", ", soft: false"), ("soft_binary", "")]
+)
+def test_generated_targets_survive_round_trip(tmp_path, target, more):
+    loss, classes = ("binary", "") if target == "soft_binary" else ("categorical", ", classes: 2")
+    text = f"""
+about: about
+loss: {loss}
+given: logits
+target: {target}
+source: https://example.org
+cases:
+  case:
+    why: why
+    generate: {{seed: 1, samples: 2{classes}{more}, digest: '0123456789abcdef'}}
+"""
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "by.yaml").write_text(text)
+    (case,) = load(tmp_path)
+    read = again(case, tmp_path / "again")
+    assert (read.recipe, read.target) == (case.recipe, case.target)
+    assert (read.written_target or read.target) == target
 
 
 def test_round_trip_covers_every_field_of_case():
