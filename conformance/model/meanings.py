@@ -66,7 +66,7 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
     },
     "gradient_floor": {
         None: "differentiates the loss that it computes",
-        float: "takes (p - y) / (p (1 - p)) for the gradient, with a denominator of at least {0:.4g}",
+        float: "takes (p - y) / (p (1 - p)) for the gradient, with a denominator of at least {0:.9g}",
     },
     "hessian_cancellation": {
         "none": "computes the second derivative without cancellation",
