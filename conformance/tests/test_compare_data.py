@@ -214,18 +214,15 @@ def test_observed_text_that_is_no_number_is_refused(text):
         api.compare(LABELS, LOGITS, observed=[text])
 
 
-# Files.
-
-
-LOGITS, FLAGS = np.array([-0.5, 1.0, 2.0]), np.array([0, 1, 0])
+MARGINS, FLAGS = np.array([-0.5, 1.0, 2.0]), np.array([0, 1, 0])
 
 
 @pytest.mark.parametrize(
     ("labels", "predictions", "loss"),
     [
-        (FLAGS, LOGITS[:, np.newaxis], "binary"),
-        (FLAGS[:, np.newaxis], LOGITS, "binary"),
-        (FLAGS[:, np.newaxis], np.stack([LOGITS, -LOGITS, LOGITS**2], axis=1), "categorical"),
+        (FLAGS, MARGINS[:, np.newaxis], "binary"),
+        (FLAGS[:, np.newaxis], MARGINS, "binary"),
+        (FLAGS[:, np.newaxis], np.stack([MARGINS, -MARGINS, MARGINS**2], axis=1), "categorical"),
     ],
 )
 def test_shapes_that_differ_by_an_axis_of_one_are_put_to_functions_as_they_are(monkeypatch, labels, predictions, loss):
@@ -244,6 +241,9 @@ def test_shapes_that_differ_by_an_axis_of_one_are_put_to_functions_as_they_are(m
 def test_shapes_that_a_function_would_broadcast_to_too_much_are_refused():
     with pytest.raises(DataError, match="wanted are labels of shape"):
         api.compare(np.zeros(2000, dtype=int), np.linspace(-1, 1, 2000)[:, np.newaxis])
+
+
+# Files.
 
 
 @pytest.fixture

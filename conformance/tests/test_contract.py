@@ -654,11 +654,15 @@ def test_registry_ends_the_import_of_an_adapter_that_does_not_end(monkeypatch, s
 
 
 def test_registry_leaves_an_interruption_by_the_user_alone():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts a job behind & without one
     point = types.SimpleNamespace(
         name="x", value="x:FRAMEWORK", module="x", load=lambda: signal.raise_signal(signal.SIGINT)
     )
-    with pytest.raises(KeyboardInterrupt):
-        registry._loaded(point)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            registry._loaded(point)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(

@@ -554,7 +554,10 @@ def test_explain_selects_one_function(conformance):
         (("categorical/a/weighted", "--function", "miniature.Categorica"), "there is no such function; did you mean"),
         (("categorical/a/weighted", "--dtype", "float16"), "--dtype float16: there is float32, float64"),
         (("categorical/a/weighted", "--reduction", "sum"), "--reduction sum: there is mean"),
-        (("categorical/a/weighted", "--quantity", "hessian"), "--quantity hessian: there is loss, gradient"),
+        (
+            ("categorical/a/weighted", "--quantity", "jacobian"),
+            "--quantity jacobian: there is loss, gradient, perplexity",
+        ),
     ],
 )
 def test_explain_of_unknown_name_exits_with_status_2(conformance, arguments, said):

@@ -313,9 +313,9 @@ def test_rows_that_are_none_are_refused_with_a_message(tmp_path, name, content):
 def test_rows_of_other_types_become_text_or_are_refused(tmp_path):
     path = written(tmp_path / "r", [row()])
     table = report.read(path)[0]
-    numbers = files._parquet(table.astype(object).assign(case=[7], exception=[None]))
+    numbers = files._parquet(table.astype(object).assign(digest=[7], exception=[None]))
     found = report.read(replaced(path, "results.parquet", numbers))[0]
-    assert (found["case"][0], found["exception"][0]) == ("7", "")
+    assert (found["digest"][0], found["exception"][0]) == ("7", "")
     words = files._parquet(table.astype({"ratio": object}).assign(ratio=["much"]))
     assert "holds no rows of a report" in refused(replaced(path, "results.parquet", words))
 

@@ -275,7 +275,8 @@ def test_documented_convention_is_named_with_its_functions():
     found = asked(f"{exact * 2 / 4:.8f}", [[1.0, 2.0], [0.5, -1.0]], [[1, 0], [0, 1]], loss="binary",
                   options=Options(sample_weights=np.array([[1.0, 0.5], [0.25, 0.25]])))  # fmt: skip
     (line,) = texts(found)
-    assert line.startswith("mean_divides_by=kept (documented by torch.BCELoss, torch.BCEWithLogitsLoss")
+    documented_by = "paddle.BCELoss, paddle.BCEWithLogitsLoss, torch.BCELoss, torch.BCEWithLogitsLoss"
+    assert line.startswith(f"mean_divides_by=kept (documented by {documented_by})")
     assert "; or, the same number, the sum divided by the number of samples, 4" in line
 
 

@@ -155,7 +155,15 @@ def test_slice_of_a_backend_has_each_known_issue_and_each_kind_of_call(checkout:
 
 def test_it_writes_the_answers_of_a_report_into_the_readme() -> None:
     rows = [
-        {"case": case, "reduction": reduction, "quantity": "loss", "dtype": "float32", "want": "0.5", **row}
+        {
+            "case": case,
+            "reduction": reduction,
+            "quantity": "loss",
+            "dtype": "float32",
+            "want": "0.5",
+            "framework": "torch",
+            **row,
+        }
         for _, case, reduction in readme.QUESTIONS
         for row in (
             {"function": "a.Loss", "got": "0.5", "status": "agrees"},
@@ -164,11 +172,16 @@ def test_it_writes_the_answers_of_a_report_into_the_readme() -> None:
             {"function": "d.Loss", "got": "", "status": "diverges"},
         )
     ]
-    text = "<!-- findings -->\nold\n<!-- /findings -->\n<!-- functions -->\n<!-- /functions -->\n"
+    text = "<!-- findings -->\nold\n<!-- /findings -->\n<!-- libraries -->\n<!-- /libraries -->\n"
     new = readme.rendered(text, readme.blocks(pd.DataFrame(rows)))
     assert "0.5 `a.Loss`; **0.25** `b.Loss`; *nan* `c.Loss`; **an exception** `d.Loss`" in new
     assert "old" not in new
-    assert all(function.name in new for function in registry.functions())
+    asked = len(readme.QUESTIONS)
+    for framework in registry.frameworks():
+        (line,) = (line for line in new.splitlines() if line.startswith(f"| `{framework.name}` |"))
+        functions = len(registry.functions_in(framework, registry.NEWEST))
+        counts = [asked, 2 * asked, asked] if framework.name == "torch" else ["", "", ""]
+        assert [cell.strip() for cell in line.split("|")[3:-1]] == [str(cell) for cell in (functions, *counts)]
 
 
 def test_rendered_refuses_a_page_without_the_marker() -> None:
