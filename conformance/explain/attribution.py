@@ -24,6 +24,7 @@ from conformance.explain.derivation import (
     format_in_dtype,
     smoothed_target,
     weighted_targets,
+    without_class_weights,
 )
 from conformance.explain.explanation import Decomposition, Difference, Step
 from conformance.explain.number_format import (
@@ -47,7 +48,15 @@ from conformance.model.floats import distinguishing_digits, subtract
 from conformance.model.outcome import Returned
 from conformance.reference import gradient, oracle
 from conformance.reference.domain import examine
-from conformance.reference.flat_problem import FlatProblem, clip_ends, flatten, labels_by, refused, shifts_labels
+from conformance.reference.flat_problem import (
+    FlatProblem,
+    clip_ends,
+    flatten,
+    labels_by,
+    refused,
+    shape_of_losses,
+    shifts_labels,
+)
 from conformance.reference.oracle import Answer, Exact, Oracle, float_of
 
 ROWS_SHOWN = 3
@@ -93,7 +102,7 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]
     found = []
     for number, name in enumerate(names):
         choice = _Choice(assessment, exact, name, *parts[number : number + 2])
-        changes_answer = name not in (*NUMERIC_FIELDS, "rejects")
+        changes_answer = name not in (*NUMERIC_FIELDS, "rejects") and not choice.is_of_rounding
         before, after = texts[number : number + 2] if changes_answer else ("", "")
         if not changes_answer or before != after or assessment.verdict.convention:
             found.append(_difference(choice, getattr(convention, name), before, after))
@@ -118,6 +127,16 @@ class _Choice:
         """The problem as it is passed to the function."""
         return self.assessment.prepared.converted
 
+    @cached_property
+    def is_of_rounding(self) -> bool:
+        """Whether it changes no exact answer, only how far rounding may take the result from it."""
+        if self.name in NUMERIC_FIELDS:
+            return True
+        if self.after.logits_as == "logits" or self.name not in ("logits_as", "clip", "log_floor", "renormalise"):
+            return False
+        old, new = (answer(self.assessment, part, self.exact) for part in (self.before, self.after))
+        return isinstance(old, Exact) and isinstance(new, Exact) and np.array_equal(old.hi, new.hi, equal_nan=True)
+
     @property
     def is_derivative(self) -> bool:
         """Whether gradients are compared."""
@@ -131,6 +150,19 @@ class _Choice:
     def answers(self, problem: Problem) -> list[Answer]:
         """Exact losses of a problem without and with the choice."""
         return [self.exact.answer(problem, semantic(part)) for part in (self.before, self.after)]
+
+    def losses(self) -> list[Exact]:
+        """Exact unreduced losses without and with the choice; empty if either has none."""
+        found = self.answers(self.problem.with_reduction("none"))
+        exact = [losses for losses in found if isinstance(losses, Exact)]
+        return exact if len(exact) == len(found) else []
+
+    def most_changed_row(self) -> int | None:
+        """Index of the row whose loss changes most; None if there is none."""
+        if not (losses := self.losses()) or losses[0].hi.size != len(self.flat.x):
+            return None
+        old, new = (loss.hi.ravel() for loss in losses)
+        return int(np.argmax(np.nan_to_num(np.abs(subtract(old, new)), nan=0.0)))
 
     def most_changed(self) -> tuple[int, ...] | None:
         """Index of the element of the answer that changes most; None if there is none."""
@@ -163,7 +195,7 @@ def _difference(choice: _Choice, value: Any, before: str, after: str) -> Differe
     instead = "" if is_set else meanings.meaning(name, getattr(DEFINITION, name))
     text, text_meaning = describe({name: value}), meanings.meaning_in_problem(name, value, prepared.problem)
     lines = tuple(_choice_lines(choice))
-    return Difference(name, text, text_meaning, instead, lines, before, after, name in NUMERIC_FIELDS)
+    return Difference(name, text, text_meaning, instead, lines, before, after, choice.is_of_rounding)
 
 
 def _answer_texts(assessment: Assessment, answers: list[Answer | None]) -> list[str]:
@@ -199,7 +231,7 @@ def largest_difference(a: Exact, b: Exact) -> tuple[int, ...]:
 
 def _choice_lines(choice: _Choice) -> Iterator[Step]:
     """Steps that show one choice with the numbers of the case."""
-    if choice.name in NUMERIC_FIELDS:
+    if choice.is_of_rounding:
         yield from _tolerance_lines(choice)
     elif choice.name in _LINES and choice.problem.predictions.size and not refused(choice.problem, choice.after):
         yield from _LINES[choice.name](choice)
@@ -408,6 +440,39 @@ def _target_sum_lines(choice: _Choice) -> Iterator[Step]:
     yield step("its slope", p - t, "p - t", with_t)
 
 
+def _row_weight_lines(choice: _Choice) -> Iterator[Step]:
+    """The weight of the row whose loss changes most, and its loss."""
+    if (i := choice.most_changed_row()) is None:
+        return
+    weights, parts = choice.flat.class_weights, weighted_targets(without_class_weights(choice.flat), i)
+    assert weights is not None
+    weight = sum(float(weights[c]) * float_of(part) for c, part in parts)
+    filled = format_sum([f"{format_number(weights[c])} * {format_number(float_of(part))}" for c, part in parts])
+    yield step(f"weight of row {i}", weight, "sum_c w_c q'_c", filled)
+    yield from _loss_of_row_lines(choice, i)
+
+
+def _log_sum_exp_lines(choice: _Choice) -> Iterator[Step]:
+    """What the targets of the row whose loss changes most sum to, and its loss."""
+    if (i := choice.most_changed_row()) is not None:
+        parts = [float_of(part) for _, part in weighted_targets(choice.flat, i)]
+        total = sum(parts)
+        yield step(f"sum of the targets of row {i}", total, "", format_sum(parts))
+        yield step("the log-sum-exp is multiplied by", f"1 instead of {format_number(total)}")
+        yield from _loss_of_row_lines(choice, i)
+
+
+def _loss_of_row_lines(choice: _Choice, i: int) -> Iterator[Step]:
+    old, new = (loss.hi.ravel()[i] for loss in choice.losses())
+    digits = distinguishing_digits([float(old), float(new)])
+    yield step(f"loss of row {i}", f"{format_number(new, digits)} instead of {format_number(old, digits)}")
+
+
+def _shape_lines(choice: _Choice) -> Iterator[Step]:
+    old, new = (shape_of_losses(choice.problem, choice.flat, part) for part in (choice.before, choice.after))
+    yield step("shape of the losses", f"{list(new)} instead of {list(old)}")
+
+
 def _second_derivative_lines(choice: _Choice) -> Iterator[Step]:
     where = choice.most_changed()
     if where is not None:
@@ -435,11 +500,13 @@ def _gradient_floor_lines(choice: _Choice) -> Iterator[Step]:
 
 _LINES: dict[str, Callable[[_Choice], Iterator[Step]]] = {
     "mean_divides_by": _divisor_lines,
+    "class_weighting": _row_weight_lines,
+    "log_sum_exp": _log_sum_exp_lines,
+    "unreduced_class_axis": _shape_lines,
     "binary_outputs": _output_mean_lines,
     **dict.fromkeys(("logits_as", "clip", "log_floor"), _logarithm_lines),
     "renormalise": _logarithm_lines,
-    "hessian_factor": _second_derivative_lines,
-    "hessian_floor": _second_derivative_lines,
+    **dict.fromkeys(("hessian_factor", "hessian_floor", "hessian_floor_of"), _second_derivative_lines),
     "gradient_total": _target_sum_lines,
     "gradient_floor": _gradient_floor_lines,
     "default_ignore_index": _ignored_lines,

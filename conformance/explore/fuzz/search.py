@@ -327,6 +327,7 @@ def _item_ids(function: Function, dtype: str, reduction: str, modes: Iterable[st
 
 
 def _computes(function: Function, loss: Any, input_kind: str, target: str) -> bool:
-    """Whether a function computes the loss for such targets. Predictions are converted for it if possible."""
+    """Whether a function returns its quantity for such targets. Predictions are converted for losses if possible."""
     kinds = {"index": ("index",), "distribution": ("one_hot", "distribution"), "binary": ("binary", "soft_binary")}
-    return loss in function.ranks and any(function.target_as(kind) is not None for kind in kinds[target])
+    takes = function.quantity == "loss" or input_kind in function.input_kinds
+    return takes and loss in function.ranks and any(function.target_as(kind) is not None for kind in kinds[target])

@@ -21,6 +21,7 @@ from conformance.explore.relations.relation import (
     MetamorphicGroup,
     Relation,
     count_samples,
+    counts_log_sum_exp_once,
     exact_cast,
     exact_complement,
     flatten_samples,
@@ -35,6 +36,7 @@ from conformance.explore.relations.relation import (
     sample_axes,
     scatter,
     take_samples,
+    targets_sum_to_one,
 )
 from conformance.model.case import Array, Loss, Order, Problem, numpy_dtype
 from conformance.model.convention import Convention
@@ -105,6 +107,8 @@ def as_probabilities(problem: Problem, convention: Convention) -> Transformed:
 
     Softmax or sigmoid of the logits, if no result is so near to 0 or 1 that digits are lost.
     """
+    if counts_log_sum_exp_once(problem, convention):
+        return None
     other, _ = convert(problem, "probabilities")
     p = other.predictions.astype(np.float64)
     unit, smallest = dtype_info(problem.dtype)[:2]
@@ -121,6 +125,8 @@ def as_log_probabilities(problem: Problem, convention: Convention) -> Transforme
 
     Log-softmax of the logits.
     """
+    if counts_log_sum_exp_once(problem, convention):
+        return None
     return MetamorphicGroup(problem, (convert(problem, "log_probabilities")[0],), is_rounded=True)
 
 
@@ -141,6 +147,8 @@ def as_logits(problem: Problem, convention: Convention) -> Transformed:
 
     Logarithms of probabilities that sum to 1 exactly.
     """
+    if counts_log_sum_exp_once(problem, convention):
+        return None
     p = problem.predictions.astype(np.float64)
     sums = [math.fsum(row) for row in p.reshape(-1, p.shape[-1]).tolist()]
     if any(total != 1 for total in sums) or is_clipped(problem, convention):
@@ -294,6 +302,8 @@ def other_encoding(problem: Problem, convention: Convention) -> Transformed:
 
     Encode index labels as one-hot rows, and one-hot rows as index labels.
     """
+    if counts_log_sum_exp_once(problem, convention):
+        return None
     classes = problem.predictions.shape[-1]
     if problem.target == "distribution":
         indices = np.argmax(problem.labels.astype(np.float64), axis=-1)
@@ -324,6 +334,8 @@ def smoothed_labels(problem: Problem, convention: Convention) -> Transformed:
 
     Smooth labels by one half in the function, and before the call.
     """
+    if counts_log_sum_exp_once(problem, convention):
+        return None
     classes = 2 if problem.loss == "binary" else problem.predictions.shape[-1]
     source = replace_options(problem, label_smoothing=SMOOTHING)
     if problem.target == "index":
@@ -354,6 +366,9 @@ def mixed_labels(problem: Problem, convention: Convention) -> Transformed:
 
     Write the loss of a soft label as the weighted sum of the losses of hard labels.
     """
+    weighs_rows = problem.options.class_weights is not None and convention.class_weighting == "rows"
+    if weighs_rows or counts_log_sum_exp_once(problem, convention):
+        return None
     shares = problem.labels.astype(np.float64)
     if problem.loss == "binary":
         rest = exact_complement(problem.labels)
@@ -404,6 +419,8 @@ def unit_weights_relation(name: Weights) -> Relation:
         """Weights of one have the same effect as no weights."""
         if name == "sample_weights" and not has_per_sample_losses(problem, convention):
             return None
+        if name == "class_weights" and convention.class_weighting == "rows" and not targets_sum_to_one(problem):
+            return None
         shape = {
             "class_weights": problem.predictions.shape[-1:],
             "sample_weights": problem.predictions.shape[:1],
@@ -420,6 +437,8 @@ def scaled_weights_relation(name: Weights) -> Relation:
     def scaled_weights(problem: Problem, convention: Convention) -> Transformed:
         """Multiplying the weights by four multiplies the losses by four."""
         weights: Array = getattr(problem.options, name)
+        if name == "class_weights" and counts_log_sum_exp_once(problem, convention):
+            return None
         larger = weights * weights.dtype.type(SCALE)
         wide = weights.astype(np.float64)
         limit = dtype_info(problem.dtype).largest / problem.predictions.size  # no sum of weights may overflow

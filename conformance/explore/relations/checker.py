@@ -41,7 +41,7 @@ from conformance.model.row_key import EAGER
 from conformance.model.text import printable, truncate_and_count
 from conformance.reference import error_bound
 from conformance.reference.domain import dtype_info, examine
-from conformance.reference.flat_problem import flatten, refused
+from conformance.reference.flat_problem import flatten, refused, shape_of_losses
 from conformance.reference.oracle import Exact, divisor
 
 UNIT_ROUNDOFF = 2.0**-53
@@ -60,12 +60,21 @@ class PreparedProblem(PreparedCall):
     @functools.cached_property
     def tolerance(self) -> Floats:
         """Tolerance of its result, absolute; float64, shaped as the result or a scalar."""
-        return error_bound.tolerance(self.converted, self.convention, self.problem if self.is_rounded else None)
+        unconverted = self.problem if self.is_rounded else None
+        tolerance = error_bound.tolerance(self.converted, self.convention, unconverted)
+        return tolerance.reshape(self.shape) if tolerance.ndim else tolerance
+
+    @functools.cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of its result without an axis of the classes."""
+        return flatten(self.converted, self.convention).shape if self.problem.reduction == "none" else ()
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def returned_shape(self) -> tuple[int, ...]:
         """Shape of its result."""
-        return flatten(self.converted, self.convention).shape if self.problem.reduction == "none" else ()
+        if self.problem.reduction != "none":
+            return ()
+        return shape_of_losses(self.converted, flatten(self.converted, self.convention), self.convention)
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,6 +316,10 @@ def _compare_outcomes(
     answers = {member: outcome for member, outcome in outcomes.items() if isinstance(outcome, Returned)}
     if violation := _metadata_error(instance, prepared, answers):
         return violation, None, None, METADATA_SYMPTOMS
+    answers = {
+        member: dataclasses.replace(answer, value=answer.value.reshape(member.shape))
+        for member, answer in answers.items()
+    }
     source = answers[prepared.source]
     follow_ups = [answers[follow_up].value for follow_up in prepared.follow_ups]
     implied = _combine(prepared, follow_ups)
@@ -364,8 +377,8 @@ def _metadata_error(instance: Instance, prepared: PreparedGroup, answers: Mappin
     for member, answer in answers.items():
         if instance.relation.repeats_call and answer.mutated:
             return f"the call changed its argument {', '.join(answer.mutated)} in place, which changes later calls"
-        if answer.value.shape != member.shape:
-            return f"one side has shape {answer.value.shape}, where {member.shape} is due"
+        if answer.value.shape != member.returned_shape:
+            return f"one side has shape {answer.value.shape}, where {member.returned_shape} is due"
         dtype = answers[prepared.source].dtype if one_dtype else declared[member]
         if answer.dtype != dtype and not instance.item.function.may_return(answer.dtype, member.converted):
             return f"one side has dtype {answer.dtype}, where {dtype} is due"

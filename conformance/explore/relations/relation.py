@@ -251,6 +251,20 @@ def has_finite_losses(problem: Problem) -> bool:
     return not np.any(certain) and all(bool(np.all(np.isfinite(array.astype(np.float64)))) for array in arrays)
 
 
+def targets_sum_to_one(problem: Problem) -> bool:
+    """Whether the targets of each row of a categorical problem sum to 1 exactly."""
+    if problem.target == "index":
+        return True
+    rows = problem.labels.astype(np.float64).reshape(-1, problem.labels.shape[-1])
+    return bool(np.all(rows.sum(axis=1) == 1))
+
+
+def counts_log_sum_exp_once(problem: Problem, convention: Convention) -> bool:
+    """Whether logits have another loss than the weighted sum of what each class has, as a documented choice."""
+    weighted = problem.options.class_weights is not None
+    return convention.log_sum_exp == "one" and (weighted or not targets_sum_to_one(problem))
+
+
 def exact_cast(exact: Floats, dtype: np.dtype[Any]) -> Array | None:
     """Cast to a dtype; None unless the cast is exact."""
     with np.errstate(over="ignore", under="ignore"):
