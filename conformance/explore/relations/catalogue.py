@@ -414,12 +414,15 @@ def two_classes(problem: Problem, convention: Convention) -> Transformed:
 def unit_weights_relation(name: Weights) -> Relation:
     losses: dict[Weights, Loss] = {"class_weights": "categorical", "positive_weight": "binary"}
 
-    @relation(name=f"unit_{name}", loss=losses.get(name), leaves_unset=[name], supports=[name])
+    def leaves_rows(problem: Problem, function: Function) -> bool:
+        """Whether a row whose class weights are all 1 has the weight 1, as a function documents to weigh."""
+        weighs_rows = any(one.convention.class_weighting == "rows" for one in function.conventions)
+        return name != "class_weights" or not weighs_rows or targets_sum_to_one(problem)
+
+    @relation(name=f"unit_{name}", loss=losses.get(name), leaves_unset=[name], supports=[name], where=leaves_rows)
     def unit_weights(problem: Problem, convention: Convention) -> Transformed:
         """Weights of one have the same effect as no weights."""
         if name == "sample_weights" and not has_per_sample_losses(problem, convention):
-            return None
-        if name == "class_weights" and convention.class_weighting == "rows" and not targets_sum_to_one(problem):
             return None
         shape = {
             "class_weights": problem.predictions.shape[-1:],
