@@ -6,51 +6,13 @@ levels of optimisation are modes; eager is the default, all of them.
 
 from __future__ import annotations
 
-from typing import Any
-
-from conformance.adapters import arrays
-from conformance.adapters.contract import DocumentedConvention, Framework, Function, Mode
-from conformance.model.convention import DEFINITION, Convention
-
-CALL = """\
-def loss_of(scores, labels, *weights, **attributes):
-    inputs = dict(zip(["scores", "labels", "weights"], [scores, labels, *weights]))
-    node = onnx.helper.make_node("OPERATOR", list(inputs), ["loss"], **attributes)
-    kinds = [onnx.helper.np_dtype_to_tensor_dtype(array.dtype) for array in inputs.values()]
-    shapes = map(np.shape, inputs.values())
-    values = [onnx.helper.make_tensor_value_info(*value) for value in zip(inputs, kinds, shapes)]
-    loss = onnx.helper.make_tensor_value_info("loss", kinds[0], None)
-    model = onnx.helper.make_model(onnx.helper.make_graph([node], "loss", values, [loss]))
-    model.ir_version, model.opset_import[0].version = 10, 13
-    return onnxruntime.InferenceSession(model.SerializeToString(), optimization).run(None, inputs)[0]
-loss_of({predictions}, {labels}, {class_weights}, {options})"""
-
-
-def function(name: str, convention: Convention = DEFINITION, **fields: Any) -> Function:
-    """An operator of ONNX, as a model of one node."""
-    documentation = f"https://onnx.ai/onnx/operators/onnx__{name}.html"
-    return Function(
-        name,
-        CALL.replace("OPERATOR", name),
-        ranks={"categorical": range(2, 9)},
-        targets={"index": "int64 int32"},
-        arguments={"class_weights": "{}", "ignore_index": "ignore_index"},
-        positional={"predictions": "scores", "labels": "labels"},
-        class_axis=1,
-        dtypes=frozenset({"float16", "float32", "float64"}),
-        conventions=(DocumentedConvention(convention, documentation=documentation),),
-        signature=documentation,
-        documentation=documentation,
-        **fields,
-    )
-
+from conformance.adapters import arrays, onnx_operators
+from conformance.adapters.contract import Framework, Mode
 
 LEVELS = {"unoptimized": "ORT_DISABLE_ALL", "basic": "ORT_ENABLE_BASIC", "extended": "ORT_ENABLE_EXTENDED"}
 OPTIMIZATION = """\
 optimization = onnxruntime.SessionOptions()
 optimization.graph_optimization_level = onnxruntime.GraphOptimizationLevel."""
-UNCHECKED = Convention(accepts=frozenset({"invalid_probability"}))
-"""Nothing says that scores which are no log-probabilities are refused."""
 FRAMEWORK = Framework(
     name="onnxruntime",
     distributions=("onnxruntime",),
@@ -58,10 +20,10 @@ FRAMEWORK = Framework(
     requirements=("onnxruntime", "onnx"),
     arrays=arrays.numpy,
     imports="import numpy as np; import onnx.helper, onnxruntime; optimization = onnxruntime.SessionOptions()",
-    reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
+    reductions=onnx_operators.REDUCTIONS,
     modes={name: Mode(OPTIMIZATION + level + "\n{loss}") for name, level in LEVELS.items()},
-    functions=(
-        function("SoftmaxCrossEntropyLoss", input_kinds={"logits": ""}),
-        function("NegativeLogLikelihoodLoss", UNCHECKED, input_kinds={"log_probabilities": ""}),
+    functions=onnx_operators.operators(
+        "onnxruntime.InferenceSession(model.SerializeToString(), optimization).run",
+        frozenset({"float16", "float32", "float64"}),
     ),
 )

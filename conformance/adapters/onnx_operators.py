@@ -1,0 +1,56 @@
+"""The losses of ONNX as snippets, for whatever runs a model of one node: the reference evaluator and ONNX Runtime."""
+
+from __future__ import annotations
+
+from conformance.adapters.contract import DocumentedConvention, Function
+from conformance.model.case import InputKind
+from conformance.model.convention import DEFINITION, Convention
+
+CALL = """\
+def loss_of(scores, labels, *weights, **attributes):
+    inputs = dict(zip(["scores", "labels", "weights"], [scores, labels, *weights]))
+    node = onnx.helper.make_node("OPERATOR", list(inputs), ["loss"], **attributes)
+    kinds = [onnx.helper.np_dtype_to_tensor_dtype(array.dtype) for array in inputs.values()]
+    shapes = map(np.shape, inputs.values())
+    values = [onnx.helper.make_tensor_value_info(*value) for value in zip(inputs, kinds, shapes)]
+    loss = onnx.helper.make_tensor_value_info("loss", kinds[0], None)
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "loss", values, [loss]))
+    model.ir_version, model.opset_import[0].version = 10, 13
+    return RUN(None, inputs)[0]
+loss_of({predictions}, {labels}, {class_weights}, {options})"""
+
+
+UNCHECKED = Convention(accepts=frozenset({"invalid_probability"}))
+"""Nothing says that scores which are no log-probabilities are refused."""
+
+
+def operators(run: str, dtypes: frozenset[str]) -> tuple[Function, ...]:
+    """The losses of ONNX, each as a model of one node.
+
+    run: source of the method that runs `model`.  dtypes: of the scores.
+    """
+    return (
+        _operator("SoftmaxCrossEntropyLoss", "logits", DEFINITION, run, dtypes),
+        _operator("NegativeLogLikelihoodLoss", "log_probabilities", UNCHECKED, run, dtypes),
+    )
+
+
+def _operator(name: str, kind: InputKind, convention: Convention, run: str, dtypes: frozenset[str]) -> Function:
+    documentation = f"https://onnx.ai/onnx/operators/onnx__{name}.html"
+    return Function(
+        name,
+        CALL.replace("OPERATOR", name).replace("RUN", run),
+        ranks={"categorical": range(2, 9)},
+        targets={"index": "int64 int32"},
+        arguments={"class_weights": "{}", "ignore_index": "ignore_index"},
+        positional={"predictions": "scores", "labels": "labels"},
+        class_axis=1,
+        input_kinds={kind: ""},
+        dtypes=dtypes,
+        conventions=(DocumentedConvention(convention, documentation=documentation),),
+        signature=documentation,
+        documentation=documentation,
+    )
+
+
+REDUCTIONS = {name: f"reduction={name!r}" for name in ("none", "sum", "mean")}
