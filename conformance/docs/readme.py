@@ -64,7 +64,7 @@ class Words:
 ENGLISH = Words(
     tuple(question for question, _, _ in QUESTIONS),
     ("question", "the definition", f"what is returned ({DTYPE})"),
-    ("library", "release", "functions", "agrees", "diverges", "disagrees"),
+    ("library", "release", "functions", "agrees", "diverges", "known", "disagrees"),
     "an exception",
 )
 CHINESE = Words(
@@ -79,7 +79,7 @@ CHINESE = Words(
         "[2, 3] 的二元输出，求和",
     ),
     ("问题", "定义", f"返回值（{DTYPE}）"),
-    ("库", "版本", "函数", "agrees", "diverges", "disagrees"),
+    ("库", "版本", "函数", "agrees", "diverges", "known", "disagrees"),
     "异常",
 )
 READMES = {"README.md": ENGLISH, "README.zh-CN.md": CHINESE}
@@ -123,14 +123,16 @@ def findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
 def libraries(results: pd.DataFrame, words: Words = ENGLISH) -> str:
     """The known libraries with what came out of their functions, from a report's rows, as a Markdown table.
 
-    A cell is empty if the report has no rows of a library.
+    A row that the ledger knows counts as `known`, whatever its status.  A cell is empty if the report has no rows of
+    a library.
     """
     lines = []
     for framework in registry.frameworks():
         release = next((one.version for one in pinned(framework)), "")
         functions = registry.functions_in(framework, registry.NEWEST)
-        rows = results.loc[results["framework"] == framework.name, "status"]
-        counts = [f"{(rows == status).sum():,}" if len(rows) else "" for status in words.libraries[3:]]
+        rows = results[results["framework"] == framework.name]
+        statuses = rows["status"].where(rows["expected"] != "known", "known")
+        counts = [f"{(statuses == status).sum():,}" if len(rows) else "" for status in words.libraries[3:]]
         lines.append([code(framework.name), release, str(len(functions)), *counts])
     return table(words.libraries, lines)
 

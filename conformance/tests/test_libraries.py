@@ -88,12 +88,14 @@ def test_library_that_others_bring_along_is_run_where_it_is_named(monkeypatch, n
 
 
 def test_table_of_libraries_counts_rows_of_each():
-    rows = [("optax", "agrees"), ("optax", "agrees"), ("optax", "diverges"), ("torch", "disagrees")]
-    lines = readme.libraries(pd.DataFrame(rows, columns=["framework", "status"])).splitlines()
-    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[4:7]] for line in lines}
-    assert cells["`optax`"] == ["2", "1", "0"]
-    assert cells["`torch`"] == ["0", "0", "1"]
-    assert cells["`sklearn`"] == ["", "", ""]
+    rows = [("optax", "agrees", "ok")] * 2 + [("optax", "diverges", "ok"), ("optax", "disagrees", "known")]
+    rows += [("torch", "disagrees", "unexpected"), ("torch", "crashed", "known")]
+    lines = readme.libraries(pd.DataFrame(rows, columns=["framework", "status", "expected"])).splitlines()
+    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[4:8]] for line in lines}
+    assert cells["library"] == ["agrees", "diverges", "known", "disagrees"]
+    assert cells["`optax`"] == ["2", "1", "1", "0"]
+    assert cells["`torch`"] == ["0", "0", "1", "1"]
+    assert cells["`sklearn`"] == ["", "", "", ""]
     assert set(cells) >= {f"`{framework.name}`" for framework in registry.frameworks()}
 
 

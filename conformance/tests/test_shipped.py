@@ -162,6 +162,7 @@ def test_it_writes_the_answers_of_a_report_into_the_readme() -> None:
             "dtype": "float32",
             "want": "0.5",
             "framework": "torch",
+            "expected": "ok",
             **row,
         }
         for _, case, reduction in readme.QUESTIONS
