@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 
 from conformance.adapters import registry
-from conformance.adapters.contract import Function
+from conformance.adapters.contract.source import join_lines
 from conformance.adapters.registry import Installed
 from conformance.api.cases import check_functions
 from conformance.api.result import Result
 from conformance.execution.targets import judge_of
 from conformance.explain.proof import Proof, as_they_stand, cases_of, prove
-from conformance.explain.recipes import NoRecipeError, Recipe, Setting, is_loss_of_samples, recipe_pair
+from conformance.explain.recipes import InstalledFunction, NoRecipeError, Recipe, Setting, derive_recipes
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import one_of
 from conformance.judging.judge import Assessment, Judge
@@ -42,7 +42,7 @@ TARGETS: dict[Loss, tuple[str, ...]] = {
 """Kinds of target of each loss, the commonest first."""
 
 
-FunctionPair = tuple[tuple[Installed, Function], tuple[Installed, Function]]
+FunctionPair = tuple[InstalledFunction, InstalledFunction]
 
 
 @dataclass(frozen=True)
@@ -86,29 +86,21 @@ class RecipeResult(Result):
         return self.proof.holds
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "setting": dataclasses.asdict(self.setting),
-            "first": None if self.first is None else dataclasses.asdict(self.first),
-            "second": None if self.second is None else dataclasses.asdict(self.second),
-            "differences": [list(one) for one in self.differences],
-            "plain": list(self.plain),
-            "proof": dataclasses.asdict(self.proof),
-            "why": self.why,
-        }
+        return dataclasses.asdict(self)
 
 
-def recipe(
-    first: str,
-    second: str,
-    *,
-    options: Sequence[str] = (),
-    reduction: str = "mean",
-    dtype: str = "float32",
-    kind: str = "",
-    target: str = "",
-    loss: str = "",
-    cases: Path | None = None,
-) -> RecipeResult:
+class RecipeRequest(TypedDict, total=False):
+    """What is wanted of a recipe."""
+
+    options: Sequence[str]
+    reduction: str
+    dtype: str
+    kind: str
+    target: str
+    loss: str
+
+
+def recipe(first: str, second: str, *, cases: Path | None = None, **request: Unpack[RecipeRequest]) -> RecipeResult:
     """Return the code that makes one function equal another, proved on the cases.
 
     Parameters
@@ -118,14 +110,15 @@ def recipe(
     options : sequence of {"class_weights", "sample_weights", "positive_weight", "label_smoothing", "ignore_index"}
         What is set.
     reduction : {"mean", "sum", "none"}
+        The mean by default.
     dtype : str
-        Of the predictions.
+        Of the predictions, float32 by default.
     kind : {"", "logits", "probabilities", "log_probabilities"}
-        What the predictions are; what both functions take, or the second, if empty.
+        What the predictions are; what both functions take, or the second, by default.
     target : {"", "index", "one_hot", "distribution", "multi_hot", "binary", "soft_binary"}
-        What the labels are; what both functions take, or the second, if empty.
+        What the labels are; what both functions take, or the second, by default.
     loss : {"", "categorical", "binary"}
-        What both functions compute if empty.
+        What both functions compute by default.
     cases : Path, optional
         Folder of case files, or one file, on which it is proved; the shipped cases if None.
 
@@ -145,28 +138,24 @@ def recipe(
     if first == second:
         raise SelectionError(f"recipe {first} {second}: a function equals itself; name two")
     pair = (_find(first, available), _find(second, available))
-    setting = setting_of(pair, options, reduction, dtype, kind, target, loss)
+    setting = setting_of(pair, **request)
     found, ledger = load_suite(cases)
     with judge_of(available, ledger) as judge:
         return proved(pair, setting, list(cases_of(found, setting)), judge)
 
 
-def _find(name: str, available: Sequence[Installed]) -> tuple[Installed, Function]:
-    return next((one, function) for one in available for function in one.functions if function.name == name)
+def _find(name: str, available: Sequence[Installed]) -> InstalledFunction:
+    return next(
+        InstalledFunction(one, function) for one in available for function in one.functions if function.name == name
+    )
 
 
-def setting_of(
-    pair: FunctionPair,
-    options: Sequence[str] = (),
-    reduction: str = "mean",
-    dtype: str = "float32",
-    kind: str = "",
-    target: str = "",
-    loss: str = "",
-) -> Setting:
-    """What is computed, with a choice for what is empty; see `recipe`."""
-    functions = [function for _, function in pair]
+def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
+    """What is computed, with a choice for what is not set; see `recipe`."""
+    functions = [one.function for one in pair]
     names = " ".join(function.name for function in functions)
+    options, loss = request.get("options", ()), request.get("loss", "")
+    kind, target = request.get("kind", ""), request.get("target", "")
     for name in options:
         one_of("--option", name, OPTIONS)
     shared = [name for name in LOSSES if all(name in function.ranks for function in functions)]
@@ -175,22 +164,23 @@ def setting_of(
     if not shared:
         computed = " and ".join(f"{one.name} computes {' and '.join(one.ranks)} losses" for one in functions)
         raise SelectionError(f"recipe {names}: no problem can be put to both: {computed}")
-    for function in functions:
-        if not is_loss_of_samples(function):
-            raise SelectionError(f"recipe {names}: {function.name} returns no loss of predictions as they are")
+    for one in pair:
+        if not one.is_loss_of_samples:
+            raise SelectionError(f"recipe {names}: {one.function.name} returns no loss of predictions as they are")
     of = shared[0]
-    kinds = [one for one in INPUT_KINDS if one in functions[1].input_kinds]
-    both = [one for one in kinds if one in functions[0].input_kinds]
-    targets = [one for one in TARGETS[of] if one in functions[1].targets]
-    same = [one for one in targets if one in functions[0].targets]
-    chosen = target and one_of("--target", target, TARGETS[of])
+
+    def taken(names: Iterable[str], table: str) -> str:
+        """The first name that both functions take, or else the second."""
+        first, second = ([name for name in names if name in getattr(function, table)] for function in functions)
+        return next((name for name in second if name in first), second[0])
+
     return Setting(
         of,
-        cast(InputKind, one_of("--kind", kind, INPUT_KINDS) if kind else (both or kinds)[0]),
-        chosen or (same or targets)[0],
+        cast(InputKind, one_of("--kind", kind, INPUT_KINDS) if kind else taken(INPUT_KINDS, "input_kinds")),
+        one_of("--target", target, TARGETS[of]) if target else taken(TARGETS[of], "targets"),
         tuple(name for name in OPTIONS if name in options),
-        cast(Reduction, one_of("--reduction", reduction, REDUCTIONS)),
-        one_of("--dtype", dtype, DTYPES),
+        cast(Reduction, one_of("--reduction", request.get("reduction", "mean"), REDUCTIONS)),
+        one_of("--dtype", request.get("dtype", "float32"), DTYPES),
         any(one.convention.binary_outputs != "each" for function in functions for one in function.conventions),
     )
 
@@ -199,11 +189,10 @@ def proved(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, Problem
     """The recipe for a setting, proved on cases of it."""
     empty = Proof((), 0, 0.0, 0.0, (), (), ())
     try:
-        recipes, reference = recipe_pair(pair[0], pair[1], setting)
+        recipes, reference = derive_recipes(*pair, setting)
     except NoRecipeError as error:
         return RecipeResult(setting, None, None, (), (), empty, f"{error}{_others(pair, setting)}")
-    of = pair[1][0]
-    tried = [(one, *prove((pair[0][0], one), (of, reference), cases, judge)) for one in recipes]
+    tried = [(one, *prove(one, reference, cases, judge)) for one in recipes]
     best, proof, equal = max(tried, key=lambda one: (one[1].holds, len(one[1].equal)))
     why = ""
     if proof.refuted:
@@ -212,54 +201,38 @@ def proved(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, Problem
         why = "in no case do they return the same" if proof.remaining else "no case can be put to both"
     sides: list[RecipeSide | None] = [None, None]
     if proof.holds:
-        example = equal[0]
-        sides = [
-            _side(installed, made, assessment, setting)
-            for (installed, _), made, assessment in zip(
-                pair, (best, reference), (example.first, example.second), strict=True
-            )
-        ]
+        examples = (equal[0].first, equal[0].second)
+        sides = [_side(*each, setting) for each in zip(pair, (best, reference), examples, strict=True)]
     return RecipeResult(
-        setting,
-        sides[0],
-        sides[1],
-        _differences(pair, setting),
-        as_they_stand(pair, equal, judge),
-        proof,
-        why,
+        setting, sides[0], sides[1], _differences(pair, setting), as_they_stand(pair, equal, judge), proof, why
     )
 
 
 def _others(pair: FunctionPair, setting: Setting) -> str:
     """Other functions of the first one's framework for which there may be a recipe, as the end of a sentence."""
-    installed, refused = pair[0]
     found = []
-    for function in installed.functions:
-        if function not in (refused, pair[1][1]) and setting.loss in function.ranks and is_loss_of_samples(function):
+    for function in pair[0].installed.functions:
+        other = InstalledFunction(pair[0].installed, function)
+        if other not in pair and setting.loss in function.ranks and other.is_loss_of_samples:
             with contextlib.suppress(NoRecipeError):
-                recipe_pair((installed, function), pair[1], setting)
+                derive_recipes(other, pair[1], setting)
                 found.append(function.name)
     return f"; try {' or '.join(found)}" if found else ""
 
 
-def _arguments(function: Function, setting: Setting) -> dict[str, str | None]:
+def _side(of: InstalledFunction, made: Recipe, assessment: Assessment, setting: Setting) -> RecipeSide:
+    call, function, installed = assessment.prepared.call, of.function, of.installed
     arguments: dict[str, str | None] = {
         setting.input_kind: function.input_kinds.get(setting.input_kind),
         setting.reduction: function.reductions.get(setting.reduction),
     }
-    return arguments | {name: function.arguments.get(name) for name in OPTIONS}
-
-
-def _side(installed: Installed, made: Recipe, assessment: Assessment, setting: Setting) -> RecipeSide:
-    function = next(one for one in installed.functions if one.name == made.function.name)
-    call = assessment.prepared.call
     imports = installed.framework.preamble(installed.backend)
     return RecipeSide(
         function.name,
         installed.version,
-        "\n".join(filter(None, [imports.replace("; ", "\n"), call.text])),
+        join_lines(imports.replace("; ", "\n"), call.text),
         made.changes,
-        _arguments(function, setting),
+        arguments | {name: function.arguments.get(name) for name in OPTIONS},
         tuple((name, tensor.values.dtype.name, tensor.values.shape) for name, tensor in call.arrays.items()),
     )
 
@@ -267,10 +240,9 @@ def _side(installed: Installed, made: Recipe, assessment: Assessment, setting: S
 def _differences(pair: FunctionPair, setting: Setting) -> tuple[tuple[str, str, str], ...]:
     """Choices with an effect in this setting in which two functions differ, in words."""
     conventions = []
-    for installed, function in pair:
-        target = function.target_as(setting.target) or setting.target
-        found = registry.convention_for(function, installed.version, target, installed.backend).convention
-        if function.input_kind_for(setting.input_kind) != "probabilities":
+    for one in pair:
+        found = one.convention(one.function.target_as(setting.target) or setting.target)
+        if one.function.input_kind_for(setting.input_kind) != "probabilities":
             found = dataclasses.replace(found, clip=None, renormalise="no", log_floor=None)
         conventions.append(found)
     first, second = conventions

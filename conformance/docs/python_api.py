@@ -87,7 +87,8 @@ def _signature(name: str, signature: inspect.Signature) -> str:
     lines = []
     for parameter in signature.parameters.values():
         default = "" if parameter.default is inspect.Parameter.empty else f" = {_literal(parameter.default)}"
-        lines.append(f"    {parameter.name}: {parameter.annotation}{default},\n")
+        stars = "**" if parameter.kind is inspect.Parameter.VAR_KEYWORD else ""
+        lines.append(f"    {stars}{parameter.name}: {parameter.annotation}{default},\n")
     return f"{name}(\n{''.join(lines)}) -> {signature.return_annotation}"
 
 

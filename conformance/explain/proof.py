@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from conformance.adapters.contract import LoweringError
 from conformance.adapters.contract.lowering import call_name, lower
-from conformance.adapters.registry import Installed
 from conformance.explain.derivation import array_text
-from conformance.explain.recipes import Recipe, Setting
+from conformance.explain.recipes import InstalledFunction, Recipe, Setting
+from conformance.judging.compare import Comparison, compare
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import Item, unsupported
 from conformance.judging.prepare import PreparedCall, Problems, convert_for
 from conformance.judging.verdict import FAILING
-from conformance.model.case import ORDERS, Case, Problem, numpy_dtype
+from conformance.model.case import ORDERS, Case, Problem
 from conformance.model.convention import describe
-from conformance.model.floats import subtract, ulp
 from conformance.model.outcome import Returned
 from conformance.model.text import truncate
 from conformance.reference.conversion import conversion_obstacle
+from conformance.reference.oracle import Exact
 
 MAX_PREDICTIONS = 1 << 18
 """Predictions of the largest case that is put to a recipe."""
@@ -48,20 +47,24 @@ class Pair:
     first: Assessment
     second: Assessment
 
-    @property
-    def difference(self) -> npt.NDArray[np.float64]:
-        """The absolute difference of what was returned; infinite where a number is missing or shapes differ."""
+    @functools.cached_property
+    def comparison(self) -> Comparison | None:
+        """What the first returned held against the second's result, within the errors that both may have.
+
+        None if one of them returned nothing, or another shape.
+        """
         a, b = self.first.verdict.outcome, self.second.verdict.outcome
         if not isinstance(a, Returned) or not isinstance(b, Returned) or a.value.shape != b.value.shape:
-            return np.array(np.inf)
-        return np.abs(subtract(a.value, b.value))
+            return None
+        zeros = np.zeros(b.value.shape)
+        tolerance = self.first.verdict.tolerance + self.second.verdict.tolerance
+        return compare(a.value, Exact(b.value, zeros, zeros), tolerance, self.first.item.dtype)
 
     @property
     def equal(self) -> bool:
         """Whether both are right by the convention that they follow, and differ by no more than rounding may do."""
-        if any(one.verdict.status not in ("agrees", "diverges") for one in (self.first, self.second)):
-            return False
-        return bool(np.all(self.difference <= self.first.verdict.tolerance + self.second.verdict.tolerance))
+        right = all(one.verdict.status in ("agrees", "diverges") for one in (self.first, self.second))
+        return right and self.comparison is not None and self.comparison.within
 
     @property
     def refutes(self) -> bool:
@@ -78,24 +81,6 @@ class Pair:
         if all(one.verdict.status == "undefined" for one in both):
             return False
         return any(isinstance(one.verdict.outcome, Returned) for one in both)
-
-    @property
-    def ulps(self) -> float:
-        """The largest difference, in units in the last place of the second's result."""
-        outcome = self.second.verdict.outcome
-        assert isinstance(outcome, Returned)
-        if not outcome.value.size:
-            return 0.0
-        with np.errstate(all="ignore"):
-            units = self.difference / ulp(outcome.value, numpy_dtype(self.first.item.dtype))
-        return float(np.max(np.where(self.difference == 0, 0.0, units)))
-
-    @property
-    def ratio(self) -> float:
-        """The largest difference, as a part of the errors that both may have."""
-        allowed = self.first.verdict.tolerance + self.second.verdict.tolerance
-        with np.errstate(all="ignore"):
-            return float(np.max(np.where(self.difference == 0, 0.0, self.difference / allowed), initial=0.0))
 
     @property
     def plainness(self) -> tuple[bool, int]:
@@ -116,7 +101,7 @@ def _departure(one: Assessment, other: Assessment) -> str:
         return f"{name}: a known discrepancy, {one.known.see or one.known.reason}"
     if not isinstance(verdict.outcome, Returned):
         refuses = isinstance(other.verdict.outcome, Returned)
-        return f"{name} raises {_exception(one)}" if refuses else ""
+        return f"{name} raises {value_text(one)}" if refuses else ""
     if verdict.status == "undefined":
         return f"{name} returns what has no right answer: {verdict.explanation}"
     if verdict.status == "disagrees":
@@ -128,11 +113,6 @@ def _departure(one: Assessment, other: Assessment) -> str:
     own = [describe({field: value}) for field, value in verdict.choices if theirs.get(field) != value]
     effects = list(verdict.conversion.effects) if verdict.conversion is not None else []
     return f"{name}: {', '.join([*own, *effects])}" if own or effects else ""
-
-
-def _exception(one: Assessment) -> str:
-    outcome = one.verdict.outcome
-    return getattr(outcome, "exception", type(outcome).__name__)
 
 
 @dataclass(frozen=True)
@@ -199,18 +179,15 @@ def cases_of(cases: Iterable[Case], setting: Setting) -> Iterator[tuple[Case, Pr
 
 
 def prove(
-    recipe: tuple[Installed, Recipe],
-    reference: tuple[Installed, Recipe],
-    cases: Sequence[tuple[Case, Problem]],
-    judge: Judge,
+    recipe: Recipe, reference: Recipe, cases: Sequence[tuple[Case, Problem]], judge: Judge
 ) -> tuple[Proof, list[Pair]]:
     """Call both on every case that both support.  Returns the proof, and the cases in which they are equal."""
     pairs, skipped = [], []
     for case, problem in cases:
-        if any(one.function.unsupported(problem) is not None for _, one in (recipe, reference)):
+        if any(one.function.unsupported(problem) is not None for one in (recipe, reference)):
             continue
         try:
-            first, second = (_assess(*one, case, problem, judge) for one in (recipe, reference))
+            first, second = (_assess(one, case, problem, judge) for one in (recipe, reference))
         except LoweringError as error:
             skipped.append(str(error))
             continue
@@ -226,30 +203,30 @@ def prove(
         Remainder(why, tuple(one.case for one in group), value_text(group[0].first), value_text(group[0].second))
         for why, group in sorted(groups.items(), key=lambda entry: -len(entry[1]))
     )
-    distances = [pair.ulps for pair in equal]
+    comparisons = [pair.comparison for pair in equal if pair.comparison is not None]
     return Proof(
         tuple(pair.case for pair in equal),
-        sum(distance <= CLOSE for distance in distances),
-        max(distances, default=0.0),
-        max((pair.ratio for pair in equal), default=0.0),
+        sum(one.ulps <= CLOSE for one in comparisons),
+        max((one.ulps for one in comparisons), default=0.0),
+        max((one.error_ratio for one in comparisons), default=0.0),
         remaining,
         tuple(pair.case for pair in pairs if pair.refutes),
         tuple(skipped),
     ), equal
 
 
-def _assess(installed: Installed, recipe: Recipe, case: Case, problem: Problem, judge: Judge) -> Assessment:
+def _assess(recipe: Recipe, case: Case, problem: Problem, judge: Judge) -> Assessment:
     """Make the call of a recipe and judge it by the convention that it follows.
 
     A recipe that converts the predictions may err as much as a rounded conversion does, or as a computation from the
     predictions of the case.
     """
-    item = Item(installed, recipe.function, case, problem.dtype, problem.reduction)
+    item = Item(recipe.installed, recipe.function, case, problem.dtype, problem.reduction)
     call = lower(recipe.function, problem)
     passed = [(problem, "")]
     if recipe.input_kind != problem.input_kind and conversion_obstacle(problem, recipe.input_kind) is None:
         passed.insert(0, convert_for(problem, recipe.input_kind))
-    outcome = judge.performer(installed.framework, call, call_name(recipe.function, problem))
+    outcome = judge.performer(item.framework, call, call_name(recipe.function, problem))
     found = []
     for converted, name in passed:
         prepared = PreparedCall(item, problem, converted, name, of_case=False)
@@ -258,7 +235,7 @@ def _assess(installed: Installed, recipe: Recipe, case: Case, problem: Problem, 
     return next((one for one in found if one.verdict.status not in FAILING), found[0])
 
 
-def as_they_stand(functions: Sequence[tuple[Installed, Any]], pairs: Sequence[Pair], judge: Judge) -> tuple[str, ...]:
+def as_they_stand(functions: Sequence[InstalledFunction], pairs: Sequence[Pair], judge: Judge) -> tuple[str, ...]:
     """What both functions return for a case without the recipe, and the case: (case, first, second).
 
     The first case in which they are not equal, or else the first; empty if a function supports none of them.
@@ -266,7 +243,7 @@ def as_they_stand(functions: Sequence[tuple[Installed, Any]], pairs: Sequence[Pa
     found: list[tuple[str, ...]] = []
     for pair in pairs[:MAX_PLAIN]:
         item = pair.first.item
-        plain = [dataclasses.replace(item, installed=installed, function=one) for installed, one in functions]
+        plain = [dataclasses.replace(item, **vars(one)) for one in functions]
         if any(unsupported(one.function, item.case, pair.first.prepared.problem) is not None for one in plain):
             continue
         both = Pair(pair.case, *(judge.assess(one) for one in plain))
@@ -280,5 +257,5 @@ def value_text(assessment: Assessment) -> str:
     """What was returned or raised, in a few characters."""
     outcome = assessment.verdict.outcome
     if not isinstance(outcome, Returned):
-        return _exception(assessment)
+        return getattr(outcome, "exception", type(outcome).__name__)
     return f"{float(outcome.value):.9g}" if outcome.value.ndim == 0 else truncate(array_text(outcome.value), MAX_TEXT)

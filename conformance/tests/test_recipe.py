@@ -18,7 +18,7 @@ from conformance.docs.recipes import Entry, entries
 from conformance.execution.targets import judge_of
 from conformance.explain import recipes
 from conformance.explain.proof import cases_of
-from conformance.explain.recipes import NoRecipeError, recipe_pair
+from conformance.explain.recipes import InstalledFunction, NoRecipeError, derive_recipes
 from conformance.judging.case_set import load_suite
 from conformance.judging.selection import SelectionError
 from conformance.model.case import LOSSES
@@ -125,7 +125,7 @@ def test_it_says_what_remains():
 
 
 def test_code_that_is_wrong_is_no_recipe(monkeypatch):
-    monkeypatch.setattr(recipes._Writer, "_divisor_source", lambda self, per_row: "7.0")
+    monkeypatch.setattr(recipes._Draft, "_divided_by", lambda self, divisor, per_row: "7.0")
     result = recipe_of(SPARSE, TORCH, "class_weights")
     assert not result.equal
     assert result.first is None
@@ -206,14 +206,16 @@ def cases():
 ON_THE_PAGE = [row for loss in LOSSES for row in entries(loss)]
 
 
-@pytest.mark.parametrize("row", ON_THE_PAGE, ids=lambda row: f"{row[0].first[1].name}-{row[0].second[1].name}")
+@pytest.mark.parametrize(
+    "row", ON_THE_PAGE, ids=lambda row: f"{row[0].first.function.name}-{row[0].second.function.name}"
+)
 def test_every_entry_of_the_page_is_proved(row: list[Entry], cases):
-    first, second = row[0].first[1].name, row[0].second[1].name
+    first, second = row[0].first.function.name, row[0].second.function.name
     installed(first, second)
-    found = {function.name: (one, function) for one in AVAILABLE for function in one.functions}
+    found = {function.name: InstalledFunction(one, function) for one in AVAILABLE for function in one.functions}
     pair = found[first], found[second]
     for entry in row:
-        setting = setting_of(pair, entry.setting.options)
+        setting = setting_of(pair, options=entry.setting.options)
         assert setting == entry.setting
         small = sorted(cases_of(cases, setting), key=lambda case: case[0].predicted)[:12]
         with judge_of(AVAILABLE, Ledger()) as judge:
@@ -221,7 +223,7 @@ def test_every_entry_of_the_page_is_proved(row: list[Entry], cases):
 
 
 def test_the_release_that_is_installed_is_what_the_page_is_about():
-    pairs = {(row[0].first[1].name, row[0].second[1].name) for row in ON_THE_PAGE}
+    pairs = {(row[0].first.function.name, row[0].second.function.name) for row in ON_THE_PAGE}
     assert (SPARSE, TORCH) in pairs
     assert all((second, first) in pairs for first, second in pairs)
 
@@ -229,15 +231,15 @@ def test_the_release_that_is_installed_is_what_the_page_is_about():
 def test_arrays_without_operations_have_recipes_that_need_none():
     installed(TORCH)
     bare = [
-        (dataclasses.replace(one, framework=_without_operations(one.framework)), function)
+        InstalledFunction(dataclasses.replace(one, framework=_without_operations(one.framework)), function)
         for name in (NLL, TORCH)
         for one in AVAILABLE
         for function in one.functions
         if function.name == name
     ]
-    assert recipe_pair(*bare, setting_of(tuple(bare), kind="log_probabilities"))[0]
+    assert derive_recipes(*bare, setting_of(tuple(bare), kind="log_probabilities"))[0]
     with pytest.raises(NoRecipeError, match="its arrays have no log_softmax"):
-        recipe_pair(*bare, setting_of(tuple(bare), kind="logits"))
+        derive_recipes(*bare, setting_of(tuple(bare), kind="logits"))
 
 
 def _without_operations(framework):
