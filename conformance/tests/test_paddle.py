@@ -125,3 +125,11 @@ def test_paddle_weighs_rows_and_keeps_the_class_axis(dtype, quantity):
     assert "class_weighting=rows" in rows["CrossEntropyLoss mean"].convention
     assert ("mean_divides_by=target_weight" in rows["CrossEntropyLoss mean"].convention) or quantity == "gradient"
     assert ("unreduced_class_axis=kept" in rows["CrossEntropyLoss none"].convention) == (quantity == "loss")
+
+
+@installed
+def test_smoothing_of_nothing_keeps_the_labels_of_paddle():
+    stated = case(Z, [2, 1], options={"label_smoothing": 0.0}, dtypes=("float32",), reductions=("none",))
+    rows = rows_of("paddle", stated, "float32", "loss")
+    assert {row.status for row in rows.values()} == {"agrees"}
+    assert len(rows) == 2

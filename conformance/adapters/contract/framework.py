@@ -379,6 +379,8 @@ def _dtypes(declared: str, dtype: str) -> tuple[str, ...]:
 def required_capabilities(problem: Problem, target: str) -> frozenset[str]:
     """Names of what a function must support: options, layout, reduction, dtype, rank, kinds of target and input."""
     found = {*problem.options.names(), *problem.layout.names()}
+    if problem.options.label_smoothing == 0:
+        found.discard("label_smoothing")  # nothing is smoothed, and no function documents that this does more
     if problem.layout.label_dtype is not None:
         found.add(f"{problem.layout.label_dtype}_labels")
     if (weights_as := problem.layout.weight_dtype) is not None:
