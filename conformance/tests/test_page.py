@@ -8,15 +8,19 @@ import hashlib
 import json
 import re
 import shutil
+import struct
 from html.parser import HTMLParser
+from itertools import pairwise
 from urllib.parse import quote
 
 import pandas as pd
 import pytest
 
 from conformance import report
+from conformance.docs import picture
 from conformance.judging.row import COLUMNS, FLOATS
 from conformance.judging.verdict import STATUSES
+from conformance.model.case import QUANTITIES
 from conformance.report import RunInfo
 from conformance.report.page import DETAIL, INDEX, LONG, embedded, packed, packing, page
 from conformance.report.page import supplement as page_supplement
@@ -258,7 +262,7 @@ def test_page_takes_less_than_300_bytes_a_row(large):
 @pytest.fixture(scope="module")
 def chromium():
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium, to drive a browser")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    found = next(filter(None, map(shutil.which, picture.BROWSERS)), None)
     driver = shutil.which("chromedriver")
     if not found or not driver:
         pytest.skip("needs chromium and chromedriver, to open the page in")
@@ -298,7 +302,7 @@ class Page:
     def __init__(self, browser, file, fragment=""):
         self.browser = browser
         browser.get("about:blank")
-        browser.get(f"{file.as_uri()}#lang=en&{fragment}")
+        browser.get(f"{file.as_uri()}#{fragment}&lang=en")  # the first one counts
         self.wait("return document.body.dataset.ready !== undefined || !document.getElementById('failure').hidden")
 
     def run(self, script, *values):
@@ -383,6 +387,19 @@ def test_page_overview_has_the_verdict_functions_and_findings(chromium, small):
     assert found.cases == ["categorical/a/case"]
 
 
+def test_page_ranks_functions_by_what_has_an_answer(chromium, tmp_path):
+    known = {"status": "disagrees", "expected": "known", "known": "told"}
+    lines = [row("a.Asked", case=f"binary/{n}", status="unsupported") for n in range(2)]
+    lines += [row("a.Bad", **known), row("a.Bad", case="binary/b")]
+    lines += [row("a.Better", **known), *(row("a.Better", case=f"binary/{n}") for n in range(3))]
+    # one known row in two answered ones is more than one in four, whatever else could not be asked
+    lines += [row("a.Bad", case=f"binary/{n}", status="unsupported") for n in range(9)]
+    (tmp_path / "index.html").write_text(page(report.from_records(lines), RunInfo(len(lines))), encoding="utf-8")
+    found = Page(chromium, tmp_path / "index.html")
+    ranked = [name.replace("\u200b", "") for name in found.texts(".overview tbody th")]
+    assert ranked == ["a.Better", "a.Bad", "a.Asked"]
+
+
 def test_page_links_each_status_to_what_it_means(chromium, small):
     found = Page(chromium, small)
     links = [link.get_attribute("href") for link in found.all(".meanings dt a")]
@@ -436,6 +453,18 @@ def test_page_matrix_counts_rows_and_leads_to_them(chromium, small):
     found.one('[aria-label="torch.A, binary/b: disagrees 2; unexpected 1"]').click()
     found.wait("return document.getElementById('grid')")
     assert sorted(found.cases) == ["binary/b/lost", "binary/b/wrong"]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_page_has_words_for_each_quantity(chromium, tmp_path, language):
+    lines = [row(quantity=quantity) for quantity in QUANTITIES]
+    (tmp_path / "index.html").write_text(page(report.from_records(lines), RunInfo(len(lines))), encoding="utf-8")
+    found = Page(chromium, tmp_path / "index.html", f"lang={language}&view=matrix")
+    families = " ".join(found.texts(".matrix tbody th")).replace("\u200b", "")
+    assert "_" not in families
+    assert families.count("(") == len(QUANTITIES) - 1
+    if language == "zh":
+        assert not re.search(r"[a-z]{3,}", families.replace("categorical", "").replace("/a", ""))
 
 
 def test_page_causes_count_rows_and_lead_to_them(chromium, small):
@@ -628,6 +657,15 @@ def test_page_says_if_the_browser_cannot_decompress(chromium, large):
     assert "results.csv" in failure
 
 
+def test_picture_is_of_the_report(chromium, tmp_path):
+    results = report.from_records([row()])
+    report.write(tmp_path / "report", results, RunInfo(planned=1))
+    picture.take(tmp_path / "report", tmp_path / "small.png")
+    header = (tmp_path / "small.png").read_bytes()[:24]
+    assert header.startswith(b"\x89PNG")
+    assert struct.unpack(">II", header[16:]) == tuple(map(int, picture.SIZE.split(",")))
+
+
 def test_page_in_chinese(chromium, small):
     found = Page(chromium, small)
     found.one('[data-language="zh"]').click()
@@ -650,6 +688,24 @@ def test_page_fits_a_phone(chromium, whole, view):
         assert found.run("return document.documentElement.scrollWidth") <= 360, found.run(wide)
         beyond = "const tabs = document.getElementById('tabs'); return tabs.scrollWidth - tabs.clientWidth"
         assert found.run(beyond) <= 0  # tabs wrap
+    finally:
+        chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_page_axis_labels_do_not_touch(chromium, whole, width):
+    chromium.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    )
+    try:
+        found = Page(chromium, whole, "view=errors")
+        labels = (
+            "return [...document.querySelectorAll('.axis text')].map((one) => one.getBoundingClientRect())"
+            ".filter((one) => one.width > 0).map((one) => [one.left, one.right])"
+        )
+        ends = found.run(labels)
+        assert len(ends) >= 4
+        assert all(right + 2 < left for (_, right), (left, _) in pairwise(ends)), ends
     finally:
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

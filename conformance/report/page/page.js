@@ -336,9 +336,10 @@
       if (!own.has(codes[i])) own.set(codes[i], []);
       own.get(codes[i]).push(i);
     }
-    const share = (counts, total) => [counts.get("unexpected") / total, counts.get("known_value") / total, counts.get("diverges") / total];
+    // Shares of the rows that have an answer; functions without any come last.
+    const shares = (counts, answered) => [answered ? 0 : 1, ...["unexpected", "known_value", "diverges"].map((name) => counts.get(name) / (answered || 1))];
     const lines = [...own].map(([code, members]) => ({ name: values[code], members, counts: outcomesOf(members) }));
-    for (const line of lines) line.rank = share(line.counts, line.members.length);
+    for (const line of lines) line.rank = shares(line.counts, line.members.length - line.counts.get("undefined") - line.counts.get("unsupported"));
     return lines.sort((a, b) => a.rank.reduce((order, one, k) => order || one - b.rank[k], 0) || (a.name < b.name ? -1 : 1));
   };
   const outcomeBar = (counts, total) => make("span", { class: "outcomes", "aria-hidden": "true" }, OUTCOMES.filter((name) => counts.get(name)).map((name) => {
@@ -438,6 +439,7 @@
         { class: "plain", title: name, "aria-pressed": String(state.function === name) }));
     }));
     let group = "";
+    const withQuantity = (text) => text.replace(/\((\w+)\)$/, (_, quantity) => `(${translateValue("quantity", quantity)})`);
     const lineOf = (r) => {
       const name = family.values[r], rowElements = [];
       const folder = name.includes("/") ? name.slice(0, name.indexOf("/")) : "";
@@ -445,7 +447,7 @@
         group = folder;
         rowElements.push(make("tr", { class: "folder" }, make("th", { scope: "colgroup", colspan: columnOrder.length + 1 }, folder)));
       }
-      const line = [make("th", { scope: "row" }, button(name.slice(folder ? folder.length + 1 : 0).replaceAll("_", "_\u200b"), () => navigate(toggled("family", name)),
+      const line = [make("th", { scope: "row" }, button(withQuantity(name.slice(folder ? folder.length + 1 : 0)).replaceAll("_", "_\u200b"), () => navigate(toggled("family", name)),
         { class: "plain", title: name, "aria-pressed": String(state.family === name) }))];
       for (const f of columnOrder.slice(0, MAX_LINES.functions)) {
         const counts = cells.get(r * functions.values.length + f);
@@ -505,7 +507,7 @@
         cell("rows", formatCount(group.rows.length)),
         cell("frameworks", make("span", {}, `${frameworks.length}: ${frameworks.join(", ")}`)),
         cell("functions", make("span", { class: "functions" }, breakable(functions.slice(0, 6).join(", ")) + (functions.length > 6 ? ` … ${functions.length}` : ""))),
-        cell("statuses", make("span", { class: "tags" }, WORST.filter((status) => counts.get(status)).map((status) => make("span", { class: "tag" }, statusMark(status), `${translateValue("status", status)} ${counts.get(status)}`)))),
+        cell("statuses", make("span", { class: "tags" }, WORST.filter((status) => counts.get(status)).map((status) => make("span", { class: "tag" }, statusMark(status), `${translateValue("status", status)} ${formatCount(counts.get(status))}`)))),
         make("td", {}, make("a", { href: target, "aria-label": translate("show_rows", { count: group.rows.length, name: group.choice }) }, translate("show"))));
     });
     return [make("table", { class: `groups by-${name}` }, make("thead", {}, make("tr", {}, head)), make("tbody", {}, lines)), moreNote(groups.length - MAX_LINES.groups)];
