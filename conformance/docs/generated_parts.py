@@ -139,7 +139,8 @@ def _functions() -> str:
     sections = []
     for framework in registry.frameworks():
         environments = ", ".join(markup.code_html(one.environment) for one in pinned(framework))
-        supported = report.markdown_table(registry.functions_in(framework, registry.NEWEST))
+        rows = report.functions_table(registry.functions_in(framework, registry.NEWEST))
+        supported = markup.table(report.FUNCTION_COLUMNS, [[markup.code_html(name), *rest] for name, *rest in rows])
         sections.append(f"{markup.anchor_line(framework.name)}\n## {framework.name}\n\n{environments}\n\n{supported}")
     return "\n\n".join(sections)
 

@@ -1,6 +1,6 @@
-"""The picture of the README: `python -m conformance.docs.picture [REPORT] [PNG]`, which needs Chromium.
+"""The pictures of the READMEs: `python -m conformance.docs.picture [REPORT] [FOLDER]`, which needs Chromium.
 
-It is the upper part of a report's page, as it is shown on a screen; without arguments of the accepted report.
+Each is the upper part of a report's page in one language, as a screen shows it: of the accepted one unless one is named.
 """
 
 from __future__ import annotations
@@ -14,27 +14,34 @@ from pathlib import Path
 from conformance.api.reports import page
 
 BASELINE = Path("reports/baseline")
-PICTURE = Path("conformance/docs/pages/_static/overview.png")
-SIZE = "1280,1080"
+FOLDER = Path("conformance/docs/pages/_static")
+PICTURES = {"en": "overview.png", "zh": "overview.zh.png"}
+"""File names by language."""
+SIZE = (1280, 1080)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+OPTIONS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=30000",
+    f"--window-size={SIZE[0]},{SIZE[1]}",
+)  # fmt: skip
 TIMEOUT = 120
-"""Seconds for the browser, of which it lets the page run the first 30 without waiting for them."""
 
 
-def take(report: Path = BASELINE, picture: Path = PICTURE) -> None:
-    """Write the picture of a report.  Raises FileNotFoundError if there is no browser, UserError for a bad report."""
+def take(report: Path = BASELINE, folder: Path = FOLDER) -> None:
+    """Write the pictures of a report.  Raises FileNotFoundError if there is no browser, UserError for a bad report."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise FileNotFoundError(f"none of {', '.join(BROWSERS)} is installed")
-    with tempfile.TemporaryDirectory() as folder:
-        html = Path(folder, "index.html")
+    with tempfile.TemporaryDirectory() as temporary:
+        html = Path(temporary, "index.html")
         page(report, max_explained=0, output=html)
-        options = (f"--window-size={SIZE}", "--hide-scrollbars", "--virtual-time-budget=30000", "--lang=en-US")
-        subprocess.run(
-            [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/profile", *options,
-             f"--screenshot={picture.absolute()}", f"{html.as_uri()}#lang=en"],
-            check=True, timeout=TIMEOUT, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        for language, name in PICTURES.items():
+            files = (f"--user-data-dir={temporary}/profile", f"--screenshot={(folder / name).absolute()}")
+            subprocess.run(  # noqa: S603
+                [browser, *OPTIONS, *files, f"{html.as_uri()}#lang={language}"],
+                check=True,
+                timeout=TIMEOUT,
+                stderr=subprocess.DEVNULL,
+            )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from conformance.report.frames import frame, from_records
 from conformance.report.markdown import break_name, status_table, summary
 from conformance.report.page import PageSupplement, page, problems, sizes
 from conformance.report.sarif import sarif
-from conformance.report.support import FUNCTION_COLUMNS, markdown_table
+from conformance.report.support import FUNCTION_COLUMNS, functions_table
 
 __all__ = [
     "FUNCTION_COLUMNS",
@@ -25,7 +25,7 @@ __all__ = [
     "discrepancies",
     "frame",
     "from_records",
-    "markdown_table",
+    "functions_table",
     "marker",
     "page",
     "pairs",

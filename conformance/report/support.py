@@ -8,7 +8,6 @@ from conformance.adapters import registry
 from conformance.adapters.contract import SHAPE_WORDS, Function
 from conformance.judging.coverage import LAYOUTS, MEMORY_ORDERS, TARGET_KINDS, declared
 from conformance.model.case import DTYPES, LABEL_DTYPES, LOSSES, OPTIONS, REDUCTIONS
-from conformance.report.markdown import code, table
 
 FUNCTION_COLUMNS = ("function", "predictions", "labels", "options", "reductions", "dtypes", "layouts")
 
@@ -32,15 +31,6 @@ def function_cells(function: Function) -> list[str]:
         _listed(function.dtypes, DTYPES),
         _layouts(function),
     ]
-
-
-def markdown_table(functions: Iterable[Function] | None = None, header: Sequence[str] = FUNCTION_COLUMNS) -> str:
-    """`functions_table` of some functions, by default all known ones, as Markdown.
-
-    header: names of the columns, in the language of the reader.
-    """
-    rows = functions_table(registry.functions() if functions is None else functions)
-    return table(header, [[code(name), *rest] for name, *rest in rows])
 
 
 def _ranks(function: Function) -> str:

@@ -657,13 +657,14 @@ def test_page_says_if_the_browser_cannot_decompress(chromium, large):
     assert "results.csv" in failure
 
 
-def test_picture_is_of_the_report(chromium, tmp_path):
-    results = report.from_records([row()])
-    report.write(tmp_path / "report", results, RunInfo(planned=1))
-    picture.take(tmp_path / "report", tmp_path / "small.png")
-    header = (tmp_path / "small.png").read_bytes()[:24]
-    assert header.startswith(b"\x89PNG")
-    assert struct.unpack(">II", header[16:]) == tuple(map(int, picture.SIZE.split(",")))
+def test_pictures_are_of_the_page_in_each_language(chromium, tmp_path):
+    report.write(tmp_path, report.from_records([row()]), RunInfo(planned=1))
+    picture.take(tmp_path, tmp_path)
+    taken = [(tmp_path / name).read_bytes() for name in picture.PICTURES.values()]
+    assert taken[0] != taken[1]
+    for content in taken:
+        assert content.startswith(b"\x89PNG")
+        assert struct.unpack(">II", content[16:24]) == picture.SIZE
 
 
 def test_page_in_chinese(chromium, small):

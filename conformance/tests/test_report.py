@@ -640,7 +640,6 @@ def test_functions_table_lists_supported_inputs():
             "class_axis: 1",
         ]
     ]
-    assert "| `mini.Loss` | logits (categorical, rank 2 to 3) | index," in report.markdown_table([MINIATURE])
 
 
 def test_check_writable_refuses_without_pyarrow(tmp_path, monkeypatch):
