@@ -1,7 +1,7 @@
 """Renders an audit as a page that opens from disk: ordinary inputs first, then edges, changes by cause.
 
 The page has no script, loads nothing, and names its style by hash in a content-security policy.  Text in a report is
-not trusted: it is escaped.  What the page says is in English and Chinese; what happened to a row is in English.
+not trusted: it is escaped.  What the page says is in English and Chinese, but for texts of others and of the ledger.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from html import escape
 from importlib.resources import files
 
 from conformance.comparison.audit_rendering import ENGLISH, INPUTS, drift_text, notes, sentences
-from conformance.comparison.causes import REPORTED_SECTIONS, Cause, Section
+from conformance.comparison.causes import REPORTED_SECTIONS, Cause, Say, Section
 from conformance.comparison.signatures import SignatureChange
 from conformance.comparison.upgrade import Audit, Summary
 from conformance.model.text import one_line, truncate_list
@@ -137,6 +137,53 @@ CHINESE: Mapping[str, Callable[..., str]] = {
 """As `ENGLISH`."""
 
 
+DESCRIPTIONS = {
+    "no longer {}": "不再有 {}",
+    " (since {})": "（自 {} 起）",
+    "{}, different value": "{}，数值不同",
+    "convention": "约定",
+    "dtype": "数据类型",
+    "none": "无",
+    "the function is new": "函数是新的",
+    "the function is gone": "函数已不存在",
+    "the case is new, {dtype}": "用例是新的，{dtype}",
+    "the case is gone, {dtype}": "用例已不存在，{dtype}",
+    "the case changed, {dtype}": "用例有改动，{dtype}",
+    "was not called before, {dtype}": "以前没有调用，{dtype}",
+    "is not called any more, {dtype}": "不再调用，{dtype}",
+    "can be called now, {dtype}": "现在可以调用，{dtype}",
+    "cannot be called any more, {dtype}": "不再能调用，{dtype}",
+    ", and {}": "，且{}",
+    "raises {new}, and raised {old}": "现在抛出 {new}，以前抛出 {old}",
+    "nothing": "无",
+    "no longer warns: {}": "不再警告：{}",
+    "warns: {}": "警告：{}",
+    "words its {} otherwise": "{} 的措辞不同",
+    " and ": " 和 ",
+    "right": "正确",
+    "wrong": "错误",
+    "no right answer": "没有正确答案",
+    "disagrees": "不一致",
+    "crashed": "崩溃",
+    "timed out": "超时",
+    "unsupported": "不支持",
+    "raises {}": "抛出 {}",
+    "returns {}": "返回 {}",
+    "a number": "数值",
+    "parameter {old} is gone": "参数 {old} 已不存在",
+    "parameter {old} is now called {new}": "参数 {old} 改名为 {new}",
+    "parameter {name} was {old}, and is {new}": "参数 {name} 以前是 {old}，现在是 {new}",
+    "parameter {name} stands at position {new}, and stood at {old}": "参数 {name} 的位置从 {old} 变为 {new}",
+    "parameter {name} has the default {new}, and had {old}": "参数 {name} 的默认值从 {old} 变为 {new}",
+    "parameter {name} has no default any more, and had {old}": "参数 {name} 不再有默认值，以前是 {old}",
+    "parameter {name} has the default {new}, and had none, so it was required": "参数 {name} 有默认值 {new}，以前必填",
+    "parameter {new} is new": "参数 {new} 是新的",
+    "deprecated: {new}": "已弃用：{new}",
+    "deprecated: parameter {name}": "已弃用：参数 {name}",
+}
+"""The templates and words of descriptions in Chinese."""
+
+
 def page(audit: Audit) -> str:
     """Render as HTML."""
     own = files(__package__).joinpath("audit_page.css").read_text(encoding="utf-8").replace("\r\n", "\n")
@@ -234,14 +281,16 @@ def _cause(cause: Cause, section: Section) -> str:
     return _article(
         CLASSES.get(cause.severity, "undefined") if badge else "diverges",
         f"{_code(cause.function)} {badge}",
-        f'<p>{_text(cause.description)}</p><dl class="sides">{sides}</dl>{help_lines}',
+        f'<p>{_described(cause.describe)}</p><dl class="sides">{sides}</dl>{help_lines}',
     )
 
 
 def _signature(change: SignatureChange) -> str:
     badge = f'<span class="badge disagrees">{_word("breaking")}</span>' if change.breaking else ""
     return _article(
-        "disagrees" if change.breaking else "undefined", f"{_code(change.path)} {badge}", f"<p>{_text(change)}</p>"
+        "disagrees" if change.breaking else "undefined",
+        f"{_code(change.path)} {badge}",
+        f"<p>{_described(change.text)}</p>",
     )
 
 
@@ -253,9 +302,17 @@ def _badge(severity: str) -> str:
     return f'<span class="badge {CLASSES.get(severity, "undefined")}">{_word(severity)}</span>'
 
 
+def _described(describe: Callable[[Say], str]) -> str:
+    """What happened, in both languages."""
+    return _both(_text(describe(str)), _text(describe(DESCRIPTIONS.__getitem__)))
+
+
 def _word(key: str) -> str:
-    """What the page says, in both languages, of which one is shown."""
-    english, chinese = WORDS[key]
+    return _both(*WORDS[key])
+
+
+def _both(english: str, chinese: str) -> str:
+    """HTML in both languages, of which one is shown."""
     return f'<span class="en" lang="en">{english}</span><span class="zh" lang="zh-CN">{chinese}</span>'
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from conformance.comparison.changes import SEVERITIES
 from conformance.comparison.distance import Drift, drift, largest
 from conformance.comparison.documentation import RESULT_DTYPE, ConventionChange, DocumentedChange, convention_changes
-from conformance.comparison.sentences import arrow, status_text
+from conformance.comparison.sentences import status_text
 from conformance.judging.row import choices_of, exception_type, listed_in, members_of, reason_in, warnings_in
 from conformance.judging.verdict import FAILING
 from conformance.report.frames import records
@@ -29,6 +29,8 @@ MAX_READABLE = 60
 """Characters of an answer that a person can take in: a scalar, or few numbers."""
 Row = Mapping[str, Any]
 """A row of `comparison.changes` by column."""
+Say = Callable[[str], str]
+"""Gives the templates and words of a description, which are English, in a language."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +40,6 @@ class Cause:
     section: Section
     severity: str
     function: str
-    description: str
-    """What happened, in words."""
     documented: tuple[DocumentedChange, ...]
     """The documented choices that changed; empty if none did."""
     rows: int
@@ -52,6 +52,15 @@ class Cause:
     """The row that shows the change best."""
     ordinary: bool = False
     """Whether its rows are known to be about ordinary inputs; see `traits.is_ordinary`."""
+
+    @property
+    def description(self) -> str:
+        """What happened, in words."""
+        return self.describe()
+
+    def describe(self, say: Say = str) -> str:
+        """Say what happened in a language."""
+        return _describe(self.example_row, self.section, self.documented, say, format_warning=str)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -140,7 +149,7 @@ def same_answer(table: pd.DataFrame) -> pd.Series:
 _SECTION_SEVERITY: dict[Section, str] = {"documented": "change", "support": "change"}
 """Severity that every cause of a section gets, whatever its rows have."""
 _Key = tuple[Section, str, str, str, tuple[DocumentedChange, ...]]
-"""Grouping key: the first fields of `Cause`; for wording, warning categories stand for messages."""
+"""Grouping key: section, severity, function, description and what is documented of a `Cause`."""
 
 
 def causes(table: pd.DataFrame, *, ordinary: bool = False) -> list[Cause]:
@@ -183,12 +192,10 @@ def _cause(key: _Key, rows: list[Row], ordinary: bool) -> Cause:
     example = rows[max(range(len(rows)), key=lambda i: (_readable(rows[i]), sizes[i], -i))]
     far = largest(one for one in drifts if one is not None)
     drift_row = example if far is None else rows[drifts.index(far)]
-    section, severity, function, description, documented = key
-    if section == "wording":
-        description = _describe_messages(example, format_warning=str)
+    section, severity, function, _, documented = key
     cases = len({row["case"] for row in rows})
     numbers = len(rows), cases, far, drift_row, example, ordinary
-    return Cause(section, severity, function, description, documented, *numbers)
+    return Cause(section, severity, function, documented, *numbers)
 
 
 def _readable(row: Row) -> bool:
@@ -198,29 +205,39 @@ def _readable(row: Row) -> bool:
 # Descriptions of rows
 
 
-def _describe(row: Row, section: Section, documented: Sequence[DocumentedChange]) -> str:
+def _describe(
+    row: Row,
+    section: Section,
+    documented: Sequence[DocumentedChange],
+    say: Say = str,
+    format_warning: Callable[[str], str] = exception_type,
+) -> str:
+    """Describe a row.
+
+    format_warning: formats a warning; by default as its category, because messages can be specific to a case.
+    """
     match section:
         case "documented":
-            return "; ".join(map(str, documented)) or _convention_diff(row)
+            return "; ".join(change.text(say) for change in documented) or _convention_diff(row, say)
         case "support":
-            return _describe_support(row)
+            return _describe_support(row, say)
         case "wording":
-            return _describe_messages(row)
+            return _describe_messages(row, say, format_warning)
         case _:
-            before, after = (_behaviour(row, side) for side in ("old", "new"))
-            text = f"{before} -> {after}" if before != after else f"{after}, different value"
+            before, after = (_behaviour(row, side, say) for side in ("old", "new"))
+            text = f"{before} -> {after}" if before != after else say("{}, different value").format(after)
             dtypes = f", {row['old_result_dtype']} -> {row['new_result_dtype']}"
             return text + (dtypes if "dtype" in listed_in(row["kinds"]) else "")
 
 
-def _convention_diff(row: Row) -> str:
+def _convention_diff(row: Row, say: Say) -> str:
     """How the conventions and result dtypes of both sides differ, for a function that no adapter describes."""
     columns = {"convention": "convention", "dtype": "result_dtype"}
-    pairs = [(word, row[f"old_{column}"], row[f"new_{column}"]) for word, column in columns.items()]
-    return "; ".join(f"{word} {arrow(old, new)}" for word, old, new in pairs if old != new)
+    pairs = [(say(word), row[f"old_{column}"], row[f"new_{column}"]) for word, column in columns.items()]
+    return "; ".join(f"{word} {old or say('none')} -> {new or say('none')}" for word, old, new in pairs if old != new)
 
 
-_SUPPORT_TEXT = {
+SUPPORT_TEXT = {
     "function gained": "the function is new",
     "function lost": "the function is gone",
     "case added": "the case is new, {dtype}",
@@ -233,43 +250,43 @@ _SUPPORT_TEXT = {
 }
 
 
-def _describe_support(row: Row) -> str:
+def _describe_support(row: Row, say: Say) -> str:
     """Describe a row that is on one side only; a new one that fails says so, unless the whole function is new."""
     kinds = listed_in(row["kinds"])
-    text = _SUPPORT_TEXT[kinds[0]].format(dtype=row["dtype"])
+    text = say(SUPPORT_TEXT[kinds[0]]).format(dtype=row["dtype"])
     fails = "added" in kinds and kinds[0] != "function gained" and row["new_status"] in FAILING
-    return text + (f", and {status_text(row['new_status'])}" if fails else "")
+    return text + (say(", and {}").format(say(status_text(row["new_status"]))) if fails else "")
 
 
-def _describe_messages(row: Row, format_warning: Callable[[str], str] = exception_type) -> str:
-    """Describe changed exceptions or warnings.
-
-    format_warning: formats a warning; by default as its category, because messages can be specific to a case.
-    """
+def _describe_messages(row: Row, say: Say, format_warning: Callable[[str], str]) -> str:
+    """Describe changed exceptions or warnings."""
     types = [exception_type(row[f"{side}_exception"]) for side in ("old", "new")]
     if types[0] != types[1]:
-        return f"raises {types[1] or 'nothing'}, and raised {types[0] or 'nothing'}"
+        old_type, new_type = (name or say("nothing") for name in types)
+        return say("raises {new}, and raised {old}").format(old=old_type, new=new_type)
     old, new = ({exception_type(one): one for one in warnings_in(row[f"{side}_warnings"])} for side in ("old", "new"))
-    texts = [f"no longer warns: {format_warning(old[name])}" for name in sorted(old.keys() - new.keys())]
-    texts += [f"warns: {format_warning(new[name])}" for name in sorted(new.keys() - old.keys())]
-    return "; ".join(texts) or f"words its {' and '.join(filter(None, [types[0], *sorted(new)]))} otherwise"
+    texts = [say("no longer warns: {}").format(format_warning(old[name])) for name in sorted(old.keys() - new.keys())]
+    texts += [say("warns: {}").format(format_warning(new[name])) for name in sorted(new.keys() - old.keys())]
+    worded = say(" and ").join(filter(None, [types[0], *sorted(new)]))
+    return "; ".join(texts) or say("words its {} otherwise").format(worded)
 
 
-_STATUS_JUDGEMENT = {"agrees": "right", "diverges": "right", "disagrees": "wrong", "undefined": "no right answer"}
+STATUS_JUDGEMENT = {"agrees": "right", "diverges": "right", "disagrees": "wrong", "undefined": "no right answer"}
 
 
-def _behaviour(row: Row, side: str) -> str:
+def _behaviour(row: Row, side: str, say: Say) -> str:
     """Whether a side is right, and what it did: `wrong, returns nan`."""
     status = str(row[f"{side}_status"])
-    return ", ".join(filter(None, (_STATUS_JUDGEMENT.get(status, status_text(status)), _outcome_text(row, side))))
+    judgement = say(STATUS_JUDGEMENT.get(status, status_text(status)))
+    return ", ".join(filter(None, (judgement, _outcome_text(row, side, say))))
 
 
-def _outcome_text(row: Row, side: str) -> str:
+def _outcome_text(row: Row, side: str, say: Say) -> str:
     got, exception = str(row[f"{side}_got"]), str(row[f"{side}_exception"])
     if exception:
-        return f"raises {exception_type(exception)}"
+        return say("raises {}").format(exception_type(exception))
     special = [name for name in ("nan", "inf") if name in got.lower()]
-    return f"returns {' and '.join(special) or 'a number'}" if got else ""
+    return say("returns {}").format(say(" and ").join(special) or say("a number")) if got else ""
 
 
 # Documented changes that a row shows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,11 +36,15 @@ class DocumentedChange:
     """Link to the documentation of the new value."""
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, say: Callable[[str], str] = str) -> str:
+        """`field old -> new (since version)`; say: gives templates in a language."""
         if self.old and self.new:
             text = f"{self.field} {self.old} -> {self.new}"
         else:
-            text = f"{self.field} {self.new}" if self.new else f"no longer {self.field} {self.old}"
-        return text + (f" (since {self.since})" if self.since else "")
+            text = f"{self.field} {self.new}" if self.new else say("no longer {}").format(f"{self.field} {self.old}")
+        return text + (say(" (since {})").format(self.since) if self.since else "")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal, get_args
@@ -49,7 +49,7 @@ class Parameter:
         return f"{self.name}={self.default}" if self.default else self.name
 
 
-_SENTENCES = {
+SENTENCES = {
     "function lost": "the function is gone",
     "function gained": "the function is new",
     "removed": "parameter {old} is gone",
@@ -82,10 +82,19 @@ class SignatureChange:
         return self.kind in BREAKING
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, say: Callable[[str], str] = str) -> str:
+        """The sentence; say: gives templates in a language."""
         if self.kind == "default" and not self.new:
-            return f"parameter {self.name} has no default any more, and had {self.old}"
-        old = self.old or ("none, so it was required" if self.kind == "default" else "")
-        return _SENTENCES[self.kind].format(name=self.name, old=old, new=self.new)
+            template = "parameter {name} has no default any more, and had {old}"
+        elif self.kind == "default" and not self.old:
+            template = "parameter {name} has the default {new}, and had none, so it was required"
+        elif self.new == f"parameter {self.name}":
+            template = "deprecated: parameter {name}"
+        else:
+            template = SENTENCES[self.kind]
+        return say(template).format(name=self.name, old=self.old, new=self.new)
 
 
 def parameters(signature: Sequence[Sequence[str]] | None) -> list[Parameter] | None:

@@ -1,6 +1,6 @@
 """The pictures of the READMEs: `python -m conformance.docs.picture [REPORT] [FOLDER]`, which needs Chromium.
 
-Each is the upper part of a report's page in one language, as a screen shows it: of the accepted one unless one is named.
+Each is the upper part of a report's page in one language, as a screen shows it; the accepted one by default.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from conformance.execution import environments
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.environments import Environment, EnvironmentFailure
 from conformance.execution.journal import read_journal
+from conformance.judging.verdict import FAILING
 from conformance.model.convention import Convention
 from conformance.model.errors import UserError
 from conformance.report import RunInfo
@@ -284,7 +285,8 @@ def test_audit_page_has_ordinary_inputs_first_and_answers_side_by_side(
         part = sections[not cause["ordinary"]]
         assert f"之前</span> 1.0</dt><dd><code>{html.escape(cause['worst']['before'])}" in part
         assert f"之后</span> {new}</dt><dd><code>{html.escape(cause['worst']['after'])}" in part
-        assert html.escape(cause["what"]) in part
+        said_in_both = re.escape(html.escape(cause["what"])) + '</span><span class="zh" lang="zh-CN">(.*?)</span>'
+        assert re.search(r"[\u4e00-\u9fff]", re.search(said_in_both, part)[1])
     english, chinese = (
         re.search(f'<div class="{language}" lang="[^"]+">(.*?)</div>', page)[1] for language in ("en", "zh")
     )
@@ -301,6 +303,40 @@ def test_audit_page_says_everything_in_both_languages():
     assert all(english != chinese for english, chinese in audit_page.WORDS.values())
     assert audit_page.CHINESE.keys() == audit_rendering.ENGLISH.keys()
     assert {*causes.REPORTED_SECTIONS, *changes_module.SEVERITIES} <= {*audit_page.WORDS, "unchanged"}
+    failing = map(causes.status_text, FAILING)
+    tables = (causes.SUPPORT_TEXT, causes.STATUS_JUDGEMENT, signatures.SENTENCES)
+    assert {text for table in tables for text in table.values()} | {*failing} <= audit_page.DESCRIPTIONS.keys()
+    for english, chinese in audit_page.DESCRIPTIONS.items():
+        fields = [sorted(re.findall(r"\{\w*\}", text)) for text in (english, chinese)]
+        assert fields[0] == fields[1], english
+        assert not re.search("[a-z]", re.sub(r"\{\w*\}", "", chinese)), english
+
+
+@pytest.mark.parametrize(
+    ("change", "english", "chinese"),
+    [
+        ({"kind": "removed", "old": "eps"}, "parameter eps is gone", "参数 eps 已不存在"),
+        (
+            {"kind": "default", "name": "eps", "new": "1"},
+            "parameter eps has the default 1, and had none, so it was required",
+            "参数 eps 有默认值 1，以前必填",
+        ),
+        (
+            {"kind": "default", "name": "eps", "old": "1"},
+            "parameter eps has no default any more, and had 1",
+            "参数 eps 不再有默认值，以前是 1",
+        ),
+        (
+            {"kind": "deprecated", "name": "eps", "new": "parameter eps"},
+            "deprecated: parameter eps",
+            "已弃用：参数 eps",
+        ),
+    ],
+)
+def test_audit_page_says_changes_of_signatures_in_both_languages(change, english, chinese):
+    found = signatures.SignatureChange("f", ("f",), **change)
+    assert str(found) == english
+    assert found.text(audit_page.DESCRIPTIONS.__getitem__) == chinese
 
 
 def test_audit_writes_both_reports_and_their_difference(library, corpus, tmp_path):
