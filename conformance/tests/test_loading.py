@@ -367,6 +367,15 @@ WRONG = {
 }
 
 
+def test_published_losses_may_be_of_averaged_outputs(write):
+    outputs = "cases:\n  y:\n    why: w\n    predictions: [[1.0, 2.0], [3.0, 4.0]]\n    labels: [[0, 1], [1, 1]]\n"
+    outputs += "    reduction: none\n    published: [{value: %s, source: s}]\n"
+    for value in ("['1', '2']", "[['1', '2'], ['3', '4']]"):
+        assert only(write(BINARY + outputs % value)).published
+    _, errors = write(BINARY + outputs % "['1', '2', '3']")
+    assert "digits of shape [3] where there should be [2, 2]" in str(errors[0])
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
     [

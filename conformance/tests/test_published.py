@@ -268,6 +268,13 @@ def test_probabilities_taken_as_logits_and_weights_left_out_explain_numbers():
     assert texts(asked(turned[:9], **binary))[0] == "labels turned, 0 for 1"
 
 
+def test_losses_of_averaged_outputs_are_explained():  # as Keras prints them
+    outputs = {"predictions": [[0.6, 0.4], [0.4, 0.6]], "labels": [[0, 1], [0, 0]], "loss": "binary"}
+    found = asked(["0.916", "0.714"], **outputs, input_kind="probabilities", reduction="none")
+    (line,) = texts(found)
+    assert line.startswith("binary_outputs=mean_of_last_axis (documented by keras.BinaryCrossentropy,")
+
+
 def test_documented_convention_is_named_with_its_functions():
     found = asked("0.243", [[1.0, 2.0], [0.5, -1.0]], [[1, 0], [0, 1]], loss="binary",
                   options=Options(sample_weights=np.array([[1.0, 0.5], [0.25, 0.25]])))  # fmt: skip
