@@ -175,6 +175,10 @@ def read_data(
         raise DataError(str(error)) from error
     if inputs.target == "index" and not names and (note := _shifted(inputs)):
         decided.append(note)
+    if inputs.target == "index" and class_axis is None and inputs.input_kind == "logits":
+        others = (axis for axis in range(values.ndim - 1) if np.moveaxis(values, axis, -1).shape == values.shape)
+        if (other := next(others, None)) is not None:
+            decided.append(f"classes are on the last axis; as many are on axis {other}, which class_axis can name")
     layout = Layout(class_names=names if inputs.target == "index" else ())
     case = _case(inputs, chosen, layout)
     if fitting is not None:

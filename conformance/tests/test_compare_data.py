@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 
@@ -12,7 +13,7 @@ import pytest
 
 from conformance import api, cli
 from conformance.adapters import registry
-from conformance.api.data import DataError, decide_kind, read_file
+from conformance.api.data import DataError, decide_kind, read_data, read_file
 from conformance.judging.selection import SelectionError
 from conformance.model.case import Case, Options
 from conformance.model.convention import DEFINITION, Convention
@@ -60,6 +61,18 @@ def statuses(result):
 
 
 # Arrays.
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "told"),
+    [((3, 3), None, 0), ((2, 4, 4), None, 1), ((2, 4, 4), 1, None), ((3, 3), -1, None), ((3, 4), None, None)],
+)
+def test_compare_tells_where_classes_may_be_if_shapes_do_not(shape, axis, told):
+    logits = np.arange(math.prod(shape), dtype=float).reshape(shape) - 2
+    labels = np.zeros(shape[:-1] if axis in (None, -1) else np.delete(shape, axis), dtype=int)
+    notes = [text for text in read_data(labels, logits, class_axis=axis).decided if "axis" in text]
+    note = f"classes are on the last axis; as many are on axis {told}, which class_axis can name"
+    assert notes == ([] if told is None else [note])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
