@@ -162,8 +162,9 @@ def test_relations_hold_for_definition_in_each_dtype():
 
 @pytest.mark.parametrize("name", CAUGHT)
 def test_relation_detects_fault(name):
-    loss = getattr(miniatures, name)
-    broken = next((found for found in findings(loss, among=named(CAUGHT[name])) if found.violation), None)
+    loss, among = getattr(miniatures, name), named(CAUGHT[name])
+    found = (found for cases in (CASES[::8], CASES) for found in findings(loss, cases, among))  # few show most faults
+    broken = next((found for found in found if found.violation), None)
     assert broken is not None
     assert broken.expected == "unexpected"
 

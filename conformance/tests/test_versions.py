@@ -148,13 +148,20 @@ def described_as(function: Function) -> str:
     return " ".join([f"{function.name}{function.versions}", *sorted(function.backends or ())])
 
 
+@functools.cache
+def called_in(text: str) -> tuple[str, frozenset[str]]:
+    """The path that the text of a call calls with the predictions, and the names in it."""
+    names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    return ast.unparse(calls_with_predictions(text)[0].func), frozenset(names)
+
+
 @pytest.mark.parametrize("function", DESCRIBED, ids=described_as)
 def test_it_says_what_it_declares(function):
     count = 0
     for problem in asked_of(function):
         call = lower(function, problem)
-        assert ast.unparse(calls_with_predictions(call.text)[0].func) == function.path
-        names = {node.id for node in ast.walk(ast.parse(call.text)) if isinstance(node, ast.Name)}
+        path, names = called_in(call.text)
+        assert path == function.path
         assert call.arrays.keys() <= names, call.text
         assert all(isinstance(tensor, Tensor) for tensor in call.arrays.values())
         count += 1
