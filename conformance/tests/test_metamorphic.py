@@ -119,18 +119,7 @@ NEEDS_AN_ANSWER = {
 """Faults that relations do not see on the cases that they are held against, and why."""
 
 
-LEFT_OUT = {
-    "RoundsWeights",
-    "RoundsTargets",
-    "ThroughProbabilities",
-    "SecondDerivatives",
-    "SecondDerivativesOfOutputs",
-    "DoublesSecondDerivatives",
-    "RescalesSecondDerivatives",
-    "FloorsSecondDerivatives",
-    "FloorsWeightedSecondDerivatives",
-    "LosesTheComplementAndSaysSo",
-}
+LEFT_OUT = {loss.__name__ for loss in miniatures.RIGHT if not miniatures.installed(loss).functions[0].is_by_sample}
 """Those that are right whose results are no losses of each prediction as it is."""
 BY_SAMPLE = [loss for loss in miniatures.RIGHT if loss.__name__ not in LEFT_OUT]
 
