@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import math
 import re
 import shlex
@@ -248,6 +249,11 @@ def _requests_file(config: pytest.Config, *files: Path) -> bool:
     """Whether one of these files of the package is among what pytest was told to run, or in a folder that is."""
     among = {parent.resolve() for file in files for parent in (file, *file.parents)}
     return any(_path_of(config, argument) in among for argument in config.args)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if _LOADED in session.config.stash:
+        gc.freeze()  # tests outlive the session; looking through them for garbage takes as long as many tests
 
 
 @pytest.hookimpl(tryfirst=True)
