@@ -9,6 +9,19 @@ import pytest
 
 from conformance.tests import signals
 
+FIGURE = "figure"
+"""Property of a test with a measurement, which the summary prints."""
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what the tests of the bench measured."""
+    passed = (one for one in terminalreporter.stats.get("passed", ()) if one.when == "call")
+    figures = [value for one in passed for name, value in one.user_properties if name == FIGURE]
+    if figures:
+        terminalreporter.section("bench, short form")
+        for figure in figures:
+            terminalreporter.line(figure)
+
 
 @pytest.fixture(scope="session")
 def checkout(pytestconfig):

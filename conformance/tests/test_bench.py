@@ -13,6 +13,7 @@ from conformance.adapters.registry import installed
 from conformance.bench import measure, probe
 from conformance.bench.measure import NOT_SHORT, PARTS, SHORT, Bench, BenchError
 from conformance.model.case import Problem
+from conformance.tests.conftest import FIGURE
 from conformance.tests.fork_server import interpreter
 
 OF_PROCESSES = ("startup", "corpus", "memory")
@@ -20,11 +21,13 @@ OF_PROCESSES = ("startup", "corpus", "memory")
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if part not in NOT_SHORT])
-def test_short_form_of_part_measures(part, monkeypatch):
+def test_short_form_of_part_measures(part, monkeypatch, record_property):
     pytest.importorskip("sklearn")
     if part not in OF_PROCESSES:
         monkeypatch.setattr(measure.subprocess, "run", forked)
     figures = list(measure.measure([part], SHORT))
+    for figure in figures:
+        record_property(FIGURE, f"{figure.what}: {figure.measured:.3g} {figure.unit}".rstrip())
     assert figures
     assert all(math.isfinite(figure.measured) for figure in figures)
     ratios = [figure.measured for figure in figures if "to imports and calls" in figure.what]
