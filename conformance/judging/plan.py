@@ -146,7 +146,9 @@ def unsupported(function: Function, case: Case, problem: Problem, *, as_stated: 
 
     as_stated: whether it is called with the weights that the case states, and with no conversion of them.
     """
-    if function.files and case.id.rpartition("/")[0] not in function.files and case.path and is_shipped(case.path):
+    file = case.id.rpartition("/")[0]
+    chosen = (not function.files or file in function.files) and file not in function.skipped_files
+    if not chosen and case.path and is_shipped(case.path):
         return "only some of the shipped cases are put to it"
     why = function.unsupported(problem)
     if why is not None and not as_stated and _has_convertible_weights(function, case, problem):

@@ -159,6 +159,8 @@ class Function:
     """Shipped case files, such as `categorical/index_labels`, whose cases are put to it; empty for all.
 
     For a function that shares all but a part of its computation with another one, to which all are put."""
+    skipped_files: frozenset[str] = frozenset()
+    """Shipped case files whose cases are not put to it, because of the time or the memory that it takes for them."""
     placeholder_values: Callable[[Problem], Mapping[str, Any]] | None = None
     """Values of placeholders that no table can express: placeholder -> value, added to or replacing the usual ones."""
     signature: str = ""

@@ -1,0 +1,191 @@
+"""LightGBM: log losses as it evaluates them on given scores, and the derivatives with which it trains.
+
+It computes in float64, and holds labels, weights and derivatives in float32.  A metric is evaluated by a model of no
+trees on the scores that its data start from.  The derivatives of an objective show where a tree that has one leaf for
+each sample is fitted to them anew: a leaf becomes -gradient / (hessian + lambda_l2), and two values of lambda_l2 give
+both.  Weights are scaled by a power of two there, which is exact, because 1e-15 is added to each hessian.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from conformance.adapters import arrays
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.model.case import InputKind, Returned
+from conformance.model.convention import Convention
+
+SOURCE = "https://github.com/microsoft/LightGBM/blob/v4.6.0/src/"
+PARAMETERS = "https://lightgbm.readthedocs.io/en/v4.6.0/Parameters.html#"
+REFIT = "https://lightgbm.readthedocs.io/en/v4.6.0/pythonapi/lightgbm.Booster.html#lightgbm.Booster.refit"
+FLOOR = float(np.log(np.float32(1e-15)))
+"""The logarithm of the smallest probability that counts, taken in float32."""
+EVALUATED = """
+features = np.zeros((len({labels}), 1))
+data = lightgbm.Dataset(data=features, label={labels}, init_score={predictions}, {sample_weights})
+model = lightgbm.Booster({"verbosity": -1, "num_threads": 1, "metric": "METRIC", {options}}, data)
+float(model.eval_train()[0][2])
+"""
+TRAINED = """
+shape = {predictions}.shape
+rows = np.arange(shape[0] + 2.0)[:, np.newaxis]
+alone = {"min_data_in_leaf": 1, "min_data_in_bin": 1, "min_sum_hessian_in_leaf": 0, "num_leaves": len(rows)}
+tree = {"verbosity": -1, "num_threads": 1, "max_bin": len(rows) + 1, "boost_from_average": False} | alone
+leaves = lightgbm.train(tree | {"learning_rate": 2**-10}, lightgbm.Dataset(rows, rows[:, 0]), TREES)
+labels_of_rows = np.append({labels}, [0, 1])
+weights_of_rows = np.append([{sample_weights}, np.ones(shape[0])][0], [1, 1])
+unit = 2.0 ** (80 - np.frexp(np.abs(weights_of_rows).max())[1])
+{predictions} = np.concatenate([{predictions}, np.zeros((2, *shape[1:]))])
+added = float(np.float32(1e-15))
+def fitted(scale, l2):
+    objective = {"objective": "NAME", PARAMETERS"lambda_l2": l2}
+    model = leaves.refit(data=rows, label=labels_of_rows, decay_rate=0.0, weight=unit * weights_of_rows,
+                         init_score={predictions}, dataset_params=objective)
+    return model.predict(rows, raw_score=True)[:-2] * 2**10
+def derivative(scale):
+    newton, damped = fitted(scale, 0), fitted(scale, 2.0**60)
+    sums = np.divide(2.0**60 * damped, newton - damped, out=np.full(shape, added), where=newton != damped)
+    hessian = (sums - added) / unit
+    return VALUE
+scales = np.broadcast_to(SCALES, shape[:1]).tolist()
+found = {scale: derivative(scale) for scale in scales}
+np.array([found[scale][i] for i, scale in enumerate(scales)], "float32").reshape(shape)
+"""
+VALUES: dict[Returned, str] = {"gradient": "-newton * sums / unit", "hessian": "hessian"}
+OBJECTIVE = '**{{"objective": "{}"}}'
+"""An objective turns scores into probabilities; "none" leaves them as they are."""
+CLASSES = '"num_class": {predictions}.shape[1]'
+SHARED: dict[str, Any] = {
+    "dtypes": frozenset({"float32", "float64"}),
+    "weight_dtypes": "",
+    "differentiates": False,
+    "label_column": True,
+}
+ABOUT_DATA = {
+    "reference=None": "data whose bins are taken",
+    "group=None": "for ranking",
+    "categorical_feature='auto'": "about features",
+    "free_raw_data=True": "about memory",
+}
+DATA: dict[str, Any] = {
+    "arguments": {"sample_weights": "weight"},
+    "no_effect": {"feature_name": "name"},
+    "untested": ABOUT_DATA | {"params=None": "how features are binned", "position=None": "for ranking"},
+}
+BINARY: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": ""}}
+SOFT: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": "", "soft_binary": ""}}
+MULTICLASS: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
+MANY_CLASSES = frozenset({"categorical/vocabularies"})
+"""A booster allocates num_class x num_class numbers for auc_mu, whatever the metric is; 8 GiB for 32,768 classes.
+
+See https://github.com/microsoft/LightGBM/blob/v4.6.0/src/io/config.cpp#L222."""
+MANY_TREES = MANY_CLASSES | {"categorical/generated", "categorical/batches_in_blocks"}
+"""A tree is grown for each class, with a leaf for each sample."""
+
+
+def metric(name: str, objective: str, convention: Convention, link: str, more: str = "", **fields: Any) -> Function:
+    """An evaluation metric of probabilities.
+
+    objective: turns scores into probabilities.  link: what says its convention, below the source.  more: parameters.
+    """
+    given: dict[InputKind, str] = {"logits": OBJECTIVE.format(objective), "probabilities": OBJECTIVE.format("none")}
+    return Function(
+        name,
+        EVALUATED.replace("METRIC", name).replace("{options}", f"{{options}}{more}"),
+        input_kinds=given,
+        reductions={"mean": ""},
+        conventions=(DocumentedConvention(convention, documentation=SOURCE + link),),
+        documentation=PARAMETERS + "metric",
+        result_dtype="float64",
+        **SHARED,
+        **DATA,
+        **fields,
+    )
+
+
+def objective(
+    name: str, quantity: Returned, parameters: str, convention: Convention, link: str, **fields: Any
+) -> Function:
+    """A derivative that an objective hands to a tree for each sample."""
+    call = TRAINED
+    scaled = parameters == SCALE
+    for name_there, text in {
+        "NAME": name,
+        "PARAMETERS": parameters,
+        "VALUE": VALUES[quantity],
+        "TREES": "shape[1]" if "categorical" in fields["ranks"] else "1",
+        "SCALES": "[{positive_weight}, 1.0][0]" if scaled else "1.0",
+    }.items():
+        call = call.replace(name_there, text)
+    return Function(
+        f"{name}:{quantity}",
+        call,
+        quantity=quantity,
+        input_kinds={"logits": ""},
+        reductions={"sum": ""},
+        arguments={"sample_weights": "{}"} | ({"positive_weight": "{}"} if scaled else {}),
+        conventions=(DocumentedConvention(convention, documentation=SOURCE + link),),
+        documentation=PARAMETERS + "objective",
+        result_dtype="float32",
+        signature=REFIT,
+        no_effect={"feature_name": "name"},
+        untested={**ABOUT_DATA, "validate_features=False": "about features"},
+        **{**SHARED, **fields, "dtypes": frozenset({"float32"})},
+    )
+
+
+def documented(*refused: str, **choices: Any) -> Convention:
+    """What its source says of inputs, and more.  refused: kinds of input."""
+    taken = frozenset({"trailing_axis"})
+    return Convention(accepts=taken, rejects=frozenset({"empty_batch", *refused}), **choices)
+
+
+def floored(log_floor: float, *refused: str, **choices: Any) -> Convention:
+    """Logarithms of probabilities, and of at least `log_floor`."""
+    narrow = {"weights_narrowed_to": "float32"}
+    return documented(*refused, logits_as="probabilities", log_floor=log_floor, **narrow, **choices)
+
+
+WEIGHTS = ("no_weight", "negative_weight")
+SCALE = '"scale_pos_weight": scale, '
+TREES = '"num_class": shape[1], '
+LABELS = {"labels_narrowed_to": "float32"}
+OF_CLASSES = documented("one_class", hessian_factor="classes", hessian_cancellation="complement")
+CANCELS = documented("one_class", gradient_cancellation="targets")
+OF_SOFT = documented("negative_weight")
+BINARY_METRIC, MULTICLASS_METRIC = "metric/binary_metric.hpp#L119", "metric/multiclass_metric.hpp#L167"
+SOFT_METRIC, SOFT_OBJECTIVE = "metric/xentropy_metric.hpp#L35", "objective/xentropy_objective.hpp#L77"
+BINARY_OBJECTIVE, MULTICLASS_OBJECTIVE = "objective/binary_objective.hpp#L105", "objective/multiclass_objective.hpp#L86"
+FRAMEWORK = Framework(
+    name="lightgbm",
+    distributions=("lightgbm",),
+    modules=("lightgbm",),
+    arrays=arrays.numpy,
+    imports="import lightgbm; import numpy as np",
+    functions=(
+        metric("binary_logloss", "binary", floored(FLOOR), BINARY_METRIC, **BINARY),
+        metric(
+            "multi_logloss",
+            "multiclass",
+            floored(FLOOR, "one_class"),
+            MULTICLASS_METRIC,
+            f", {CLASSES}",
+            **MULTICLASS,
+            skipped_files=MANY_CLASSES,
+        ),
+        metric("cross_entropy", "cross_entropy", floored(math.log(1e-12), *WEIGHTS, **LABELS), SOFT_METRIC, **SOFT),
+        objective("binary", "gradient", SCALE, documented(), BINARY_OBJECTIVE, **BINARY),
+        objective("binary", "hessian", SCALE, documented(), BINARY_OBJECTIVE, **BINARY),
+        objective(
+            "multiclass", "gradient", TREES, CANCELS, MULTICLASS_OBJECTIVE, **MULTICLASS, skipped_files=MANY_TREES
+        ),
+        objective(
+            "multiclass", "hessian", TREES, OF_CLASSES, MULTICLASS_OBJECTIVE, **MULTICLASS, skipped_files=MANY_TREES
+        ),
+        objective("cross_entropy", "gradient", "", OF_SOFT, SOFT_OBJECTIVE, **SOFT),
+        objective("cross_entropy", "hessian", "", OF_SOFT, SOFT_OBJECTIVE, **BINARY),
+    ),
+)
