@@ -39,7 +39,7 @@ from conformance.model.row_key import EAGER
 from conformance.model.text import text_of, truncate, type_name
 
 ENTRY_POINTS = "conformance.adapters"
-SHARED = frozenset({"arrays", "checked", "contract", "libraries", "onnx_operators", "registry"})
+SHARED = frozenset({"arrays", "checked", "contract", "idioms", "libraries", "onnx_operators", "registry"})
 """The modules of `conformance.adapters` that are no adapter of a framework."""
 
 

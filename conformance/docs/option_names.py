@@ -234,7 +234,7 @@ def _call_difference(without: Call, call: Call) -> str:
     if [ast.unparse(node.func) for node in before[:1]] != [ast.unparse(node.func) for node in now[:1]]:
         return code_html(call.text)
     parts = []
-    for step, one, other in zip(("constructor", "call")[-len(now) :], before, now, strict=True):
+    for step, one, other in zip(("constructor", "call")[2 - len(now) :], before, now, strict=True):
         known = {ast.unparse(keyword) for keyword in one.keywords}
         added = [text for keyword in other.keywords if (text := ast.unparse(keyword)) not in known]
         shown = [

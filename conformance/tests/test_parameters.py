@@ -48,6 +48,8 @@ def test_every_parameter_is_accounted_for(there: Installed, function: Function) 
 
 @each_function
 def test_every_argument_of_the_tables_is_passed_by_some_problem(there: Installed, function: Function) -> None:
+    if not function.path and not function.arguments:
+        pytest.skip("an expression, which has no parameters")
     there.framework.prepare()
     texts = {lower(function, problem).text for problem in problems(function.name)}
     found = {keyword.arg for text in texts for call in calls_with_predictions(text) for keyword in call.keywords}

@@ -63,7 +63,12 @@ def passed_parameters(function: Function) -> list[str]:
 
 
 def unaccounted(framework: Framework, function: Function) -> list[str]:
-    """How the tables of a function differ from its signature in the installed release, one sentence each."""
+    """How the tables of a function differ from its signature in the installed release, one sentence each.
+
+    An expression, which calls nothing with the predictions alone, has no parameters.
+    """
+    if not function.path and not function.arguments:
+        return []
     framework.prepare()
     alias, dot, rest = function.path.partition(".")
     path = f"{getattr(framework.runtime[1].get(alias), '__name__', alias)}{dot}{rest}"
