@@ -78,8 +78,7 @@ def audit(
         raise typer.Exit(INTERRUPTED)
     match form:
         case Format.terminal:
-            for piece in audit_rendering.terminal(audited):
-                out.print(piece)
+            out.print_each(audit_rendering.terminal(audited))
         case Format.markdown:
             out.write(audit_rendering.markdown(audited))
         case Format.json:
@@ -118,8 +117,7 @@ def bisect(
         out.write(result.to_json())
     else:
         found = result.found
-        for line in bisection.attempt_lines(result.attempts) if found is None else bisection.lines(found):
-            out.print(escape(printable(line)), soft_wrap=True)
+        out.lines(map(printable, bisection.attempt_lines(result.attempts) if found is None else bisection.lines(found)))
         if found is None:
             err.print(escape(result.why), soft_wrap=True)
     raise typer.Exit(UNEXPECTED if result.found is None else 0)

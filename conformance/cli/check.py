@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -144,10 +143,7 @@ def check(
         seed=seed,
     )
     found = api.check(described, request, Printer())
-    if as_json:
-        out.write(found.to_json())
-    else:
-        _print(found)
+    out.print_result(found, _print, as_json)
     for line in found.not_executed[:MAX_FINDINGS]:
         warn(f"not executed: {line}")
     if found.run.failure is not None and not found.stopped:
@@ -169,16 +165,12 @@ def _print(found: api.CheckResult) -> None:
         [row for row in found.run.rows if row.expected in FAILING_ROWS], found.run.cases, found.installed.framework
     )
     first = {result.instance.relation.name: result for result in reversed(found.broken)}
-    for result in [*first.values()][:MAX_FINDINGS]:
-        out.print(escape(str(result)), soft_wrap=True)
-    for finding in found.findings[:MAX_FINDINGS]:
-        out.print(escape(finding.message), soft_wrap=True)
+    out.lines([*first.values()][:MAX_FINDINGS])
+    out.lines(finding.message for finding in found.findings[:MAX_FINDINGS])
     if found.sweep is not None:
-        for piece in sweep_rendering.terminal(found.sweep.regions, found.sweep.means):
-            out.print(piece)
+        out.print_each(sweep_rendering.terminal(found.sweep.regions, found.sweep.means))
     out.print(table(found.cells))
-    for line in filter(None, [not_asked(found.cells), *hints(found)]):
-        out.print(Text(line), soft_wrap=True)
+    out.lines(filter(None, [not_asked(found.cells), *hints(found)]))
     out.print(Text(verdict(found)), soft_wrap=True)
     out.print(f"report: {found.run.report / 'index.html'}", soft_wrap=True)
 

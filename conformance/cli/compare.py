@@ -98,10 +98,7 @@ def compare(
         mode=mode,
         observed=observed or (),
     )
-    if as_json:
-        out.write(result.to_json())
-    else:
-        _print(result, verbose)
+    out.print_result(result, lambda found: _print(found, verbose), as_json)
 
 
 def _numbers(option: str, text: str) -> Any:
@@ -117,8 +114,7 @@ def _numbers(option: str, text: str) -> Any:
 
 def _print(result: api.CompareResult, verbose: bool) -> None:
     explanation = result.explanation
-    for sentence in result.decided:
-        out.print(escape(f"{sentence}."), soft_wrap=True)
+    out.lines(f"{sentence}." for sentence in result.decided)
     problem = dict(explanation.facts)["problem"]
     out.print(escape(f"{problem}, {explanation.reduction}, {explanation.quantity}"), soft_wrap=True)
     out.print()
@@ -134,6 +130,5 @@ def _print(result: api.CompareResult, verbose: bool) -> None:
     for number in result.observed:
         first, *others = number.lines()
         out.print(f"\n[bold]{escape(number.name)}[/]: {escape(first)}", soft_wrap=True)
-        for line in others:
-            out.print(escape(f"    {line}"), soft_wrap=True)
+        out.lines(f"    {line}" for line in others)
     print_styled(rendering.terminal(explanation, whole=verbose))

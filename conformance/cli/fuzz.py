@@ -73,10 +73,7 @@ def fuzz(
         max_shape=shape, edge=edge, isolate=isolate, cases=cases, state=kept, folder=folder, found=print_finding,
         observer=Printer(), modes=modes or (),
     )  # fmt: skip
-    if as_json:
-        out.write(result.to_json())
-    else:
-        _print_totals(result)
+    out.print_result(result, _print_totals, as_json)
     print_not_executed(result.state.not_executed)
     if result.interrupted:
         err.print("interrupted")

@@ -44,10 +44,7 @@ def show(
 ) -> None:
     """A case, its exact answer, and what every installed function returns for it, side by side."""
     shown = api.show(case, cases, dtype, modes or ())
-    if as_json:
-        out.write(shown.to_json())
-    else:
-        _print(shown)
+    out.print_result(shown, _print, as_json)
     print_notes([shown.case])
     print_not_executed(shown.not_executed)
     if shown.not_executed:
@@ -92,10 +89,8 @@ def lint(
     if as_json:
         out.write(checked.to_json())
         raise typer.Exit(USAGE if problems else 0)
-    for problem in problems:
-        out.print(escape(str(problem)), soft_wrap=True)
-    for note in checked.notes:
-        out.print(escape(f"note: {note}"), soft_wrap=True)
+    out.lines(problems)
+    out.lines(f"note: {note}" for note in checked.notes)
     others = f" and {counted(checked.uncounted, 'file')} that cannot be counted" if checked.uncounted else ""
     found = f"{counted(checked.cases, 'case')}{others}"
     out.print(f"{found} in {checked.folder}: {counted(len(problems) or 'no', 'problem')}")
@@ -109,16 +104,14 @@ def _print(shown: ShowResult) -> None:
     for answers in shown.answers:
         _print_answers(answers)
     called = [row for answers in shown.answers for row in answers.rows]
-    for line in render_unsupported([*called, *shown.unsupported]):
-        out.print(Text(line), soft_wrap=True)
+    out.lines(render_unsupported([*called, *shown.unsupported]))
     for number in shown.published:
         stated = number.published
         of = f"{stated.reduction}, {stated.quantity}" if stated.quantity != "loss" else stated.reduction
         what = f"published {digits_text(stated.value)} ({escape(stated.source)}), {of}"
         verdict = f"holds in {number.dtype}" if number.holds else f"does not hold: {number.exact}"
         out.print(f"{what}: {escape(verdict)}", soft_wrap=True)
-        for line in [] if number.explanations is None else number.explanations.lines():
-            out.print(Text(f"    {line}"), soft_wrap=True)
+        out.lines(f"    {line}" for line in ([] if number.explanations is None else number.explanations.lines()))
 
 
 def _print_case(case: Case) -> None:

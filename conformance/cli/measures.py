@@ -52,27 +52,21 @@ def mutants(
     if generated and cases is not None:
         raise UserError("--generated and --cases do not go together: cases are drawn, or those of a folder")
     if listed:
-        _list(api.list_mutants(family or (), keyword, right), as_json)
+        out.print_result(api.list_mutants(family or (), keyword, right), _list, as_json)
     elif right:
         _check_correct(cases, keyword, processes, generated, seed, as_json)
     else:
         _score(api.mutants(cases, family or (), keyword, processes, Printer()), kills, as_json)
 
 
-def _list(listed: api.MutantList, as_json: bool) -> None:
-    if as_json:
-        out.write(listed.to_json())
-        return
+def _list(listed: api.MutantList) -> None:
     for one in listed.mutants:
         out.print(f"[bold]{one.family}.{one.name}[/]  {escape(one.fault)}")
     out.print(f"{len(listed.mutants)} in all")
 
 
 def _score(score: api.MutationResult, kills: bool, as_json: bool) -> None:
-    if as_json:
-        out.write(score.to_json())
-    else:
-        _print_score(score, kills)
+    out.print_result(score, lambda found: _print_score(found, kills), as_json)
     if score.undecided:
         err.print(f"interrupted; {score.undecided} of {len(score.results) + score.undecided} mutants are not decided")
         raise typer.Exit(INTERRUPTED)
@@ -143,10 +137,7 @@ def harvest(
 ) -> None:
     """Read cases from the tests that other projects ship in their wheels, as they are installed here."""
     result = api.harvest(sources or (), folder, timeout, Printer())
-    if as_json:
-        out.write(result.to_json())
-    else:
-        _print_harvest(result)
+    out.print_result(result, _print_harvest, as_json)
     for name in result.harvests.missing:
         warn(f"left out: {name}")
     if folder is not None:

@@ -57,10 +57,7 @@ def recipe(
         loss=loss,
         cases=cases,
     )
-    if as_json:
-        out.write(result.to_json())
-    else:
-        print_styled(_lines(result, first, second))
+    out.print_result(result, lambda found: print_styled(_lines(found, first, second)), as_json)
     raise typer.Exit(0 if result.equal else DIFFERENT)
 
 

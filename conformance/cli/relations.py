@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from conformance import api
 from conformance.cli.shared import CasesOption, FrameworkOption, Json, ModeOption, Printer, print_not_executed, warn
@@ -31,10 +30,7 @@ def relations(
     Exit status 1 where a relation is broken that neither a documented convention nor the ledger accounts for.
     """
     found = api.relations(keyword, tuple(framework or ()), cases, Printer(), modes or ())
-    if as_json:
-        out.write(found.to_json())
-    else:
-        _print(found)
+    out.print_result(found, _print, as_json)
     print_not_executed(found.not_executed)
     if not found.complete:
         warn(f"{'interrupted; ' if found.stopped else ''}{len(found.results)} of {found.planned} were executed")
@@ -45,9 +41,7 @@ def relations(
 
 
 def _print(found: api.RelationsResult) -> None:
-    for result in found.broken[:MAX_VIOLATIONS]:
-        out.print(escape(str(result)), soft_wrap=True)
+    out.lines(found.broken[:MAX_VIOLATIONS])
     if len(found.broken) > MAX_VIOLATIONS:
         out.print(f"and {len(found.broken) - MAX_VIOLATIONS} more; --json has every one")
-    for line in rendering.table(found.results):
-        out.print(escape(line), soft_wrap=True)
+    out.lines(rendering.table(found.results))

@@ -59,8 +59,7 @@ def diff(
         write_output(output, _text(result, form))
         warn(f"{difference_rendering.headline(found)}: {output}")
     elif form is Format.terminal:
-        for piece in difference_rendering.terminal(found):
-            out.print(piece)
+        out.print_each(difference_rendering.terminal(found))
     else:
         out.write(_text(result, form))
     raise typer.Exit(UNEXPECTED if found.fails(fail_on.value) else 0)
@@ -105,10 +104,8 @@ def accept(
 
 def _print_proposal(proposed: Proposal) -> None:
     if proposed.difference is not None:
-        for piece in difference_rendering.terminal(proposed.difference):
-            out.print(piece)
-    for line in proposed.lines():
-        out.print(escape(line), soft_wrap=True)
+        out.print_each(difference_rendering.terminal(proposed.difference))
+    out.lines(proposed.lines())
 
 
 def merge(
@@ -217,7 +214,4 @@ def page(
         path, cases, max_explained=most, sweep=sweep_folder, history=history_folder, against=against, output=output,
         observer=Printer(),
     )  # fmt: skip
-    if as_json:
-        out.write(result.to_json())
-    else:
-        out.print(f"page: {escape(str(result.page))}", soft_wrap=True)
+    out.print_result(result, lambda made: out.lines([f"page: {made.page}"]), as_json)

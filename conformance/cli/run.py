@@ -167,10 +167,7 @@ def run(
     found = ended.failures(strict_known)
     if not ended.complete:
         _warn_incomplete(ended)
-    if as_json:
-        out.write(ended.to_json())
-    else:
-        _finish(ended, request, strict_known, verbose)
+    out.print_result(ended, lambda result: _finish(result, request, strict_known, verbose), as_json)
     github.emit(workflow_commands(found, ended.cases), aside=as_json)
     files.end(ended, found)
     print_notes(ended.cases)
@@ -180,8 +177,7 @@ def run(
             raise ended.failure
         raise typer.Exit(INTERRUPTED if ended.stopped else USAGE)
     if ended.check is not None and not as_json:
-        for line in ended.check.lines():
-            out.print(escape(line), soft_wrap=True)
+        out.lines(ended.check.lines())
     if not ended.items:
         warn("no selected function supports any of the cases; the report says why")
         raise typer.Exit(USAGE)
@@ -268,10 +264,8 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, v
         out.print(report.status_table(ended.results, wraps=out.wraps))
     if ended.rows and verbose:
         partly = request.keyword or request.frameworks or request.modes or ended.harvested
-        for line in recording.closing_lines(ended.record["largest"], "" if partly else ended.record["coverage"]):
-            out.print(Text(line), soft_wrap=True)
-    for line in render_unsupported(ended.rows, narrowed=bool(request.frameworks or request.modes)):
-        out.print(Text(line), soft_wrap=True)
+        out.lines(recording.closing_lines(ended.record["largest"], "" if partly else ended.record["coverage"]))
+    out.lines(render_unsupported(ended.rows, narrowed=bool(request.frameworks or request.modes)))
     verdict = recording.verdict_line(ended.rows, ended.record["planned"], ended.record["duration"], failing)
     out.print(Text(verdict), soft_wrap=True)
     published = recording.published_line(ended.record, ended.cases, ended.report)

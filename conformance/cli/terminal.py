@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
+from rich.markup import escape
 from rich.segment import Segment
 from rich.text import Text
 
@@ -26,6 +27,15 @@ UNLIMITED = 100_000
 """Width in characters of a console on which no line is wrapped."""
 COLUMN_WIDTH = 60
 """Width in characters of a column of a table there, unless a word of it is longer."""
+
+
+class Serializable(Protocol):
+    """A value that `--json` prints."""
+
+    def to_json(self) -> str: ...
+
+
+Value = TypeVar("Value", bound=Serializable)
 
 
 class Terminal(Console):
@@ -65,6 +75,23 @@ class Terminal(Console):
             if not self.wraps:
                 _limit_columns(objects)
             super().print(*(shorten_words(each) if isinstance(each, str) else each for each in objects), **options)
+
+    def lines(self, lines: Iterable[object]) -> None:
+        """Print lines without markup, which are not wrapped."""
+        for line in lines:
+            self.print(escape(str(line)), soft_wrap=True)
+
+    def print_each(self, pieces: Iterable[RenderableType]) -> None:
+        """Print tables and other pieces, one below the other."""
+        for piece in pieces:
+            self.print(piece)
+
+    def print_result(self, result: Value, render: Callable[[Value], None], as_json: bool) -> None:
+        """Print the value that a function of `conformance.api` returned: as JSON, or as `render` does."""
+        if as_json:
+            self.write(result.to_json())
+        else:
+            render(result)
 
     def on_broken_pipe(self) -> None:
         """Print nothing more where nobody reads it, as before `| head`; the command ends with its own status."""
