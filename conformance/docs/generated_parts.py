@@ -22,7 +22,6 @@ from conformance.adapters.libraries import pinned
 from conformance.casefiles import known_issues
 from conformance.casefiles.document import schema_of
 from conformance.docs import (
-    accuracy,
     commands,
     conventions,
     findings,
@@ -31,7 +30,7 @@ from conformance.docs import (
     python_api,
     readme,
     recipes,
-    releases,
+    reports,
     schema,
 )
 from conformance.judging.row import SCHEMA
@@ -95,10 +94,10 @@ class Checkout:
             "earlier releases": option_names.earlier_releases,
             "undescribed parameters": option_names.undescribed_parameters,
             "findings": lambda: findings.findings(self.ledger, self.baseline[1]["versions"], self.source),
-            "releases": lambda: releases.releases(self.history),
-            "accuracy": lambda: accuracy.case_table(self.baseline[0]),
-            "sweep": lambda: accuracy.sweep_table((sweeps / "sweep.md").read_text(encoding="utf-8")),
-            "every float32": lambda: accuracy.summary((sweeps / "float32" / "sweep.md").read_text(encoding="utf-8")),
+            "releases": lambda: reports.releases(self.history),
+            "accuracy": lambda: reports.case_table(self.baseline[0]),
+            "sweep": lambda: reports.sweep_table((sweeps / "sweep.md").read_text(encoding="utf-8")),
+            "every float32": lambda: reports.summary((sweeps / "float32" / "sweep.md").read_text(encoding="utf-8")),
             "case schema": lambda: schema.reference(schema_of("case.schema.json"), "case"),
             "ledger schema": lambda: schema.reference(schema_of(known_issues.SCHEMA), "ledger"),
             "report columns": _report_columns,

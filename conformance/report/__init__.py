@@ -13,28 +13,3 @@ from conformance.report.markdown import break_name, status_table, summary
 from conformance.report.page import PageSupplement, page, problems, sizes
 from conformance.report.sarif import sarif
 from conformance.report.support import FUNCTION_COLUMNS, functions_table
-
-__all__ = [
-    "FUNCTION_COLUMNS",
-    "PageSupplement",
-    "ReportError",
-    "RunInfo",
-    "break_name",
-    "check_writable",
-    "comment",
-    "discrepancies",
-    "frame",
-    "from_records",
-    "functions_table",
-    "marker",
-    "page",
-    "pairs",
-    "problems",
-    "read",
-    "rewrite_page",
-    "sarif",
-    "sizes",
-    "status_table",
-    "summary",
-    "write",
-]

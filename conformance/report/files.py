@@ -39,10 +39,10 @@ from conformance.execution.report_folder import (
 )
 from conformance.execution.run_info import FORMAT, RunInfo
 from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS
+from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.files import read_regular, write_atomically
-from conformance.model.text import truncate
+from conformance.model.text import counted, truncate
 from conformance.report import agreement
-from conformance.report.badge import badge
 from conformance.report.frames import failing, typed
 from conformance.report.markdown import summary
 from conformance.report.page import PageSupplement, page
@@ -126,6 +126,25 @@ def _write(folder: Path, results: pd.DataFrame, run: RunInfo, supplement: PageSu
     record = run_record(run, results, pairs, digests)
     write_atomically(folder / RUN, (json.dumps(record, indent=2) + "\n").encode())
     return record
+
+
+def badge(results: pd.DataFrame, run: RunInfo) -> str:
+    """A badge as shields.io reads it: `cross-entropy | 526 cases, nothing unexpected`, as JSON.
+
+    The same text for the same rows; it has numbers and fixed words only, no text of others.
+    """
+    cases = results.loc[results["case"] != "", "case"].nunique()
+    unexpected = int(results["expected"].isin(FAILING_ROWS).sum())
+    if not run.complete(len(results)):
+        message, colour = "incomplete", "lightgrey"
+    elif unexpected:
+        message, colour = f"{counted(cases, 'case')}, {counted(unexpected, 'answer')} unexpected", "red"
+    elif cases:
+        message, colour = f"{counted(cases, 'case')}, nothing unexpected", "brightgreen"
+    else:
+        message, colour = "nothing executed", "lightgrey"
+    facts = {"schemaVersion": 1, "label": "cross-entropy", "message": message, "color": colour}
+    return json.dumps(facts, indent=2) + "\n"
 
 
 def rewrite_page(folder: Path, text: str) -> None:

@@ -21,7 +21,6 @@ from conformance.casefiles.document import schema_of
 from conformance.casefiles.known_issues import KnownIssue
 from conformance.casefiles.loading import shipped_cases
 from conformance.docs import (
-    accuracy,
     commands,
     conventions,
     findings,
@@ -29,7 +28,7 @@ from conformance.docs import (
     markup,
     option_names,
     readme,
-    releases,
+    reports,
     schema,
 )
 from conformance.docs.generated_parts import Checkout
@@ -300,8 +299,8 @@ def test_findings_escape_hostile_ledger():
 
 
 def test_releases_list_every_change_of_history(site):
-    page = releases.releases(site.history)
-    found = [line for header, lines in tables(page) for line in lines if header == list(releases.COLUMNS)]
+    page = reports.releases(site.history)
+    found = [line for header, lines in tables(page) for line in lines if header == list(reports.COLUMNS)]
     assert len(found) == len(site.history) > 100
     told = sorted((line[0], line[1].partition(":")[0], line[3]) for line in found)
     assert told == sorted(
@@ -319,7 +318,7 @@ def test_releases_escape_hostile_history(site):
         ("no", f"{HOSTILE} (https://example.org/)"),
         ("no", HOSTILE),
     ):
-        page = Shown(releases.releases(pd.DataFrame([{**row, "documented": documented, "source": source}])))
+        page = Shown(reports.releases(pd.DataFrame([{**row, "documented": documented, "source": source}])))
         assert not set(page.tags) & {"script", "img", "strong", "em", "h1"}
         assert set(page.links) <= {"https://example.org/", "http://evil.example/y"}
 
@@ -329,7 +328,7 @@ def test_releases_escape_hostile_history(site):
 
 def test_accuracy_table_has_every_function_and_dtype(site):
     found = largest_ratios(site.baseline[0])
-    page = accuracy.case_table(site.baseline[0])
+    page = reports.case_table(site.baseline[0])
     quantities = [name for name in QUANTITIES if name in set(found["quantity"])]
     assert {"loss", "gradient", "perplexity"} <= set(quantities)
     told = {
@@ -347,7 +346,7 @@ def test_accuracy_table_has_every_function_and_dtype(site):
 
 def test_sweep_table_lowers_headings(site):
     report = (site.folder / "reports" / "accuracy" / "sweep.md").read_text(encoding="utf-8")
-    page = accuracy.sweep_table(report)
+    page = reports.sweep_table(report)
     assert not re.search(r"^##? ", page, re.MULTILINE)
     assert len(tables(page)) == len(tables(report)) > 20
     names = {line[0] for line in tables(page)[0][1]}

@@ -6,7 +6,7 @@ import pytest
 from conformance.adapters.contract import encoding
 from conformance.casefiles.known_issues import Ledger
 from conformance.explore.fuzz.generation import Limits
-from conformance.explore.fuzz.shrinking import drop_samples_and_classes
+from conformance.explore.fuzz.strategies import drop_samples_and_classes
 from conformance.judging.verdict import judge
 from conformance.model.case import Layout
 from conformance.model.convention import DEFINITION, Convention

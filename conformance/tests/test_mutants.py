@@ -30,7 +30,7 @@ from conformance.judging.prepare import prepare
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.model.outcome import Returned
-from conformance.power.mutants import tables
+from conformance.power.mutants import catalogue
 from conformance.power.mutants.catalogue import (
     BY_NAME,
     CORRECT,
@@ -147,15 +147,15 @@ def test_mutant_names_and_faults_are_unique():
 )
 def test_table_refuses_invalid_change(tmp_path, monkeypatch, change, message):
     (tmp_path / "means.toml").write_text(f"[Wrong]\nfault = 'None.'\n{change}\n")
-    monkeypatch.setattr(tables, "FOLDER", tmp_path)
+    monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match=rf"means\.toml: Wrong: .*{message}"):
-        tables.read("means", {"Categorical": Categorical})
+        catalogue.read_table("means", {"Categorical": Categorical})
 
 
 def test_change_replaces_one_step(tmp_path, monkeypatch):
     (tmp_path / "means.toml").write_text("[Half]\nfault = 'Halves.'\nmean = 'original / 2'\n")
-    monkeypatch.setattr(tables, "FOLDER", tmp_path)
-    (half,) = tables.read("means", {"Categorical": Categorical})
+    monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
+    (half,) = catalogue.read_table("means", {"Categorical": Categorical})
     assert (half.__name__, half.family, half.__doc__, half.__bases__) == ("Half", "means", "Halves.", (Categorical,))
     x, y = np.array([[0.5, -1.0, 2.0], [0.0, 0.25, -0.75]]), np.array([2, 0])
     losses = [made(input_kind="logits", target="index", reduction="mean")(x, y) for made in (half, Categorical)]

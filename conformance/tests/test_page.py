@@ -22,8 +22,9 @@ from conformance.judging.row import COLUMNS, FLOATS
 from conformance.judging.verdict import STATUSES
 from conformance.model.case import QUANTITIES
 from conformance.report import RunInfo
-from conformance.report.page import DETAIL, INDEX, LONG, embedded, packed, packing, page
+from conformance.report.page import packing, page
 from conformance.report.page import supplement as page_supplement
+from conformance.report.page.packing import DETAIL, INDEX, LONG, embedded, packed
 from conformance.tests.examples import PAGES
 from conformance.tests.test_report import INF, NAN, raised, row
 

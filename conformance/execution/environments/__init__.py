@@ -9,14 +9,3 @@ from conformance.execution.environments.index import releases
 from conformance.execution.environments.model import Environment, EnvironmentFailure, EnvironmentRequest
 from conformance.execution.environments.request import parse
 from conformance.execution.environments.sources import read_sources
-
-__all__ = [
-    "Environment",
-    "EnvironmentFailure",
-    "EnvironmentRequest",
-    "build",
-    "parse",
-    "read_sources",
-    "releases",
-    "resolve_pins",
-]

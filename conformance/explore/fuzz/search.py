@@ -25,8 +25,12 @@ from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.writing import case_file_text
 from conformance.execution.run import Run
 from conformance.explore.fuzz.generation import DEFAULT_KINDS, Limits, random_case_and_choices
-from conformance.explore.fuzz.shrinking import drop_samples_and_classes
-from conformance.explore.fuzz.strategies import MissingHypothesisError, check_installed, shrink
+from conformance.explore.fuzz.strategies import (
+    MissingHypothesisError,
+    check_installed,
+    drop_samples_and_classes,
+    shrink,
+)
 from conformance.judging.judge import Assessment, Judge, Performer
 from conformance.judging.plan import ItemFilter, plan
 from conformance.judging.row import Row

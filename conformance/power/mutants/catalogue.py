@@ -1,17 +1,28 @@
-"""Every fake framework function by name: the faulty ones in families, and the correct ones.
+"""Every fake framework function by name: the faulty ones in families, and the correct ones, read from tables.
 
 The fault of a mutant is one that some case can show.  These are none: the sign of a zero (-0.0 equals 0.0 here), a
 documented choice that is not made (the definition is always right, as where a gradient passes a documented clip), and
 the mean over nothing (it is undefined).
+
+A table has changes to the reference implementation, a class for each entry.  An entry is `[Name]` with a sentence
+(`fault`, or `how` for a correct one); `of`, the classes that it changes if not `Categorical`; and changes.  A change is a step of the class and what it does instead: a Python expression over the
+parameters of the step, or statements.  `original` is what the unchanged step returns.  An attribute of the class,
+such as `documented`, is changed in the same way.
 """
 
 from __future__ import annotations
 
+import inspect
+import re
+import textwrap
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+import tomllib
+
 from conformance.judging.selection import SelectionError, compiled, substring_of
-from conformance.power.mutants import arithmetic, reference, tables
+from conformance.power.mutants import arithmetic, reference
 from conformance.power.mutants.reference import Binary, Categorical, Implementation
 from conformance.reference import error_bound
 
@@ -21,15 +32,65 @@ FAMILIES = (
     "precision", "logarithms", "clipping", "means", "weights", "smoothing", "labels", "ignoring", "axes", "blocks",
     "state", "returned", "errors", "hessians", GRADIENTS,
 )  # fmt: skip
+FOLDER = Path(__file__).with_name("tables")
+DESCRIPTION = ("fault", "how", "of")
+
+
+def read_table(family: str, namespace: dict[str, Any]) -> tuple[type[Implementation], ...]:
+    """The classes of a table, in its order.  Each is added to `namespace`, where the entries after it find it.
+
+    Raises ValueError, naming the entry, if it is not valid Python or changes a step that there is not.
+    """
+    table: dict[str, dict[str, Any]] = tomllib.loads((FOLDER / f"{family}.toml").read_text("utf-8"))
+    return tuple(_class(name, family, entry, namespace) for name, entry in table.items())
+
+
+def _class(name: str, family: str, entry: dict[str, Any], namespace: dict[str, Any]) -> type[Implementation]:
+    of = entry.get("of", "Categorical")
+    try:
+        bases = eval(f"({of},)", namespace)  # noqa: S307
+        changes = [_change(bases, key, entry[key]) for key in entry if key not in DESCRIPTION]
+        source = "\n".join([f"class {name}({of}):", f"family = {family!r}", "memory = {}", *changes])
+        exec(source.replace("\n", "\n    "), namespace)  # noqa: S102
+    except (SyntaxError, NameError) as error:
+        raise ValueError(f"{family}.toml: {name}: {error}") from error
+    found: type[Implementation] = namespace[name]
+    found.__doc__ = entry.get("fault") or entry["how"]
+    return found
+
+
+def _change(bases: tuple[type[Implementation], ...], key: str, value: Any) -> str:
+    """Source of an attribute or a method.  Raises NameError if no base has it."""
+    step = next((inspect.getattr_static(base, key) for base in bases if hasattr(base, key)), None)
+    if step is None:
+        raise NameError(f"there is no step or attribute {key}")
+    function = step.__func__ if isinstance(step, classmethod) else step
+    if not inspect.isfunction(function):
+        return f"{key} = {value}"
+    parameters = [*inspect.signature(function).parameters]
+    body = re.sub(r"\boriginal\b", f"super().{key}({', '.join(parameters[1:])})", value.strip())
+    if _is_expression(body):
+        body = f"return ({body})"
+    decorator = "@classmethod\n" if isinstance(step, classmethod) else ""
+    return f"{decorator}def {key}({', '.join(parameters)}):\n{textwrap.indent(body, '    ')}"
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        compile(f"({text})", "", "eval")
+    except SyntaxError:
+        return False
+    return True
+
 
 _namespace: dict[str, Any] = {**vars(reference), **vars(arithmetic), "error_bound": error_bound, "__name__": __name__}
 
-DOCUMENTED = tables.read("documented", _namespace)
+DOCUMENTED = read_table("documented", _namespace)
 """Correct implementations that depart from the definition by a choice that they document."""
-ALTERNATIVES = tables.read("alternatives", _namespace)
+ALTERNATIVES = read_table("alternatives", _namespace)
 """Correct implementations that compute the definition in other ways; a suite that reports one is wrong itself."""
 CORRECT: tuple[type[Implementation], ...] = (Categorical, Binary, *DOCUMENTED, *ALTERNATIVES)
-FAULTY = tuple(mutant for family in FAMILIES for mutant in tables.read(family, _namespace))
+FAULTY = tuple(mutant for family in FAMILIES for mutant in read_table(family, _namespace))
 BY_NAME = {loss.__name__: loss for loss in (*CORRECT, *FAULTY)}
 
 

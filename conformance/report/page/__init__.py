@@ -8,20 +8,80 @@ The rows lie there by column, each distinct text once.  What a table needs is ap
 single rows, which are decoded when one is looked at; what `PageSupplement` has is a third part.
 """
 
-from conformance.report.page.building import page, source_hash, static_parts
-from conformance.report.page.packing import DETAIL, INDEX, LONG, embedded, packed
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from string import Template
+
+import pandas as pd
+
+from conformance.execution.run_info import RunInfo
+from conformance.judging.verdict import STATUSES
+from conformance.model.text import printable
+from conformance.report.page.packing import detailed, indexed
 from conformance.report.page.supplement import PageSupplement, problems, sizes
 
-__all__ = [
-    "DETAIL",
-    "INDEX",
-    "LONG",
-    "PageSupplement",
-    "embedded",
-    "packed",
-    "page",
-    "problems",
-    "sizes",
-    "source_hash",
-    "static_parts",
-]
+
+def page(
+    results: pd.DataFrame,
+    run: RunInfo,
+    supplement: PageSupplement | None = None,
+) -> str:
+    """A report as one HTML file; its only time is the date, so that equal rows of one day give equal text.
+
+    results: a `frame`.  supplement: what the page shows in addition.
+    """
+    parts = static_parts()
+    supplement = supplement or PageSupplement()
+    cases = set(results["case"])
+    numbers = [number for number in run.published if number["case"] in cases]
+    about = {
+        "rows": len(results),
+        "complete": run.complete(len(results)),
+        "planned": run.planned,
+        "date": run.started[:10],
+        "why": [printable(text) for text in (run.interrupted, run.partial) if text],
+        "versions": {name: printable(version) for name, version in sorted(run.versions.items())} | dict(run.host),
+        "missing": list(run.missing),
+        "statuses": STATUSES,
+        "published": [
+            {
+                name: [*map(printable, value)] if isinstance(value, list) else printable(str(value))
+                for name, value in number.items()
+            }
+            for number in numbers
+        ],
+        "views": supplement.views(),
+        "sizes": {case: supplement.sizes[case] for case in results["case"].unique() if case in supplement.sizes},
+    }
+    with ThreadPoolExecutor(2) as compressing:  # which zlib does without Python's lock
+        index = compressing.submit(indexed, results, about)
+        detail = compressing.submit(detailed, results, supplement.problems)
+    template = Template(parts["template.html"])
+    return template.substitute(
+        style=parts["page.css"],
+        style_hash=source_hash(parts["page.css"]),
+        script=parts["page.js"],
+        script_hash=source_hash(parts["page.js"]),
+        index=index.result(),
+        detail=detail.result(),
+        supplement=supplement.embedded(),
+    )
+
+
+@functools.cache
+def static_parts() -> dict[str, str]:
+    """The template, the style and the script by file name."""
+    folder = files(__package__)
+    names = ("template.html", "page.css", "page.js")
+    # An HTML parser turns \r\n to \n before it hashes what is between the tags.
+    return {name: folder.joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n") for name in names}
+
+
+def source_hash(text: str) -> str:
+    """A source for a content-security policy that admits this text only."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
