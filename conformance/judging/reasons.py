@@ -7,7 +7,6 @@ share, whatever their numbers are.  No sentence about a verdict is phrased elsew
 
 from __future__ import annotations
 
-import abc
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, assert_never
@@ -190,20 +189,23 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Reason(abc.ABC):
+class Reason:
     """Why a verdict is what it is; its text is one line."""
 
     code: ClassVar[str]
     shared: ClassVar[tuple[str, ...]] = ()
     """Fields that findings of one kind have in common."""
 
+    text: ClassVar[str] = ""
+    """`brief` with a field in braces for each detail; empty if a class makes it otherwise."""
+
     def __str__(self) -> str:
         return self.brief
 
     @property
-    @abc.abstractmethod
     def brief(self) -> str:
         """What is wrong, or what happened, without what explains it."""
+        return self.text.format_map(vars(self))
 
     @property
     def symptoms(self) -> frozenset[str]:
@@ -216,7 +218,7 @@ class Reason(abc.ABC):
         return (self.code, *(getattr(self, name) for name in self.shared))
 
 
-class _Wrong(Reason, abc.ABC):
+class _Wrong(Reason):
     """The code is the symptom."""
 
     @property
@@ -229,12 +231,9 @@ class RefusedInvalid(Reason):
     """Invalid input was refused, as it must be."""
 
     code = "refused_invalid"
+    text = "refused, as it must: {kind}"
     kind: str
     """Kind of the invalid input."""
-
-    @property
-    def brief(self) -> str:
-        return f"refused, as it must: {self.kind}"
 
 
 @dataclass(frozen=True)
@@ -310,10 +309,7 @@ class LostInRounding(Reason):
     """An infinite weight on a loss that its arithmetic may not tell from 0."""
 
     code = "lost_in_rounding"
-
-    @property
-    def brief(self) -> str:
-        return "an infinite weight on a loss that its arithmetic may not tell from 0"
+    text = "an infinite weight on a loss that its arithmetic may not tell from 0"
 
 
 @dataclass(frozen=True)
@@ -321,12 +317,9 @@ class CannotExpress(Reason):
     """The function was not called."""
 
     code = "unsupported"
+    text = "{why}"
     why: str
     """The reason in words."""
-
-    @property
-    def brief(self) -> str:
-        return self.why
 
 
 @dataclass(frozen=True)
@@ -337,7 +330,7 @@ class Unavailable(CannotExpress):
 
 
 @dataclass(frozen=True)
-class Mismatch(Reason, abc.ABC):
+class Mismatch(Reason):
     """A returned value is not right."""
 
     elements: frozenset[str] = frozenset()
@@ -358,9 +351,9 @@ class Mismatch(Reason, abc.ABC):
         return f"{self.mismatch}, by what it documents" if self.by_documentation else self.mismatch
 
     @property
-    @abc.abstractmethod
     def mismatch(self) -> str:
         """What was returned, and what is due."""
+        return super().brief
 
     @property
     def symptoms(self) -> frozenset[str]:
@@ -418,14 +411,11 @@ class WrongShape(Mismatch):
     """The returned array has another shape."""
 
     code = "wrong_shape"
+    text = "returned shape {got}, where {want} is due"
     got: tuple[int, ...]
     """Returned shape."""
     want: tuple[int, ...]
     """Shape of the exact answer."""
-
-    @property
-    def mismatch(self) -> str:
-        return f"returned shape {self.got}, where {self.want} is due"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -455,15 +445,12 @@ class WrongDtype(_Wrong):
     """The returned array has another dtype."""
 
     code = "wrong_dtype"
+    text = "returned {got}, where {want} is due"
     shared = ("got", "want")
     got: str
     """Returned dtype."""
     want: str
     """Expected dtype."""
-
-    @property
-    def brief(self) -> str:
-        return f"returned {self.got}, where {self.want} is due"
 
 
 @dataclass(frozen=True)
@@ -489,12 +476,9 @@ class RaisedException(Reason):
     """An exception where there is an answer."""
 
     code = "raised"
+    text = "it raised {raised.exception}: {raised.message}, where there is an answer"
     raised: Raised
     """The exception."""
-
-    @property
-    def brief(self) -> str:
-        return f"it raised {self.raised.exception}: {self.raised.message}, where there is an answer"
 
     @property
     def symptoms(self) -> frozenset[str]:
@@ -527,10 +511,7 @@ class NotDeterministic(_Wrong):
     """The same call returned two different numbers."""
 
     code = "not_deterministic"
-
-    @property
-    def brief(self) -> str:
-        return "it is not deterministic: called again, it returned another number"
+    text = "it is not deterministic: called again, it returned another number"
 
 
 @dataclass(frozen=True)
@@ -538,6 +519,7 @@ class ProcessDied(_Wrong):
     """The call ended its process."""
 
     code = "crashed"
+    text = "the process {how}"
     shared = ("how",)
     how: str
     """See `outcome.Crashed`."""
@@ -547,22 +529,15 @@ class ProcessDied(_Wrong):
     def __str__(self) -> str:
         return self.brief + (f"; it said: {' | '.join(self.stderr.splitlines())}" if self.stderr else "")
 
-    @property
-    def brief(self) -> str:
-        return f"the process {self.how}"
-
 
 @dataclass(frozen=True)
 class NoAnswerInTime(_Wrong):
     """The call did not return within `seconds`."""
 
     code = "timed_out"
+    text = "no answer within {seconds:g} s"
     seconds: float
     """The limit."""
-
-    @property
-    def brief(self) -> str:
-        return f"no answer within {self.seconds:g} s"
 
 
 def _converted(conversion: Conversion | None) -> list[str]:

@@ -4,10 +4,11 @@ The fault of a mutant is one that some case can show.  These are none: the sign 
 documented choice that is not made (the definition is always right, as where a gradient passes a documented clip), and
 the mean over nothing (it is undefined).
 
-A table has changes to the reference implementation, a class for each entry.  An entry is `[Name]` with a sentence
-(`fault`, or `how` for a correct one); `of`, the classes that it changes if not `Categorical`; and changes.  A change is a step of the class and what it does instead: a Python expression over the
-parameters of the step, or statements.  `original` is what the unchanged step returns.  An attribute of the class,
-such as `documented`, is changed in the same way.
+A table has changes to the reference implementation, a class for each entry. An entry is `[Name]` with a sentence
+(`fault`, or `how` for a correct one); `of`, the classes that it changes if not `Categorical`; and changes. A change
+is a step of the class and what it does instead: a Python expression over the parameters of the step, or statements.
+`original` is what the unchanged step returns. An attribute of the class, such as `documented`, is changed in the same
+way.
 """
 
 from __future__ import annotations
