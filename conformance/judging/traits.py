@@ -14,12 +14,8 @@ from conformance.adapters.contract import required_capabilities
 from conformance.model.case import (
     DTYPES,
     INPUT_KINDS,
-    LABEL_DTYPES,
     LOSSES,
-    OPTIONS,
-    ORDERS,
     REDUCTIONS,
-    WEIGHT_DTYPES,
     WEIGHTS,
     Array,
     Problem,
@@ -45,8 +41,6 @@ NEAR = 1e-3
 """A probability that is nearer to 0 or 1 than this is nearly certain."""
 SMALL = frozenset({"one_sample", "rank_1", "unbatched", "missing_class"})
 """Traits that a case has once it is shrunk, whether they matter or not."""
-TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
-TRAITS |= {f"{name}_labels" for name in LABEL_DTYPES} | {f"{name}_weights" for name in WEIGHT_DTYPES}
 NOT_ORDINARY = EDGE - {"missing_class"} | INVALID | {
     "beyond_range", "everything_ignored", "odd_ignored", "inexact_label", "many_samples", "samples_beyond_range",
     "many_classes", "lowest_weight",

@@ -28,14 +28,17 @@ from conformance.explore.fuzz.strategies import cases
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan, unsupported
 from conformance.judging.prepare import PreparedCall, prepare
-from conformance.judging.traits import TRAITS
-from conformance.model.case import WEIGHT_DTYPES, Case, Layout, Options
+from conformance.judging.traits import PLAIN, SHAPES, VALUES
+from conformance.model.case import LABEL_DTYPES, OPTIONS, ORDERS, WEIGHT_DTYPES, Case, Layout, Options
+from conformance.model.convention import EDGE, INVALID
 from conformance.model.errors import UserError
 from conformance.reference.conversion import convert
 from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures, signals
 
 MODELINE = "# yaml-language-server: $schema=https://example.org/known.schema.json\n"
+TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
+TRAITS |= {f"{name}_labels" for name in LABEL_DTYPES} | {f"{name}_weights" for name in WEIGHT_DTYPES}
 PROGRAM = """
 import sys
 from conformance.adapters import registry
