@@ -1,6 +1,7 @@
 """Generated parts of READMEs, CONTRIBUTING and pages: `python -m conformance.docs.readme` writes them.
 
-`--check` checks them.
+`--check` checks them.  They are committed, so that pages can be read in the repository; a page has each between
+`<!-- generated: NAME -->` and `<!-- /generated -->`.
 
 Libraries come from the adapters' own data; what the suite finds comes from the committed baseline; the table of
 packages comes from the contract that the linter checks. Both READMEs have the same parts, each in its language.
@@ -15,15 +16,32 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import tomllib
 
+from conformance import report, testing
 from conformance.adapters import registry
 from conformance.adapters.libraries import pinned
-from conformance.report import read
-from conformance.report.markdown import code, table
+from conformance.casefiles import known_issues
+from conformance.casefiles.document import schema_of
+from conformance.docs import (
+    commands,
+    conventions,
+    findings,
+    markup,
+    option_names,
+    python_api,
+    recipes,
+    reports,
+    schema,
+)
+from conformance.judging.row import SCHEMA
+from conformance.reference import error_bound
+from conformance.report.markdown import code, fenced_block, table
 
+TEMPLATE = Path(__file__).parent / "templates" / "audit-upgrade.yml"
 QUESTIONS = (
     ("the article's 4 x 3 example, printed as 0.2162", "article/index_labels/four_pictures", "mean"),
     (
@@ -99,7 +117,7 @@ def to_page(text: str, source: str) -> str:
     return _LINK.sub(target, text)
 
 
-def findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
+def readme_findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
     """What functions return for the same problem, from a report's rows, as a Markdown table.
 
     A number in bold is not the definition's; in italics, one that neither documentation nor a conversion explains.
@@ -157,7 +175,7 @@ def packages(checkout: Path) -> str:
 
 def blocks(results: pd.DataFrame, words: Words = ENGLISH) -> dict[str, str]:
     """The generated parts of a README by name, from the rows of a report."""
-    return {"libraries": libraries(results, words), "findings": findings(results, words)}
+    return {"libraries": libraries(results, words), "findings": readme_findings(results, words)}
 
 
 def rendered(text: str, blocks: Mapping[str, str]) -> str:
@@ -182,10 +200,125 @@ def _number(text: str) -> str:
         return text
 
 
-if __name__ == "__main__":
-    from conformance.docs.generated_parts import Checkout
+# Parts of pages.
 
-    baseline = read(Path("reports/baseline"))[0]
+
+@dataclass(frozen=True)
+class Checkout:
+    """The repository that is documented."""
+
+    folder: Path
+    """Its root."""
+
+    @functools.cached_property
+    def address(self) -> str:
+        """URL of the repository."""
+        settings = tomllib.loads((self.folder / "pyproject.toml").read_text(encoding="utf-8"))
+        return str(settings["project"]["urls"]["Source"])
+
+    @property
+    def source(self) -> str:
+        """URL prefix of the repository's files."""
+        return f"{self.address}/blob/main"
+
+    @functools.cached_property
+    def baseline(self) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Rows and run metadata of the committed report."""
+        return report.read(self.folder / "reports" / "baseline")
+
+    @functools.cached_property
+    def ledger(self) -> tuple[known_issues.KnownIssue, ...]:
+        """Every entry of the ledger."""
+        return known_issues.load(self.folder / "cases").entries
+
+    @functools.cached_property
+    def history(self) -> pd.DataFrame:
+        """The committed history; all cells are text."""
+        return pd.read_csv(self.folder / "reports" / "history" / "history.csv", dtype=str, keep_default_na=False)
+
+    def readme(self, name: str) -> str:
+        """A README as a page."""
+        return to_page((self.folder / name).read_text(encoding="utf-8"), self.source)
+
+    def parts(self) -> dict[str, Callable[[], str]]:
+        """The renderer of each generated part, by name."""
+        sweeps = self.folder / "reports" / "accuracy"
+        return {
+            **{
+                f"convention {name}": functools.partial(conventions.choice_section, name) for name in conventions.FIELDS
+            },
+            "readme": lambda: self.readme("README.md"),
+            "readme in chinese": lambda: self.readme("README.zh-CN.md"),
+            "functions": _functions,
+            "error bound": lambda: markup.paragraphs(error_bound.__doc__ or ""),
+            "input kinds": conventions.kinds_table,
+            "option names": option_names.option_tables,
+            "recipes": recipes.recipe_tables,
+            "earlier releases": option_names.earlier_releases,
+            "undescribed parameters": option_names.undescribed_parameters,
+            "findings": lambda: findings.findings(self.ledger, self.baseline[1]["versions"], self.source),
+            "releases": lambda: reports.releases(self.history),
+            "accuracy": lambda: reports.case_table(self.baseline[0]),
+            "sweep": lambda: reports.sweep_table((sweeps / "sweep.md").read_text(encoding="utf-8")),
+            "every float32": lambda: reports.summary((sweeps / "float32" / "sweep.md").read_text(encoding="utf-8")),
+            "case schema": lambda: schema.reference(schema_of("case.schema.json"), "case"),
+            "ledger schema": lambda: schema.reference(schema_of(known_issues.SCHEMA), "ledger"),
+            "report columns": _report_columns,
+            "commands": commands.reference,
+            **{f"api {name}": functools.partial(python_api.function_section, name) for name in python_api.functions()},
+            **{
+                f"testing {name}": functools.partial(python_api.function_section, name, testing)
+                for name in testing.__all__
+            },
+            "api values": python_api.value_sections,
+            "template audit upgrade": lambda: fenced_block(TEMPLATE.read_text(encoding="utf-8"), "yaml"),
+        }
+
+    def fill_page(self, page: str) -> str:
+        """A page with its generated parts made anew, between their marks. Raises LookupError for an unknown part."""
+        return self._with_parts(
+            page, lambda name, part: f"<!-- generated: {name} -->\n\n{part.strip()}\n\n<!-- /generated -->\n"
+        )
+
+    def site_page(self, page: str) -> str:
+        """A page as the site reads it, with its generated parts made anew. Raises LookupError for an unknown part."""
+        return markup.to_site(self._with_parts(page, lambda _, part: part))
+
+    def _with_parts(self, page: str, insert: Callable[[str, str], str]) -> str:
+        """insert: makes the text that a page has of the name of a part and the part."""
+        parts = self.parts()
+
+        def render(found: re.Match[str]) -> str:
+            if found["name"] not in parts:
+                raise LookupError(f"there is no generated part called {found['name']!r}")
+            return insert(found["name"], parts[found["name"]]())
+
+        return markup.GENERATED.sub(render, page)
+
+
+def _functions() -> str:
+    """A section for each library: its environments, and what its functions support."""
+    sections = []
+    for framework in registry.frameworks():
+        environments = ", ".join(markup.code_html(one.environment) for one in pinned(framework))
+        rows = report.functions_table(registry.functions_in(framework, registry.NEWEST))
+        supported = markup.table(report.FUNCTION_COLUMNS, [[markup.code_html(name), *rest] for name, *rest in rows])
+        sections.append(f"{markup.anchor_line(framework.name)}\n## {framework.name}\n\n{environments}\n\n{supported}")
+    return "\n\n".join(sections)
+
+
+def _report_columns() -> str:
+    """The columns of a report: name, type, meaning, and the default for reports without the column."""
+    lines = []
+    for column in SCHEMA:
+        kind = "number" if column.number else "text"
+        default = markup.code_html(column.default) if column.default else "" if column.default is None else "empty"
+        lines.append([markup.code_html(column.name), kind, column.meaning.replace("|", "\\|"), default])
+    return markup.table(("column", "type", "meaning", "default for reports without it"), lines)
+
+
+if __name__ == "__main__":
+    baseline = report.read(Path("reports/baseline"))[0]
     parts = {name: blocks(baseline, words) for name, words in READMES.items()}
     parts["CONTRIBUTING.md"] = {"packages": packages(Path())}
     written: dict[Path, Callable[[str], str]] = {

@@ -31,8 +31,8 @@ from conformance.docs import (
     reports,
     schema,
 )
-from conformance.docs.generated_parts import Checkout
 from conformance.docs.markup import GENERATED, anchor_line, to_site
+from conformance.docs.readme import Checkout
 from conformance.model.case import OPTIONS, QUANTITIES, REDUCTIONS
 from conformance.model.convention import DEFINITION, EDGE, INVALID
 from conformance.reference import error_bound

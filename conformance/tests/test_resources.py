@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from conformance.execution import executor, resources
-from conformance.execution.processes import MIN_SHARED_ITEMS, JudgingProcesses, first_workers
+from conformance.execution.executor import MIN_SHARED_ITEMS, JudgingProcesses, first_workers
 from conformance.execution.workers.pool import DEFAULT_TIMEOUTS
 
 GIB = 1 << 30

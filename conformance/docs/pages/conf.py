@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance import __version__
-from conformance.docs.generated_parts import Checkout
+from conformance.docs.readme import Checkout
 
 CHECKOUT = Checkout(Path(__file__).resolve().parents[3])
 

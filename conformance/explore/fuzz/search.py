@@ -97,35 +97,22 @@ class SearchState:
         return f"{self.position} cases, {self.rows} rows, {findings} findings, {known} rows known"
 
 
+@dataclass(eq=False)
 class Search:
-    """A random search, one case per step.
+    """A random search, one case per step."""
 
-    available: the installed frameworks whose functions are called, restricted by `item_filter`.
-    state, findings: those of an earlier search that this one resumes.
-    shrinks: whether findings are shrunk.
-    """
-
-    def __init__(
-        self,
-        available: Sequence[Installed],
-        ledger: Ledger,
-        limits: Limits | None = None,
-        seed: int = 0,
-        item_filter: ItemFilter | None = None,
-        performer: Performer = perform,
-        state: SearchState | None = None,
-        findings: Iterable[Finding] = (),
-        shrinks: bool = True,
-    ) -> None:
-        self.available = available
-        self.seed = seed
-        self.limits = limits or Limits()
-        self.state = state or SearchState()
-        self.findings = list(findings)
-        self._ledger = ledger
-        self._item_filter = item_filter
-        self._performer = performer
-        self._shrinks = shrinks
+    available: Sequence[Installed]
+    """The installed frameworks whose functions are called, restricted by `item_filter`."""
+    ledger: Ledger
+    limits: Limits = field(default_factory=Limits)
+    seed: int = 0
+    item_filter: ItemFilter | None = None
+    performer: Performer = perform
+    state: SearchState = field(default_factory=SearchState)
+    """As `findings`, that of an earlier search that this one resumes."""
+    findings: list[Finding] = field(default_factory=list)
+    shrinks: bool = True
+    """Whether findings are shrunk."""
 
     def steps(self, seconds: float | None = None, count: int | None = None) -> Iterator[float]:
         """Search until a limit is reached; yields the elapsed seconds before each step.
@@ -150,7 +137,7 @@ class Search:
         before = len(self.findings)
         rng = np.random.default_rng([self.seed, self.state.position])
         case, choices = random_case_and_choices(rng, GENERATED_ID, self.limits)
-        items = plan([case], self.available, self._item_filter)
+        items = plan([case], self.available, self.item_filter)
         run = Run()
         for assessment in run.each(items, self._judge().assess):
             if assessment.expected == "known" and (entry := assessment.known) is not None:
@@ -168,7 +155,7 @@ class Search:
 
     def _judge(self) -> Judge:
         """Make a judge for one case. Its oracle is discarded with it, which bounds the memory of a long search."""
-        return Judge(Oracle(), self._ledger, self._performer)
+        return Judge(Oracle(), self.ledger, self.performer)
 
     def _record_discrepancy(self, assessment: Assessment, choices: Sequence[int]) -> None:
         traits = assessment.prepared.traits
@@ -179,7 +166,7 @@ class Search:
                 return
         smaller = [assessment]
         try:
-            if self._shrinks:
+            if self.shrinks:
                 self._shrink(smaller, choices, name, signature)
         finally:
             self._add_finding(smaller[-1])
