@@ -52,6 +52,8 @@ MIN_SHARED_ITEMS = 4000
 A process and its worker keep up to two processors busy, so without the other process fewer items take no longer.
 """
 
+Judged = RowOrError | dict[str, Versions | WorkerError]
+"""What a judging process makes of a task."""
 Key = tuple[str, str]
 """Names of the worker and of the item, which several workers may execute."""
 
@@ -298,9 +300,7 @@ def _judging(
         cases: dict[str, Case] = {}
         installed: dict[str, Installed] = {}
 
-        def execute(
-            task: CaseSet | _Chunk | str,
-        ) -> Iterator[RowOrError | dict[str, Versions | WorkerError]]:
+        def execute(task: CaseSet | _Chunk | str) -> Iterator[Judged]:
             if isinstance(task, str):
                 yield pool.all_versions()
             elif isinstance(task, CaseSet):

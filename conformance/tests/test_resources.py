@@ -74,7 +74,7 @@ def test_processes_start_before_the_cases_are_loaded_if_all_are_executed(monkeyp
             super().__init__(self)
             started.append(first)
 
-        def rows(self, _cases, _ledger, items):
+        def rows(self, _cases, items):
             yield from items
 
     monkeypatch.setattr(executor, "JudgingProcesses", Recorded)
