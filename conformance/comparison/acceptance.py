@@ -153,8 +153,7 @@ def _read_baseline(baseline: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     try:
         return read_complete(baseline)
     except (report.ReportError, AuditError) as error:
-        why = error.what if isinstance(error, report.ReportError) else error.why
-        raise AuditError(baseline, f"the old baseline {why}", "remove it to accept without comparing") from error
+        raise AuditError(baseline, f"the old baseline {error.what}", "remove it to accept without comparing") from error
 
 
 def _replaced(old: pd.DataFrame, results: pd.DataFrame, selected: str) -> pd.Series:

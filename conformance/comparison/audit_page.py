@@ -91,16 +91,8 @@ def _inputs_in_chinese(ordinary: bool, summary: Summary) -> str:
     inputs = WORDS["ordinary" if ordinary else "edges"][1]
     if not summary.total:
         return f"{inputs}：没有调用。"
-    effects: tuple[tuple[tuple[Section, ...], str], ...] = (
-        (("documented", "undocumented"), "改变"),
-        (("support",), "只在一侧可以调用"),
-        (("wording",), "异常或警告不同"),
-    )
-    parts = []
-    for names, effect in effects:
-        functions = {function for name in names for function in summary.functions[name]}
-        if rows := sum(summary.rows[name] for name in names):
-            parts.append(f"{len(functions)} 个函数的 {rows} 行{effect}")
+    verbs = {"documented": "改变", "support": "只在一侧可以调用", "wording": "异常或警告不同"}
+    parts = [f"{functions} 个函数的 {rows} 行{verbs[effect]}" for effect, rows, functions in summary.effects]
     rounding = summary.rows["rounding"]
     if parts:
         others = f"；另有 {rounding} 行因舍入而变" if rounding else ""

@@ -38,12 +38,6 @@ MAX_ANSWER = 60
 MAX_SENTENCE = 600
 INPUTS = {True: "Ordinary inputs", False: "Edges"}
 """Names of inputs that are ordinary, and of those that are not, in the order in which they are rendered."""
-_EFFECTS: tuple[tuple[tuple[Section, ...], str, str], ...] = (
-    (("documented", "undocumented"), "changed", "changed"),
-    (("support",), "can be called on one side only", "can be called on one side only"),
-    (("wording",), "raises or warns otherwise", "raise or warn otherwise"),
-)
-"""What happened to the rows of some sections, to one and to several."""
 HEADINGS: dict[Section, str] = {
     "documented": "documented changes",
     "undocumented": "changes that are documented nowhere",
@@ -94,12 +88,12 @@ def _inputs_sentence(ordinary: bool, summary: Summary) -> str:
     inputs = INPUTS[ordinary]
     if not summary.total:
         return f"{inputs}: none was called."
-    parts = []
-    for names, one, many in _EFFECTS:
-        rows = sum(summary.rows[name] for name in names)
-        functions = len({function for name in names for function in summary.functions[name]})
-        if rows:
-            parts.append(f"{counted(rows, 'row')} of {counted(functions, 'function')} {one if rows == 1 else many}")
+    verbs = {"documented": "changed", "support": "can be called on one side only", "wording": "raise or warn otherwise"}
+    parts = [
+        f"{counted(rows, 'row')} of {counted(functions, 'function')} "
+        f"{'raises or warns otherwise' if rows == 1 and effect == 'wording' else verbs[effect]}"
+        for effect, rows, functions in summary.effects
+    ]
     total, rounding = counted(summary.total, "row"), summary.rows["rounding"]
     if parts:
         return f"{inputs}: {', '.join(parts)}, of {total}{f'; rounding moves {rounding} others' if rounding else ''}."

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from conformance.model.errors import UserError
+from conformance.model.errors import LocatedError
 
 
-class AuditError(UserError):
+class AuditError(LocatedError):
     """Reports cannot be compared or joined as requested: which, why, and what to do."""
-
-    def __init__(self, which: str | Path, why: str, advice: str) -> None:
-        super().__init__(str(which), why, advice)
-        self.which = str(which)
-        self.why = why
-        self.advice = advice
-
-    def __str__(self) -> str:
-        return f"{self.which}: {self.why}; {self.advice}"

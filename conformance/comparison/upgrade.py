@@ -174,6 +174,16 @@ class Summary:
     functions: dict[Section, list[str]]
     """The functions of those rows, sorted."""
 
+    @property
+    def effects(self) -> list[tuple[Section, int, int]]:
+        """What happened to rows, how many, and of how many functions; `documented` stands for all changed answers."""
+        documented = {*self.functions["documented"], *self.functions["undocumented"]}
+        found: list[tuple[Section, int, int]] = [
+            ("documented", self.rows["documented"] + self.rows["undocumented"], len(documented)),
+            *((name, self.rows[name], len(self.functions[name])) for name in ("support", "wording")),
+        ]
+        return [effect for effect in found if effect[1]]
+
 
 @dataclass(frozen=True, eq=False)
 class Audit:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.execution.marking import ASIDE, RUN
-from conformance.model.errors import UserError
+from conformance.model.errors import LocatedError
 from conformance.model.files import read_regular, write_atomically
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MAX_RUN_BYTES = 2**26
 """The same of a `run.json`."""
 
 
-class ReportError(UserError):
+class ReportError(LocatedError):
     """A report cannot be written or read: where, what is wrong, and what to do.
 
     results: the rows that could not be kept anywhere, None where they are safe.
@@ -34,13 +34,7 @@ class ReportError(UserError):
 
     def __init__(self, where: Path, what: str, advice: str, results: pd.DataFrame | None = None) -> None:
         super().__init__(where, what, advice)
-        self.where = where
-        self.what = what
-        self.advice = advice
         self.results = results
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}; {self.advice}"
 
 
 def check_writable(folder: Path) -> None:

@@ -11,6 +11,7 @@ from conformance.model.text import shorten_words
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+    from pathlib import Path
 
 ISSUES = "https://github.com/cross-entropy-conformance/cross-entropy-conformance/issues"
 """Where an exception of this package is reported; `pyproject.toml` has the same address."""
@@ -23,6 +24,19 @@ TRACEBACK = "CONFORMANCE_TRACEBACK"
 
 class UserError(Exception):
     """A request that cannot be carried out; its text tells the user where, what, and what to do."""
+
+
+class LocatedError(UserError):
+    """Where something is wrong, what that is, and what to do."""
+
+    def __init__(self, where: str | Path, what: str, advice: str) -> None:
+        super().__init__(where, what, advice)
+        self.where = where
+        self.what = what
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}; {self.advice}"
 
 
 class ProcessFailedError(Exception):
