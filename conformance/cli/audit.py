@@ -4,39 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import (
-    CallTimeout,
-    CasesOption,
-    ImportTimeout,
-    Json,
-    JsonFormat,
-    KeywordOption,
-    Level,
-    Printer,
-    output_format,
-    path_option,
-    print_not_executed,
-    warn,
-)
+from conformance.cli.shared import Level, Printer, options, output_format, print_not_executed, warn
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison import audit_rendering, bisection
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT
 from conformance.model.text import printable
-
-Requirements = Annotated[
-    str,
-    typer.Argument(
-        metavar="OLD",
-        help='As after --with: "scikit-learn==1.1.3", a requirements or lock file, an interpreter.',
-    ),
-]
 
 
 class Format(StrEnum):
@@ -47,27 +25,18 @@ class Format(StrEnum):
     json = "json"
 
 
+@options
 def audit(
-    old: Requirements,
-    new: Annotated[str, typer.Argument(metavar="NEW", help="What it is to be upgraded to.")],
-    cases: CasesOption = None,
-    keyword: KeywordOption = "",
-    folder: Annotated[Path, path_option("--report", metavar="DIR", help="Where both reports and the audit go.")] = Path(
-        "reports/audit"
-    ),
-    fail_on: Annotated[
-        Level,
-        Printer,
-        typer.Option(
-            "--fail-on",
-            help="Exit with 1 on this or worse that no adapter documents; from change on also where a signature "
-            "breaks calls. any: on whatever differs.",
-        ),
-    ] = Level.regression,
-    form: Annotated[Format, typer.Option("--format", help="How it is printed.")] = Format.terminal,
-    timeout: CallTimeout = TIMEOUT,
-    import_timeout: ImportTimeout = IMPORT_TIMEOUT,
-    as_json: JsonFormat = False,
+    old: str,
+    new: str,
+    cases: Path | None = None,
+    keyword: str = "",
+    folder: Path = Path("reports/audit"),
+    fail_on: Level = Level.regression,
+    form: Format = Format.terminal,
+    timeout: float = TIMEOUT,
+    import_timeout: float = IMPORT_TIMEOUT,
+    as_json: bool = False,
 ) -> None:
     """Do our losses change between two environments, where, by how much, and was that announced?"""
     form = Format(output_format(form, as_json))
@@ -90,23 +59,20 @@ def audit(
     raise typer.Exit(UNEXPECTED if audited.fails(fail_on.value) else 0)
 
 
+@options
 def bisect(
-    distribution: Annotated[str, typer.Argument(metavar="DISTRIBUTION", help="As the package index calls it.")],
-    good: Annotated[
-        str, typer.Argument(metavar="GOOD", help="The older release; 1.0 is 1.0, or else the first of 1.0.x.")
-    ],
-    bad: Annotated[str, typer.Argument(metavar="BAD", help="The newer release.")],
-    case: Annotated[str, typer.Option("--case", metavar="ID", help="The case whose answer changed.")],
-    function: Annotated[str, typer.Option("--function", metavar="NAME", help="Only this function.")] = "",
-    dtype: Annotated[str, typer.Option("--dtype", help="Only this dtype.")] = "",
-    reduction: Annotated[str, typer.Option("--reduction", help="Only this reduction.")] = "",
-    beside: Annotated[
-        str, typer.Option("--beside", metavar="REQUIREMENTS", help="What every environment has beside the release.")
-    ] = "",
-    cases: CasesOption = None,
-    timeout: CallTimeout = TIMEOUT,
-    import_timeout: ImportTimeout = IMPORT_TIMEOUT,
-    as_json: Json = False,
+    distribution: str,
+    good: str,
+    bad: str,
+    case: str,
+    function: str = "",
+    dtype: str = "",
+    reduction: str = "",
+    beside: str = "",
+    cases: Path | None = None,
+    timeout: float = TIMEOUT,
+    import_timeout: float = IMPORT_TIMEOUT,
+    as_json: bool = False,
 ) -> None:
     """Find the release in which the answer to a case changed; exit status 1 where it did not."""
     result = api.bisect(

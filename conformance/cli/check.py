@@ -6,17 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from conformance import api
-from conformance.adapters.checked import BUNDLES
 from conformance.api.checking import NO_DTYPE, TIMEOUT
 from conformance.cli.run import print_groups
-from conformance.cli.shared import CallTimeout, CasesOption, ImportTimeout, Json, ModeOption, Printer, named_path, warn
+from conformance.cli.shared import Printer, options, warn
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.marking import FOLDER
 from conformance.execution.workers.pool import IMPORT_TIMEOUT
@@ -34,74 +32,31 @@ COMMON = 0.9
 """Share of the wrong calls of which a cause is told as that of all."""
 
 
+@options
 def check(
-    target: Annotated[
-        str, typer.Argument(metavar="CALLABLE", help="package.module:attribute, or path/file.py:attribute.")
-    ],
-    like: Annotated[
-        str,
-        typer.Option(
-            "--like", metavar="FUNCTION", help="The known function whose arguments, arrays and conventions it has."
-        ),
-    ],
-    arrays: Annotated[
-        str, typer.Option("--arrays", metavar="|".join(BUNDLES), help="The arrays that it takes, if not those.")
-    ] = "",
-    arguments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--arguments",
-            metavar="NAME=WORD,...",
-            help="What its parameters are: logits, probabilities or log_probabilities, labels, reduction, or an "
-            "option; may be repeated.",
-        ),
-    ] = None,
-    reduction: Annotated[
-        str, typer.Option("--reduction", metavar="|".join(REDUCTIONS), help="What it returns without a parameter.")
-    ] = "",
-    clip: Annotated[
-        float | None, typer.Option("--clip", metavar="EPSILON", help="It clips probabilities to [eps, 1 - eps].")
-    ] = None,
-    mean_divides_by: Annotated[
-        str, typer.Option("--mean-divides-by", metavar="|".join(DIVISORS), help="What its mean divides by.")
-    ] = "",
-    cancellation: Annotated[
-        bool, typer.Option("--cancellation", help="Accept what cancels in the usual formulas.")
-    ] = False,
-    dtypes: Annotated[
-        list[str] | None,
-        typer.Option("--dtype", metavar="|".join(DTYPES), help="Only this dtype; may be repeated."),
-    ] = None,
-    targets: Annotated[
-        list[str] | None,
-        typer.Option("--targets", metavar="KIND", help="Only this kind of target, such as index; may be repeated."),
-    ] = None,
-    ranks: Annotated[
-        list[int] | None,
-        typer.Option("--rank", metavar="N", min=0, help="Only predictions of this rank; may be repeated."),
-    ] = None,
-    result_dtype: Annotated[
-        str, typer.Option("--result-dtype", metavar="|".join(DTYPES), help="Its result, if not as the predictions.")
-    ] = "",
-    other_dtypes: Annotated[
-        bool, typer.Option("--other-dtypes", help="Ask the other dtypes of labels and weights that --like takes, too.")
-    ] = False,
-    invalid: Annotated[bool, typer.Option("--invalid", help="Ask invalid input, too, which it has to refuse.")] = False,
-    sweep: Annotated[
-        bool, typer.Option("--sweep", help="Also every value of a narrow dtype, and a grid of the wide ones.")
-    ] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the problems that are drawn.")] = 0,
-    cases: CasesOption = None,
-    keyword: Annotated[
-        str, typer.Option("-k", metavar="EXPRESSION", help="Only cases that match, and nothing else.")
-    ] = "",
-    modes: ModeOption = None,
-    folder: Annotated[
-        Path, typer.Option("--report", metavar="DIR", help="Where the report goes.", parser=named_path)
-    ] = FOLDER,
-    timeout: CallTimeout = TIMEOUT,
-    import_timeout: ImportTimeout = IMPORT_TIMEOUT,
-    as_json: Json = False,
+    target: str,
+    like: str,
+    arrays: str = "",
+    arguments: list[str] | None = None,
+    reduction: str = "",
+    clip: float | None = None,
+    mean_divides_by: str = "",
+    cancellation: bool = False,
+    dtypes: list[str] | None = None,
+    targets: list[str] | None = None,
+    ranks: list[int] | None = None,
+    result_dtype: str = "",
+    other_dtypes: bool = False,
+    invalid: bool = False,
+    sweep: bool = False,
+    seed: int = 0,
+    cases: Path | None = None,
+    keyword: str = "",
+    modes: list[str] | None = None,
+    folder: Path = FOLDER,
+    timeout: float = TIMEOUT,
+    import_timeout: float = IMPORT_TIMEOUT,
+    as_json: bool = False,
 ) -> None:
     """Certify a callable of yours: a function, a module of PyTorch, a loss of Keras, a function of JAX.
 

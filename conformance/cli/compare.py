@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.markup import escape
 
 from conformance import api
 from conformance.api.data import read_file
-from conformance.cli.shared import MAX_WIDTH, FrameworkOption, Json, print_styled
+from conformance.cli.shared import MAX_WIDTH, options, print_styled
 from conformance.cli.terminal import out
 from conformance.explain import rendering
-from conformance.model.case import QUANTITIES
 from conformance.model.row_key import EAGER
 from conformance.model.text import truncate
 
@@ -21,56 +20,30 @@ FLOAT = 24
 """Characters of the longest float64."""
 
 
+@options
 def compare(
-    labels: Annotated[str, typer.Option("--labels", metavar=FILE, help="Labels; files as of --predictions.")],
-    predictions: Annotated[
-        str,
-        typer.Option(
-            "--predictions",
-            metavar=FILE,
-            help="Predictions; what they are is decided from their values.  A file is npy, npz, csv, tsv, parquet or "
-            "pt; NAME is one of its arrays, or some of its columns with commas between.",
-        ),
-    ] = "",
-    logits: Annotated[str, typer.Option(metavar=FILE, help="Predictions that are logits.")] = "",
-    probabilities: Annotated[str, typer.Option(metavar=FILE, help="Predictions that are probabilities.")] = "",
-    log_probabilities: Annotated[str, typer.Option(metavar=FILE, help="Predictions that are log-probabilities.")] = "",
-    class_weights: Annotated[
-        str, typer.Option(metavar="NUMBERS", help="One for each class with commas between, or a file.")
-    ] = "",
-    sample_weights: Annotated[str, typer.Option(metavar=FILE, help="Weights of samples.")] = "",
-    positive_weight: Annotated[
-        str, typer.Option(metavar="NUMBER", help="Weight of the label 1 of a binary loss, or a file.")
-    ] = "",
-    label_smoothing: Annotated[float | None, typer.Option(help="From 0 to 1.")] = None,
-    ignore_index: Annotated[int | None, typer.Option(help="Label of samples that do not count.")] = None,
-    classes: Annotated[
-        str,
-        typer.Option(metavar="NAMES", help="Names of the classes in the order of the columns, with commas."),
-    ] = "",
-    class_axis: Annotated[int | None, typer.Option(help="Axis of the classes; the last unless given.")] = None,
-    loss: Annotated[str, typer.Option(help="categorical or binary; decided from the shapes unless given.")] = "",
-    reduction: Annotated[str, typer.Option(help="mean, sum or none.")] = "mean",
-    dtype: Annotated[str, typer.Option(help="Round predictions to it first; their own unless given.")] = "",
-    quantity: Annotated[str, typer.Option(help=f"One of {', '.join(QUANTITIES)}.")] = "loss",
-    observed: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]NUMBER",
-            help="A number that somebody got, such as 0.29 or keras=0.31: list all that gives it.  May be repeated.",
-        ),
-    ] = None,
-    framework: FrameworkOption = None,
-    function: Annotated[
-        list[str] | None, typer.Option("--function", metavar="NAME", help="Only this function; may be repeated.")
-    ] = None,
-    mode: Annotated[
-        str, typer.Option(metavar="NAME", help="Call functions in this mode; others are left out.")
-    ] = EAGER,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Print how the exact answer comes about, too.")
-    ] = False,
-    as_json: Json = False,
+    labels: str,
+    predictions: str = "",
+    logits: str = "",
+    probabilities: str = "",
+    log_probabilities: str = "",
+    class_weights: str = "",
+    sample_weights: str = "",
+    positive_weight: str = "",
+    label_smoothing: float | None = None,
+    ignore_index: int | None = None,
+    classes: str = "",
+    class_axis: int | None = None,
+    loss: str = "",
+    reduction: str = "mean",
+    dtype: str = "",
+    quantity: str = "loss",
+    observed: list[str] | None = None,
+    framework: list[str] | None = None,
+    function: list[str] | None = None,
+    mode: str = EAGER,
+    verbose: bool = False,
+    as_json: bool = False,
 ) -> None:
     """What every installed function returns for your labels and predictions, the exact answer, and why they differ."""
     passed = {"": predictions, "logits": logits, "probabilities": probabilities, "log_probabilities": log_probabilities}

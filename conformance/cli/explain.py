@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from pathlib import Path
 
 from conformance import api
-from conformance.cli.shared import CaseArgument, CasesOption, Json, print_notes, print_styled
+from conformance.cli.shared import options, print_notes, print_styled
 from conformance.cli.terminal import out
 from conformance.explain import rendering
 from conformance.judging.plan import DIFFERENTIATED
-from conformance.model.case import QUANTITIES, Case
+from conformance.model.case import Case
 from conformance.model.row_key import EAGER
 
 
+@options
 def explain(
-    case: CaseArgument,
-    function: Annotated[
-        list[str] | None, typer.Option("--function", metavar="NAME", help="Only this function; may be repeated.")
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="One of the case's; float32, or its first, unless given.")] = "",
-    reduction: Annotated[str, typer.Option(help="One of the case's; mean, or its first, unless given.")] = "",
-    quantity: Annotated[str, typer.Option(help=f"One of {', '.join(QUANTITIES)}.")] = "loss",
-    mode: Annotated[
-        str, typer.Option("--mode", metavar="NAME", help="Call functions in this mode; others are left out.")
-    ] = EAGER,
-    cases: CasesOption = None,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
-    as_json: Json = False,
+    case: str,
+    function: list[str] | None = None,
+    dtype: str = "",
+    reduction: str = "",
+    quantity: str = "loss",
+    mode: str = EAGER,
+    cases: Path | None = None,
+    as_markdown: bool = False,
+    as_json: bool = False,
 ) -> None:
     """How a case's answer comes about, what each function does differently, and what makes them equal."""
     result = api.explain(case, cases, function or [], dtype, reduction, quantity, mode)

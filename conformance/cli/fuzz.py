@@ -3,57 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import (
-    MAX_WIDTH,
-    FrameworkOption,
-    Json,
-    KeywordOption,
-    ModeOption,
-    Printer,
-    path_option,
-    print_not_executed,
-)
+from conformance.cli.shared import MAX_WIDTH, Printer, options, print_not_executed
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.fuzz.search import Finding, single_threaded
 from conformance.model.text import truncate
 
 
+@options
 def fuzz(
-    seconds: Annotated[
-        float | None, typer.Option(min=0.1, metavar="N", help="How long to search; a minute unless given.")
-    ] = None,
-    count: Annotated[
-        int | None, typer.Option("--cases-count", min=1, metavar="N", help="How many cases to draw, from the first.")
-    ] = None,
-    framework: FrameworkOption = None,
-    modes: ModeOption = None,
-    keyword: KeywordOption = "",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same cases.")] = 0,
-    folder: Annotated[
-        Path | None, path_option("--save", metavar="DIR", help="Write what is found as case files below DIR/fuzz.")
-    ] = None,
-    dtypes: Annotated[list[str] | None, typer.Option("--dtype", help="Only this dtype; may be repeated.")] = None,
-    shape: Annotated[
-        str, typer.Option("--max-shape", metavar="NxC", help="The most samples and the most classes.")
-    ] = "8x5",
-    edge: Annotated[
-        bool, typer.Option("--edge", help="Draw nan and infinite weights, too, and numbers whose sums overflow.")
-    ] = False,
-    kept: Annotated[
-        Path | None, path_option("--state", metavar="FILE", help="Keep the search there, and go on with it.")
-    ] = None,
-    isolate: Annotated[bool, typer.Option("--isolate", help="Make the calls in processes that may die.")] = False,
-    cases: Annotated[
-        Path | None, path_option("--cases", metavar="DIR", help="Case folder whose ledger counts; the shipped one.")
-    ] = None,
-    as_json: Json = False,
+    seconds: float | None = None,
+    count: int | None = None,
+    framework: list[str] | None = None,
+    modes: list[str] | None = None,
+    keyword: str = "",
+    seed: int = 0,
+    folder: Path | None = None,
+    dtypes: list[str] | None = None,
+    shape: str = "8x5",
+    edge: bool = False,
+    kept: Path | None = None,
+    isolate: bool = False,
+    cases: Path | None = None,
+    as_json: bool = False,
 ) -> None:
     """Draw cases at random, put them to every installed function, and shrink what is wrong to the smallest case.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import typer
 from rich.padding import Padding
 from rich.text import Text
 
 from conformance import api
-from conformance.cli.shared import CasesOption, Json, Printer
+from conformance.cli.shared import Printer, options
 from conformance.cli.terminal import out
 from conformance.model.text import counted
 
@@ -17,7 +18,8 @@ listing = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, 
 
 
 @listing.command("cases")
-def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
+@options
+def list_cases(cases: Path | None = None, as_json: bool = False) -> None:
     """Every case: its id, what it is about, at which dtypes and reductions, and why it is there."""
     result = api.list_cases(cases)
     if as_json:
@@ -34,7 +36,8 @@ def list_cases(cases: CasesOption = None, as_json: Json = False) -> None:
 
 
 @listing.command("functions")
-def list_functions(as_json: Json = False) -> None:
+@options
+def list_functions(as_json: bool = False) -> None:
     """Every function: what it takes and what it supports, from the adapters' own data."""
     result = api.list_functions(Printer())
     if as_json:
@@ -53,7 +56,8 @@ def list_functions(as_json: Json = False) -> None:
 
 
 @listing.command("libraries")
-def list_libraries(as_json: Json = False) -> None:
+@options
+def list_libraries(as_json: bool = False) -> None:
     """Every library: what `run --all` installs in each environment that it makes for it."""
     result = api.list_libraries()
     if as_json:

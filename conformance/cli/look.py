@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import typer
@@ -16,15 +16,7 @@ from conformance import api, report
 from conformance.adapters.arrays import nested
 from conformance.api.cases import CaseAnswers, ShowResult
 from conformance.cli import github
-from conformance.cli.shared import (
-    MAX_WIDTH,
-    CaseArgument,
-    CasesOption,
-    Json,
-    ModeOption,
-    print_not_executed,
-    print_notes,
-)
+from conformance.cli.shared import MAX_WIDTH, options, print_not_executed, print_notes
 from conformance.cli.terminal import USAGE, out
 from conformance.judging.published import digits_text
 from conformance.judging.row import Elements, Row
@@ -35,12 +27,13 @@ from conformance.model.row_key import EAGER
 from conformance.model.text import counted, truncate, truncate_list
 
 
+@options
 def show(
-    case: CaseArgument,
-    cases: CasesOption = None,
-    dtype: Annotated[str, typer.Option(help="Only this dtype.")] = "",
-    modes: ModeOption = None,
-    as_json: Json = False,
+    case: str,
+    cases: Path | None = None,
+    dtype: str = "",
+    modes: list[str] | None = None,
+    as_json: bool = False,
 ) -> None:
     """A case, its exact answer, and what every installed function returns for it, side by side."""
     shown = api.show(case, cases, dtype, modes or ())
@@ -51,11 +44,12 @@ def show(
         raise typer.Exit(USAGE)
 
 
+@options
 def expect(
-    case: CaseArgument,
-    cases: CasesOption = None,
-    count: Annotated[int, typer.Option("--digits", min=1, max=200, help="How many significant digits.")] = 25,
-    as_json: Json = False,
+    case: str,
+    cases: Path | None = None,
+    count: int = 25,
+    as_json: bool = False,
 ) -> None:
     """Print the exact digits of a case, as its `expect` wants them, so that nobody types them."""
     result = api.expect(case, count, cases)
@@ -73,14 +67,11 @@ def expect(
             out.print(f"    {reduction}: {escape(text)}", soft_wrap=True)
 
 
+@options
 def lint(
-    folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Case folder or file; the shipped ones unless given.")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Want a first line that names the schema, source and why, too.")
-    ] = False,
-    as_json: Json = False,
+    folder: Path | None = None,
+    strict: bool = False,
+    as_json: bool = False,
 ) -> None:
     """Check case files and the ledger: schema, ids, labels, digits, generated arrays, unused entries."""
     checked = api.lint(folder, strict=strict)

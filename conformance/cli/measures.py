@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from conformance import api
-from conformance.cli.shared import CasesOption, Json, Printer, duration, path_option, warn
+from conformance.cli.shared import Printer, options, warn
 from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.model.errors import UserError
@@ -24,22 +23,18 @@ MAX_ALARMS = 10
 """Number of false alarms that are printed."""
 
 
+@options
 def mutants(
-    cases: CasesOption = None,
-    family: Annotated[list[str] | None, typer.Option("--family", help="Only this family; may be repeated.")] = None,
-    keyword: Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only those whose name matches.")] = "",
-    processes: Annotated[int, typer.Option("-n", min=1, help="How many processes share the work.")] = 1,
-    kills: Annotated[bool, typer.Option("--kills", help="Print which case caught each, and what was wrong.")] = False,
-    listed: Annotated[bool, typer.Option("--list", help="Print what there is, and run nothing.")] = False,
-    right: Annotated[
-        bool, typer.Option("--right", help="Put the cases to right implementations instead; none may be caught.")
-    ] = False,
-    generated: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="With --right: N cases drawn at random instead of those of a folder."),
-    ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="With --generated: the same seed draws the same cases.")] = 0,
-    as_json: Json = False,
+    cases: Path | None = None,
+    family: list[str] | None = None,
+    keyword: str = "",
+    processes: int = 1,
+    kills: bool = False,
+    listed: bool = False,
+    right: bool = False,
+    generated: int = 0,
+    seed: int = 0,
+    as_json: bool = False,
 ) -> None:
     """Put every case to faulty functions, and print how many of them some case catches.
 
@@ -122,18 +117,12 @@ def _check_correct(cases: Path | None, keyword: str, processes: int, generated: 
     raise typer.Exit(UNEXPECTED if result.alarms else 0)
 
 
+@options
 def harvest(
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[SOURCE]...", help="Projects to read; every one that is installed unless given."),
-    ] = None,
-    folder: Annotated[
-        Path | None, path_option("--save", metavar="DIR", help="Write the cases as files below this folder.")
-    ] = None,
-    as_json: Json = False,
-    timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="What reading one project may take.", parser=duration)
-    ] = TIMEOUT,
+    sources: list[str] | None = None,
+    folder: Path | None = None,
+    as_json: bool = False,
+    timeout: float = TIMEOUT,
 ) -> None:
     """Read cases from the tests that other projects ship in their wheels, as they are installed here."""
     result = api.harvest(sources or (), folder, timeout, Printer())

@@ -3,47 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from pathlib import Path
 
 import typer
 
 from conformance import api
-from conformance.cli.shared import CasesOption, Json, print_styled
+from conformance.cli.shared import options, print_styled
 from conformance.cli.terminal import out
 from conformance.model.text import counted
 
 DIFFERENT = 1
 """Exit status if no code makes the functions equal."""
-FunctionArgument = Annotated[
-    str, typer.Argument(metavar="FUNCTION", help="Such as torch.CrossEntropyLoss; `conformance list functions`.")
-]
 MAX_REMAINING = 8
 """Reasons that are printed."""
 
 
+@options
 def recipe(
-    first: FunctionArgument,
-    second: FunctionArgument,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option",
-            metavar="NAME",
-            help="class_weights, sample_weights, positive_weight, label_smoothing or ignore_index; may be repeated.",
-        ),
-    ] = None,
-    reduction: Annotated[str, typer.Option(help="mean, sum or none.")] = "mean",
-    dtype: Annotated[str, typer.Option(help="Of the predictions.")] = "float32",
-    kind: Annotated[
-        str, typer.Option(metavar="KIND", help="What you have: logits, probabilities or log_probabilities.")
-    ] = "",
-    target: Annotated[
-        str,
-        typer.Option(help="Your labels: index, one_hot, distribution, multi_hot, binary or soft_binary."),
-    ] = "",
-    loss: Annotated[str, typer.Option(help="categorical or binary.")] = "",
-    cases: CasesOption = None,
-    as_json: Json = False,
+    first: str,
+    second: str,
+    option: list[str] | None = None,
+    reduction: str = "mean",
+    dtype: str = "float32",
+    kind: str = "",
+    target: str = "",
+    loss: str = "",
+    cases: Path | None = None,
+    as_json: bool = False,
 ) -> None:
     """The code that makes one function return what another one does, proved on the cases, and what remains."""
     result = api.recipe(

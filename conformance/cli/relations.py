@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
 
 import typer
 
 from conformance import api
-from conformance.cli.shared import CasesOption, FrameworkOption, Json, ModeOption, Printer, print_not_executed, warn
+from conformance.cli.shared import Printer, options, print_not_executed, warn
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.relations import rendering
@@ -16,14 +16,13 @@ MAX_VIOLATIONS = 10
 """Number of violated relations that are printed."""
 
 
+@options
 def relations(
-    keyword: Annotated[
-        str, typer.Option("-k", metavar="EXPRESSION", help="Only those whose id matches, as in pytest.")
-    ] = "",
-    framework: FrameworkOption = None,
-    modes: ModeOption = None,
-    cases: CasesOption = None,
-    as_json: Json = False,
+    keyword: str = "",
+    framework: list[str] | None = None,
+    modes: list[str] | None = None,
+    cases: Path | None = None,
+    as_json: bool = False,
 ) -> None:
     """Say problems in two ways and hold both answers against each other, for every installed function.
 

@@ -6,21 +6,19 @@ import io
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from conformance import api, report
-from conformance.cli.shared import CasesOption, Json, JsonFormat, Level, Printer, output_format, path_option, warn
+from conformance.cli.shared import Level, Printer, options, output_format, warn
 from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.comparison import difference_rendering
 from conformance.comparison.acceptance import Proposal
 from conformance.comparison.history import markdown as history_markdown
 from conformance.model.files import write_output
 
-ReportArgument = Annotated[Path, typer.Argument(metavar="REPORT", help="A report: its folder, or its results file.")]
 WIDTH = 80
 """Columns of a terminal's text in a file."""
 
@@ -35,21 +33,14 @@ class Format(StrEnum):
     html = "html"
 
 
+@options
 def diff(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="A report: its folder, or its results file.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The report to hold against it.")],
-    fail_on: Annotated[
-        Level, typer.Option("--fail-on", help="Exit with 1 on this or worse; drift is an answer that moved at all.")
-    ] = Level.regression,
-    form: Annotated[
-        Format,
-        typer.Option(
-            "--format",
-            help="csv and json have every row that changed, html is the page of NEW with OLD beside it.",
-        ),
-    ] = Format.terminal,
-    output: Annotated[Path | None, path_option("--output", "-o", metavar="FILE", help="Write it there.")] = None,
-    as_json: JsonFormat = False,
+    old: Path,
+    new: Path,
+    fail_on: Level = Level.regression,
+    form: Format = Format.terminal,
+    output: Path | None = None,
+    as_json: bool = False,
 ) -> None:
     """What changed between two reports, worst first; exit status 1 where something regressed, 2 where it is refused."""
     form = Format(output_format(form, as_json))
@@ -65,16 +56,13 @@ def diff(
     raise typer.Exit(UNEXPECTED if found.fails(fail_on.value) else 0)
 
 
+@options
 def accept(
-    path: ReportArgument,
-    baseline: Annotated[Path, path_option("--baseline", metavar="DIR", help="The baseline to update.")] = Path(
-        "reports/baseline"
-    ),
-    even_unexpected: Annotated[
-        bool, typer.Option("--even-unexpected", help="Accept rows that are unexpected or stale, too.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept without a question.")] = False,
-    as_json: Json = False,
+    path: Path,
+    baseline: Path = Path("reports/baseline"),
+    even_unexpected: bool = False,
+    yes: bool = False,
+    as_json: bool = False,
 ) -> None:
     """Make a report the baseline, after showing what that accepts.
 
@@ -108,10 +96,11 @@ def _print_proposal(proposed: Proposal) -> None:
     out.lines(proposed.lines())
 
 
+@options
 def merge(
-    paths: Annotated[list[Path], typer.Argument(metavar="REPORT...", help="Reports that are to become one.")],
-    folder: Annotated[Path, path_option("--report", metavar="DIR", help="Where the whole goes.")],
-    as_json: Json = False,
+    paths: list[Path],
+    folder: Path,
+    as_json: bool = False,
 ) -> None:
     """Join partial reports (shards, frameworks, machines) into one, the same whatever their order."""
     result = api.merge(paths, folder)
@@ -151,15 +140,11 @@ def _text(result: api.DiffResult, form: Format) -> str:
             return page.getvalue()
 
 
+@options
 def history(
-    path: Annotated[
-        Path, typer.Argument(metavar="REPORT", help="A report of many releases, made with `run --with ... --with ...`.")
-    ],
-    folder: Annotated[
-        Path | None,
-        path_option("--output", "-o", metavar="DIR", help="Where history.md and history.csv go; beside the report."),
-    ] = None,
-    as_json: Json = False,
+    path: Path,
+    folder: Path | None = None,
+    as_json: bool = False,
 ) -> None:
     """Which release changed what: a report of many releases, told release by release."""
     result = api.history(path, folder)
@@ -167,9 +152,10 @@ def history(
     warn(f"history: {result.folder}")
 
 
+@options
 def recover(
-    folder: Annotated[Path, typer.Argument(metavar="REPORT", help="The folder of the report of the run.")],
-    as_json: Json = False,
+    folder: Path,
+    as_json: bool = False,
 ) -> None:
     """Write the report of what a run had done that was killed or interrupted, or of rows without a run.json.
 
@@ -187,27 +173,16 @@ def recover(
     out.print(escape(f"report: {folder}{'' if record['complete'] else ', marked incomplete'}"), soft_wrap=True)
 
 
+@options
 def page(
-    path: Annotated[Path, typer.Argument(metavar="REPORT", help="The folder of a report.")],
-    cases: CasesOption = None,
-    most: Annotated[
-        int,
-        typer.Option("--explain", min=0, metavar="N", help="Explain up to N cases on which functions do not agree."),
-    ] = 400,
-    sweep_folder: Annotated[
-        Path | None, path_option("--sweep", metavar="DIR", help="A folder with sweep.json; the report's unless given.")
-    ] = None,
-    history_folder: Annotated[
-        Path | None,
-        path_option("--history", metavar="DIR", help="A folder with history.csv; the report's unless given."),
-    ] = None,
-    against: Annotated[
-        Path | None, path_option("--against", metavar="OLD", help="An older report, whose answers stand beside these.")
-    ] = None,
-    output: Annotated[
-        Path | None, path_option("--output", "-o", metavar="FILE", help="Write it there, not into the report.")
-    ] = None,
-    as_json: Json = False,
+    path: Path,
+    cases: Path | None = None,
+    most: int = 400,
+    sweep_folder: Path | None = None,
+    history_folder: Path | None = None,
+    against: Path | None = None,
+    output: Path | None = None,
+    as_json: bool = False,
 ) -> None:
     """Write a report's page again, with explanations of its cases, sweeps, history, and what changed since another."""
     result = api.page(

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -20,20 +19,7 @@ from conformance.adapters.contract import Framework
 from conformance.casefiles.loading import SUFFIXES
 from conformance.cli import github
 from conformance.cli.failing import places, workflow_commands
-from conformance.cli.shared import (
-    CallTimeout,
-    CasesOption,
-    FrameworkOption,
-    ImportTimeout,
-    Json,
-    KeywordOption,
-    ModeOption,
-    Printer,
-    path_option,
-    print_not_executed,
-    print_notes,
-    warn,
-)
+from conformance.cli.shared import Printer, options, print_not_executed, print_notes, warn
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import FOLDER, RUN
@@ -54,89 +40,30 @@ MAX_CAUSES = 20
 """Number of causes of unexpected rows, and of known ones, that are printed."""
 
 
+@options
 def run(
-    cases: CasesOption = None,
-    folder: Annotated[Path, path_option("--report", metavar="DIR", help="Where the report goes.")] = FOLDER,
-    keyword: KeywordOption = "",
-    framework: FrameworkOption = None,
-    modes: ModeOption = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            "-n",
-            min=1,
-            show_default="as processors and memory allow",
-            help="How many processes judge, each beside those that make its calls.",
-        ),
-    ] = None,
-    isolate: Annotated[
-        bool, typer.Option("--isolate", help="Make each framework's calls in a process of its own, as is the default.")
-    ] = False,
-    in_process: Annotated[
-        bool, typer.Option("--in-process", help="Make all calls in this process, for debugging; a crash ends the run.")
-    ] = False,
-    every: Annotated[
-        bool,
-        typer.Option(
-            "--all",
-            help="Run each library in an environment made for it, with the releases that `conformance list libraries` "
-            "prints.",
-        ),
-    ] = False,
-    environments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--with",
-            metavar="REQUIREMENTS",
-            help="Run in an environment made of these requirements, or in that of an interpreter, a venv or a "
-            "requirements file; may be repeated.",
-        ),
-    ] = None,
-    engine: Annotated[
-        str,
-        typer.Option(
-            "--on", metavar="ENGINE", help="Where --with and --all run: ray, or a cluster's address, ray://HOST:PORT."
-        ),
-    ] = "",
-    baseline: Annotated[
-        Path | None, path_option(metavar="REPORT", help="An accepted report: only what got worse against it counts.")
-    ] = None,
-    timeout: CallTimeout = TIMEOUT,
-    import_timeout: ImportTimeout = IMPORT_TIMEOUT,
-    harvest: Annotated[
-        bool,
-        typer.Option(
-            "--harvest",
-            help="Run the cases of `conformance harvest`, instead of the shipped ones or beside those of --cases.",
-        ),
-    ] = False,
-    sources: Annotated[
-        list[str] | None, typer.Option("--source", metavar="SOURCE", help="Harvest this one only; may be repeated.")
-    ] = None,
-    sarif_file: Annotated[
-        Path | None,
-        path_option(
-            "--sarif", metavar="FILE", help="Write what makes the run fail there, too, as SARIF for code scanning."
-        ),
-    ] = None,
-    comment_file: Annotated[
-        Path | None,
-        path_option("--comment", metavar="FILE", help="Write a comment for a pull request there, too, as Markdown."),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Go on with an interrupted or killed run into the same folder: ask only what is missing.",
-        ),
-    ] = False,
-    strict_known: Annotated[
-        bool, typer.Option("--strict-known", help="What the ledger knows makes the run fail, too.")
-    ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Print error ratios, and which pairs of options the cases cover.")
-    ] = False,
-    as_json: Json = False,
+    cases: Path | None = None,
+    folder: Path = FOLDER,
+    keyword: str = "",
+    framework: list[str] | None = None,
+    modes: list[str] | None = None,
+    processes: int | None = None,
+    isolate: bool = False,
+    in_process: bool = False,
+    every: bool = False,
+    environments: list[str] | None = None,
+    engine: str = "",
+    baseline: Path | None = None,
+    timeout: float = TIMEOUT,
+    import_timeout: float = IMPORT_TIMEOUT,
+    harvest: bool = False,
+    sources: list[str] | None = None,
+    sarif_file: Path | None = None,
+    comment_file: Path | None = None,
+    resume: bool = False,
+    strict_known: bool = False,
+    verbose: bool = False,
+    as_json: bool = False,
 ) -> None:
     """Put every case to every installed function and write the discrepancy report.
 

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
+import tomllib
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,9 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from conformance.api.observing import Advance, Observer
 from conformance.cli.terminal import err, out
 from conformance.judging.selection import SelectionError
-from conformance.model.case import Case
+from conformance.model.case import DTYPES, INPUT_KINDS, QUANTITIES, Case
 from conformance.model.text import truncate
 
+Command = TypeVar("Command", bound=Callable[..., None])
 MAX_FAILURES = 5
 """Number of items that could not be executed, up to which they are printed."""
 LINE_SECONDS = 30.0
@@ -47,44 +49,36 @@ def duration(text: str | float) -> float:
     return seconds
 
 
-path_option = functools.partial(typer.Option, parser=named_path)
-"""An option that names a file or a folder."""
-CallTimeout = Annotated[
-    float,
-    typer.Option("--timeout", metavar="SECONDS", help="What a call may take in a process of its own.", parser=duration),
-]
-ImportTimeout = Annotated[
-    float,
-    typer.Option(
-        "--import-timeout",
-        metavar="SECONDS",
-        help="What the import of a framework may take in a process of its own; how long it is waited for is told.",
-        parser=duration,
-    ),
-]
-CasesOption = Annotated[
-    Path | None, path_option("--cases", metavar="DIR", help="Case folder or file; the shipped ones unless given.")
-]
-CaseArgument = Annotated[
-    str, typer.Argument(metavar="CASE", help="Id of a case, as `conformance list cases` prints it.")
-]
-KeywordOption = Annotated[
-    str, typer.Option("-k", metavar="EXPRESSION", help="Only items whose id matches, as in pytest.")
-]
-FrameworkOption = Annotated[
-    list[str] | None, typer.Option("--framework", "-m", help="Only this framework; may be repeated.")
-]
-ModeOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--mode",
-        metavar="NAME",
-        help="Call functions in this mode, such as compile, if their framework has it; eager unless given; may be "
-        "repeated.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-JsonFormat = Annotated[bool, typer.Option("--json", help="Print JSON for machines, as --format json does.")]
+def options(command: Command) -> Command:
+    """Declare the parameters of a command as options and arguments of typer, as `options.toml` describes them.
+
+    An option of the type Path names a file or a folder.
+    """
+    table = _table()
+    described = {**table["shared"], **table.get(command.__name__, {})}
+    types = get_type_hints(command)
+    command.__annotations__ = {
+        name: kind if name == "return" else Annotated[kind, _declared(kind, **described[name])]
+        for name, kind in types.items()
+    }
+    return command
+
+
+@functools.cache
+def _table() -> dict[str, dict[str, dict[str, Any]]]:
+    text = Path(__file__).with_name("options.toml").read_text(encoding="utf-8")
+    values = {"quantities": ", ".join(QUANTITIES), "dtypes": "|".join(DTYPES), "input_kinds": "|".join(INPUT_KINDS)}
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    return tomllib.loads(text)
+
+
+def _declared(kind: Any, *, argument: bool = False, flags: str = "", **settings: Any) -> Any:
+    if "parser" in settings:
+        settings["parser"] = {"duration": duration}[settings["parser"]]
+    elif Path in (kind, *get_args(kind)) and not argument:
+        settings["parser"] = named_path
+    return (typer.Argument if argument else typer.Option)(*flags.split(), **settings)
 
 
 def output_format(form: str, as_json: bool) -> str:

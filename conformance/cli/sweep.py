@@ -3,51 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import CasesOption, Json, Printer, path_option, print_not_executed
+from conformance.cli.shared import Printer, options, print_not_executed
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.sweep import rendering, table
 from conformance.explore.sweep.runner import SweepRequest
-from conformance.model.case import DTYPES, INPUT_KINDS
 
 
+@options
 def sweep(
-    function: Annotated[
-        list[str], typer.Argument(metavar="FUNCTION...", help="As `list functions` prints it; * stands for anything.")
-    ],
-    dtype: Annotated[
-        list[str] | None, typer.Option("--dtype", metavar="|".join(DTYPES), help="Only this dtype; may be repeated.")
-    ] = None,
-    input_kind: Annotated[
-        list[str] | None,
-        typer.Option("--given", metavar="|".join(INPUT_KINDS), help="Only this kind of input; may be repeated."),
-    ] = None,
-    label: Annotated[int | None, typer.Option("--label", min=0, max=1, help="Only this label.")] = None,
-    exhaustive: Annotated[
-        bool, typer.Option("--exhaustive", help="Every float32, not a sample; minutes. float64 is left out.")
-    ] = False,
-    pairs: Annotated[
-        bool, typer.Option("--pairs", help="Also shift both logits of a pair, which changes no loss.")
-    ] = False,
-    means: Annotated[bool, typer.Option("--lengths", help="Instead, means of 10 to 10^7 losses.")] = False,
-    processes: Annotated[
-        int,
-        typer.Option("-n", min=0, help="How many processes share the sweep; if 0, all cores if it is exhaustive."),
-    ] = 0,
-    folder: Annotated[
-        Path | None, path_option("--report", "--save", metavar="DIR", help="Where sweep.json, .csv and .md go.")
-    ] = None,
-    state: Annotated[
-        Path | None, path_option("--state", metavar="FILE", help="Keeps what is done, and goes on from it.")
-    ] = None,
-    as_json: Json = False,
-    cases: CasesOption = None,
+    function: list[str],
+    dtype: list[str] | None = None,
+    input_kind: list[str] | None = None,
+    label: int | None = None,
+    exhaustive: bool = False,
+    pairs: bool = False,
+    means: bool = False,
+    processes: int = 0,
+    folder: Path | None = None,
+    state: Path | None = None,
+    as_json: bool = False,
+    cases: Path | None = None,
 ) -> None:
     """Where does a function err, and by how much? Its loss for every input at once, region by region."""
     labels = () if label is None else (label,)

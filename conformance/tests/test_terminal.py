@@ -8,7 +8,9 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
+from conformance.cli import shared
 from conformance.cli.terminal import COLUMN_WIDTH, Terminal
+from conformance.docs.commands import commands
 from conformance.model.text import truncate_list
 
 NAME = "framework.Function:" + "_".join(["of_a_long_name"] * 6)
@@ -55,3 +57,12 @@ def test_list_is_truncated_between_elements():
     assert short.removesuffix("...").strip("[, ").split(", ") == NUMBERS[: short.count(",")]
     assert truncate_list(text, 10_000) == text
     assert truncate_list("9" * 200, 100) == "9" * 97 + "..."
+
+
+def test_each_described_option_is_a_parameter_of_a_command():
+    described = {
+        (name, parameter) for name, table in shared._table().items() for parameter in table if name != "shared"
+    }
+    parameters = {(command.callback.__name__, one.name) for _, command in commands() for one in command.params}
+    assert described <= parameters
+    assert shared._table()["shared"].keys() <= {name for _, name in parameters}
