@@ -1,0 +1,162 @@
+"""CatBoost: log losses as it evaluates them on given raw values, and the derivatives with which it trains.
+
+A metric computes in float64, and holds labels and weights in float32.  Training holds everything in float32 at first.
+The derivatives of a loss show in the leaf of one sample, in a tree that starts from given values: it is
+-gradient / weight by the method `Gradient`, and -gradient / hessian by `Newton`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.adapters import arrays
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.model.case import Returned
+from conformance.model.convention import Convention
+
+DOCUMENTATION = "https://catboost.ai/docs/en/concepts/"
+SOURCE = "https://github.com/catboost/catboost/blob/v1.2.10/catboost/libs/metrics/metric.cpp"
+EVALUATED = """
+catboost.utils.eval_metric(label={labels}, approx={predictions}, metric="METRIC", {options}, thread_count=1)[0]
+"""
+TRAINED = """
+shape, weights = {predictions}.shape, [{sample_weights}, np.ones(len({labels}))][0]
+positive = np.broadcast_to(SCALES, len(weights))
+scales = weights * np.where({labels}, positive, 1.0)
+others = np.arange(max(2, {predictions}[..., np.newaxis].shape[1]))
+features = np.append(np.zeros(len(weights)), np.ones(len(others)))[:, np.newaxis]
+{predictions} = np.concatenate([{predictions}, np.zeros((len(others), *shape[1:]))])
+data = catboost.Pool(data=features, label=np.append({labels}, others), baseline={predictions},
+                     weight=np.append(weights, np.ones(len(others))))
+tree = {"iterations": 1, "depth": 1, "learning_rate": 1, "l2_leaf_reg": 0, "leaf_estimation_iterations": 1}
+fixed = {"random_strength": 0, "bootstrap_type": "No", "boosting_type": "Plain", "boost_from_average": False}
+quiet = {"loss_function": "LOSS", "thread_count": 1, "verbose": False, "allow_writing_files": False}
+def leaf(i, method):
+    own = {"leaf_estimation_method": method, PARAMETERS}
+    model = catboost.train(data.slice([i, *range(len(weights), len(features))]), tree | fixed | quiet | own)
+    return np.reshape(model.predict([[0.0]], "RawFormulaVal"), -1)
+def quotient(slope, newton):
+    return np.divide(slope, newton, out=np.full(len(slope), added), where=newton != 0) - added
+added = float(np.float32(1e-20))
+np.array([VALUE for i in range(len(weights))]).reshape(shape)
+"""
+VALUES: dict[Returned, str] = {
+    "gradient": '-leaf(i, "Gradient") * scales[i]',
+    "hessian": 'quotient(leaf(i, "Gradient"), leaf(i, "Newton")) * scales[i]',
+}
+SHARED: dict[str, Any] = {"dtypes": frozenset({"float32", "float64"}), "weight_dtypes": "", "differentiates": False}
+BINARY: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": ""}}
+SOFT: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": "", "soft_binary": ""}}
+CLASSES: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
+MANY = frozenset(
+    f"{loss}/{name}"
+    for loss in ("binary", "categorical")
+    for name in ("batches_in_blocks", "generated", "labels_beyond_the_dtype", "vocabularies")
+)
+"""Where there are many samples or classes: a model is trained for each sample, with a row for each class."""
+
+
+def metric(name: str, convention: Convention, page: str, link: str = "", **fields: Any) -> Function:
+    """An evaluation metric of raw values.  page: of the documentation.  link: what says its convention, if not that."""
+    return Function(
+        name,
+        EVALUATED.replace("METRIC", name),
+        input_kinds={"logits": ""},
+        arguments={"sample_weights": "weight"},
+        reductions={"mean": ""},
+        conventions=(DocumentedConvention(convention, documentation=link or page),),
+        documentation=page,
+        result_dtype="float64",
+        label_column=True,
+        untested={
+            "group_id=None": "for ranking",
+            "group_weight=None": "for ranking",
+            "subgroup_id=None": "for ranking",
+            "pairs=None": "for ranking",
+        },
+        **SHARED,
+        **fields,
+    )
+
+
+def derivative(
+    name: str, quantity: Returned, convention: Convention, page: str, scales: bool = False, **fields: Any
+) -> Function:
+    """A derivative that a loss hands to a tree for each sample.  scales: whether labels of 1 may have a weight."""
+    call = TRAINED
+    for placeholder, text in {
+        "LOSS": name,
+        "VALUE": VALUES[quantity],
+        "SCALES": "[{positive_weight}, 1.0][0]" if scales else "1.0",
+        "PARAMETERS": '"scale_pos_weight": float(positive[i])' if scales else "",
+    }.items():
+        call = call.replace(placeholder, text)
+    return Function(
+        f"{name}:{quantity}",
+        call,
+        quantity=quantity,
+        input_kinds={"logits": ""},
+        arguments={"sample_weights": "{}"} | ({"positive_weight": "{}"} if scales else {}),
+        reductions={"sum": ""},
+        conventions=(DocumentedConvention(convention, documentation=page),),
+        documentation=page,
+        result_dtype="float64",
+        skipped_files=MANY,
+        untested={
+            "cat_features=None": "about features",
+            "text_features=None": "about features",
+            "embedding_features=None": "about features",
+            "embedding_features_data=None": "about features",
+            "column_description=None": "about features",
+            "pairs=None": "for ranking",
+            "graph=None": "for ranking",
+            "delimiter='\\t'": "about files",
+            "has_header=False": "about files",
+            "ignore_csv_quoting=False": "about files",
+            "group_id=None": "for ranking",
+            "group_weight=None": "for ranking",
+            "subgroup_id=None": "for ranking",
+            "pairs_weight=None": "for ranking",
+            "timestamp=None": "about an order of samples",
+            "feature_tags=None": "about features",
+            "log_cout=None": "about messages",
+            "log_cerr=None": "about messages",
+            "data_can_be_none=False": "about data",
+        },
+        no_effect={"feature_names": "name", "thread_count": "implementation"},
+        **SHARED,
+        **fields,
+    )
+
+
+EVALUATES: dict[str, Any] = {
+    "weights_narrowed_to": "float32",
+    "cancellation": "logits",
+    "empty_mean": "zero",
+    "accepts": frozenset({"trailing_axis"}),
+}
+LOGLOSS, MULTICLASS = (
+    f"{DOCUMENTATION}loss-functions-classification",
+    f"{DOCUMENTATION}loss-functions-multiclassification",
+)
+REFUSED = frozenset({"negative_weight"})
+TRAINS = Convention(narrowed_to="float32", gradient_cancellation="targets", rejects=REFUSED)
+OF_CLASSES = Convention(narrowed_to="float32", gradient_cancellation="targets", rejects=REFUSED | {"one_class"})
+CURVES = Convention(narrowed_to="float32", hessian_cancellation="complement", rejects=REFUSED)
+FRAMEWORK = Framework(
+    name="catboost",
+    distributions=("catboost",),
+    modules=("catboost",),
+    arrays=arrays.numpy,
+    imports="import catboost; import catboost.utils; import numpy as np",
+    functions=(
+        metric("Logloss", Convention(**EVALUATES), LOGLOSS, SOURCE, **BINARY),
+        metric("CrossEntropy", Convention(labels_narrowed_to="float32", **EVALUATES), LOGLOSS, SOURCE, **SOFT),
+        metric("MultiClass", Convention(**EVALUATES), MULTICLASS, SOURCE, **CLASSES),
+        derivative("Logloss", "gradient", TRAINS, LOGLOSS, scales=True, **BINARY),
+        derivative("Logloss", "hessian", CURVES, LOGLOSS, scales=True, **BINARY),
+        derivative("CrossEntropy", "gradient", TRAINS, LOGLOSS, **SOFT),
+        derivative("CrossEntropy", "hessian", CURVES, LOGLOSS, **BINARY),
+        derivative("MultiClass", "gradient", OF_CLASSES, MULTICLASS, **CLASSES),
+    ),
+)
