@@ -198,6 +198,7 @@ OPERATIONS = arrays.array_operations(
     size="float(keras.ops.size({0}))",
     take="keras.ops.take({0}, {1}, axis=0)",
     cast="keras.ops.cast({0}, '{dtype}')",
+    as_dtype="keras.ops.cast({0}, '{1}')",
     one_hot="keras.ops.one_hot({0}, predictions.shape[{axis}], dtype='{dtype}')",
 )
 

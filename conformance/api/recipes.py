@@ -16,21 +16,25 @@ from conformance.api.cases import check_functions
 from conformance.api.result import Result
 from conformance.execution.targets import judge_of
 from conformance.explain.proof import Proof, as_they_stand, cases_of, prove
-from conformance.explain.recipes import InstalledFunction, NoRecipeError, Recipe, Setting, derive_recipes
+from conformance.explain.recipes import LAYOUTS, InstalledFunction, NoRecipeError, Recipe, Setting, derive_recipes
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import one_of
 from conformance.judging.judge import Assessment, Judge
+from conformance.judging.plan import check_modes, chosen_modes
 from conformance.judging.selection import SelectionError
 from conformance.model.case import (
     DTYPES,
     INPUT_KINDS,
+    LABEL_DTYPES,
     LOSSES,
     OPTIONS,
     REDUCTIONS,
+    WEIGHT_DTYPES,
     Case,
     InputKind,
     Loss,
     Problem,
+    Quantity,
     Reduction,
 )  # fmt: skip
 from conformance.model.meanings import meaning
@@ -98,9 +102,20 @@ class RecipeRequest(TypedDict, total=False):
     kind: str
     target: str
     loss: str
+    quantity: str
+    layout: Sequence[str]
+    label_dtype: str
+    weight_dtype: str
 
 
-def recipe(first: str, second: str, *, cases: Path | None = None, **request: Unpack[RecipeRequest]) -> RecipeResult:
+def recipe(
+    first: str,
+    second: str,
+    *,
+    modes: Sequence[str] = (),
+    cases: Path | None = None,
+    **request: Unpack[RecipeRequest],
+) -> RecipeResult:
     """Return the code that makes one function equal another, proved on the cases.
 
     Parameters
@@ -119,6 +134,17 @@ def recipe(first: str, second: str, *, cases: Path | None = None, **request: Unp
         What the labels are; what both functions take, or the second, by default.
     loss : {"", "categorical", "binary"}
         What both functions compute by default.
+    quantity : {"loss", "gradient"}
+        The loss by default, or its gradient in the predictions.
+    layout : sequence of {"class_axis", "class_names", "unbatched", "leading_weights"}
+        What is unusual about the arrays: the classes on a stated axis, labels that are names of classes, one sample
+        without an axis of its own, sample weights that have the leading axes of the samples only.
+    label_dtype : str
+        Of the labels, the usual one of each function by default.
+    weight_dtype : str
+        Of all weights, that of the predictions by default.
+    modes : sequence of str
+        Such as compile, jit or graph; each function is called in the first that its framework has, or else eagerly.
     cases : Path, optional
         Folder of case files, or one file, on which it is proved; the shipped cases if None.
 
@@ -138,9 +164,11 @@ def recipe(first: str, second: str, *, cases: Path | None = None, **request: Unp
     if first == second:
         raise SelectionError(f"recipe {first} {second}: a function equals itself; name two")
     pair = (_find(first, available), _find(second, available))
+    check_modes(modes, [(one.installed.framework, one.installed.backend) for one in pair])
+    pair = (_in_mode(pair[0], modes), _in_mode(pair[1], modes))
     setting = setting_of(pair, **request)
     found, ledger = load_suite(cases)
-    with judge_of(available, ledger) as judge:
+    with judge_of([one.installed for one in pair], ledger) as judge:
         return proved(pair, setting, list(cases_of(found, setting)), judge)
 
 
@@ -148,6 +176,15 @@ def _find(name: str, available: Sequence[Installed]) -> InstalledFunction:
     return next(
         InstalledFunction(one, function) for one in available for function in one.functions if function.name == name
     )
+
+
+def _in_mode(of: InstalledFunction, modes: Sequence[str]) -> InstalledFunction:
+    """A function in the first of some modes that it has, or else as it is."""
+    for mode in chosen_modes(modes, of.installed.framework, of.installed.backend) if modes else ():
+        moved = dataclasses.replace(of.installed, mode=mode)
+        if of.function.has_mode(mode):
+            return _find(of.function.name, [moved])
+    return of
 
 
 def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
@@ -182,7 +219,15 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
         cast(Reduction, one_of("--reduction", request.get("reduction", "mean"), REDUCTIONS)),
         one_of("--dtype", request.get("dtype", "float32"), DTYPES),
         any(one.convention.binary_outputs != "each" for function in functions for one in function.conventions),
+        cast(Quantity, one_of("--quantity", request.get("quantity", "loss"), ("loss", "gradient"))),
+        tuple(one_of("--layout", name, LAYOUTS) for name in request.get("layout", ())),
+        _dtype("--label-dtype", request.get("label_dtype", ""), LABEL_DTYPES),
+        _dtype("--weight-dtype", request.get("weight_dtype", ""), WEIGHT_DTYPES),
     )
+
+
+def _dtype(option: str, name: str, known: Sequence[str]) -> str:
+    return name and one_of(option, name, known)
 
 
 def proved(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, Problem]], judge: Judge) -> RecipeResult:
@@ -192,7 +237,7 @@ def proved(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, Problem
         recipes, reference = derive_recipes(*pair, setting)
     except NoRecipeError as error:
         return RecipeResult(setting, None, None, (), (), empty, f"{error}{_others(pair, setting)}")
-    tried = [(one, *prove(one, reference, cases, judge)) for one in recipes]
+    tried = [(one, *prove(one, reference, cases, setting.quantity, judge)) for one in recipes]
     best, proof, equal = max(tried, key=lambda one: (one[1].holds, len(one[1].equal)))
     why = ""
     if proof.refuted:
@@ -249,6 +294,8 @@ def _differences(pair: FunctionPair, setting: Setting) -> tuple[tuple[str, str, 
     weighted = {"class_weights", "sample_weights", "ignore_index"} & set(setting.options)
     fields = ["mean_divides_by"] if weighted and setting.reduction == "mean" else []
     fields += ["clip", "renormalise", "log_floor"]
+    fields += ["class_columns"] if "class_names" in setting.layout else []
+    fields += ["gradient_cancellation", "gradient_total"] if setting.quantity != "loss" else []
     fields += ["binary_outputs"] if setting.loss == "binary" else []
     fields += ["default_ignore_index"] if setting.target == "index" and "ignore_index" not in setting.options else []
     return tuple(

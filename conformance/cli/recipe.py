@@ -28,6 +28,11 @@ def recipe(
     kind: str = "",
     target: str = "",
     loss: str = "",
+    gradient: bool = False,
+    layout: list[str] | None = None,
+    label_dtype: str = "",
+    weight_dtype: str = "",
+    mode: list[str] | None = None,
     cases: Path | None = None,
     as_json: bool = False,
 ) -> None:
@@ -41,6 +46,11 @@ def recipe(
         kind=kind,
         target=target,
         loss=loss,
+        quantity="gradient" if gradient else "loss",
+        layout=layout or (),
+        label_dtype=label_dtype,
+        weight_dtype=weight_dtype,
+        modes=mode or (),
         cases=cases,
     )
     out.print_result(result, lambda found: print_styled(_lines(found, first, second)), as_json)
@@ -52,10 +62,11 @@ def _lines(result: api.RecipeResult, first: str, second: str) -> Iterator[tuple[
     yield "bold", f"{first} as {second}"
     options = ", ".join(setting.options) or "no options"
     kind = setting.input_kind.replace("_", "-")
-    yield (
-        "",
-        f"{setting.loss} loss of {kind}, {setting.target} targets, {options}, {setting.reduction}, {setting.dtype}",
-    )
+    words = [f"{setting.loss} {setting.quantity} of {kind}", f"{setting.target} targets", options, setting.reduction]
+    words += [setting.dtype, *setting.layout]
+    words += [f"labels in {setting.label_dtype}"] if setting.label_dtype else []
+    words += [f"weights in {setting.weight_dtype}"] if setting.weight_dtype else []
+    yield "", ", ".join(words)
     if result.plain:
         case, *returned = result.plain
         yield "", f"As they stand they return {' and '.join(returned)} for {case}."

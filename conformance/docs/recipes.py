@@ -10,14 +10,15 @@ from conformance.adapters.registry import NEWEST, Installed
 from conformance.api.recipes import setting_of
 from conformance.docs.markup import code_html, escaped, table
 from conformance.explain.recipes import InstalledFunction, NoRecipeError, Setting, derive_recipes
-from conformance.model.case import LOSSES, Loss
+from conformance.model.case import LOSSES, Loss, Reduction
 
 FRAMEWORKS = ("sklearn", "keras", "torch")
 OPTIONS: dict[Loss, tuple[tuple[str, ...], ...]] = {
     "categorical": ((), ("class_weights",)),
     "binary": ((), ("sample_weights",)),
 }
-"""Options with which each pair of a loss is described."""
+"""Options with which each pair of a loss is described, at each reduction."""
+REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum", "none")
 AS_IT_IS = "the arguments alone"
 
 
@@ -51,26 +52,30 @@ def functions(loss: Loss) -> list[InstalledFunction]:
 
 
 def entries(loss: Loss) -> Iterator[list[Entry]]:
-    """Every pair of functions of a loss, in each order, with each of its `OPTIONS`."""
+    """Every pair of functions of a loss, in each order, with each of its `OPTIONS`; an entry for each reduction."""
     for second in functions(loss):
         for first in functions(loss):
             if first.function.path != second.function.path:
-                yield [
-                    Entry(first, second, setting_of((first, second), options=options, loss=loss))
-                    for options in OPTIONS[loss]
-                ]
+                for options in OPTIONS[loss]:
+                    yield [
+                        Entry(
+                            first, second, setting_of((first, second), options=options, reduction=reduction, loss=loss)
+                        )
+                        for reduction in REDUCTIONS
+                    ]
 
 
 def recipe_tables() -> str:
     """What each function needs to return what another does, as Markdown."""
     parts = []
     for loss in LOSSES:
-        header = ("to return what", "this function", *(", ".join(options) or "no options" for options in OPTIONS[loss]))
+        header = ("to return what", "this function", "with", *REDUCTIONS)
         lines = []
         for row in entries(loss):
             names = [
                 f"[{code_html(of.name)}]({of.documentation})" for of in (row[0].second.function, row[0].first.function)
             ]
-            lines.append([f"{names[0]} does", names[1], *(escaped(one.text()) for one in row)])
+            options = ", ".join(row[0].setting.options) or "no options"
+            lines.append([f"{names[0]} does", names[1], options, *(escaped(one.text()) for one in row)])
         parts.append(f"## {loss.capitalize()} losses\n\n{table(header, lines)}")
     return "\n".join(parts)

@@ -6,27 +6,31 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from conformance.adapters.contract import LoweringError
-from conformance.adapters.contract.lowering import call_name, lower
+from conformance.adapters.contract.lowering import apply_mode, call_name, lower
 from conformance.explain.derivation import array_text
 from conformance.explain.recipes import InstalledFunction, Recipe, Setting
 from conformance.judging.compare import Comparison, compare
 from conformance.judging.judge import Assessment, Judge
-from conformance.judging.plan import Item, unsupported
+from conformance.judging.plan import Item, not_differentiated, unsupported
 from conformance.judging.prepare import PreparedCall, Problems, convert_for
 from conformance.judging.verdict import FAILING
-from conformance.model.case import ORDERS, Case, Problem
+from conformance.model.case import WEIGHTS, Case, Layout, Problem, Quantity
 from conformance.model.convention import describe
 from conformance.model.outcome import Returned
+from conformance.model.row_key import EAGER
 from conformance.model.text import truncate
 from conformance.reference.conversion import conversion_obstacle
 from conformance.reference.oracle import Exact
 
 MAX_PREDICTIONS = 1 << 18
 """Predictions of the largest case that is put to a recipe."""
+NAMES = ("spam", "egg", "ham", "bacon", "toast", "beans", "tea", "jam")
+"""Names of classes for cases that have none."""
 CLOSE = 4.0
 """Units in the last place that are told apart from larger differences."""
 MAX_TEXT = 60
@@ -34,9 +38,8 @@ MAX_TEXT = 60
 MAX_PLAIN = 5
 """Proved cases that both functions are called with as they stand, until one shows a difference."""
 
-
-ORDERS_ONLY = frozenset(ORDERS)
-"""Layouts that a recipe leaves as they are; others would need code of their own."""
+MAX_COMPILED = 6
+"""Smallest cases that are put to a function which is compiled for each call."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +157,7 @@ class Proof:
 
 
 def cases_of(cases: Iterable[Case], setting: Setting) -> Iterator[tuple[Case, Problem]]:
-    """The cases of a setting with their problems: its options and inputs, arrays as they are passed by default."""
-    least = 2 if setting.loss == "categorical" or setting.rows else 1
+    """The cases of a setting with their problems: its options, inputs and arrays."""
     problems = Problems()
     for case in cases:
         if case.loss != setting.loss or case.input_kind != setting.input_kind or case.predicted > MAX_PREDICTIONS:
@@ -164,30 +166,64 @@ def cases_of(cases: Iterable[Case], setting: Setting) -> Iterator[tuple[Case, Pr
             continue
         if setting.reduction not in case.reductions:
             continue
-        layout = case.layout
-        if layout.class_names or layout.label_dtype or layout.weight_dtype or not set(layout.names()) <= ORDERS_ONLY:
-            continue
+        case = _arranged(case, setting)
         problem = problems.of(case, setting.dtype, setting.reduction)
-        if problem.target_kind != setting.target or problem.predictions.ndim < least:
-            continue
-        weights = problem.options.sample_weights
-        samples = problem.sample_shape[:1] if setting.rows else problem.sample_shape
-        if setting.rows and problem.predictions.ndim != 2:
-            continue
-        if weights is None or weights.shape == samples:
+        if problem.target_kind == setting.target and _layout(problem, setting) == {*setting.layout}:
             yield case, problem
 
 
+def _arranged(case: Case, setting: Setting) -> Case:
+    """A case whose arrays are as usual with those of the setting, where only their layout makes the difference."""
+    changes: dict[str, Any] = {}
+    if case.layout != Layout(order=case.layout.order) or case.sketch is not case:
+        return case
+    if setting.label_dtype:
+        with np.errstate(invalid="ignore"):
+            labels = case.labels.astype(setting.label_dtype)
+        changes |= {"label_dtype": setting.label_dtype} if np.array_equal(labels, case.labels) else {}
+    if setting.weight_dtype:
+        changes["weight_dtype"] = setting.weight_dtype
+    if "class_axis" in setting.layout and case.predictions.ndim > 1:
+        changes["class_axis"] = 0
+    if "class_names" in setting.layout and case.target == "index" and case.predictions.shape[-1] <= len(NAMES):
+        changes["class_names"] = NAMES[: case.predictions.shape[-1]]
+    return dataclasses.replace(case, layout=dataclasses.replace(case.layout, **changes)) if changes else case
+
+
+def _layout(problem: Problem, setting: Setting) -> set[str]:
+    """Which of `LAYOUTS` the arrays of a problem have, and words for what else is unusual about them."""
+    layout, samples, weights = problem.layout, problem.sample_shape, problem.options.sample_weights
+    if setting.rows:
+        samples = samples[:1]
+    unusual = {
+        "class_axis": layout.class_axis != -1,
+        "class_names": bool(layout.class_names),
+        "unbatched": problem.loss == "categorical" and not samples,
+        "leading_weights": weights is not None and weights.shape == samples[: weights.ndim] != samples,
+        "other weights": weights is not None and weights.shape != samples[: weights.ndim],
+        "other dtype": bool({*problem.options.names()} & {*WEIGHTS})
+        and (layout.weight_dtype or problem.dtype) != (setting.weight_dtype or problem.dtype),
+        "other rank": setting.rows and problem.predictions.ndim != 2,
+        "other labels": (layout.label_dtype or "") != setting.label_dtype,
+        "column": layout.labels != "flat",
+    }
+    return {word for word, has in unusual.items() if has}
+
+
 def prove(
-    recipe: Recipe, reference: Recipe, cases: Sequence[tuple[Case, Problem]], judge: Judge
+    recipe: Recipe, reference: Recipe, cases: Sequence[tuple[Case, Problem]], quantity: Quantity, judge: Judge
 ) -> tuple[Proof, list[Pair]]:
     """Call both on every case that both support.  Returns the proof, and the cases in which they are equal."""
-    pairs, skipped = [], []
+    pairs, skipped, both = [], [], (recipe, reference)
+    if any(one.installed.mode != EAGER for one in both):
+        cases = sorted(cases, key=lambda case: case[0].predicted)[:MAX_COMPILED]
     for case, problem in cases:
-        if any(one.function.unsupported(problem) is not None for one in (recipe, reference)):
+        if any(one.function.unsupported(problem) is not None for one in both):
+            continue
+        if quantity != "loss" and any(not_differentiated(one.installed, one.function, case, problem) for one in both):
             continue
         try:
-            first, second = (_assess(one, case, problem, judge) for one in (recipe, reference))
+            first, second = (_assess(one, case, problem, quantity, judge) for one in both)
         except LoweringError as error:
             skipped.append(str(error))
             continue
@@ -215,16 +251,22 @@ def prove(
     ), equal
 
 
-def _assess(recipe: Recipe, case: Case, problem: Problem, judge: Judge) -> Assessment:
+def _assess(recipe: Recipe, case: Case, problem: Problem, quantity: Quantity, judge: Judge) -> Assessment:
     """Make the call of a recipe and judge it by the convention that it follows.
 
     A recipe that converts the predictions may err as much as a rounded conversion does, or as a computation from the
     predictions of the case.
     """
-    item = Item(recipe.installed, recipe.function, case, problem.dtype, problem.reduction)
-    call = lower(recipe.function, problem)
+    of = recipe.installed
+    item = Item(of, recipe.function, case, problem.dtype, problem.reduction, quantity)
+    order = recipe.function.order_of(quantity)
+    call = apply_mode(of.framework, lower(recipe.function, problem), order, of.mode, of.backend)
     passed = [(problem, "")]
-    if recipe.input_kind != problem.input_kind and conversion_obstacle(problem, recipe.input_kind) is None:
+    if (
+        quantity == "loss"
+        and recipe.input_kind != problem.input_kind
+        and conversion_obstacle(problem, recipe.input_kind) is None
+    ):
         passed.insert(0, convert_for(problem, recipe.input_kind))
     outcome = judge.performer(item.framework, call, call_name(recipe.function, problem))
     found = []

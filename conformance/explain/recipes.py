@@ -8,6 +8,7 @@ judged like any function, and what is printed is what ran.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,15 +16,18 @@ from typing import Any, Literal
 from conformance.adapters import registry
 from conformance.adapters.contract import Function
 from conformance.adapters.contract.framework import DocumentedConvention
-from conformance.adapters.contract.source import render_argument
+from conformance.adapters.contract.source import ARRAYS, render_argument
 from conformance.adapters.registry import Installed
-from conformance.model.case import InputKind, Loss, Reduction
+from conformance.model.case import WEIGHTS, InputKind, Loss, Problem, Quantity, Reduction
 from conformance.model.convention import Convention, Divisor
 from conformance.reference.conversion import HANDED, NAMES
 from conformance.reference.domain import dtype_info
 
-PASSED = ("class_axis", "labels_column", "dtype", "target")
+PASSED = ("labels_column", "dtype", "target")
 """Derived words whose arguments are passed as in any call; that of the classes is an expression of the predictions."""
+LAYOUTS = ("class_axis", "class_names", "unbatched", "leading_weights")
+"""Unusual arrays: the classes on a stated axis, labels that are names of classes, one sample without an axis of its
+own, and sample weights that have the leading axes of the samples only."""
 
 
 class NoRecipeError(Exception):
@@ -44,6 +48,14 @@ class Setting:
     dtype: str
     rows: bool = False
     """Whether predictions of a binary loss are [N, K], with K outputs for each sample."""
+    quantity: Quantity = "loss"
+    """The loss, or its gradient in the predictions."""
+    layout: tuple[str, ...] = ()
+    """Which of `LAYOUTS` the arrays have."""
+    label_dtype: str = ""
+    """dtype of the labels; the usual one of each function if empty."""
+    weight_dtype: str = ""
+    """dtype of all weights; that of the predictions if empty."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +94,17 @@ def derive_recipes(
     Each of the former hands the function another kind of input, the one that needs least first.  Raises
     NoRecipeError.
     """
+    for one in (first, second):
+        if setting.quantity != "loss" and not (one.function.differentiates and one.installed.differentiates):
+            raise NoRecipeError(f"{one.function.name} does not differentiate")
     goal, goal_kind = second.convention(_passed_target(second.function, setting)), _kinds(second, setting)[0]
     if goal_kind != "probabilities":
         goal = dataclasses.replace(goal, clip=None, renormalise="no")
     reference = _Draft(second, setting, goal, goal_kind).recipe()
     found, refused = [], NoRecipeError("")
-    for kind in _kinds(first, setting):
+    for kind, moves in itertools.product(_kinds(first, setting), (False, True)[: 1 + ("class_axis" in setting.layout)]):
         try:
-            found.append(_Draft(first, setting, goal, kind).recipe())
+            found.append(_Draft(first, setting, goal, kind, moves).recipe())
         except NoRecipeError as error:
             refused = error
     if not found:
@@ -131,6 +146,8 @@ class _Draft:
     """What is followed; its clip and its division by sums are about probabilities."""
     kind: InputKind
     """What the function is passed."""
+    moves_classes: bool = False
+    """Whether the classes are moved to the axis that the function has them on, also if it has an argument."""
     lines: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     routes: dict[str, Route] = field(default_factory=dict)
@@ -138,23 +155,40 @@ class _Draft:
     weights: dict[str, str] = field(default_factory=dict)
     """Option that is a factor -> the factor."""
     clipped: bool = False
+    arranged: set[str] = field(default_factory=set)
+    """Words of the layout that code takes care of."""
+    placeholder_values: Callable[[Problem], Mapping[str, Any]] | None = None
+    """As in `Function`."""
+    one_sample: bool = False
+    """Whether a single sample gets an axis by code."""
 
     def __post_init__(self) -> None:
         self.function = self.of.function
         self.options = self.setting.options
         self.binary = self.setting.loss == "binary"
-        self.axis = -1 if self.binary else self.function.class_axis
+        self.axis: int | str = -1 if self.binary or "unbatched" in self.setting.layout else self.function.class_axis
+        if "class_axis" in self.setting.layout:
+            self.moves_classes |= "class_axis" not in self.function.arguments
+            self.axis = self.axis if self.moves_classes else "class_axis"
+        self.placeholder_values = self.function.placeholder_values
         self.smooths = _smooths_itself(self.function, self.setting)
         self.target = _passed_target(self.function, self.setting)
         self.own = self.of.convention(self.target)
         self.is_index = self.setting.target == "index"
         self.weighs = "sample_weights" in self.function.options
+        words = {*self.options, self.target, self.setting.reduction, self.setting.dtype, *self.setting.layout}
+        stated = {"label": self.setting.label_dtype, "weight": self.setting.weight_dtype}
+        words |= {f"{name}_dtype" for name, dtype in stated.items() if dtype}
+        self.capabilities = words | {f"{dtype}_{name}s" for name, dtype in stated.items()}
         self.averages = self.binary and self.own.binary_outputs == "mean_of_last_axis"
         self.separates = self.averages and self.goal.binary_outputs == "each"
         self.spreads_weights = self.separates or self.function.sample_weight_shape == "per_loss"
 
     def recipe(self) -> Recipe:
         """The recipe; raises NoRecipeError."""
+        for word, arrange in ARRANGEMENTS.items():
+            if word in self.capabilities:
+                arrange(self)
         predictions = self._predictions()
         self._choose_routes()
         labels = self._labels()
@@ -170,7 +204,12 @@ class _Draft:
         argument = ", ".join(filter(None, (self.function.input_kinds[self.kind], argument)))
         text = text.replace("{options}", f"{argument}, {{options}}" if argument else "{options}")
         scalars = [f"{name} = {{{name}}}" for name in ("label_smoothing", "ignore_index") if name in self.options]
+        scalars += [
+            f"{name} = {{{name}:value}}" for name in ("class_axis", "class_names") if name in self.setting.layout
+        ]
         result = expression.replace("{losses}", f"({text})" if "\n" in text else text)
+        if self.one_sample and self.setting.reduction == "none":
+            result = f"({result})[0]"
         lines = [*scalars, *self.lines, result]
         modules = {"np.": "import numpy as np", "scipy.": "import scipy.special"}
         imports = [line for name, line in modules.items() if any(name in one for one in lines)]
@@ -178,7 +217,16 @@ class _Draft:
             self.function,
             call="\n".join([*imports, *lines]),
             input_kinds={self.setting.input_kind: ""},
-            targets={self.setting.target: self.function.targets.get(self.setting.target, "")},
+            targets={
+                self.setting.target: self.setting.label_dtype or self.function.targets.get(self.setting.target, "")
+            },
+            weight_dtypes=self.setting.weight_dtype or self.function.weight_dtypes,
+            ranks={
+                loss: range(0 if self.one_sample else of.start, of.stop) for loss, of in self.function.ranks.items()
+            },
+            result_dtype=self._result_dtype(),
+            excludes=tuple(group for group in self.function.excludes if not group & self.arranged),
+            placeholder_values=self.placeholder_values,
             arguments=self._arguments("\n".join(lines)),
             reductions={self.setting.reduction: ""},
             sample_weight_shape="as_stated",
@@ -189,9 +237,23 @@ class _Draft:
         kind = "probabilities" if self.clipped else self.kind
         return Recipe(self.of.installed, function, kind, tuple(self.changes))
 
+    def refuses(self, word: str) -> bool:
+        """Whether the function does not combine what a word stands for with the other arrays and options."""
+        return any(word in group and group <= self.capabilities for group in self.function.excludes)
+
     def takes(self, *options: str) -> bool:
         """Whether the function has arguments for these options, as far as they are set."""
         return {*options} & {*self.options} <= self.function.options
+
+    def _result_dtype(self) -> str:
+        """That of the function, which is not promoted from what is cast before."""
+        own = self.function.result_dtype
+        return "same_or_promoted" if own.startswith("promoted") and self.arranged else own
+
+    def placeholder(self, name: str) -> str:
+        """How an array is written: predictions, labels and what was assigned to its own name by that name."""
+        assigned = any(line.startswith(f"{name} = ") for line in self.lines)
+        return name if assigned or name in ARRAYS else f"{{{name}}}"
 
     def op(self, name: str, *values: str) -> str:
         """The source of an operation on arrays; raises NoRecipeError."""
@@ -201,7 +263,7 @@ class _Draft:
             raise NoRecipeError(f"{self.function.name}: its arrays have no {name} that is known here")
         return operations[name].format(*values, axis=self.axis, dtype=self.setting.dtype)
 
-    def _write(self, name: str, value: str, change: str = "") -> str:
+    def write(self, name: str, value: str, change: str = "") -> str:
         """Assign a value to a name, which is returned.  change: what that does, in words."""
         self.lines.append(f"{name} = {value}")
         self.changes += [change] if change else []
@@ -211,6 +273,11 @@ class _Draft:
         """The table of arguments of source: options by their names, derived words as in any call."""
         arguments = self.function.arguments
         table = {name: arguments[name] for name in PASSED if name in arguments}
+        for name in ("class_axis", "class_names"):
+            if name in self.setting.layout:
+                value = f"sorted({name})" if name in self.arranged else name
+                passed = render_argument(arguments[name], value) if name in arguments and not self.moves_classes else ""
+                table |= {name: passed, f"{name}:value": "{}"}
         if "classes" in arguments:
             number = "2" if self.binary else f"predictions.shape[{self.axis}]"
             table["classes"] = arguments["classes"].replace("{}", number)
@@ -236,7 +303,7 @@ class _Draft:
             return name
         conversion = NAMES[self.setting.loss, given, kind]
         self.changes.append(f"it is passed {HANDED[conversion]}")
-        return name if conversion == "as logits" else self._write(kind, self.op(conversion, name))
+        return name if conversion == "as logits" else self.write(kind, self.op(conversion, name))
 
     def _clip(self, name: str) -> str:
         convention = self.goal
@@ -250,7 +317,7 @@ class _Draft:
             steps.insert(at, self.op("normalised", "{0}"))
             self.changes.append("rows of probabilities are divided by their sums")
         for step in steps:
-            name = self._write("probabilities", step.format(name))
+            name = self.write("probabilities", step.format(name))
         self.clipped = bool(steps)
         return name
 
@@ -263,8 +330,8 @@ class _Draft:
             self.routes[name] = route
             if route.by == "weight":
                 if name == "ignore_index":
-                    self._write("kept", "labels != ignore_index")
-                    self._write("classes", self.op("where", "kept", "labels", "0"))
+                    self.write("kept", "labels != ignore_index")
+                    self.write("classes", self.op("where", "kept", "labels", "0"))
                 self.weights[name] = FACTORS[name](self)
                 self.changes += [route.why] if route.why else []
 
@@ -273,7 +340,8 @@ class _Draft:
         """The class of each sample, by which arrays can be indexed."""
         if not self.is_index:
             return self.op("argmax", "labels")
-        return "classes" if "ignore_index" in self.weights else "labels"
+        named = "class_names" in self.setting.layout and self.function.named_classes
+        return "classes" if named or "ignore_index" in self.weights else "labels"
 
     def _in_targets(self, option: str) -> bool:
         return option in self.routes and self.routes[option].by == "target"
@@ -282,17 +350,25 @@ class _Draft:
         """The targets as the function takes them."""
         name, given = "labels", self.setting.target
         if given == "index":
-            name = self.classes
+            name = "classes" if "ignore_index" in self.weights else "labels"
             if self.target != "index":
-                name = self._write("targets", self.op("one_hot", name), "labels become one-hot rows")
+                name = self.write("targets", self.from_last(self.op("one_hot", name)), "labels become one-hot rows")
         elif given == "one_hot" and self.target == "index":
-            name = self._write("targets", self.op("argmax", name), "one-hot rows become labels")
+            name = self.write("targets", self.op("argmax", name), "one-hot rows become labels")
         if self._in_targets("label_smoothing"):
-            name = self._write("targets", self._smoothed(name), "targets are smoothed before")
+            name = self.write("targets", self._smoothed(name), "targets are smoothed before")
         if self._in_targets("class_weights"):
             change = "targets are multiplied by the class weights"
-            name = self._write("targets", f"{name} * {{class_weights}}", change)
+            name = self.write("targets", self.from_last(f"{self.to_last(name)} * {{class_weights}}"), change)
         return name
+
+    def to_last(self, rows: str) -> str:
+        """Rows with the classes on the last axis."""
+        return rows if self.axis == -1 else self.op("moveaxis", rows, f"{self.axis}", "-1")
+
+    def from_last(self, rows: str) -> str:
+        """The other way round."""
+        return rows if self.axis == -1 else self.op("moveaxis", rows, "-1", f"{self.axis}")
 
     def _smoothed(self, targets: str) -> str:
         number = "2" if self.binary else f"predictions.shape[{self.axis}]"
@@ -342,7 +418,7 @@ class _Draft:
         """The product of the weights that have to be multiplied by code; empty if there are none."""
         if self.weights.keys() <= {"sample_weights"}:
             return "".join(self.weights.values())
-        return self._write("weights", " * ".join(self.weights.values()))
+        return self.write("weights", " * ".join(self.weights.values()))
 
     def _pass_weights(self, product: str) -> None:
         """Write the product where the function takes the weights of samples."""
@@ -385,19 +461,24 @@ class _Draft:
 
     def _average_weights(self, divisor: frozenset[str], kept: str) -> str:
         """The class weight of each sample, averaged by its targets."""
+        smoothed = "label_smoothing" in divisor
         if self.setting.target in ("distribution", "multi_hot"):
-            raise NoRecipeError("the divisor is an average of the class weights of each row, which no code here writes")
+            rows = self.write("rows", self._smoothed("labels") if smoothed else "labels")
+            weights = self.op("dot", self.to_last(rows), "{class_weights}")
+            return weights if "sum of targets" in divisor else f"{weights} / {self.op('sum_of_classes', rows)}"
         classes = self.classes
         if "ignore_index" in divisor - self.weights.keys():
             classes = self.op("where", kept, "labels", "0")
-        if "label_smoothing" in divisor:
-            raise NoRecipeError("the divisor is an average of the class weights of each row, which no code here writes")
-        return self.op("take", "{class_weights}", classes)
+        weights = self.op("take", "{class_weights}", classes)
+        mean = self.op("mean", "{class_weights}")
+        return f"((1 - label_smoothing) * {weights} + label_smoothing * {mean})" if smoothed else weights
 
     def _convention(self) -> Convention:
         """What the recipe follows: the other's choices where code makes them hold, and the function's own elsewhere."""
         goal = self.goal
         changed: dict[str, Any] = {"mean_divides_by": goal.mean_divides_by, "binary_outputs": goal.binary_outputs}
+        if "class_names" in self.arranged:
+            changed["class_columns"] = goal.class_columns
         if self.clipped:
             renormalises = self.kind == "logits" and not self.binary
             after = "after_clip" if renormalises else goal.renormalise
@@ -431,6 +512,12 @@ ROUTES = (
         lambda draft: draft.smooths and draft.setting.target in ("index", "one_hot"),
         "class weights become weights of samples, those of their labels",
     ),
+    Route(
+        "class_weights",
+        "refused",
+        lambda draft: draft.setting.quantity != "loss" and draft.own.gradient_total == "one",
+        "has no class_weights, and its gradient takes all targets for distributions",
+    ),
     Route("class_weights", "target", lambda draft: "invalid_target" in draft.own.accepts),
     Route("class_weights", "refused", why="has no class_weights, and takes no targets multiplied by them"),
     Route("positive_weight", "argument", lambda draft: draft.takes("positive_weight")),
@@ -453,6 +540,98 @@ FACTORS: Mapping[str, Callable[[_Draft], str]] = {
     "sample_weights": lambda draft: "{sample_weights}" + "[:, None]" * (draft.setting.rows and draft.spreads_weights),
 }
 """Option -> the weight of each sample that it is."""
+
+
+def _name_classes(draft: _Draft) -> None:
+    """Columns in the order that a function which takes names expects, or labels that are indices for any other."""
+    names = "class_names" if draft.goal.class_columns == "stated" else "sorted(class_names)"
+    if draft.function.named_classes:
+        if draft.own.class_columns != "stated" == draft.goal.class_columns:
+            draft.arranged.add("class_names")
+            draft.write("order", "[class_names.index(name) for name in sorted(class_names)]")
+            draft.write("predictions", "predictions[..., order]", "columns are sorted by the names of their classes")
+        if not draft.takes("class_weights"):
+            draft.write("classes", draft.op("array_of", "[class_names.index(name) for name in labels]"))
+        return
+    draft.arranged.add("class_names")
+    draft.placeholder_values = lambda problem: {
+        "labels": problem.layout.name_labels(problem.labels).tolist(),
+        "class_names": list(problem.layout.class_names),
+    }
+    draft.write("labels", "{labels}")
+    indices = draft.op("array_of", f"[{names}.index(name) for name in labels]")
+    draft.write("labels", indices, "names of classes become indices")
+
+
+def _move_classes(draft: _Draft) -> None:
+    """The classes on the axis that a function without an argument for it has them on."""
+    if not draft.moves_classes:
+        return
+    draft.arranged |= {"class_axis", "class_axis_not_1"}
+    for name in ("predictions",) if draft.is_index else ("predictions", "labels"):
+        draft.write(name, draft.op("moveaxis", name, "class_axis", f"{draft.axis}"))
+    draft.changes.append(f"the classes are moved to axis {draft.axis}")
+
+
+def _add_sample_axis(draft: _Draft) -> None:
+    """A batch of one for a function that takes no single sample."""
+    if 1 in draft.function.ranks["categorical"] and not draft.refuses("unbatched"):
+        return
+    draft.one_sample, draft.axis = True, draft.function.class_axis
+    draft.arranged.add("unbatched")
+    for name in ("predictions", "labels", *({"sample_weights"} & {*draft.options})):
+        draft.write(name, f"{draft.placeholder(name)}[None]")
+    draft.changes.append("the sample becomes a batch of one")
+
+
+def _cast_labels(draft: _Draft) -> None:
+    """Labels in a dtype that the function takes, and by which arrays can be indexed where code does so."""
+    stated, taken = draft.setting.label_dtype, draft.function.label_dtypes(draft.target, draft.setting.dtype)
+    whole = draft.takes(*draft.options) and draft.target == draft.setting.target
+    if (not taken or stated in taken) and whole and not draft.refuses(f"{stated}_labels"):
+        return
+    draft.arranged |= {"label_dtype", f"{stated}_labels"}
+    dtype = taken[0] if taken else "int64" if draft.is_index else draft.setting.dtype
+    if dtype != stated:
+        draft.write("labels", draft.op("as_dtype", "labels", dtype), f"labels are cast to {dtype}")
+
+
+def _cast_weights(draft: _Draft) -> None:
+    """Weights in the dtype of the predictions, where the function does not take them as they are."""
+    stated, dtype = draft.setting.weight_dtype, draft.setting.dtype
+    taken = {dtype if name == "same" else name for name in draft.function.weight_dtypes.split()}
+    words = ("weight_dtype", f"{stated}_weights")
+    if (not taken or stated in taken) and draft.takes(*draft.options) and not any(map(draft.refuses, words)):
+        return
+    draft.arranged |= {*words}
+    for name in WEIGHTS:
+        if name in draft.options:
+            draft.write(name, draft.op("as_dtype", draft.placeholder(name), dtype))
+    draft.changes.append(f"weights are cast to {dtype}")
+
+
+def _spread_weights(draft: _Draft) -> None:
+    """A sample weight for each loss: not all functions that say so repeat weights along the axes that they lack."""
+    shape = "labels.shape" if draft.is_index else "predictions.shape"
+    if not (draft.binary or draft.is_index):
+        shape = f"{shape}[:-1]" if draft.axis == -1 else f"{shape}[:{draft.axis}] + {shape}[{draft.axis} + 1:]"
+    weights = draft.placeholder("sample_weights")
+    draft.write("shape", shape)
+    ones = f"tuple({weights}.shape) + (1,) * (len(shape) - {weights}.ndim)"
+    draft.write("sample_weights", draft.op("broadcast", draft.op("reshape", weights, ones), "shape"))
+    draft.changes.append("weights of samples are repeated along the other axes")
+
+
+ARRANGEMENTS: Mapping[str, Callable[[_Draft], None]] = {
+    "class_names": _name_classes,
+    "unbatched": _add_sample_axis,
+    "class_axis": _move_classes,
+    "label_dtype": _cast_labels,
+    "weight_dtype": _cast_weights,
+    "leading_weights": _spread_weights,
+}
+"""What is unusual about arrays -> the statements that a function needs for it, if any."""
+
 
 _SAMPLES = frozenset({"sample_weights", "ignore_index"})
 _LABELS = _SAMPLES | {"class_weights"}

@@ -114,9 +114,10 @@ def is_ordinary(problem: Problem, converted: Problem, target: str) -> bool:
     rows = [np.exp(_wide(one.predictions)) for one in (problem, converted) if one.input_kind == "log_probabilities"]
     rows += [problem.labels.astype(np.float64)] if problem.target == "distribution" else []
     unit = dtype_info(problem.dtype).unit_roundoff
-    off = ROW_SUM_TOLERANCE * unit * problem.predictions.shape[-1]
-    if problem.loss == "categorical" and any(bool(np.any(np.abs(row.sum(axis=-1) - 1) > off)) for row in rows):
-        return False
+    if problem.loss == "categorical":
+        off = ROW_SUM_TOLERANCE * unit * problem.predictions.shape[-1]
+        if any(bool(np.any(np.abs(row.sum(axis=-1) - 1) > off)) for row in rows):
+            return False
     clip = max(WIDEST_CLIP, 2 * unit)
     given = [_wide(one.predictions) for one in (problem, converted) if one.input_kind == "probabilities"]
     return all(bool(np.all(np.minimum(values, 1 - values) >= clip)) for values in given)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -51,23 +53,45 @@ def arrays(setting):
     if setting.input_kind == "probabilities":
         odds = np.exp(given)
         given = odds / odds.sum(axis=-1, keepdims=True) if setting.loss == "categorical" else odds / (1 + odds)
+    if setting.target == "distribution":
+        labels = (random.dirichlet(np.ones(4), 7) * 0.9).astype(np.float32)
     if setting.target == "one_hot":
         labels = np.eye(4, dtype=np.float32)[labels]
     if "ignore_index" in setting.options:
         labels[2] = -100
     weights = random.uniform(0.5, 2.0, 7).astype(np.float32)
     each = {"class_weights": weights[:4], "sample_weights": weights, "positive_weight": np.float32(1.7)}
-    return {"predictions": given, "labels": labels, **{name: each[name] for name in each if name in setting.options}}
+    if "unbatched" in setting.layout:
+        given, labels, each["sample_weights"] = given[0], labels[0], weights[0]
+    if "class_axis" in setting.layout:
+        given, labels = given.T, labels.T
+    if "leading_weights" in setting.layout:
+        given, labels = np.stack([given, given[::-1]], axis=1), np.stack([labels, labels[::-1]], axis=1)
+    if setting.label_dtype:
+        labels = np.asarray(labels).astype(setting.label_dtype)
+    if setting.weight_dtype:
+        each = {name: value.astype(setting.weight_dtype) for name, value in each.items()}
+    chosen = {name: each[name] for name in each if name in setting.options}
+    return {"predictions": given, "labels": np.asarray(labels), **chosen}
 
 
 def execute(side, setting):
     """The result of the printed code with such arrays."""
-    code = side.code.replace("ignore_index = -1\n", "ignore_index = -100\n")
-    *statements, result = code.splitlines()
     values = arrays(setting)
+    names = ["spam", "egg", "ham", "bacon"]
+    literals = {"ignore_index": -100, "class_axis": 0, "class_names": names}
+    if "class_names" in setting.layout:
+        values["labels"] = np.array(names)[values["labels"]]
+        literals |= {"labels": values["labels"].tolist()}
+    code = side.code
+    for name, value in literals.items():
+        code = re.sub(rf"^( *{name} =) (\[['\"].*|-?\d+)$", rf"\1 {value!r}", code, flags=re.MULTILINE)
+    *statements, result = code.splitlines()
     if side.function.startswith("torch."):
         torch = pytest.importorskip("torch")
-        values = {name: torch.as_tensor(value) for name, value in values.items()}
+        values = {name: value if value.dtype.kind == "U" else torch.as_tensor(value) for name, value in values.items()}
+        if "leading_weights" in setting.layout and setting.loss == "categorical":
+            values["predictions"] = values["predictions"].movedim(-1, 1)
     exec("\n".join(statements), values)
     found = eval(result, values)
     return np.asarray(found.detach() if hasattr(found, "detach") else found, dtype=np.float64)
@@ -97,13 +121,51 @@ def execute(side, setting):
         (LOGITS, BINARY, ("sample_weights",), {"reduction": "none"}),
         (LOGITS, BINARY, (), {"reduction": "sum"}),
         (BCE, BINARY, ("sample_weights",), {}),
+        *[
+            (first, second, ("class_weights",), {"quantity": "gradient"})
+            for first, second in ((SPARSE, TORCH), (NLL, TORCH))
+        ],
+        (
+            SOFT,
+            TORCH,
+            ("class_weights", "sample_weights"),
+            {"quantity": "gradient", "target": "one_hot", "reduction": "sum"},
+        ),
+        (BINARY, LOGITS, (), {"quantity": "gradient"}),
+        *[
+            (first, second, ("class_weights",), {"layout": ["class_axis"]})
+            for first, second in ((SPARSE, TORCH), (TORCH, LOG_LOSS))
+        ],
+        (SOFT, TORCH, (), {"layout": ["class_axis"], "target": "one_hot", "reduction": "sum"}),
+        *[
+            (LOG_LOSS, NLL, options, {"layout": ["class_names"], "kind": "probabilities"})
+            for options in ((), ("class_weights",))
+        ],
+        (SPARSE, LOG_LOSS, ("sample_weights",), {"layout": ["class_names"], "kind": "probabilities"}),
+        (LOG_LOSS, TORCH, (), {"layout": ["unbatched"]}),
+        (SPARSE, TORCH, ("class_weights",), {"layout": ["unbatched"]}),
+        (SPARSE, TORCH, ("sample_weights",), {"layout": ["unbatched"], "reduction": "none"}),
+        (TORCH, SPARSE, ("sample_weights",), {"layout": ["leading_weights"], "reduction": "none"}),
+        (SPARSE, TORCH, ("sample_weights",), {"layout": ["leading_weights"]}),
+        (SPARSE, TORCH, ("class_weights",), {"label_dtype": "uint8"}),
+        (TORCH, SPARSE, ("class_weights",), {"label_dtype": "int8"}),
+        (LOGITS, BINARY, (), {"label_dtype": "int32"}),
+        (LOG_LOSS, TORCH, ("class_weights",), {"weight_dtype": "float64"}),
+        (BCE, BINARY, ("sample_weights",), {"weight_dtype": "float64", "kind": "probabilities"}),
+        (SOFT, TORCH, ("class_weights",), {"target": "distribution", "reduction": "sum"}),
+        (
+            TORCH,
+            "optax.softmax_cross_entropy",
+            ("class_weights",),
+            {"target": "distribution"},
+        ),
     ],
 )
 def test_the_printed_code_gives_equal_numbers_for_data_of_no_case(first, second, options, named):
     result = recipe_of(first, second, *options, **named)
     assert result.equal, result.proof.remaining
     one, other = (execute(side, result.setting) for side in (result.first, result.second))
-    np.testing.assert_allclose(one, other, rtol=3e-6)
+    np.testing.assert_allclose(one, other, rtol=3e-6, atol=1e-7)
 
 
 def test_it_compares_what_was_printed_with_the_exact_answer():
@@ -200,7 +262,7 @@ def test_it_prints_that_results_are_equal_bit_for_bit():
 
 @pytest.fixture(scope="module")
 def cases():
-    return load_suite()[0]
+    return sorted(load_suite()[0], key=lambda case: case.predicted)
 
 
 ON_THE_PAGE = [row for loss in LOSSES for row in entries(loss)]
@@ -215,11 +277,17 @@ def test_every_entry_of_the_page_is_proved(row: list[Entry], cases):
     found = {function.name: InstalledFunction(one, function) for one in AVAILABLE for function in one.functions}
     pair = found[first], found[second]
     for entry in row:
-        setting = setting_of(pair, options=entry.setting.options)
+        setting = setting_of(pair, options=entry.setting.options, reduction=entry.setting.reduction)
         assert setting == entry.setting
-        small = sorted(cases_of(cases, setting), key=lambda case: case[0].predicted)[:12]
+        small = list(islice(cases_of(cases, setting), 12))
         with judge_of(AVAILABLE, Ledger()) as judge:
-            assert proved(pair, setting, small, judge).equal, entry.text()
+            result = proved(pair, setting, small, judge)
+        assert result.equal or entry.text() == f"none: {result.why.partition('; try')[0]}", entry.text()
+
+
+def test_most_of_the_page_is_possible():
+    texts = [entry.text() for row in ON_THE_PAGE for entry in row]
+    assert sum(text.startswith("none: ") for text in texts) < 0.1 * len(texts)
 
 
 def test_the_release_that_is_installed_is_what_the_page_is_about():
@@ -244,3 +312,44 @@ def test_arrays_without_operations_have_recipes_that_need_none():
 
 def _without_operations(framework):
     return dataclasses.replace(framework, arrays=dataclasses.replace(framework.arrays, operations={}))
+
+
+def test_a_gradient_is_of_functions_that_differentiate():
+    result = recipe_of(LOG_LOSS, TORCH, quantity="gradient")
+    assert not result.equal
+    assert result.why.startswith(f"{LOG_LOSS} does not differentiate; try") or result.why.endswith("differentiate")
+
+
+def test_a_gradient_that_takes_targets_for_distributions_has_no_weighted_targets():
+    result = recipe_of(SOFT, TORCH, "class_weights", "label_smoothing", target="index", quantity="gradient")
+    assert "its gradient takes all targets for distributions" in result.why
+    assert recipe_of(SOFT, TORCH, "class_weights", "label_smoothing", target="index").equal
+
+
+def test_compiled_functions_are_called_so():
+    result = recipe_of(SPARSE, TORCH, "class_weights", modes=["graph"])
+    assert result.equal
+    assert "tf.function(loss)" in result.first.code
+    assert "compile" not in result.second.code
+    with pytest.raises(SelectionError, match="--mode jet: no selected framework has it"):
+        recipe_of(SPARSE, TORCH, modes=["jet"])
+
+
+def test_an_argument_that_is_known_to_be_broken_is_not_used():
+    result = recipe_of(SPARSE, TORCH, layout=["class_axis"])
+    assert result.equal
+    assert "moveaxis" in result.first.code
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ({"quantity": "hessian"}, "there is loss, gradient"),
+        ({"layout": ["sparse"]}, "there is class_axis"),
+        ({"label_dtype": "int3"}, "there is bool"),
+        ({"weight_dtype": "int3"}, "there is float16"),
+    ],
+)
+def test_it_refuses_arrays_that_do_not_exist(named, why):
+    with pytest.raises(SelectionError, match=why):
+        recipe_of(SPARSE, TORCH, **named)
