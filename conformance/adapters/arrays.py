@@ -229,6 +229,36 @@ paddle = Arrays(
 """Arrays of PaddlePaddle, which has no narrow dtypes on the CPU."""
 
 
+def _mlx_array(memory: Array) -> Any:
+    import mlx.core
+
+    name = dtype_name(memory.dtype)
+    return mlx.core.array(memory, dtype=getattr(mlx.core, "bool_" if name == "bool" else name))
+
+
+def _mlx_literal(tensor: Tensor) -> str:
+    """Source; without a dtype, float64 would become float32."""
+    name = dtype_name(tensor.values.dtype)
+    return f"mx.array({tensor.source()}, dtype=mx.{'bool_' if name == 'bool' else name})"
+
+
+def _mlx_values(result: Any) -> tuple[Array, str]:
+    import mlx.core
+
+    name = str(result.dtype).rpartition(".")[2]
+    return np.array(result.astype(mlx.core.float32) if name == "bfloat16" else result), name
+
+
+mlx = Arrays(
+    native=_mlx_array,
+    literal=_mlx_literal,
+    numpy=_mlx_values,
+    imports="import mlx.core as mx; mx.set_default_device(mx.cpu)",
+    derivatives={"gradient": "mx.grad(lambda {x}: {result}.sum())({x})"},
+)
+"""Arrays of MLX on the CPU, where it has float64."""
+
+
 def _jax_array(memory: Array) -> Any:
     import jax
 

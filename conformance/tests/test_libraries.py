@@ -26,7 +26,7 @@ from conformance.judging.choice import installed_among
 from conformance.tests.libraries import environment, write_library
 
 PINNED = [one for framework in registry.frameworks() for one in pinned(framework)]
-BY_OTHERS = {"jaxlib", "numpy", "opt-einsum", "scipy", "tensorflow", "tensorflow-cpu"}
+BY_OTHERS = {"jaxlib", "mlx-cpu", "numpy", "opt-einsum", "scipy", "tensorflow", "tensorflow-cpu"}
 """Distributions that are pinned because others need them, or on some systems only."""
 FULL = {"sklearn", "keras", "torch"}
 """Libraries whose tests run with all others, in the environment `tests`."""

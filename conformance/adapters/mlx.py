@@ -1,0 +1,103 @@
+"""MLX: cross_entropy and nll_loss over classes, binary_cross_entropy from logits or probabilities.
+
+Its mean divides by the number of losses.  cross_entropy counts the log-sum-exp of a row once, as of targets
+that are a distribution.  Labels are looked up without a check of their bounds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.adapters import arrays
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.model.convention import Convention
+
+DOCUMENTATION = "https://ml-explore.github.io/mlx/build/html/python/nn/_autosummary_functions/mlx.nn.losses."
+SOURCE = "https://github.com/ml-explore/mlx/blob/v0.32.0/python/mlx/nn/losses.py"
+INDEXING = "https://ml-explore.github.io/mlx/build/html/usage/indexing.html"
+"""Where it says that there is no check of bounds, and that an index outside them is undefined behaviour."""
+INTEGERS = "int64 int32 int16 int8 uint8"
+READS_OUTSIDE_MEMORY = (frozenset({"unbatched", "distribution"}),)
+"""Of one sample without an axis, a target of no axes is used as an index, whatever its dtype: a number that is read
+outside its row makes another loss each time."""
+
+
+def function(name: str, convention: Convention, link: str = SOURCE, **fields: Any) -> Function:
+    """A function of `mlx.nn.losses`.  link: to what says the convention."""
+    documented = DocumentedConvention(convention, documentation=link)
+    return Function(
+        name,
+        f"mlx.nn.losses.{name}({{predictions}}, {{labels}}, {{options}})",
+        **{
+            "result_dtype": "promoted",
+            "arguments": {"sample_weights": "weights"},
+            "sample_weight_shape": "per_loss",
+            "conventions": (documented,),
+            "documentation": f"{DOCUMENTATION}{name}.html",
+            **fields,
+        },
+    )
+
+
+CROSS_ENTROPY = function(
+    "cross_entropy",
+    Convention(
+        mean_divides_by="kept",
+        log_sum_exp="one",
+        out_of_range="unspecified",
+        gradient_cancellation="targets",
+        empty_mean="nan",
+        accepts=frozenset({"invalid_target"}),
+    ),
+    ranks={"categorical": range(1, 9)},
+    input_kinds={"logits": ""},
+    targets={"index": INTEGERS, "one_hot": "", "distribution": ""},
+    excludes=READS_OUTSIDE_MEMORY,
+    arguments={"sample_weights": "weights", "label_smoothing": "label_smoothing", "class_axis": "axis"},
+    positional={"predictions": "logits", "labels": "targets"},
+)
+NLL = function(
+    "nll_loss",
+    Convention(out_of_range="unspecified", empty_mean="nan", accepts=frozenset({"invalid_probability"})),
+    INDEXING,
+    ranks={"categorical": range(1, 9)},
+    input_kinds={"log_probabilities": ""},
+    targets={"index": INTEGERS},
+    arguments={"class_axis": "axis"},
+    positional={"predictions": "inputs", "labels": "targets"},
+)
+FROM_LOGITS = Convention(
+    mean_divides_by="kept",
+    cancellation="logits",
+    gradient_cancellation="targets",
+    empty_mean="nan",
+    accepts=frozenset({"invalid_target"}),
+)
+FROM_PROBABILITIES = Convention(
+    mean_divides_by="kept",
+    log_floor=-100.0,
+    empty_mean="nan",
+    accepts=frozenset({"invalid_target", "invalid_probability"}),
+)
+BINARY = function(
+    "binary_cross_entropy",
+    FROM_LOGITS,
+    ranks={"binary": range(9)},
+    input_kinds={"logits": "", "probabilities": "with_logits=False"},
+    targets={"binary": "", "soft_binary": "same"},
+    positional={"predictions": "inputs", "labels": "targets"},
+    conventions=(
+        DocumentedConvention(FROM_LOGITS, documentation=SOURCE, capabilities=frozenset({"logits"})),
+        DocumentedConvention(FROM_PROBABILITIES, capabilities=frozenset({"probabilities"})),
+    ),
+)
+FRAMEWORK = Framework(
+    name="mlx",
+    distributions=("mlx",),
+    modules=("mlx",),
+    requirements=("mlx", "mlx-cpu; sys_platform == 'linux'"),
+    arrays=arrays.mlx,
+    imports="import mlx.nn",
+    reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
+    functions=(CROSS_ENTROPY, NLL, BINARY),
+)
