@@ -18,6 +18,8 @@ import os
 import pkgutil
 import platform
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -47,6 +49,15 @@ MAX_REASON = 500
 """Characters of an exception of an adapter that are quoted."""
 ADAPTER_SECONDS = 60.0
 """Seconds that the import of an adapter from outside may take, which imports no framework, or a row of a table."""
+GRACE_SECONDS = 10.0
+"""Seconds after that in which it may still be interrupted."""
+_WATCHDOG = """
+import os, select, signal, sys
+seconds, process, message = sys.argv[1:]
+if not select.select([0], [], [], float(seconds))[0]:
+    sys.stderr.write(message)
+    os.kill(int(process), signal.SIGKILL)
+"""
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -222,7 +233,8 @@ def _loaded(point: importlib.metadata.EntryPoint) -> Framework:
     if importlib.metadata.EntryPoint.pattern.match(point.value) is None:
         raise AdapterError(f"{name} names no object; write module:attribute, such as my_losses.adapter:FRAMEWORK")
     with _guarded(f"{name} cannot be loaded", lambda: _file(point.module)):
-        framework = point.load()
+        with _watchdog(f"{name} does not come back from its import: uninstall it"):
+            framework = point.load()
         if type(framework) is not Framework:  # whose class is asked for nothing
             raise AdapterError(f"{name} is no conformance.adapters.contract.Framework")
         check_field_types(framework)
@@ -251,6 +263,28 @@ def _guarded(what: str, file: Callable[[], str] = str) -> Iterator[None]:
             surroundings.pass_on(error)
             told = truncate(f"{type_name(error)}: {text_of(error)}", MAX_REASON)
             raise AdapterError(f"{what}: {told}") from cause(error)
+
+
+@contextlib.contextmanager
+def _watchdog(message: str) -> Iterator[None]:
+    """Within the context, end this process with a message if it takes long, even in C code that `_time_limit` misses.
+
+    It is another process that does so: no thread of this one may get Python's lock.
+    """
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    seconds = ADAPTER_SECONDS + GRACE_SECONDS
+    arguments = [str(seconds), str(os.getpid()), f"conformance: {message}\n"]
+    # of its own session: Ctrl-C is for this process
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-I", "-S", "-c", _WATCHDOG, *arguments], stdin=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            yield
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
 
 
 @contextlib.contextmanager

@@ -654,6 +654,31 @@ def test_registry_ends_the_import_of_an_adapter_that_does_not_end(monkeypatch, s
         registry._loaded(point)
 
 
+IN_C = """
+import types
+from conformance.adapters import registry
+
+registry.ADAPTER_SECONDS, registry.GRACE_SECONDS = 0.2, 0.3
+quick = types.SimpleNamespace(name="quick", value="quick:FRAMEWORK", module="quick", load=lambda: None)
+try:
+    registry._loaded(quick)
+except registry.AdapterError as error:
+    print(error, flush=True)
+slow = types.SimpleNamespace(name="slow", value="slow:FRAMEWORK", module="slow", load=lambda: sum(range(10**15)))
+registry._loaded(slow)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs signals of POSIX")
+def test_adapter_that_never_leaves_its_c_code_ends_the_process_with_its_name():
+    found = subprocess.run([sys.executable, "-c", IN_C], capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == -signal.SIGKILL
+    assert "the adapter quick (quick:FRAMEWORK) is no conformance.adapters.contract.Framework" in found.stdout
+    assert found.stderr == (
+        "conformance: the adapter slow (slow:FRAMEWORK) does not come back from its import: uninstall it\n"
+    )
+
+
 def test_registry_leaves_an_interruption_by_the_user_alone():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts a job behind & without one
     point = types.SimpleNamespace(
