@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,6 @@ def _print_answers(answers: CaseAnswers) -> None:
     for quantity, want in others.items():
         table.add_row(f"exact, {quantity}", "", escape(truncate_list(_digits(want.values.tolist()), MAX_WIDTH)), "", "")
     for row in answers.rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
         why = row.explanation if row.conversion else row.convention or row.explanation
         why = f"known: {row.known}" if row.expected == "known" else why
         converted = f" (after {row.bridge})" if row.bridge else ""
@@ -154,10 +154,17 @@ def _print_answers(answers: CaseAnswers) -> None:
             + "".join(f", {part}" for part in (row.key.quantity, row.key.mode) if part not in ("loss", EAGER)),
             row.status,
             escape(_returned(row)),
-            ratio,
+            _ratio(row),
             escape(why + converted),
         )
     out.print(table)
+
+
+def _ratio(row: Row) -> str:
+    """The error in units of the tolerance, or why there is no number for it."""
+    if row.ratio is None or math.isfinite(row.ratio):
+        return "" if row.ratio is None else f"{row.ratio:.3g}"
+    return "not a number" if row.got is not None and np.isnan(row.got.values).any() else "infinitely far"
 
 
 def _returned(row: Row) -> str:

@@ -237,23 +237,22 @@ def _difference_blocks(difference: Difference, also: bool) -> Iterator[Block]:
 
 def _decomposition_blocks(split: Decomposition) -> Iterator[Block]:
     place = f" at {list(split.where)}" if split.where else ""
-    error_text = f"{split.error_ratio:.3g} x the tolerance {split.tolerance:.3g}, {split.ulps:.3g} ulp"
     name = "by rounding" if split.error_ratio <= 1 else "beyond rounding, unexplained"
-    rounding = Step(name, "", _subtraction_text(split.got, split.by_convention), _difference_text(split.numeric))
+    far = f" ({split.error_ratio:.3g} x the tolerance {split.tolerance:.3g}, {split.ulps:.3g} ulp)"
+    if split.numeric is None:
+        far = ""
+    total, semantic, numeric = (
+        ("not a number" if split.got == "nan" else "no finite number") if value is None else format_number(value, 5)
+        for value in (split.total, split.semantic, split.numeric)
+    )
+    rounding = f"{Step(name, '', _subtraction_text(split.got, split.by_convention), numeric)}{far}"
     if split.undefined_text:
         yield _prose(f"By the definition there is {split.undefined_text}; from what it documents it is off{place}")
-        yield _formula(f"{rounding} ({error_text})")
+        yield _formula(rounding)
         return
-    total = _difference_text(split.total)
     yield _prose(f"The difference from the definition{place}: {_subtraction_text(split.got, split.want)} = {total}")
-    yield _formula(
-        str(Step(split.cause, "", _subtraction_text(split.by_convention, split.want), _difference_text(split.semantic)))
-    )
-    yield _formula(f"{rounding} ({error_text})")
-
-
-def _difference_text(value: float | None) -> str:
-    return "no finite number" if value is None else format_number(value, 5)
+    yield _formula(str(Step(split.cause, "", _subtraction_text(split.by_convention, split.want), semantic)))
+    yield _formula(rounding)
 
 
 def _subtraction_text(a: str, b: str) -> str:

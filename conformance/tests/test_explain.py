@@ -314,6 +314,24 @@ def test_decomposition_without_a_definition_value_names_what_there_is_instead():
     assert ignored.decomposition.undefined_text == "an exception (a label that names no class)"
 
 
+@pytest.mark.parametrize(
+    ("factor", "words"), [(math.nan, "= not a number"), (math.inf, "= no finite number")], ids=["nan", "inf"]
+)
+def test_difference_that_is_no_number_has_no_ulps(factor, words):
+    class Lost(miniatures.DropsSmoothing):
+        def losses(self, x, y):
+            loss, weight = super().losses(x, y)
+            return loss * factor, weight
+
+    globals()["Lost"] = Lost
+    found = answered(case(), Lost)
+    assert found.status == "disagrees"
+    text = " ".join(" ".join(map(str, block)) for block in function_blocks(found))
+    assert words in text
+    assert "inf x" not in text
+    assert "inf ulp" not in text
+
+
 def test_difference_beyond_the_convention_is_decomposed_by_it():
     class Wrong(miniatures.AveragesTheLastAxis):
         def losses(self, x, y):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import types
 
+import numpy as np
 import pytest
 
 from conformance.adapters import keras, sklearn, torch
 from conformance.casefiles.loading import read
-from conformance.cli.look import _print_case
+from conformance.cli.look import _print_case, _ratio
 from conformance.model.case import Layout
 from conformance.tests.stated import case
 from conformance.tests.test_columns import newest
@@ -61,3 +64,18 @@ def test_what_a_function_lacks_is_called_as_it_is_written(function, layout, why)
     options = {"class_weights": [1.0, 2.0, 1.0]} if layout.weight_dtype else {}
     stated = case([[0.5, 1.0, 0.25]], [0], layout=layout, options=options)
     assert function.unsupported(stated.problem("float32", "mean")) == why
+
+
+@pytest.mark.parametrize(
+    ("ratio", "got", "text"),
+    [
+        (0.25, 1.0, "0.25"),
+        (math.inf, math.nan, "not a number"),
+        (math.inf, [1.0, math.nan], "not a number"),
+        (math.inf, math.inf, "infinitely far"),
+        (None, None, ""),
+    ],
+)
+def test_show_says_that_nan_is_not_a_number(ratio, got, text):
+    row = types.SimpleNamespace(ratio=ratio, got=None if got is None else types.SimpleNamespace(values=np.array(got)))
+    assert _ratio(row) == text
