@@ -1,4 +1,4 @@
-"""PyTorch: CrossEntropyLoss and NLLLoss over classes, BCELoss and BCEWithLogitsLoss over outputs.
+"""PyTorch: losses over classes and over outputs, as classes and as the functions that these hand their arguments to.
 
 Weights of another dtype than the predictions are cast or promoted, only those of classes beside index labels are not.
 Classes are on axis 1.  The mean over index targets divides by the sum of the class weights of the labels that are not
@@ -22,6 +22,7 @@ from conformance.model.case import DTYPES
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://docs.pytorch.org/docs/stable/generated/torch.nn."
+FUNCTIONAL = DOCUMENTATION + "functional."
 PULLS = "https://github.com/pytorch/pytorch/pull/"
 WIDE_DTYPES = frozenset({"float32", "float64"})
 NO_FLOAT16 = WIDE_DTYPES | {"bfloat16"}
@@ -138,6 +139,7 @@ LINEAR = CROSS_ENTROPY.like(
     documentation="https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.linear_cross_entropy.html",
     first="2.13",
 )
+MULTI_LABEL_FILES = frozenset({"binary/logits", "binary/logits_edge"})
 # Its gradients are computed in the forward pass, a chunk of the samples at a time; it takes indices without smoothing.
 CHUNKED = LINEAR.like(
     "linear_cross_entropy:chunked",
@@ -239,6 +241,55 @@ WITH_LOGITS = (
     .since("2.4", weight_dtypes="", excludes=(frozenset({"positive_weight", "bool_weights"}),))
 )
 
+
+def functional(of: Function, name: str, *files: str) -> Function:
+    """What a class hands its arguments to: the same computation, so that it is put to a part of the cases."""
+    return of.like(
+        f"functional.{name}",
+        call=f"torch.nn.functional.{name}({{predictions}}, {{labels}}, {{options}})",
+        documentation=f"{FUNCTIONAL}{name}.html",
+        files=frozenset(files),
+    )
+
+
+# The mean over the classes is taken before the reduction, and a weight is one of a class.
+MULTI_LABEL = function(
+    "MultiLabelSoftMarginLoss",
+    ranks={"binary": range(1, 9)},
+    input_kinds={"logits": ""},
+    targets=dict.fromkeys(BINARY_TARGETS, PROMOTED_DTYPES),
+    result_dtype="promoted",
+    untested={"weight=None": "a weight of each class, by which its losses are multiplied"},
+    dtypes=ALL_DTYPES,
+    files=MULTI_LABEL_FILES,
+    conventions=(
+        DocumentedConvention(
+            Convention(
+                mean_divides_by="kept",
+                binary_outputs="mean_of_last_axis",
+                accepts=frozenset({"invalid_target"}),
+                empty_mean="nan",
+            ),
+            documentation=f"{DOCUMENTATION}MultiLabelSoftMarginLoss.html",
+        ),
+    ),
+)
+WEIGHTED_AND_IGNORED = "categorical/weights_and_ignored_positions"
+PER_OUTPUT = "binary/weights_per_output"
+TWINS = (
+    functional(
+        CROSS_ENTROPY,
+        "cross_entropy",
+        "categorical/class_weights",
+        "categorical/probabilities_rows_options",
+        WEIGHTED_AND_IGNORED,
+    ),
+    functional(NLL, "nll_loss", "categorical/log_probabilities", WEIGHTED_AND_IGNORED),
+    functional(BCE, "binary_cross_entropy", "article/binary", PER_OUTPUT),
+    functional(WITH_LOGITS, "binary_cross_entropy_with_logits", PER_OUTPUT),
+    MULTI_LABEL,
+    functional(MULTI_LABEL, "multilabel_soft_margin_loss", "article/binary"),
+)
 FRAMEWORK = Framework(
     name="torch",
     distributions=("torch",),
@@ -247,5 +298,5 @@ FRAMEWORK = Framework(
     reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
     modes={"compile": Mode("torch.compile({loss})", obstacle=no_compiler), "one_thread": Mode(environment=ONE_THREAD)},
     extra_requirements=(("<2.3", "numpy<2"),),
-    functions=(CROSS_ENTROPY, LINEAR, CHUNKED, PERPLEXITY, NLL, BCE, WITH_LOGITS),
+    functions=(CROSS_ENTROPY, LINEAR, CHUNKED, PERPLEXITY, NLL, BCE, WITH_LOGITS, *TWINS),
 )

@@ -40,13 +40,16 @@ class Entry:
 
 
 def functions(loss: Loss) -> list[InstalledFunction]:
-    """The functions of a loss, in their newest release; of those that call the same one, the first."""
+    """The functions of a loss, in their newest release; of those that call the same one, the first.
+
+    Functions to which a part of the cases is put compute what another one does.
+    """
     found: dict[str, InstalledFunction] = {}
     for framework in registry.frameworks():
         if framework.name in FRAMEWORKS:
             newest = Installed(framework, NEWEST, backend=framework.backend({}))
             for one in (InstalledFunction(newest, function) for function in newest.functions):
-                if loss in one.function.ranks and one.is_loss_of_samples:
+                if loss in one.function.ranks and one.is_loss_of_samples and not one.function.files:
                     found.setdefault(one.function.path, one)
     return list(found.values())
 

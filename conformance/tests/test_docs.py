@@ -352,7 +352,7 @@ def test_sweep_table_lowers_headings(site):
     names = {line[0] for line in tables(page)[0][1]}
     frameworks = {name.partition(".")[0] for name in names}
     assert frameworks >= {"sklearn", "keras", "torch"}
-    swept = [one for one in registry.functions() if one.framework in frameworks and not one.has_head]
+    swept = [one for one in registry.functions() if one.framework in frameworks and not one.files]
     swept_at_all = {function.name for function in swept if "none" in function.reductions}
     assert swept_at_all | {"sklearn.log_loss"} == names
 

@@ -161,6 +161,9 @@ def plan(
             if function.has_head:
                 skipped.append(f"{function.name}: it makes the logits itself, of finite products")
                 continue
+            if function.files:
+                skipped.append(f"{function.name}: it shares all but a part of its computation with another function")
+                continue
             if not averages and not function.reductions.keys() & {"none", "sum"}:
                 skipped.append(f"{function.name}: it only averages, so an input has no loss of its own")
                 continue
