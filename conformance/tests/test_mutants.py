@@ -58,6 +58,8 @@ from conformance.tests.stated import case
 LARGEST = 60_000
 """Cases with more numbers than this are left to `conformance mutants`, but for those that alone catch something."""
 NEEDED = ("categorical/masks_beyond_float16/",)
+DETECTING = Path(__file__).with_name("detecting_cases.txt").read_text(encoding="utf-8").split()
+"""Cases that detect every mutant of the day they were listed. They come first; the others follow, while any is left."""
 ONE_CASE = """# yaml-language-server: $schema=../conformance/case.schema.json
 about: One case.
 source: https://example.org
@@ -83,7 +85,9 @@ def _size(case: Case) -> int:
 
 @pytest.fixture(scope="module")
 def score(cases) -> dict[str, MutantResult]:
-    return {fate.name: fate for fate in run_mutants(cases, FAULTY, enough=1) if isinstance(fate, MutantResult)}
+    place = {name: number for number, name in enumerate(DETECTING)}
+    ordered = sorted(cases, key=lambda found: place.get(found.id, len(place)))
+    return {fate.name: fate for fate in run_mutants(ordered, FAULTY, enough=1) if isinstance(fate, MutantResult)}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -91,6 +95,11 @@ def test_cases_detect_each_mutant_of_a_family(score, family):
     found = [score[mutant.__name__] for mutant in FAULTY if mutant.family == family]
     assert len(found) >= 10
     assert [f"{fate.name}: {fate.fault}" for fate in found if fate.survived] == []
+
+
+def test_listed_cases_detect_nearly_every_mutant(score):
+    others = {kill.case for fate in score.values() for kill in fate.kills} - set(DETECTING)
+    assert len(others) <= 10, f"list them in detecting_cases.txt: {sorted(others)}"
 
 
 def test_mutant_is_not_detected_by_unrelated_exception(score):

@@ -105,13 +105,14 @@ def run_mutants(
 ) -> Iterator[MutantResult | CaseRun]:
     """Yield the result of each mutant as soon as it is known, and each case after the remaining mutants have run it.
 
+    cases: in the order in which they are run.
     enough: number of cases that detect a mutant before it is not run any more.
     """
     suite = Judge(oracle or Oracle(), Ledger())
     kills: dict[str, list[Kill]] = {mutant.__name__: [] for mutant in mutants}
     remaining = {mutant.__name__: mutant for mutant in mutants}
     frameworks = _frameworks(mutants)
-    for case in shuffled(cases):
+    for case in cases:
         kills_in_case: dict[str, Kill] = {}
         items = plan([case], list(frameworks.values()))
         undetected = (item for item in items if _name_of(item) not in kills_in_case)
@@ -196,7 +197,7 @@ def run_correct(
 def run_mutants_in_folder(folder: Path | None, names: Sequence[str]) -> Iterator[MutantResult | CaseRun]:
     """`run_mutants` for named mutants and the cases of a folder."""
     with cached_oracle() as oracle:
-        yield from run_mutants(load_suite(folder)[0], select_by_name(names), oracle)
+        yield from run_mutants(shuffled(load_suite(folder)[0]), select_by_name(names), oracle)
 
 
 def run_correct_in_folder(folder: Path | None, names: Sequence[str]) -> Iterator[FalseAlarm | CaseRun]:
