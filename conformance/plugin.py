@@ -866,7 +866,7 @@ class Recorder:
         from conformance.judging.selection import SelectionError, similar
 
         keyword = self.config.getoption("keyword")
-        if not keyword or self.planned or not _is_requested(self.config):
+        if not keyword or self.planned or not _requests_file(self.config, TEST_FILE):
             return ""
         try:
             near = similar(
