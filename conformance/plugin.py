@@ -251,9 +251,20 @@ def _requests_file(config: pytest.Config, *files: Path) -> bool:
     return any(_path_of(config, argument) in among for argument in config.args)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if _LOADED in session.config.stash:
-        gc.freeze()  # tests outlive the session; looking through them for garbage takes as long as many tests
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Keep collected tests out of garbage collection.
+
+    They outlive the session; looking through them takes as long as many of them.
+    """
+    if not _is_requested(session.config) or not gc.isenabled():
+        return (yield)
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
