@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from conformance import api
-from conformance.api.checking import NO_DTYPE, TIMEOUT
+from conformance.api.checking import NO_DTYPE
 from conformance.cli.run import print_groups
 from conformance.cli.shared import Printer, options, warn
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
-from conformance.execution.marking import FOLDER
-from conformance.execution.workers.pool import IMPORT_TIMEOUT
 from conformance.explore.sweep import rendering as sweep_rendering
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import DTYPES, REDUCTIONS
@@ -34,28 +32,9 @@ COMMON = 0.9
 
 @options
 def check(
-    target: str,
-    like: str,
-    arrays: str = "",
+    described: api.CheckedCallable,
+    request: api.CheckRequest,
     arguments: list[str] | None = None,
-    reduction: str = "",
-    clip: float | None = None,
-    mean_divides_by: str = "",
-    cancellation: bool = False,
-    dtypes: list[str] | None = None,
-    targets: list[str] | None = None,
-    ranks: list[int] | None = None,
-    result_dtype: str = "",
-    other_dtypes: bool = False,
-    invalid: bool = False,
-    sweep: bool = False,
-    seed: int = 0,
-    cases: Path | None = None,
-    keyword: str = "",
-    modes: list[str] | None = None,
-    folder: Path = FOLDER,
-    timeout: float = TIMEOUT,
-    import_timeout: float = IMPORT_TIMEOUT,
     as_json: bool = False,
 ) -> None:
     """Certify a callable of yours: a function, a module of PyTorch, a loss of Keras, a function of JAX.
@@ -64,39 +43,14 @@ def check(
     can express. Exit status 1 if anything is wrong.
     """
     for option, value, among in (
-        ("--reduction", reduction, REDUCTIONS),
-        ("--mean-divides-by", mean_divides_by, DIVISORS),
-        ("--result-dtype", result_dtype, DTYPES),
-        *(("--dtype", name, DTYPES) for name in dtypes or ()),
+        ("--reduction", described.reduction, REDUCTIONS),
+        ("--mean-divides-by", described.mean_divides_by, DIVISORS),
+        ("--result-dtype", described.result_dtype, DTYPES),
+        *(("--dtype", name, DTYPES) for name in described.dtypes),
     ):
         if value and value not in among:
             raise UserError(f"{option} {value}: there is {', '.join(among)}")
-    described = api.CheckedCallable(
-        target=target,
-        like=like,
-        arrays=arrays,
-        arguments=_arguments(arguments or ()),
-        reduction=reduction,
-        clip=clip,
-        mean_divides_by=mean_divides_by,
-        cancellation=cancellation,
-        dtypes=tuple(dtypes or ()),
-        targets=tuple(targets or ()),
-        ranks=tuple(ranks or ()),
-        result_dtype=result_dtype,
-        other_dtypes=other_dtypes,
-    )
-    request = api.CheckRequest(
-        report=folder,
-        cases=cases,
-        keyword=keyword,
-        modes=tuple(modes or ()),
-        timeout=timeout,
-        import_timeout=import_timeout,
-        invalid=invalid,
-        sweep=sweep,
-        seed=seed,
-    )
+    described = dataclasses.replace(described, arguments=_arguments(arguments or ()))
     found = api.check(described, request, Printer())
     out.print_result(found, _print, as_json)
     for line in found.not_executed[:MAX_FINDINGS]:

@@ -19,7 +19,7 @@ from conformance.model.text import truncate
 def fuzz(
     seconds: float | None = None,
     count: int | None = None,
-    framework: list[str] | None = None,
+    frameworks: list[str] | None = None,
     modes: list[str] | None = None,
     keyword: str = "",
     seed: int = 0,
@@ -46,7 +46,7 @@ def fuzz(
                 out.print(f"written: {escape(str(file))}\n", soft_wrap=True)
 
     result = api.fuzz(
-        seconds=seconds, count=count, frameworks=framework or (), keyword=keyword, seed=seed, dtypes=dtypes or (),
+        seconds=seconds, count=count, frameworks=frameworks or (), keyword=keyword, seed=seed, dtypes=dtypes or (),
         max_shape=shape, edge=edge, isolate=isolate, cases=cases, state=kept, folder=folder, found=print_finding,
         observer=Printer(), modes=modes or (),
     )  # fmt: skip

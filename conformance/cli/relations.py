@@ -19,7 +19,7 @@ MAX_VIOLATIONS = 10
 @options
 def relations(
     keyword: str = "",
-    framework: list[str] | None = None,
+    frameworks: list[str] | None = None,
     modes: list[str] | None = None,
     cases: Path | None = None,
     as_json: bool = False,
@@ -28,7 +28,7 @@ def relations(
 
     Exit status 1 where a relation is broken that neither a documented convention nor the ledger accounts for.
     """
-    found = api.relations(keyword, tuple(framework or ()), cases, Printer(), modes or ())
+    found = api.relations(keyword, tuple(frameworks or ()), cases, Printer(), modes or ())
     out.print_result(found, _print, as_json)
     print_not_executed(found.not_executed)
     if not found.complete:

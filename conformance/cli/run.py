@@ -22,9 +22,8 @@ from conformance.cli.failing import places, workflow_commands
 from conformance.cli.shared import Printer, options, print_not_executed, print_notes, warn
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
-from conformance.execution.marking import FOLDER, RUN
+from conformance.execution.marking import RUN
 from conformance.execution.report_folder import FILES, JOURNAL
-from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT
 from conformance.judging.replay import reproducer_of
 from conformance.judging.row import Row
 from conformance.judging.unsupported import render_unsupported
@@ -42,25 +41,11 @@ MAX_CAUSES = 20
 
 @options
 def run(
-    cases: Path | None = None,
-    folder: Path = FOLDER,
-    keyword: str = "",
-    framework: list[str] | None = None,
-    modes: list[str] | None = None,
-    processes: int | None = None,
+    request: api.RunRequest,
     isolate: bool = False,
-    in_process: bool = False,
-    every: bool = False,
-    environments: list[str] | None = None,
-    engine: str = "",
     baseline: Path | None = None,
-    timeout: float = TIMEOUT,
-    import_timeout: float = IMPORT_TIMEOUT,
-    harvest: bool = False,
-    sources: list[str] | None = None,
     sarif_file: Path | None = None,
     comment_file: Path | None = None,
-    resume: bool = False,
     strict_known: bool = False,
     verbose: bool = False,
     as_json: bool = False,
@@ -69,27 +54,10 @@ def run(
 
     Interrupted by Ctrl-C, SIGTERM or SIGHUP, it writes the report of what was done and ends with status 130.
     """
-    request = api.RunRequest(
-        report=folder,
-        cases=cases,
-        keyword=keyword,
-        frameworks=tuple(framework or ()),
-        modes=tuple(modes or ()),
-        processes=processes,
-        in_process=in_process,
-        all=every,
-        environments=tuple(environments or ()),
-        engine=engine,
-        timeout=timeout,
-        import_timeout=import_timeout,
-        harvest=harvest,
-        sources=tuple(sources or ()),
-        resume=resume,
-    )
-    if isolate and in_process:
+    if isolate and request.in_process:
         raise UserError("--isolate and --in-process do not go together")
-    files = _Files(sarif_file, comment_file, folder.name)
-    files.check(folder)
+    files = _Files(sarif_file, comment_file, request.report.name)
+    files.check(request.report)
     ended = api.run(request, baseline, Printer(), files.begin)
     found = ended.failures(strict_known)
     if not ended.complete:

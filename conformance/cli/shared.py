@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tomllib
 import typer
@@ -22,7 +24,6 @@ from conformance.judging.selection import SelectionError
 from conformance.model.case import DTYPES, INPUT_KINDS, QUANTITIES, Case
 from conformance.model.text import truncate
 
-Command = TypeVar("Command", bound=Callable[..., None])
 MAX_FAILURES = 5
 """Number of items that could not be executed, up to which they are printed."""
 LINE_SECONDS = 30.0
@@ -49,19 +50,49 @@ def duration(text: str | float) -> float:
     return seconds
 
 
-def options(command: Command) -> Command:
+def options(command: Callable[..., None]) -> Callable[..., None]:
     """Declare the parameters of a command as options and arguments of typer, as `options.toml` describes them.
 
-    An option of the type Path names a file or a folder.
+    A parameter that is a dataclass stands for an option for each of its fields that is described there and is none of
+    the parameters.  An option of
+    the type Path names a file or a folder; one that is a tuple may be repeated.
     """
     table = _table()
     described = {**table["shared"], **table.get(command.__name__, {})}
     types = get_type_hints(command)
-    command.__annotations__ = {
-        name: kind if name == "return" else Annotated[kind, _declared(kind, **described[name])]
-        for name, kind in types.items()
-    }
-    return command
+    requests: dict[str, dict[str, Any]] = {}
+    declared = []
+    for parameter in inspect.signature(command).parameters.values():
+        kind = types[parameter.name]
+        if not dataclasses.is_dataclass(kind):
+            declared.append(_declared(parameter.name, kind, parameter.default, described))
+            continue
+        fields = {
+            field.name: field for field in dataclasses.fields(kind) if field.name in described.keys() - types.keys()
+        }
+        requests[parameter.name] = fields
+        for field in fields.values():
+            default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+            declared.append(_declared(field.name, get_type_hints(kind)[field.name], default, described))
+
+    @functools.wraps(command)
+    def with_requests(**values: Any) -> None:
+        for name, fields in requests.items():
+            own = {field: values.pop(field) for field in fields}
+            many = {field: tuple(value or ()) for field, value in own.items() if fields[field].default == ()}
+            values[name] = types[name](**own | many)
+        command(**values)
+
+    vars(with_requests)["__signature__"] = inspect.Signature(declared)
+    with_requests.__annotations__ = {parameter.name: parameter.annotation for parameter in declared}
+    return with_requests
+
+
+def _declared(name: str, kind: Any, default: Any, described: dict[str, dict[str, Any]]) -> inspect.Parameter:
+    if get_origin(kind) is tuple:
+        kind, default = list[get_args(kind)[0]] | None, None  # type: ignore[misc]
+    option = Annotated[kind, _typer_parameter(kind, **described[name])]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
 
 
 @functools.cache
@@ -73,7 +104,7 @@ def _table() -> dict[str, dict[str, dict[str, Any]]]:
     return tomllib.loads(text)
 
 
-def _declared(kind: Any, *, argument: bool = False, flags: str = "", **settings: Any) -> Any:
+def _typer_parameter(kind: Any, *, argument: bool = False, flags: str = "", **settings: Any) -> Any:
     if "parser" in settings:
         settings["parser"] = {"duration": duration}[settings["parser"]]
     elif Path in (kind, *get_args(kind)) and not argument:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import typer
@@ -18,11 +19,8 @@ from conformance.explore.sweep.runner import SweepRequest
 @options
 def sweep(
     function: list[str],
-    dtype: list[str] | None = None,
-    input_kind: list[str] | None = None,
+    request: SweepRequest,
     label: int | None = None,
-    exhaustive: bool = False,
-    pairs: bool = False,
     means: bool = False,
     processes: int = 0,
     folder: Path | None = None,
@@ -31,8 +29,7 @@ def sweep(
     cases: Path | None = None,
 ) -> None:
     """Where does a function err, and by how much? Its loss for every input at once, region by region."""
-    labels = () if label is None else (label,)
-    request = SweepRequest(tuple(dtype or ()), tuple(input_kind or ()), labels, exhaustive, pairs)
+    request = dataclasses.replace(request, labels=() if label is None else (label,))
     result = api.sweep(
         function, request, means=means, processes=processes, folder=folder, state=state, cases=cases, observer=Printer()
     )
