@@ -169,7 +169,7 @@ def _ratio(row: Row) -> str:
 
 def _returned(row: Row) -> str:
     """What was returned or raised."""
-    if row.got is None or not row.got.values.ndim:
+    if row.got is None or not row.got.shape:
         return truncate(str(row.cells["got"] or row.cells["exception"]), MAX_WIDTH)
     return truncate_list(_digits(row.got.values.tolist()), MAX_WIDTH)
 

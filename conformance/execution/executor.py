@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from conformance.adapters import registry
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.assessing import NotExecuted, RowOrError, rows_of
@@ -54,8 +53,6 @@ A process and its worker keep up to two processors busy, so without the other pr
 
 Judged = RowOrError | dict[str, Versions | WorkerError]
 """What a judging process makes of a task."""
-Key = tuple[str, str]
-"""Names of the worker and of the item, which several workers may execute."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,8 +174,8 @@ class _Chunk:
     worker: str
     versions: Versions
     """What the worker has found."""
-    keys: list[RowKey]
-    """Those of its items."""
+    keys: deque[RowKey]
+    """Those of its items; here those without a result, which come in this order."""
 
 
 VERSIONS = "versions"
@@ -230,17 +227,16 @@ class JudgingProcesses:
             self._versions[found.worker] = Versions(found.version, found.python, found.numpy, found.backend)
             self._queues.setdefault(found.worker, deque()).append(item.key)
         suites = dict.fromkeys(range(len(self._first)), cases)
-        judged: set[Key] = set()
         why = ""
         for result in self._processes.results(lambda one: suites.pop(one, None) or self._next_chunk(one), AHEAD):
             if isinstance(result, Lost):
                 self._current[result.process], why = "", _lost_reason(result)
                 chunks = [task for task in result.tasks if isinstance(task, _Chunk)]
-                keys = ((chunk.worker, key.id) for chunk in chunks for key in chunk.keys)
-                yield from (NotExecuted(worker, name, why) for worker, name in keys if (worker, name) not in judged)
+                yield from (NotExecuted(chunk.worker, key.id, why) for chunk in chunks for key in chunk.keys)
             else:
-                judged.add(_key_of(result[1]))
-                yield result[1]
+                chunk, row = result
+                chunk.keys.popleft()
+                yield row
         for worker, queue in self._queues.items():  # of which there are some if no process is left
             yield from (NotExecuted(worker, key.id, why) for key in queue)
 
@@ -248,7 +244,7 @@ class JudgingProcesses:
         """The next items for a process: of its worker, of one that it has started, or of the longest queue."""
         name = self._current[process] = self._next_worker(process)
         queue = self._queues.get(name, ())
-        keys = [queue.popleft() for _ in range(min(CHUNK, len(queue)))] if queue else []
+        keys = deque(queue.popleft() for _ in range(min(CHUNK, len(queue)))) if queue else None
         return _Chunk(name, self._versions[name], keys) if keys else None
 
     def _next_worker(self, process: int) -> str:
@@ -277,13 +273,6 @@ def first_workers(counts: Mapping[str, int], count: int) -> list[list[str]]:
     for _ in range(count):
         assigned[max(counts, key=lambda name: counts[name] / (1 + assigned[name]))] += 1
     return [[name] for name in assigned.elements()]
-
-
-def _key_of(result: RowOrError) -> Key:
-    """The key of the item that a result is of."""
-    if isinstance(result, NotExecuted):
-        return result.worker, result.id
-    return registry.worker(result.framework, result.key.environment, result.key.mode), result.key.id
 
 
 @contextlib.contextmanager

@@ -37,6 +37,8 @@ from conformance.model.text import printable, text_of, truncate_and_count, type_
 from conformance.reference.oracle import Exact, Oracle
 
 Performer = Callable[[Framework, Call, str], Outcome]
+BUDGET_DIGITS = 4
+"""Significant digits of budgets in a row: a budget has no more, and they are a third of the text."""
 MAX_TEXT = 400
 """Characters of an array, or of all warnings, in the message of a failing test."""
 
@@ -180,7 +182,7 @@ class Assessment:
             got=of(outcome.value) if isinstance(outcome, Returned) else None,
             want=of(verdict.want.hi) if isinstance(verdict.want, Exact) else str(want_of(verdict.want)),
             want_by_convention=of(by_convention.hi) if by_convention is not None else None,
-            budgets=_coarse(of(verdict.tolerance)) if returned and verdict.tolerance.ndim else None,
+            budgets=of(verdict.tolerance, digits=BUDGET_DIGITS) if returned and verdict.tolerance.ndim else None,
             error=comparison.error if comparison else None,
             budget=comparison.tolerance if comparison else None,
             ratio=comparison.error_ratio if comparison else None,
@@ -269,12 +271,6 @@ def _again(item: Item) -> str:
     words = [item.function.name, item.case.id, item.dtype, item.reduction]
     words = [re.sub(r"[^\w.:/\[\]+-]", "", word) for word in words]
     return " and ".join([*words, "gradient" if is_derivative(item.quantity) else "not gradient"])
-
-
-def _coarse(elements: Elements) -> Elements:
-    """Four significant digits, which is all a budget has and a third of the text."""
-    values = [float(f"{value:.4g}") for value in elements.values.ravel().tolist()]
-    return dataclasses.replace(elements, values=np.array(values).reshape(elements.values.shape))
 
 
 def _short(text: str) -> str:

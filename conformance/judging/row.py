@@ -23,7 +23,7 @@ import numpy.typing as npt
 from conformance.judging.verdict import STATUSES
 from conformance.model.case import DTYPES, QUANTITIES
 from conformance.model.outcome import Raised
-from conformance.model.row_key import EAGER, KEY, RowKey
+from conformance.model.row_key import EAGER, KEY, RowKey, set_interned
 
 Floats = npt.NDArray[np.float64]
 Cells = dict[str, Any]
@@ -37,32 +37,45 @@ _LISTED, _WARNINGS, _TYPE = "; ", " | ", ": "
 """Between entries of a list, between warnings, and between the type of an exception or a warning and its message."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Elements:
-    """An array of a row, or evenly spaced elements of a larger one."""
+    """An array of a row, or evenly spaced elements of a larger one, as text: a run keeps those of all of its rows."""
 
-    values: Floats
-    """The array itself, or as many of its elements as a report has, flat."""
+    text: str
+    """A number, or nested lists as JSON; of a thinned array a flat list."""
     shape: tuple[int, ...]
     """Shape of the whole array."""
+    size: int
+    """Number of elements in `text`."""
 
     @classmethod
-    def of(cls, array: Any, most: int) -> Elements:
-        """An array, thinned to at most `most` elements."""
+    def of(cls, array: Any, most: int, digits: int | None = None) -> Elements:
+        """An array, thinned to at most `most` elements.  digits: significant ones that are kept; all if None."""
         whole = np.asarray(array, dtype=np.float64)
-        thin = whole.size > most and whole.ndim > 0
-        return cls(whole.reshape(-1)[spaced(whole.size, most)] if thin else whole, whole.shape)
+        values = whole.reshape(-1)[spaced(whole.size, most)] if whole.size > most and whole.ndim > 0 else whole
+        if digits is not None:
+            rounded = [float(f"{value:.{digits}g}") for value in values.ravel().tolist()]
+            values = np.array(rounded).reshape(values.shape)
+        text = repr(float(values)) if values.ndim == 0 else json.dumps(values.tolist())
+        return cls(text, whole.shape, values.size)
+
+    @property
+    def values(self) -> Floats:
+        """The array itself, or its elements in `text`, flat."""
+        found = array_of(self.text)
+        assert found is not None, self.text
+        return found if self.thinned else found.reshape(self.shape)
 
     @property
     def thinned(self) -> bool:
-        """Whether the array has more elements than `values`."""
-        return self.values.size < math.prod(self.shape)
+        """Whether the array has more elements than `text`."""
+        return self.size < math.prod(self.shape)
 
     def __str__(self) -> str:
-        return repr(float(self.values)) if self.values.ndim == 0 else json.dumps(self.values.tolist())
+        return self.text
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class Row:
     """What a report has of one call.  The meaning of each field stands at its column in `SCHEMA`."""
 
@@ -94,7 +107,9 @@ class Row:
     python: str = ""
     numpy: str = ""
 
-    @functools.cached_property
+    __setstate__ = set_interned
+
+    @property
     def cells(self) -> Cells:
         """The row by column, as it is written."""
         return {name: cell(self) for name, cell in _CELL.items()}
@@ -157,7 +172,7 @@ def _array(name: str) -> Callable[[Row], str]:
 def _shape(row: Row) -> str:
     arrays = [one for one in (row.got, row.want) if isinstance(one, Elements)]
     thin = next((one for one in arrays if one.thinned), None)
-    return f"{thin.shape}: {thin.values.size} of {math.prod(thin.shape)} elements" if thin is not None else ""
+    return f"{thin.shape}: {thin.size} of {math.prod(thin.shape)} elements" if thin is not None else ""
 
 
 SCHEMA = (
@@ -268,7 +283,7 @@ def _elements(cell: str, shape: tuple[tuple[int, ...], int] | None, words: bool 
         if cell and not words:
             raise ValueError(f"neither a number nor an array: {cell[:80]}")
         return None
-    return Elements(values, shape[0] if shape is not None and values.shape == (shape[1],) else values.shape)
+    return Elements(cell, shape[0] if shape is not None and values.shape == (shape[1],) else values.shape, values.size)
 
 
 # Single cells, as the files of a report have them.

@@ -6,21 +6,24 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
 from conformance.model.errors import UserError
 
 
-def write_atomically(path: Path, content: bytes, *, overwrite: bool = True) -> None:
+def write_atomically(path: Path, content: bytes | Iterable[bytes], *, overwrite: bool = True) -> None:
     """Write a temporary file in the folder of `path`, and rename it.
 
-    overwrite: False raises FileExistsError if there is such a file. Raises OSError.
+    content: in one piece, or in several.  overwrite: False raises FileExistsError if there is such a file.  Raises
+    OSError.
     Nothing is synchronised with the disk: only a machine that loses its power loses what was written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.writelines([content] if isinstance(content, bytes) else content)
         if overwrite:
             temporary.replace(path)
         else:

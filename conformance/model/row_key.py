@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,15 @@ EAGER = "eager"
 """The mode of a plain call."""
 CPU = "cpu"
 """The default device."""
+MAX_INTERNED = 100
+"""Characters of a text that many rows may have in common."""
+
+
+def set_interned(value: object, state: Sequence[Any]) -> None:
+    """`__setstate__` of a frozen dataclass with slots: texts that many objects have in common are in memory once."""
+    for field, inner in zip(dataclasses.fields(value), state, strict=True):  # type: ignore[arg-type]
+        shared = isinstance(inner, str) and len(inner) <= MAX_INTERNED
+        object.__setattr__(value, field.name, sys.intern(inner) if shared else inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,8 @@ class RowKey:
     """How the call was made."""
     device: str = CPU
     """Where its arrays were."""
+
+    __setstate__ = set_interned
 
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> RowKey:

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ from conformance.report.page import PageSupplement, page
 from conformance.report.run import largest, run_record, tally, versions
 
 _SPECIAL = '[",\r\n]'
+CSV_ROWS = 2000
+"""Rows that are made text of at a time, to bound memory."""
 MAX_TABLE_BYTES = 2**33
 """Size limit of a decompressed Parquet file."""
 MAX_ERROR = 300
@@ -106,20 +108,24 @@ def _write(folder: Path, results: pd.DataFrame, run: RunInfo, supplement: PageSu
     (folder / RUN).unlink(missing_ok=True)
     digests: dict[str, str] = {}
 
-    def write_file(name: str, content: bytes) -> None:
-        write_atomically(folder / name, content)
-        digests[name] = hashlib.sha256(content).hexdigest()
+    def write_file(name: str, *content: bytes) -> None:
+        write_pieces(name, content)
+
+    def write_pieces(name: str, pieces: Iterable[bytes]) -> None:
+        write_atomically(folder / name, pieces)
+        with (folder / name).open("rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
 
     # The rows first: they are safe even if the making of another file fails.
     with ThreadPoolExecutor(2) as executor:
         parquet = executor.submit(_parquet, results)  # which compresses without Python's lock, as the page does
         html = executor.submit(page, results, run, supplement)
-        write_file("results.csv", _csv(results))
+        write_pieces("results.csv", _csv(results))
         write_file("results.parquet", parquet.result())
         values = agreement.parse(results)
         pairs = agreement.pairs(results, values)
         write_file("pairs.parquet", _parquet(pairs))
-        write_file("discrepancies.csv", _csv(agreement.discrepancies(results, pairs, values)))
+        write_pieces("discrepancies.csv", _csv(agreement.discrepancies(results, pairs, values)))
         write_file("summary.md", summary(results, pairs, run).encode())
         write_file("badge.json", badge(results, run).encode())
         write_file("index.html", html.result().encode())
@@ -160,14 +166,17 @@ def rewrite_page(folder: Path, text: str) -> None:
         raise ReportError(folder, f"cannot be written ({reason_of(error)})", "name a file with --output") from error
 
 
-def _csv(table: pd.DataFrame) -> bytes:
-    """The bytes of `csv.writer`, made by column with Arrow, which takes a fraction of the time."""
+def _csv(table: pd.DataFrame) -> Iterator[bytes]:
+    """The bytes of `csv.writer`, made by column with Arrow, which takes a fraction of the time; in pieces."""
     import pyarrow.compute as pc
 
-    lines = pc.binary_join_element_wise(*(_cells(table[name]) for name in table.columns), _cell(","))
-    terminated = pc.binary_join_element_wise(lines, _cell(""), _cell("\n"))
-    size = pc.sum(pc.binary_length(terminated)).as_py() or 0
-    return f"{','.join(table.columns)}\n".encode() + memoryview(terminated.buffers()[2] or b"")[:size]
+    yield f"{','.join(table.columns)}\n".encode()
+    for start in range(0, len(table), CSV_ROWS):
+        rows = table.iloc[start : start + CSV_ROWS]
+        lines = pc.binary_join_element_wise(*(_cells(rows[name]) for name in table.columns), _cell(","))
+        terminated = pc.binary_join_element_wise(lines, _cell(""), _cell("\n"))
+        size = pc.sum(pc.binary_length(terminated)).as_py() or 0
+        yield bytes(memoryview(terminated.buffers()[2] or b"")[:size])
 
 
 def _cells(column: pd.Series) -> Any:

@@ -312,7 +312,7 @@ def test_state_of_another_search_is_refused(fuzz):
 def test_state_file_is_replaced_atomically(tmp_path, monkeypatch):
     path = tmp_path / "state"
     state.write(path, {"seed": 1}, SearchState(position=7), [])
-    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(state.StateError, match="No space left"):
         state.write(path, {"seed": 1}, SearchState(position=8), [])
     assert [file.name for file in tmp_path.iterdir()] == ["state"]

@@ -156,7 +156,7 @@ def test_packed_columns_hold_the_rows_of_the_frame(copies):
 
 
 def test_packed_shortens_long_texts_and_counts_the_rest():
-    cut = packed(report.from_records([row(got="1" * (LONG + 5))]), ["got"])["got"]["values"][0]
+    cut = dict(packed(report.from_records([row(got="1" * (LONG + 5))]), ["got"]))["got"]["values"][0]
     assert cut == "1" * LONG + " … (+5)"
 
 
@@ -185,6 +185,15 @@ def test_embedded_json_has_no_html_characters():
     assert not re.search("[<>&\u2028\u2029\x00-\x1f]", text)
     assert text.isascii()
     assert json.loads(text) == [HOSTILE, "\ud800"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000, 1001, 20_000])
+def test_embedded_json_made_in_pieces_is_that_of_the_whole(count):
+    value = {"a": list(range(count)), "b": {}, "c": {"d": [["x"] * count], "e": None}}
+    found = json.loads(embedded(iter(value.items())))
+    if "gzip" in found:
+        found = json.loads(gzip.decompress(base64.b64decode(found["gzip"])))
+    assert found == value
 
 
 def test_page_policy_admits_only_its_script_and_style():

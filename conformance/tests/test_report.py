@@ -541,25 +541,36 @@ def test_write_removes_run_json_first_and_writes_it_last(tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_write_renames_a_temporary_file(tmp_path, monkeypatch):
-    names = []
-    monkeypatch.setattr(Path, "write_bytes", lambda self, content: names.append(self.name) or self.touch())
-    report.write(tmp_path, faulty(), RunInfo(6))
-    assert names[-1].startswith(".run.json.")
-    assert all(name.endswith(".tmp") for name in names)
+class Full(io.FileIO):
+    """A file on a disk that has no room for all of it."""
+
+    def write(self, content):
+        super().write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def opened(kind):
+    """`Path.open` that has `kind(path)` write a file, if that is not None."""
+    open_file = Path.open
+
+    def opens(self, mode="r", *rest, **options):
+        found = kind(self) if mode == "wb" else None
+        return open_file(self, mode, *rest, **options) if found is None else found
+
+    return opens
 
 
 def full(*folders):
-    """`Path.write_bytes` for a disk that has no room below these folders."""
-    write_bytes = Path.write_bytes
+    """`Path.open` for a disk that has no room below these folders."""
+    return opened(lambda path: Full(path, "wb") if any(map(path.is_relative_to, folders)) else None)
 
-    def fails(self, content):
-        if any(self.is_relative_to(folder) for folder in folders):
-            write_bytes(self, content[: len(content) // 2])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write_bytes(self, content)
 
-    return fails
+def test_write_renames_a_temporary_file(tmp_path, monkeypatch):
+    names = []
+    monkeypatch.setattr(Path, "open", opened(lambda path: names.append(path.name)))
+    report.write(tmp_path, faulty(), RunInfo(6))
+    assert names[-1].startswith(".run.json.")
+    assert all(name.endswith(".tmp") for name in names)
 
 
 @pytest.fixture
@@ -574,7 +585,7 @@ def test_write_falls_back_to_a_temporary_folder(tmp_path, monkeypatch, refuge):
     folder = tmp_path / "report"
     report.write(folder, report.from_records([row()]), RunInfo(1))
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "run.json"}
-    monkeypatch.setattr(Path, "write_bytes", full(folder))
+    monkeypatch.setattr(Path, "open", full(folder))
     with pytest.raises(ReportError, match="No space left on device") as caught:
         report.write(folder, faulty(), RunInfo(6))
     (kept,) = refuge.iterdir()
@@ -585,7 +596,7 @@ def test_write_falls_back_to_a_temporary_folder(tmp_path, monkeypatch, refuge):
 
 
 def test_write_names_rows_that_are_lost(tmp_path, monkeypatch, refuge):
-    monkeypatch.setattr(Path, "write_bytes", full(tmp_path))
+    monkeypatch.setattr(Path, "open", full(tmp_path))
     with pytest.raises(ReportError, match="lost are 6 rows") as caught:
         report.write(tmp_path / "report", faulty(), RunInfo(6))
     assert list(refuge.iterdir()) == []
@@ -601,7 +612,7 @@ def test_check_writable_refuses_a_bad_folder(tmp_path, monkeypatch):
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ReportError, match="is not a folder, or lies in a file; choose another"):
             report.check_writable(path)
-    monkeypatch.setattr(Path, "write_bytes", full(tmp_path))
+    monkeypatch.setattr(Path, "open", full(tmp_path))
     with pytest.raises(ReportError, match=r"cannot be written \(No space left on device\)"):
         report.check_writable(tmp_path)
 
@@ -648,7 +659,9 @@ def test_check_writable_refuses_without_pyarrow(tmp_path, monkeypatch):
         report.check_writable(tmp_path)
 
 
-def test_csv_equals_that_of_the_standard_library(tmp_path):
+@pytest.mark.parametrize("rows_at_a_time", [1, 2, files.CSV_ROWS])
+def test_csv_equals_that_of_the_standard_library(tmp_path, monkeypatch, rows_at_a_time):
+    monkeypatch.setattr(files, "CSV_ROWS", rows_at_a_time)
     texts = ["", "a,b", 'say "it"', "two\nlines", "plain", "=1+1", "é", "'", " x ", "-1.5", "-a,b", "＝1", "'=1"]
     results = report.from_records([row(case=f"c{n}", call=text, ratio=n / 3) for n, text in enumerate(texts)])
     report.write(tmp_path, results, RunInfo(len(results)))

@@ -212,3 +212,10 @@ def test_row_of_refuses_cell_that_cannot_be_read(name, cell):
         Row.of(ROW.cells | {name: cell})
     with pytest.raises(ValueError, match="case"):
         Row.of({})
+
+
+def test_rows_from_a_process_share_their_short_texts():
+    one, other = (pickle.loads(pickle.dumps(dataclasses.replace(ROW, call="f" * 200))) for _ in range(2))
+    assert one.key.function is other.key.function
+    assert one.status is other.status
+    assert one.call == other.call

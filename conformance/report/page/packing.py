@@ -8,10 +8,12 @@ Numbers that JSON cannot express are the texts `NaN`, `Infinity` and `-Infinity`
 from __future__ import annotations
 
 import base64
-import gzip
+import functools
+import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,19 +39,22 @@ MAX_BYTES = 10_000_000
 """Bytes of the columns of INDEX, and of those of DETAIL."""
 MAX_UNCOMPRESSED = 1 << 15
 """Characters of JSON up to which it is not compressed, so that a small page can be read as it is."""
+PIECE = 1000
+"""Elements of a long list that are made JSON of at a time, to bound memory."""
 GZIP_LEVEL = 2
 """Level 6 saves a fifth of the bytes and takes four times as long."""
 
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
-def packed(results: pd.DataFrame, columns: Iterable[str], max_length: int = LONG) -> dict[str, Any]:
-    """Columns of a frame as builtin values; texts of more than `max_length` characters are `shortened`.
+def packed(results: pd.DataFrame, columns: Iterable[str], max_length: int = LONG) -> Iterator[tuple[str, Any]]:
+    """Names and columns of a frame as builtin values; texts of more than `max_length` characters are `shortened`.
 
     A reproducer that is too long is left out, and a comment says so.
     """
     shorten = {"call": lambda text, max_length: whole(text, CALL_FACTOR * max_length)}
-    return {name: _column(results[name], name in FLOATS, max_length, shorten.get(name, shortened)) for name in columns}
+    for name in columns:
+        yield name, _column(results[name], name in FLOATS, max_length, shorten.get(name, shortened))
 
 
 def indexed(results: pd.DataFrame, about: Mapping[str, Any]) -> str:
@@ -81,13 +86,39 @@ def _bounded(make: Callable[[int], Any]) -> str:
 def embedded(value: Any) -> str:
     """JSON for a script element: ASCII, without characters that have a meaning in HTML.
 
-    Long JSON becomes `{"gzip": base64 of it, compressed}`.
+    Long JSON becomes `{"gzip": base64 of it, compressed}`, and is never in memory as a whole.
     """
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    pieces = _json(value)
+    text = ""
+    while len(text) <= MAX_UNCOMPRESSED and (piece := next(pieces, "")):
+        text += piece
     if len(text) > MAX_UNCOMPRESSED:
         # No time in the header: equal rows give equal bytes.
-        text = json.dumps({"gzip": base64.b64encode(gzip.compress(text.encode(), GZIP_LEVEL, mtime=0)).decode()})
+        gzip = zlib.compressobj(GZIP_LEVEL, wbits=zlib.MAX_WBITS | 16)
+        compressed = [gzip.compress(piece.encode()) for piece in itertools.chain([text], pieces)]
+        text = json.dumps({"gzip": base64.b64encode(b"".join([*compressed, gzip.flush()])).decode()})
     return text.translate(_ESCAPES)
+
+
+def _json(value: Any) -> Iterator[str]:
+    """Pieces of the JSON of a value, in which an iterator of names and values is an object."""
+    items = value.items() if isinstance(value, dict) else value
+    if isinstance(value, dict | Iterator):
+        begin = "{"
+        for name, inner in items:
+            yield f"{begin}{_dumps(name)}:"
+            yield from _json(inner)
+            begin = ","
+        yield "}" if begin == "," else "{}"
+    elif isinstance(value, list) and len(value) > PIECE:
+        for start in range(0, len(value), PIECE):
+            yield f"{',' if start else '['}{_dumps(value[start : start + PIECE])[1:-1]}"
+        yield "]"
+    else:
+        yield _dumps(value)
+
+
+_dumps = functools.partial(json.dumps, separators=(",", ":"), allow_nan=False)
 
 
 def _column(column: pd.Series, number: bool, max_length: int, shorten: Callable[[str, int], str]) -> dict[str, Any]:
