@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from conformance.execution.workers.pool import Timeouts
     from conformance.explore.relations.checker import Instance, RelationResult
     from conformance.judging.judge import Assessment, Judge
-    from conformance.judging.plan import Item, ItemFilter
+    from conformance.judging.plan import Item
     from conformance.judging.row import Row
+    from conformance.judging.selection import ItemFilter
     from conformance.model.case import Case
     from conformance.power.harvest.pipeline import Harvests
 
@@ -387,23 +388,12 @@ def _item_filter(config: pytest.Config, parents: list[str]) -> ItemFilter | None
     parents: names of the modules and the function of the tests.  pytest selects again among the rest, and alone if an
     expression cannot be read here.
     """
-    from conformance.judging.selection import SelectionError, compiled, substring_of
+    from conformance.judging.selection import SelectionError, keyword_filter
 
     try:
-        keyword = compiled(config.getoption("keyword")) if config.getoption("keyword") else None
-        mark = compiled(config.getoption("markexpr")) if config.getoption("markexpr") else None
+        return keyword_filter(config.getoption("keyword"), config.getoption("markexpr"), "\n".join(parents))
     except SelectionError:
         return None
-    if keyword is None and mark is None:
-        return None
-    names = "\n".join(parents)
-
-    def item_filter(of: str, name: str) -> bool:
-        return (mark is None or mark(of.__eq__)) and (
-            keyword is None or keyword(substring_of(f"{names}\n{name}\n{of}"))
-        )
-
-    return item_filter
 
 
 @pytest.fixture(scope="session")
@@ -718,16 +708,18 @@ class Recorder:
         """Plan the run.  tested: the id of the case of each test."""
         from conformance.adapters import registry
         from conformance.execution.run import Run
-        from conformance.report import recording
 
         if self.config.getoption("xmlpath", None):
             self._report_skips(unsupported)
         row_cases = [*tested, *(row.key.case for row in unsupported)]
         self.planned = len(row_cases)
-        self.run = self.run or Run()
-        if not isinstance(self.run, recording.RecordedRun):
+        if self.run is None:
+            self.run = Run()
             self.run.rows += unsupported
             return
+        from conformance.report import recording  # which imports pandas
+
+        assert isinstance(self.run, recording.RecordedRun)
         cases, ledger = _case_set(self.config)
         planned = recording.planned(
             cases,

@@ -35,8 +35,8 @@ from conformance.explore.sweep import rendering as sweep_rendering
 from conformance.explore.sweep.runner import Job, SweepRequest
 from conformance.explore.sweep.table import RegionRow
 from conformance.judging.case_set import load_suite
-from conformance.judging.choice import installed_among, keyword_filter
-from conformance.judging.selection import SelectionError
+from conformance.judging.choice import installed_among
+from conformance.judging.selection import SelectionError, keyword_filter
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import DTYPES
 from conformance.model.errors import UserError

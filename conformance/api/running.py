@@ -24,9 +24,10 @@ from conformance.execution.executor import CaseSet, Executor
 from conformance.execution.marking import FOLDER
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT, Timeouts
 from conformance.judging.case_set import load_suite
-from conformance.judging.choice import frameworks_among, installed_among, keyword_filter, selected
+from conformance.judging.choice import frameworks_among, installed_among, selected
 from conformance.judging.plan import Item, check_modes, chosen_modes, plan
 from conformance.judging.row import COLUMNS, Cells, Row
+from conformance.judging.selection import keyword_filter
 from conformance.judging.unsupported import unsupported_rows
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.errors import UserError

@@ -36,6 +36,7 @@ from conformance.judging.choice import selected
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan
 from conformance.judging.prepare import prepare
+from conformance.judging.selection import ItemFilter
 from conformance.model.case import Case, numpy_dtype
 from conformance.model.outcome import Outcome, Returned
 
@@ -472,7 +473,7 @@ def fuzzed(name: str, count: str) -> Result:
     single_threaded()
     _import(available)
     functions = [function for found in available for function in found.functions if function.name == name]
-    of_loss = functools.partial(_computes_loss_of, name)
+    of_loss = ItemFilter(functools.partial(_computes_loss_of, name))
     search = Search(
         available, load(shipped_cases()), restrict_limits(functions=functions), item_filter=of_loss, shrinks=False
     )

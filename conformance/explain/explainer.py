@@ -25,7 +25,7 @@ from conformance.explain.remedies import remedies
 from conformance.judging.conversions import change_of, conversion_of
 from conformance.judging.effects import answer_by
 from conformance.judging.judge import Assessment, Judge
-from conformance.judging.plan import documented_convention, items_of, not_differentiated, unsupported
+from conformance.judging.plan import candidates, documented_convention, items_of, not_differentiated, unsupported
 from conformance.judging.published import digits_text, published
 from conformance.model.case import Case, Problem, Quantity, Reduction, is_derivative
 from conformance.model.convention import DEFINITION
@@ -60,7 +60,7 @@ def explain(
     names = frozenset(functions_wanted)
     items = [
         item
-        for item in items_of(case, problem, available)
+        for item in items_of(case, problem, candidates(case, available, None))
         if item.quantity == quantity and (not names or item.function.name in names)
     ]
     derivation = _derivation(case, problem, quantity, judge.oracle)

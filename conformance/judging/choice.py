@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework
 from conformance.adapters.registry import Installed
-from conformance.judging.plan import Item, ItemFilter, in_modes, plan
-from conformance.judging.selection import MAX_SHOWN, SelectionError, compiled, similar, substring_of
+from conformance.judging.plan import Item, in_modes, plan
+from conformance.judging.selection import MAX_SHOWN, SelectionError, keyword_filter, similar
 from conformance.judging.unsupported import render_unsupported, unsupported_rows
 from conformance.model.case import Case
 from conformance.model.text import truncate
@@ -64,11 +64,3 @@ def selected(cases: list[Case], available: list[Installed], keyword: str) -> lis
             f"nothing is selected {what}; {near or '`conformance list cases` prints what there is'}{why}"
         )
     return items
-
-
-def keyword_filter(keyword: str) -> ItemFilter | None:
-    """The filter of items by -k; None if all are selected."""
-    if not keyword:
-        return None
-    chosen = compiled(keyword)
-    return lambda _, name: chosen(substring_of(name))

@@ -30,7 +30,7 @@ from conformance.judging.replay import can_be_named, replay_call
 from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Row
 from conformance.judging.verdict import FAILING, Verdict, expected, judge, want_of
 from conformance.model.case import DATA, HEAD_GRADIENTS, is_derivative
-from conformance.model.convention import DEFINITION, describe
+from conformance.model.convention import describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
 from conformance.model.row_key import EAGER
 from conformance.model.text import printable, text_of, truncate_and_count, type_name
@@ -95,12 +95,12 @@ def unsupported_assessments(reasons: Sequence[tuple[Item, str]], exact: Oracle) 
 
     reasons: items of one problem, each with the reason.
     """
-    first, why = reasons[0]
+    first, _ = reasons[0]
     problem = first.case.problem(first.dtype, first.reduction)
-    verdict = judge(problem, problem, first.case.expect, first.function, DEFINITION, Unsupported(why), exact)
+    want = exact.answer(problem)
     for item, why in reasons:
-        of_item = dataclasses.replace(verdict, outcome=Unsupported(why), reason=CannotExpress(why))
-        yield Assessment(PreparedCall(item, problem, problem, ""), of_item, None)
+        verdict = Verdict("unsupported", Unsupported(why), want, CannotExpress(why))
+        yield Assessment(PreparedCall(item, problem, problem, ""), verdict, None)
 
 
 def _classes_last(prepared: PreparedCall, outcome: Outcome) -> Outcome:

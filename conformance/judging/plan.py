@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from conformance.adapters import registry
 from conformance.adapters.contract import DocumentedConvention, Framework, Function, required_capabilities
 from conformance.adapters.registry import Installed
 from conformance.casefiles.loading import is_shipped
-from conformance.judging.selection import SelectionError
+from conformance.judging.selection import ItemFilter, SelectionError
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction, is_derivative
 from conformance.model.convention import Convention
 from conformance.model.row_key import EAGER, RowKey, item_id
 from conformance.reference.conversion import conversion_obstacle, convert_weights
 
-ItemFilter = Callable[[str, str], bool]
-"""Whether an item is selected, by the name of its framework and its id."""
 DIFFERENTIATED = 20_000
 """Predictions of the largest case whose gradient is tested: larger ones are about long sums."""
 
@@ -66,27 +64,42 @@ def plan(cases: Iterable[Case], available: Sequence[Installed], item_filter: Ite
     """The selected items that the functions of the available frameworks declare they can take, case by case."""
     items: list[Item] = []
     for case in cases:
-        for problem in case.sketch.problems():
-            items += items_of(case, problem, available, item_filter)
+        functions = candidates(case, available, item_filter)
+        for problem in case.sketch.problems() if functions else ():
+            items += items_of(case, problem, functions, item_filter)
     return items
 
 
+Candidates = Sequence[tuple[Installed, Function]]
+"""Functions, each with its framework."""
+
+
+def candidates(case: Case, available: Sequence[Installed], item_filter: ItemFilter | None) -> Candidates:
+    """The functions of which an item on a case may be selected."""
+    return [
+        (installed, function)
+        for installed in available
+        for function in installed.functions
+        if item_filter is None or item_filter.may_select(function.framework, function.name, case.id, installed.mode)
+    ]
+
+
 def items_of(
-    case: Case, problem: Problem, available: Sequence[Installed], item_filter: ItemFilter | None = None
+    case: Case, problem: Problem, functions: Candidates, item_filter: ItemFilter | None = None
 ) -> Iterator[Item]:
     """The items of a case at one dtype and reduction, in the order of the functions; see `plan`."""
     of = problem.dtype, problem.reduction
-    for installed in available:
-        for function in installed.functions:
-            name = functools.partial(item_id, function.name, case.id, *of, mode=installed.mode)
-            quantities: list[Quantity] = [
-                quantity
-                for quantity in function.quantities
-                if (item_filter is None or item_filter(function.framework, name(quantity)))
-                and not (is_derivative(quantity) and not_differentiated(installed, function, case, problem))
-            ]
-            if quantities and unsupported(function, case, problem) is None:
-                yield from (Item(installed, function, case, *of, quantity) for quantity in quantities)
+    for installed, function in functions:
+        name = functools.partial(item_id, function.name, case.id, *of, mode=installed.mode)
+        quantities: list[Quantity] = [
+            quantity
+            for quantity in function.quantities
+            if item_filter is None or item_filter(function.framework, name(quantity))
+        ]
+        if quantities and unsupported(function, case, problem) is None:
+            for quantity in quantities:
+                if not (is_derivative(quantity) and not_differentiated(installed, function, case, problem)):
+                    yield Item(installed, function, case, *of, quantity)
 
 
 def in_modes(available: Sequence[Installed], modes: Sequence[str]) -> list[Installed]:

@@ -9,9 +9,12 @@ any case; after `-m` where it is a marker.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
+from conformance.model.case import DTYPES, QUANTITIES, REDUCTIONS
 from conformance.model.errors import UserError
 from conformance.model.text import truncate
 
@@ -24,11 +27,55 @@ MAX_DEPTH = 100
 """Parentheses and `not` inside one another."""
 MAX_SHOWN = 80
 """Characters of an expression in a message."""
+_OPEN_PARTS = "-".join((*DTYPES, *REDUCTIONS, *QUANTITIES))
+"""Parts of the ids of items on the same case."""
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 
 
 class SelectionError(UserError, ValueError):
     """An expression that is not one, and where."""
+
+
+@dataclass(frozen=True)
+class ItemFilter:
+    """Which items are selected."""
+
+    selects: Callable[[str, str], bool]
+    """Whether an item is, by the name of its framework and its id."""
+    may_select: Callable[..., bool] = lambda framework, *parts: True
+    """Whether an item with some parts of its id may be, of which only dtype, reduction and quantity are lacking."""
+
+    def __call__(self, framework: str, item: str) -> bool:
+        """See `selects`."""
+        return self.selects(framework, item)
+
+
+def keyword_filter(keyword: str, markers: str = "", names: str = "") -> ItemFilter | None:
+    """The filter of items by `-k` and `-m`; None if all are selected.  Raises SelectionError.
+
+    names: of modules and functions of tests, in which words of `-k` match as well as in the name of a framework.
+    """
+    if not keyword and not markers:
+        return None
+    keywords = compiled(keyword) if keyword else lambda matches: True
+    marked = functools.cache(lambda framework: not markers or compiled(markers)(framework.__eq__))
+
+    def selects(framework: str, item: str) -> bool:
+        text = f"{names}\n{item}\n{framework}" if names else item
+        return marked(framework) and keywords(substring_of(text))
+
+    words = {word: word.lower() for word in words_of(keyword)} if keyword else {}
+    matched = functools.cache(lambda text: frozenset(word for word, lower in words.items() if lower in text.lower()))
+    holds = functools.cache(lambda matching: keywords(matching.__contains__))
+    # A word with a dash may stand across parts.  More words that match never make an expression without `not` fail.
+    undecided = {word for word, lower in words.items() if "-" in lower or lower in f"{_OPEN_PARTS}\n{names.lower()}"}
+    decides = "not" not in _TOKEN.findall(keyword)
+
+    def may_select(framework: str, *parts: str) -> bool:
+        of = (*parts, framework) if names else parts
+        return marked(framework) and (not decides or holds(frozenset(undecided).union(*map(matched, of))))
+
+    return ItemFilter(selects, may_select)
 
 
 def substring_of(text: str) -> Matcher:

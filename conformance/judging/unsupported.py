@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from conformance.adapters.contract import Function
 from conformance.adapters.registry import Installed
 from conformance.judging.judge import unsupported_assessments
-from conformance.judging.plan import Item, ItemFilter, unsupported
+from conformance.judging.plan import Candidates, Item, candidates, unsupported
 from conformance.judging.row import Row
+from conformance.judging.selection import ItemFilter
 from conformance.model.case import Case, Problem
 from conformance.model.errors import UserError
 from conformance.model.row_key import item_id
@@ -35,16 +35,16 @@ def unsupported_rows(
     selected item has no row.
     """
     taken = {(item.case.id, item.dtype, item.reduction) for item in items}
-    functions = [(installed, function) for installed in available for function in installed.functions]
     rows: list[Row] = []
     cache = None
     try:
         for case in cases:
             if all((case.id, *of) in taken for of in itertools.product(case.dtypes, case.reductions)):
                 continue
+            functions = candidates(case, available, item_filter)
             found = [
                 (problem, reasons)
-                for problem in case.sketch.problems()
+                for problem in (case.sketch.problems() if functions else ())
                 if (case.id, problem.dtype, problem.reduction) not in taken
                 and (reasons := _reasons(case, problem, functions, item_filter))
             ]
@@ -59,9 +59,7 @@ def unsupported_rows(
     return rows
 
 
-def _reasons(
-    case: Case, problem: Problem, functions: Iterable[tuple[Installed, Function]], item_filter: ItemFilter | None
-) -> Reasons:
+def _reasons(case: Case, problem: Problem, functions: Candidates, item_filter: ItemFilter | None) -> Reasons:
     """(item, why it is unsupported) for each selected function; () if one of them supports the problem."""
     found = []
     for installed, function in functions:

@@ -124,6 +124,10 @@ class Options:
 
     def names(self) -> tuple[str, ...]:
         """The options that are set, in the order of `OPTIONS`."""
+        return self._names
+
+    @functools.cached_property
+    def _names(self) -> tuple[str, ...]:
         return tuple(name for name in OPTIONS if getattr(self, name) is not None)
 
     def rounded(self, dtype: np.dtype[Any]) -> Options:
@@ -187,6 +191,10 @@ class Layout:
 
     def names(self) -> tuple[str, ...]:
         """What is unusual about this layout, as the capability names that functions declare."""
+        return self._names
+
+    @functools.cached_property
+    def _names(self) -> tuple[str, ...]:
         unusual = []
         if self.class_axis != -1:
             unusual.append("class_axis" if self.class_axis == 1 else "class_axis_not_1")

@@ -28,6 +28,7 @@ from conformance.explore.fuzz.strategies import cases
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan, unsupported
 from conformance.judging.prepare import PreparedCall, prepare
+from conformance.judging.selection import ItemFilter
 from conformance.judging.traits import PLAIN, SHAPES, VALUES
 from conformance.model.case import LABEL_DTYPES, OPTIONS, ORDERS, WEIGHT_DTYPES, Case, Layout, Options
 from conformance.model.convention import EDGE, INVALID
@@ -171,7 +172,7 @@ def test_restrict_limits_drops_what_no_function_expresses():
     function = dataclasses.replace(
         miniatures.Categorical.function(), targets={"index": ""}, arguments={"class_weights": "class_weights"}
     )
-    limits = restrict_limits(functions=[function], item_filter=lambda _, name: "-float16-sum" in name)
+    limits = restrict_limits(functions=[function], item_filter=ItemFilter(lambda _, name: "-float16-sum" in name))
     assert (limits.dtypes, limits.reductions, limits.options) == (("float16",), ("sum",), {"class_weights"})
     assert {loss for loss, _, _ in limits.families} == {"categorical"}
 

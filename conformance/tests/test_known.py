@@ -16,6 +16,7 @@ from conformance.judging.case_set import load_suite
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.judging.prepare import convert_for
+from conformance.judging.selection import ItemFilter
 from conformance.judging.traits import is_ordinary, traits
 from conformance.model.case import Case
 from conformance.model.errors import CaseErrors
@@ -305,7 +306,7 @@ def assessed(tmp_path: Path, function: str, of: dict[str, str], performer=perfor
     (folder / "x.yaml").write_text(USERS.format(**of))
     cases, ledger = load_suite(folder)
     here = [found for found in registry.installed()[0] if found.framework.name == function.partition(".")[0]]
-    items = plan(cases, here, lambda _, name: name.startswith(f"{function}-") and "gradient" not in name)
+    items = plan(cases, here, ItemFilter(lambda _, name: name.startswith(f"{function}-") and "gradient" not in name))
     if not items:
         pytest.skip(f"{function} is not installed")
     return Judge(Oracle(), ledger, performer=performer).assess(items[0])
@@ -362,7 +363,7 @@ def shown(stated: Case, function: str, dtype: str, reduction: str, quantity: str
     if not here:
         pytest.skip(f"{function} is not installed")
     stated = dataclasses.replace(stated, dtypes=(dtype,), reductions=(reduction,))
-    items = plan([stated], here, lambda _, name: name.startswith(f"{function}-"))
+    items = plan([stated], here, ItemFilter(lambda _, name: name.startswith(f"{function}-")))
     (item,) = (item for item in items if item.quantity == quantity)
     ledger = known_issues.load(shipped_cases())
     return Judge(Oracle(), ledger, performer=performer).assess(item)

@@ -22,6 +22,7 @@ from conformance.explore.relations import rendering
 from conformance.explore.relations.catalogue import RELATIONS, check_names
 from conformance.explore.relations.checker import Instance, RelationResult, check, stale_entries
 from conformance.explore.relations.selection import select_instances
+from conformance.judging.selection import ItemFilter
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Crashed, Raised
 from conformance.reference.oracle import divisor
@@ -192,7 +193,7 @@ def test_selection_is_independent_of_filter():
     here = [miniatures.installed(miniatures.Categorical)]
     among = RELATIONS[::6]
     everything = [instance.id for instance in select_instances(CASES, here, relations=among)]
-    some = select_instances(CASES, here, lambda _, name: "float64-none" in name, among)
+    some = select_instances(CASES, here, ItemFilter(lambda _, name: "float64-none" in name), among)
     assert [instance.id for instance in some] == [name for name in everything if "float64-none" in name]
     assert len(everything) == len(set(everything))
 

@@ -9,7 +9,7 @@ from _pytest.mark.expression import Expression
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.judging.selection import SelectionError, compiled, similar, substring_of
+from conformance.judging.selection import SelectionError, compiled, keyword_filter, similar, substring_of
 
 IDS = (
     "torch.CrossEntropyLoss-categorical/label_smoothing/one_tenth-float32-mean",
@@ -71,6 +71,33 @@ EXPRESSIONS = st.recursive(
 def test_it_selects_what_pytest_selects_by_any_expression(expression):
     for name in IDS:
         assert ours(expression, name) == pytests(expression, name), expression
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.one_of(EXPRESSIONS, st.sampled_from(["one_output-float64", "binary/sizes", "tests and none", "loss-doc"])))
+def test_filter_rules_out_no_selected_item_by_its_parts(expression):
+    for names in ("", "tests.py"):
+        chosen = keyword_filter(expression, names=names)
+        for name in IDS:
+            function, case, *_ = name.split("-")
+            framework = function.partition(".")[0]
+            assert chosen.may_select(framework, function, case) or not chosen(framework, name), expression
+
+
+def test_filter_rules_items_out_by_their_parts():
+    def may_select(*expressions, function="torch.NLLLoss"):
+        return keyword_filter(*expressions).may_select("torch", function, "binary/sizes/one")
+
+    assert [may_select(one) for one in ("torch", "keras", "torch and keras", "keras or SIZES")] == [1, 0, 0, 1]
+    assert [may_select(one) for one in ("float16", "keras and float16", "not torch", "keras-", "mean")] == [
+        1,
+        0,
+        1,
+        1,
+        1,
+    ]
+    assert [may_select("", one) for one in ("torch", "keras", "not torch")] == [1, 0, 0]
+    assert keyword_filter("") is None
 
 
 @pytest.mark.parametrize(

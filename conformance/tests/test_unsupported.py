@@ -18,6 +18,7 @@ from conformance.comparison.changes import compare_results
 from conformance.execution.run_info import RunInfo
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
+from conformance.judging.selection import ItemFilter
 from conformance.judging.unsupported import render_unsupported, unsupported_rows
 from conformance.model.case import Layout
 from conformance.reference.oracle import Oracle
@@ -75,10 +76,10 @@ def test_unsupported_dtype_has_rows_of_its_first_reduction_only():
 
 def test_unsupported_rows_are_of_the_selection_only():
     both = [*HERE, miniatures.installed(miniatures.Binary)]
-    assert rows_of([PLAIN, BINARY], both, lambda function, name: "plain" in name) == []
-    told = rows_of([PLAIN, BINARY], both, lambda function, name: "Categorical" in name)
+    assert rows_of([PLAIN, BINARY], both, ItemFilter(lambda function, name: "plain" in name)) == []
+    told = rows_of([PLAIN, BINARY], both, ItemFilter(lambda function, name: "Categorical" in name))
     assert [(row.key.case, row.key.function) for row in told] == [("a/b/binary", "miniature.Categorical")]
-    assert rows_of([PLAIN, BINARY], HERE, lambda function, name: "Nobody" in name) == []
+    assert rows_of([PLAIN, BINARY], HERE, ItemFilter(lambda function, name: "Nobody" in name)) == []
 
 
 def frame_of(cases, here=HERE) -> pd.DataFrame:

@@ -296,7 +296,6 @@ class Function:
 
     def unsupported(self, problem: Problem) -> str | None:
         """Why this function does not support the problem, by its declaration; None if it does."""
-        words = SHAPE_WORDS | problem.layout.words()
         if problem.loss not in self.ranks:
             return f"it is no {problem.loss} loss"
         target = problem.target_kind
@@ -306,23 +305,27 @@ class Function:
         if encoded == "one_hot" and target == "index" and not encodable(problem):
             return "labels outside the classes have no one-hot encoding"
         for kind, names, have in (
-            ("option", set(problem.options.names()), self.options),
-            ("reduction", {problem.reduction}, self.reductions.keys()),
-            ("dtype", {problem.dtype}, self.dtypes),
-            ("layout", set(problem.layout.names()), self.layouts | {"label_dtype", "weight_dtype"}),
+            ("option", problem.options.names(), self.options),
+            ("reduction", (problem.reduction,), self.reductions),
+            ("dtype", (problem.dtype,), self.dtypes),
+            ("layout", problem.layout.names(), self._all_layouts),
         ):
-            if missing := names - have:
-                stated = ", ".join(words.get(name, name) for name in sorted(missing))
-                return f"it has no {kind}{'s' if len(missing) > 1 else ''} {stated}"
+            if missing := [name for name in names if name not in have]:
+                return f"it has no {kind}{'s' if len(missing) > 1 else ''} {', '.join(_stated(problem, missing))}"
         if (why := self._unsupported_arrays(problem, encoded)) is not None:
             return why
         if problem.predictions.ndim not in self.ranks[problem.loss]:
             return f"it takes no predictions of rank {problem.predictions.ndim}"
         for group in self.excludes:
             if group <= required_capabilities(problem, encoded):
-                named = [words.get(name, name) for name in sorted(group)]
+                named = _stated(problem, group)
                 return f"it does not combine {' and '.join(named)}" if len(group) > 1 else f"it takes no {named[0]}"
         return None
+
+    @cached_property
+    def _all_layouts(self) -> frozenset[str]:
+        """Names of layouts, with those of the dtypes of labels and weights, which are looked at for themselves."""
+        return self.layouts | {"label_dtype", "weight_dtype"}
 
     def _unsupported_arrays(self, problem: Problem, target: str) -> str | None:
         """Why it does not take labels or weights in the dtypes of the layout, or logits that are no product.
@@ -357,6 +360,12 @@ class Function:
         return lru_cache(maxsize=1024)(partial(_text, self))
 
 
+def _stated(problem: Problem, names: Iterable[str]) -> list[str]:
+    """Names of capabilities, sorted, as they are stated in words."""
+    words = SHAPE_WORDS | problem.layout.words()
+    return [words.get(name, name) for name in sorted(names)]
+
+
 SHAPE_WORDS = {
     "several_outputs": "rows of several outputs",
     "output_weights": "weights per output",
@@ -380,6 +389,14 @@ def _dtypes(declared: str, dtype: str) -> tuple[str, ...]:
 
 def required_capabilities(problem: Problem, target: str) -> frozenset[str]:
     """Names of what a function must support: options, layout, reduction, dtype, rank, kinds of target and input."""
+    key = "capabilities", target
+    if key not in problem.cache:
+        problem.cache[key] = _required_capabilities(problem, target)
+    found: frozenset[str] = problem.cache[key]
+    return found
+
+
+def _required_capabilities(problem: Problem, target: str) -> frozenset[str]:
     found = {*problem.options.names(), *problem.layout.names()}
     if problem.options.label_smoothing == 0:
         found.discard("label_smoothing")  # nothing is smoothed, and no function documents that this does more

@@ -32,8 +32,9 @@ from conformance.explore.fuzz.strategies import (
     shrink,
 )
 from conformance.judging.judge import Assessment, Judge, Performer
-from conformance.judging.plan import ItemFilter, plan
+from conformance.judging.plan import plan
 from conformance.judging.row import Row
+from conformance.judging.selection import ItemFilter
 from conformance.judging.traits import PLAIN, SMALL
 from conformance.judging.verdict import Verdict
 from conformance.model.case import QUANTITIES, Case
@@ -178,7 +179,7 @@ class Search:
         def reproduces(case: Case) -> bool:
             if time.monotonic() > deadline:
                 raise _OutOfTime
-            items = plan([case], [installed], lambda _, item: item.startswith(f"{name}-"))
+            items = plan([case], [installed], ItemFilter(lambda _, item: item.startswith(f"{name}-")))
             for attempt in Run().each(items, self._judge().assess):
                 if attempt.expected == "unexpected" and failure_signature(attempt) == signature:
                     smaller.append(attempt)

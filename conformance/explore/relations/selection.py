@@ -22,7 +22,8 @@ from conformance.adapters.registry import Installed
 from conformance.explore.relations.catalogue import RELATIONS
 from conformance.explore.relations.checker import Instance
 from conformance.explore.relations.relation import Relation
-from conformance.judging.plan import Item, ItemFilter, unsupported
+from conformance.judging.plan import Item, unsupported
+from conformance.judging.selection import ItemFilter
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem
 from conformance.reference.domain import examine
 
@@ -56,6 +57,8 @@ def select_instances(
             for candidate in candidates
             if unsupported(function, candidate.case, candidate.problem, as_stated=True) is None
         ]
+        if item_filter is not None and not _may_select(item_filter, installed, function, expressible):
+            continue
         numbers = {
             combination: number for number, combination in enumerate(dict.fromkeys(f.combination for f in expressible))
         }
@@ -80,6 +83,15 @@ def select_instances(
         for instance in chosen
         if item_filter is None or item_filter(instance.item.function.framework, instance.id)
     ]
+
+
+def _may_select(
+    item_filter: ItemFilter, installed: Installed, function: Function, candidates: Iterable[_Candidate]
+) -> bool:
+    """Whether an instance of a function may be requested, of any relation."""
+    names = "\n".join(relation.name for relation in RELATIONS)
+    cases = dict.fromkeys(candidate.case.id for candidate in candidates)
+    return any(item_filter.may_select(function.framework, function.name, case, installed.mode, names) for case in cases)
 
 
 @dataclass(frozen=True, eq=False)
