@@ -48,5 +48,5 @@ def test_second_derivative_is_lost_on_both_sides():
 
 
 def test_positive_labels_have_a_weight_in_training():
-    found = rows(case([0.3, -1.7], [1, 0], options={"positive_weight": 2.5}, **BINARY), "float64")
+    found = rows(case([0.3, -1.7], [1, 0], options={"positive_weight": [2.5, 2.5]}, **BINARY), "float64")
     assert found["Logloss:gradient"].got.values == pytest.approx([-2.5 / (1 + np.exp(0.3)), 1 / (1 + np.exp(1.7))])
