@@ -330,6 +330,35 @@ FRAMEWORKS = {
 }
 
 
+FUSED = """
+import torch
+class Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits, labels):
+        log_p = torch.log_softmax(logits, -1)
+        rows = torch.arange(len(labels))
+        gradient = log_p.exp()
+        gradient[rows, labels] -= 1
+        ctx.save_for_backward(gradient / len(labels))
+        return -log_p[rows, labels].mean()
+    @staticmethod
+    def backward(ctx, upstream):
+        return ctx.saved_tensors[0]{factor}, None
+def loss(logits, labels):
+    return Fused.apply(logits, labels)
+"""
+
+
+@pytest.mark.parametrize(("factor", "wrong"), [(" * upstream", False), ("", True)])
+def test_gradients_are_asked_with_an_upstream_gradient(check, tmp_path, factor, wrong):
+    pytest.importorskip("torch")
+    (tmp_path / "fused.py").write_text(FUSED.replace("{factor}", factor), encoding="utf-8")
+    dtypes = ("float32", "float64")
+    found = check("fused:loss", "index_labels", arrays="", dtypes=dtypes, cancellation=True, reduction="mean")
+    failing = {row.key.quantity for row in found.run.rows if row.expected != "ok"}
+    assert failing == ({"gradient"} if wrong else set())
+
+
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_losses_of_frameworks_are_called_with_their_arrays(check, tmp_path, name):
     text, like = FRAMEWORKS[name]
