@@ -64,16 +64,17 @@ SHARED: dict[str, Any] = {
     "differentiates": False,
     "label_column": True,
 }
-ABOUT_DATA = {
-    "reference=None": "data whose bins are taken",
-    "group=None": "for ranking",
-    "categorical_feature='auto'": "about features",
-    "free_raw_data=True": "about memory",
-}
 DATA: dict[str, Any] = {
     "arguments": {"sample_weights": "weight"},
     "no_effect": {"feature_name": "name"},
-    "untested": ABOUT_DATA | {"params=None": "how features are binned", "position=None": "for ranking"},
+    "untested": {
+        "reference=None": "data whose bins are taken",
+        "group=None": "for ranking",
+        "categorical_feature='auto'": "about features",
+        "free_raw_data=True": "about memory",
+        "params=None": "how features are binned",
+        "position=None": "for ranking",
+    },
 }
 BINARY: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": ""}}
 SOFT: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": "", "soft_binary": ""}}
@@ -132,7 +133,6 @@ def objective(
         result_dtype="float32",
         signature=REFIT,
         no_effect={"feature_name": "name"},
-        untested={**ABOUT_DATA, "validate_features=False": "about features"},
         **{**SHARED, **fields, "dtypes": frozenset({"float32"})},
     )
 

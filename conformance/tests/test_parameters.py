@@ -63,7 +63,7 @@ def test_an_example_of_a_gap_is_an_argument_that_the_function_takes(there: Insta
         problem = next(
             problem
             for problem in problems(function.name)
-            if problem.predictions.ndim == max(function.ranks[problem.loss].start, 2)
+            if problem.predictions.ndim == min(max((ranks := function.ranks[problem.loss]).start, 2), ranks.stop - 1)
         )
         call = with_argument(function, lower(function, problem), keyword)
         outcome = calling.perform(there.framework, call, "an example")

@@ -9,7 +9,12 @@ import inspect
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from conformance.adapters.contract.source import parameter_of, parseable_example, render_argument
+from conformance.adapters.contract.source import (
+    calls_with_predictions,
+    parameter_of,
+    parseable_example,
+    render_argument,
+)
 
 if TYPE_CHECKING:
     from conformance.adapters.contract.framework import Framework, Function
@@ -55,10 +60,12 @@ def passed_parameters(function: Function) -> list[str]:
     """The names of the parameters that the calls of a function pass, from its tables."""
     entries = [*function.arguments.values(), *function.input_kinds.values(), *function.reductions.values()]
     found = dict.fromkeys(function.positional.values())
-    for text in (*(f"f({render_argument(entry, '0')})" for entry in entries), parseable_example(function.call)):
+    nodes = list(calls_with_predictions(parseable_example(function.call)))
+    for entry in entries:
         with contextlib.suppress(SyntaxError):  # a piece that stands in no call, such as an entry of a dict
-            nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
-            found |= dict.fromkeys(keyword.arg for node in nodes for keyword in node.keywords if keyword.arg)
+            piece = ast.parse(f"f({render_argument(entry, '0')})")
+            nodes += [node for node in ast.walk(piece) if isinstance(node, ast.Call)]
+    found |= dict.fromkeys(keyword.arg for node in nodes for keyword in node.keywords if keyword.arg)
     return list(found)
 
 
