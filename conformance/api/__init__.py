@@ -40,7 +40,7 @@ _MODULES = {
         "check_correct", "harvest", "list_mutants", "mutants",
     ),
     "observing": ("Advance", "Observer"),
-    "recipes": ("RecipeResult", "RecipeSide", "recipe"),
+    "recipes": ("RecipeRequest", "RecipeResult", "RecipeSide", "recipe"),
     "reports": (
         "AcceptResult", "DiffResult", "HistoryResult", "MergeResult", "PageResult", "RecoverResult",
         "accept", "diff", "history", "merge", "page", "recover",

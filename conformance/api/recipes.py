@@ -94,7 +94,7 @@ class RecipeResult(Result):
 
 
 class RecipeRequest(TypedDict, total=False):
-    """What is wanted of a recipe."""
+    """What is wanted of a recipe; the keys are keyword arguments of `recipe`, which says what each means."""
 
     options: Sequence[str]
     reduction: str

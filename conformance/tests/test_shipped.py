@@ -62,7 +62,7 @@ def test_it_ships_a_ledger_in_which_every_entry_names_a_case_and_a_function() ->
 
 
 def test_it_ships_a_ledger_that_says_in_which_way_each_row_is_wrong() -> None:
-    assert [str(entry) for entry in ENTRIES if not entry.symptoms] == []
+    assert [str(entry) for entry in ENTRIES if entry.status == "disagrees" and not entry.symptoms] == []
 
 
 @pytest.mark.parametrize("entry", {(entry.path, entry.line): entry for entry in ENTRIES}.values(), ids=str)
