@@ -204,7 +204,7 @@ def _problem(
     chosen = next(name for name in LOSSES if name in function.ranks) if loss is None else loss
     kind = kind or next(name for name in KINDS if name in function.targets.keys() & TARGET_KINDS[chosen])
     binary = chosen == "binary"
-    shape = (4,) if binary else (4, 3) if rank == 2 else (4, 2, 3)
+    shape = (4,) if binary else (4, 3) if rank == 2 and 2 in function.ranks[chosen] else (4, 2, 3)
     crisp = np.arange(np.prod(shape[:-1], dtype=int)).reshape(shape[:-1]) % shape[-1]
     one_hot = np.eye(shape[-1])[crisp]
     labels = {

@@ -1,0 +1,132 @@
+"""river: metrics that are updated with one sample at a time, and the losses of its optimisers with their gradients.
+
+Metrics and the loss of classes take probabilities, as Python's floats.  The binary loss takes logits, either Python's
+floats or numpy vectors, for which it has different formulas.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.adapters import arrays
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.model.case import InputKind
+from conformance.model.convention import Convention
+
+PAGES = "https://riverml.xyz/0.26.1/api/"
+SOURCE = "https://github.com/online-ml/river/blob/0.26.1/river/"
+UPDATED = """
+metric = river.metrics.METRIC()
+weights = [{sample_weights}, np.ones(len({labels}))][0].tolist()
+for y, {predictions}, weight in zip({labels}.tolist(), PREDICTIONS, weights, strict=True):
+    metric.update(y_true=y, y_pred={predictions}, w=weight)
+float(metric.get())
+"""
+BINARY_LOSS = "loss = river.optim.losses.Log(weight_pos=np.asarray([{positive_weight}, 1.0][0]).tolist())"
+OF_VECTORS = f"""{BINARY_LOSS}
+loss.METHOD(y_true={{labels}}, y_pred={{predictions}})
+"""
+OF_NUMBERS = f"""{BINARY_LOSS}
+samples = zip({{labels}}.tolist(), {{predictions}}.tolist(), strict=True)
+np.array([loss.METHOD(y_true=y, y_pred={{predictions}}) for y, {{predictions}} in samples], "float64")
+"""
+LOSS_OF_CLASSES = """shape = {predictions}.shape
+weights = [{class_weights}, np.ones(shape[1])][0].tolist()
+loss = river.optim.losses.CrossEntropy(class_weight=dict(zip(range(shape[1]), weights, strict=True)))
+samples = zip({labels}.tolist(), PREDICTIONS, strict=True)"""
+OF_CLASSES = f"""{LOSS_OF_CLASSES}
+np.array([loss(y_true=y, y_pred={{predictions}}) for y, {{predictions}} in samples], "float64")
+"""
+SLOPES = f"""{LOSS_OF_CLASSES}
+slopes = [loss.gradient(y_true=y, y_pred={{predictions}}) for y, {{predictions}} in samples]
+np.array([[slope[c] for c in range(shape[1])] for slope in slopes], "float64").reshape(shape)
+"""
+ROWS = "[dict(enumerate(row)) for row in {predictions}.tolist()]"
+SOFTMAX = "[loss.mean_func(dict(enumerate(row))) for row in {predictions}.tolist()]"
+SHARED: dict[str, Any] = {"weight_dtypes": "", "differentiates": False, "result_dtype": "float64"}
+CLAMPS: dict[str, Any] = {"dtypes": frozenset({"float64"})}
+"""Dtypes of the functions that clamp probabilities, always in float64: in float32 a clip rounds 1 - 1e-15 to 1."""
+FLOATS: dict[str, Any] = {"dtypes": frozenset({"float32", "float64"})}
+BINARY: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": ""}}
+ARRAYS: dict[str, Any] = {
+    "ranks": {"binary": range(1, 9)},
+    "targets": {"binary": ""},
+    "excludes": (frozenset({"positive_weight", "several_outputs"}),),
+}
+"""A weight is documented as one number, so there is none for each output."""
+CLASSES: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
+LOSS: dict[str, Any] = {"reductions": {"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"}}
+SLOPE: dict[str, Any] = {"reductions": {"sum": ""}, "quantity": "gradient"}
+
+
+def metric(name: str, predictions: str, module: str, **fields: Any) -> Function:
+    """A metric that is updated with one sample after another.
+
+    predictions: those of the samples, as source.  module: the name of its module.
+    """
+    return Function(
+        name,
+        UPDATED.replace("METRIC", name).replace("PREDICTIONS", predictions),
+        input_kinds={"probabilities": ""},
+        arguments={"sample_weights": "{}"},
+        reductions={"mean": ""},
+        conventions=(DocumentedConvention(CLIPPED, documentation=f"{SOURCE}metrics/{module}.py"),),
+        documentation=f"{PAGES}metrics/{name}/",
+        signature=f"{PAGES}metrics/{name}/",
+        **CLAMPS,
+        **SHARED,
+        **fields,
+    )
+
+
+def loss(name: str, call: str, kind: InputKind, convention: Convention, **fields: Any) -> Function:
+    """A loss of the optimisers, or its gradient."""
+    page = f"{PAGES}optim/losses/{name.partition(':')[0]}/"
+    return Function(
+        f"losses.{name}",
+        call,
+        input_kinds={kind: ""},
+        conventions=(DocumentedConvention(convention, documentation=f"{SOURCE}optim/losses.py"),),
+        documentation=page,
+        signature=page,
+        **SHARED,
+        **fields,
+    )
+
+
+def binary(name: str, call: str, convention: Convention, **fields: Any) -> Function:
+    """The binary loss or its gradient."""
+    return loss(name, call, "logits", convention, arguments={"positive_weight": "{}"}, **FLOATS, **fields)
+
+
+def categorical(
+    name: str, call: str, kind: InputKind, convention: Convention, predictions: str, **fields: Any
+) -> Function:
+    """The loss of classes or its gradient.  predictions: those of the samples, as source."""
+    call = call.replace("PREDICTIONS", predictions)
+    return loss(name, call, kind, convention, arguments={"class_weights": "{}"}, **CLASSES, **fields)
+
+
+CLIPPED = Convention(clip=1e-15, accepts=frozenset({"invalid_probability"}))
+"""Convention of the metrics, which clamp any number to a probability."""
+COUNTED = Convention(clip=1e-15, accepts=frozenset({"invalid_probability"}), mean_divides_by="kept")
+"""Convention of the loss of classes; its mean is that of the array of losses."""
+SUBTRACTED = Convention(gradient_cancellation="targets")
+FRAMEWORK = Framework(
+    name="river",
+    distributions=("river",),
+    modules=("river",),
+    arrays=arrays.numpy,
+    imports="import numpy as np; import river.metrics; import river.optim",
+    functions=(
+        metric("LogLoss", "{predictions}.tolist()", "log_loss", **BINARY),
+        metric("CrossEntropy", ROWS, "cross_entropy", **CLASSES),
+        binary("Log", OF_VECTORS.replace(".METHOD", ""), Convention(), **ARRAYS, **LOSS),
+        binary("Log:gradient", OF_VECTORS.replace("METHOD", "gradient"), Convention(), **ARRAYS, **SLOPE),
+        binary("Log:number", OF_NUMBERS.replace(".METHOD", ""), Convention(), **BINARY, **LOSS),
+        binary("Log:number:gradient", OF_NUMBERS.replace("METHOD", "gradient"), Convention(), **BINARY, **SLOPE),
+        categorical("CrossEntropy", OF_CLASSES, "probabilities", COUNTED, ROWS, **CLAMPS, **LOSS),
+        categorical("CrossEntropy:gradient", SLOPES, "probabilities", Convention(clip=1e-15), ROWS, **CLAMPS, **SLOPE),
+        categorical("CrossEntropy:mean_func:gradient", SLOPES, "logits", SUBTRACTED, SOFTMAX, **FLOATS, **SLOPE),
+    ),
+)

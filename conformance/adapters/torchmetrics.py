@@ -1,0 +1,55 @@
+"""torchmetrics: the perplexity of a batch of token sequences, as a metric and as a function.
+
+It is the exponential of the mean of -log(p) over all tokens, with p from a softmax in the dtype of the logits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.adapters import arrays
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.model.convention import Convention
+
+PAGE = "https://lightning.ai/docs/torchmetrics/stable/text/perplexity.html"
+SOURCE = "https://github.com/Lightning-AI/torchmetrics/blob/v1.9.0/src/torchmetrics/functional/text/perplexity.py"
+UPDATED = """
+metric = torchmetrics.text.Perplexity([{ignore_index}, None][0])
+metric.update(preds={predictions}, target={labels})
+metric.compute()
+"""
+ROUNDED = Convention(logits_as="probabilities", empty_mean="nan")
+TOKENS: dict[str, Any] = {
+    "ranks": {"categorical": range(3, 4)},
+    "input_kinds": {"logits": ""},
+    "targets": {"index": "int64"},
+    "reductions": {"mean": ""},
+    "quantity": "perplexity",
+    "conventions": (DocumentedConvention(ROUNDED, documentation=SOURCE),),
+    "documentation": PAGE,
+}
+FRAMEWORK = Framework(
+    name="torchmetrics",
+    distributions=("torchmetrics",),
+    modules=("torchmetrics", "torch"),
+    requirements=("torchmetrics", "torch"),
+    arrays=arrays.torch,
+    imports="import torchmetrics.text; import torchmetrics.functional.text",
+    functions=(
+        Function(
+            "text.Perplexity",
+            UPDATED,
+            result_dtype="float32",
+            differentiates=False,
+            signature=PAGE,
+            arguments={"ignore_index": "{}"},
+            **TOKENS,
+        ),
+        Function(
+            "functional.text.perplexity",
+            "torchmetrics.functional.text.perplexity(preds={predictions}, target={labels}, {options})",
+            arguments={"ignore_index": "ignore_index"},
+            **TOKENS,
+        ),
+    ),
+)
