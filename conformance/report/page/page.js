@@ -19,12 +19,12 @@
   const COLUMNS = ["status", "function", "case", "dtype", "reduction", "quantity", "returned", "want", "ratio", "ulps", "why"];
   /** Columns by which rows cannot be sorted: they are decoded later, and hold arrays. */
   const UNSORTED = new Set(["returned", "want"]);
-  /** What becomes of rows, each counted once, in the order of a bar. */
+  /** What becomes of rows, each counted once, in the order of a bar, which leaves out what is unsupported. */
   const OUTCOMES = ["agrees", "diverges", "known_value", "unexpected", "undefined", "unsupported"];
   /** Number of rows of the matrix that are rendered at a time, so that a filter responds before all are rendered. */
   const ROWS_PER_STEP = 24;
   const defaultView = () => (VIEWS.includes("changes") ? "changes" : "overview");
-  const MAX_LINES = { matrix: 400, functions: 80, groups: 300, overview: 8 };
+  const MAX_LINES = { matrix: 400, functions: 200, groups: 300, overview: 8 };
 
   let active = 0, wasOpened = false;
   let run, rows, columns, facets, fails, shownRows, language, detail, detailPromise;
@@ -338,13 +338,15 @@
     }
     // Shares of the rows that have an answer; functions without any come last.
     const shares = (counts, answered) => [answered ? 0 : 1, ...["unexpected", "known_value", "diverges"].map((name) => counts.get(name) / (answered || 1))];
-    const lines = [...own].map(([code, members]) => ({ name: values[code], members, counts: outcomesOf(members) }));
-    for (const line of lines) line.rank = shares(line.counts, line.members.length - line.counts.get("undefined") - line.counts.get("unsupported"));
+    const lines = [...own].map(([code, members]) => {
+      const counts = outcomesOf(members), asked = members.length - counts.get("unsupported");
+      return { name: values[code], members, counts, asked, rank: shares(counts, asked - counts.get("undefined")) };
+    });
     return lines.sort((a, b) => a.rank.reduce((order, one, k) => order || one - b.rank[k], 0) || (a.name < b.name ? -1 : 1));
   };
-  const outcomeBar = (counts, total) => make("span", { class: "outcomes", "aria-hidden": "true" }, OUTCOMES.filter((name) => counts.get(name)).map((name) => {
+  const outcomeBar = (counts, asked) => make("span", { class: "outcomes", "aria-hidden": "true" }, OUTCOMES.slice(0, -1).filter((name) => counts.get(name)).map((name) => {
     const part = make("span", { class: `part ${lookOf(name)}` });
-    part.style.flexGrow = String(Math.max(counts.get(name) / total, 0.004));
+    part.style.flexGrow = String(Math.max(counts.get(name) / asked, 0.004));
     return part;
   }));
   const outcomeCells = (name, counts) => OUTCOMES.slice(0, 4).map((outcome) => make("td", { "data-name": translate(outcome) }, counts.get(outcome)
@@ -352,11 +354,11 @@
   const functionTable = (found) => {
     const head = ["function", "version", "rows", ...OUTCOMES.slice(0, 4)].map((key) => make("th", { scope: "col" }, translate(key)));
     head.splice(2, 0, make("td", {}));
-    const lines = byFunction(found).slice(0, MAX_LINES.functions).map(({ name, members, counts }) => make("tr", {},
+    const lines = byFunction(found).map(({ name, members, counts, asked }) => make("tr", {},
       make("th", { scope: "row" }, make("a", { href: hashFor({ function: name, view: "matrix" }) }, breakable(name))),
       make("td", { "data-name": translate("version") }, distinct("version", members).join(", ")),
-      make("td", { class: "bar-cell" }, outcomeBar(counts, members.length)),
-      make("td", { "data-name": translate("rows") }, formatCount(members.length)), outcomeCells(name, counts)));
+      make("td", { class: "bar-cell" }, outcomeBar(counts, asked)),
+      make("td", { "data-name": translate("rows") }, formatCount(asked)), outcomeCells(name, counts)));
     return make("table", { class: "groups overview" }, make("thead", {}, make("tr", {}, head)), make("tbody", {}, lines));
   };
   /** The groups with most rows, as a list that leads to them. */
