@@ -287,7 +287,8 @@ def swept_narrow() -> Result:
     from conformance.explore.sweep.runner import SweepRequest, load_state, plan, sweep
 
     available = installed()[0]
-    binary = {f.name for found in available for f in found.functions if "binary" in f.ranks and "none" in f.reductions}
+    functions = [function for found in available for function in found.functions if not function.files]
+    binary = {f.name for f in functions if "binary" in f.ranks and "none" in f.reductions}
     if SHORT:
         binary = {max(binary)}
     _import([found for found in available if any(function.name in binary for function in found.functions)])

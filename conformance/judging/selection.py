@@ -58,7 +58,8 @@ def keyword_filter(keyword: str, markers: str = "", names: str = "") -> ItemFilt
     if not keyword and not markers:
         return None
     keywords = compiled(keyword) if keyword else lambda matches: True
-    marked = functools.cache(lambda framework: not markers or compiled(markers)(framework.__eq__))
+    marker = compiled(markers) if markers else lambda matches: True
+    marked = functools.cache(lambda framework: marker(framework.__eq__))
 
     def selects(framework: str, item: str) -> bool:
         text = f"{names}\n{item}\n{framework}" if names else item

@@ -287,6 +287,8 @@ def test_every_entry_of_the_page_is_proved(row: list[Entry], cases):
 
 def test_most_of_the_page_is_possible():
     texts = [entry.text() for row in ON_THE_PAGE for entry in row]
+    texts = [text for text in texts if not re.fullmatch(r"none: \S+ has no reduction \w+", text)]
+    assert len(texts) > 100
     assert sum(text.startswith("none: ") for text in texts) < 0.1 * len(texts)
 
 
