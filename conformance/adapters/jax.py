@@ -1,4 +1,4 @@
-"""JAX: cross-entropies that people write with `jax.nn`, unreduced; optax, which has losses, is another library."""
+"""JAX: cross-entropies that people write with `jax.nn`, unreduced; it has no losses of its own."""
 
 from __future__ import annotations
 

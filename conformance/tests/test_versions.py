@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,8 +19,9 @@ from packaging.specifiers import SpecifierSet
 from conformance.adapters import registry
 from conformance.adapters.arrays import Tensor
 from conformance.adapters.contract import Framework, Function
+from conformance.adapters.contract.framework import required_capabilities
 from conformance.adapters.contract.lowering import Call, lower
-from conformance.adapters.contract.source import calls_with_predictions
+from conformance.adapters.contract.source import called_path, calls_with_predictions
 from conformance.adapters.libraries import pinned
 from conformance.adapters.registry import NEWEST, convention_for, functions_in
 from conformance.casefiles.loading import load, shipped_cases
@@ -118,10 +120,11 @@ def test_no_range_is_idle(name, backend, described):
 @pytest.mark.parametrize(("name", "version", "backend"), EVERY)
 def test_a_release_has_a_convention_for_every_kind_of_target(name, version, backend):
     for function in functions_in(FRAMEWORKS[name], version, backend):
-        for target in function.targets:
-            documented = convention_for(function, version, target, backend)
-            assert documented in function.conventions, (function.name, target)
-            assert documented.documentation.startswith("https://"), (function.name, target)
+        for target, input_kind in itertools.product(function.targets, function.input_kinds):
+            documented = convention_for(function, version, target, backend, frozenset({target, input_kind}))
+            link = documented.documentation or function.documentation
+            assert documented in function.conventions, (function.name, target, input_kind)
+            assert link.startswith("https://"), (function.name, target, input_kind)
 
 
 # Calls
@@ -132,13 +135,30 @@ def corpus() -> tuple[Case, ...]:
     return tuple(load(shipped_cases()))
 
 
-def asked_of(function: Function) -> Iterator[Problem]:
-    """What a function declares that it takes, small if the case is large, with weights and predictions of its kinds."""
+def asked_of(function: Function) -> Iterator[tuple[str, Problem]]:
+    """What a function declares that it takes, small if the case is large, with weights and predictions of its kinds.
+
+    Each with the name of its case file.
+    """
     for found in corpus():
         for problem in found.sketch.problems():
             if unsupported(function, found, problem) is None:
                 weighted, _ = convert_weights(problem, function.options)
-                yield dataclasses.replace(weighted, input_kind=function.input_kind_for(problem.input_kind))
+                file = found.id.rpartition("/")[0]
+                yield file, dataclasses.replace(weighted, input_kind=function.input_kind_for(problem.input_kind))
+
+
+def kinds_of(function: Function) -> set[str]:
+    """What it declares that some problem must have: its losses, dtypes, reductions, kinds of input and target, files.
+
+    Of kinds of target those that its files have, if it has files.
+    """
+    takes = [(found.id.rpartition("/")[0], found) for found in corpus() if found.loss in function.ranks]
+    in_files = [found for file, found in takes if file in function.files]
+    files = {file for file, _ in takes if file in function.files}
+    stated = {problem.target_kind for found in in_files for problem in found.sketch.problems()}
+    targets = stated & function.targets.keys() if function.files else {*function.targets}
+    return {*function.ranks, *function.dtypes, *function.reductions, *function.input_kinds} | targets | files
 
 
 DESCRIBED = [function for framework in FRAMEWORKS.values() for function in framework.functions]
@@ -150,22 +170,25 @@ def described_as(function: Function) -> str:
 
 @functools.cache
 def called_in(text: str) -> tuple[str, frozenset[str]]:
-    """The path that the text of a call calls with the predictions, and the names in it."""
+    """The path that the text of a call calls with the predictions, "" if none, and the names in it."""
     names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
-    return ast.unparse(calls_with_predictions(text)[0].func), frozenset(names)
+    return called_path(text), frozenset(names)
 
 
 @pytest.mark.parametrize("function", DESCRIBED, ids=described_as)
 def test_it_says_what_it_declares(function):
-    count = 0
-    for problem in asked_of(function):
+    count, met = 0, set()
+    for file, problem in asked_of(function):
         call = lower(function, problem)
         path, names = called_in(call.text)
         assert path == function.path
         assert call.arrays.keys() <= names, call.text
         assert all(isinstance(tensor, Tensor) for tensor in call.arrays.values())
+        target = function.target_as(problem.target_kind) or problem.target_kind
+        met |= {file, problem.loss, *required_capabilities(problem, target)}
         count += 1
-    assert count > 100
+    assert met >= kinds_of(function), kinds_of(function) - met
+    assert function.files or count >= 5 * len(function.dtypes) * len(function.reductions)
 
 
 def call(
