@@ -367,7 +367,7 @@ def executed(source: str) -> Any:
 
 
 def sampled(installed: Installed, count: int) -> list[Item]:
-    """Items that differ in function, options, dtype, layout and outcome, the same each time."""
+    """Items that differ in function, options, dtype and layout, the same each time, each function among them."""
     cases = [found for found in load(shipped_cases()) if not isinstance(found, GeneratedCase)]
     items = plan(cases, [installed])
     random.Random(11).shuffle(items)
@@ -378,7 +378,8 @@ def sampled(installed: Installed, count: int) -> list[Item]:
         kinds.setdefault((item.function.name, item.quantity, item.reduction, options), item)
     picked = list(dict.fromkeys(kinds.values()))
     random.Random(5).shuffle(picked)
-    return picked[:count]
+    of_functions = {item.function.name: item for item in reversed(picked)}
+    return list(dict.fromkeys([*of_functions.values(), *picked]))[:count]
 
 
 @pytest.fixture
