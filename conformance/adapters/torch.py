@@ -44,6 +44,7 @@ UINT8_WITH_SMOOTHED_MEAN = frozenset({"uint8_labels", "label_smoothing", "class_
 """The mean gathers the weights of the labels, which takes no bytes."""
 EXCLUDES = (*IGNORE_INDEX_WITH_ROWS, *UINT8_WITH_HIGHER_RANK, UINT8_WITH_SMOOTHED_MEAN)
 PROMOTED_DTYPES = "same float32 float64"
+INTEGER_DTYPES = "int64 int32 int16 int8 uint8"
 GRADIENT_EPSILON = float(np.float32(1e-12))
 """A float in the source, whatever the dtype of the loss."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -139,7 +140,7 @@ LINEAR = CROSS_ENTROPY.like(
     documentation="https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.linear_cross_entropy.html",
     first="2.13",
 )
-MULTI_LABEL_FILES = frozenset({"binary/logits", "binary/logits_edge"})
+MULTI_LABEL_FILES = frozenset({"binary/logits", "binary/logits_edge", "binary/invalid_labels"})
 # Its gradients are computed in the forward pass, a chunk of the samples at a time; it takes indices without smoothing.
 CHUNKED = LINEAR.like(
     "linear_cross_entropy:chunked",
@@ -257,7 +258,7 @@ MULTI_LABEL = function(
     "MultiLabelSoftMarginLoss",
     ranks={"binary": range(1, 9)},
     input_kinds={"logits": ""},
-    targets=dict.fromkeys(BINARY_TARGETS, PROMOTED_DTYPES),
+    targets={"binary": f"{PROMOTED_DTYPES} {INTEGER_DTYPES}", "soft_binary": PROMOTED_DTYPES},
     result_dtype="promoted",
     untested={"weight=None": "a weight of each class, by which its losses are multiplied"},
     dtypes=ALL_DTYPES,
@@ -265,7 +266,6 @@ MULTI_LABEL = function(
     conventions=(
         DocumentedConvention(
             Convention(
-                mean_divides_by="kept",
                 binary_outputs="mean_of_last_axis",
                 accepts=frozenset({"invalid_target"}),
                 empty_mean="nan",

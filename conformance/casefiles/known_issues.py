@@ -57,6 +57,8 @@ class KnownIssue:
     """Id of the case, or a pattern in which * matches any text; see `RELATION_PREFIX` for relations."""
     function: str
     """Name of the function, or such a pattern."""
+    twins: tuple[str, ...] = ()
+    """Names of other functions of the framework that compute the same, to which the entry applies, too."""
     versions: str = ""
     """PEP 440 specifiers; empty means all versions."""
     dtypes: tuple[str, ...] = ()
@@ -109,8 +111,8 @@ class KnownIssue:
         return _compile_glob(self.case).fullmatch(case) is not None
 
     def matches_function(self, function: str) -> bool:
-        """Whether the entry names the function."""
-        return _compile_glob(self.function).fullmatch(function) is not None
+        """Whether the entry names the function, itself or as a twin."""
+        return function in self.twins or _compile_glob(self.function).fullmatch(function) is not None
 
     def explains(self, symptoms: Collection[str], gradient: bool = False) -> bool:
         """Whether the entry documents a row with these symptoms.
@@ -203,7 +205,8 @@ class Ledger:
         return [
             entry
             for entry in self.entries
-            if not any(map(entry.matches_function, functions))
+            if not any(map(_compile_glob(entry.function).fullmatch, functions))
+            or not set(functions).issuperset(entry.twins)
             or not any(map(_compile_glob(entry.case_pattern).fullmatch, cases))
         ]
 
@@ -298,6 +301,10 @@ def _field_errors(document: Document, path: JsonPath, content: Any, framework: s
         advice = f"write {framework}.{function.partition('.')[2]}, or move the entry"
         message = f"{function} is no function of {framework}, whose file this is"
         yield document.error((*path, "function"), message, advice)
+    for twin in () if document.refuses((*path, "twins")) else fields.get("twins", ()):
+        if not twin.startswith(f"{framework}."):
+            message = f"{twin} is no function of {framework}, whose file this is"
+            yield document.error((*path, "twins"), message, "name functions of the same framework")
     try:
         SpecifierSet(versions)
     except InvalidSpecifier:
