@@ -128,6 +128,16 @@ def test_ledger_prefers_entry_with_most_traits():
     assert ledger.find_by_traits(lambda: frozenset({"x", "y"}), ROW, {"nan"}) is None
 
 
+def test_ledger_entry_applies_to_twins_that_exist():
+    entry = KnownIssue(case="a/x", function="lib.Loss", twins=("lib.loss",), when=("logits",))
+    ledger = Ledger([entry])
+    for name, found in (("lib.Loss", entry), ("lib.loss", entry), ("lib.losses", None)):
+        key = RowKey("mine/y", "", name, "float32", "mean", version="1.5.0")
+        assert ledger.find_by_traits(lambda: frozenset({"logits", "binary"}), key) is found
+    assert ledger.unmatched({"a/x"}, {"lib.Loss"}) == [entry]
+    assert ledger.unmatched({"a/x"}, {"lib.Loss", "lib.loss"}) == []
+
+
 def test_ledger_lists_unmatched_entries():
     good, no_case, no_function = (
         KnownIssue("a/*", "lib.Loss"),
@@ -147,6 +157,7 @@ def test_ledger_lists_unmatched_entries():
         (HEAD + ENTRY + "    see: somewhere\n", '"somewhere" (a string) is not written as it should be'),
         (HEAD + ENTRY.replace("    reason: it is off\n", ""), ":3:5: $.known[0]: reason is missing"),
         (HEAD + ENTRY.replace("lib.Loss", "other.Loss"), "is no function of lib, whose file this is"),
+        (HEAD + ENTRY + "    twins: [other.loss]\n", "other.loss is no function of lib, whose file this is"),
         (HEAD + ENTRY + ENTRY.removeprefix("known:\n"), ":6:5: $.known[1]: the same as the entry on line 3"),
         (ENTRY, "does not name the schema"),
         (HEAD + "known: 1\n", "not a list"),
