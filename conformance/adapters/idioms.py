@@ -17,6 +17,15 @@ BROADCAST = frozenset({"shape_mismatch"})
 """What arrays document of shapes that are not equal."""
 UNCHECKED = BROADCAST | {"invalid_target"}
 UNCHECKED_PROBABILITIES = UNCHECKED | {"invalid_probability"}
+OF_LABEL = "[numpy.arange(len({labels})), {labels}]"
+"""Picks the element of the label out of each row of a NumPy array."""
+BY_LABEL: dict[str, Any] = {
+    "targets": INDEX,
+    "documentation": "https://numpy.org/doc/stable/user/basics.indexing.html#integer-array-indexing",
+    "ranks": range(2, 3),
+    "out_of_range": "wrap",
+}
+"""Parameters of an idiom that uses `OF_LABEL`."""
 
 
 def idiom(

@@ -12,7 +12,8 @@ from conformance.adapters import arrays
 from conformance.adapters.contract import Framework
 from conformance.adapters.idioms import (
     BROADCAST,
-    INDEX,
+    BY_LABEL,
+    OF_LABEL,
     OUTPUTS,
     REDUCTIONS,
     ROWS,
@@ -22,13 +23,11 @@ from conformance.adapters.idioms import (
 )
 
 REFERENCE = "https://numpy.org/doc/stable/reference/generated/numpy."
-INDEXING = "https://numpy.org/doc/stable/user/basics.indexing.html#integer-array-indexing"
-OF_LABEL = "[numpy.arange(len({labels})), {labels}]"
 SHIFTED = "z = {predictions}\nz = z - z.max(axis=-1, keepdims=True)\n"
 LOG_SUM_EXP = "numpy.log(numpy.exp(z).sum(axis=-1, keepdims=True))"
 FIELDS = {"dtypes": frozenset({"float16", "float32", "float64"}), "differentiates": False}
 own = partial(idiom, fields=FIELDS)
-of_label = partial(own, targets=INDEX, documentation=INDEXING, ranks=range(2, 3), out_of_range="wrap")
+of_label = partial(own, **BY_LABEL)
 FRAMEWORK = Framework(
     name="numpy",
     distributions=("numpy",),

@@ -8,7 +8,8 @@ from conformance.adapters import arrays
 from conformance.adapters.contract import Framework
 from conformance.adapters.idioms import (
     BROADCAST,
-    INDEX,
+    BY_LABEL,
+    OF_LABEL,
     OUTPUTS,
     REDUCTIONS,
     ROWS,
@@ -18,10 +19,8 @@ from conformance.adapters.idioms import (
 )
 
 REFERENCE = "https://docs.scipy.org/doc/scipy/reference/generated/scipy."
-INDEXING = "https://numpy.org/doc/stable/user/basics.indexing.html#integer-array-indexing"
-OF_LABEL = "[numpy.arange(len({labels})), {labels}]"
 own = partial(idiom, fields={"dtypes": frozenset({"float32", "float64"}), "differentiates": False})
-of_label = partial(own, targets=INDEX, documentation=INDEXING, ranks=range(2, 3), out_of_range="wrap")
+of_label = partial(own, **BY_LABEL)
 FRAMEWORK = Framework(
     name="scipy",
     distributions=("scipy",),
