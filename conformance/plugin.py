@@ -505,10 +505,11 @@ def _options_again(config: pytest.Config) -> str:
 
 def _accepted(config: pytest.Config) -> Callable[[Assessment], bool]:
     """Return whether the baseline has the same discrepancy."""
-    if (rows := _baseline(config)) is None:
+    if (baseline := _baseline(config)) is None:
         return lambda _: False
     from conformance.judging.verdict import FAILING_ROWS
 
+    rows = baseline[0]
     rows = rows[rows["expected"].isin(FAILING_ROWS)]
     failures = set(rows[_IDENTITY].itertuples(index=False, name=None))
     return lambda assessment: tuple(assessment.row.cells[name] for name in _IDENTITY) in failures
@@ -521,7 +522,9 @@ _LOADED = pytest.StashKey[Any]()
 _HARVEST = pytest.StashKey["Harvests"]()
 _CHECKOUTS = pytest.StashKey[set[Path]]()
 _MARKED = pytest.StashKey[set[str]]()
-_BASELINE = pytest.StashKey["pd.DataFrame"]()
+_Baseline = tuple["pd.DataFrame", dict[str, Any]]
+"""The rows of the accepted report and its `run.json`."""
+_BASELINE = pytest.StashKey[_Baseline]()
 _RELATIVE_PATHS = pytest.StashKey[dict[str, str]]()
 _INVALID = pytest.StashKey[set[str]]()
 
@@ -815,15 +818,16 @@ class Recorder:
         if run.stopped != ended:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
 
-    def _compare_with_baseline(self, baseline: pd.DataFrame, session: pytest.Session) -> None:
+    def _compare_with_baseline(self, baseline: _Baseline, session: pytest.Session) -> None:
         """Compare the rows with the baseline; the session fails if something got worse."""
         from conformance import report
-        from conformance.comparison.baseline import RunScope, check_baseline
+        from conformance.comparison.baseline import RunScope, check_baseline, processor_difference
 
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         item_filter = _item_filter(self.config, [str(TEST_FILE), TEST_NAME])
         named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_conformance_test(argument)}
         has_case = self._case_filter()
+        accepted, about = baseline
         scope = RunScope(
             frozenset(row.framework for row in self.rows),
             lambda of, name: (
@@ -831,9 +835,10 @@ class Recorder:
             ),
             finished,
             {(case.id, *of) for case in _cases_of(self.config) for of in product(case.dtypes, case.reductions)},
+            processor_difference(about),
         )
         try:
-            check = check_baseline(baseline, report.frame(self.rows), scope, self.config.getoption("baseline"))
+            check = check_baseline(accepted, report.frame(self.rows), scope, self.config.getoption("baseline"))
         except UserError as error:
             self.problem = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -936,12 +941,12 @@ def _is_conformance_test(nodeid: str) -> bool:
     return f"::{TEST_NAME}[" in nodeid
 
 
-def _baseline(config: pytest.Config) -> pd.DataFrame | None:
-    """The rows of the accepted report, read once per session; None where none is given."""
+def _baseline(config: pytest.Config) -> _Baseline | None:
+    """The accepted report, read once per session; None where none is given."""
     if (path := config.getoption("baseline")) is not None and _BASELINE not in config.stash:
         from conformance.comparison.reports import read_complete
 
-        config.stash[_BASELINE] = read_complete(Path(path))[0]
+        config.stash[_BASELINE] = read_complete(Path(path))
     return config.stash.get(_BASELINE, None)
 
 

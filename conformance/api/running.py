@@ -16,7 +16,7 @@ from conformance.adapters.libraries import pinned
 from conformance.adapters.registry import Installed
 from conformance.api.observing import SILENT, Observer
 from conformance.api.result import Result
-from conformance.comparison.baseline import Check, RunScope, check_baseline
+from conformance.comparison.baseline import Check, RunScope, check_baseline, processor_difference
 from conformance.comparison.reports import read_complete
 from conformance.execution import executor
 from conformance.execution.assessing import NotExecuted
@@ -179,7 +179,7 @@ def run(
         If there is nothing to run, an option is wrong, or the report cannot be written.
     """
     request.check()
-    accepted = None if baseline is None else read_complete(baseline)[0]
+    accepted = None if baseline is None else read_complete(baseline)
     recorded = RecordedRun(request.report, observer.note, resume=request.resume)
     prepared = _Prepared()
     try:
@@ -192,8 +192,9 @@ def run(
     record = recorded.write()
     check = None
     if accepted is not None and record["complete"] and prepared.cases and prepared.executor:
-        scope = _scope(request, prepared.cases, prepared.executor, recorded.items)
-        check = check_baseline(accepted, recorded.results, scope, str(baseline))
+        difference = processor_difference(accepted[1])
+        scope = _scope(request, prepared.cases, prepared.executor, recorded.items, difference)
+        check = check_baseline(accepted[0], recorded.results, scope, str(baseline))
     found = prepared.cases
     return RunResult(
         request.report,
@@ -321,7 +322,7 @@ def _planned(
     return recorded.plan(planned, items, made)
 
 
-def _scope(request: RunRequest, cases: CaseSet, calls: Executor, items: Any) -> RunScope:
+def _scope(request: RunRequest, cases: CaseSet, calls: Executor, items: Any, other_processor: str) -> RunScope:
     """What of a baseline the run speaks for."""
     item_filter = keyword_filter(request.keyword)
     names = {item.id for item in items}
@@ -329,6 +330,7 @@ def _scope(request: RunRequest, cases: CaseSet, calls: Executor, items: Any) -> 
         frozenset(found.framework.name for found in calls.available),
         lambda of, name: (item_filter is None or item_filter(of, name)) and (not cases.harvested or name in names),
         suite={(case.id, *of) for case in cases.cases for of in itertools.product(case.dtypes, case.reductions)},
+        other_processor=other_processor,
     )
 
 

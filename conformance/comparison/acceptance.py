@@ -16,7 +16,7 @@ from conformance import report
 from conformance.comparison.alignment import row_names
 from conformance.comparison.changes import LATER_PER_SIDE, compare_results
 from conformance.comparison.errors import AuditError
-from conformance.comparison.merging import joined_versions
+from conformance.comparison.merging import joined_versions, merged_versions
 from conformance.comparison.reports import Difference, Side, read_complete, scope_of_run
 from conformance.execution.report_folder import folder_of
 from conformance.execution.run_info import RunInfo
@@ -182,6 +182,7 @@ def _merged_run(info: RunInfo, old: RunInfo, rows: pd.DataFrame, kept: set[str])
     return dataclasses.replace(
         info,
         planned=len(rows),
+        host=merged_versions([info.host, old.host]),
         versions={str(name): joined_versions(set(group["version"])) for name, group in rows.groupby("framework")},
         missing=tuple(name for name in info.missing if name not in kept),
         selected=old.selected,

@@ -9,11 +9,15 @@ plus one unit in the last place.  Reasons:
   correct answers in the first accepted report lie below.
 - A row above 0.5 budgets may change in its last bit, the smallest difference between two platforms.  In float16 that
   can be up to one budget.  Beyond one budget an answer is not correct.
+- On another processor a math library takes other kernels, whose long sums round in another order: a difference of
+  large numbers that cancel may then be off by any part of its budget.  So the ratchet holds on the processor that the
+  baseline was made on; on another one a correct answer is noted, and so is one whose convention differs in numeric
+  choices only (`convention.NUMERIC_FIELDS`), which depend on how much was lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +29,10 @@ from conformance.comparison.changes import RIGHT, Flags, Scope, compare_aligned,
 from conformance.comparison.difference_rendering import group_lines
 from conformance.comparison.errors import AuditError
 from conformance.comparison.reports import group_changes
-from conformance.judging.row import listed_in
+from conformance.execution.run_info import host
+from conformance.judging.row import choices_of, listed_in
 from conformance.judging.verdict import FAILING
+from conformance.model.convention import NUMERIC_FIELDS
 from conformance.model.row_key import KEY, PLACE, RowKey
 from conformance.model.text import counted
 from conformance.report.frames import largest_ratios, records
@@ -53,6 +59,8 @@ class RunScope:
     """False for a run that ended early; its missing rows have not vanished."""
     suite: Collection[tuple[str, str, str]] | None = None
     """Case, dtype and reduction of all problems of the suite; None: infer the cases from the run's rows."""
+    other_processor: str = ""
+    """Why the ratchet does not hold, see `processor_difference`; "" where it does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +100,15 @@ class Check:
         return [*lines, *notes]
 
 
+def processor_difference(accepted: Mapping[str, Any]) -> str:
+    """How the processor that a baseline was made on differs from this one; "" if it does not.
+
+    accepted: the `run.json` of the baseline.
+    """
+    before, now = accepted.get("host", {}).get("processor", "an unknown processor"), host()["processor"]
+    return "" if before == now else f"the baseline was made on {before}, this is {now}"
+
+
 def check_baseline(
     baseline: pd.DataFrame, results: pd.DataFrame, scope: RunScope | None = None, name: str = "the baseline"
 ) -> Check:
@@ -103,6 +120,8 @@ def check_baseline(
         vanished                      it is in the scope of the run, and missing: a function or its support.
         status or convention changed  and it did not get better.
         drifted past its ratchet      it is correct, and its error grew by too much: see the module.
+
+    The last two need the processor of the baseline, where correct answers differ in error and numeric choices only.
 
     Rows that the ledger knows do not fail.  Rows whose case, dtype or reduction the suite no longer has are noted.
     Rows are matched by framework.  If the baseline has a framework several times, the nearest is used: the same
@@ -125,6 +144,10 @@ def check_baseline(
     expected = _still_in_suite(expected, in_suite(expected), results, notes)
     table = compare_aligned(*_add_places(expected, results, notes))
     table["reason"] = _reasons(table, scope.finished)
+    if scope.other_processor:
+        table, rounded = _without_rounding(table)
+        if rounded:
+            notes.append(f"{counted(rounded, 'row')} rounded otherwise, which may be: {scope.other_processor}")
     failed = table["reason"] != ""
     failures = table[failed].sort_values("reason", key=lambda reason: reason.map(REASONS.index), kind="stable")
     notes = [*_row_notes(table[~failed], scope.finished), *_grown_errors(expected, results), *notes]
@@ -262,6 +285,23 @@ def _reasons(table: pd.DataFrame, finished: bool) -> Any:
         "drifted past its ratchet": both & correct & drifted & past_limit,
     }
     return np.select(list(conditions.values()), list(conditions), "").astype(object)
+
+
+def _without_rounding(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The rows of `changes` without those that fail only because they round otherwise, and how many those are.
+
+    Their answers are correct on both sides, by the same semantic convention, in the same shape and dtype.
+    """
+    semantic = {
+        text: {name: value for name, value in choices_of(text).items() if name not in NUMERIC_FIELDS}
+        for text in pd.concat([table["old_convention"], table["new_convention"]]).unique()
+    }
+    conventions = table[["old_convention", "new_convention"]].itertuples(index=False, name=None)
+    same = pd.Series([semantic[old] == semantic[new] for old, new in conventions], index=table.index, dtype=bool)
+    correct = table["old_status"].isin(RIGHT) & table["new_status"].isin(RIGHT)
+    other = np.logical_or.reduce([has_kind(table["kinds"], name) for name in ("dtype", "shape", "exception")])
+    rounded = correct & same & ~other & table["reason"].isin(REASONS[-2:])
+    return table[~rounded], int(rounded.sum())
 
 
 def _row_notes(rows: pd.DataFrame, finished: bool) -> list[str]:

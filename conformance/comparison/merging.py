@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -121,13 +121,13 @@ def _merged_run(runs: list[RunInfo], available: set[str]) -> RunInfo:
     shards = _incomplete_shards(runs)
     return RunInfo(
         planned=sum(run.planned for run in runs),
-        versions=_merged_versions([run.versions for run in runs]),
+        versions=merged_versions([run.versions for run in runs]),
         missing=tuple(sorted(set.intersection(*(set(run.missing) for run in runs)) - available)),
         interrupted=_distinct((run.interrupted for run in runs), "; "),
         started=min((run.started for run in runs if run.started), key=_moment, default=""),
         duration=round(math.fsum(run.duration for run in runs), 3),
         coverage=_distinct((run.coverage for run in runs), "; "),
-        host=_merged_versions([run.host for run in runs]),
+        host=merged_versions([run.host for run in runs]),
         suite=max(run.suite for run in runs),
         selected=_distinct((run.selected for run in runs), " | "),
         shards=tuple(f"{number}/{whole}" for whole, numbers in shards.items() for number in numbers),
@@ -140,7 +140,8 @@ def _distinct(texts: Iterable[str], separator: str) -> str:
     return separator.join(sorted(set(texts) - {""}))
 
 
-def _merged_versions(mappings: Sequence[Any]) -> dict[str, str]:
+def merged_versions(mappings: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Join the values of each name, see `joined_versions`."""
     names = dict.fromkeys(name for mapping in mappings for name in mapping)
     return {name: joined_versions(mapping[name] for mapping in mappings if name in mapping) for name in names}
 

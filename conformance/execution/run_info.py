@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import platform
 from collections.abc import Iterable, Mapping
@@ -21,11 +22,22 @@ MAX_DURATION = 1e10
 """Seconds that no run takes: three hundred years."""
 
 
-def host() -> dict[str, str]:
-    """Versions of the interpreter and the libraries that the harness itself uses."""
+@functools.cache
+def host() -> Mapping[str, str]:
+    """The machine, and the versions of the interpreter and of the libraries that the harness itself uses.
+
+    `processor` is its brand and its instruction set, by which math libraries choose their kernels.
+    """
+    from archspec import cpu
+
     libraries = {name: version(name) for name in ("numpy", "pandas", "python-flint")}
-    system = f"{platform.system()} {platform.machine()}"
-    return {"conformance": __version__, "python": platform.python_version(), **libraries, "platform": system}
+    return {
+        "conformance": __version__,
+        "python": platform.python_version(),
+        **libraries,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": f"{cpu.brand_string() or 'unknown brand'}: {cpu.host().name}".replace(",", ""),
+    }
 
 
 def is_moment(text: str) -> bool:

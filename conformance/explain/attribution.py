@@ -43,7 +43,7 @@ from conformance.judging.judge import Assessment
 from conformance.judging.plan import documented_convention
 from conformance.model import meanings
 from conformance.model.case import WEIGHTS, Array, Problem, is_derivative
-from conformance.model.convention import DEFINITION, Convention, describe
+from conformance.model.convention import DEFINITION, NUMERIC_FIELDS, Convention, describe
 from conformance.model.floats import distinguishing_digits, subtract
 from conformance.model.outcome import Returned
 from conformance.reference import gradient, oracle
@@ -67,8 +67,6 @@ MAX_LABELS = 16
 """Number of leading labels that are shown."""
 MIN_RELATIVE_CHANGE = 1e-4
 """Rows whose logarithms change by less than this fraction of the largest change are not shown."""
-NUMERIC_FIELDS = ("cancellation", "gradient_cancellation", "hessian_cancellation")
-"""Fields of a convention that change the tolerance and leave the exact answer as it is."""
 
 
 def named_choices(assessment: Assessment) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import Item
 from conformance.judging.prepare import PreparedCall, prepare_problem
 from conformance.model.case import Array, ByOracle, Digits, Problem, is_derivative, numpy_dtype
-from conformance.model.convention import DEFINITION, Convention
+from conformance.model.convention import DEFINITION, NUMERIC_FIELDS, Convention
 from conformance.model.outcome import Returned
 from conformance.reference import oracle
 from conformance.reference.conversion import (
@@ -284,7 +284,7 @@ def _separate_outputs(context: _Context) -> Iterator[Remedy]:
 def _cast_to_float64(context: _Context) -> Iterator[Remedy]:
     """Repeat the call in float64, which recovers what rounding lost."""
     problem, assessment = context.problem, context.assessment
-    numeric = assessment.verdict.status == "disagrees" or context.names <= {"cancellation", "gradient_cancellation"}
+    numeric = assessment.verdict.status == "disagrees" or context.names <= set(NUMERIC_FIELDS)
     if problem.dtype == "float64" or not numeric or assessment.prepared.conversion:
         return
     change = _Change("cast to float64 first", problem.cast("float64"), show_call=True)

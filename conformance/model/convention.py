@@ -169,6 +169,10 @@ class Convention:
             if getattr(self, field.name) != field.default
         }
 
+    def semantic(self) -> Convention:
+        """Return the convention without its numeric choices."""
+        return dataclasses.replace(self, **{name: getattr(DEFINITION, name) for name in NUMERIC_FIELDS})
+
     def restricted_to(self, names: tuple[str, ...]) -> Convention:
         """The definition with only the named fields taken from this convention."""
         return Convention(**{name: getattr(self, name) for name in names})
@@ -178,6 +182,8 @@ class Convention:
 
 
 DEFINITION = Convention()
+NUMERIC_FIELDS = ("cancellation", "gradient_cancellation", "hessian_cancellation")
+"""Fields of a convention that change the tolerance and leave the exact answer as it is."""
 
 
 def describe(choices: dict[str, Any]) -> str:

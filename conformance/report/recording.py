@@ -281,7 +281,7 @@ def _changed(row: Row, item: Item, basis: set[str]) -> str:
 
 def _basis(ledger: Ledger | None, installed: Iterable[Installed], timeout: float) -> dict[str, str]:
     """What rows depend on and do not say themselves."""
-    found = {"conformance": json.dumps(host(), sort_keys=True), "--timeout": f"{timeout:g}"}
+    found = {"conformance": json.dumps(dict(host()), sort_keys=True), "--timeout": f"{timeout:g}"}
     if ledger is not None:
         entries = [replace(entry, path="", line=0) for entry in (*ledger.entries, *ledger.others)]
         found["ledger"] = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]

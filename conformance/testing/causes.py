@@ -24,7 +24,7 @@ from conformance.model.meanings import meaning_in_problem
 from conformance.reference import enclosure
 from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Answer, Exact, Floats, Oracle
-from conformance.testing.questions import Question, prepare, semantic_gradient
+from conformance.testing.questions import Question, prepare
 
 MAX_PREDICTIONS = 1 << 18
 """Predictions beyond which no mistake is tried: each means to solve another problem of that size."""
@@ -140,7 +140,7 @@ def _hypotheses(
 
     is_constant: whether the result is one number, which every mistake meets whose predictions all end at a clip.
     """
-    problem, convention = question.problem, semantic_gradient(question.convention)
+    problem, convention = question.problem, question.convention.semantic()
     is_reduced = problem.reduction != "none" if quantity == "gradient" or got.ndim else True
     if quantity == "loss" and found.misshapen:
         is_reduced = got.ndim == 0

@@ -74,7 +74,7 @@ class Question:
         of = problem if problem.reduction == "mean" else problem.with_reduction("sum")
         small = certified and problem.predictions.size <= enclosure.FEW
         in_balls = small or problem.dtype == "float64"
-        matters = relevant(of, semantic_gradient(self.convention), GRADIENT)
+        matters = relevant(of, self.convention.semantic(), GRADIENT)
         rounded = relevant(problem, self.convention, GRADIENT_ERROR_BOUND)
         classes = 1 if problem.loss == "binary" else problem.predictions.shape[-1]
         fraction = 0.0 if in_balls else enclosure.radius_fraction(problem.dtype, classes)
@@ -101,11 +101,6 @@ def prepare(inputs: Inputs, dtype: Any, cancellation: bool = False) -> Question:
     convention = inputs.convention(problem, cancellation)
     inputs.check_domain(problem, convention)
     return Question(inputs, narrowed(problem, convention), convention)
-
-
-def semantic_gradient(convention: Convention) -> Convention:
-    """A convention without how it rounds."""
-    return dataclasses.replace(convention, cancellation="none", gradient_cancellation="none")
 
 
 def radius(answer: Exact) -> Floats:

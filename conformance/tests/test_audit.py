@@ -23,14 +23,14 @@ from conformance import report
 from conformance.adapters import arrays, registry
 from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.comparison import acceptance, difference_rendering, merging, reports
-from conformance.comparison.baseline import MIN_LIMIT, RunScope, check_baseline, limit
+from conformance.comparison.baseline import MIN_LIMIT, RunScope, check_baseline, limit, processor_difference
 from conformance.comparison.changes import CAUSES, COLUMNS, KINDS, LEVELS, SEVERITIES, compare_results, fails
 from conformance.comparison.distance import distances
 from conformance.comparison.errors import AuditError
 from conformance.comparison.merging import Part, merge_reports
 from conformance.comparison.reports import by_severity, group_changes, read_complete
 from conformance.execution import report_folder
-from conformance.execution.run_info import fingerprint
+from conformance.execution.run_info import fingerprint, host
 from conformance.model.convention import Convention
 from conformance.model.serialization import to_json
 from conformance.report import ReportError, RunInfo
@@ -706,6 +706,38 @@ def test_check_fails_rows_that_got_worse_with_a_reason(old, new, why):
     found = checked([old], [new])
     assert reasons(found) == ([] if why is None else [why])
     assert found.ok is (why is None)
+
+
+LOST = {"status": "diverges", "convention": "gradient_cancellation=targets", "ratio": 0.9}
+ELSEWHERE = "the baseline was made on A, this is B"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (row(), row(got="1.05", ratio=0.9, ulps=3.0), None),
+        (row(), row(got="1.05", **LOST), None),
+        (row(**LOST), row(got="1.05"), None),
+        (row(), row(got="1.05", **CLIPPED), "status or convention changed"),
+        (row(**LOST), row(got="1.05", **CLIPPED), "status or convention changed"),
+        (
+            row(result_dtype="float32"),
+            row(got="1.05", ratio=0.9, ulps=3.0, result_dtype="float64"),
+            "drifted past its ratchet",
+        ),
+        (row(), row(got="5.0", **BAD), "new disagreement"),
+    ],
+)
+def test_check_notes_other_roundings_of_another_processor(old, new, why):
+    found = checked([old], [new], other_processor=ELSEWHERE)
+    assert reasons(found) == ([] if why is None else [why])
+    assert (f"1 row rounded otherwise, which may be: {ELSEWHERE}" in found.notes) is (why is None)
+
+
+def test_processor_of_a_baseline_is_compared_with_this_one():
+    assert processor_difference({"host": dict(host())}) == ""
+    assert "made on Z80, this is" in processor_difference({"host": {"processor": "Z80"}})
+    assert "an unknown processor" in processor_difference({})
 
 
 def test_limit_is_its_minimum_or_old_error_plus_one_ulp():

@@ -37,7 +37,7 @@ def as_dict(lines: Sequence[RegionRow], means: Sequence[RegionRow], about: dict[
     """The whole sweep as builtin values."""
     return {
         "format": FORMAT,
-        "host": host(),
+        "host": dict(host()),
         **about,
         "histogram_edges": list(HISTOGRAM_EDGES),
         "lines": list(lines),
