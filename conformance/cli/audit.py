@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.markup import escape
@@ -13,7 +14,6 @@ from conformance.cli.shared import Level, Printer, options, output_format, print
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison import audit_rendering, bisection
 from conformance.execution.interruption import INTERRUPTED
-from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT
 from conformance.model.text import printable
 
 
@@ -27,20 +27,15 @@ class Format(StrEnum):
 
 @options
 def audit(
-    old: str,
-    new: str,
-    cases: Path | None = None,
-    keyword: str = "",
     folder: Path = Path("reports/audit"),
     fail_on: Level = Level.regression,
     form: Format = Format.terminal,
-    timeout: float = TIMEOUT,
-    import_timeout: float = IMPORT_TIMEOUT,
     as_json: bool = False,
+    **request: Any,
 ) -> None:
     """Do our losses change between two environments, where, by how much, and was that announced?"""
     form = Format(output_format(form, as_json))
-    result = api.audit(old, new, folder, cases, keyword, timeout, Printer(), import_timeout)
+    result = api.audit(folder=folder, observer=Printer(), **request)
     audited = result.audit
     if audited is None:
         warn(f"interrupted; what there was is in {folder}")
@@ -61,24 +56,12 @@ def audit(
 
 @options
 def bisect(
-    distribution: str,
-    good: str,
-    bad: str,
     case: str,
-    function: str = "",
-    dtype: str = "",
-    reduction: str = "",
-    beside: str = "",
-    cases: Path | None = None,
-    timeout: float = TIMEOUT,
-    import_timeout: float = IMPORT_TIMEOUT,
     as_json: bool = False,
+    **request: Any,
 ) -> None:
     """Find the release in which the answer to a case changed; exit status 1 where it did not."""
-    result = api.bisect(
-        distribution, good, bad, case, function=function, dtype=dtype, reduction=reduction, beside=beside,
-        cases=cases, timeout=timeout, observer=Printer(), import_timeout=import_timeout,
-    )  # fmt: skip
+    result = api.bisect(case_id=case, observer=Printer(), **request)
     if as_json:
         out.write(result.to_json())
     else:

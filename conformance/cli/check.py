@@ -34,7 +34,7 @@ COMMON = 0.9
 def check(
     described: api.CheckedCallable,
     request: api.CheckRequest,
-    arguments: list[str] | None = None,
+    arguments: Sequence[str] = (),
     as_json: bool = False,
 ) -> None:
     """Certify a callable of yours: a function, a module of PyTorch, a loss of Keras, a function of JAX.
@@ -50,7 +50,7 @@ def check(
     ):
         if value and value not in among:
             raise UserError(f"{option} {value}: there is {', '.join(among)}")
-    described = dataclasses.replace(described, arguments=_arguments(arguments or ()))
+    described = dataclasses.replace(described, arguments=_arguments(arguments))
     found = api.check(described, request, Printer())
     out.print_result(found, _print, as_json)
     for line in found.not_executed[:MAX_FINDINGS]:

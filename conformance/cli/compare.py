@@ -12,7 +12,6 @@ from conformance.api.data import read_file
 from conformance.cli.shared import MAX_WIDTH, options, print_styled
 from conformance.cli.terminal import out
 from conformance.explain import rendering
-from conformance.model.row_key import EAGER
 from conformance.model.text import truncate
 
 FILE = "FILE[:NAME]"
@@ -30,20 +29,10 @@ def compare(
     class_weights: str = "",
     sample_weights: str = "",
     positive_weight: str = "",
-    label_smoothing: float | None = None,
-    ignore_index: int | None = None,
     classes: str = "",
-    class_axis: int | None = None,
-    loss: str = "",
-    reduction: str = "mean",
-    dtype: str = "",
-    quantity: str = "loss",
-    observed: list[str] | None = None,
-    frameworks: list[str] | None = None,
-    function: list[str] | None = None,
-    mode: str = EAGER,
     verbose: bool = False,
     as_json: bool = False,
+    **request: Any,
 ) -> None:
     """What every installed function returns for your labels and predictions, the exact answer, and why they differ."""
     passed = {"": predictions, "logits": logits, "probabilities": probabilities, "log_probabilities": log_probabilities}
@@ -55,21 +44,11 @@ def compare(
         read_file("--labels", labels),
         read_file(f"--{(kind or 'predictions').replace('_', '-')}", text),
         kind=kind,
-        loss=loss,
         classes=[name.strip() for name in classes.split(",")] if classes else None,
         class_weights=_numbers("--class-weights", class_weights),
         sample_weights=_numbers("--sample-weights", sample_weights),
         positive_weight=_numbers("--positive-weight", positive_weight),
-        label_smoothing=label_smoothing,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        class_axis=class_axis,
-        dtype=dtype,
-        quantity=quantity,
-        frameworks=frameworks or (),
-        functions=function or (),
-        mode=mode,
-        observed=observed or (),
+        **request,
     )
     out.print_result(result, lambda found: _print(found, verbose), as_json)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 from conformance import api
 from conformance.cli.shared import options, print_notes, print_styled
@@ -10,23 +10,17 @@ from conformance.cli.terminal import out
 from conformance.explain import rendering
 from conformance.judging.plan import DIFFERENTIATED
 from conformance.model.case import Case
-from conformance.model.row_key import EAGER
 
 
 @options
 def explain(
     case: str,
-    function: list[str] | None = None,
-    dtype: str = "",
-    reduction: str = "",
-    quantity: str = "loss",
-    mode: str = EAGER,
-    cases: Path | None = None,
     as_markdown: bool = False,
     as_json: bool = False,
+    **request: Any,
 ) -> None:
     """How a case's answer comes about, what each function does differently, and what makes them equal."""
-    result = api.explain(case, cases, function or [], dtype, reduction, quantity, mode)
+    result = api.explain(case, **request)
     explanation = result.explanation
     print_notes([result.case])
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.markup import escape
@@ -16,22 +17,7 @@ from conformance.model.text import truncate
 
 
 @options
-def fuzz(
-    seconds: float | None = None,
-    count: int | None = None,
-    frameworks: list[str] | None = None,
-    modes: list[str] | None = None,
-    keyword: str = "",
-    seed: int = 0,
-    folder: Path | None = None,
-    dtypes: list[str] | None = None,
-    shape: str = "8x5",
-    edge: bool = False,
-    kept: Path | None = None,
-    isolate: bool = False,
-    cases: Path | None = None,
-    as_json: bool = False,
-) -> None:
+def fuzz(as_json: bool = False, **request: Any) -> None:
     """Draw cases at random, put them to every installed function, and shrink what is wrong to the smallest case.
 
     Exit status 1 where something was found that the ledger does not know.
@@ -45,11 +31,7 @@ def fuzz(
             if file is not None:
                 out.print(f"written: {escape(str(file))}\n", soft_wrap=True)
 
-    result = api.fuzz(
-        seconds=seconds, count=count, frameworks=frameworks or (), keyword=keyword, seed=seed, dtypes=dtypes or (),
-        max_shape=shape, edge=edge, isolate=isolate, cases=cases, state=kept, folder=folder, found=print_finding,
-        observer=Printer(), modes=modes or (),
-    )  # fmt: skip
+    result = api.fuzz(found=print_finding, observer=Printer(), **request)
     out.print_result(result, _print_totals, as_json)
     print_not_executed(result.state.not_executed)
     if result.interrupted:

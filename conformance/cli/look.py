@@ -29,15 +29,9 @@ from conformance.model.text import counted, truncate, truncate_list
 
 
 @options
-def show(
-    case: str,
-    cases: Path | None = None,
-    dtype: str = "",
-    modes: list[str] | None = None,
-    as_json: bool = False,
-) -> None:
+def show(case: str, as_json: bool = False, **request: Any) -> None:
     """A case, its exact answer, and what every installed function returns for it, side by side."""
-    shown = api.show(case, cases, dtype, modes or ())
+    shown = api.show(case, **request)
     out.print_result(shown, _print, as_json)
     print_notes([shown.case])
     print_not_executed(shown.not_executed)
@@ -46,14 +40,9 @@ def show(
 
 
 @options
-def expect(
-    case: str,
-    cases: Path | None = None,
-    count: int = 25,
-    as_json: bool = False,
-) -> None:
+def expect(case: str, as_json: bool = False, **request: Any) -> None:
     """Print the exact digits of a case, as its `expect` wants them, so that nobody types them."""
-    result = api.expect(case, count, cases)
+    result = api.expect(case, **request)
     if as_json:
         out.write(result.to_json())
         return

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.markup import escape
@@ -16,7 +18,6 @@ from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.model.errors import UserError
 from conformance.model.text import counted
-from conformance.power.harvest.collection import TIMEOUT
 from conformance.power.mutants.score import FalseAlarm
 
 MAX_ALARMS = 10
@@ -26,7 +27,7 @@ MAX_ALARMS = 10
 @options
 def mutants(
     cases: Path | None = None,
-    family: list[str] | None = None,
+    families: Sequence[str] = (),
     keyword: str = "",
     processes: int = 1,
     kills: bool = False,
@@ -42,16 +43,16 @@ def mutants(
     """
     if generated and not right:
         raise UserError("--generated goes with --right: cases drawn at random are put to right implementations")
-    if right and family:
+    if right and families:
         raise UserError("--family and --right do not go together: families are of faulty implementations")
     if generated and cases is not None:
         raise UserError("--generated and --cases do not go together: cases are drawn, or those of a folder")
     if listed:
-        out.print_result(api.list_mutants(family or (), keyword, right), _list, as_json)
+        out.print_result(api.list_mutants(families, keyword, right), _list, as_json)
     elif right:
         _check_correct(cases, keyword, processes, generated, seed, as_json)
     else:
-        _score(api.mutants(cases, family or (), keyword, processes, Printer()), kills, as_json)
+        _score(api.mutants(cases, families, keyword, processes, Printer()), kills, as_json)
 
 
 def _list(listed: api.MutantList) -> None:
@@ -119,13 +120,12 @@ def _check_correct(cases: Path | None, keyword: str, processes: int, generated: 
 
 @options
 def harvest(
-    sources: list[str] | None = None,
     folder: Path | None = None,
     as_json: bool = False,
-    timeout: float = TIMEOUT,
+    **request: Any,
 ) -> None:
     """Read cases from the tests that other projects ship in their wheels, as they are installed here."""
-    result = api.harvest(sources or (), folder, timeout, Printer())
+    result = api.harvest(folder=folder, observer=Printer(), **request)
     out.print_result(result, _print_harvest, as_json)
     for name in result.harvests.missing:
         warn(f"left out: {name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import typer
@@ -22,17 +22,17 @@ MAX_REMAINING = 8
 def recipe(
     first: str,
     second: str,
-    option: list[str] | None = None,
+    option: Sequence[str] = (),
     reduction: str = "mean",
     dtype: str = "float32",
     kind: str = "",
     target: str = "",
     loss: str = "",
     gradient: bool = False,
-    layout: list[str] | None = None,
+    layout: Sequence[str] = (),
     label_dtype: str = "",
     weight_dtype: str = "",
-    mode: list[str] | None = None,
+    mode: Sequence[str] = (),
     cases: Path | None = None,
     as_json: bool = False,
 ) -> None:
@@ -40,17 +40,17 @@ def recipe(
     result = api.recipe(
         first,
         second,
-        options=option or (),
+        options=option,
         reduction=reduction,
         dtype=dtype,
         kind=kind,
         target=target,
         loss=loss,
         quantity="gradient" if gradient else "loss",
-        layout=layout or (),
+        layout=layout,
         label_dtype=label_dtype,
         weight_dtype=weight_dtype,
-        modes=mode or (),
+        modes=mode,
         cases=cases,
     )
     out.print_result(result, lambda found: print_styled(_lines(found, first, second)), as_json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -17,18 +17,12 @@ MAX_VIOLATIONS = 10
 
 
 @options
-def relations(
-    keyword: str = "",
-    frameworks: list[str] | None = None,
-    modes: list[str] | None = None,
-    cases: Path | None = None,
-    as_json: bool = False,
-) -> None:
+def relations(as_json: bool = False, **request: Any) -> None:
     """Say problems in two ways and hold both answers against each other, for every installed function.
 
     Exit status 1 where a relation is broken that neither a documented convention nor the ledger accounts for.
     """
-    found = api.relations(keyword, tuple(frameworks or ()), cases, Printer(), modes or ())
+    found = api.relations(observer=Printer(), **request)
     out.print_result(found, _print, as_json)
     print_not_executed(found.not_executed)
     if not found.complete:

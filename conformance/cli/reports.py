@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -98,7 +100,7 @@ def _print_proposal(proposed: Proposal) -> None:
 
 @options
 def merge(
-    paths: list[Path],
+    paths: Sequence[Path],
     folder: Path,
     as_json: bool = False,
 ) -> None:
@@ -174,19 +176,7 @@ def recover(
 
 
 @options
-def page(
-    path: Path,
-    cases: Path | None = None,
-    most: int = 400,
-    sweep_folder: Path | None = None,
-    history_folder: Path | None = None,
-    against: Path | None = None,
-    output: Path | None = None,
-    as_json: bool = False,
-) -> None:
+def page(as_json: bool = False, **request: Any) -> None:
     """Write a report's page again, with explanations of its cases, sweeps, history, and what changed since another."""
-    result = api.page(
-        path, cases, max_explained=most, sweep=sweep_folder, history=history_folder, against=against, output=output,
-        observer=Printer(),
-    )  # fmt: skip
+    result = api.page(observer=Printer(), **request)
     out.print_result(result, lambda made: out.lines([f"page: {made.page}"]), as_json)

@@ -18,6 +18,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from conformance import api
 from conformance.api.observing import Advance, Observer
 from conformance.cli.terminal import err, out
 from conformance.judging.selection import SelectionError
@@ -53,46 +54,54 @@ def duration(text: str | float) -> float:
 def options(command: Callable[..., None]) -> Callable[..., None]:
     """Declare the parameters of a command as options and arguments of typer, as `options.toml` describes them.
 
-    A parameter that is a dataclass stands for an option for each of its fields that is described there and is none of
-    the parameters.  An option of
-    the type Path names a file or a folder; one that is a tuple may be repeated.
+    A parameter that is a dataclass stands for an option for each of its fields, and `**` for one for each
+    parameter of the function of `conformance.api` with the name of the command, if it is described there and none of
+    the command's own parameters.  An option of the type Path names a file or a folder; a sequence may be repeated.
+    `--help` has arguments first, then the command's own options, in the order of `options.toml`.
     """
-    table = _table()
-    described = {**table["shared"], **table.get(command.__name__, {})}
+    own = _table().get(command.__name__, {})
+    described = {**own, **{name: of for name, of in _table()["shared"].items() if name not in own}}
     types = get_type_hints(command)
-    requests: dict[str, dict[str, Any]] = {}
-    declared = []
+    declared: dict[str, inspect.Parameter] = {}
+    requests: dict[str, list[str]] = {}
     for parameter in inspect.signature(command).parameters.values():
         kind = types[parameter.name]
-        if not dataclasses.is_dataclass(kind):
-            declared.append(_declared(parameter.name, kind, parameter.default, described))
+        variadic = parameter.kind is inspect.Parameter.VAR_KEYWORD
+        if not variadic and not dataclasses.is_dataclass(kind):
+            declared[parameter.name] = _declared(parameter, kind, described)
             continue
-        fields = {
-            field.name: field for field in dataclasses.fields(kind) if field.name in described.keys() - types.keys()
+        source = getattr(api, command.__name__) if variadic else kind
+        hints = get_type_hints(source)
+        found = {
+            one.name: _declared(one, hints[one.name], described)
+            for one in inspect.signature(source).parameters.values()
+            if one.name in described.keys() - types.keys()
         }
-        requests[parameter.name] = fields
-        for field in fields.values():
-            default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
-            declared.append(_declared(field.name, get_type_hints(kind)[field.name], default, described))
+        declared |= found
+        if not variadic:
+            requests[parameter.name] = [*found]
+
+    repeated = [name for name, one in declared.items() if get_origin(get_args(one.annotation)[0]) is list]
 
     @functools.wraps(command)
     def with_requests(**values: Any) -> None:
-        for name, fields in requests.items():
-            own = {field: values.pop(field) for field in fields}
-            many = {field: tuple(value or ()) for field, value in own.items() if fields[field].default == ()}
-            values[name] = types[name](**own | many)
-        command(**values)
+        values |= {name: tuple(values[name] or ()) for name in repeated}
+        requested = {name: types[name](**{one: values.pop(one) for one in of}) for name, of in requests.items()}
+        command(**values, **requested)
 
-    vars(with_requests)["__signature__"] = inspect.Signature(declared)
-    with_requests.__annotations__ = {parameter.name: parameter.annotation for parameter in declared}
+    names = sorted(described, key=lambda name: "argument" not in described[name])
+    parameters = [declared[name] for name in names if name in declared]
+    vars(with_requests)["__signature__"] = inspect.Signature(parameters)
+    with_requests.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_requests
 
 
-def _declared(name: str, kind: Any, default: Any, described: dict[str, dict[str, Any]]) -> inspect.Parameter:
-    if get_origin(kind) is tuple:
-        kind, default = list[get_args(kind)[0]] | None, None  # type: ignore[misc]
-    option = Annotated[kind, _typer_parameter(kind, **described[name])]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
+def _declared(parameter: inspect.Parameter, kind: Any, described: dict[str, dict[str, Any]]) -> inspect.Parameter:
+    default = parameter.default
+    if get_origin(kind) in (tuple, Sequence):
+        kind, default = list[get_args(kind)[0]], default or None  # type: ignore[misc]
+    option = Annotated[kind, _typer_parameter(kind, **described[parameter.name])]
+    return inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
 
 
 @functools.cache

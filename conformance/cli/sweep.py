@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.markup import escape
@@ -18,21 +19,17 @@ from conformance.explore.sweep.runner import SweepRequest
 
 @options
 def sweep(
-    function: list[str],
     request: SweepRequest,
     label: int | None = None,
     means: bool = False,
-    processes: int = 0,
     folder: Path | None = None,
     state: Path | None = None,
     as_json: bool = False,
-    cases: Path | None = None,
+    **others: Any,
 ) -> None:
     """Where does a function err, and by how much? Its loss for every input at once, region by region."""
     request = dataclasses.replace(request, labels=() if label is None else (label,))
-    result = api.sweep(
-        function, request, means=means, processes=processes, folder=folder, state=state, cases=cases, observer=Printer()
-    )
+    result = api.sweep(request=request, means=means, folder=folder, state=state, observer=Printer(), **others)
     if as_json:
         out.write(result.to_json())
     else:
