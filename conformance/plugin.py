@@ -724,7 +724,7 @@ class Recorder:
 
         assert isinstance(self.run, recording.RecordedRun)
         cases, ledger = _case_set(self.config)
-        planned = recording.planned(
+        planned = recording.make_plan(
             cases,
             row_cases,
             self.run.started,
@@ -910,7 +910,7 @@ class Recorder:
         details = []
         if self.config.get_verbosity() > 0:
             partly = self.config.getoption("keyword") or self.config.getoption("markexpr") or self._harvested()
-            coverage = "" if partly else recording.covered(_cases_of(self.config))
+            coverage = "" if partly else recording.coverage_line(_cases_of(self.config))
             largest = frames.records(frames.largest_ratios(frames.frame(self.rows)))
             details = recording.closing_lines(largest, coverage)
         narrowed = bool(self.config.getoption("markexpr"))

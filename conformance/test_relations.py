@@ -1,4 +1,4 @@
-"""The test: every installed function gives answers that hang together, whichever way a problem is said."""
+"""The test: every installed function gives answers that hang together, whichever way a problem is stated."""
 
 from __future__ import annotations
 

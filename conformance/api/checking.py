@@ -42,11 +42,11 @@ TIMEOUT = 60.0
 """Seconds that a call of a checked callable may take."""
 MAX_TIMEOUTS = 2
 """Calls that may take too long, or end their process, before no more are made."""
-FIRST = 100
+FIRST_VERDICT_CALLS = 100
 """Number of calls after which a first verdict is told."""
-DRAWN = 300
+MAX_DRAWN = 300
 """Number of problems that are drawn."""
-DRAWN_SECONDS = 10.0
+MAX_DRAWN_SECONDS = 10.0
 """Seconds for which problems are drawn at most."""
 MAX_FINDINGS = 3
 """Findings among drawn problems after which no more are drawn."""
@@ -273,9 +273,9 @@ class _Calls:
                 if isinstance(row, Row) and row.status in FAILING and not told:
                     told = True
                     self._observer.note(f"first wrong call: {row.key.id}: {row.explanation}")
-                elif number == FIRST and not told:
+                elif number == FIRST_VERDICT_CALLS and not told:
                     told = True
-                    self._observer.note(f"the first {FIRST} calls are right")
+                    self._observer.note(f"the first {FIRST_VERDICT_CALLS} calls are right")
                 yield row
                 if isinstance(row, Row) and row.status in ("timed_out", "crashed"):
                     self._ended += 1
@@ -296,7 +296,7 @@ class _Calls:
         """A random search that has ended."""
         search = valid_search(self.available, seed, self._performer)
         with self._observer.status() as show:
-            for _ in search.steps(DRAWN_SECONDS, DRAWN):
+            for _ in search.steps(MAX_DRAWN_SECONDS, MAX_DRAWN):
                 if len(search.findings) >= MAX_FINDINGS:
                     break
                 show(search.state.summary(len(search.findings)))

@@ -21,7 +21,7 @@ from conformance.testing.inputs import SUM_TOLERANCE, Inputs, read_dtype, read_i
 
 MAX_BROADCAST = 1 << 20
 """Losses that a function may make of labels that it broadcasts against predictions."""
-SHOWN = 8
+MAX_SHOWN = 8
 """Names of classes or columns that a message lists."""
 
 
@@ -81,7 +81,7 @@ def _chosen(where: str, found: Any, names: Sequence[str]) -> Any:
     if not names and len(found) == 1:
         return next(iter(found.values()))
     if len(names) != 1:
-        listed = ", ".join(list(map(str, found))[:SHOWN])
+        listed = ", ".join(list(map(str, found))[:MAX_SHOWN])
         raise DataError(f"{where}: it holds {len(found)} arrays; name one behind a colon, of {listed}")
     _check_names(where, names, list(map(str, found)), "array")
     return {str(name): value for name, value in found.items()}[names[0]]
@@ -90,7 +90,7 @@ def _chosen(where: str, found: Any, names: Sequence[str]) -> Any:
 def _check_names(where: str, names: Sequence[str], there: Sequence[str], what: str) -> None:
     for name in names:
         if name not in there:
-            raise DataError(f"{where}: it has no {what} {name!r}; there is {', '.join(there[:SHOWN])}")
+            raise DataError(f"{where}: it has no {what} {name!r}; there is {', '.join(there[:MAX_SHOWN])}")
 
 
 def _csv(path: Path, separator: str = ",") -> pd.DataFrame:
@@ -301,7 +301,7 @@ def _named_labels(
         if len(given) == 1 and classes is None:
             raise DataError(f"labels: all are {given[0]!r}, so that nothing says which is the other one; pass classes")
         if len(given) != 2:
-            listed = ", ".join(map(repr, given[:SHOWN]))
+            listed = ", ".join(map(repr, given[:MAX_SHOWN]))
             raise DataError(f"labels: {len(given)} names, {listed}, beside a single prediction each; wanted are two")
         _check_known(found, given)
         why = "the second in sorted order" if classes is None else "the second of the classes"
@@ -313,7 +313,9 @@ def _named_labels(
             given, why = list(columns), "the columns of the predictions"
         else:
             why = "scikit-learn's order, sorted"
-        decided.append(f"classes are {', '.join(map(repr, given[:SHOWN]))}{' ...' * (len(given) > SHOWN)}: {why}")
+        decided.append(
+            f"classes are {', '.join(map(repr, given[:MAX_SHOWN]))}{' ...' * (len(given) > MAX_SHOWN)}: {why}"
+        )
     if len(given) != count:
         raise DataError(
             f"labels: {len(given)} classes beside {count} columns of predictions; pass the {count} names as classes, "
@@ -334,13 +336,13 @@ def _typed(classes: Sequence[Any], labels: Array) -> list[Any]:
         try:
             return [int(name) for name in classes]
         except ValueError:
-            raise DataError(f"classes: {', '.join(classes[:SHOWN])} beside labels that are integers") from None
+            raise DataError(f"classes: {', '.join(classes[:MAX_SHOWN])} beside labels that are integers") from None
     return list(classes)
 
 
 def _check_known(found: Array, given: Sequence[Any]) -> None:
     if strange := [name for name in found.tolist() if name not in given]:
-        raise DataError(f"labels: {strange[0]!r} is none of the classes {', '.join(map(repr, given[:SHOWN]))}")
+        raise DataError(f"labels: {strange[0]!r} is none of the classes {', '.join(map(repr, given[:MAX_SHOWN]))}")
 
 
 def decide_kind(predictions: Array, labels: Array, decided: list[str]) -> InputKind:

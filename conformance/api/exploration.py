@@ -42,7 +42,7 @@ from conformance.model.case import DTYPES
 from conformance.model.errors import UserError
 from conformance.report import check_writable
 
-SECONDS = 60.0
+DEFAULT_SECONDS = 60.0
 """Duration of a random search without a limit."""
 EVERYTHING = SweepRequest()
 SAVE_SECONDS = 1.0
@@ -281,7 +281,7 @@ def fuzz(
 
         save()
         stack.callback(save)
-        limit = SECONDS if seconds is None and count is None else seconds
+        limit = DEFAULT_SECONDS if seconds is None and count is None else seconds
         interrupted = _search(search.steps(limit, count), search, save, report, observer)
     return FuzzResult(seed, search.state, tuple(search.findings), interrupted)
 

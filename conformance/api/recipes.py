@@ -169,7 +169,7 @@ def recipe(
     setting = setting_of(pair, **request)
     found, ledger = load_suite(cases)
     with judge_of([one.installed for one in pair], ledger) as judge:
-        return proved(pair, setting, list(cases_of(found, setting)), judge)
+        return prove_recipe(pair, setting, list(cases_of(found, setting)), judge)
 
 
 def _find(name: str, available: Sequence[Installed]) -> InstalledFunction:
@@ -230,7 +230,7 @@ def _dtype(option: str, name: str, known: Sequence[str]) -> str:
     return name and one_of(option, name, known)
 
 
-def proved(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, Problem]], judge: Judge) -> RecipeResult:
+def prove_recipe(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, Problem]], judge: Judge) -> RecipeResult:
     """The recipe for a setting, proved on cases of it."""
     empty = Proof((), 0, 0.0, 0.0, (), (), ())
     try:

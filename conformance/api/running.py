@@ -315,7 +315,7 @@ def _planned(
         selected(cases.cases, calls.available, request.keyword)
     made = [*calls.failed, *unsupported]
     row_cases = [*(item.case.id for item in items), *(row.key.case for row in made)]
-    planned = recording.planned(
+    planned = recording.make_plan(
         cases.cases, row_cases, recorded.started, prepared.missing,
         f"-k {request.keyword}" if request.keyword else "", cases.ledger, calls.available, request.timeout,
     )  # fmt: skip

@@ -353,7 +353,7 @@ def _small_items(framework: str) -> list[Item]:
 def bare_memory(framework: str) -> Result:
     """The most memory that arrays like those of the large case and one call on them take."""
     item = _large_item(framework)
-    problem = item.case.sketch.problem(item.dtype, item.reduction)
+    problem = item.case.representative.problem(item.dtype, item.reduction)
     random = np.random.default_rng(0)
     predictions = random.random(LARGE, dtype=np.float32)
     predictions /= predictions.sum(axis=1, keepdims=True)

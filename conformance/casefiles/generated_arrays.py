@@ -163,7 +163,7 @@ class GeneratedCase(Case):
         return int(np.prod(self.recipe.shape)) * self.recipe.classes
 
     @cached_property
-    def sketch(self) -> Case:
+    def representative(self) -> Case:
         arrays = self.recipe.shrunk().generate()
         options = _with_weights(self.explicit_options, arrays)
         fields = {field.name: getattr(self, field.name) for field in _STATED_FIELDS}

@@ -26,7 +26,7 @@ from conformance.report.recording import duration_text
 DIVISORS = Divisor.__args__  # type: ignore[attr-defined]
 MAX_FINDINGS = 3
 """Number of violated relations, and of findings among drawn problems, that are printed."""
-COMMON = 0.9
+COMMON_SHARE = 0.9
 """Share of the wrong calls of which a cause is told as that of all."""
 
 
@@ -120,7 +120,7 @@ def hints(found: api.CheckResult) -> list[str]:
     if not failing:
         return lines
     code, count = Counter(row.reason_code for row in failing).most_common(1)[0]
-    if count < COMMON * len(failing):
+    if count < COMMON_SHARE * len(failing):
         return lines
     raised = " ".join(row.explanation for row in failing[:3]).lower()
     advice = {

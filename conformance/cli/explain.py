@@ -8,7 +8,7 @@ from conformance import api
 from conformance.cli.shared import options, print_notes, print_styled
 from conformance.cli.terminal import out
 from conformance.explain import rendering
-from conformance.judging.plan import DIFFERENTIATED
+from conformance.judging.plan import MAX_DIFFERENTIATED
 from conformance.model.case import Case
 
 
@@ -36,7 +36,7 @@ def _print_other_options(case: Case, dtype: str, reduction: str, quantity: str) 
     """Print the options with which there is more to explain."""
     options = {"--dtype": (case.dtypes, dtype), "--reduction": (case.reductions, reduction)}
     other = [f"{name} {value}" for name, (values, used) in options.items() for value in values if value != used]
-    differentiated = not case.no_gradient and case.predicted <= DIFFERENTIATED
+    differentiated = not case.no_gradient and case.predicted <= MAX_DIFFERENTIATED
     other += ["--quantity gradient"] if quantity == "loss" and differentiated else []
     if other:
         out.print("\n".join(["", "Also:", *(f"    {option}" for option in other)]), soft_wrap=True)

@@ -41,7 +41,7 @@ from conformance.comparison.errors import AuditError
 from conformance.comparison.sentences import sentence, transition
 from conformance.judging.row import choices_of, exception_type, listed_in
 from conformance.model.row_key import QUESTION
-from conformance.report.frames import records, typed
+from conformance.report.frames import records, set_dtypes
 
 Flags = npt.NDArray[np.bool_]
 Scope = Callable[[pd.DataFrame], Flags]
@@ -168,7 +168,7 @@ def compare_aligned(
     rows = records(table[changed])
     table.loc[changed, "what"] = [sentence(row) for row in rows]
     table.loc[changed, "transition"] = [transition(row) for row in rows]
-    return _worst_first(typed(table[list(COLUMNS)], FLOATS))
+    return _worst_first(set_dtypes(table[list(COLUMNS)], FLOATS))
 
 
 def _listed(flags: pd.DataFrame) -> list[str]:

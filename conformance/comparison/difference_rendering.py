@@ -19,7 +19,7 @@ from rich.text import Text
 from conformance.comparison.changes import SEVERITIES
 from conformance.comparison.reports import Difference, Side, by_cause, by_function, by_kind, by_severity, group_changes
 from conformance.model.text import counted, one_line, printable
-from conformance.report.files import guarded
+from conformance.report.files import guard_formula
 from conformance.report.frames import records
 from conformance.report.markdown import (
     bounded,
@@ -87,7 +87,9 @@ def as_csv(difference: Difference) -> str:
     """Every changed row as CSV, guarded for spreadsheets."""
     changed = difference.changed
     texts = changed.select_dtypes(exclude="number").columns
-    safe = changed.assign(**{name: [guarded(printable(text)) for text in changed[name].tolist()] for name in texts})
+    safe = changed.assign(
+        **{name: [guard_formula(printable(text)) for text in changed[name].tolist()] for name in texts}
+    )
     return str(safe.to_csv(index=False, lineterminator="\n"))
 
 

@@ -21,7 +21,7 @@ from conformance.comparison.reports import read_complete
 from conformance.execution.report_folder import MAX_BYTES
 from conformance.model.files import read_regular
 from conformance.model.text import one_line
-from conformance.report.files import csv_text, unguarded
+from conformance.report.files import csv_text, unguard_formula
 from conformance.report.markdown import code, escaped, table
 
 HEADER = (
@@ -192,4 +192,4 @@ def read(folder: Path) -> list[dict[str, str]]:
         raise AuditError(file, f"cannot be read ({error})", "make one with `conformance history`") from error
     if not all(set(HEADER) <= {name for name, cell in line.items() if isinstance(cell, str)} for line in lines):
         raise AuditError(file, f"lacks one of the columns {', '.join(HEADER)}", "make one with `conformance history`")
-    return [{name: unguarded(line[name]) for name in HEADER} for line in lines]
+    return [{name: unguard_formula(line[name]) for name in HEADER} for line in lines]

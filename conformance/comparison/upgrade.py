@@ -135,7 +135,9 @@ class AuditRun(Run):
         self._new = sides.names[1]
         for side, name in zip(self.sides, sides.names, strict=True):
             mine = [item for item in items if item.installed.environment == name]
-            side.plan(recording.planned(cases, [item.case.id for item in mine], side.started, selected=selected), mine)
+            side.plan(
+                recording.make_plan(cases, [item.case.id for item in mine], side.started, selected=selected), mine
+            )
         count = itertools.count(1)
         with self.ending():
             made = assessing.rows_of(items, judge, sides.pool)

@@ -178,7 +178,7 @@ def blocks(results: pd.DataFrame, words: Words = ENGLISH) -> dict[str, str]:
     return {"libraries": libraries(results, words), "findings": readme_findings(results, words)}
 
 
-def rendered(text: str, blocks: Mapping[str, str]) -> str:
+def replace_parts(text: str, blocks: Mapping[str, str]) -> str:
     """A page with its generated parts made anew; raises LookupError if it has no place for one of them."""
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
@@ -322,7 +322,7 @@ if __name__ == "__main__":
     parts = {name: blocks(baseline, words) for name, words in READMES.items()}
     parts["CONTRIBUTING.md"] = {"packages": packages(Path())}
     written: dict[Path, Callable[[str], str]] = {
-        Path(name): functools.partial(rendered, blocks=made) for name, made in parts.items()
+        Path(name): functools.partial(replace_parts, blocks=made) for name, made in parts.items()
     }
     written |= dict.fromkeys(sorted(Path("conformance/docs/pages").rglob("*.md")), Checkout(Path()).fill_page)
     for page, render in written.items():

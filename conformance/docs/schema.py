@@ -27,7 +27,7 @@ def reference(schema: Schema, prefix: str) -> str:
 
 def objects(root: Schema, part: Schema, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Schema]]:
     """(path, schema) of all objects with properties, outermost first; `*` stands for any name."""
-    part = resolved(root, part)
+    part = resolve(root, part)
     if "properties" in part:
         yield path, part
         for name, inner in part["properties"].items():
@@ -47,18 +47,18 @@ def _nested_schemas(part: Schema) -> Iterator[tuple[Schema, tuple[str, ...]]]:
         yield {"description": part.get("description", ""), **branch}, ()
 
 
-def resolved(root: Schema, part: Schema) -> Schema:
+def resolve(root: Schema, part: Schema) -> Schema:
     """A part of a schema with its references resolved; its own keys have precedence."""
     merged: dict[str, Any] = {}
     for reference in (part, *part.get("allOf", ())):
         if "$ref" in reference:
             *_, group, name = reference["$ref"].split("/")
-            merged = {**resolved(root, root[group][name]), **merged}
+            merged = {**resolve(root, root[group][name]), **merged}
     return {**merged, **part}
 
 
 def _line(root: Schema, part: Schema, path: tuple[str, ...], name: str, prefix: str) -> list[str]:
-    inner = resolved(root, part["properties"][name])
+    inner = resolve(root, part["properties"][name])
     required = ", required" if name in part.get("required", ()) else ""
     label = code_html(name)
     deeper = [inner_path for inner_path, _ in objects(root, inner, (*path, name))]

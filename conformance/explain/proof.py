@@ -31,7 +31,7 @@ MAX_PREDICTIONS = 1 << 18
 """Predictions of the largest case that is put to a recipe."""
 NAMES = ("spam", "egg", "ham", "bacon", "toast", "beans", "tea", "jam")
 """Names of classes for cases that have none."""
-CLOSE = 4.0
+CLOSE_ULPS = 4.0
 """Units in the last place that are told apart from larger differences."""
 MAX_TEXT = 60
 """Characters of a value in a text."""
@@ -138,7 +138,7 @@ class Proof:
     equal: tuple[str, ...]
     """Cases in which both functions return the same, and are right."""
     close: int
-    """In how many of these they differ by at most `CLOSE` units in the last place."""
+    """In how many of these they differ by at most `CLOSE_ULPS` units in the last place."""
     ulps: float
     """Their largest difference in units in the last place, of a loss that may be next to 0."""
     ratio: float
@@ -175,7 +175,7 @@ def cases_of(cases: Iterable[Case], setting: Setting) -> Iterator[tuple[Case, Pr
 def _arranged(case: Case, setting: Setting) -> Case:
     """A case whose arrays are as usual with those of the setting, where only their layout makes the difference."""
     changes: dict[str, Any] = {}
-    if case.layout != Layout(order=case.layout.order) or case.sketch is not case:
+    if case.layout != Layout(order=case.layout.order) or case.representative is not case:
         return case
     if setting.label_dtype:
         with np.errstate(invalid="ignore"):
@@ -242,7 +242,7 @@ def prove(
     comparisons = [pair.comparison for pair in equal if pair.comparison is not None]
     return Proof(
         tuple(pair.case for pair in equal),
-        sum(one.ulps <= CLOSE for one in comparisons),
+        sum(one.ulps <= CLOSE_ULPS for one in comparisons),
         max((one.ulps for one in comparisons), default=0.0),
         max((one.error_ratio for one in comparisons), default=0.0),
         remaining,

@@ -117,7 +117,7 @@ def _required(cases: Iterable[Case], functions: tuple[Function, ...]) -> Iterato
     for case in cases:
         if isinstance(case.expect, MustRaise | NoRightAnswer):
             continue
-        for problem in case.sketch.problems():
+        for problem in case.representative.problems():
             if any(_supports(function, problem) for function in functions):
                 yield problem.loss, required_capabilities(problem, problem.target_kind)
 

@@ -27,7 +27,7 @@ from conformance.judging.plan import Item, alternatives, documented_convention
 from conformance.judging.prepare import PreparedCall, Problems, prepare
 from conformance.judging.reasons import CannotExpress
 from conformance.judging.replay import can_be_named, replay_call
-from conformance.judging.row import SHOWN, SHOWN_OF_GRADIENTS, Elements, Row
+from conformance.judging.row import MAX_ELEMENTS, MAX_GRADIENT_ELEMENTS, Elements, Row
 from conformance.judging.verdict import FAILING, Verdict, expected, judge, want_of
 from conformance.model.case import DATA, HEAD_GRADIENTS, is_derivative
 from conformance.model.convention import describe
@@ -91,7 +91,7 @@ class Judge:
 
 
 def unsupported_assessments(reasons: Sequence[tuple[Item, str]], exact: Oracle) -> Iterator[Assessment]:
-    """What is said of items that their functions cannot take: nothing but the exact answer, and why.
+    """Judge items that their functions do not support: the exact answer, and why.
 
     reasons: items of one problem, each with the reason.
     """
@@ -169,7 +169,9 @@ class Assessment:
         item, verdict = self.item, self.verdict
         comparison, outcome = verdict.comparison, verdict.outcome
         reason, known, returned = verdict.reason, self.known, isinstance(outcome, Returned)
-        of = functools.partial(Elements.of, most=SHOWN_OF_GRADIENTS if is_derivative(item.quantity) else SHOWN)
+        of = functools.partial(
+            Elements.of, most=MAX_GRADIENT_ELEMENTS if is_derivative(item.quantity) else MAX_ELEMENTS
+        )
         by_convention = verdict.want_by_convention
         candidate = getattr(reason, "candidate", None)
         return Row(

@@ -17,7 +17,7 @@ from conformance.model.convention import Convention
 from conformance.model.row_key import EAGER, RowKey, item_id
 from conformance.reference.conversion import conversion_obstacle, convert_weights
 
-DIFFERENTIATED = 20_000
+MAX_DIFFERENTIATED = 20_000
 """Predictions of the largest case whose gradient is tested: larger ones are about long sums."""
 
 
@@ -65,7 +65,7 @@ def plan(cases: Iterable[Case], available: Sequence[Installed], item_filter: Ite
     items: list[Item] = []
     for case in cases:
         functions = candidates(case, available, item_filter)
-        for problem in case.sketch.problems() if functions else ():
+        for problem in case.representative.problems() if functions else ():
             items += items_of(case, problem, functions, item_filter)
     return items
 
@@ -149,8 +149,8 @@ def not_differentiated(installed: Installed, function: Function, case: Case, pro
         return "it takes other predictions than the case has"
     if function.unsupported(problem) is not None:
         return "it takes other weights than the case has"
-    if case.predicted > DIFFERENTIATED:
-        return f"it has more than {DIFFERENTIATED} predictions"
+    if case.predicted > MAX_DIFFERENTIATED:
+        return f"it has more than {MAX_DIFFERENTIATED} predictions"
     return None
 
 
@@ -182,7 +182,7 @@ def _has_convertible_weights(function: Function, case: Case, problem: Problem) -
     Not with invalid input, nor for what follows from the loss, nor in large cases, which are about other things: all
     of these show the same without weights.
     """
-    if function.quantity != "loss" or isinstance(case.expect, MustRaise) or case.sketch is not case:
+    if function.quantity != "loss" or isinstance(case.expect, MustRaise) or case.representative is not case:
         return False
     converted, name = convert_weights(problem, function.options)
     return bool(name) and function.unsupported(converted) is None

@@ -29,9 +29,9 @@ Floats = npt.NDArray[np.float64]
 Cells = dict[str, Any]
 """A row by column: a float or None in the columns of `FLOATS`, a text in the others."""
 
-SHOWN = 1024
-"""Arrays with more elements than this are written as that many evenly spaced elements; see `spaced`."""
-SHOWN_OF_GRADIENTS = 64
+MAX_ELEMENTS = 1024
+"""Arrays with more elements than this are written as that many evenly spaced elements; see `sample_indices`."""
+MAX_GRADIENT_ELEMENTS = 64
 """The same for gradients, which have an element for each prediction."""
 _LISTED, _WARNINGS, _TYPE = "; ", " | ", ": "
 """Between entries of a list, between warnings, and between the type of an exception or a warning and its message."""
@@ -52,7 +52,7 @@ class Elements:
     def of(cls, array: Any, most: int, digits: int | None = None) -> Elements:
         """An array, thinned to at most `most` elements.  digits: significant ones that are kept; all if None."""
         whole = np.asarray(array, dtype=np.float64)
-        values = whole.reshape(-1)[spaced(whole.size, most)] if whole.size > most and whole.ndim > 0 else whole
+        values = whole.reshape(-1)[sample_indices(whole.size, most)] if whole.size > most and whole.ndim > 0 else whole
         if digits is not None:
             rounded = [float(f"{value:.{digits}g}") for value in values.ravel().tolist()]
             values = np.array(rounded).reshape(values.shape)
@@ -131,7 +131,7 @@ class Row:
                 raise ValueError("an unknown status or dtype")
             text_cells: dict[str, Any] = {name: cells[name] for name in _TEXTS}
             text_cells |= {name: float(cells[name]) for name in FLOATS if cells.get(name) is not None}
-            array = functools.partial(_elements, shape=thinned(cells["shape"]))
+            array = functools.partial(_elements, shape=parse_subsampled_shape(cells["shape"]))
             want, exception = array(cells["want"], words=True), cells["exception"].partition(_TYPE)
             return cls(
                 key=RowKey.of(cells),
@@ -272,13 +272,16 @@ _CELL = {
 _TEXTS = tuple(field.name for field in dataclasses.fields(Row) if field.type == "str")
 
 
-def spaced(size: int, most: int) -> npt.NDArray[np.int64]:
+def sample_indices(size: int, most: int) -> npt.NDArray[np.int64]:
     """Which elements of a flat array a report has: at most `most`, the first and the last among them."""
     return np.linspace(0, size - 1, most).astype(np.int64)
 
 
 def _elements(cell: str, shape: tuple[tuple[int, ...], int] | None, words: bool = False) -> Elements | None:
-    """The array in a cell; None if it is empty.  shape: see `thinned`.  words: also None if it holds a word."""
+    """The array in a cell; None if it is empty.
+
+    shape: see `parse_subsampled_shape`.  words: also None if it holds a word.
+    """
     if (values := array_of(cell)) is None:
         if cell and not words:
             raise ValueError(f"neither a number nor an array: {cell[:80]}")
@@ -340,7 +343,7 @@ _THINNED = re.compile(r"\(((?:\d{1,15},? ?){1,32})\): (\d{1,15}) of (\d{1,15}) e
 
 
 @functools.cache
-def thinned(cell: str) -> tuple[tuple[int, ...], int] | None:
+def parse_subsampled_shape(cell: str) -> tuple[tuple[int, ...], int] | None:
     """(shape, how many elements there are) in a cell of `shape`; None where it holds none."""
     if (found := _THINNED.fullmatch(cell)) is None:
         return None

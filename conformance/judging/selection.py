@@ -57,8 +57,8 @@ def keyword_filter(keyword: str, markers: str = "", names: str = "") -> ItemFilt
     """
     if not keyword and not markers:
         return None
-    keywords = compiled(keyword) if keyword else lambda matches: True
-    marker = compiled(markers) if markers else lambda matches: True
+    keywords = compile_expression(keyword) if keyword else lambda matches: True
+    marker = compile_expression(markers) if markers else lambda matches: True
     marked = functools.cache(lambda framework: marker(framework.__eq__))
 
     def selects(framework: str, item: str) -> bool:
@@ -87,7 +87,7 @@ def substring_of(text: str) -> Matcher:
 
 def words_of(expression: str) -> set[str]:
     """The words of an expression; raises SelectionError where it is none."""
-    compiled(expression)
+    compile_expression(expression)
     return {word for word in _TOKEN.findall(expression) if word not in ("(", ")", "and", "or", "not")}
 
 
@@ -104,7 +104,7 @@ def similar(expression: str, ids: Iterable[str]) -> str:
     return ""
 
 
-def compiled(expression: str) -> Selection:
+def compile_expression(expression: str) -> Selection:
     """Compile an expression.  Raises SelectionError with the position of the first error.
 
     Python has the same grammar, in which each word becomes a call of the matcher; what is wrong is found here, where

@@ -25,23 +25,23 @@ from conformance.model.convention import EDGE, INVALID
 from conformance.reference.domain import ROW_SUM_TOLERANCE, dtype_info, examine
 from conformance.reference.dtype_range import beyond_range
 
-TARGETS = ("index", "one_hot", "multi_hot", "distribution", "binary", "soft_binary")
-SHAPES = ("unbatched", "rank_1", "higher_rank", "several_outputs", "output_weights", "leading_weights",
+TARGET_TRAITS = ("index", "one_hot", "multi_hot", "distribution", "binary", "soft_binary")
+SHAPE_TRAITS = ("unbatched", "rank_1", "higher_rank", "several_outputs", "output_weights", "leading_weights",
           "moved_class_axis", "labels_column", "label_dtype", "weight_dtype")  # fmt: skip
-VALUES = (
+VALUE_TRAITS = (
     "certain_prediction", "near_certain_prediction", "saturated_logit", "beyond_range", "everything_ignored",
     "dense_target", "column_beside_flat", "one_sample", "odd_ignored", "inexact_label", "label_minus_hundred",
     "many_samples", "many_classes", "samples_beyond_range", "lowest_weight", "low_logits",
 )  # fmt: skip
-PLAIN = frozenset({*LOSSES, *INPUT_KINDS, *TARGETS, *REDUCTIONS, *DTYPES})
+GENERIC_TRAITS = frozenset({*LOSSES, *INPUT_KINDS, *TARGET_TRAITS, *REDUCTIONS, *DTYPES})
 """Traits that some problem or other must have: what it is, and not what is particular about it."""
-LOW = -80.0
+LOW_LOGIT = -80.0
 """The exponential of a logit below this loses digits in float32, where it is subnormal, or all of them."""
-NEAR = 1e-3
+CERTAINTY_MARGIN = 1e-3
 """A probability that is nearer to 0 or 1 than this is nearly certain."""
-SMALL = frozenset({"one_sample", "rank_1", "unbatched", "missing_class"})
+TRAITS_OF_SMALL_CASES = frozenset({"one_sample", "rank_1", "unbatched", "missing_class"})
 """Traits that a case has once it is shrunk, whether they matter or not."""
-NOT_ORDINARY = EDGE - {"missing_class"} | INVALID | {
+UNUSUAL_TRAITS = EDGE - {"missing_class"} | INVALID | {
     "beyond_range", "everything_ignored", "odd_ignored", "inexact_label", "many_samples", "samples_beyond_range",
     "many_classes", "lowest_weight",
 }  # fmt: skip
@@ -61,14 +61,14 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
     dense_target: a number per class.  column_beside_flat: labels or outputs of a binary loss with a trailing axis of
     length 1 that the others lack.  moved_class_axis: classes are passed on another axis than the last.
     certain_prediction: a probability of 0 or 1, or one that a clip makes that.  near_certain_prediction: one that is
-    nearer to 0 or 1 than `NEAR`, or certain.  saturated_logit: a binary logit whose sigmoid is 0 or 1 once
+    nearer to 0 or 1 than `CERTAINTY_MARGIN`, or certain.  saturated_logit: a binary logit whose sigmoid is 0 or 1 once
     1 + exp(-|z|) is rounded, or within 1e-7 of them.  everything_ignored: every sample is.  odd_ignored: an ignored row
     is not finite.  inexact_label: an index that the dtype rounds to another.  label_minus_hundred: an index that nobody
     asked to ignore, of -100.  one_sample: there is only one.  many_samples, many_classes: more of them than the dtype
     has consecutive integers, so that it loses count.  samples_beyond_range: more than its largest number.
     beyond_range: sums may be larger than that; see `ranges`.  lowest_weight: a weight is the lowest number of the
     integer dtype that it is passed in, so that nothing can be subtracted from it.  low_logits: all logits of a row are
-    below `LOW`, so that their exponentials vanish unless the largest one is taken off first.
+    below `LOW_LOGIT`, so that their exponentials vanish unless the largest one is taken off first.
     """
     found = {
         *required_capabilities(converted, target),
@@ -86,14 +86,14 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
     if converted.layout.class_axis != -1:
         found.add("moved_class_axis")
     if converted.input_kind == "probabilities":
-        found.update(_certain(converted))
+        found.update(_probability_traits(converted))
     if converted.input_kind == "logits" and converted.predictions.size:
-        found.update(_extreme(converted))
+        found.update(_logit_traits(converted))
     if problem.target == "index":
-        found.update(_labelled(problem))
-    found.update(_counted(problem))
-    found.update(_weighted(problem))
-    found.update(_ignored(problem))
+        found.update(_label_traits(problem))
+    found.update(_size_traits(problem))
+    found.update(_weight_traits(problem))
+    found.update(_ignored_traits(problem))
     if math.prod(problem.sample_shape) == 1:
         found.add("one_sample")
     if beyond_range(problem) or beyond_range(converted):
@@ -109,7 +109,7 @@ def is_ordinary(problem: Problem, converted: Problem, target: str) -> bool:
     exact in the dtype, not all ignored.  Weights are finite and positive.  Shapes fit, nothing is empty, and sums stay
     within what the dtype can hold.
     """
-    if traits(problem, converted, target) & NOT_ORDINARY:
+    if traits(problem, converted, target) & UNUSUAL_TRAITS:
         return False
     rows = [np.exp(_wide(one.predictions)) for one in (problem, converted) if one.input_kind == "log_probabilities"]
     rows += [problem.labels.astype(np.float64)] if problem.target == "distribution" else []
@@ -129,7 +129,7 @@ def _saturates(converted: Problem) -> bool:
         return bool(np.any(np.abs(_wide(converted.predictions)) >= limit))
 
 
-def _weighted(problem: Problem) -> Iterator[str]:
+def _weight_traits(problem: Problem) -> Iterator[str]:
     """Traits of the weights."""
     weights, dtype = problem.options.sample_weights, problem.layout.weight_dtype
     if weights is not None and weights.ndim < problem.predictions.ndim - 1:
@@ -140,7 +140,7 @@ def _weighted(problem: Problem) -> Iterator[str]:
             yield "lowest_weight"
 
 
-def _ignored(problem: Problem) -> Iterator[str]:
+def _ignored_traits(problem: Problem) -> Iterator[str]:
     """Traits of the samples that are ignored."""
     ignored = problem.options.ignore_index
     if ignored is not None and problem.labels.size and problem.labels.shape == problem.sample_shape:
@@ -151,25 +151,25 @@ def _ignored(problem: Problem) -> Iterator[str]:
             yield "odd_ignored"
 
 
-def _extreme(converted: Problem) -> Iterator[str]:
+def _logit_traits(converted: Problem) -> Iterator[str]:
     """Traits of logits."""
     with np.errstate(invalid="ignore"):
         if converted.loss == "binary" and _saturates(converted):
             yield "saturated_logit"
-        if converted.loss == "categorical" and bool(np.any(_wide(converted.predictions).max(axis=-1) < LOW)):
+        if converted.loss == "categorical" and bool(np.any(_wide(converted.predictions).max(axis=-1) < LOW_LOGIT)):
             yield "low_logits"
 
 
-def _certain(converted: Problem) -> Iterator[str]:
+def _probability_traits(converted: Problem) -> Iterator[str]:
     with np.errstate(invalid="ignore"):
         from_certain = np.minimum(_wide(converted.predictions), 1 - _wide(converted.predictions))
         if bool(np.any(from_certain <= 0)):
             yield "certain_prediction"
-        if bool(np.any(from_certain < NEAR)):
+        if bool(np.any(from_certain < CERTAINTY_MARGIN)):
             yield "near_certain_prediction"
 
 
-def _labelled(problem: Problem) -> Iterator[str]:
+def _label_traits(problem: Problem) -> Iterator[str]:
     labels, ignored = problem.labels, problem.options.ignore_index
     counted_labels = labels if ignored is None else labels[labels != ignored]
     if bool(
@@ -182,7 +182,7 @@ def _labelled(problem: Problem) -> Iterator[str]:
         yield "label_minus_hundred"
 
 
-def _counted(problem: Problem) -> Iterator[str]:
+def _size_traits(problem: Problem) -> Iterator[str]:
     unit, _, _, largest = dtype_info(problem.dtype)
     samples = math.prod(problem.sample_shape)
     if samples > 1 / unit:

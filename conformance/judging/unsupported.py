@@ -44,7 +44,7 @@ def unsupported_rows(
             functions = candidates(case, available, item_filter)
             found = [
                 (problem, reasons)
-                for problem in (case.sketch.problems() if functions else ())
+                for problem in (case.representative.problems() if functions else ())
                 if (case.id, problem.dtype, problem.reduction) not in taken
                 and (reasons := _reasons(case, problem, functions, item_filter))
             ]

@@ -347,8 +347,8 @@ class Case:
         return np.moveaxis(np.array(number.value, dtype=object), self.written_class_axis, -1).tolist()
 
     @property
-    def sketch(self) -> Case:
-        """A case that any function can say if it can say this one; small where this one's arrays are generated."""
+    def representative(self) -> Case:
+        """A case that a function supports exactly if it supports this one; small if its arrays are generated."""
         return self
 
     def problems(self) -> list[Problem]:

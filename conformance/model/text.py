@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-LONGEST = 1 << 16
+MAX_LENGTH = 1 << 16
 """Characters of a text from a framework that are looked at."""
 
 LONGEST_WORD, LONGEST_LINE = 2000, 20_000
@@ -36,7 +36,7 @@ def type_name(value: object) -> str:
 def text_of(value: object) -> str:
     """The text of an exception or a warning on one line, even if its `__str__` raises."""
     try:
-        text = str.__getitem__(str(value), slice(LONGEST))
+        text = str.__getitem__(str(value), slice(MAX_LENGTH))
     except BaseException as error:
         return f"(it has no text: `str` of it raised {type_name(error)})"
     text = " ".join(text.split())

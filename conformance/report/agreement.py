@@ -16,13 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from conformance.judging.row import SHOWN as MAX_ELEMENTS
-from conformance.judging.row import array_of, choices_of
-from conformance.judging.row import spaced as sample_indices
-from conformance.judging.row import thinned as parse_subsampled_shape
+from conformance.judging.row import MAX_ELEMENTS, array_of, choices_of, parse_subsampled_shape, sample_indices
 from conformance.model.floats import subtract, ulp
 from conformance.model.row_key import PLACE, PROBLEM
-from conformance.report.frames import failing, typed
+from conformance.report.frames import failing, set_dtypes
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -119,7 +116,7 @@ def pairs(results: pd.DataFrame, values: pd.DataFrame | None = None) -> pd.DataF
         **{name: compared[name].to_numpy() for name in (*PAIR_FLOATS, "where")},
         **texts,
     }
-    return typed(pd.DataFrame(table, columns=list(PAIR_COLUMNS)), PAIR_FLOATS)
+    return set_dtypes(pd.DataFrame(table, columns=list(PAIR_COLUMNS)), PAIR_FLOATS)
 
 
 def agreement_matrix(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +163,7 @@ def discrepancies(results: pd.DataFrame, pair_table: pd.DataFrame, values: pd.Da
     order = table.assign(rank=rank, negative_ratio=-table["ratio"].fillna(-1.0)).sort_values(
         ["rank", "negative_ratio", *PROBLEM, "function", "function_b"], kind="stable"
     )
-    return typed(table.loc[order.index], DISCREPANCY_FLOATS)
+    return set_dtypes(table.loc[order.index], DISCREPANCY_FLOATS)
 
 
 def _labels(rows: pd.DataFrame) -> pd.Series:

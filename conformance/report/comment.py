@@ -14,7 +14,7 @@ from conformance.execution.run_info import RunInfo
 from conformance.judging.unsupported import PROBLEM_COLUMNS, unsupported_problems
 from conformance.judging.verdict import STATUSES
 from conformance.model.text import counted
-from conformance.report.frames import counts, labelled
+from conformance.report.frames import counts, with_environments
 from conformance.report.markdown import MAX_BYTES, MAX_ROWS, code, known_table, remaining, table
 from conformance.report.sarif import Failure
 
@@ -85,7 +85,7 @@ def _failures(found: Sequence[Failure]) -> str:
 
 
 def _functions(results: pd.DataFrame) -> str:
-    found = counts(labelled(results))
+    found = counts(with_environments(results))
     names = [*(name for name in STATUSES if found[name].any()), "unexpected"]
     rows = [
         [code(name), *(line[column] or "" for column in names)]

@@ -4,7 +4,7 @@ The folder holds `results.csv`, `results.parquet`, `pairs.parquet`, `discrepanci
 `badge.json`, `index.html` and `run.json`.  `run.json` is removed first and written last, so a folder that has
 one is whole; whether the *run* was complete is written in it.  While a run lasts, and after it was killed, there is a
 `journal.jsonl` instead (see `journal`), and an older report is in `previous/`.  In the CSV files a text
-that a spreadsheet would run as a formula has an apostrophe in front (see `guarded`); `read` removes it.
+that a spreadsheet would run as a formula has an apostrophe in front (see `guard_formula`); `read` removes it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.files import read_regular, write_atomically
 from conformance.model.text import counted, truncate
 from conformance.report import agreement
-from conformance.report.frames import failing, typed
+from conformance.report.frames import failing, set_dtypes
 from conformance.report.markdown import summary
 from conformance.report.page import PageSupplement, page
 from conformance.report.run import largest, run_record, tally, versions
@@ -188,7 +188,7 @@ def _cells(column: pd.Series) -> Any:
         return pa.array(["" if value != value else repr(value) for value in column.tolist()], pa.large_string())
     texts = pa.chunked_array([pa.array(column.array, pa.large_string())]).combine_chunks()
     suspects = pc.match_substring_regex(texts, rf"\A[{re.escape(''.join(_STARTS))}]")
-    safe = pa.array(map(guarded, texts.filter(suspects).to_pylist()), pa.large_string())
+    safe = pa.array(map(guard_formula, texts.filter(suspects).to_pylist()), pa.large_string())
     texts = pc.replace_with_mask(texts, suspects, safe)
     special = pc.match_substring_regex(texts, _SPECIAL)
     if not pc.any(special).as_py():
@@ -210,7 +210,7 @@ def _parquet(table: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def guarded(text: str) -> str:
+def guard_formula(text: str) -> str:
     """Text for a CSV cell, with an apostrophe in front of what a spreadsheet would run as a formula; -1.5 stays."""
     return f"'{text}" if _formula(text) else text
 
@@ -220,12 +220,12 @@ def csv_text(header: Sequence[str], lines: Iterable[Iterable[str]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(map(guarded, line) for line in lines)
+    writer.writerows(map(guard_formula, line) for line in lines)
     return text.getvalue()
 
 
-def unguarded(text: str) -> str:
-    """The text of a `guarded` cell."""
+def unguard_formula(text: str) -> str:
+    """The text of a `guard_formula` cell."""
     return text[1:] if text.startswith("'") and _formula(text) else text
 
 
@@ -307,7 +307,9 @@ def read_rows(results: Path) -> pd.DataFrame:
         if absent := [name for name in COLUMNS if name not in table.columns]:
             advice = "read it with the version that wrote it"
             raise ReportError(results, f"has no column {', '.join(absent)}", advice)
-        return typed(table[list(COLUMNS)].fillna({name: "" for name in table.columns if name not in FLOATS}), FLOATS)
+        return set_dtypes(
+            table[list(COLUMNS)].fillna({name: "" for name in table.columns if name not in FLOATS}), FLOATS
+        )
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
         what = f"holds no rows of a report ({type(error).__name__}: {str(error)[:200]})"
         raise ReportError(results, what, "run the suite again") from error
@@ -394,7 +396,7 @@ def _digest(file: Path) -> str:
 def _read_csv(file: Path) -> pd.DataFrame:
     table = pd.read_csv(file, dtype="str", keep_default_na=False, lineterminator="\n", encoding="utf-8")
     # Python's float, which restores numbers to the last bit.
-    parsers = {name: _number if name in FLOATS else unguarded for name in table.columns}
+    parsers = {name: _number if name in FLOATS else unguard_formula for name in table.columns}
     return table.assign(**{name: [parse(text) for text in table[name]] for name, parse in parsers.items()})
 
 

@@ -42,10 +42,10 @@ def from_records(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         rest = zip(*(map(str, column) for column in columns.values()), strict=True)
         keys = [(*key, *more) for key, more in zip(keys, rest, strict=True)]
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    return typed(pd.DataFrame({name: [column[i] for i in order] for name, column in columns.items()}), FLOATS)
+    return set_dtypes(pd.DataFrame({name: [column[i] for i in order] for name, column in columns.items()}), FLOATS)
 
 
-def typed(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
+def set_dtypes(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
     """The table with the columns `floats` as float64 and all others as strings."""
     dtypes = dict.fromkeys(table.columns, "str") | dict.fromkeys(floats, "float64")
     return table.astype(dtypes).reset_index(drop=True)
@@ -86,7 +86,7 @@ def counts(results: pd.DataFrame) -> pd.DataFrame:
     return table.assign(unexpected=unexpected.groupby(results["function"]).sum().reindex(table.index)).astype("int64")
 
 
-def labelled(results: pd.DataFrame) -> pd.DataFrame:
+def with_environments(results: pd.DataFrame) -> pd.DataFrame:
     """Append the name of its environment to a function that ran in several."""
     several = results.groupby("function")["environment"].transform("nunique") > 1
     longer = results["function"] + " (" + results["environment"] + ")"

@@ -16,7 +16,7 @@ from conformance.judging.unsupported import PROBLEM_COLUMNS, unsupported_problem
 from conformance.judging.verdict import FAILING_ROWS, STATUSES
 from conformance.model.text import counted, one_line, printable
 from conformance.report.agreement import RELATIONS, agreement_matrix
-from conformance.report.frames import counts, labelled, largest_ratios, records
+from conformance.report.frames import counts, largest_ratios, records, with_environments
 
 MAX_BYTES = 60_000
 """Bytes that a summary stays under, so that a repository's page shows it whole."""
@@ -107,7 +107,7 @@ def summary(results: pd.DataFrame, pairs: pd.DataFrame, run: RunInfo) -> str:
     """
     cases = set(results["case"])
     head = _head(results, run)
-    results = labelled(results)
+    results = with_environments(results)
     sections = [
         head,
         _environments(results),

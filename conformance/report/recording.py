@@ -38,7 +38,7 @@ from conformance.report.page import PageSupplement, problems, sizes
 from conformance.report.run import versions
 
 
-def planned(
+def make_plan(
     cases: Sequence[Case],
     row_cases: Sequence[str],
     started: float,
@@ -58,8 +58,8 @@ def planned(
     info = RunInfo(
         planned=len(row_cases),
         missing=tuple(missing),
-        started=moment(started),
-        coverage=covered(cases),
+        started=iso_time(started),
+        coverage=coverage_line(cases),
         suite=fingerprint((case.id, case.digest) for case in cases),
         selected=selected,
         published=tuple(_number(number) for case in cases if case.id in executed for number in published(case)),
@@ -67,7 +67,7 @@ def planned(
     return Plan(info, problems(cases), sizes(cases), _basis(ledger, installed, timeout))
 
 
-def moment(seconds: float) -> str:
+def iso_time(seconds: float) -> str:
     """Seconds since the epoch as ISO 8601 with zone."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
@@ -93,7 +93,7 @@ class RecordedRun(Run):
     def __init__(self, folder: Path, warn: Callable[[str], None], *, resume: bool = False) -> None:
 
         self.started = time.time()
-        self.journal = Journal.begin(folder, moment(self.started), warn, resume=resume)
+        self.journal = Journal.begin(folder, iso_time(self.started), warn, resume=resume)
         super().__init__()
         self.planned: Plan | None = None
         self.results: pd.DataFrame
@@ -119,10 +119,10 @@ class RecordedRun(Run):
         if resumed is None:
             self.journal.plan(planned)
         else:
-            taken, again, others = taken_over(resumed, planned, items)
+            taken, again, others = split_resumed(resumed, planned, items)
             count = f"{len(uncalled) + len(taken)} of {planned.info.planned}"
             self._warn(f"going on with the run of {resumed.started}: {count} rows are there")
-            for why in [*([torn_lines(resumed)] if resumed.torn else []), *again]:
+            for why in [*([torn_lines_message(resumed)] if resumed.torn else []), *again]:
                 self._warn(why)
             noted = len(self.journal.notes)
             self.journal.plan(planned, taken, keep=others > 0)
@@ -148,7 +148,7 @@ class RecordedRun(Run):
         resumed = self.journal.resumed
         if self.planned is None and resumed is not None and not self.rows:
             self.rows = list(resumed.rows.values())
-        plan = self.planned or (resumed and resumed.plan) or empty_plan(moment(self.started))
+        plan = self.planned or (resumed and resumed.plan) or empty_plan(iso_time(self.started))
         record: dict[str, Any] = {"complete": False}
         try:
             try:
@@ -208,7 +208,7 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
     try:
         content = journal.resumed or content
         if content.torn:
-            warn(torn_lines(content))
+            warn(torn_lines_message(content))
         if not content.rows:
             what = "no row was finished, so there is nothing to recover"
             raise ReportError(folder, what, "run again")
@@ -234,12 +234,12 @@ def write_content(folder: Path, content: JournalContent, ended: float) -> dict[s
     return write(folder, frames.frame(rows), plan, max(0.0, ended - began), interrupted)
 
 
-def torn_lines(content: JournalContent) -> str:
+def torn_lines_message(content: JournalContent) -> str:
     """How many lines of a journal cannot be read, as a message."""
     return f"{content.torn} {'line' if content.torn == 1 else 'lines'} of the journal could not be read"
 
 
-def taken_over(content: JournalContent, plan: Plan, items: Sequence[Item]) -> tuple[list[Row], list[str], int]:
+def split_resumed(content: JournalContent, plan: Plan, items: Sequence[Item]) -> tuple[list[Row], list[str], int]:
     """The rows of an unfinished run that can be taken over, why others are executed again, and how many are of no item.
 
     A row is taken over if its case, the versions of its framework, of Python and of numpy, and what else it depends on
@@ -291,7 +291,7 @@ def _basis(ledger: Ledger | None, installed: Iterable[Installed], timeout: float
     return found
 
 
-def covered(cases: Sequence[Case]) -> str:
+def coverage_line(cases: Sequence[Case]) -> str:
     """What the cases cover of what the known functions take, in a line."""
     return str(coverage(cases, registry.functions()))
 
@@ -312,10 +312,10 @@ def _number(number: PublishedVerdict) -> dict[str, object]:
 def closing_lines(largest: Iterable[Mapping[str, Any]], coverage: str) -> list[str]:
     """What a run says at its end in detail: the largest ratios, and what the corpus covers.
 
-    largest: as in `run.json`, or of `frames.largest_ratios`.  coverage: `covered`; empty if only a part of the corpus
-    was run, whose coverage says nothing.
+    largest: as in `run.json`, or of `frames.largest_ratios`.  coverage: `coverage_line`; empty if only a part
+    of the corpus was run, whose coverage says nothing.
     """
-    named = sorted((_of(row), row["dtype"], f"{row['ratio']:.3f}  {row['case']}") for row in largest)
+    named = sorted((_function_label(row), row["dtype"], f"{row['ratio']:.3f}  {row['case']}") for row in largest)
     lines = ["largest error / budget of what is right:"] if named else []
     for function, of in itertools.groupby(named, key=lambda found: found[0]):
         lines.append(f"  {function}")
@@ -366,5 +366,5 @@ def duration_text(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _of(row: Mapping[str, Any]) -> str:
+def _function_label(row: Mapping[str, Any]) -> str:
     return str(row["function"]) if row["quantity"] == "loss" else f"{row['quantity']} of {row['function']}"

@@ -14,9 +14,9 @@ KINDS = ("losses", "gradients", "relations", "drawn_problems", "vocabularies")
 """Kinds of check, in the order of the tests."""
 BLOCKS = ("categorical/vocabularies/", "categorical/batches_in_blocks/")
 """Cases of the check of vocabularies."""
-DRAWN = 300
+MAX_DRAWN = 300
 """Number of problems that are drawn."""
-DRAWN_SECONDS = 10.0
+MAX_DRAWN_SECONDS = 10.0
 """Seconds for which problems are drawn at most."""
 MAX_SHOWN = 3
 """Failures that a message shows, each of another cause."""
@@ -182,7 +182,7 @@ def _drawn(installed: Installed, seed: int) -> Iterator[Failure]:
     from conformance.explore.fuzz.search import valid_search
 
     search = valid_search([installed], seed)
-    for _ in search.steps(DRAWN_SECONDS, DRAWN):
+    for _ in search.steps(MAX_DRAWN_SECONDS, MAX_DRAWN):
         if len(search.findings) >= MAX_SHOWN:
             break
     yield from ((finding.case, finding.message) for finding in search.findings)

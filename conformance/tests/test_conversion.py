@@ -254,7 +254,7 @@ def test_weights_stay_where_both_or_none_can_be_said(options):
 def test_the_definition_has_one_answer_to_both_forms_of_weights():
     answers = 0
     for one in load_suite()[0]:
-        if one.sketch is not one or isinstance(one.expect, MustRaise):
+        if one.representative is not one or isinstance(one.expect, MustRaise):
             continue
         for asked in one.problems():
             for option in ("class_weights", "sample_weights"):

@@ -29,7 +29,7 @@ from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan, unsupported
 from conformance.judging.prepare import PreparedCall, prepare
 from conformance.judging.selection import ItemFilter
-from conformance.judging.traits import PLAIN, SHAPES, VALUES
+from conformance.judging.traits import GENERIC_TRAITS, SHAPE_TRAITS, VALUE_TRAITS
 from conformance.model.case import LABEL_DTYPES, OPTIONS, ORDERS, WEIGHT_DTYPES, Case, Layout, Options
 from conformance.model.convention import EDGE, INVALID
 from conformance.model.errors import UserError
@@ -38,7 +38,12 @@ from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures, signals
 
 MODELINE = "# yaml-language-server: $schema=https://example.org/known.schema.json\n"
-TRAITS = PLAIN | EDGE | INVALID | {*OPTIONS, *ORDERS[1:], *SHAPES, *VALUES, "class_axis", "class_axis_not_1"}
+TRAITS = (
+    GENERIC_TRAITS
+    | EDGE
+    | INVALID
+    | {*OPTIONS, *ORDERS[1:], *SHAPE_TRAITS, *VALUE_TRAITS, "class_axis", "class_axis_not_1"}
+)
 TRAITS |= {f"{name}_labels" for name in LABEL_DTYPES} | {f"{name}_weights" for name in WEIGHT_DTYPES}
 PROGRAM = """
 import sys
@@ -204,7 +209,7 @@ def test_shipped_known_issues_have_conditions_that_their_cases_meet():
     assert stated
     for entry in stated:
         assert set(entry.when) <= TRAITS, entry
-        case = by_id[entry.case] if WHOLE & set(entry.when) else by_id[entry.case].sketch
+        case = by_id[entry.case] if WHOLE & set(entry.when) else by_id[entry.case].representative
         met = {trait for asked in _asked_anywhere(entry, case) for trait in asked.traits}
         assert met >= set(entry.when), (str(entry), set(entry.when) - met)
 

@@ -630,7 +630,7 @@ def test_read_generates_no_large_arrays(write, monkeypatch):
     monkeypatch.setattr(generated_arrays, "CHUNK", 0)  # one row at a time, so that drawing would take long
     case = only(write(text))
     assert isinstance(case, GeneratedCase)
-    assert case.sketch.predictions.shape == (2, 2, 4)
+    assert case.representative.predictions.shape == (2, 2, 4)
     assert len(case.digest) == 16
     assert pickle.loads(pickle.dumps(case)).digest == case.digest
 
@@ -641,16 +641,16 @@ def test_generated_case_rejects_wrong_digest(write):
         case.problems()
 
 
-def test_sketch_has_kind_of_its_case(write):
+def test_representative_has_kind_of_its_case(write):
     text = HEAD + GENERATE % ", ignored: 0.01, digest: 0123456789abcdef" + "    options: {ignore_index: -100}\n"
-    sketch = only(write(text.replace("samples: 3", "samples: 1000"))).sketch
-    assert -100 in sketch.labels
-    assert sketch.options.ignore_index == -100
+    small = only(write(text.replace("samples: 3", "samples: 1000"))).representative
+    assert -100 in small.labels
+    assert small.options.ignore_index == -100
 
 
-def test_sketch_of_literal_case_is_the_case(write):
+def test_representative_of_literal_case_is_the_case(write):
     case = only(write(HEAD + CASE))
-    assert case.sketch is case
+    assert case.representative is case
 
 
 def test_cases_option_selects_the_case(write, tmp_path, monkeypatch):

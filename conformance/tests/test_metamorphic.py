@@ -30,7 +30,7 @@ from conformance.tests import miniatures
 from conformance.tests.stated import case
 
 CASES = load(shipped_cases())
-NARROW = [dataclasses.replace(c.sketch, dtypes=("float32",)) for c in CASES if "float32" in c.dtypes]
+NARROW = [dataclasses.replace(c.representative, dtypes=("float32",)) for c in CASES if "float32" in c.dtypes]
 CAUGHT = {
     "ClipsAt1e8": "clipped_beforehand",
     "ClipsBelowOnly": "clipped_beforehand",
@@ -186,7 +186,9 @@ def test_selection_covers_options_layouts_and_targets():
         lambda c: getattr(c, "dtypes", None) or [c.dtype],
         lambda c: getattr(c, "reductions", None) or [c.reduction],
     ):
-        assert {x for c in asked for x in shows(c)} == {x for c in have for x in shows(c.sketch if c in have else c)}
+        assert {x for c in asked for x in shows(c)} == {
+            x for c in have for x in shows(c.representative if c in have else c)
+        }
 
 
 def test_selection_is_independent_of_filter():

@@ -24,7 +24,7 @@ from conformance.model.case import QUANTITIES
 from conformance.report import RunInfo
 from conformance.report.page import packing, page
 from conformance.report.page import supplement as page_supplement
-from conformance.report.page.packing import DETAIL, INDEX, LONG, embedded, packed
+from conformance.report.page.packing import DETAIL, INDEX, MAX_TEXT, embed_json, pack_columns
 from conformance.tests.examples import PAGES
 from conformance.tests.test_report import INF, NAN, raised, row
 
@@ -132,7 +132,7 @@ def shape(text):
 
 
 def unpacked(columns, rows):
-    """The columns that were `packed`, read as the script of the page reads them."""
+    """The columns that were `pack_columns`, read as the script of the page reads them."""
     return pd.DataFrame({name: _values(column, rows, name in FLOATS) for name, column in columns.items()})
 
 
@@ -156,8 +156,8 @@ def test_packed_columns_hold_the_rows_of_the_frame(copies):
 
 
 def test_packed_shortens_long_texts_and_counts_the_rest():
-    cut = dict(packed(report.from_records([row(got="1" * (LONG + 5))]), ["got"]))["got"]["values"][0]
-    assert cut == "1" * LONG + " … (+5)"
+    cut = dict(pack_columns(report.from_records([row(got="1" * (MAX_TEXT + 5))]), ["got"]))["got"]["values"][0]
+    assert cut == "1" * MAX_TEXT + " … (+5)"
 
 
 def test_page_shortens_texts_more_if_there_are_many(monkeypatch):
@@ -181,7 +181,7 @@ def test_page_has_no_markup_from_rows():
 
 
 def test_embedded_json_has_no_html_characters():
-    text = embedded([HOSTILE, "\ud800"])
+    text = embed_json([HOSTILE, "\ud800"])
     assert not re.search("[<>&\u2028\u2029\x00-\x1f]", text)
     assert text.isascii()
     assert json.loads(text) == [HOSTILE, "\ud800"]
@@ -190,7 +190,7 @@ def test_embedded_json_has_no_html_characters():
 @pytest.mark.parametrize("count", [0, 1, 1000, 1001, 20_000])
 def test_embedded_json_made_in_pieces_is_that_of_the_whole(count):
     value = {"a": list(range(count)), "b": {}, "c": {"d": [["x"] * count], "e": None}}
-    found = json.loads(embedded(iter(value.items())))
+    found = json.loads(embed_json(iter(value.items())))
     if "gzip" in found:
         found = json.loads(gzip.decompress(base64.b64decode(found["gzip"])))
     assert found == value

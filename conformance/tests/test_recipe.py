@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from conformance import api
 from conformance.adapters import registry
-from conformance.api.recipes import proved, setting_of
+from conformance.api.recipes import prove_recipe, setting_of
 from conformance.casefiles.known_issues import Ledger
 from conformance.cli import app
 from conformance.docs.recipes import Entry, entries
@@ -281,7 +281,7 @@ def test_every_entry_of_the_page_is_proved(row: list[Entry], cases):
         assert setting == entry.setting
         small = list(islice(cases_of(cases, setting), 12))
         with judge_of(AVAILABLE, Ledger()) as judge:
-            result = proved(pair, setting, small, judge)
+            result = prove_recipe(pair, setting, small, judge)
         assert result.equal or entry.text() == f"none: {result.why.partition('; try')[0]}", entry.text()
 
 

@@ -19,7 +19,7 @@ from conformance import api, report
 from conformance.adapters.contract import DocumentedConvention, Function
 from conformance.execution.journal import Journal
 from conformance.execution.report_folder import check_replaceable
-from conformance.judging.row import COLUMNS, SHOWN
+from conformance.judging.row import COLUMNS, MAX_ELEMENTS
 from conformance.model.convention import Convention
 from conformance.report import ReportError, RunInfo, agreement, files, frames, markdown, recording, support
 
@@ -167,21 +167,21 @@ def test_pairs_with_different_shapes_are_incomparable():
 
 
 def test_pairs_of_subsampled_arrays_of_different_rank_are_incomparable():
-    thinned = json.dumps([1.0] * SHOWN)
+    thinned = json.dumps([1.0] * MAX_ELEMENTS)
     flat, square = row(got=thinned, want=thinned, where="[7]"), row(got=thinned, want=thinned, where="[3, 1]")
     assert both_ways("incomparable", flat, square)
     assert both_ways("agree", square, square)
 
 
 def test_pairs_of_subsampled_arrays_index_the_full_shape():
-    thinned = json.dumps([1.0] * SHOWN)
-    square, flat = ({"got": thinned, "want": thinned, "shape": f"{shape}: {SHOWN} of 2500 elements"}
+    thinned = json.dumps([1.0] * MAX_ELEMENTS)
+    square, flat = ({"got": thinned, "want": thinned, "shape": f"{shape}: {MAX_ELEMENTS} of 2500 elements"}
                     for shape in ("(50, 50)", "(2500,)"))  # fmt: skip
     found = pair(row(**square), row(**flat))
     assert found["relation"] == "incomparable"
     assert "shape (50, 50), torch.B (2500,)" in found["explanation"]
     assert both_ways("agree", row(**square), row(**square))
-    off = json.dumps([*[1.0] * (SHOWN - 1), 5.0])
+    off = json.dumps([*[1.0] * (MAX_ELEMENTS - 1), 5.0])
     last = pair(row(**square), row(**square | {"got": off}, status="disagrees"))
     assert (last["relation"], last["where"]) == ("unexplained", "[49, 49]")
 
@@ -669,7 +669,9 @@ def test_csv_equals_that_of_the_standard_library(tmp_path, monkeypatch, rows_at_
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(results.columns)
     for line in results.itertuples(index=False):
-        writer.writerow(["" if isinstance(cell, float) and cell != cell else files.guarded(str(cell)) for cell in line])
+        writer.writerow(
+            ["" if isinstance(cell, float) and cell != cell else files.guard_formula(str(cell)) for cell in line]
+        )
     assert (tmp_path / "results.csv").read_text(encoding="utf-8") == text.getvalue()
 
 

@@ -22,8 +22,8 @@ from conformance.judging.row import (
     exception_type,
     listed_in,
     members_of,
+    parse_subsampled_shape,
     reason_in,
-    thinned,
     warnings_in,
 )
 from conformance.judging.verdict import STATUSES
@@ -62,7 +62,7 @@ def test_array_is_written_and_read_again(shape, most):
     written = dataclasses.replace(ROW, got=Elements.of(values, most)).cells
     got = array_of(written["got"])
     if values.size > most:
-        assert thinned(written["shape"]) == (shape, most)
+        assert parse_subsampled_shape(written["shape"]) == (shape, most)
         assert (got[0], got[-1], got.shape) == (values.flat[0], values.flat[-1], (most,))
     else:
         assert written["shape"] == ""
@@ -71,13 +71,13 @@ def test_array_is_written_and_read_again(shape, most):
 
 def test_shape_is_that_of_the_answer_where_that_alone_is_thinned():
     whole, large = Elements.of(np.zeros(3), 8), Elements.of(np.zeros((4, 4)), 8)
-    assert thinned(dataclasses.replace(ROW, got=whole, want=large).cells["shape"]) == ((4, 4), 8)
+    assert parse_subsampled_shape(dataclasses.replace(ROW, got=whole, want=large).cells["shape"]) == ((4, 4), 8)
     assert dataclasses.replace(ROW, want="undefined: no weight").cells["shape"] == ""
 
 
 @pytest.mark.parametrize("text", ["(3, 2): 4 of 7 elements", "(3,): 3 of 3 elements", "(3, 2)", "", "x"])
 def test_shape_that_cannot_be_is_none(text):
-    assert thinned(text) is None
+    assert parse_subsampled_shape(text) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`compiled` means what pytest's `-k` means, and says where an expression stops being one."""
+"""`compile_expression` means what pytest's `-k` means, and says where an expression stops being one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from _pytest.mark.expression import Expression
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.judging.selection import SelectionError, compiled, keyword_filter, similar, substring_of
+from conformance.judging.selection import SelectionError, compile_expression, keyword_filter, similar, substring_of
 
 IDS = (
     "torch.CrossEntropyLoss-categorical/label_smoothing/one_tenth-float32-mean",
@@ -19,7 +19,7 @@ IDS = (
 
 
 def ours(expression: str, name: str) -> bool:
-    return compiled(expression)(substring_of(name))
+    return compile_expression(expression)(substring_of(name))
 
 
 def pytests(expression: str, name: str) -> bool:
@@ -116,15 +116,15 @@ def test_filter_rules_items_out_by_their_parts():
 )
 def test_it_says_where_an_expression_ends_being_one(expression, message):
     with pytest.raises(SelectionError) as caught:
-        compiled(expression)
+        compile_expression(expression)
     assert str(caught.value) == message
     assert isinstance(caught.value, ValueError)
 
 
 def test_it_asks_a_matcher_for_each_word():
-    assert compiled("torch and not slow")({"torch", "fast"}.__contains__)
-    assert not compiled("torch and not slow")({"torch", "slow"}.__contains__)
-    assert not compiled("torch")({"torchvision"}.__contains__)
+    assert compile_expression("torch and not slow")({"torch", "fast"}.__contains__)
+    assert not compile_expression("torch and not slow")({"torch", "slow"}.__contains__)
+    assert not compile_expression("torch")({"torchvision"}.__contains__)
 
 
 def test_it_takes_every_combination_of_two_words():
@@ -153,9 +153,9 @@ def test_similar_suggests_for_a_word_that_no_id_has(expression, said):
 @pytest.mark.parametrize("token", ["(", "not "])
 def test_deep_and_long_expressions_are_refused_and_not_echoed_whole(token):
     with pytest.raises(SelectionError, match="nested deeper than 100 levels") as caught:
-        compiled(f"{token * 50_000}torch{')' * 50_000 if token == '(' else ''}")
+        compile_expression(f"{token * 50_000}torch{')' * 50_000 if token == '(' else ''}")
     assert len(str(caught.value)) < 200
     with pytest.raises(SelectionError) as caught:
-        compiled(f"torch {'x' * 1_000_000}")
+        compile_expression(f"torch {'x' * 1_000_000}")
     assert len(str(caught.value)) < 300
-    assert compiled("not " * 99 + "torch")({"keras"}.__contains__)
+    assert compile_expression("not " * 99 + "torch")({"keras"}.__contains__)

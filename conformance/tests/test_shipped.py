@@ -26,7 +26,7 @@ from conformance.judging.case_set import load_suite
 from conformance.judging.coverage import coverage
 from conformance.judging.plan import documented_convention, plan
 from conformance.judging.published import published
-from conformance.judging.selection import compiled, substring_of
+from conformance.judging.selection import compile_expression, substring_of
 from conformance.tests.libraries import libraries_under_test
 
 CASES = load(shipped_cases())
@@ -137,7 +137,7 @@ def test_slice_of_a_backend_has_each_known_issue_and_each_kind_of_call(checkout:
     """CI runs the slice of the environment `backends`; what it leaves out must be like something that it has."""
     settings = configparser.ConfigParser(interpolation=None)
     settings.read(checkout / "tox.ini", encoding="utf-8")
-    chosen = compiled(settings["testenv:backends"]["slice"].replace("\\\n", " "))
+    chosen = compile_expression(settings["testenv:backends"]["slice"].replace("\\\n", " "))
     (keras,) = (framework for framework in registry.frameworks() if framework.name == "keras")
     items = plan(CASES, [Installed(keras, NEWEST, backend=backend)])
     among = [item for item in items if chosen(substring_of(item.id))]
@@ -148,7 +148,8 @@ def test_slice_of_a_backend_has_each_known_issue_and_each_kind_of_call(checkout:
     calls, all_calls = ({(i.function.name, i.dtype, i.reduction, i.quantity) for i in of} for of in (among, items))
     assert calls == all_calls
     conventions, all_conventions = (
-        {documented_convention(i, i.case.sketch.problem(i.dtype, i.reduction)) for i in of} for of in (among, items)
+        {documented_convention(i, i.case.representative.problem(i.dtype, i.reduction)) for i in of}
+        for of in (among, items)
     )
     assert conventions == all_conventions
 
@@ -174,7 +175,7 @@ def test_it_writes_the_answers_of_a_report_into_the_readme() -> None:
         )
     ]
     text = "<!-- findings -->\nold\n<!-- /findings -->\n<!-- libraries -->\n<!-- /libraries -->\n"
-    new = readme.rendered(text, readme.blocks(pd.DataFrame(rows)))
+    new = readme.replace_parts(text, readme.blocks(pd.DataFrame(rows)))
     assert "0.5 `a.Loss`; **0.25** `b.Loss`; *nan* `c.Loss`; **an exception** `d.Loss`" in new
     assert "old" not in new
     asked = len(readme.QUESTIONS)
@@ -187,7 +188,7 @@ def test_it_writes_the_answers_of_a_report_into_the_readme() -> None:
 
 def test_rendered_refuses_a_page_without_the_marker() -> None:
     with pytest.raises(LookupError, match="packages"):
-        readme.rendered("", {"packages": "| a |"})
+        readme.replace_parts("", {"packages": "| a |"})
 
 
 def test_packages_are_listed_lowest_first_with_their_purpose(tmp_path: Path) -> None:

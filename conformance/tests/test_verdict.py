@@ -701,11 +701,11 @@ def test_it_prints_all_that_is_needed_to_understand_a_failure(tmp_path, monkeypa
 
 
 def test_it_prints_a_line_that_pytest_takes_again():
-    from conformance.judging.selection import compiled, substring_of
+    from conformance.judging.selection import compile_expression, substring_of
 
     assessment = assessed(miniatures.DropsSmoothing, SMOOTHED)
     expression = str(assessment).splitlines()[-1].partition('"')[2].rstrip('"')
-    assert compiled(expression)(substring_of(assessment.item.id))
+    assert compile_expression(expression)(substring_of(assessment.item.id))
 
 
 def test_it_has_rows_of_builtin_values_in_the_order_of_the_columns():

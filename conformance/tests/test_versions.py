@@ -141,7 +141,7 @@ def asked_of(function: Function) -> Iterator[tuple[str, Problem]]:
     Each with the name of its case file.
     """
     for found in corpus():
-        for problem in found.sketch.problems():
+        for problem in found.representative.problems():
             if unsupported(function, found, problem) is None:
                 weighted, _ = convert_weights(problem, function.options)
                 file = found.id.rpartition("/")[0]
@@ -156,7 +156,7 @@ def kinds_of(function: Function) -> set[str]:
     takes = [(found.id.rpartition("/")[0], found) for found in corpus() if found.loss in function.ranks]
     in_files = [found for file, found in takes if file in function.files]
     files = {file for file, _ in takes if file in function.files}
-    stated = {problem.target_kind for found in in_files for problem in found.sketch.problems()}
+    stated = {problem.target_kind for found in in_files for problem in found.representative.problems()}
     targets = stated & function.targets.keys() if function.files else {*function.targets}
     return {*function.ranks, *function.dtypes, *function.reductions, *function.input_kinds} | targets | files
 

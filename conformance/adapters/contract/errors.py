@@ -1,10 +1,10 @@
-"""Errors of adapters: a contradiction in a declaration, and a problem that an adapter cannot say."""
+"""Errors of adapters: a contradiction in a declaration, and a problem of which no call can be made."""
 
 from __future__ import annotations
 
 
 class LoweringError(Exception):
-    """A bug of the harness or of an adapter: a problem could not be said to a function that declares it can take it.
+    """A bug of the harness or of an adapter: a problem that a function declares to support cannot be lowered.
 
     Never a finding about the framework.
     """

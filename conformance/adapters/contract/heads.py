@@ -17,7 +17,7 @@ import numpy as np
 
 from conformance.model.case import Array, Problem, numpy_dtype
 
-FEATURES = 8
+FEATURE_MULTIPLE = 8
 """The number of features is a multiple of it, as kernels want it."""
 SMALLEST_BIAS = 2.0**-8
 DIGITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
@@ -76,7 +76,7 @@ def _head(problem: Problem) -> Head:
         weight, hidden = _block_and_terms(terms.swapaxes(1, 2), dtype)
     else:
         hidden, weight = _block_and_terms(terms, dtype)
-    parts = np.arange(2 + -(hidden.shape[1] + 3) % FEATURES) % 2
+    parts = np.arange(2 + -(hidden.shape[1] + 3) % FEATURE_MULTIPLE) % 2
     hidden, weight = (
         np.concatenate([side, _numbers(len(side))[:, np.newaxis] * part, last[:, np.newaxis]], axis=1)
         for side, part, last in ((hidden, parts, np.zeros(samples)), (weight, 1 - parts, bias))

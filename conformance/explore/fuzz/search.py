@@ -35,7 +35,7 @@ from conformance.judging.judge import Assessment, Judge, Performer
 from conformance.judging.plan import plan
 from conformance.judging.row import Row
 from conformance.judging.selection import ItemFilter
-from conformance.judging.traits import PLAIN, SMALL
+from conformance.judging.traits import GENERIC_TRAITS, TRAITS_OF_SMALL_CASES
 from conformance.judging.verdict import Verdict
 from conformance.model.case import QUANTITIES, Case
 from conformance.model.convention import INVALID
@@ -224,7 +224,7 @@ def make_finding(assessment: Assessment, seed: int, position: int) -> Finding:
         function=item.function.name,
         version=item.installed.version,
         signature=failure_signature(assessment),
-        traits=tuple(sorted(assessment.prepared.traits - PLAIN - SMALL)),
+        traits=tuple(sorted(assessment.prepared.traits - GENERIC_TRAITS - TRAITS_OF_SMALL_CASES)),
         position=position,
         case=case.id,
         path=f"fuzz/{name}.yaml",

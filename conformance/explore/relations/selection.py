@@ -112,7 +112,7 @@ class _Candidate:
 
 def exclusion_reason(case: Case) -> str:
     """Why no relation is checked on a case; empty if relations may be."""
-    case = case.sketch
+    case = case.representative
     if isinstance(case.expect, MustRaise | NoRightAnswer):
         return "a case without an answer has nothing to compare"
     if case.predictions.size > MAX_PREDICTIONS:
@@ -123,7 +123,7 @@ def exclusion_reason(case: Case) -> str:
 
 
 def _candidates(cases: Iterable[Case]) -> Iterator[_Candidate]:
-    for case in (case.sketch for case in cases if not exclusion_reason(case)):
+    for case in (case.representative for case in cases if not exclusion_reason(case)):
         for problem in case.problems():
             dtype, reduction = problem.dtype, problem.reduction
             combination = required_capabilities(problem, problem.target_kind) - {dtype, reduction}

@@ -22,7 +22,7 @@ from typing import Any
 
 import tomllib
 
-from conformance.judging.selection import SelectionError, compiled, substring_of
+from conformance.judging.selection import SelectionError, compile_expression, substring_of
 from conformance.power.mutants import arithmetic, reference
 from conformance.power.mutants.reference import Binary, Categorical, Implementation
 from conformance.reference import error_bound
@@ -119,7 +119,7 @@ def select(
     for family in families:
         if family not in FAMILIES:
             raise SelectionError(f"--family {family}: there is no such family; there are {', '.join(FAMILIES)}")
-    matches = compiled(keyword) if keyword else None
+    matches = compile_expression(keyword) if keyword else None
     found = [
         loss
         for loss in among

@@ -22,7 +22,7 @@ import pandas as pd
 from conformance.execution.run_info import RunInfo
 from conformance.judging.verdict import STATUSES
 from conformance.model.text import printable
-from conformance.report.page.packing import detailed, indexed
+from conformance.report.page.packing import detail_json, index_json
 from conformance.report.page.supplement import PageSupplement, problems, sizes
 
 
@@ -59,8 +59,8 @@ def page(
         "sizes": {case: supplement.sizes[case] for case in results["case"].unique() if case in supplement.sizes},
     }
     with ThreadPoolExecutor(2) as compressing:  # which zlib does without Python's lock
-        index = compressing.submit(indexed, results, about)
-        detail = compressing.submit(detailed, results, supplement.problems)
+        index = compressing.submit(index_json, results, about)
+        detail = compressing.submit(detail_json, results, supplement.problems)
     template = Template(parts["template.html"])
     return template.substitute(
         style=parts["page.css"],

@@ -31,59 +31,65 @@ INDEX = (
 """Columns for the table, its filters and the search."""
 DETAIL = ("got", "want", "want_by_convention", "budgets", "call")
 """Columns that are needed when a case is opened."""
-LONG = 2400
+MAX_TEXT = 2400
 """Characters of a text in the page, fewer where it would get too large; `results.csv` has all of them."""
-CALL_FACTOR = 20
+MAX_CALL_FACTOR = 20
 """A reproducer may be so many times longer; it is there whole or not at all."""
 MAX_BYTES = 10_000_000
 """Bytes of the columns of INDEX, and of those of DETAIL."""
 MAX_UNCOMPRESSED = 1 << 15
 """Characters of JSON up to which it is not compressed, so that a small page can be read as it is."""
-PIECE = 1000
-"""Elements of a long list that are made JSON of at a time, to bound memory."""
+MAX_PIECE = 1000
+"""Elements of a long list that are converted to JSON at a time, to bound memory."""
 GZIP_LEVEL = 2
 """Level 6 saves a fifth of the bytes and takes four times as long."""
 
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
-def packed(results: pd.DataFrame, columns: Iterable[str], max_length: int = LONG) -> Iterator[tuple[str, Any]]:
-    """Names and columns of a frame as builtin values; texts of more than `max_length` characters are `shortened`.
+def pack_columns(
+    results: pd.DataFrame, columns: Iterable[str], max_length: int = MAX_TEXT
+) -> Iterator[tuple[str, Any]]:
+    """Names and columns of a frame as builtin values; texts of more than `max_length` characters are shortened.
 
     A reproducer that is too long is left out, and a comment says so.
     """
-    shorten = {"call": lambda text, max_length: whole(text, CALL_FACTOR * max_length)}
     for name in columns:
-        yield name, _column(results[name], name in FLOATS, max_length, shorten.get(name, shortened))
+        cut = _whole_call if name == "call" else shorten
+        yield name, _column(results[name], name in FLOATS, max_length, cut)
 
 
-def indexed(results: pd.DataFrame, about: Mapping[str, Any]) -> str:
-    """The columns of INDEX with data about the run, embedded; see `_bounded`."""
-    return _bounded(lambda max_length: {**about, "columns": packed(results, INDEX, max_length)})
+def _whole_call(text: str, max_length: int) -> str:
+    return whole(text, MAX_CALL_FACTOR * max_length)
 
 
-def detailed(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
-    """The columns of DETAIL and the text of the cases, embedded; see `_bounded`."""
+def index_json(results: pd.DataFrame, about: Mapping[str, Any]) -> str:
+    """The columns of INDEX with data about the run, embedded; see `_fit_json`."""
+    return _fit_json(lambda max_length: {**about, "columns": pack_columns(results, INDEX, max_length)})
+
+
+def detail_json(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
+    """The columns of DETAIL and the text of the cases, embedded; see `_fit_json`."""
     case_ids = results["case"].unique().tolist()
     texts = {case: printable(problems[case]) for case in case_ids if case in problems}
-    return _bounded(
+    return _fit_json(
         lambda max_length: {
-            "columns": packed(results, DETAIL, max_length),
-            "problems": {case: shortened(text, max_length) for case, text in texts.items()},
+            "columns": pack_columns(results, DETAIL, max_length),
+            "problems": {case: shorten(text, max_length) for case, text in texts.items()},
         }
     )
 
 
-def _bounded(make: Callable[[int], Any]) -> str:
+def _fit_json(make: Callable[[int], Any]) -> str:
     """A part of a page, embedded, its texts shortened until it takes at most about MAX_BYTES."""
-    for max_length in (LONG, LONG // 6, LONG // 40):
-        found = embedded(make(max_length))
+    for max_length in (MAX_TEXT, MAX_TEXT // 6, MAX_TEXT // 40):
+        found = embed_json(make(max_length))
         if len(found) <= MAX_BYTES:
             break
     return found
 
 
-def embedded(value: Any) -> str:
+def embed_json(value: Any) -> str:
     """JSON for a script element: ASCII, without characters that have a meaning in HTML.
 
     Long JSON becomes `{"gzip": base64 of it, compressed}`, and is never in memory as a whole.
@@ -110,9 +116,9 @@ def _json(value: Any) -> Iterator[str]:
             yield from _json(inner)
             begin = ","
         yield "}" if begin == "," else "{}"
-    elif isinstance(value, list) and len(value) > PIECE:
-        for start in range(0, len(value), PIECE):
-            yield f"{',' if start else '['}{_dumps(value[start : start + PIECE])[1:-1]}"
+    elif isinstance(value, list) and len(value) > MAX_PIECE:
+        for start in range(0, len(value), MAX_PIECE):
+            yield f"{',' if start else '['}{_dumps(value[start : start + MAX_PIECE])[1:-1]}"
         yield "]"
     else:
         yield _dumps(value)
@@ -121,13 +127,13 @@ def _json(value: Any) -> Iterator[str]:
 _dumps = functools.partial(json.dumps, separators=(",", ":"), allow_nan=False)
 
 
-def _column(column: pd.Series, number: bool, max_length: int, shorten: Callable[[str, int], str]) -> dict[str, Any]:
+def _column(column: pd.Series, number: bool, max_length: int, cut: Callable[[str, int], str]) -> dict[str, Any]:
     codes, values = pd.factorize(column.to_numpy(dtype=float if number else object), use_na_sentinel=False)
     texts: list[Any] = values.tolist()
     if number and not np.isfinite(values).all():
         texts = [_number_or_text(value) for value in texts]
     if not number and max(map(len, texts), default=0) > max_length:
-        texts = [shorten(text, max_length) for text in texts]
+        texts = [cut(text, max_length) for text in texts]
     return {"values": texts, "codes": None if len(texts) in (1, len(column)) else codes.tolist()}
 
 
@@ -137,6 +143,6 @@ def _number_or_text(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def shortened(text: str, max_length: int) -> str:
+def shorten(text: str, max_length: int) -> str:
     """The first `max_length` characters, and how many more there are."""
     return text if len(text) <= max_length else f"{text[:max_length]} … (+{len(text) - max_length})"

@@ -10,7 +10,7 @@ from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.writing import WritingError, case_file_text
 from conformance.model.case import Case
 from conformance.model.text import printable, whole
-from conformance.report.page.packing import LONG, embedded, shortened
+from conformance.report.page.packing import MAX_TEXT, embed_json, shorten
 
 Record = Mapping[str, Any]
 Block = tuple[str, str, int]
@@ -55,15 +55,15 @@ class PageSupplement:
         """The parts that are decoded only when they are looked at, as JSON in a page."""
         found = {name: _first_records(getattr(self, name)[:max_records]) for name, max_records in MAX_RECORDS.items()}
         omitted = {name: len(getattr(self, name)) - len(kept) for name, kept in found.items()}
-        against = [shortened(printable(text), LONG) for text in self.against]
-        return embedded({**found, "against": against, "omitted": omitted, "explanations": self._explanations()})
+        against = [shorten(printable(text), MAX_TEXT) for text in self.against]
+        return embed_json({**found, "against": against, "omitted": omitted, "explanations": self._explanations()})
 
     def _explanations(self) -> dict[str, list[Block]]:
         kept: dict[str, list[Block]] = {}
         remaining = MAX_CHARACTERS
         for key, blocks in self.explanations.items():
             cut = [
-                (kind, (whole if kind == "code" else shortened)(printable(text), LONG), depth)
+                (kind, (whole if kind == "code" else shorten)(printable(text), MAX_TEXT), depth)
                 for kind, text, depth in blocks
             ]
             remaining -= sum(len(text) + 20 for _, text, _ in cut)
@@ -112,14 +112,14 @@ def _first_records(lines: Sequence[Record]) -> list[dict[str, Any]]:
 def _clean(line: Record) -> dict[str, Any]:
     """A record with short printable texts, and numbers that are not finite as text or None."""
     clean = {name: _value(value) for name, value in line.items()}
-    return {**clean, "call": whole(printable(line["call"]), LONG)} if isinstance(line.get("call"), str) else clean
+    return {**clean, "call": whole(printable(line["call"]), MAX_TEXT)} if isinstance(line.get("call"), str) else clean
 
 
 def _value(value: Any) -> Any:
     if isinstance(value, str):
-        return shortened(printable(value), LONG)
+        return shorten(printable(value), MAX_TEXT)
     if isinstance(value, list | tuple):
-        return [_value(one) for one in value[:LONG]]
+        return [_value(one) for one in value[:MAX_TEXT]]
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None if value != value else str(value)
-    return value if value is None or isinstance(value, bool | int | float) else shortened(str(value), LONG)
+    return value if value is None or isinstance(value, bool | int | float) else shorten(str(value), MAX_TEXT)
