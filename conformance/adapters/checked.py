@@ -59,7 +59,7 @@ INSPECTION_SECONDS = 600.0
 """Seconds that the import of a callable may take."""
 OBJECTS = "callables"
 """Name of the module that objects of a process are put into that are in no other."""
-MESSAGE = 600
+MAX_MESSAGE = 600
 """Characters of an exception that are quoted."""
 
 
@@ -189,7 +189,7 @@ def inspect_callable(target: str) -> Inspection:
     lines = ended.stdout.splitlines()
     if ended.returncode or not lines:
         said = (ended.stderr.strip().splitlines() or [f"its process ended with status {ended.returncode}"])[-1]
-        raise CheckError(f"{target} cannot be imported: {truncate(said, MESSAGE)}")
+        raise CheckError(f"{target} cannot be imported: {truncate(said, MAX_MESSAGE)}")
     found = json.loads(lines[-1])
     if "error" in found:
         raise CheckError(f"{target}: {found['error']}")
@@ -205,7 +205,7 @@ def _inspected(target: str) -> dict[str, Any]:
         exec(_imports(module), names)  # noqa: S102
         found: Any = sys.modules[_module_name(module)]
     except (Exception, SystemExit) as error:
-        return {"error": f"{module} cannot be imported: {type(error).__name__}: {truncate(str(error), MESSAGE)}"}
+        return {"error": f"{module} cannot be imported: {type(error).__name__}: {truncate(str(error), MAX_MESSAGE)}"}
     for word in attribute.split("."):
         if not hasattr(found, word):
             public = [name for name in vars(found) if not name.startswith("_") and callable(vars(found)[name])]

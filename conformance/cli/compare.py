@@ -15,7 +15,7 @@ from conformance.explain import rendering
 from conformance.model.text import truncate
 
 FILE = "FILE[:NAME]"
-FLOAT = 24
+FLOAT_WIDTH = 24
 """Characters of the longest float64."""
 
 
@@ -78,7 +78,7 @@ def _print(result: api.CompareResult, verbose: bool) -> None:
         lines.append((function.function, truncate(function.got, MAX_WIDTH), f"{function.status}{known}{why}"))
     names, values = (max(len(line[column]) for line in lines) for column in (0, 1))
     for name, value, why in lines:
-        out.print(escape(f"{name:<{names}}  {value:<{min(values, FLOAT)}}  {why}".rstrip()), soft_wrap=True)
+        out.print(escape(f"{name:<{names}}  {value:<{min(values, FLOAT_WIDTH)}}  {why}".rstrip()), soft_wrap=True)
     for number in result.observed:
         first, *others = number.lines()
         out.print(f"\n[bold]{escape(number.name)}[/]: {escape(first)}", soft_wrap=True)

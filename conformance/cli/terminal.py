@@ -23,7 +23,7 @@ from conformance.model.text import printable, shorten_words
 
 FULL = frozenset(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO") if hasattr(errno, name))
 """Errors of a stream whose device takes no more."""
-UNLIMITED = 100_000
+UNLIMITED_WIDTH = 100_000
 """Width in characters of a console on which no line is wrapped."""
 COLUMN_WIDTH = 60
 """Width in characters of a column of a table there, unless a word of it is longer."""
@@ -49,12 +49,12 @@ class Terminal(Console):
     def size(self) -> ConsoleDimensions:
         """Width and height in characters."""
         found = super().size
-        return found if self.is_terminal or "COLUMNS" in os.environ else found._replace(width=UNLIMITED)
+        return found if self.is_terminal or "COLUMNS" in os.environ else found._replace(width=UNLIMITED_WIDTH)
 
     @property
     def wraps(self) -> bool:
         """Whether long lines are wrapped."""
-        return self.width < UNLIMITED
+        return self.width < UNLIMITED_WIDTH
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):

@@ -18,7 +18,7 @@ from conformance.judging.row import Row
 from conformance.model.errors import CaseFileError, UserError
 from conformance.model.outcome import Outcome
 
-AHEAD = 16
+CALLS_AHEAD = 16
 """Calls that a worker is sent before the first of them is judged."""
 
 
@@ -119,9 +119,9 @@ class PipelinedCalls:
 
     def _send_ahead(self, name: str) -> None:
         unsent, sent = self._unsent.get(name, ()), self._sent[name]
-        if len(sent) > AHEAD // 2:
+        if len(sent) > CALLS_AHEAD // 2:
             return  # a worker that is sent many calls at one time is woken once for all of them
-        while unsent and len(sent) < AHEAD:
+        while unsent and len(sent) < CALLS_AHEAD:
             item = unsent.popleft()
             sent[item] = self._send(item)
 

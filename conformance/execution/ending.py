@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-GRACE = 10.0
+GRACE_SECONDS = 10.0
 """Seconds that threads and exit handlers of frameworks have once the main thread has ended."""
 _statuses: list[int] = []
 
@@ -43,7 +43,7 @@ def end_now() -> None:
     os._exit(0)
 
 
-def end_in_time(status: int, grace: float = GRACE) -> None:
+def end_in_time(status: int, grace: float = GRACE_SECONDS) -> None:
     """See that this process ends with a status soon after its main thread, whatever threads and exit handlers do.
 
     A framework may have started a thread that never ends, or have registered an exit handler that hangs.  Where no

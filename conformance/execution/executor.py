@@ -37,13 +37,13 @@ from conformance.model.case import Case, Quantity, Reduction
 from conformance.model.row_key import RowKey
 from conformance.reference.oracle import cached_oracle
 
-SHARE = 2000
+ITEMS_PER_PROCESS = 2000
 """Number of items for which another judging process is worth its start."""
-SHIPPED = 400
+ITEMS_PER_FUNCTION = 400
 """About how many items of the shipped cases a function has."""
 CHUNK = 128
 """Number of items that a process is sent at a time."""
-AHEAD = 2
+CHUNKS_AHEAD = 2
 """Chunks that a process has before it has finished the first of them."""
 MIN_SHARED_ITEMS = 4000
 """Number of remaining items of a framework from which it is worthwhile that another process imports it, too.
@@ -93,13 +93,13 @@ def local(
     def start(counts: Mapping[str, int]) -> JudgingProcesses | None:
         """Start judging processes; None if one is enough.  counts: number of items by worker."""
         total = sum(counts.values())
-        count = process_count(1 + total // SHARE) if processes is None else min(processes, total)
+        count = process_count(1 + total // ITEMS_PER_PROCESS) if processes is None else min(processes, total)
         if count < 2:
             return None
         used = [one for one in available if one.worker in counts]
         return stack.enter_context(JudgingProcesses(local_assignments(used), first_workers(counts, count), timeouts))
 
-    early = start({one.worker: SHIPPED * len(one.functions) for one in available}) if whole else None
+    early = start({one.worker: ITEMS_PER_FUNCTION * len(one.functions) for one in available}) if whole else None
 
     def rows(cases: CaseSet, items: list[Item]) -> Generator[RowOrError]:
         judging = early or start(Counter(item.installed.worker for item in items))
@@ -228,7 +228,7 @@ class JudgingProcesses:
             self._queues.setdefault(found.worker, deque()).append(item.key)
         suites = dict.fromkeys(range(len(self._first)), cases)
         why = ""
-        for result in self._processes.results(lambda one: suites.pop(one, None) or self._next_chunk(one), AHEAD):
+        for result in self._processes.results(lambda one: suites.pop(one, None) or self._next_chunk(one), CHUNKS_AHEAD):
             if isinstance(result, Lost):
                 self._current[result.process], why = "", _lost_reason(result)
                 chunks = [task for task in result.tasks if isinstance(task, _Chunk)]

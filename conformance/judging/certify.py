@@ -25,7 +25,7 @@ from conformance.reference import certified
 from conformance.reference.certified import CertifiedAnswers
 from conformance.reference.oracle import Exact, Oracle, decode
 
-LARGEST = 4096
+MAX_ELEMENTS = 4096
 """Elements of the largest answer that travels; larger ones are gradients, and cost less time than space."""
 
 
@@ -55,7 +55,7 @@ def computed() -> dict[str, bytes]:
     for prepared in _distinct_calls(plan(cases, _newest_releases())):
         for outcome in _outcomes(prepared, suite):
             suite.judge(prepared, outcome)
-    return {key: answer for key, answer in memory.answers.items() if _elements(answer) <= LARGEST}
+    return {key: answer for key, answer in memory.answers.items() if _elements(answer) <= MAX_ELEMENTS}
 
 
 def _newest_releases() -> list[Installed]:
@@ -68,7 +68,7 @@ def _distinct_calls(items: Iterable[Item]) -> Iterator[PreparedCall]:
     seen = set()
     problems = Problems()
     for item in items:
-        if is_derivative(item.quantity) and item.case.predicted > LARGEST:
+        if is_derivative(item.quantity) and item.case.predicted > MAX_ELEMENTS:
             continue
         prepared = prepare(item, problems)
         convention = documented_convention(item, prepared.problem).convention

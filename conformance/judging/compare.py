@@ -25,7 +25,7 @@ from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Exact
 
 Floats = npt.NDArray[np.float64]
-IMPRECISE = 1e-4
+IMPRECISE_ERROR = 1e-4
 """A number that is wrong by at most this much of itself is imprecise: as if computed in a narrower dtype."""
 
 
@@ -168,6 +168,6 @@ def symptom_of_number(got: float, want: float) -> str:
         return "inf" if got > 0 else "minus_inf"
     if got == 0:
         return "zero"
-    if np.isfinite(want) and abs(got - want) <= IMPRECISE * abs(want):
+    if np.isfinite(want) and abs(got - want) <= IMPRECISE_ERROR * abs(want):
         return "imprecise"
     return "too_small" if got < want else "too_large"

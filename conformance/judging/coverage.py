@@ -60,7 +60,7 @@ SENSELESS = (
 )
 """What no problem can have together, by the rules of case files; axis 1 of rank 2 is the last, as usual, and a single
 value lies in memory one way."""
-SHOWN = 12
+MAX_PAIRS = 12
 """Pairs that are named when a coverage is printed."""
 
 
@@ -85,8 +85,8 @@ class Coverage:
         text = f"option pairs: {len(self.covered)} of {len(self.possible)} covered"
         if not lacking:
             return text
-        more = f", and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
-        return f"{text}; lacking: {', '.join(lacking[:SHOWN])}{more}"
+        more = f", and {len(lacking) - MAX_PAIRS} more" if len(lacking) > MAX_PAIRS else ""
+        return f"{text}; lacking: {', '.join(lacking[:MAX_PAIRS])}{more}"
 
 
 def coverage(cases: Iterable[Case], functions: Iterable[Function]) -> Coverage:

@@ -55,7 +55,7 @@ MAX_ROUNDED = 1000
 """Size of an array whose values are told apart by all their digits."""
 BATCHES = (2, 4, 8, 10, 16, 20, 32, 50, 64, 100, 128, 200, 256, 500, 512, 1000, 1024, 2048, 4096)
 """Sizes of batches that are tried."""
-SLACK = 16
+SLACK_ROUNDOFFS = 16
 """Unit roundoffs by which a value that somebody computed may differ from the hypothesis' own."""
 
 
@@ -130,7 +130,7 @@ def explanations(
         return all(one.overlap(value, unit * abs(value)) for one, value in pairs)
 
     # Where a rounding error alone would do, an explanation has to meet the digits without one.
-    unit = SLACK * dtype_info("float32").unit_roundoff
+    unit = SLACK_ROUNDOFFS * dtype_info("float32").unit_roundoff
     if answer is not None and answer.size == len(printed) and is_near(answer, unit):
         unit = 0.0
 
@@ -141,7 +141,7 @@ def explanations(
     is_reduced = number.reduction != "none"
     found = values_of_hypotheses(problem, number.quantity, oracle, is_reduced=is_reduced, convention=convention)
     groups, tried = fitting_groups(((one, values) for one, values in found if values.size == len(printed)), fits)
-    chance = _chance(printed, SLACK * dtype_info("float32").unit_roundoff)
+    chance = _chance(printed, SLACK_ROUNDOFFS * dtype_info("float32").unit_roundoff)
     by_chance = tried * chance
     if not groups and problem.predictions.size <= MAX_PAIRED:
         pairs = list(_pairs(problem, number.quantity))

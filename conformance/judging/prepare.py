@@ -12,7 +12,7 @@ from conformance.judging.traits import is_ordinary, traits
 from conformance.model.case import Case, InputKind, Problem, Reduction
 from conformance.reference.conversion import convert, convert_weights
 
-KEPT = 8
+MAX_KEPT = 8
 """Maximum number of cases at one dtype in the cache: each framework has its functions called on them in turn."""
 
 
@@ -22,7 +22,7 @@ class Problems:
     most: maximum number of cases at one dtype in the cache.
     """
 
-    def __init__(self, most: int = KEPT) -> None:
+    def __init__(self, most: int = MAX_KEPT) -> None:
         self._most = most
         self._known: OrderedDict[tuple[Case, str], dict[Reduction, Problem]] = OrderedDict()
 

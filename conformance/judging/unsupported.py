@@ -17,7 +17,7 @@ from conformance.model.errors import UserError
 from conformance.model.row_key import item_id
 from conformance.reference.oracle import Oracle, open_cache
 
-CASES = 5
+MAX_CASES = 5
 """Cases that a terminal shows one by one."""
 PROBLEM_COLUMNS = ["case", "dtype", "reduction", "function", "status", "explanation"]
 Reasons = tuple[tuple[Item, str], ...]
@@ -130,7 +130,7 @@ def unsupported_problems(rows: Iterable[tuple[str, ...]]) -> list[UnsupportedPro
 
 
 def render_unsupported(rows: Iterable[Row], *, narrowed: bool = False) -> list[str]:
-    """Render the unsupported problems among rows for a terminal: the first `CASES` with reasons, and how many.
+    """Render the unsupported problems among rows for a terminal: the first `MAX_CASES` with reasons, and how many.
 
     narrowed: the user selected frameworks, so that many are no surprise; one line says how many there are.
     """
@@ -139,11 +139,11 @@ def render_unsupported(rows: Iterable[Row], *, narrowed: bool = False) -> list[s
     )
     cases = len({one.case for one in found})
     what = f"{cases} cases have" if cases != 1 else "1 case has"
-    if narrowed and cases > CASES:
+    if narrowed and cases > MAX_CASES:
         return [f"{what} problems that no selected function supports: rows with status unsupported say why"]
     lines = []
-    for one in found[:CASES]:
+    for one in found[:MAX_CASES]:
         lines += [one.headline, *(f"    {line}" for line in one.lines())]
-    if len(found) > CASES:
-        lines.append(f"and {len(found) - CASES} more; {what} rows with status unsupported in the report")
+    if len(found) > MAX_CASES:
+        lines.append(f"and {len(found) - MAX_CASES} more; {what} rows with status unsupported in the report")
     return lines

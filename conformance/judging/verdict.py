@@ -65,9 +65,9 @@ STATUSES: tuple[Status, ...] = typing.get_args(Status)
 FAILING: frozenset[str] = frozenset({"disagrees", "crashed", "timed_out"})
 FAILING_ROWS: frozenset[str] = frozenset({"unexpected", "stale"})
 """Values of `expected` of rows that make a run fail."""
-SHARPER = 2.0**-12
+ENCLOSURE_TO_BUDGET = 2.0**-12
 """How far below the budget the oracle's enclosure has to be."""
-SEARCHED = 20_000
+MAX_SEARCHED = 20_000
 """Predictions beyond which no explanation is searched among conventions that a function does not document."""
 
 
@@ -327,7 +327,7 @@ class _Judgement:
     def definition(self) -> Answer:
         if self.quantity != "loss":
             return self.answer(DEFINITION)
-        limit = self.tolerance() * SHARPER
+        limit = self.tolerance() * ENCLOSURE_TO_BUDGET
         try:
             return self.exact.answer(self.problem, DEFINITION, _usable(limit, self.problem))
         except ArithmeticError:
@@ -448,7 +448,9 @@ class _Judgement:
             if semantic(fewer) != semantic(needed):
                 answer = change_of(self.unconverted, self.converted, fewer, self.exact, self.tolerance(fewer)).before
                 needed = (
-                    fewer if same_answer(found.before, answer, tolerance * SHARPER, self.converted.dtype) else needed
+                    fewer
+                    if same_answer(found.before, answer, tolerance * ENCLOSURE_TO_BUDGET, self.converted.dtype)
+                    else needed
                 )
         if needed == part:
             return None
@@ -474,7 +476,7 @@ class _Judgement:
 
     def candidate(self, outcome: Returned, conventions: Sequence[Convention]) -> Candidate:
         """Which known convention would explain what nothing documented does."""
-        if self.converted.predictions.size > SEARCHED:
+        if self.converted.predictions.size > MAX_SEARCHED:
             return Candidate(searched=False)
         tried: set[Convention] = set()
         for candidate in neighbours(self.documented, tuple(conventions), self.quantity):

@@ -23,7 +23,7 @@ from conformance.reference.certified import CertifiedAnswers
 
 ENV = "CONFORMANCE_CACHE"
 """Environment variable that names the cache folder; `off` turns the cache off."""
-BATCH = 512
+BATCH_SIZE = 512
 
 
 class CacheWarning(UserWarning):
@@ -84,7 +84,7 @@ class Cache:
     def put(self, key: str, value: bytes) -> None:
         """Remember a value; written in batches, the last one by `flush`."""
         self._pending[key] = value
-        if len(self._pending) >= BATCH:
+        if len(self._pending) >= BATCH_SIZE:
             self.flush()
 
     def flush(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from conformance.model.case import Array, Case, Problem
 from conformance.reference.domain import dtype_info
 
-ROOM = 2.0
+RANGE_MARGIN = 2.0
 """How far below the largest number of the dtype sums have to stay."""
 
 
@@ -24,7 +24,7 @@ def beyond_range(problem: Problem) -> bool:
     Every class counts with its full weight, as it does on the way to a smoothed loss.
     """
     with np.errstate(all="ignore"):
-        most = dtype_info(problem.dtype).largest / ROOM
+        most = dtype_info(problem.dtype).largest / RANGE_MARGIN
         return not all(total <= most for total in _totals(problem))
 
 
@@ -36,7 +36,7 @@ def may_be_beyond_range(case: Case) -> bool:
         for weights in (options.class_weights, options.sample_weights, options.positive_weight):
             size *= 1.0 if weights is None else max(1.0, _largest(weights))
         size *= max(1, case.predictions.size)
-    narrow = [dtype for dtype in case.dtypes if not size <= dtype_info(dtype).largest / ROOM]
+    narrow = [dtype for dtype in case.dtypes if not size <= dtype_info(dtype).largest / RANGE_MARGIN]
     return any(beyond_range(case.problem(dtype, "none")) for dtype in narrow)
 
 

@@ -14,8 +14,8 @@ guarantee.  Since F is linear in its arguments and n is at most the number C of 
 
 So the radius is a fraction of the tolerance that no data can change: `radius_fraction`, which is twice that, so that
 terms of second order (C v < 2^-20 relative to it) and the roundings in F itself are covered.  Results that underflow
-are below `UNDERFLOW`, which is added.  For float32 and 32,768 classes the fraction is 2^-20, for bfloat16 2^-36.  In
-float64, where u = v, it is no fraction at all, and balls are used throughout.
+are below `UNDERFLOW_ERROR`, which is added.  For float32 and 32,768 classes the fraction is 2^-20, for bfloat16 2^-36.
+In float64, where u = v, it is no fraction at all, and balls are used throughout.
 
 The accuracy of exp and log is an assumption about the machine.  So some rows of every problem are evaluated in balls,
 too, and must lie within their radius.
@@ -41,18 +41,18 @@ from conformance.reference.oracle import Answer, Exact, Invalid, NoAnswerError, 
 
 Floats = npt.NDArray[np.float64]
 
-FEW = 1 << 14
+MAX_IN_BALLS = 1 << 14
 """Predictions up to which a problem is evaluated in balls: some fifty milliseconds."""
-CHECKED = 1 << 15
+CHECKED_PREDICTIONS = 1 << 15
 """About how many predictions of a larger problem are evaluated in balls to check the enclosures."""
-SHARPEST = 2.0**-12
+MAX_RADIUS_TO_TOLERANCE = 2.0**-12
 """Largest fraction of the tolerance that a radius may be."""
-UNDERFLOW = 2.0**-1060
+UNDERFLOW_ERROR = 2.0**-1060
 """Bound on what results that underflow in float64 are off by."""
 ELEMENTARY_OF_NUMPY = 8.0
 """g': the error of exp, log and log1p of numpy in float64, in units of v."""
 UNIT = dtype_info("float64").unit_roundoff
-ROWS = 1 << 18
+ROWS_AT_ONCE = 1 << 18
 """Rows whose losses are summed at once."""
 PRECISION = 128
 """Bits of the balls with which rows are reduced."""
@@ -68,11 +68,11 @@ class EnclosingOracle(Oracle):
         self, problem: Problem, convention: Convention, within: Floats | None, taken_as: InputKind | None
     ) -> Answer:
         same = (problem, convention) if taken_as is None else _without_conversion(problem, convention, taken_as)
-        if problem.predictions.size <= FEW or same is None:
+        if problem.predictions.size <= MAX_IN_BALLS or same is None:
             return super()._loss(problem, convention, within, taken_as)
         known = problem.cache.setdefault("enclosures", {})
         if (convention, taken_as) not in known:
-            sharpest = SHARPEST if problem.dtype != "float64" else math.inf
+            sharpest = MAX_RADIUS_TO_TOLERANCE if problem.dtype != "float64" else math.inf
             known[convention, taken_as] = evaluate(*same, sharpest)
         answer: Answer = known[convention, taken_as]
         return answer
@@ -92,14 +92,14 @@ def _without_conversion(
     return dataclasses.replace(problem, input_kind="logits"), plain
 
 
-def evaluate(problem: Problem, convention: Convention, sharpest: float = SHARPEST) -> Answer:
+def evaluate(problem: Problem, convention: Convention, sharpest: float = MAX_RADIUS_TO_TOLERANCE) -> Answer:
     """The exact answer under a convention: in balls if the problem is small, and otherwise with a proved radius.
 
     sharpest: the largest fraction of its tolerance that the radius of a row may be; balls evaluate the others.  Beyond
     the default, nothing is checked in balls.
     Raises ArithmeticError if a ball contradicts an enclosure, or no precision suffices.
     """
-    if problem.predictions.size <= FEW or convention.logits_as == "probabilities":
+    if problem.predictions.size <= MAX_IN_BALLS or convention.logits_as == "probabilities":
         return oracle.evaluate(problem, convention)
     if kinds := refused(problem, convention):
         return Invalid(tuple(sorted(kinds)))
@@ -143,8 +143,8 @@ def _enclosures(problem: Problem, flat: FlatProblem, convention: Convention, sha
     is_enclosed = np.isfinite(loss) & np.isfinite(error)
     if flat.index is not None:
         is_enclosed &= (flat.index >= 0) & (flat.index < classes)
-    found = _Rows(flat, convention, loss, fraction * error + UNDERFLOW, is_enclosed)
-    if sharpest <= SHARPEST:
+    found = _Rows(flat, convention, loss, fraction * error + UNDERFLOW_ERROR, is_enclosed)
+    if sharpest <= MAX_RADIUS_TO_TOLERANCE:
         found.check()
     return found
 
@@ -183,14 +183,14 @@ class _Rows:
         weights = np.broadcast_to(1.0 if flat.sample_weights is None else flat.sample_weights, self.loss.shape)
         together = flat.kept & self.is_enclosed & np.isfinite(weights)
         middle = bound = 0.0
-        for start in range(0, len(self.loss), ROWS):
-            here = slice(start, start + ROWS)
+        for start in range(0, len(self.loss), ROWS_AT_ONCE):
+            here = slice(start, start + ROWS_AT_ONCE)
             of = together[here]
             terms, bounds = self.loss[here][of], self.radius[here][of]
             if flat.sample_weights is not None:
                 weight = weights[here][of]
                 terms = terms * weight
-                bounds = bounds * np.abs(weight) + UNIT * np.abs(terms) + UNDERFLOW
+                bounds = bounds * np.abs(weight) + UNIT * np.abs(terms) + UNDERFLOW_ERROR
             try:
                 part, size = math.fsum(terms.tolist()), math.fsum(bounds.tolist())
             except OverflowError:
@@ -206,7 +206,7 @@ class _Rows:
     def check(self) -> None:
         """Evaluate some rows in balls, evenly spaced; raises ArithmeticError if one is not where it is said to be."""
         rows = np.flatnonzero(self.is_enclosed & self.flat.kept)
-        count = max(1, CHECKED * len(self.flat.x) // self.flat.x.size)
+        count = max(1, CHECKED_PREDICTIONS * len(self.flat.x) // self.flat.x.size)
         for row in rows[:: max(1, len(rows) // count)].tolist():
             ball, loss, radius = self._in_balls(row), self.loss[row], self.radius[row]
             if isinstance(ball, float) or not abs(ball - arb(loss)) <= arb(radius):

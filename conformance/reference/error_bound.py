@@ -78,9 +78,9 @@ DIVISION = 4.0
 """Roundings of the mean beyond its sums: the division, and a mask's count and scale."""
 EXP_UNDERFLOW = 746.0
 """exp(-x) is 0 in float64 for larger x: it is below half of the smallest number, 2^-1074."""
-AT_ONCE = 1 << 22
+MAX_PREDICTIONS_AT_ONCE = 1 << 22
 """Predictions whose sums over the classes are held at once: some ten numbers a row."""
-ESTIMATE = 1e-6
+ESTIMATE_ERROR = 1e-6
 """Part of a loss by which its `estimate` may be off beside the tolerance."""
 
 Floats = npt.NDArray[np.float64]
@@ -118,7 +118,7 @@ def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
         else:
             by = _divisor(rows.flat, convention) if problem.reduction == "mean" else 1.0
             value, size = np.asarray(loss.sum() / by), np.asarray(np.abs(loss).sum() / abs(by))
-        return value, bound + ESTIMATE * size + underflow_error(problem.dtype)
+        return value, bound + ESTIMATE_ERROR * size + underflow_error(problem.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +168,7 @@ def _cached_rows(problem: Problem, convention: Convention, is_converted: bool) -
     name, which = "error bound of rows", (matters, is_converted)
     cache = problem.unreduced.cache.setdefault(name, {})
     if which not in cache:
-        if problem.predictions.size > AT_ONCE:
+        if problem.predictions.size > MAX_PREDICTIONS_AT_ONCE:
             cache.clear()
         cache[which] = _rows(problem, *which)
     rows: _Rows = cache[which]
@@ -181,7 +181,7 @@ def _rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows
     loss, error = np.empty(len(flat.x)), np.empty(len(flat.x))
     of_index = _has_index_formula(flat, convention, is_converted)
     with np.errstate(all="ignore"):
-        for here in flat.chunks(AT_ONCE) if of_index else flat.chunks():
+        for here in flat.chunks(MAX_PREDICTIONS_AT_ONCE) if of_index else flat.chunks():
             if of_index:
                 loss[here], error[here] = _index_of_logits(flat.rows(here), convention, arithmetic)
             else:

@@ -22,9 +22,9 @@ from conformance.reference.domain import CHUNK, dtype_info, examine, mismatched_
 Floats = npt.NDArray[np.float64]
 
 
-PRODUCTS = 8
+WEIGHT_ROUNDINGS = 8
 """Roundings of a weight that a mean divides by before it is added up: products, smoothing, a mask's scale."""
-QUOTIENT = 4
+QUOTIENT_ROUNDINGS = 4
 """Roundings that dividing a weight by the sum of its targets adds to those of that sum: smoothing, the division."""
 
 
@@ -283,8 +283,8 @@ def smoothing_of_weight(flat: FlatProblem, convention: Convention) -> float:
 def roundings_of_divisor(flat: FlatProblem, convention: Convention) -> int:
     """How often what a mean divides by is rounded at most: the sum of the weights, and of the classes in each."""
     classes = 0 if flat.binary else flat.x.shape[1]
-    quotient = classes + QUOTIENT if averages_class_weights(flat, convention) else 0
-    return len(flat.kept) + classes + quotient + PRODUCTS
+    quotient = classes + QUOTIENT_ROUNDINGS if averages_class_weights(flat, convention) else 0
+    return len(flat.kept) + classes + quotient + WEIGHT_ROUNDINGS
 
 
 def clip_ends(dtype: str, convention: Convention) -> tuple[float, float] | None:

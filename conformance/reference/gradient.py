@@ -45,7 +45,7 @@ from conformance.reference.relevance import GRADIENT, relevant
 
 PRECISION = 160
 """Bits of the balls: cancellation in T p - t loses at most the 53 that the inputs have."""
-KINK = 1024
+KINK_MARGIN = 1024
 """In units of u: how near to a floor of the logarithm rounding decides on which side of it a probability is."""
 NOT_FINITE = frozenset({"nan_weight", "infinite_weight", "nan_target"})
 """Input kinds whose gradient is not tested."""
@@ -263,7 +263,9 @@ def _counted(
     passes, at_end = clipped(p, x, flat, convention)
     if convention.log_floor is not None:
         least = float(np.exp(convention.log_floor))
-        near = np.asarray(abs(p - least) <= least * KINK * dtype_info(str(flat.x.dtype)).unit_roundoff, dtype=bool)
+        near = np.asarray(
+            abs(p - least) <= least * KINK_MARGIN * dtype_info(str(flat.x.dtype)).unit_roundoff, dtype=bool
+        )
         passes, at_end = passes & ~_below(p, least), at_end | near
     at_end = at_end & np.asarray(t != 0, dtype=bool)
     everywhere = at_end.any(axis=-1, keepdims=True) if not flat.binary else at_end

@@ -15,7 +15,7 @@ from conformance.reference.error_bound import estimate
 from conformance.reference.flat_problem import flatten, refused, shape_of_losses
 
 Floats = npt.NDArray[np.float64]
-HUGE = 1e300
+OVERFLOW_MAGNITUDE = 1e300
 """Magnitude beyond which float64 arithmetic may overflow on the way to a finite loss."""
 
 
@@ -42,6 +42,6 @@ def may_be_loss(problem: Problem, convention: Convention, hi: Floats, taken_as: 
     value, distance = estimate(problem, convention)
     with np.errstate(all="ignore"):
         near = np.abs(hi - value) <= distance
-        overflows = np.abs(value) > HUGE
-        fits = np.where(np.isnan(value), True, np.where(overflows, np.abs(hi) > HUGE, near))
+        overflows = np.abs(value) > OVERFLOW_MAGNITUDE
+        fits = np.where(np.isnan(value), True, np.where(overflows, np.abs(hi) > OVERFLOW_MAGNITUDE, near))
     return bool(fits.all())

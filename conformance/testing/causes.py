@@ -11,7 +11,7 @@ import numpy as np
 
 from conformance.judging.compare import Comparison, compare
 from conformance.judging.hypotheses import (
-    SLACK,
+    SLACK_ROUNDOFFS,
     Departure,
     Hypothesis,
     fitting_groups,
@@ -34,8 +34,8 @@ MAX_LISTED = 6
 UNEXPLAINED = "by no known convention or mistake that was tried"
 WIDESPREAD = 4
 """What is computed in a narrow dtype is wrong in one of so many elements at least, and not in a few."""
-SLACK_OF_NARROW = 4
-"""As `hypotheses.SLACK`, in dtypes of so few digits that more would fit by chance."""
+NARROW_SLACK_ROUNDOFFS = 4
+"""As `hypotheses.SLACK_ROUNDOFFS`, in dtypes of so few digits that more would fit by chance."""
 
 
 class _QuickOracle(Oracle):
@@ -144,7 +144,7 @@ def _hypotheses(
     is_reduced = problem.reduction != "none" if quantity == "gradient" or got.ndim else True
     if quantity == "loss" and found.misshapen:
         is_reduced = got.ndim == 0
-    unit = (SLACK if problem.dtype in ("float32", "float64") else SLACK_OF_NARROW) * dtype_info(
+    unit = (SLACK_ROUNDOFFS if problem.dtype in ("float32", "float64") else NARROW_SLACK_ROUNDOFFS) * dtype_info(
         problem.dtype
     ).unit_roundoff
     allowed = 0.0 if found.misshapen else found.tolerance
@@ -198,7 +198,7 @@ def _narrower(question: Question, quantity: Quantity, got: Floats) -> Iterator[s
     for dtype in sorted(DTYPES, key=lambda name: dtype_info(name).unit_roundoff):
         coarser = dtype_info(dtype).unit_roundoff
         with np.errstate(all="ignore"):
-            is_near = np.max(np.abs(got - exact.hi)) <= SLACK * coarser * np.max(np.abs(exact.hi))
+            is_near = np.max(np.abs(got - exact.hi)) <= SLACK_ROUNDOFFS * coarser * np.max(np.abs(exact.hi))
         if coarser > unit and is_near and _is_right(prepare(question.inputs, dtype), quantity, got, exact):
             yield f"would be within the tolerance of {dtype}, if it is computed in it"
             return

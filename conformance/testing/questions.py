@@ -72,7 +72,7 @@ class Question:
             why = self.inputs.first_nan() or ", ".join(kind.replace("_", " ") for kind in sorted(kinds))
             raise ValueError(f"there is no exact gradient: {why}")
         of = problem if problem.reduction == "mean" else problem.with_reduction("sum")
-        small = certified and problem.predictions.size <= enclosure.FEW
+        small = certified and problem.predictions.size <= enclosure.MAX_IN_BALLS
         in_balls = small or problem.dtype == "float64"
         matters = relevant(of, self.convention.semantic(), GRADIENT)
         rounded = relevant(problem, self.convention, GRADIENT_ERROR_BOUND)

@@ -363,7 +363,7 @@ def test_enclosure_of_a_large_problem_contains_the_exact_answer(reduction, weigh
     labels = random.integers(0, 10, 3000)
     case = Case("a", "", "", "", "categorical", "logits", "index", predictions, labels, options)
     problem = case.problem("float32", reduction)
-    assert problem.predictions.size > enclosure.FEW
+    assert problem.predictions.size > enclosure.MAX_IN_BALLS
     found, exact = enclosure.evaluate(problem, DEFINITION), oracle.evaluate(problem, DEFINITION)
     with np.errstate(invalid="ignore"):
         off = np.abs((found.hi - exact.hi) + (found.lo - exact.lo))

@@ -247,10 +247,10 @@ LARGE = {
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_large_enclosure_holds_the_balls_and_is_sharp(name, dtype, reduction):
     asked = question(dtype, **LARGE[name], reduction=reduction)
-    assert asked.problem.predictions.size > enclosure.FEW
+    assert asked.problem.predictions.size > enclosure.MAX_IN_BALLS
     found, exact = asked.exact_loss, oracle.evaluate(asked.problem, DEFINITION)
     assert np.all(np.abs(found.hi - exact.hi) <= found.rad + np.abs(exact.lo) + exact.rad)
-    assert np.all(found.rad <= enclosure.SHARPEST * asked.loss_tolerance() + enclosure.UNDERFLOW)
+    assert np.all(found.rad <= enclosure.MAX_RADIUS_TO_TOLERANCE * asked.loss_tolerance() + enclosure.UNDERFLOW_ERROR)
     assert np.any(found.rad > 0)
 
 
@@ -318,7 +318,7 @@ def test_large_gradient_is_taken_in_chunks_of_rows():
     found = asked.exact_gradient()
     assert len(list(asked.gradient_chunks())) > 1
     np.testing.assert_allclose(found.hi, expected, rtol=1e-9, atol=1e-17)
-    assert np.all(found.rad <= enclosure.SHARPEST * asked.gradient_tolerance())
+    assert np.all(found.rad <= enclosure.MAX_RADIUS_TO_TOLERANCE * asked.gradient_tolerance())
     wrong = expected.astype(np.float32)
     wrong[37, 5] *= 1.5
     options = {"logits": asked.problem.predictions, "labels": asked.problem.labels, "label_smoothing": 0.1}

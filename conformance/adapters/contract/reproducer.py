@@ -12,7 +12,7 @@ from conformance.model.case import Problem, dtype_name
 
 LITERAL_LIMIT = 1000
 """Arrays with more elements than this are not written out in a reproducer where the case can be named instead."""
-ELIDED = 24
+MAX_WRITTEN = 24
 """Elements beyond which arrays that the reader has are not written out."""
 LONGEST_LITERAL = 20_000
 """Elements of an array that is written out where nothing names it."""
@@ -40,14 +40,14 @@ def reproducer(
     call = lower(function, problem) if call is None else call
     largest = max((tensor.values.size for tensor in call.arrays.values()), default=0)
     settings = framework.settings(backend, call.mode)
-    elided = elided and largest > ELIDED
+    elided = elided and largest > MAX_WRITTEN
     if largest > LITERAL_LIMIT and replay is not None:
         return f"{settings}import conformance; {replay()}"
     if largest > LONGEST_LITERAL and not elided:
         return f"# too long to write out: an array of {largest} elements that is in no case"
     preamble = framework.preamble(backend)
     literal = framework.arrays_of(backend).literal
-    short = {name for name, tensor in call.arrays.items() if not elided or tensor.values.size <= ELIDED}
+    short = {name for name, tensor in call.arrays.items() if not elided or tensor.values.size <= MAX_WRITTEN}
     literals = [f"{name} = {literal(tensor) if name in short else '...'}" for name, tensor in call.arrays.items()]
     source = "\n".join([*literals, call.text])
     own = {"import numpy as np": "np.", "import ml_dtypes": "ml_dtypes."}

@@ -191,7 +191,7 @@ class Worker(abc.ABC):
 
     @abc.abstractmethod
     def _send_pending(self) -> None:
-        """Send the next calls, up to `AHEAD`, if the process can take them."""
+        """Send the next calls, up to `MAX_IN_FLIGHT`, if the process can take them."""
 
 
 class WorkerPool(abc.ABC):

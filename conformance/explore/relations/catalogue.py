@@ -59,9 +59,9 @@ SMOOTHING = 0.5
 """With this value, smoothed labels are exact for two and for four classes."""
 MAX_CLASSES_DECOMPOSED = 8
 """Number of classes up to which a soft label is decomposed."""
-SCALE = 4.0
+WEIGHT_SCALE = 4.0
 """Factor of scaled weights."""
-COPIES = 3
+COPIES_OF_ROW = 3
 """Number of copies of a repeated row."""
 
 
@@ -442,12 +442,16 @@ def scaled_weights_relation(name: Weights) -> Relation:
         weights: Array = getattr(problem.options, name)
         if name == "class_weights" and counts_log_sum_exp_once(problem, convention):
             return None
-        larger = weights * weights.dtype.type(SCALE)
+        larger = weights * weights.dtype.type(WEIGHT_SCALE)
         wide = weights.astype(np.float64)
         limit = dtype_info(problem.dtype).largest / problem.predictions.size  # no sum of weights may overflow
-        if not np.array_equal(larger.astype(np.float64), wide * SCALE) or np.any(np.abs(wide) * SCALE > limit):
+        if not np.array_equal(larger.astype(np.float64), wide * WEIGHT_SCALE) or np.any(
+            np.abs(wide) * WEIGHT_SCALE > limit
+        ):
             return None
-        return MetamorphicGroup(problem, (replace_options(problem, **{name: larger}),), coefficients=(1 / SCALE,))
+        return MetamorphicGroup(
+            problem, (replace_options(problem, **{name: larger}),), coefficients=(1 / WEIGHT_SCALE,)
+        )
 
     return scaled_weights
 
@@ -589,7 +593,7 @@ def repeated_row(problem: Problem, convention: Convention) -> Transformed:
         return None
     is_counted = ~ignored_mask(problem, convention).reshape(problem.labels.shape[0], -1).all(axis=1)
     row = take_samples(problem, [int(np.argmax(is_counted))])
-    return MetamorphicGroup(take_samples(row, [0] * COPIES), (row,) * COPIES, np.concatenate)
+    return MetamorphicGroup(take_samples(row, [0] * COPIES_OF_ROW), (row,) * COPIES_OF_ROW, np.concatenate)
 
 
 @relation(where=lambda problem, function: not problem.sample_shape)

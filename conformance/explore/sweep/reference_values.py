@@ -18,9 +18,9 @@ a binary loss, whose d is exact. Results that underflow are below 2^-1021, which
 *Probabilities.* -log p and -log1p(-p) have relative errors of at most 8v. A renormalised pair is -log(p / (p + q)) =
 log1p(q / p), with at most 10v. Clipping is a minimum and a maximum of the loss, which keep the relative error.
 
-So each loss has a relative error of at most `ACCURACY` = 2^-43. The tolerance of a loss is at least u relative to it,
-2^-24 in float32, so that the ratio of an error to its tolerance is known to 2^-18. If that ratio is closer to 1
-(`UNDECIDED_MARGIN`), ball arithmetic decides (Ziv's strategy). In float64, where u = v, ball arithmetic is used
+So each loss has a relative error of at most `FLOAT64_LOSS_ERROR` = 2^-43. The tolerance of a loss is at least u
+relative to it, 2^-24 in float32, so that the ratio of an error to its tolerance is known to 2^-18. If that ratio is
+closer to 1 (`UNDECIDED_MARGIN`), ball arithmetic decides (Ziv's strategy). In float64, where u = v, ball arithmetic is used
 throughout.
 
 Tolerances are those of `error_bound.tolerance`, which has their derivation, specialised to one or two predictions per
@@ -53,7 +53,7 @@ LossesAndErrorBound = tuple[Floats, Callable[[], Floats]]
 underflow loses. Both have shape [n].
 """
 
-ACCURACY = 2.0**-43
+FLOAT64_LOSS_ERROR = 2.0**-43
 """Bound on the relative error of a loss computed in float64."""
 UNDECIDED_MARGIN = 2.0**-18
 """Ball arithmetic decides if an error ratio is closer to 1 than this."""

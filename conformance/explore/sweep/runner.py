@@ -44,7 +44,7 @@ CHUNK_SIZE = {"logits": 1 << 16, "log_probabilities": 1 << 17, "probabilities": 
 
 As many as amortise a call, but fewer for kinds of input that need so much memory each that the cache would overflow.
 """
-SINGLE_CALLS = 96
+MAX_SINGLE_CALLS = 96
 """Magnitudes for a function that needs a call for each input."""
 SHIFTS = (1.0, -1.0, 16.0, -16.0, 256.0)
 """Constants added to both logits of a row, whose difference alone determines the loss."""
@@ -116,7 +116,7 @@ class Job:
             for start in range(unit * UNIT_SIZE, last, step):
                 yield np.arange(start, min(start + step, last), dtype=np.uint32)
         elif self.subject.always_reduces:
-            yield sparse_patterns(family.input_kind, family.dtype, SINGLE_CALLS)
+            yield sparse_patterns(family.input_kind, family.dtype, MAX_SINGLE_CALLS)
         else:
             sample = sampled_patterns(family.input_kind, family.dtype, family.shift)
             step = len(sample) if family.dtype in NARROW_DTYPES else CHUNK_SIZE[family.input_kind]

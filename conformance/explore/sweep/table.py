@@ -14,7 +14,7 @@ from conformance.explore.sweep.comparer import Regions, Subject
 from conformance.explore.sweep.counts import BINS, LargestError, RegionCounts
 from conformance.explore.sweep.inputs import bands, values_outside
 from conformance.explore.sweep.long_means import LENGTHS, case_of
-from conformance.explore.sweep.reference_values import ACCURACY, ProblemFamily, region_name
+from conformance.explore.sweep.reference_values import FLOAT64_LOSS_ERROR, ProblemFamily, region_name
 from conformance.explore.sweep.runner import SHIFTS, Job
 from conformance.judging.compare import symptom_of_number
 from conformance.judging.effects import semantic
@@ -146,7 +146,7 @@ def check_reference_values(subject: Subject, label: int, counts: RegionCounts) -
         restrictions = [DEFINITION, *(restriction for _, restriction in subject.restrictions)]
         answers = [oracle.evaluate(problem, semantic(restriction)) for restriction in restrictions]
         exact_losses = [float(answer.hi.item()) for answer in answers if isinstance(answer, Exact)]
-        if not any(abs(error.want - want) <= ACCURACY * abs(want) for want in exact_losses):
+        if not any(abs(error.want - want) <= FLOAT64_LOSS_ERROR * abs(want) for want in exact_losses):
             raise InaccurateError(f"{subject.key}: {error.want!r} at {error.x}, where one of {exact_losses} is exact")
 
 
