@@ -26,7 +26,7 @@ whose speed moves by a fifth."""
 WORKERS_TO_ONE = "conformance run in worker processes to one process"
 SHORT_SWEEP_FUNCTION = "torch.BCEWithLogitsLoss"
 """The function of a short sweep."""
-CACHELESS = ("called", "imported", "audited")
+CACHELESS = ("called", "imported")
 """Probes that use no answers of the oracle."""
 MIB = 2.0**20
 CHEAPEST = ("torch.CrossEntropyLoss", "sklearn.log_loss")
@@ -136,11 +136,20 @@ class Bench:
         """What is measured without answers of the oracle and with them; a short measurement does the first only."""
         return (cold,) if self.size.short else (cold, warm)
 
-    def command(self, *words: str) -> float:
-        """Processor seconds of the command line with some words."""
-        before = os.times()
-        subprocess.run([sys.executable, "-P", "-m", "conformance", *words], check=True, capture_output=True)  # noqa: S603
-        return _children(os.times()) - _children(before)
+    def command(self, *words: str, cache: str = "off") -> tuple[float, float, Any]:
+        """(seconds, processor seconds, what it prints with --json) of the command line with some words."""
+        before, began = os.times(), time.perf_counter()
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-P", "-m", "conformance", *words],
+            cwd=self._folder,
+            env={**os.environ, "CONFORMANCE_CACHE": "off" if cache == "off" else str(self._folder / cache)},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode not in (0, 1):
+            raise BenchError(f"conformance {' '.join(words)}: exit status {done.returncode}\n{done.stderr[-2000:]}")
+        processor = _children(os.times()) - _children(before)
+        return time.perf_counter() - began, processor, json.loads(done.stdout) if "--json" in words else None
 
     def processor(self, kind: str, *words: str, cache: str = "off") -> tuple[float, dict[str, Any]]:
         """(processor seconds of the process and those it started, result) of one probe."""
@@ -156,7 +165,7 @@ def _children(times: os.times_result) -> float:
 def startup(bench: Bench) -> Iterator[Measurement]:
     """Start of `conformance --version`, `--help`, and of `pytest -k sklearn` beside the import of scikit-learn."""
     for word in ("--version", "--help"):
-        seconds = min(bench.command(word) for _ in range(bench.size.repeats))
+        seconds = min(bench.command(word)[1] for _ in range(bench.size.repeats))
         yield Measurement(f"processor time of conformance {word}", seconds, "s", 0.3)
     keyword = " and ".join(filter(None, ("sklearn", bench.size.keyword)))
     if not bench.size.short:
@@ -279,9 +288,7 @@ def _seconds(taken: tuple[float, dict[str, Any]]) -> float:
 def auditing(bench: Bench) -> Iterator[Measurement]:
     """An audit, with its environments built and with existing ones."""
     for temperature, limit in (("made", None), ("existing", 15.0)):
-        seconds, result = bench.run("audited", *AUDITED, cache="audit")
-        if result["status"] not in (0, 1):
-            raise BenchError(f"conformance audit: exit status {result['status']}")
+        seconds = bench.command("audit", *AUDITED, cache="audit")[0]
         yield Measurement(
             f"conformance audit of {' and '.join(AUDITED)}, environments {temperature}", seconds, "s", limit
         )
@@ -289,12 +296,11 @@ def auditing(bench: Bench) -> Iterator[Measurement]:
 
 def relations(bench: Bench) -> Iterator[Measurement]:
     """All relations of all functions."""
-    result = bench.run("relations", *bench.size.words)[1]
-    note = f"{result['count']} instances, {result['seconds']:.1f} s with choosing and judging them"
-    yield Measurement("calls that relations make", result["calls"], "s", 60, note)
-    each = 1e3 * (result["seconds"] - result["choosing"] - result["calls"]) / result["count"]
-    yield Measurement("a relation without its calls", each, "ms", 3.0)
-    yield Measurement("selecting instances of relations", result["choosing"], "s", 8.0)
+    names = [word for name in bench.size.frameworks for word in ("--framework", name)]
+    keyword = ("-k", bench.size.keyword) if bench.size.keyword else ()
+    _, seconds, result = bench.command("relations", "--json", *names, *keyword)
+    note = f"{result['planned']} instances in {seconds:.1f} s, with imports and their selection"
+    yield Measurement("a relation with its calls", 1e3 * seconds / result["planned"], "ms", 6.0, note)
 
 
 def memory(bench: Bench) -> Iterator[Measurement]:
@@ -311,30 +317,32 @@ def memory(bench: Bench) -> Iterator[Measurement]:
 
 
 def fuzzing(bench: Bench) -> Iterator[Measurement]:
-    """Processor time of a random case: its exact answer, its judgement and the framework's call."""
+    """A random case: its exact answer, its judgement and the framework's call, without imports."""
     names = [function.name for found in installed()[0] for function in found.functions]
     cheapest = next((name for name in CHEAPEST if name in names), names[0])
-    rounds = [bench.run("fuzzed", cheapest, str(bench.size.random_cases))[1] for _ in range(bench.size.repeats)]
-    if not all(found["rows"] >= found["cases"] >= bench.size.random_cases for found in rounds):
-        raise BenchError(f"{rounds} for {bench.size.random_cases} cases")
-    best = min(rounds, key=lambda found: found["seconds"] / found["cases"])
-    rate, generated = best["cases"] / best["seconds"], 1 / best["generated"]
-    note = f"{rate:.0f} cases a second, {best['rows']} rows; generation alone {generated:.0f} a second"
-    yield Measurement(f"a random case for {cheapest}", 1e3 / rate, "ms", 1e3 / 300, note)
+    words = ("--framework", cheapest.partition(".")[0], "-k", f"{cheapest}- and not gradient")
+    count = str(bench.size.random_cases)
+    rounds = [bench.command("fuzz", "--json", *words, "--cases-count", count)[2] for _ in range(bench.size.repeats)]
+    if not all(found["rows"] >= found["cases"] > 0 for found in rounds):
+        raise BenchError(f"{rounds} for {count} cases")
+    milliseconds = min(1e3 * found["seconds"] / found["cases"] for found in rounds)
+    note = f"{1e3 / milliseconds:.0f} cases a second"
+    yield Measurement(f"a random case for {cheapest}", milliseconds, "ms", 1e3 / 300, note)
 
 
 def mutation_score(bench: Bench) -> Iterator[Measurement]:
     """Mutation score of the shipped cases, and random cases for the correct implementations."""
+    family = ("--family", "returned") if bench.size.short else ()
     for temperature, limit in bench.rounds(("cold", None), ("warm", 60.0)):
-        result = bench.run("scored", cache="mutants")[1]
-        note = f"{result['mutants']} mutants, {result['items']} items, {result['survivors']} survive"
-        yield Measurement(f"conformance mutants on one core, oracle {temperature}", result["seconds"], "s", limit, note)
+        _, seconds, result = bench.command("mutants", "--json", *family, cache="mutants")
+        note = f"{result['killed']} of {result['of']} mutants are killed"
+        yield Measurement(f"conformance mutants on one core, oracle {temperature}", seconds, "s", limit, note)
     count = bench.size.correct_cases
-    result = bench.run("cleared", str(count))[1]
+    _, seconds, result = bench.command("mutants", "--json", "--right", "--generated", str(count))
     if result["items"] < count:
         raise BenchError(f"{result['items']} items of {count} cases")
-    note = f"{result['items']} items, {result['alarms']} false alarms"
-    yield Measurement("a random case for correct implementations", 1e3 * result["seconds"] / count, "ms", 20.0, note)
+    note = f"{result['items']} items, {len(result['alarms'])} false alarms; with imports"
+    yield Measurement("a random case for correct implementations", 1e3 * seconds / count, "ms", 20.0, note)
 
 
 def pages(bench: Bench) -> Iterator[Measurement]:
@@ -368,12 +376,8 @@ def reports(bench: Bench) -> Iterator[Measurement]:
         yield Measurement(f"summary.md of {bench.size.rows:,} rows, texts {texts}", result["summary"] / 1e3, "kB", 60.0)
 
 
-SLICE = 18
-"""Units of 2^21 float32 magnitudes, with both signs and labels, that an exhaustive sweep is extrapolated from."""
-
-
 def sweeps(bench: Bench) -> Iterator[Measurement]:
-    """Sweeps relative to the calls that they make, and the duration of exhaustive ones."""
+    """Sweeps relative to the calls that they make, and the duration of exhaustive ones of narrow dtypes."""
     single = dict.fromkeys(THREADS, "1")
     functions = [f.name for found in installed()[0] for f in found.functions if "none" in f.reductions]
     if bench.size.short:
@@ -387,20 +391,11 @@ def sweeps(bench: Bench) -> Iterator[Measurement]:
             f"{key.partition('|')[0]}, {call:.1f} ns an input; middle {statistics.median(r for k, r, _ in ratios):.2f}"
         )
         yield Measurement(f"a sweep to the calls it makes, {dtype}, worst function", ratio, "", 3.0, note)
-    seconds, result = bench.run("swept_narrow")
-    note = f"{result['inputs']} inputs; {seconds:.1f} s with imports"
-    yield Measurement("every float16 and bfloat16 for every binary function", result["seconds"], "s", 60, note)
-    binary = [f.name for found in installed()[0] for f in found.functions if "binary" in f.ranks]
-    for name in (name for name in functions if name in binary and _takes_logits(name)):
-        result = bench.run("swept_slice", name, str(3 if bench.size.short else SLICE))[1]
-        whole = result["seconds"] * result["all"] / result["inputs"] + result["start"]
-        note = f"extrapolated from {result['inputs']} inputs in {result['seconds']:.1f} s on two processes"
-        yield Measurement(f"all float32 logits of {name}, both labels", whole / 60, "min", 30, note)
-        yield Measurement(f"memory of all float32 logits of {name}", result["bytes"] / MIB, "MiB", 2048)
-
-
-def _takes_logits(name: str) -> bool:
-    return any(f.name == name and "logits" in f.input_kinds for found in installed()[0] for f in found.functions)
+    binary = [f.name for found in installed()[0] for f in found.functions if "binary" in f.ranks and not f.files]
+    names = [name for name in functions if name in binary]
+    _, taken, swept = bench.command("sweep", "--json", *names, "--dtype", "float16", "--dtype", "bfloat16")
+    note = f"{sum(line['count'] for line in swept['lines'])} inputs, with imports"
+    yield Measurement("every float16 and bfloat16 for every binary function", taken, "s", 60, note)
 
 
 PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {

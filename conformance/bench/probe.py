@@ -36,7 +36,6 @@ from conformance.judging.choice import selected
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan
 from conformance.judging.prepare import prepare
-from conformance.judging.selection import ItemFilter
 from conformance.model.case import Case, numpy_dtype
 from conformance.model.outcome import Outcome, Returned
 
@@ -46,14 +45,10 @@ SMALL = (32, 10)
 """Samples and classes of the cases that the cost of a row is measured on."""
 LARGE = (2_000, 10) if SHORT else (100_000, 100)
 """Samples and classes of the case that memory is measured on."""
-WARMING, GENERATED = (2, 20) if SHORT else (100, 2000)
-"""Cases before the time of a search counts, and cases whose generation is timed."""
 SLICES = 2 if SHORT else 40
 """Chunks of float32 that stand for all in a sweep."""
 ROUNDS, NARROW_ROUNDS = (1, 1) if SHORT else (3, 30)
 """How often a sweep is timed; that of a narrow dtype is one call, and takes a millisecond."""
-PROCESSES = 2
-"""Beside this one, in an exhaustive sweep."""
 ECHO = "conformance.bench.echo.first"
 LARGE_BYTES = (10 if SHORT else 200) * 2**20
 """Size of the array whose way to a worker is timed."""
@@ -191,31 +186,6 @@ def _finished(report: Path) -> int:
     return int(record["finished"]) - int(record["status"].get("unsupported", 0))
 
 
-def relations(keyword: str, *frameworks: str) -> Result:
-    """Relations chosen and held, in this thread's processor time, after the imports."""
-    from conformance.explore.relations.checker import check
-    from conformance.explore.relations.selection import select_instances
-
-    cases, ledger = load_suite()
-    cases = [case for case in cases if keyword in case.id]
-    available = _installed(frameworks)
-    _import(available)
-    watch = Stopwatch(time.thread_time)
-    began = time.thread_time()
-    chosen = select_instances(cases, available)
-    choosing = time.thread_time() - began
-    for instance in chosen:
-        check(instance, watch, ledger)
-    assert watch.count >= 2 * len(chosen) > 0, f"{watch.count} calls for {len(chosen)} relations"
-    return {"choosing": choosing, "seconds": time.thread_time() - began, "calls": watch.calls, "count": len(chosen)}
-
-
-def audited(*sides: str) -> Result:
-    """`conformance audit`."""
-    with tempfile.TemporaryDirectory() as folder:
-        return {"status": _command("audit", *sides, "--report", folder)}
-
-
 def round_trip() -> Result:
     """Small calls of scikit-learn in a worker and in this process, seconds each; the same without anything at the end.
 
@@ -280,57 +250,6 @@ def swept(*functions: str) -> Result:
         spent, calls = min(rounds)
         taken.append((subject.key, spent / calls, 1e9 * calls / inputs))
     return {"ratios": taken}
-
-
-def swept_narrow() -> Result:
-    """Exhaustive float16 and bfloat16 for every binary function, as `conformance sweep` does it; wall-clock seconds."""
-    from conformance.explore.sweep.runner import SweepRequest, load_state, plan, sweep
-
-    available = installed()[0]
-    functions = [function for found in available for function in found.functions if not function.files]
-    binary = {f.name for f in functions if "binary" in f.ranks and "none" in f.reductions}
-    if SHORT:
-        binary = {max(binary)}
-    _import([found for found in available if any(function.name in binary for function in found.functions)])
-    jobs, _ = plan(
-        available, lambda name: name in binary, SweepRequest(dtypes=("float16", "bfloat16")[: 1 if SHORT else 2])
-    )
-    began = time.perf_counter()
-    state = load_state(None, jobs)
-    sweep(jobs, state)
-    inputs = sum(tally.count for of in state.regions.values() for tally in of.values())
-    due = sum(job.inputs(unit) for job in jobs for unit in range(job.units))
-    assert inputs >= due > 0, f"{inputs} of {due} inputs"  # some are beside the units
-    return {"seconds": time.perf_counter() - began, "inputs": inputs}
-
-
-def swept_slice(function: str, units: str) -> Result:
-    """Some units of an exhaustive float32 sweep of logits, evenly spread, by two processes; seconds and memory."""
-    import collections
-
-    from conformance.explore.sweep.runner import SweepRequest, in_processes, plan
-
-    jobs, _ = plan(
-        installed()[0], lambda name: name == function, SweepRequest(("float32",), ("logits",), exhaustive=True)
-    )
-    job = jobs[0]
-    chosen = [job.units * k // int(units) for k in range(int(units))]
-    began = ready = time.perf_counter()
-    done: list[int] = []
-    for _, unit, found in in_processes(collections.deque((job, unit) for unit in chosen), PROCESSES):
-        assert not isinstance(found, str), found
-        done.append(job.inputs(unit))
-        if len(done) == PROCESSES:  # each has started, imported its framework, and called it once
-            ready = time.perf_counter()
-    ended = time.perf_counter()
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {
-        "seconds": ended - ready,
-        "start": ready - began,
-        "inputs": sum(done[PROCESSES:]),
-        "all": sum(job.inputs(unit) for unit in range(job.units)),
-        "bytes": _peak() + PROCESSES * children,
-    }
 
 
 def _each(make: Callable[[Call], object], calls: list[Call]) -> list[float]:
@@ -430,80 +349,6 @@ def _large_item(framework: str) -> Item:
 def _peak() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def scored() -> Result:
-    """The mutation score of the shipped cases, in this thread's processor time."""
-    from conformance.power.mutants.catalogue import FAULTY
-    from conformance.power.mutants.score import CaseRun, MutantResult, run_mutants_in_folder
-
-    mutants = FAULTY[:2] if SHORT else FAULTY
-    began = time.thread_time()
-    events = list(run_mutants_in_folder(None, [mutant.__name__ for mutant in mutants]))
-    found = [event for event in events if isinstance(event, MutantResult)]
-    assert len(found) == len(mutants), f"{len(found)} results of {len(mutants)} mutants"
-    return {
-        "seconds": time.thread_time() - began,
-        "items": sum(event.items for event in events if isinstance(event, CaseRun)),
-        "mutants": len(found),
-        "survivors": sum(result.survived for result in found),
-    }
-
-
-def cleared(count: str) -> Result:
-    """Random cases for correct implementations, `count` of them, in this thread's processor time."""
-    from conformance.power.mutants.catalogue import CORRECT
-    from conformance.power.mutants.score import CaseRun, FalseAlarm, run_correct_on_generated
-
-    began = time.thread_time()
-    events = list(run_correct_on_generated([loss.__name__ for loss in CORRECT], 0, range(int(count))))
-    return {
-        "seconds": time.thread_time() - began,
-        "items": sum(event.items for event in events if isinstance(event, CaseRun)),
-        "alarms": sum(isinstance(event, FalseAlarm) for event in events),
-    }
-
-
-def fuzzed(name: str, count: str) -> Result:
-    """Seconds of processor time for `count` random cases that one function can express, judging included."""
-    from conformance.casefiles.known_issues import load
-    from conformance.casefiles.loading import shipped_cases
-    from conformance.explore.fuzz.search import Search, restrict_limits, single_threaded
-
-    available = [found for found in installed()[0] if found.framework.name == name.partition(".")[0]]
-    single_threaded()
-    _import(available)
-    functions = [function for found in available for function in found.functions if function.name == name]
-    of_loss = ItemFilter(functools.partial(_computes_loss_of, name))
-    search = Search(
-        available, load(shipped_cases()), restrict_limits(functions=functions), item_filter=of_loss, shrinks=False
-    )
-    for _ in range(WARMING):
-        search.step()
-    before, began = search.state.cases, time.thread_time()
-    while search.state.cases - before < int(count):
-        search.step()
-    spent = time.thread_time() - began
-    return {
-        "seconds": spent,
-        "cases": search.state.cases - before,
-        "rows": search.state.rows,
-        "generated": _generation_seconds(),
-    }
-
-
-def _computes_loss_of(function: str, _framework: str, item: str) -> bool:
-    return item.startswith(f"{function}-") and not item.endswith("-gradient")
-
-
-def _generation_seconds() -> float:
-    """Seconds that the generation of a random case takes."""
-    from conformance.explore.fuzz.generation import random_case
-
-    began = time.thread_time()
-    for position in range(GENERATED):
-        random_case(np.random.default_rng([0, position]), "drawn/case")
-    return (time.thread_time() - began) / GENERATED
 
 
 def paged(count: str) -> Result:

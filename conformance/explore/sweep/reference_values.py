@@ -20,8 +20,8 @@ log1p(q / p), with at most 10v. Clipping is a minimum and a maximum of the loss,
 
 So each loss has a relative error of at most `FLOAT64_LOSS_ERROR` = 2^-43. The tolerance of a loss is at least u
 relative to it, 2^-24 in float32, so that the ratio of an error to its tolerance is known to 2^-18. If that ratio is
-closer to 1 (`UNDECIDED_MARGIN`), ball arithmetic decides (Ziv's strategy). In float64, where u = v, ball arithmetic is used
-throughout.
+closer to 1 (`UNDECIDED_MARGIN`), ball arithmetic decides (Ziv's strategy). In float64, where u = v, ball arithmetic
+is used throughout.
 
 Tolerances are those of `error_bound.tolerance`, which has their derivation, specialised to one or two predictions per
 row; a test compares the two. Losses that are equal for both signs and labels of a magnitude are computed once.
