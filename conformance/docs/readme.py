@@ -24,7 +24,7 @@ import tomllib
 from conformance import report, testing
 from conformance.adapters import registry
 from conformance.adapters.libraries import pinned
-from conformance.casefiles import known_issues
+from conformance.casefiles import known_issues, loading
 from conformance.casefiles.document import schema_of
 from conformance.docs import (
     commands,
@@ -232,6 +232,13 @@ class Checkout:
         return known_issues.load(self.folder / "cases").entries
 
     @functools.cached_property
+    def findings(self) -> findings.Findings:
+        """The ledger, ranked."""
+        results, run = self.baseline
+        cases = loading.load(self.folder / "cases")
+        return findings.Findings(self.ledger, run["versions"], self.source, cases, results)
+
+    @functools.cached_property
     def history(self) -> pd.DataFrame:
         """The committed history; all cells are text."""
         return pd.read_csv(self.folder / "reports" / "history" / "history.csv", dtype=str, keep_default_na=False)
@@ -256,7 +263,8 @@ class Checkout:
             "recipes": recipes.recipe_tables,
             "earlier releases": option_names.earlier_releases,
             "undescribed parameters": option_names.undescribed_parameters,
-            "findings": lambda: findings.findings(self.ledger, self.baseline[1]["versions"], self.source),
+            "findings": self.findings.overview,
+            **{f"findings {name}": functools.partial(self.findings.page, name) for name in self.findings.libraries},
             "releases": lambda: reports.releases(self.history),
             "accuracy": lambda: reports.case_table(self.baseline[0]),
             "sweep": lambda: reports.sweep_table((sweeps / "sweep.md").read_text(encoding="utf-8")),

@@ -16,7 +16,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from conformance.adapters import registry
-from conformance.casefiles import known_issues
+from conformance.casefiles import known_issues, loading
 from conformance.casefiles.document import schema_of
 from conformance.casefiles.known_issues import KnownIssue
 from conformance.casefiles.loading import shipped_cases
@@ -27,6 +27,7 @@ from conformance.docs import (
     links,
     markup,
     option_names,
+    ranking,
     readme,
     reports,
     schema,
@@ -36,6 +37,7 @@ from conformance.docs.readme import Checkout
 from conformance.model.case import OPTIONS, QUANTITIES, REDUCTIONS
 from conformance.model.convention import DEFINITION, EDGE, INVALID
 from conformance.reference import error_bound
+from conformance.reference.oracle import Oracle
 from conformance.report.frames import largest_ratios
 from conformance.report.markdown import fenced_block
 from conformance.tests.examples import PAGES
@@ -258,20 +260,73 @@ def test_earlier_releases_list_differences():
 
 
 def test_findings_list_every_ledger_entry(site):
-    page = findings.findings(site.ledger, site.baseline[1]["versions"], site.source)
-    shown, entries = Shown(page), findings.group_by_issue(known_issues.load(shipped_cases()).entries)
+    entries = findings.group_by_issue(known_issues.load(shipped_cases()).entries)
     assert len(entries) > 60
     assert sum(len(entry) for entry in entries) == len(site.ledger)
     anchors = findings.anchors_of(entries)
     assert len(set(anchors)) == len(anchors)
+    pages = {name: site.findings.page(name) for name in site.findings.libraries}
+    shown = {name: Shown(page) for name, page in pages.items()}
     for entry, anchor in zip(entries, anchors, strict=True):
-        first = entry[0]
-        assert anchor_line(anchor) in page
-        assert f"(#{anchor})" in page
-        assert " ".join(first.reason.split()).replace("`", "") in shown.text.replace("`", "")
-        assert first.reproducer.rstrip() in page
-        assert not first.see or first.see in shown.links
-        assert all(one.case in shown.text for one in entry)
+        first, name = entry[0], entry[0].function.partition(".")[0]
+        assert anchor_line(anchor) in pages[name]
+        assert f"(#{anchor})" in pages[name]
+        assert " ".join(first.reason.split()).replace("`", "") in shown[name].text.replace("`", "")
+        assert first.reproducer.rstrip() in pages[name]
+        assert not first.see or first.see in shown[name].links
+        assert all(one.case in shown[name].text for one in entry)
+
+
+def test_findings_have_a_page_for_each_library(site):
+    overview = site.findings.overview()
+    for name in site.findings.libraries:
+        text = (PAGES / "findings" / f"{name}.md").read_text(encoding="utf-8")
+        assert f"<!-- generated: findings {name} -->" in text, "write the page of a new library"
+        assert f"(findings/{name}.md)" in overview
+    assert {path.stem for path in (PAGES / "findings").iterdir()} == set(site.findings.libraries)
+
+
+RANKED = (
+    ("number", {"symptoms": ("too_small",)}, True),
+    ("edge", {"symptoms": ("too_small",)}, False),
+    ("gradient", {"symptoms": ("zero",), "quantities": ("gradient", "hessian")}, True),
+    ("precision", {"symptoms": ("imprecise",)}, False),
+    ("acceptance", {"symptoms": ("accepted_invalid",)}, False),
+    ("crash", {"symptoms": ("raised ValueError",)}, True),
+    ("crash", {"status": "crashed"}, True),
+    ("number", {"symptoms": ("raised ValueError", "too_large")}, True),
+    ("edge", {"symptoms": ("nan",), "when": ("infinite_prediction",)}, None),
+    ("number", {"symptoms": ("nan",), "when": ("index",)}, None),
+)
+
+
+@pytest.mark.parametrize(("kind", "fields", "ordinary"), RANKED)
+def test_findings_are_ranked(kind, fields, ordinary):
+    example = None if ordinary is None else ranking.Example(None, ordinary)
+    assert ranking.kind_of([KnownIssue("a/b", "mini.Loss", **fields)], example) == kind
+
+
+def test_finding_has_the_plainest_example_with_its_exact_answer(site):
+    page = site.findings.page("paddle")
+    assert page.index(ranking.KINDS["number"]) < page.index(ranking.KINDS["gradient"]) < page.index("Edge cases")
+    masked = "categorical/logits_edge_rows/one_hot_minus_infinity_elsewhere"
+    entry = [KnownIssue(case, "torch.CrossEntropyLoss") for case in (masked, "categorical/class_weights/four_by_three")]
+    (example,) = ranking.examples([entry], loading.load(shipped_cases()))
+    assert (example.item.case.id, example.ordinary) == (entry[1].case, True)
+    assert (example.item.dtype, example.item.reduction) == ("float32", "sum")
+    assert float(example.exact(Oracle())) > 0
+
+
+def test_findings_without_an_issue_have_a_text_for_one():
+    def page(see):
+        entry = KnownIssue("a/b", "mini.Loss", reason="It is off.", reproducer="import mini", shows="1", see=see)
+        return findings.Findings([entry], {"mini": "2.0"}, "https://example.org").page("mini")
+
+    text = page("https://github.com/mini/mini/blob/main/mini.py")
+    assert "Text for a new issue" in text
+    assert "seen in mini 2.0" in text
+    assert text.count("import mini") == 2
+    assert "Text for a new issue" not in page("https://github.com/mini/mini/issues/7")
 
 
 def test_findings_mark_fixed_entries():
@@ -290,7 +345,7 @@ def test_findings_escape_hostile_ledger():
         "see": "https://a.example/)[x](javascript:1)",
     }
     entry = KnownIssue("a/b", "mini.Loss", when=(HOSTILE,), path="cases/known/mini.yaml", line=3, **hostile)
-    page = Shown(findings.findings([entry], {}, "https://example.org"))
+    page = Shown(findings.Findings([entry], {}, "https://example.org").page("mini"))
     assert not set(page.tags) & {"script", "img", "strong", "em", "h1"}
     assert all(lead.startswith(("https://example.org/", "#")) for lead in page.links)
 

@@ -1,0 +1,103 @@
+"""Ranks entries of the ledger by what they do to those who use a function, and finds a problem that shows each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from conformance.adapters import registry
+from conformance.adapters.libraries import pinned
+from conformance.adapters.registry import Installed
+from conformance.casefiles.known_issues import KnownIssue
+from conformance.judging.judge import unsupported_assessments
+from conformance.judging.plan import Item, items_of
+from conformance.judging.prepare import Problems, prepare
+from conformance.judging.traits import NOT_ORDINARY
+from conformance.model.case import Case, is_derivative
+from conformance.reference.oracle import Oracle
+
+Kind = Literal["number", "gradient", "precision", "acceptance", "crash", "edge"]
+KINDS: Mapping[Kind, str] = {
+    "number": "Wrong numbers for ordinary inputs",
+    "gradient": "Wrong gradients for ordinary inputs",
+    "precision": "Lost precision",
+    "acceptance": "Invalid input that is accepted",
+    "crash": "Crashes, and valid input that is refused",
+    "edge": "Edge cases",
+}
+"""What an entry is about, worst first, as headings."""
+ACCEPTING = frozenset({"accepted_invalid", "not_nan"})
+"""Symptoms of a number that is returned where there is none."""
+Entry = Sequence[KnownIssue]
+"""One entry of a ledger file: a `KnownIssue` for each case that it names."""
+
+
+def framework_of(entry: Entry) -> str:
+    """The name of the framework that an entry is about."""
+    return entry[0].function.partition(".")[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """The plainest item that an entry is about."""
+
+    item: Item
+    ordinary: bool
+    """Whether its input is one of everyday use; see `traits.is_ordinary`."""
+
+    def exact(self, oracle: Oracle) -> str:
+        """The exact answer, as a report has it in `want`."""
+        return str(next(unsupported_assessments([(self.item, "")], oracle)).row.cells["want"])
+
+
+def kind_of(entry: Entry, example: Example | None) -> Kind:
+    """What an entry is about.  example: of the entry; without one its traits say whether inputs are ordinary."""
+    first = entry[0]
+    silent = {symptom for symptom in first.symptoms if not symptom.startswith("raised ")}
+    if first.status != "disagrees" or (first.symptoms and not silent):
+        return "crash"
+    if silent & ACCEPTING:
+        return "acceptance"
+    if silent == {"imprecise"}:
+        return "precision"
+    if not (example.ordinary if example is not None else NOT_ORDINARY.isdisjoint(first.when)):
+        return "edge"
+    return "gradient" if all(map(is_derivative, first.quantities)) else "number"
+
+
+def examples(entries: Iterable[Entry], cases: Sequence[Case]) -> Iterator[Example | None]:
+    """The example of each entry: of an ordinary input, reduced, in float32, small, if possible.
+
+    None for an entry of which no case can be put to the pinned releases, such as one about a relation.
+    """
+    by_id = {case.id: case for case in cases}
+    releases = {framework.name: list(pinned(framework)) for framework in registry.frameworks()}
+    for entry in entries:
+        available = releases.get(framework_of(entry), [])
+        named = [one for one in entry if one.case in by_id]
+        items = sorted((item for one in named for item in _items(one, by_id[one.case], available)), key=_plainness)
+        problems = Problems()
+        ordinary = next((item for item in items if prepare(item, problems).ordinary), None)
+        plainest = ordinary or next(iter(items), None)
+        yield Example(plainest, ordinary is not None) if plainest is not None else None
+
+
+def _items(issue: KnownIssue, case: Case, available: Sequence[Installed]) -> Iterator[Item]:
+    """The items on a case that an issue is about, whatever releases and modes have it."""
+    anywhere = dataclasses.replace(issue, versions="", modes=())
+    functions = [
+        (installed, function)
+        for installed in available
+        for function in installed.functions
+        if issue.matches_function(function.name)
+    ]
+    for problem in case.sketch.problems() if functions else ():
+        for item in items_of(case, problem, functions):
+            if anywhere.matches_except_case(item.key, item.quantity):
+                yield item
+
+
+def _plainness(item: Item) -> tuple[bool, bool, int]:
+    return item.reduction == "none", item.dtype != "float32", item.case.predicted
