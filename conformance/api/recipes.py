@@ -94,7 +94,10 @@ class RecipeResult(Result):
 
 
 class RecipeRequest(TypedDict, total=False):
-    """What is wanted of a recipe; the keys are keyword arguments of `recipe`, which says what each means."""
+    """What is wanted of a recipe; the keys are keyword arguments of `recipe`, which says what each means.
+
+    An empty text is as good as none.
+    """
 
     options: Sequence[str]
     reduction: str
@@ -216,8 +219,8 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
         cast(InputKind, one_of("--kind", kind, INPUT_KINDS) if kind else taken(INPUT_KINDS, "input_kinds")),
         one_of("--target", target, TARGETS[of]) if target else taken(TARGETS[of], "targets"),
         tuple(name for name in OPTIONS if name in options),
-        cast(Reduction, one_of("--reduction", request.get("reduction", "mean"), REDUCTIONS)),
-        one_of("--dtype", request.get("dtype", "float32"), DTYPES),
+        cast(Reduction, one_of("--reduction", request.get("reduction") or "mean", REDUCTIONS)),
+        one_of("--dtype", request.get("dtype") or "float32", DTYPES),
         any(one.convention.binary_outputs != "each" for function in functions for one in function.conventions),
         cast(Quantity, one_of("--quantity", request.get("quantity", "loss"), ("loss", "gradient"))),
         tuple(one_of("--layout", name, LAYOUTS) for name in request.get("layout", ())),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import typer
 
@@ -19,40 +19,9 @@ MAX_REMAINING = 8
 
 
 @options
-def recipe(
-    first: str,
-    second: str,
-    option: Sequence[str] = (),
-    reduction: str = "mean",
-    dtype: str = "float32",
-    kind: str = "",
-    target: str = "",
-    loss: str = "",
-    gradient: bool = False,
-    layout: Sequence[str] = (),
-    label_dtype: str = "",
-    weight_dtype: str = "",
-    mode: Sequence[str] = (),
-    cases: Path | None = None,
-    as_json: bool = False,
-) -> None:
+def recipe(first: str, second: str, gradient: bool = False, as_json: bool = False, **request: Any) -> None:
     """The code that makes one function return what another one does, proved on the cases, and what remains."""
-    result = api.recipe(
-        first,
-        second,
-        options=option,
-        reduction=reduction,
-        dtype=dtype,
-        kind=kind,
-        target=target,
-        loss=loss,
-        quantity="gradient" if gradient else "loss",
-        layout=layout,
-        label_dtype=label_dtype,
-        weight_dtype=weight_dtype,
-        modes=mode,
-        cases=cases,
-    )
+    result = api.recipe(first, second, quantity="gradient" if gradient else "loss", **request)
     out.print_result(result, lambda found: print_styled(_lines(found, first, second)), as_json)
     raise typer.Exit(0 if result.equal else DIFFERENT)
 

@@ -70,11 +70,9 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
         if not variadic and not dataclasses.is_dataclass(kind):
             declared[parameter.name] = _declared(parameter, kind, described)
             continue
-        source = getattr(api, command.__name__) if variadic else kind
-        hints = get_type_hints(source)
         found = {
-            one.name: _declared(one, hints[one.name], described)
-            for one in inspect.signature(source).parameters.values()
+            one.name: _declared(one, of, described)
+            for one, of in _parameters(getattr(api, command.__name__) if variadic else kind)
             if one.name in described.keys() - types.keys()
         }
         declared |= found
@@ -94,6 +92,18 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     vars(with_requests)["__signature__"] = inspect.Signature(parameters)
     with_requests.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_requests
+
+
+def _parameters(source: Callable[..., Any]) -> Iterator[tuple[inspect.Parameter, Any]]:
+    """The parameters of a function or a dataclass, each with its type; those that it unpacks have the default ""."""
+    hints = get_type_hints(source)
+    for parameter in inspect.signature(source).parameters.values():
+        kind = hints[parameter.name]
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            for name, of in get_type_hints(*get_args(kind)).items():
+                yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default="" if of is str else ()), of
+        else:
+            yield parameter, kind
 
 
 def _declared(parameter: inspect.Parameter, kind: Any, described: dict[str, dict[str, Any]]) -> inspect.Parameter:
