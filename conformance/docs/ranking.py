@@ -14,7 +14,7 @@ from conformance.casefiles.known_issues import KnownIssue
 from conformance.judging.judge import unsupported_assessments
 from conformance.judging.plan import Item, items_of
 from conformance.judging.prepare import Problems, prepare
-from conformance.judging.traits import NOT_ORDINARY
+from conformance.judging.traits import UNUSUAL_TRAITS
 from conformance.model.case import Case, is_derivative
 from conformance.reference.oracle import Oracle
 
@@ -62,7 +62,7 @@ def kind_of(entry: Entry, example: Example | None) -> Kind:
         return "acceptance"
     if silent == {"imprecise"}:
         return "precision"
-    if not (example.ordinary if example is not None else NOT_ORDINARY.isdisjoint(first.when)):
+    if not (example.ordinary if example is not None else UNUSUAL_TRAITS.isdisjoint(first.when)):
         return "edge"
     return "gradient" if all(map(is_derivative, first.quantities)) else "number"
 
@@ -93,7 +93,7 @@ def _items(issue: KnownIssue, case: Case, available: Sequence[Installed]) -> Ite
         for function in installed.functions
         if issue.matches_function(function.name)
     ]
-    for problem in case.sketch.problems() if functions else ():
+    for problem in case.representative.problems() if functions else ():
         for item in items_of(case, problem, functions):
             if anywhere.matches_except_case(item.key, item.quantity):
                 yield item
