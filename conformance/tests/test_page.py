@@ -728,7 +728,7 @@ BROKEN_WORDS = """
 const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), broken = [];
 for (let node; (node = walker.nextNode());) {
   if (!node.parentElement.offsetParent) continue;
-  for (const found of node.textContent.matchAll(/[A-Za-z]{2,}|[0-9.,e-]{2,}/g)) {
+  for (const found of node.textContent.matchAll(/[A-Za-z]{2,}|-?[0-9][0-9.,e-]+/g)) {
     const range = document.createRange();
     range.setStart(node, found.index);
     range.setEnd(node, found.index + found[0].length);
