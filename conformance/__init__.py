@@ -26,7 +26,7 @@ def replay(
 ) -> Any:
     """Ask one function one case again, in this process, and return what it returned (numpy, float64).
 
-    quantity: `loss`, or `gradient`: that with respect to the predictions, as they were handed over.  mode: in which the
+    quantity: `loss`, or `gradient`: that with respect to the predictions, as they were passed.  mode: in which the
     function is called, such as `compile`.  cases: the folder of case files, or the one file, that the case is in; the
     shipped or harvested ones unless given.  adapter: where a callable of `conformance check` is described.
 

@@ -543,7 +543,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _assessment(item: pytest.Item) -> Assessment | None:
-    """What the test of an item judged, once; None for other tests and where nothing could be judged."""
+    """What the test of an item judged, once; None for other tests, and if the call could not be judged."""
     check = getattr(item, "funcargs", {}).get("case_check")
     if not isinstance(check, CaseCheck):
         return None
@@ -804,7 +804,7 @@ class Recorder:
         from conformance.report import ReportError
         from conformance.report.recording import RecordedRun
 
-        if not isinstance(run := self.run, RecordedRun):  # its folder cannot be had
+        if not isinstance(run := self.run, RecordedRun):  # its folder cannot be written
             return
         if not self.planned and not (self.stopped and _is_requested(self.config)):
             run.abandon()
@@ -1041,6 +1041,6 @@ def _instances(config: pytest.Config, item_filter: ItemFilter | None) -> list[In
         return select_instances(cases[:1], available)[:1]  # for pytest to deselect
     if not found:
         raise pytest.Collector.CollectError(
-            "no installed function can say any of the cases in two ways: install more, or add cases"
+            "no installed function supports two forms of any of the cases: install more, or add cases"
         )
     return found

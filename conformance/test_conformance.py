@@ -14,7 +14,7 @@ def test_conformance(item: Item, case_check: CaseCheck) -> None:
     """It returns what the definition, or its own documented convention, says it must."""
     try:
         assessment = case_check.assess(item)
-    except UserError as error:  # arrays that are generated when they are first needed; workers that cannot be had
+    except UserError as error:  # arrays that are generated when they are first needed; workers that cannot start
         pytest.fail(loggable(str(error)), pytrace=False)
     if assessment.expected == "known" and not case_check.strict_known:
         raise pytest.xfail.Exception(loggable(assessment.row.known), pytrace=False)  # formatting a traceback takes 4 ms

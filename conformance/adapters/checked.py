@@ -177,7 +177,7 @@ def _find_here() -> None:
 
 
 def inspect_callable(target: str) -> Inspection:
-    """Import a callable in another process and return its parameters.  Raises CheckError if it cannot be had."""
+    """Import a callable in another process and return its parameters.  Raises CheckError if that fails."""
     command = [sys.executable, "-m", __name__, ":".join(split_target(target))]
     try:
         ended = subprocess.run(  # noqa: S603
@@ -473,7 +473,7 @@ def _among(ranks: range, chosen: tuple[int, ...]) -> range:
 
 
 def _convention(checked: CheckedCallable, documented: DocumentedConvention, function: Function) -> DocumentedConvention:
-    """What a known function documents about its answer, without how it computes, and with what is said otherwise."""
+    """What a known function documents about its answer, without how it computes, and with the fields that were set."""
     chosen: dict[str, Any] = {"cancellation": "none", "gradient_cancellation": "none"}
     if checked.cancellation:
         chosen = {"cancellation": "logits", "gradient_cancellation": "targets"}

@@ -105,7 +105,7 @@ class Installed:
 
     @property
     def differentiates(self) -> bool:
-        """Whether gradients can be had."""
+        """Whether its arrays have gradients."""
         return self.framework.differentiates(self.backend)
 
     @functools.cached_property

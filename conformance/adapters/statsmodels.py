@@ -41,7 +41,7 @@ def function(method: str, convention: Convention, **fields: Any) -> Function:
 
 
 TAKES: dict[str, Any] = {"accepts": frozenset({"trailing_axis"}), "rejects": frozenset({"empty_batch"})}
-"""A column is squeezed; the rank of a design without rows cannot be had."""
+"""A column is squeezed; a design without rows has no rank."""
 ROUNDED = Convention(logits_as="probabilities", **TAKES)
 SLOPE = Convention(gradient_cancellation="targets", **TAKES)
 CURVE = Convention(hessian_cancellation="complement", **TAKES)

@@ -117,7 +117,7 @@ CROSS_ENTROPY = (
         excludes=(*EXCLUDES, frozenset({"index", "weight_dtype"})),
     )
 )
-# Without chunks it is CrossEntropyLoss of a product, so that what is put to it is what the product may get wrong.
+# Without chunks it is CrossEntropyLoss of a product, so it is called with cases that the product may get wrong.
 HEAD_FILES = frozenset({"categorical/index_labels", "categorical/class_weights", "categorical/vocabularies"})
 CHUNKED_FILES = HEAD_FILES | {
     "categorical/batches_in_blocks",
@@ -244,7 +244,7 @@ WITH_LOGITS = (
 
 
 def functional(of: Function, name: str, *files: str) -> Function:
-    """What a class hands its arguments to: the same computation, so that it is put to a part of the cases."""
+    """The function that a class calls: the same computation, so that it is called with a part of the cases."""
     return of.like(
         f"functional.{name}",
         call=f"torch.nn.functional.{name}({{predictions}}, {{labels}}, {{options}})",

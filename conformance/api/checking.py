@@ -54,7 +54,7 @@ MAX_FINDINGS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRequest:
-    """What is put to a callable, and how."""
+    """What a callable is called with, and how."""
 
     report: Path = FOLDER
     """Folder of the report."""

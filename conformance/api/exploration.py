@@ -129,7 +129,7 @@ def relations(
         reasons = sorted({exclusion_reason(case) for case in found})
         if reasons and all(reasons):
             raise SelectionError(f"nothing is selected: {'; '.join(reasons)}")
-        what = f"by -k {keyword!r}" if keyword else "of what the installed functions can say in two ways"
+        what = f"by -k {keyword!r}" if keyword else "of the cases of which the installed functions support two forms"
         raise SelectionError(f"nothing is selected {what}; ids are FUNCTION-RELATION-CASE-DTYPE-REDUCTION")
     if missing:
         observer.note(f"left out, not installed: {', '.join(missing)}")

@@ -10,7 +10,7 @@ from conformance.model.case import Array
 
 
 def first(*tensors: Array, **options: object) -> Array:
-    """The first element of the first tensor, wherever that is among what is given; 0 if it is empty."""
+    """The first element of the first tensor, whichever argument that is; 0 if it is empty."""
     x = next(value for value in (*tensors, *options.values()) if isinstance(value, np.ndarray))
     return np.asarray(x.reshape(-1)[:1].sum())
 

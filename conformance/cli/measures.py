@@ -42,7 +42,7 @@ def mutants(
     Exit status 1 where one survives, or with --right where one is caught.
     """
     if generated and not right:
-        raise UserError("--generated goes with --right: cases drawn at random are put to right implementations")
+        raise UserError("--generated goes with --right: correct implementations are called with cases drawn at random")
     if right and families:
         raise UserError("--family and --right do not go together: families are of faulty implementations")
     if generated and cases is not None:
@@ -147,10 +147,10 @@ def _print_harvest(result: api.HarvestResult) -> None:
         by = (held["holds"], held["holds by its convention"], held["does not hold"])
         table.add_row(found.source, found.version, *map(str, (*counts, *by)))
     out.print(table)
-    out.print("again: duplicates; unsaid: cannot be said; stated: answers, of which some hold by a convention only")
+    out.print("again: duplicates; unsaid: not expressible; stated: answers, of which some hold by a convention only")
     for found in result.harvests.harvests:
         for reason, count in found.untranslated.items():
-            out.print(f"{found.source}: {count} cannot be said: {escape(reason)}", soft_wrap=True)
+            out.print(f"{found.source}: {count} are no cases: {escape(reason)}", soft_wrap=True)
         for note in found.notes:
             out.print(f"{found.source}: {escape(note)}", soft_wrap=True)
     for source in result.statements:

@@ -68,7 +68,7 @@ def accept(
 ) -> None:
     """Make a report the baseline, after showing what that accepts.
 
-    Without --yes it asks; where nobody can answer, and with --json, it only shows, and exits with 1.
+    Without --yes it asks; without a terminal, and with --json, it only shows, and exits with 1.
     """
 
     def confirm(proposed: Proposal) -> bool:

@@ -94,7 +94,7 @@ class Terminal(Console):
             render(result)
 
     def on_broken_pipe(self) -> None:
-        """Print nothing more where nobody reads it, as before `| head`; the command ends with its own status."""
+        """Print nothing more once the reader has gone, as with `| head`; the command ends with its own status."""
         self.quiet = True
         discard(self.file)
 

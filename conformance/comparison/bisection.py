@@ -296,7 +296,7 @@ def lines(found: Bisection) -> list[str]:
     result = [f"{name} is the first release in which {what} is another, after {found.before}"]
     if found.untried:
         names = ", ".join(map(str, found.untried))
-        result.append(f"between them {names} could not be had, so it may have been there already")
+        result.append(f"{names}, between them, could not be installed or called, so it may have been there already")
     if found.changes_again:
         result.append("the answer at the end is yet another: it changes again later, and there may be more than these")
     by_cause = found.causes

@@ -70,7 +70,7 @@ def kind_of(entry: Entry, example: Example | None) -> Kind:
 def examples(entries: Iterable[Entry], cases: Sequence[Case]) -> Iterator[Example | None]:
     """The example of each entry: of an ordinary input, reduced, in float32, small, if possible.
 
-    None for an entry of which no case can be put to the pinned releases, such as one about a relation.
+    None for an entry of which the pinned releases support no case, such as one about a relation.
     """
     by_id = {case.id: case for case in cases}
     releases = {framework.name: list(pinned(framework)) for framework in registry.frameworks()}

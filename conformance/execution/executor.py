@@ -72,7 +72,7 @@ class Executor:
     available: list[Installed]
     rows: Callable[[CaseSet, list[Item]], Generator[RowOrError]]
     failed: list[Row] = field(default_factory=list)
-    """A row for each environment that cannot be had."""
+    """A row for each environment that cannot be made."""
 
 
 def in_process(available: list[Installed]) -> Executor:
@@ -207,7 +207,7 @@ class JudgingProcesses:
         self._processes.close()
 
     def versions(self) -> dict[str, Versions | WorkerError]:
-        """The versions that the workers started at once have found, by name; for the others, why they cannot be had."""
+        """The versions that the workers started at once have found, by name; for the others, why they did not start."""
         found: dict[str, Versions | WorkerError] = {}
         tasks = dict.fromkeys(range(len(self._first)), VERSIONS)
         for result in self._processes.results(lambda process: tasks.pop(process, None), last=False):

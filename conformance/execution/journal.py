@@ -2,7 +2,7 @@
 
 A run begins with `Journal.begin`, which takes the folder (`.lock`), moves an older report into `previous/` and starts
 `journal.jsonl`.  That file has a JSON object on each line: which process writes it, then the run's plan, then its rows.
-Each row is handed to the operating system when it is judged, so a killed process loses at most the row that it was
+Each row is written to the operating system when it is judged, so a killed process loses at most the row that it was
 writing; a torn line is left out on reading.  `read_journal` reads it, for `conformance recover` and `run --resume`.
 `Journal.close` removes whatever is no part of a whole report.
 """
@@ -350,7 +350,7 @@ def _head(file: Path, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def owner(folder: Path) -> str:
-    """The process that wrote the journal in a folder last, in words; empty where nothing says so."""
+    """The process that wrote the journal in a folder last, in words; empty if it is unknown."""
     with contextlib.suppress(UserError):
         return read_journal(folder).owner
     return ""
@@ -398,7 +398,7 @@ def _numbered(target: Path) -> Iterator[Path]:
 
 
 def _remove_report(folder: Path) -> None:
-    """Remove the files of a report, and their folder where nothing else is in it."""
+    """Remove the files of a report, and their folder if it is then empty."""
     if folder.is_dir() and not folder.is_symlink():
         for name in (RUN, *FILES):
             (folder / name).unlink(missing_ok=True)

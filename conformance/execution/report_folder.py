@@ -38,7 +38,7 @@ class ReportError(LocatedError):
 
 
 def check_writable(folder: Path) -> None:
-    """Make a report's folder before a run; raises ReportError where nothing could be written into it."""
+    """Make a report's folder before a run; raises ReportError if it cannot be written to."""
     advice = "choose another folder for the report, or make this one writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)

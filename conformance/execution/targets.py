@@ -133,7 +133,7 @@ class EnvironmentWorkers:
     pool: WorkerPool
     available: list[Installed]
     failed: list[Row] = field(default_factory=list)
-    """A row for each environment that cannot be had."""
+    """A row for each environment that cannot be made."""
 
 
 def start_workers(
@@ -265,7 +265,7 @@ def _frameworks_in(request: EnvironmentRequest, packages: Mapping[str, str], nam
 
 
 def failed_row(environment: str, framework: str, why: str) -> Row:
-    """The row that stands for all items of an environment that cannot be had."""
+    """The row that stands for all items of an environment that cannot be made."""
     reason = Unavailable(why)
     key = RowKey("", "", environment, "", "", "", environment)
     return Row(

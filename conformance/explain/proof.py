@@ -28,7 +28,7 @@ from conformance.reference.conversion import conversion_obstacle
 from conformance.reference.oracle import Exact
 
 MAX_PREDICTIONS = 1 << 18
-"""Predictions of the largest case that is put to a recipe."""
+"""Predictions of the largest case on which a recipe is proved."""
 NAMES = ("spam", "egg", "ham", "bacon", "toast", "beans", "tea", "jam")
 """Names of classes for cases that have none."""
 CLOSE_ULPS = 4.0
@@ -39,7 +39,7 @@ MAX_PLAIN = 5
 """Proved cases that both functions are called with as they stand, until one shows a difference."""
 
 MAX_COMPILED = 6
-"""Smallest cases that are put to a function which is compiled for each call."""
+"""Number of cases, the smallest, on which a function that is compiled for each call is proved."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,11 @@ class Proof:
     refuted: tuple[str, ...]
     """Those of them that show that the code is wrong."""
     skipped: tuple[str, ...]
-    """Cases that could not be put to both, each with the reason."""
+    """Cases with which both could not be called, each with the reason."""
 
     @property
     def holds(self) -> bool:
-        """Whether the functions are equal where nothing that is documented or known makes them differ."""
+        """Whether the functions are equal, apart from differences that are documented or known."""
         return bool(self.equal) and not self.refuted
 
 

@@ -31,7 +31,7 @@ own, and sample weights that have the leading axes of the samples only."""
 
 
 class NoRecipeError(Exception):
-    """No code makes a function compute what is wanted; the message says why."""
+    """No code makes a function compute the setting; the message says why."""
 
 
 @dataclass(frozen=True)

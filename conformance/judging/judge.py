@@ -82,7 +82,7 @@ class Judge:
         return Assessment(prepared, verdict, self._known(prepared, verdict))
 
     def _known(self, prepared: PreparedCall, verdict: Verdict) -> KnownIssue | None:
-        """The entry that accounts for what went wrong; where nothing did, the one that says it would."""
+        """The entry that accounts for a failure; for a row that does not fail, the entry that expects it to."""
         key = prepared.item.key
         if verdict.status not in FAILING:
             return self.ledger.find(key)

@@ -123,7 +123,7 @@ def chosen_modes(modes: Sequence[str], framework: Framework, backend: str) -> li
 def check_modes(modes: Sequence[str], frameworks: Iterable[tuple[Framework, str]], *, here: bool = True) -> None:
     """Raise SelectionError for a mode that none of some frameworks, each with its backend, has.
 
-    here: whether calls are made on this machine; then also for a mode that cannot be had on it.
+    here: whether calls are made on this machine; then also for a mode with an obstacle on it.
     """
     frameworks = tuple(frameworks)
     had = {framework.name: framework.modes_in(backend) for framework, backend in frameworks}

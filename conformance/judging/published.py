@@ -36,7 +36,7 @@ class PublishedVerdict:
     dtype: str
     """A dtype of the case in which the number is right, float64 before all others; empty if there is none."""
     explanations: Explanations | None
-    """What would explain a number that does not hold; None for one that does, or where nothing was searched."""
+    """What would explain a number that does not hold; None if it holds, or if nothing was searched."""
 
     @property
     def holds(self) -> bool:

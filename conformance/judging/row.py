@@ -176,7 +176,7 @@ def _shape(row: Row) -> str:
 
 
 SCHEMA = (
-    Column("case", "Id of the case; empty in the row of an environment that cannot be had."),
+    Column("case", "Id of the case; empty in the row of an environment that cannot be made."),
     Column("digest", "Digest of the content of the case."),
     Column("framework", "Name of the framework."),
     Column("function", "Name of the function, with its framework."),

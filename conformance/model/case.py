@@ -152,7 +152,7 @@ class Layout:
     class_names: tuple[Any, ...] = ()
     """Names of the classes in the order of the columns, all strings or all integers; empty if labels are indices.
 
-    In the case labels are indices into it; a function whose labels may be names is handed names."""
+    In the case labels are indices into it; a function whose labels may be names is passed names."""
 
     other_names: tuple[Any, ...] = ()
     """Names that labels have and no class has; in the case they are C, C + 1 and so on, outside the classes."""

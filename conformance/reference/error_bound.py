@@ -128,14 +128,14 @@ class _Rows:
     flat: FlatProblem
     loss: Floats
     error: Floats
-    """The absolute error the loss may have; not finite where nothing bounds it."""
+    """The absolute error the loss may have; not finite if it is unbounded."""
 
 
 def row_losses(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
     """(loss, error) of each row in float64, before rows are ignored, grouped and weighted, each of shape [n].
 
     The loss is computed as the bound assumes, and the error is what it allows the dtype of the problem for that; not
-    finite where nothing bounds it.
+    finite if it is unbounded.
     """
     rows = _cached_rows(problem, relevant(problem, convention, ERROR_BOUND), is_converted=False)
     return rows.loss, rows.error

@@ -170,7 +170,7 @@ def _environments(results: pd.DataFrame) -> str:
     """The environments if there are several, and those that could not be made."""
     failed = results[results["case"] == ""]
     failures = "".join(f"* {code(row.environment)}: {escaped(row.explanation, 400)}\n" for row in failed.itertuples())
-    sections = [_section("Environments that could not be had", failures)]
+    sections = [_section("Environments that could not be made", failures)]
     columns = ["environment", "framework", "version", "python", "numpy"]
     used = results.loc[results["case"] != "", columns].drop_duplicates().sort_values(columns)
     if used["environment"].nunique() > 1:
@@ -364,7 +364,7 @@ def status_table(results: pd.DataFrame, *, wraps: bool = True) -> Table:
     for (framework, environment), rows in results.groupby(["framework", "environment"]):
         version = ", ".join(rows["version"].unique())
         place = f" in {environment}" if several[framework] and not str(environment).endswith(f"=={version}") else ""
-        shown.add_row(escape(f"{framework} {version}{place}") if version else "not to be had")
+        shown.add_row(escape(f"{framework} {version}{place}") if version else "not available")
         for function, line in counts(rows).iterrows():
             name = str(function).partition(".")[2] if version else str(function)
             shown.add_row(break_name(name) if wraps else f" {name}", *_count_cells(line, names))

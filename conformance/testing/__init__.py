@@ -89,7 +89,7 @@ def exact_cross_entropy(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is wanted, or there is no exact answer, as for a mean over nothing.
+        If an argument is invalid, or there is no exact answer, as for a mean over nothing.
     """
     inputs = read_inputs(**problem)
     read_flag("gradient", gradient)
@@ -135,7 +135,7 @@ ignore_index, reduction, class_axis, loss, like, gradient
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what is wanted.
+        If an argument is invalid.
     """
     returned = None if actual is None else read_returned("actual", actual)
     inputs = read_inputs(**problem)
@@ -181,7 +181,7 @@ ignore_index, reduction, class_axis, loss, like
         If it is wrong: with what was returned, what is exact, where, how far off, how far is allowed, and the known
         conventions and mistakes that would explain it.
     TypeError, ValueError
-        If an argument is not what is wanted, or there is no exact answer.
+        If an argument is invalid, or there is no exact answer.
     """
     inputs = read_inputs(**problem)
     returned: dict[Quantity, Argument] = {"loss": read_returned("actual", actual)}

@@ -173,7 +173,7 @@ def with_problem_arguments(function: AnyFunction) -> AnyFunction:
 def read_inputs(**problem: Unpack[ProblemArguments]) -> Inputs:
     """Check the arguments of `exact_cross_entropy` that state a problem.
 
-    Raises TypeError or ValueError with the name of the argument, what it is, and what is wanted.
+    Raises TypeError or ValueError with the name of the argument, what it is, and what is expected.
     """
     if unknown := problem.keys() - ProblemArguments.__annotations__.keys():
         raise TypeError(

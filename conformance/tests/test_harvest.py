@@ -620,7 +620,7 @@ def test_harvest_command_prints_table(quarry, monkeypatch, command, tmp_path):
     status, out, err = command("--save", tmp_path / "saved")
     assert status == 0
     assert re.search(r"quarry +1\.5 +6 +4 +1 +1 +1 +1 +0 +0\n", out)
-    assert "quarry: 1 cannot be said: labels that are no array of numbers" in out
+    assert "quarry: 1 are no cases: labels that are no array of numbers" in out
     assert f"4 cases in 1 file below {tmp_path / 'saved'}" in err
     status, out, _ = command("--json")
     said = json.loads(out, parse_constant=pytest.fail)

@@ -129,7 +129,7 @@ class Function:
     label_column: bool = False
     """Whether labels may have a trailing axis of length 1."""
     named_classes: bool = False
-    """Whether labels may be the names of classes, strings or integers; other functions are handed indices."""
+    """Whether labels may be the names of classes, strings or integers; other functions are passed indices."""
     weight_dtypes: str = "same"
     """dtypes of weights that it accepts, separated by blanks; `same` is that of the predictions, "" is any."""
     excludes: tuple[frozenset[str], ...] = ()
@@ -156,7 +156,7 @@ class Function:
     modes: frozenset[str] | None = None
     """Modes of the framework in which it can be called; None for all."""
     files: frozenset[str] = frozenset()
-    """Shipped case files, such as `categorical/index_labels`, whose cases are put to it; empty for all.
+    """Shipped case files, such as `categorical/index_labels`, with whose cases it is called; empty for all.
 
     For a function that shares all but a part of its computation with another one, to which all are put."""
     skipped_files: frozenset[str] = frozenset()
@@ -448,7 +448,7 @@ class Mode:
     backends: frozenset[str] | None = None
     """Backends of the framework that have it; None for all."""
     obstacle: Callable[[], str] = lambda: ""
-    """Why it cannot be had on this machine, such as that there is no compiler; "" if it can."""
+    """Why calls in this mode cannot be made on this machine, such as a missing compiler; "" if they can."""
 
 
 @dataclass(frozen=True)
@@ -516,7 +516,7 @@ class Framework:
         return self.arrays if own is None or own.arrays is None else own.arrays
 
     def differentiates(self, backend: str) -> bool:
-        """Whether gradients can be had in a backend."""
+        """Whether arrays of a backend have gradients."""
         return "gradient" in self.arrays_of(backend).derivatives
 
     def modes_in(self, backend: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ LITERAL_LIMIT = 1000
 MAX_WRITTEN = 24
 """Elements beyond which arrays that the reader has are not written out."""
 LONGEST_LITERAL = 20_000
-"""Elements of an array that is written out where nothing names it."""
+"""Number of elements up to which an array without a name is written out."""
 
 
 def reproducer(

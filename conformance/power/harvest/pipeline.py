@@ -158,7 +158,7 @@ def _shortfall(harvest: Harvest, expected: ExpectedCounts | None) -> list[Harves
         "its tests have moved or changed: look at what is left, teach the source, and correct "
         f"conformance/power/harvest/counts.toml ({harvest.source}, versions {expected.versions})"
     )
-    reasons_text = f" (cannot be said: {reasons})" if reasons else ""
+    reasons_text = f" (not translated: {reasons})" if reasons else ""
     return [HarvestError(f"{harvest.source} {harvest.version}: {' and '.join(shortfalls)}{reasons_text}; {advice}")]
 
 
