@@ -7,6 +7,7 @@ traits, and if it is wrong in a way that the entry documents.
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -164,6 +165,11 @@ class Ledger:
         self.others = tuple(others)
         self._by_case_and_function: dict[tuple[str, str], list[KnownIssue]] = {}
         self._by_case: dict[str, list[KnownIssue]] = {}
+        self._named: dict[str, list[tuple[int, KnownIssue]]] = {}
+        self._patterns: list[tuple[int, KnownIssue]] = []
+        for number, entry in enumerate(self.entries):
+            of_case = self._patterns if "*" in entry.case else self._named.setdefault(entry.case, [])
+            of_case.append((number, entry))
         self._with_traits = [entry for entry in (*self.entries, *self.others) if entry.when]
         self._with_traits_by_function: dict[str, list[KnownIssue]] = {}
 
@@ -176,10 +182,15 @@ class Ledger:
         candidates = self._by_case_and_function.get((key.case, key.function))
         if candidates is None:
             if key.case not in self._by_case:
-                self._by_case[key.case] = [entry for entry in self.entries if entry.matches_case(key.case)]
+                self._by_case[key.case] = self._entries_about(key.case)
             candidates = [entry for entry in self._by_case[key.case] if entry.matches_function(key.function)]
             self._by_case_and_function[key.case, key.function] = candidates
         return _first_match(candidates, key, symptoms)
+
+    def _entries_about(self, case: str) -> list[KnownIssue]:
+        """The entries that name the case with this id, in their order."""
+        patterns = (numbered for numbered in self._patterns if numbered[1].matches_case(case))
+        return [entry for _, entry in sorted([*self._named.get(case, ()), *patterns], key=operator.itemgetter(0))]
 
     def find_by_traits(
         self, traits: Callable[[], frozenset[str]], key: RowKey, symptoms: Collection[str] = ()

@@ -12,7 +12,8 @@ Cases with generated arrays are used in their small form: two samples, drawn wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,17 +68,20 @@ def select_instances(
             if not relation.is_supported(function):
                 continue
             eligible = [
-                (Instance(relation, candidate.item_for(installed, function), candidate.problem), candidate)
+                candidate
                 for candidate in about[relation]
                 if candidate in supported and relation.is_callable(candidate.problem, function)
             ]
-            if item_filter is None or any(item_filter(function.framework, instance.id) for instance, _ in eligible):
+            instance_of = functools.partial(_instance, relation, installed, function)
+            if item_filter is None or any(
+                item_filter(function.framework, instance_of(candidate).id) for candidate in eligible
+            ):
                 assigned = {
                     combination
                     for combination, number in numbers.items()
                     if (relation_number + number) % COMBINATION_STRIDE == 0
                 }
-                chosen += _cover_traits(eligible, assigned)
+                chosen += _cover_traits(eligible, assigned, instance_of)
     return [
         instance
         for instance in chosen
@@ -102,12 +106,15 @@ class _Candidate:
     problem: Problem
     combination: frozenset[str]
     """The traits of the problem other than dtype and reduction."""
-    traits: frozenset[str]
-    """The combination, and what is unusual about the problem."""
+    features: frozenset[object]
+    """The combination, what is unusual about the problem, and the pair of its dtype and reduction."""
 
-    def item_for(self, installed: Installed, function: Function) -> Item:
-        """The item that calls a function with this problem."""
-        return Item(installed, function, self.case, self.problem.dtype, self.problem.reduction)
+
+def _instance(relation: Relation, installed: Installed, function: Function, candidate: _Candidate) -> Instance:
+    """The instance that checks a relation of a function on a candidate."""
+    problem = candidate.problem
+    item = Item(installed, function, candidate.case, problem.dtype, problem.reduction)
+    return Instance(relation, item, problem)
 
 
 def exclusion_reason(case: Case) -> str:
@@ -128,7 +135,7 @@ def _candidates(cases: Iterable[Case]) -> Iterator[_Candidate]:
             dtype, reduction = problem.dtype, problem.reduction
             combination = required_capabilities(problem, problem.target_kind) - {dtype, reduction}
             traits = combination | _kinds(problem) | _size_traits(problem) | _pair_traits(problem)
-            yield _Candidate(case, problem, combination, traits)
+            yield _Candidate(case, problem, combination, frozenset({*traits, (dtype, reduction)}))
 
 
 def _kinds(problem: Problem) -> frozenset[str]:
@@ -158,14 +165,16 @@ def _size_traits(problem: Problem) -> frozenset[str]:
 
 
 def _cover_traits(
-    candidates: Iterable[tuple[Instance, _Candidate]], assigned: set[frozenset[str]]
+    candidates: Iterable[_Candidate], assigned: set[frozenset[str]], instance_of: Callable[[_Candidate], Instance]
 ) -> Iterator[Instance]:
-    """Yield the instances that have a new feature, or a combination in `assigned`."""
+    """Yield the instances of candidates that have a new feature, or a combination in `assigned` that is new."""
     covered: set[object] = set()
-    for instance, candidate in candidates:
-        traits = {*candidate.traits, (candidate.problem.dtype, candidate.problem.reduction)} | (
-            {candidate.combination} & assigned
-        )
-        if not traits <= covered and instance.prepared is not None:
-            covered |= traits
+    uncovered = set(assigned)
+    for candidate in candidates:
+        if candidate.features <= covered and candidate.combination not in uncovered:
+            continue
+        instance = instance_of(candidate)
+        if instance.prepared is not None:
+            covered |= candidate.features
+            uncovered.discard(candidate.combination)
             yield instance
