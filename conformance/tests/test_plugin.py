@@ -240,11 +240,11 @@ def test_file_that_only_the_clone_has_is_refused(clone):
     assert "`python -m pytest`" in result.stderr
 
 
-@pytest.mark.parametrize("selection", [("-k", "sklearn and article"), ("-m", "sklearn", "-k", "article")], ids=" ".join)
-def test_repository_is_tested_from_its_root(checkout, selection, monkeypatch):
+def test_repository_is_tested_from_its_root(checkout, monkeypatch):
     """As `tox run -e tests` runs it, the installed package is that of a wheel and the repository a clone."""
     pytest.importorskip("sklearn")
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    selection = ("-m", "sklearn", "-k", "article")
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *selection]
     result = subprocess.run(command, cwd=checkout, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -648,13 +648,16 @@ def test_it_refuses_a_ledger_of_relations_that_there_are_not(folder):
     assert_said(result, "miniature.yaml:4", "permuted_class is no relation; did you mean permuted_classes?")
 
 
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SURROUNDINGS = {
-    "another hash seed": {"PYTHONHASHSEED": "12345"},
-    "another locale": {"LC_ALL": "C", "PYTHONUTF8": "0"},
-    "another time zone": {"TZ": "Pacific/Kiritimati"},
-    "one thread": dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    "three threads": dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "3"),
-    "processes": {},
+    "another hash seed, locale, time zone and number of threads": {
+        "PYTHONHASHSEED": "12345",
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "TZ": "Pacific/Kiritimati",
+        **dict.fromkeys(THREADS, "3"),
+    },
+    "processes of one thread": dict.fromkeys(THREADS, "1"),
 }
 LOCAL = CASES.replace("Nothing is asked.", "Nothing is asked, İıéß 交叉熵.")
 
@@ -676,7 +679,7 @@ def test_a_report_is_the_same_to_the_byte_wherever_it_is_made(folder, monkeypatc
         with monkeypatch.context() as there:
             for name, value in surroundings.items():
                 there.setenv(name, value)
-            flags = ("-n", "2") if where == "processes" else ()
+            flags = ("-n", "2") if where.startswith("processes") else ()
             folder.run("--report", str(number), *flags, losses=losses, fresh=True)
         for name in names:
             here, other = (folder.pytester.path / of / name for of in ("here", str(number)))
