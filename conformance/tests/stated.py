@@ -1,15 +1,23 @@
-"""Cases stated in a line, for tests: what is usual is left out."""
+"""Cases for tests: those that are shipped, and those stated in a line, where what is usual is left out."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from conformance.casefiles.loading import read
+from conformance.casefiles.loading import load, read, shipped_cases
 from conformance.model.case import Case, Options
 from conformance.model.errors import CaseFileError
+
+
+@functools.cache
+def shipped() -> tuple[Case, ...]:
+    """The shipped cases, which a process reads once; they and their arrays are immutable."""
+    return tuple(load(shipped_cases()))
+
 
 HEAD = "about: a\nloss: {}\ngiven: {}\ntarget: {}\ncases:\n  y:\n"
 

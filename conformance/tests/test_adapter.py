@@ -26,14 +26,13 @@ from conformance.adapters.contract.signatures import resolve
 from conformance.adapters.contract.source import split_last_expression
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
-from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.plan import Item, plan
 from conformance.judging.prepare import prepare
 from conformance.model.case import DTYPES, LABEL_DTYPES, ORDERS, Layout, numpy_dtype
 from conformance.model.outcome import NonNumeric, Raised, Returned
 from conformance.reference.domain import examine
 from conformance.tests import miniatures
-from conformance.tests.stated import case
+from conformance.tests.stated import case, shipped
 
 NAMES = {"np": np, "ml_dtypes": ml_dtypes}
 
@@ -336,7 +335,7 @@ def test_sample_weights_that_do_not_fit_or_are_not_there_are_left_alone():
 
 
 def test_every_function_of_the_corpus_is_handed_weights_as_it_declares():
-    stated = [found for found in load(shipped_cases()) if not isinstance(found, GeneratedCase)]
+    stated = [found for found in shipped() if not isinstance(found, GeneratedCase)]
     counted = {"as_stated": 0, "per_loss": 0}
     for function in registry.functions():
         for of in stated:
@@ -368,7 +367,7 @@ def executed(source: str) -> Any:
 
 def sampled(installed: Installed, count: int) -> list[Item]:
     """Items that differ in function, options, dtype and layout, the same each time, each function among them."""
-    cases = [found for found in load(shipped_cases()) if not isinstance(found, GeneratedCase)]
+    cases = [found for found in shipped() if not isinstance(found, GeneratedCase)]
     items = plan(cases, [installed])
     random.Random(11).shuffle(items)
     kinds: dict[Any, Item] = {}
@@ -382,17 +381,11 @@ def sampled(installed: Installed, count: int) -> list[Item]:
     return list(dict.fromkeys([*of_functions.values(), *picked]))[:count]
 
 
-@pytest.fixture
-def environment(monkeypatch):
-    """Leaves the variables that a reproducer sets as they were."""
-    monkeypatch.setattr(os, "environ", dict(os.environ))
-
-
 def check(item: Item) -> None:
     handed = prepare(item).converted
     outcome = evaluate(item.framework, item.function, handed)
     source = reproducer(item.framework, item.function, handed, backend=item.installed.backend)
-    assert "\n" not in source or "with tf.GradientTape" in source or "\n" in item.function.call
+    assert "\n" not in source
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if isinstance(outcome, Raised):
@@ -410,18 +403,6 @@ def check(item: Item) -> None:
 def test_it_prints_the_call_that_it_makes(loss):
     items = sampled(miniatures.installed(loss), 40)
     assert len(items) > 20
-    for item in items:
-        check(item)
-
-
-@pytest.mark.parametrize("framework", registry.frameworks(), ids=lambda framework: framework.name)
-@pytest.mark.usefixtures("environment")
-def test_it_prints_the_call_that_it_makes_to(framework):
-    here, _ = registry.installed((framework,))
-    if not here:
-        pytest.skip(f"{framework.name} is not installed")
-    items = sampled(here[0], 60)
-    assert {item.function.name for item in items} == {function.name for function in framework.functions}
     for item in items:
         check(item)
 

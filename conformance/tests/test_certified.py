@@ -6,12 +6,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging import certify
 from conformance.model.convention import Convention
 from conformance.reference import certified, oracle
 from conformance.reference.certified import CertifiedAnswers, CertifiedAnswersWarning
 from conformance.reference.oracle import Exact, Invalid, Oracle, Undefined, decode, encode
+from conformance.tests.stated import shipped
 from conformance.tests.test_oracle import OTHER, PROBLEM, RIGHT
 
 ANSWERS = {
@@ -126,7 +126,7 @@ def test_shipped_file_holds_answers_of_shipped_cases():
     stored = CertifiedAnswers()
     memory = certify.Memory()
     exact, found = Oracle(memory), 0
-    for case in load(shipped_cases())[::17]:
+    for case in shipped()[::17]:
         if case.predicted <= 100:
             for dtype in case.dtypes:
                 exact.answer(case.problem(dtype, case.reductions[0]))

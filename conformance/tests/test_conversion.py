@@ -12,7 +12,8 @@ import pytest
 from mpmath import mp, mpf
 
 from conformance.adapters import registry
-from conformance.judging.case_set import load_suite
+from conformance.casefiles import known_issues
+from conformance.casefiles.loading import shipped_cases
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.model.case import INPUT_KINDS, LOSSES, MustRaise, Problem
@@ -20,7 +21,7 @@ from conformance.model.convention import DEFINITION
 from conformance.reference import error_bound
 from conformance.reference.conversion import NAMES, WEIGHTS_HANDED, convert, convert_weights
 from conformance.reference.oracle import Exact, Oracle, evaluate
-from conformance.tests.stated import case
+from conformance.tests.stated import case, shipped
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 WAYS = [(loss, input_kind, wanted) for loss, input_kind, wanted in NAMES]
@@ -251,9 +252,14 @@ def test_weights_stay_where_both_or_none_can_be_said(options):
     assert convert_weights(asked, options) == (asked, "")
 
 
+@pytest.fixture(scope="module")
+def ledger():
+    return known_issues.load(shipped_cases())
+
+
 def test_the_definition_has_one_answer_to_both_forms_of_weights():
     answers = 0
-    for one in load_suite()[0]:
+    for one in shipped():
         if one.representative is not one or isinstance(one.expect, MustRaise):
             continue
         for asked in one.problems():
@@ -285,12 +291,11 @@ def test_the_definition_has_one_answer_to_both_forms_of_weights():
         ("keras.SparseCategoricalCrossentropy", "weights_converted/inverse_frequencies", "none", "agrees", ""),
     ],
 )
-def test_a_row_names_the_conversion_of_weights(function, case_id, reduction, status, convention):
+def test_a_row_names_the_conversion_of_weights(function, case_id, reduction, status, convention, ledger):
     available = [one for one in registry.installed()[0] if one.framework.name == function.partition(".")[0]]
     if not available:
         pytest.skip("not installed")
-    cases, ledger = load_suite()
-    [chosen] = [one for one in cases if one.id == f"categorical/{case_id}"]
+    [chosen] = [one for one in shipped() if one.id == f"categorical/{case_id}"]
     [item] = [
         item
         for item in plan([chosen], available)

@@ -17,7 +17,6 @@ from conformance import cli, report
 from conformance.adapters import registry
 from conformance.casefiles.document import schema_line
 from conformance.casefiles.known_issues import KnownIssue, Ledger
-from conformance.casefiles.loading import load, shipped_cases
 from conformance.explain import rendering
 from conformance.explain.blocks import function_blocks, render_blocks
 from conformance.explain.explainer import explain
@@ -33,8 +32,9 @@ from conformance.model.floats import distinguishing_digits
 from conformance.reference import oracle
 from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures
+from conformance.tests.stated import shipped
 
-NARROW = [case for case in load(shipped_cases()) if "float32" in case.dtypes and case.predicted <= 200]
+NARROW = [case for case in shipped() if "float32" in case.dtypes and case.predicted <= 200]
 LOGITS = ((2.3, -0.7, 0.4), (-1.1, 0.9, 1.6), (0.2, 3.1, -0.8))
 
 

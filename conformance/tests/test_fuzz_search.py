@@ -36,6 +36,7 @@ from conformance.model.errors import UserError
 from conformance.reference.conversion import convert
 from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures, signals
+from conformance.tests.stated import shipped
 
 MODELINE = "# yaml-language-server: $schema=https://example.org/known.schema.json\n"
 TRAITS = (
@@ -204,7 +205,7 @@ WHOLE = {"beyond_range", "inexact_label", "saturated_logit", "many_samples", "ma
 
 def test_shipped_known_issues_have_conditions_that_their_cases_meet():
     entries, _ = known_issues.read(shipped_cases())
-    by_id = {case.id: case for case in load(shipped_cases())}
+    by_id = {case.id: case for case in shipped()}
     stated = [entry for entry in entries if entry.when and entry.case in by_id]
     assert stated
     for entry in stated:

@@ -8,13 +8,12 @@ import itertools
 import numpy as np
 import pytest
 
-from conformance.casefiles.loading import load, shipped_cases
 from conformance.model.case import Case, Problem
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference import gradient, gradient_error_bound, oracle
 from conformance.reference.domain import examine
 from conformance.reference.oracle import Exact, Undefined
-from conformance.tests.stated import case
+from conformance.tests.stated import case, shipped
 
 STEP = 2.0**-14
 ROOM = 2.0**16
@@ -38,7 +37,7 @@ def exact(problem: Problem, convention: Convention = DEFINITION) -> oracle.Answe
 
 
 def small() -> list[Case]:
-    found = [found for found in load(shipped_cases()) if found.predicted <= LARGEST]
+    found = [found for found in shipped() if found.predicted <= LARGEST]
     return [found for found in found if found.predicted and np.isfinite(found.predictions).all()]
 
 

@@ -12,13 +12,13 @@ from conformance.adapters import checked, registry
 from conformance.adapters.checked import CheckedCallable, CheckError, Inspection, Parameter
 from conformance.adapters.contract.calling import evaluate
 from conformance.adapters.contract.heads import head_of
-from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.compare import compare
 from conformance.judging.effects import answer_by, tolerance_by
 from conformance.model.case import Case, Problem
 from conformance.model.convention import Convention
 from conformance.model.outcome import Returned
 from conformance.reference.oracle import Exact, Oracle
+from conformance.tests.stated import shipped
 
 CANCELS = Convention(gradient_cancellation="targets")
 NAMES = (
@@ -31,7 +31,7 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
-    found = [case for case in load(shipped_cases()) if case.id.startswith(NAMES)]
+    found = [case for case in shipped() if case.id.startswith(NAMES)]
     return [case for case in found if case.input_kind == "logits" and not hasattr(case.expect, "kind")]
 
 
@@ -116,7 +116,7 @@ def _gradients(problem: Problem) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_right_gradients_are_within_the_tolerance_and_faults_are_not(cases, dtype):
-    case = next(case for case in load(shipped_cases()) if case.id == "categorical/vocabularies/classes_4097")
+    case = next(case for case in shipped() if case.id == "categorical/vocabularies/classes_4097")
     problem, oracle = case.problem(dtype, "mean"), Oracle()
     for quantity, right in _gradients(problem).items():
         exact, tolerance = answer_by(problem, CANCELS, quantity, oracle), tolerance_by(problem, CANCELS, quantity)

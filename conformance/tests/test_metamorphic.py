@@ -17,7 +17,6 @@ from conformance.adapters.contract import encoding
 from conformance.adapters.contract.calling import perform
 from conformance.api import exploration
 from conformance.casefiles.known_issues import KnownIssue, Ledger
-from conformance.casefiles.loading import load, shipped_cases
 from conformance.explore.relations import rendering
 from conformance.explore.relations.catalogue import RELATIONS, check_names
 from conformance.explore.relations.checker import Instance, RelationResult, check, stale_entries
@@ -27,9 +26,9 @@ from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Crashed, Raised
 from conformance.reference.oracle import divisor
 from conformance.tests import miniatures
-from conformance.tests.stated import case
+from conformance.tests.stated import case, shipped
 
-CASES = load(shipped_cases())
+CASES = shipped()
 NARROW = [dataclasses.replace(c.representative, dtypes=("float32",)) for c in CASES if "float32" in c.dtypes]
 CAUGHT = {
     "ClipsAt1e8": "clipped_beforehand",

@@ -22,7 +22,6 @@ from conformance.adapters.contract.calling import perform
 from conformance.api import MutationResult, measures
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.known_issues import Ledger
-from conformance.casefiles.loading import load, shipped_cases
 from conformance.cli import app
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan
@@ -53,7 +52,7 @@ from conformance.power.mutants.score import (
     shuffled,
 )
 from conformance.reference.oracle import Oracle
-from conformance.tests.stated import case
+from conformance.tests.stated import case, shipped
 
 LARGEST = 60_000
 """Cases with more numbers than this are left to `conformance mutants`, but for those that alone catch something."""
@@ -76,7 +75,7 @@ cases:
 
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
-    return shuffled(case for case in load(shipped_cases()) if _size(case) <= LARGEST or case.id.startswith(NEEDED))
+    return shuffled(case for case in shipped() if _size(case) <= LARGEST or case.id.startswith(NEEDED))
 
 
 def _size(case: Case) -> int:

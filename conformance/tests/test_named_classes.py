@@ -15,7 +15,7 @@ from conformance.adapters.contract import Framework, Function
 from conformance.adapters.contract.calling import evaluate as evaluate_call
 from conformance.adapters.contract.lowering import lower
 from conformance.casefiles.known_issues import Ledger
-from conformance.casefiles.loading import load, shipped_cases
+from conformance.casefiles.loading import load
 from conformance.casefiles.writing import save
 from conformance.execution.workers.wire import arrays_of, call_of, call_request, read_message
 from conformance.explain.explainer import explain
@@ -27,7 +27,7 @@ from conformance.model.convention import Convention
 from conformance.model.outcome import Returned
 from conformance.reference.domain import examine
 from conformance.reference.oracle import Exact, Invalid, Oracle, evaluate
-from conformance.tests.stated import case, read_case
+from conformance.tests.stated import case, read_case, shipped
 from conformance.tests.test_columns import newest
 
 ROWS = [[0.5, 0.3, 0.2], [0.125, 0.25, 0.625], [0.1, 0.7, 0.2]]
@@ -427,7 +427,7 @@ def rows():
     here = [installed for installed in registry.installed()[0] if installed.framework.name == "sklearn"]
     if not here:
         pytest.skip("scikit-learn is not installed")
-    cases = [found for found in load(shipped_cases()) if found.layout.class_names and not found.layout.other_names]
+    cases = [found for found in shipped() if found.layout.class_names and not found.layout.other_names]
     assert len(cases) >= 15
     judge = Judge(Oracle(), Ledger())
     items = [item for item in plan(cases, here) if item.function.name == "sklearn.log_loss"]

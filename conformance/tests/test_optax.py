@@ -17,12 +17,12 @@ from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.reproducer import reproducer
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
-from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.judging.prepare import prepare
 from conformance.model.outcome import Returned
 from conformance.reference.oracle import Oracle
+from conformance.tests.stated import shipped
 from conformance.tests.test_adapter import executed, same_bits
 
 installed = pytest.mark.skipif(importlib.util.find_spec("optax") is None, reason="optax is not installed")
@@ -41,7 +41,7 @@ CASES = (
 
 def items(mode: str) -> list[Any]:
     """A few items of each function: each quantity and reduction in some dtype."""
-    cases = [case for case in load(shipped_cases()) if case.id.startswith(CASES)]
+    cases = [case for case in shipped() if case.id.startswith(CASES)]
     kinds: dict[Any, Any] = {}
     for item in plan(cases, [Installed(OPTAX, "0.2.8", mode=mode)]):
         kinds.setdefault((item.function.name, item.quantity, item.reduction, item.case.id.split("/")[1]), item)

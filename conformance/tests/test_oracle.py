@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 
 from conformance.casefiles.generated_arrays import GeneratedCase
-from conformance.casefiles.loading import load, shipped_cases
 from conformance.model.case import Case, Layout, NoRightAnswer, Options, Problem
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference import oracle
 from conformance.reference.cache import Cache, CacheWarning
 from conformance.reference.domain import examine
 from conformance.reference.oracle import Exact, Invalid, Oracle, Undefined, decode, encode, evaluate
-from conformance.tests.stated import case
+from conformance.tests.stated import case, shipped
 
 DIGITS = mpf(10) ** -30
 LARGEST = 1_500
@@ -243,7 +242,7 @@ def difference(problem: Problem) -> str:
 def test_it_agrees_with_a_second_derivation_on_every_case(dtype):
     problems = [
         found.problem(dtype, reduction)
-        for found in load(shipped_cases())
+        for found in shipped()
         if not isinstance(found, GeneratedCase) or found.recipe.classes * math.prod(found.recipe.shape) <= LARGEST
         if dtype in found.dtypes and not isinstance(found.expect, NoRightAnswer)
         for reduction in found.reductions
@@ -547,7 +546,7 @@ def means(dtype: str) -> list[Problem]:
     """Every small shipped categorical case whose mean is asked for in a dtype."""
     return [
         found.problem(dtype, "mean")
-        for found in load(shipped_cases())
+        for found in shipped()
         if not isinstance(found, GeneratedCase)
         if found.loss == "categorical" and "mean" in found.reductions and dtype in found.dtypes
     ]

@@ -17,11 +17,11 @@ from conformance.adapters.contract.signatures import passed_parameters, unaccoun
 from conformance.adapters.contract.source import calls_with_predictions
 from conformance.adapters.registry import Installed
 from conformance.casefiles.generated_arrays import GeneratedCase
-from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.plan import Item, unsupported
 from conformance.judging.prepare import prepare_problem
-from conformance.model.case import Problem
+from conformance.model.case import Case, Problem
 from conformance.tests.libraries import libraries_under_test
+from conformance.tests.stated import shipped
 
 HERE = libraries_under_test()
 ASKED = [(there, function) for there in HERE for function in there.functions]
@@ -29,14 +29,20 @@ each_function = pytest.mark.parametrize(("there", "function"), ASKED, ids=[funct
 
 
 @functools.cache
+def stated_problems() -> tuple[tuple[Case, Problem], ...]:
+    """Every problem of the corpus whose arrays are written out, with its case."""
+    return tuple(
+        (case, problem) for case in shipped() if not isinstance(case, GeneratedCase) for problem in case.problems()
+    )
+
+
+@functools.cache
 def problems(name: str) -> tuple[Problem, ...]:
     """Every problem of the corpus that an installed function takes, as it is handed over."""
     [(there, function)] = [(there, function) for there, function in ASKED if function.name == name]
-    cases = [case for case in load(shipped_cases()) if not isinstance(case, GeneratedCase)]
     return tuple(
         prepare_problem(Item(there, function, case, problem.dtype, problem.reduction, "loss"), problem).converted
-        for case in cases
-        for problem in case.problems()
+        for case, problem in stated_problems()
         if unsupported(function, case, problem) is None
     )
 

@@ -21,9 +21,9 @@ from conformance.execution.targets import judge_of
 from conformance.explain import recipes
 from conformance.explain.proof import cases_of
 from conformance.explain.recipes import InstalledFunction, NoRecipeError, derive_recipes
-from conformance.judging.case_set import load_suite
 from conformance.judging.selection import SelectionError
 from conformance.model.case import LOSSES
+from conformance.tests.stated import shipped
 
 AVAILABLE = registry.installed()[0]
 HERE = {one.framework.name for one in AVAILABLE}
@@ -262,7 +262,7 @@ def test_it_prints_that_results_are_equal_bit_for_bit():
 
 @pytest.fixture(scope="module")
 def cases():
-    return sorted(load_suite()[0], key=lambda case: case.predicted)
+    return sorted(shipped(), key=lambda case: case.predicted)
 
 
 ON_THE_PAGE = [row for loss in LOSSES for row in entries(loss)]

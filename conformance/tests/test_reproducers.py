@@ -20,7 +20,7 @@ import pytest
 import conformance
 from conformance.adapters import registry
 from conformance.adapters.contract.reproducer import LITERAL_LIMIT, LONGEST_LITERAL, reproducer
-from conformance.casefiles.loading import load, shipped_cases
+from conformance.casefiles.loading import load
 from conformance.judging.judge import Assessment, perform
 from conformance.judging.plan import Item, plan
 from conformance.judging.prepare import prepare
@@ -31,7 +31,7 @@ from conformance.model.outcome import Raised, Returned
 from conformance.model.row_key import RowKey
 from conformance.model.text import whole
 from conformance.tests import miniatures
-from conformance.tests.stated import case
+from conformance.tests.stated import case, shipped
 
 HEAD = """\
 # yaml-language-server: $schema=../../conformance/case.schema.json
@@ -200,6 +200,11 @@ def test_reproducer_returns_the_bits_of_the_row(framework, backend, other, mine,
         )
         assert done.returncode == 0, done.stderr[-6000:]
     calls = pickle.loads((tmp_path / "calls").read_bytes())
+    of_lines = {function.name for function in here.functions if "\n" in function.call}
+    assert all(
+        "\n" not in source or "with tf.GradientTape" in source or name.partition("-")[0] in of_lines
+        for name, source, _ in calls
+    )
     replayed = [source for _, source, _ in calls if "conformance.replay(" in source]
     assert any("cases=" in source for source in replayed)
     gradients = [source for name, source, _ in calls if name.endswith("-gradient")]
@@ -283,7 +288,7 @@ def test_replay_raises_what_the_function_raised(monkeypatch, name):
     monkeypatch.setattr("conformance.judging.replay.perform", lambda *_: Raised(name, "not so", ()))
     here = miniatures.installed(miniatures.Categorical)
     monkeypatch.setattr(registry, "installed", lambda _: ([here], []))
-    item = plan(load(shipped_cases()), [here])[0]
+    item = plan(shipped(), [here])[0]
     with pytest.raises(Exception, match="not so") as caught:
         conformance.replay(item.function.name, item.case.id, item.dtype, item.reduction)
     assert type(caught.value).__name__ == name

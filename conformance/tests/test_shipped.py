@@ -20,7 +20,7 @@ from conformance.adapters import registry
 from conformance.adapters.contract import Framework
 from conformance.adapters.registry import NEWEST, Installed
 from conformance.casefiles import known_issues
-from conformance.casefiles.loading import expectation_errors, load, shipped_cases
+from conformance.casefiles.loading import expectation_errors, shipped_cases
 from conformance.docs import readme
 from conformance.judging.case_set import load_suite
 from conformance.judging.coverage import coverage
@@ -28,8 +28,9 @@ from conformance.judging.plan import documented_convention, plan
 from conformance.judging.published import published
 from conformance.judging.selection import compile_expression, substring_of
 from conformance.tests.libraries import libraries_under_test
+from conformance.tests.stated import shipped
 
-CASES = load(shipped_cases())
+CASES = shipped()
 ENTRIES, WRONG = known_issues.read(shipped_cases())
 HERE = {installed.framework.name: installed for installed in libraries_under_test()}
 

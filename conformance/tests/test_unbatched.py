@@ -9,7 +9,7 @@ import pytest
 
 from conformance.adapters import keras, sklearn, torch
 from conformance.adapters.contract.lowering import lower
-from conformance.casefiles.loading import load, read_file, shipped_cases
+from conformance.casefiles.loading import read_file
 from conformance.casefiles.writing import case_file_text
 from conformance.explore.fuzz.generation import random_case
 from conformance.judging.traits import traits
@@ -17,7 +17,7 @@ from conformance.model.case import REDUCTIONS
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference import error_bound, gradient
 from conformance.reference.oracle import Exact, evaluate
-from conformance.tests.stated import case
+from conformance.tests.stated import case, shipped
 
 Z, P, LOG_P = [0.5, -1.5, 0.25], [0.5, 0.125, 0.375], [-0.4, -1.6, -2.0]
 BINARY = {"loss": "binary", "target": "binary"}
@@ -137,7 +137,7 @@ def test_some_drawn_cases_have_no_axis_of_samples():
 
 
 def test_shipped_cases_have_every_kind():
-    found = [one for one in load(shipped_cases()) if not one.problem("float32", "none").sample_shape]
+    found = [one for one in shipped() if not one.problem("float32", "none").sample_shape]
     assert {(one.loss, one.input_kind, one.target) for one in found} >= {
         ("categorical", "logits", "index"),
         ("categorical", "logits", "distribution"),

@@ -14,7 +14,6 @@ import pytest
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import conventions, installed
 from conformance.casefiles.known_issues import KnownIssue, Ledger
-from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.compare import compare, symptom_of_number
 from conformance.judging.effects import computed, has_effect, semantic
 from conformance.judging.judge import Assessment, Judge
@@ -28,7 +27,7 @@ from conformance.reference import error_bound
 from conformance.reference.conversion import convert
 from conformance.reference.oracle import Exact, Oracle, evaluate
 from conformance.tests import miniatures
-from conformance.tests.stated import case
+from conformance.tests.stated import case, shipped
 
 FUNCTION = miniatures.Categorical.function()
 PLAIN = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0])
@@ -524,7 +523,7 @@ def test_of_two_choices_that_suffice_the_one_that_is_needed_is_named():
     assert judged(stated, returned(both), documented, reduction="none").convention == "clip=1e-07"
 
 
-CHEAP = [found for found in load(shipped_cases()) if found.predicted <= 40][::5]
+CHEAP = [found for found in shipped() if found.predicted <= 40][::5]
 DOCUMENTED_SOMEWHERE = sorted(conventions(), key=str)
 
 

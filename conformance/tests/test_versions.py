@@ -24,13 +24,12 @@ from conformance.adapters.contract.lowering import Call, lower
 from conformance.adapters.contract.source import called_path, calls_with_predictions
 from conformance.adapters.libraries import pinned
 from conformance.adapters.registry import NEWEST, convention_for, functions_in
-from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.plan import unsupported
-from conformance.model.case import Case, Layout, Problem
+from conformance.model.case import Layout, Problem
 from conformance.reference.conversion import convert_weights
 from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import divisor
-from conformance.tests.stated import case
+from conformance.tests.stated import case, shipped
 
 FRAMEWORKS = {framework.name: framework for framework in registry.frameworks()}
 MINORS = {
@@ -130,17 +129,12 @@ def test_a_release_has_a_convention_for_every_kind_of_target(name, version, back
 # Calls
 
 
-@functools.cache
-def corpus() -> tuple[Case, ...]:
-    return tuple(load(shipped_cases()))
-
-
 def asked_of(function: Function) -> Iterator[tuple[str, Problem]]:
     """What a function declares that it takes, small if the case is large, with weights and predictions of its kinds.
 
     Each with the name of its case file.
     """
-    for found in corpus():
+    for found in shipped():
         for problem in found.representative.problems():
             if unsupported(function, found, problem) is None:
                 weighted, _ = convert_weights(problem, function.options)
@@ -153,7 +147,7 @@ def kinds_of(function: Function) -> set[str]:
 
     Of kinds of target those that its files have, if it has files.
     """
-    takes = [(found.id.rpartition("/")[0], found) for found in corpus() if found.loss in function.ranks]
+    takes = [(found.id.rpartition("/")[0], found) for found in shipped() if found.loss in function.ranks]
     in_files = [found for file, found in takes if file in function.files]
     files = {file for file, _ in takes if file in function.files}
     stated = {problem.target_kind for found in in_files for problem in found.representative.problems()}
@@ -326,7 +320,7 @@ def test_a_release_documents_its_own_convention(name, version, target, choices):
 
 
 def test_a_divisor_is_declared_only_where_it_is_not_that_of_the_definition():
-    cases = [found for found in corpus() if "mean" in found.reductions and found.predicted < 100]
+    cases = [found for found in shipped() if "mean" in found.reductions and found.predicted < 100]
     dtypes = ("float32", "float64")  # some functions take one of them only
     problems = [found.problem(dtype, "mean") for dtype in dtypes for found in cases if dtype in found.dtypes]
     declared = 0

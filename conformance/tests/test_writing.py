@@ -8,10 +8,11 @@ import os
 import numpy as np
 import pytest
 
-from conformance.casefiles.loading import load, shipped_cases
+from conformance.casefiles.loading import load
 from conformance.casefiles.writing import WritingError, case_file_text, save
 from conformance.explore.fuzz.generation import random_case
 from conformance.model.case import Case, Digits, Layout, MustRaise, NoRightAnswer, Options, Published, numpy_dtype
+from conformance.tests.stated import shipped
 
 PLAIN = Case(
     "made/by/hand", "why", "about", "source", "categorical", "logits", "index", np.zeros((1, 2)), np.array([1])
@@ -37,7 +38,7 @@ def facts(case):
 
 
 def test_shipped_cases_survive_round_trip(tmp_path):
-    cases = load(shipped_cases())
+    cases = shipped()
     for _, of_file in itertools.groupby(cases, key=lambda case: case.path):
         save(list(of_file), tmp_path)
     assert [facts(case) for case in load(tmp_path)] == [facts(case) for case in cases]

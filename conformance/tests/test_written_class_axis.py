@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from conformance import cli
-from conformance.casefiles.loading import load, shipped_cases
+from conformance.casefiles.loading import load
 from conformance.casefiles.validation import other_class_axis
 from conformance.casefiles.writing import save
 from conformance.model.case import Layout
 from conformance.reference.oracle import evaluate
-from conformance.tests.stated import case
+from conformance.tests.stated import case, shipped
 from conformance.tests.stated import read_case as written
 
 SQUARE = ["predictions: [[[1.0, 2.0], [3.0, 5.0]]]", "labels: [[0, 1]]"]
@@ -207,7 +207,7 @@ def test_rows_that_sum_to_one_tell_the_axis(rows, noted):
 
 
 def test_shipped_cases_leave_nothing_open():
-    assert [found.note for found in load(shipped_cases()) if found.note] == []
+    assert [found.note for found in shipped() if found.note] == []
 
 
 def test_written_case_says_where_its_classes_are(tmp_path):
