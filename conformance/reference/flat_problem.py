@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,9 @@ class FlatProblem:
     """Shape of the losses before reduction."""
     taken_as: InputKind | None = None
     """The kind to which x is converted without rounding; None if it is taken as it is."""
+    log_sum_exps: dict[tuple[int, int], Any] = field(default_factory=dict)
+    """Balls around the log-sum-exp of rows of logits, by row and precision; those of a problem share them, since no
+    convention changes them."""
 
     @functools.cached_property
     def unconverted(self) -> FlatProblem:
@@ -86,7 +89,7 @@ class FlatProblem:
         """Some of the rows, for what is computed before losses are grouped and weighted."""
         names = ("x", "index", "q", "kept", "positive_weight")
         parts: dict[str, Any] = {name: value[here] for name in names if (value := getattr(self, name)) is not None}
-        return dataclasses.replace(self, **parts)
+        return dataclasses.replace(self, **parts, log_sum_exps={})
 
 
 def refused(problem: Problem, convention: Convention) -> frozenset[str]:
@@ -245,6 +248,7 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
         group=group,
         shape=shape,
         taken_as=None if taken_as == problem.input_kind else taken_as,
+        log_sum_exps=problem.unreduced.cache.setdefault("log-sum-exps", {}),
     )
 
 

@@ -349,7 +349,7 @@ def _categorical_loss(flat: FlatProblem, convention: Convention, row: int, x: li
                 parts[c] = mixed
     once = convention.log_sum_exp == "one" and (flat.taken_as or flat.input_kind) == "logits"
     top = x.index(max(x)) if once else 0  # whose -log p is the logarithm of the shifted sum
-    logs = _minus_logs(flat, convention, x, (*parts, top) if once else tuple(parts))
+    logs = _minus_logs(flat, convention, row, x, (*parts, top) if once else tuple(parts))
     if flat.class_weights is not None and not flat.weighs_rows:
         parts = {c: times(ball(flat.class_weights[c]), part) for c, part in parts.items()}
     loss = total_of([times(part, logs[c]) for c, part in parts.items()])
@@ -358,20 +358,21 @@ def _categorical_loss(flat: FlatProblem, convention: Convention, row: int, x: li
     return times(_weighted_targets(flat, row, flat.smoothing), loss) if flat.weighs_rows else loss
 
 
-def _minus_logs(flat: FlatProblem, convention: Convention, x: list[float], picked: Sequence[int]) -> dict[int, Term]:
+def _minus_logs(
+    flat: FlatProblem, convention: Convention, row: int, x: list[float], picked: Sequence[int]
+) -> dict[int, Term]:
     """-log p for the picked classes of one row."""
     if flat.taken_as is not None:
-        return _converted_logs(flat, convention, x, picked)
+        return _converted_logs(flat, convention, row, x, picked)
     if flat.input_kind == "logits":
         if any(map(math.isnan, x)):
             return dict.fromkeys(picked, NAN)
-        top = max(x)
-        if math.isinf(top):
-            raise NoAnswerError("a logit is +inf, or all of a row are -inf: softmax is inf/inf")
-        shift = arb(top)
-        lse = shift + sum(((arb(z) - shift).exp() for z in x if z != -INF), arb(0)).log()
+        key = row, ctx.prec
+        if key not in flat.log_sum_exps:
+            flat.log_sum_exps[key] = _log_sum_exp(x)
+        lse = flat.log_sum_exps[key]
         return {c: INF if x[c] == -INF else lse - arb(x[c]) for c in picked}
-    if any(math.isnan(value) for value in x):
+    if any(map(math.isnan, x)):
         if any(math.isnan(x[c]) for c in picked):
             return dict.fromkeys(picked, NAN)
         raise NoAnswerError("a prediction is nan in a class that the label does not pick, and may count all the same")
@@ -379,6 +380,15 @@ def _minus_logs(flat: FlatProblem, convention: Convention, x: list[float], picke
         return {c: ball(-x[c]) for c in picked}
     needed = picked if convention.renormalise == "no" else range(len(x))
     return _logs_of({c: ball(x[c]) for c in needed}, flat, convention, picked)
+
+
+def _log_sum_exp(x: list[float]) -> Term:
+    """The logarithm of the sum of the exponentials of logits that are not nan."""
+    top = max(x)
+    if math.isinf(top):
+        raise NoAnswerError("a logit is +inf, or all of a row are -inf: softmax is inf/inf")
+    shift = arb(top)
+    return shift + sum(((arb(z) - shift).exp() for z in x if z != -INF), arb(0)).log()
 
 
 def _logs_of(p: dict[int, Term], flat: FlatProblem, convention: Convention, picked: Sequence[int]) -> dict[int, Term]:
@@ -393,17 +403,20 @@ def _logs_of(p: dict[int, Term], flat: FlatProblem, convention: Convention, pick
 
 
 def _converted_logs(
-    flat: FlatProblem, convention: Convention, x: list[float], picked: Sequence[int]
+    flat: FlatProblem, convention: Convention, row: int, x: list[float], picked: Sequence[int]
 ) -> dict[int, Term]:
     """-log p for the picked classes of one row whose predictions are converted without rounding."""
     unconverted = flat.unconverted
     if flat.taken_as == "log_probabilities":
-        return _minus_logs(unconverted, DEFINITION, x, picked)
-    logs = _minus_logs(unconverted, DEFINITION, x, range(len(x)))
+        return _minus_logs(unconverted, DEFINITION, row, x, picked)
+    if any(map(math.isnan, x)):
+        return dict.fromkeys(picked, NAN)
+    of_picked = flat.taken_as == "probabilities" and convention.renormalise == "no"
+    logs = _minus_logs(unconverted, DEFINITION, row, x, picked if of_picked else range(len(x)))
     if any(isinstance(log, float) and math.isnan(log) for log in logs.values()):
         return dict.fromkeys(picked, NAN)
     if flat.taken_as == "probabilities":
-        if flat.clip is None and convention.renormalise == "no":
+        if flat.clip is None and of_picked:
             return {c: _between(logs[c], arb(0), INF, convention) for c in picked}
         p = {c: arb(0) if isinstance(log, float) else (-log).exp() for c, log in logs.items()}
         return _logs_of(p, flat, convention, picked)
