@@ -14,12 +14,14 @@ import numpy as np
 
 from conformance.adapters import registry
 from conformance.adapters.registry import NEWEST, Installed
-from conformance.judging.case_set import load_suite
+from conformance.casefiles.known_issues import Ledger
+from conformance.casefiles.loading import load, shipped_cases
 from conformance.judging.effects import answer_by
-from conformance.judging.judge import Judge
+from conformance.judging.judge import Judge, gradient_axis
 from conformance.judging.plan import Item, documented_convention, plan
 from conformance.judging.prepare import PreparedCall, Problems, prepare
 from conformance.model.case import is_derivative, numpy_dtype
+from conformance.model.convention import Convention
 from conformance.model.outcome import Outcome, Raised, Returned
 from conformance.reference import certified
 from conformance.reference.certified import CertifiedAnswers
@@ -50,11 +52,9 @@ class Memory:
 def computed() -> dict[str, bytes]:
     """The encoded answers by key, computed from nothing."""
     memory = Memory()
-    cases, ledger = load_suite()
-    suite = Judge(Oracle(memory), ledger)
-    for prepared in _distinct_calls(plan(cases, _newest_releases())):
-        for outcome in _outcomes(prepared, suite):
-            suite.judge(prepared, outcome)
+    judge = Judge(Oracle(memory), Ledger())
+    for prepared in _distinct_calls(plan(load(shipped_cases()), _newest_releases())):
+        judge.judge(prepared, _right_outcome(prepared, judge.oracle))
     return {key: answer for key, answer in memory.answers.items() if _elements(answer) <= MAX_ELEMENTS}
 
 
@@ -71,7 +71,6 @@ def _distinct_calls(items: Iterable[Item]) -> Iterator[PreparedCall]:
         if is_derivative(item.quantity) and item.case.predicted > MAX_ELEMENTS:
             continue
         prepared = prepare(item, problems)
-        convention = documented_convention(item, prepared.problem).convention
         about = (
             item.case.id,
             item.dtype,
@@ -79,24 +78,29 @@ def _distinct_calls(items: Iterable[Item]) -> Iterator[PreparedCall]:
             item.quantity,
             prepared.converted.input_kind,
             prepared.weights,
-            convention,
+            _documented(prepared),
+            item.framework.name if prepared.conversion else "",
         )
-        others = item.framework.name if prepared.conversion else ""
-        if (*about, others) not in seen:
-            seen.add((*about, others))
+        if about not in seen:
+            seen.add(about)
             yield prepared
 
 
-def _outcomes(prepared: PreparedCall, suite: Judge) -> Iterator[Outcome]:
+def _documented(prepared: PreparedCall) -> Convention:
+    return documented_convention(prepared.item, prepared.problem).convention
+
+
+def _right_outcome(prepared: PreparedCall, oracle: Oracle) -> Outcome:
+    """What a function returns that is right by what it documents: a gradient with the classes on the call's axis."""
     item = prepared.item
-    convention = documented_convention(item, prepared.problem).convention
-    dtype = item.function.returns(prepared.converted, item.quantity)
-    due = answer_by(prepared.converted, convention, item.quantity, suite.oracle)
+    due = answer_by(prepared.converted, _documented(prepared), item.quantity, oracle)
     if not isinstance(due, Exact):
-        yield Raised("ValueError", "")
-        return
+        return Raised("ValueError", "")
+    dtype = item.function.returns(prepared.converted, item.quantity)
     with np.errstate(all="ignore"):
-        yield Returned(due.hi.astype(numpy_dtype(dtype)).astype(np.float64), dtype)
+        value = due.hi.astype(numpy_dtype(dtype)).astype(np.float64)
+    axis = gradient_axis(prepared)
+    return Returned(value if axis is None else np.moveaxis(value, -1, axis), dtype)
 
 
 def _elements(answer: bytes) -> int:

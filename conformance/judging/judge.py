@@ -105,16 +105,18 @@ def unsupported_assessments(reasons: Sequence[tuple[Item, str]], exact: Oracle) 
 
 def _classes_last(prepared: PreparedCall, outcome: Outcome) -> Outcome:
     """A gradient as the problem has its predictions, if the call had the classes on another axis."""
-    if (
-        not is_derivative(prepared.item.quantity)
-        or prepared.item.quantity in HEAD_GRADIENTS
-        or not isinstance(outcome, Returned)
-    ):
-        return outcome
-    axis = prepared.call.arrays["predictions"].class_axis
-    if axis == -1 or outcome.value.ndim != prepared.converted.predictions.ndim:
+    axis = gradient_axis(prepared)
+    if axis is None or not isinstance(outcome, Returned) or outcome.value.ndim != prepared.converted.predictions.ndim:
         return outcome
     return dataclasses.replace(outcome, value=np.moveaxis(outcome.value, axis, -1))
+
+
+def gradient_axis(prepared: PreparedCall) -> int | None:
+    """The axis of the classes in what a call returns, if that is a gradient and the axis is not the last."""
+    if not is_derivative(prepared.item.quantity) or prepared.item.quantity in HEAD_GRADIENTS:
+        return None
+    axis = prepared.call.arrays["predictions"].class_axis
+    return None if axis == -1 else axis
 
 
 @dataclass(frozen=True, eq=False)

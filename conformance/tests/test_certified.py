@@ -6,7 +6,11 @@ import zipfile
 import numpy as np
 import pytest
 
+from conformance.casefiles.known_issues import Ledger
 from conformance.judging import certify
+from conformance.judging.judge import Judge, gradient_axis
+from conformance.judging.plan import plan
+from conformance.model.case import is_derivative
 from conformance.model.convention import Convention
 from conformance.reference import certified, oracle
 from conformance.reference.certified import CertifiedAnswers, CertifiedAnswersWarning
@@ -139,6 +143,18 @@ def test_shipped_file_holds_answers_of_shipped_cases():
                 assert np.all(np.abs(one.lo - other.lo) <= one.rad + other.rad)
             found += 1
     assert found > 20
+
+
+def test_gradient_that_answers_are_computed_for_is_right():
+    """Where it is wrong, answers are computed that no run looks up: those of the search for a cause."""
+    cases = [case for case in shipped() if case.layout.class_axis != -1 and case.predicted < 100]
+    items = [item for item in plan(cases[::4], certify._newest_releases()) if is_derivative(item.quantity)]
+    judge = Judge(Oracle(), Ledger())
+    calls = list(certify._distinct_calls(items))[::4]
+    assert sum(gradient_axis(prepared) is not None for prepared in calls) > 20
+    for prepared in calls:
+        verdict = judge.judge(prepared, certify._right_outcome(prepared, judge.oracle)).verdict
+        assert verdict.status != "disagrees", (prepared.what, verdict.explanation)
 
 
 def test_file_in_the_package_is_an_archive_without_pickles():
