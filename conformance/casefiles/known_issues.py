@@ -154,6 +154,10 @@ def _compile_glob(text: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, text.split("*"))))
 
 
+def _names_any(pattern: str, names: Collection[str]) -> bool:
+    return pattern in names or ("*" in pattern and any(map(_compile_glob(pattern).fullmatch, names)))
+
+
 class Ledger:
     """Entries, indexed by case and function. If several name a row's case, the first counts.
 
@@ -213,12 +217,13 @@ class Ledger:
 
     def unmatched(self, cases: Collection[str], functions: Collection[str]) -> list[KnownIssue]:
         """Entries that name no existing function or no existing case."""
+        cases, functions = set(cases), set(functions)
         return [
             entry
             for entry in self.entries
-            if not any(map(_compile_glob(entry.function).fullmatch, functions))
-            or not set(functions).issuperset(entry.twins)
-            or not any(map(_compile_glob(entry.case_pattern).fullmatch, cases))
+            if not _names_any(entry.function, functions)
+            or not functions.issuperset(entry.twins)
+            or not _names_any(entry.case_pattern, cases)
         ]
 
 
