@@ -23,7 +23,7 @@ from conformance.casefiles.known_issues import read as read_known
 from conformance.casefiles.loading import count_cases, read, shipped_cases
 from conformance.execution.assessing import NotExecuted, rows_of
 from conformance.execution.run import Run
-from conformance.execution.targets import judge_of, pool_for_modes
+from conformance.execution.targets import judge_of, pool_if_needed
 from conformance.explain.explainer import explain as explain_case
 from conformance.explain.explanation import Explanation
 from conformance.explain.rendering import as_data
@@ -345,7 +345,7 @@ def show(case_id: str, cases: Path | None = None, dtype: str = "", modes: Sequen
     available = in_modes(registry.installed()[0], modes)
     planned = plan([case], available)
     run = Run()
-    with pool_for_modes(available) as pool:
+    with pool_if_needed(available) as pool:
         run.execute(rows_of([item for item in planned if item.dtype in dtypes], Judge(Oracle(), ledger), pool))
     answers = [
         CaseAnswers(

@@ -21,7 +21,7 @@ from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import shipped_cases
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.run import Run
-from conformance.execution.targets import local_pool, performer, pool_for_modes
+from conformance.execution.targets import local_pool, performer, pool_if_needed
 from conformance.explore.fuzz import state as state_file
 from conformance.explore.fuzz.generation import DEFAULT_KINDS, UNUSUAL_KINDS, Limits
 from conformance.explore.fuzz.search import Finding, Search, SearchState, restrict_limits
@@ -134,7 +134,7 @@ def relations(
     if missing:
         observer.note(f"left out, not installed: {', '.join(missing)}")
     run, results = Run(), list[RelationResult]()
-    with run.ending(), pool_for_modes(available) as pool, observer.rows(len(instances)) as advance:
+    with run.ending(), pool_if_needed(available) as pool, observer.rows(len(instances)) as advance:
         calls = perform if pool is None else performer(pool, available)
         results += run.each(instances, lambda instance: check(instance, calls, ledger), advance)
     if run.failure is not None:
@@ -268,7 +268,7 @@ def fuzz(
     if missing:
         observer.note(f"left out, not installed: {', '.join(missing)}")
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(local_pool(available) if isolate else pool_for_modes(available))
+        pool = stack.enter_context(local_pool(available) if isolate else pool_if_needed(available))
         perform_call = perform if pool is None else performer(pool, available)
         search = Search(available, ledger, limits, seed, item_filter, perform_call, resumed, findings)
 

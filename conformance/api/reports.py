@@ -19,14 +19,13 @@ from conformance.comparison.history import History
 from conformance.comparison.merging import merge_reports
 from conformance.comparison.reports import Difference
 from conformance.execution.report_folder import folder_of
+from conformance.execution.targets import judge_of
 from conformance.explain.page_explanations import explain_report
 from conformance.explore.sweep import rendering
 from conformance.judging.case_set import load_suite
-from conformance.judging.judge import Judge
 from conformance.model.files import write_output
 from conformance.model.serialization import serialized
 from conformance.power.harvest.pipeline import load_harvest
-from conformance.reference.oracle import cached_oracle
 from conformance.report import recording
 
 
@@ -332,8 +331,9 @@ def page(
         supplement = replace(supplement, changes=changes, against=conditions)
     if max_explained:
         count, by_id = min(max_explained, results["case"].nunique()), {case.id: case for case in found}
-        with cached_oracle() as oracle, observer.rows(count) as advance:
-            judge, (available, _) = Judge(oracle, ledger), registry.installed()
+        names = set(results["framework"])
+        available = [one for one in registry.installed()[0] if one.framework.name in names]
+        with judge_of(available, ledger) as judge, observer.rows(count) as advance:
             explanations = explain_report(results, by_id, available, judge, max_explained, advance)
         supplement = replace(supplement, explanations=explanations)
     text = report.page(results, run, supplement)

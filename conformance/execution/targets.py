@@ -95,10 +95,15 @@ def local_pool(available: Iterable[Installed], timeouts: Timeouts = DEFAULT_TIME
     return LocalWorkerPool([one.worker for one in local_assignments(available)], timeouts)
 
 
+MAX_TOGETHER = 3
+"""Number of frameworks that are called in one process. Of all that are known, some end a process that others are in."""
+
+
 @contextlib.contextmanager
-def pool_for_modes(available: Sequence[Installed]) -> Iterator[LocalWorkerPool | None]:
-    """Workers if a mode needs a process of its own; None if all calls can be made in this one."""
-    if any(one.framework.mode(one.mode).environment for one in available):
+def pool_if_needed(available: Sequence[Installed]) -> Iterator[LocalWorkerPool | None]:
+    """Workers if a mode needs a process of its own, or frameworks are many; None if all calls can be made in this."""
+    several = len({one.framework.name for one in available}) > MAX_TOGETHER
+    if several or any(one.framework.mode(one.mode).environment for one in available):
         with local_pool(available) as pool:
             yield pool
     else:
@@ -122,7 +127,7 @@ def judge_of(available: Sequence[Installed], ledger: Ledger, oracle: type[Oracle
 
     oracle: class of its exact answers.
     """
-    with cached_oracle(oracle) as exact, pool_for_modes(available) as pool:
+    with cached_oracle(oracle) as exact, pool_if_needed(available) as pool:
         yield Judge(exact, ledger, perform if pool is None else performer(pool, available))
 
 

@@ -281,6 +281,7 @@ def _reduced(
         classes = problem.predictions.shape[-1]
         divisors.setdefault(classes, "classes")
         divisors.setdefault(samples * classes, "predictions")
+    divisors.setdefault(samples - 1, "samples less one")  # as of an unbiased variance
     for divisor, what in divisors.items():
         if divisor > 1:
             text = f"the sum divided by the number of {what}, {divisor}"

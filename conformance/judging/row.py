@@ -13,7 +13,7 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -270,6 +270,11 @@ _CELL = {
     for column in SCHEMA
 }
 _TEXTS = tuple(field.name for field in dataclasses.fields(Row) if field.type == "str")
+
+
+def column_of(rows: Sequence[Row], name: str) -> list[Any]:
+    """The cells of rows in one column; see `Row.cells`."""
+    return list(map(_CELL[name], rows))
 
 
 def sample_indices(size: int, most: int) -> npt.NDArray[np.int64]:

@@ -132,7 +132,8 @@ def unsupported_problems(rows: Iterable[tuple[str, ...]]) -> list[UnsupportedPro
 def render_unsupported(rows: Iterable[Row], *, narrowed: bool = False) -> list[str]:
     """Render the unsupported problems among rows for a terminal: the first `MAX_CASES` with reasons, and how many.
 
-    narrowed: the user selected frameworks, so that many are no surprise; one line says how many there are.
+    narrowed: frameworks are selected, or some are not installed, so that many are no surprise; one line says how many
+    there are.
     """
     found = unsupported_problems(
         (row.key.case, row.key.dtype, row.key.reduction, row.key.function, row.status, row.explanation) for row in rows
@@ -140,7 +141,7 @@ def render_unsupported(rows: Iterable[Row], *, narrowed: bool = False) -> list[s
     cases = len({one.case for one in found})
     what = f"{cases} cases have" if cases != 1 else "1 case has"
     if narrowed and cases > MAX_CASES:
-        return [f"{what} problems that no selected function supports: rows with status unsupported say why"]
+        return [f"{what} problems that no function here supports: rows with status unsupported say why"]
     lines = []
     for one in found[:MAX_CASES]:
         lines += [one.headline, *(f"    {line}" for line in one.lines())]

@@ -6,13 +6,12 @@ on the order in which rows were made.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS, Row
+from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS, Row, column_of
 from conformance.judging.verdict import FAILING, FAILING_ROWS, STATUSES
 from conformance.model.text import printable
 
@@ -25,7 +24,8 @@ ORDER = (
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
     """Rows as a DataFrame, one line per row; see `from_records`."""
-    return from_records(row.cells for row in rows)
+    listed = list(rows)
+    return _by_column(len(listed), lambda name: column_of(listed, name))
 
 
 def from_records(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -33,16 +33,24 @@ def from_records(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     Control characters and lone surrogates, which the message of an exception may have and a file may not, are escaped.
     """
-    lines = list(map(_all_cells, rows))  # row by row, which is how the dictionaries lie in memory
-    cells = zip(*lines, strict=True) if lines else [()] * len(COLUMNS)
-    columns = {name: _column(name, values) for name, values in zip(COLUMNS, cells, strict=True)}
-    keys: list[tuple[Any, ...]] = list(zip(*(columns[name] for name in ORDER), strict=True))
+    lines = [row if len(row) == len(COLUMNS) else {**dict.fromkeys(COLUMNS), **DEFAULTS, **row} for row in rows]
+    return _by_column(len(lines), lambda name: [row[name] for row in lines])
+
+
+def _by_column(count: int, cells: Callable[[str], list[Any]]) -> pd.DataFrame:
+    """A frame of `count` rows.  cells: those of a column; called for one after another, to bound memory."""
+    keys: list[tuple[Any, ...]] = list(zip(*(_column(name, cells(name)) for name in ORDER), strict=True))
     if len(set(keys)) < len(keys):
         # Every column is a key, so that rows which are alike in ORDER still have one order.
-        rest = zip(*(map(str, column) for column in columns.values()), strict=True)
+        rest = zip(*(map(str, _column(name, cells(name))) for name in COLUMNS), strict=True)
         keys = [(*key, *more) for key, more in zip(keys, rest, strict=True)]
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    return set_dtypes(pd.DataFrame({name: [column[i] for i in order] for name, column in columns.items()}), FLOATS)
+    order = sorted(range(count), key=keys.__getitem__)
+    del keys
+    columns = {}
+    for name in COLUMNS:
+        values = _column(name, cells(name))
+        columns[name] = pd.array([values[i] for i in order], dtype="float64" if name in FLOATS else "str")
+    return set_dtypes(pd.DataFrame(columns), FLOATS)
 
 
 def set_dtypes(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
@@ -55,19 +63,6 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dictionaries by column."""
     names = list(map(str, rows.columns))
     return [dict(zip(names, row, strict=True)) for row in rows.itertuples(index=False, name=None)]
-
-
-_cells = operator.itemgetter(*COLUMNS)
-
-
-def _all_cells(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The cells of a row in the order of `COLUMNS`, absent ones with their default."""
-    cells: tuple[Any, ...]
-    try:
-        cells = _cells(row)
-    except KeyError:
-        cells = _cells({**dict.fromkeys(COLUMNS), **DEFAULTS, **row})
-    return cells
 
 
 def _column(name: str, values: Sequence[Any]) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 
 from conformance import report
 from conformance.adapters import registry
+from conformance.adapters.registry import Installed
 from conformance.execution import environments, targets
 from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
 from conformance.judging.row import COLUMNS
@@ -351,3 +354,15 @@ def test_what_reports_have_in_several_environments_is_told_apart():
     shown = report.summary(table, report.pairs(table), report.RunInfo(2, {"x": "1.0, 2.0"}))
     assert "`x.f (1.0)`" in shown
     assert "`x.f (2.0)`" in shown
+
+
+def test_calls_of_many_frameworks_are_made_in_workers(monkeypatch):
+    monkeypatch.setattr(targets, "local_pool", lambda available: contextlib.nullcontext(len(available)))
+    named = [
+        Installed(dataclasses.replace(fragile.FRAMEWORK, name=f"library_{number}"), "1")
+        for number in range(targets.MAX_TOGETHER + 1)
+    ]
+    with targets.pool_if_needed(named) as pool:
+        assert pool == len(named)
+    with targets.pool_if_needed(named[:-1]) as pool:
+        assert pool is None

@@ -127,7 +127,7 @@ def test_render_unsupported_shows_five_problems_and_counts():
     assert lines[-1] == "and 2 more; 7 cases have rows with status unsupported in the report"
     assert json.dumps([row.cells for row in rows_of(cases)])
     assert render_unsupported(rows_of(cases), narrowed=True) == [
-        "7 cases have problems that no selected function supports: rows with status unsupported say why"
+        "7 cases have problems that no function here supports: rows with status unsupported say why"
     ]
     assert render_unsupported([], narrowed=True) == []
 
