@@ -304,10 +304,6 @@ def _framework(name: str) -> Framework:
     if checked.arrays and checked.arrays not in BUNDLES:
         raise CheckError(f"--arrays {checked.arrays}: there is {', '.join(BUNDLES)}")
     own = BUNDLES.get(checked.arrays)
-    backends = {
-        name: replace(backend, arrays=backend.arrays and _with_upstream_gradient(backend.arrays))
-        for name, backend in like.backends.items()
-    }
 
     def prepare() -> None:
         _find_here()
@@ -320,26 +316,16 @@ def _framework(name: str) -> Framework:
             distributions=(),
             modules=(),
             functions=(_function(checked, found, known),),
-            arrays=_with_upstream_gradient(own or like.arrays),
+            arrays=own or like.arrays,
             imports="; ".join(filter(None, ["" if own else like.imports, _imports(split_target(checked.target)[0])])),
             modes={} if own else like.modes,
-            backends={} if own else backends,
+            backends={} if own else like.backends,
             prepare=prepare,
+            upstream=True,
             adapter=f"{__name__}:{name}",
         )
     except DeclarationError as error:
         raise CheckError(f"{checked.target} like {known.name}: {error}") from error
-
-
-def _with_upstream_gradient(of: Arrays) -> Arrays:
-    """Arrays whose derivatives are asked with an upstream gradient of 2, which a loss that differentiates itself has to
-    multiply by, and divided by it: both are exact.
-    """
-    derivatives = {}
-    for name, text in of.derivatives.items():
-        *lines, last = text.replace("{result}", "(2 * {result})").splitlines()
-        derivatives[name] = "\n".join([*lines, f"{last} / 2"])
-    return replace(of, derivatives=derivatives)
 
 
 def __getattr__(name: str) -> Framework:

@@ -18,7 +18,7 @@ from conformance.cli.shared import Printer, options, warn
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.explore.sweep import rendering as sweep_rendering
 from conformance.judging.verdict import FAILING_ROWS
-from conformance.model.case import DTYPES, REDUCTIONS
+from conformance.model.case import DTYPES, REDUCTIONS, is_derivative
 from conformance.model.convention import Divisor
 from conformance.model.errors import UserError
 from conformance.report.recording import duration_text
@@ -119,6 +119,11 @@ def hints(found: api.CheckResult) -> list[str]:
     lines = [f"its process printed: {' | '.join(found.printed)}"] if found.printed else []
     if not failing:
         return lines
+    if all(is_derivative(row.key.quantity) for row in failing):
+        lines.append(
+            "the losses are right: a backward pass has to multiply by the upstream gradient that it is given, "
+            "`upstream` or 2 in the calls, by that of each loss if they are not reduced"
+        )
     code, count = Counter(row.reason_code for row in failing).most_common(1)[0]
     if count < COMMON_SHARE * len(failing):
         return lines

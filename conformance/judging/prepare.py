@@ -6,8 +6,10 @@ import functools
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from conformance.adapters.contract.heads import with_bias
 from conformance.adapters.contract.lowering import Call, apply_mode, call_name, lower
-from conformance.judging.plan import Item
+from conformance.adapters.contract.upstream import Upstream, upstream_of
+from conformance.judging.plan import Item, documented_convention
 from conformance.judging.traits import is_ordinary, traits
 from conformance.model.case import Case, InputKind, Problem, Reduction
 from conformance.reference.conversion import convert, convert_weights
@@ -77,9 +79,16 @@ class PreparedCall:
         """The call to be made; raises LoweringError."""
         call = lower(self.item.function, self.converted)
         item, installed = self.item, self.item.installed
-        return apply_mode(
-            item.framework, call, item.function.order_of(item.quantity), installed.mode, installed.backend
-        )
+        order = item.function.order_of(item.quantity)
+        upstream = self._upstream(call) if order else None
+        return apply_mode(item.framework, call, order, installed.mode, installed.backend, upstream)
+
+    def _upstream(self, call: Call) -> Upstream | None:
+        """The upstream gradient of a derivative."""
+        item = self.item
+        convention = documented_convention(item, self.problem).convention
+        class_axis = call.arrays["predictions"].class_axis if "predictions" in call.arrays else -1
+        return upstream_of(item.framework, item.function, self.converted, convention, class_axis)
 
     @property
     def what(self) -> str:
@@ -109,6 +118,8 @@ def prepare(item: Item, problems: Problems | None = None) -> PreparedCall:
 
 def prepare_problem(item: Item, problem: Problem, of_case: bool = True) -> PreparedCall:
     """Prepare the call of an item on a problem.  of_case: see `PreparedCall`."""
+    if item.function.has_head:
+        problem = with_bias(problem, "bias" in item.function.words)
     weighted, weights = convert_weights(problem, item.function.options)
     converted, conversion = convert_for(weighted, item.function.input_kind_for(problem.input_kind))
     return PreparedCall(item, problem, converted, conversion, of_case, weights)

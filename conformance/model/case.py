@@ -403,6 +403,8 @@ class Problem:
     """Reduction of the losses."""
     why: str = field(default="")
     """As in `Case`."""
+    biased: bool = field(default=True)
+    """Whether a function that makes the logits from factors is passed a bias beside them: see `contract.heads`."""
 
     def with_reduction(self, reduction: Reduction) -> Problem:
         """The same problem at another reduction; it shares with this one what no reduction changes."""

@@ -1,11 +1,14 @@
 """Exact gradients with respect to the factors of logits, for losses that form the product themselves.
 
 With G the gradient in the logits z = h W' + b (`gradient`), that in h is G W, that in W is G' h, and that in b the sum
-of the rows of G.  In float64 the products are formed in balls; for narrower dtypes in float64, as G is.
+of the rows of G.  The rows of losses that are not reduced are multiplied by the upstream gradient first.  In float64
+the products are formed in balls; for narrower dtypes in float64, as G is.
 
 *Error.*  Each element is a sum of n products G_k w_k, n the number of classes or of samples: what G_k is off by
-counts |w_k| times, and products and sum are off by (h(n) + 2) u of the sum of |G_k w_k| (see `error_bound` for u and
-h).  A product may underflow.
+counts |w_k| times, and products and sum are off by (h + 2) u of the sum of |G_k w_k| (see `error_bound` for u).  A
+product may underflow.  h is h(n) of `error_bound` where the terms differ.  A matrix product adds one term after
+another, and equal terms are rounded alike while the sum has one exponent: m of them are off by m times the error of
+one, and errors of groups are independent, which makes h = 2 sqrt(sum of m^2), or n - 1 if that is less.
 """
 
 from __future__ import annotations
@@ -13,12 +16,12 @@ from __future__ import annotations
 import numpy as np
 from flint import arb, arb_mat, ctx
 
-from conformance.adapters.contract.heads import head_of
+from conformance.adapters.contract.heads import head_of, upstream_gradient
 from conformance.model.case import Problem, Quantity
 from conformance.model.convention import Convention
 from conformance.reference import gradient
 from conformance.reference.domain import dtype_info
-from conformance.reference.error_bound import sum_error, underflow_error
+from conformance.reference.error_bound import LONG_SUM_FACTOR, underflow_error
 from conformance.reference.gradient import PRECISION, Floats
 from conformance.reference.oracle import Answer, Exact, Undefined, exact
 
@@ -33,14 +36,12 @@ def head_gradient(problem: Problem, quantity: Quantity, slope: Answer) -> Answer
     if problem.dtype == "float64":
         with ctx.workprec(PRECISION):
             parts = (_factors(problem, quantity, part)[0].ravel().tolist() for part in (slope.lo, slope.rad))
-            balls = [arb(hi, rad) + lo for hi, lo, rad in zip(left.ravel().tolist(), *parts, strict=True)]
+            balls = [arb(hi, abs(rad)) + lo for hi, lo, rad in zip(left.ravel().tolist(), *parts, strict=True)]
             product = arb_mat(*left.shape, balls) * arb_mat(*right.shape, right.ravel().tolist())
             found = exact(shape, product.entries(), PRECISION)
     else:
         found = Exact((left @ right).reshape(shape), np.zeros(shape), np.zeros(shape))
     unconstrained = np.full(shape, slope.unconstrained is not None and bool(slope.unconstrained.any()))
-    if quantity == "weight_gradient":
-        unconstrained[:, head_of(problem).bias_feature] = True
     return Exact(found.hi, found.lo, found.rad, unconstrained if unconstrained.any() else None)
 
 
@@ -49,19 +50,36 @@ def head_gradient_tolerance(problem: Problem, quantity: Quantity, convention: Co
     slope = np.abs(gradient.estimate(problem, convention))
     unit, tiny = dtype_info(problem.dtype).unit_roundoff, underflow_error(problem.dtype)
     off, right, shape = _factors(problem, quantity, np.broadcast_to(of_slope, slope.shape))
-    size = off + _factors(problem, quantity, slope)[0]
-    terms = off.shape[1]
+    off, right = np.abs(off), np.abs(right)
+    left = np.abs(_factors(problem, quantity, slope)[0])
+    size, terms = off + left, left.shape[1]
+    equal = np.minimum(_squared_counts(left)[:, np.newaxis], _squared_counts(right.T))
+    of_sum = np.minimum(terms - 1, LONG_SUM_FACTOR * np.sqrt(equal))
     with np.errstate(all="ignore"):
-        error = (off + (sum_error(terms) + 2) * unit * size) @ np.abs(right) + (terms + 1) * tiny
+        error = (off + 2 * unit * size) @ right + of_sum * (unit * (size @ right)) + (terms + 1) * tiny
     return np.where(np.isfinite(error), error, 0.0).reshape(shape)
+
+
+def _squared_counts(factors: Floats) -> Floats:
+    """The sum of m^2 in each row, m the number of times that it has a number other than 0."""
+    if not factors.size:
+        return np.zeros(len(factors))
+    ordered = np.sort(factors, axis=1)
+    begins = np.ones(ordered.shape, dtype=bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    group = np.cumsum(begins) - 1
+    counts = np.bincount(group)[group].reshape(ordered.shape)
+    return np.asarray(np.where(ordered != 0, counts, 0).sum(axis=1), dtype=np.float64)
 
 
 def _factors(problem: Problem, quantity: Quantity, slope: Floats) -> tuple[Floats, Floats, tuple[int, ...]]:
     """(matrix of the slope, what it is multiplied by, the shape of the product).  slope: as the predictions."""
     head = head_of(problem)
+    if problem.reduction == "none":
+        slope = slope * upstream_gradient(problem.sample_shape)[..., np.newaxis]
     rows, features = slope.reshape(-1, slope.shape[-1]), head.weight.shape[1]
     if quantity == "hidden_gradient":
         return rows, head.weight.astype(np.float64), head.hidden.shape
     if quantity == "weight_gradient":
         return rows.T, head.hidden.reshape(len(rows), features).astype(np.float64), head.weight.shape
-    return rows.T, np.ones((len(rows), 1)), head.bias.shape
+    return rows.T, np.ones((len(rows), 1)), (slope.shape[-1],)

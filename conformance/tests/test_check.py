@@ -16,6 +16,7 @@ from conformance import api, replay
 from conformance.adapters import checked
 from conformance.adapters.checked import CheckError
 from conformance.casefiles.loading import shipped_cases
+from conformance.cli.check import hints
 from conformance.model.case import Layout
 from conformance.model.errors import UserError
 from conformance.tests.stated import case
@@ -347,14 +348,26 @@ class Fused(torch.autograd.Function):
 def loss(logits, labels):
     return Fused.apply(logits, labels)
 """
+UNREDUCED = FUSED.replace(" / len(labels)", "").replace(".mean()", "")
 
 
-@pytest.mark.parametrize(("factor", "wrong"), [(" * upstream", False), ("", True)])
-def test_gradients_are_asked_with_an_upstream_gradient(check, tmp_path, factor, wrong):
+@pytest.mark.parametrize(
+    ("text", "factor", "wrong"),
+    [
+        (FUSED, " * upstream", False),
+        (FUSED, "", True),
+        (UNREDUCED, " * upstream[:, None]", False),
+        (UNREDUCED, " * upstream[0]", True),
+        (UNREDUCED, " * upstream.mean()", True),
+        (UNREDUCED, "", True),
+    ],
+)
+def test_gradients_are_asked_with_an_upstream_gradient(check, tmp_path, text, factor, wrong):
     pytest.importorskip("torch")
-    (tmp_path / "fused.py").write_text(FUSED.replace("{factor}", factor), encoding="utf-8")
-    dtypes = ("float32", "float64")
-    found = check("fused:loss", "index_labels", arrays="", dtypes=dtypes, cancellation=True, reduction="mean")
+    (tmp_path / "fused.py").write_text(text.replace("{factor}", factor), encoding="utf-8")
+    dtypes, reduction = ("float32", "float64"), "mean" if text is FUSED else "none"
+    found = check("fused:loss", "index_labels", arrays="", dtypes=dtypes, cancellation=True, reduction=reduction)
+    assert not wrong or "`upstream`" in " ".join(hints(found))
     failing = {row.key.quantity for row in found.run.rows if row.expected != "ok"}
     assert failing == ({"gradient"} if wrong else set())
 

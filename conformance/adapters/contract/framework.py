@@ -483,6 +483,8 @@ class Framework:
     requirements: tuple[str, ...] = ()
     """What an environment for it alone needs, without the versions that `adapters/libraries.txt` pins; its first
     distribution if empty.  What a backend needs comes on top."""
+    upstream: bool = False
+    """Whether its results are differentiated with an upstream gradient: see `contract.upstream`."""
     by_default: bool = True
     """Whether a run has it that names no framework; False for a library that others bring along, such as numpy."""
     adapter: str = ""

@@ -7,10 +7,15 @@ sides, samples or classes, is a block of powers of two and zeros, which picks th
 that fill their number up to a multiple of eight have numbers on one side and zeros on the other: they add nothing to a
 logit, and make the gradient of the other side a sum over all samples, or over all classes.  The last feature has the
 biases as weights, and is 1 for a function that takes no bias and 0 for one that does.
+
+The gradients of losses that are not reduced are those of their sum, each times an element of `upstream_gradient`: a
+function that multiplies all of them by the same number, or none, is wrong then.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,24 +31,14 @@ DIGITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Factors of the logits: hidden @ weight.T + bias, in the dtype of the problem."""
+    """Factors of the logits: hidden @ weight.T, with bias added if there is one, in the dtype of the problem."""
 
     hidden: Array
-    """[N, H], or [H] of a single sample without an axis; the last feature is 0."""
+    """[..., H]; the last feature is 0 beside a bias, and 1 without one."""
     weight: Array
-    """[C, H]."""
-    bias: Array
-    """[C]."""
-
-    bias_feature = -1
-    """The feature whose weights are the biases."""
-
-    @property
-    def hidden_with_bias(self) -> Array:
-        """The hidden states for a function without a bias: hidden_with_bias @ weight.T are the logits."""
-        hidden = self.hidden.copy()
-        hidden[..., self.bias_feature] = 1
-        return hidden
+    """[C, H]; those of the last feature are the biases."""
+    bias: Array | None
+    """[C]; None for a function that takes none."""
 
 
 def obstacle(problem: Problem) -> str | None:
@@ -53,6 +48,26 @@ def obstacle(problem: Problem) -> str | None:
     if not np.isfinite(problem.predictions).all():
         return "it takes hidden states, of which no product is infinite or nan"
     return None
+
+
+def with_bias(problem: Problem, biased: bool) -> Problem:
+    """A problem for a function that takes a bias beside the factors, or none; remembered as long as the problem."""
+    if problem.biased == biased:
+        return problem
+    cache = problem.unreduced.cache
+    if "without bias" not in cache:
+        cache["without bias"] = dataclasses.replace(problem.unreduced, biased=biased)
+    found: Problem = cache["without bias"]
+    return found.with_reduction(problem.reduction)
+
+
+def upstream_gradient(shape: tuple[int, ...]) -> Array:
+    """Numbers of both signs by which losses of a shape are multiplied before they are differentiated.
+
+    No product with one of them rounds or, but for the largest numbers, overflows.  Their order has no short period.
+    """
+    at = np.arange(math.prod(shape))
+    return np.asarray(np.take([2.0, -1.0, 1.0, -2.0], (at + at // 4 + at // 16) % 4).reshape(shape))
 
 
 def head_of(problem: Problem) -> Head:
@@ -79,11 +94,15 @@ def _head(problem: Problem) -> Head:
     parts = np.arange(2 + -(hidden.shape[1] + 3) % FEATURE_MULTIPLE) % 2
     hidden, weight = (
         np.concatenate([side, _numbers(len(side))[:, np.newaxis] * part, last[:, np.newaxis]], axis=1)
-        for side, part, last in ((hidden, parts, np.zeros(samples)), (weight, 1 - parts, bias))
+        for side, part, last in (
+            (hidden, parts, np.full(samples, 0.0 if problem.biased else 1.0)),
+            (weight, 1 - parts, bias),
+        )
     )
     shape = (*problem.sample_shape, hidden.shape[1])
     hidden, weight = hidden + 0.0, weight + 0.0  # no zero is negative
-    return Head(hidden.reshape(shape).astype(dtype), weight.astype(dtype), bias.astype(dtype))
+    passed = bias.astype(dtype) if problem.biased else None
+    return Head(hidden.reshape(shape).astype(dtype), weight.astype(dtype), passed)
 
 
 def _bias(z: Array, digits: int) -> Array:

@@ -22,8 +22,9 @@ from conformance.adapters.contract.encoding import (
 )
 from conformance.adapters.contract.errors import LoweringError
 from conformance.adapters.contract.framework import Framework, Function
-from conformance.adapters.contract.heads import head_of
+from conformance.adapters.contract.heads import head_of, with_bias
 from conformance.adapters.contract.source import join_lines, parenthesized, source_of, split_last_expression
+from conformance.adapters.contract.upstream import Upstream
 from conformance.model.case import HEAD_GRADIENTS, Array, Problem, numpy_dtype
 from conformance.model.row_key import EAGER
 from conformance.model.text import text_of, type_name
@@ -82,9 +83,9 @@ def _values(function: Function, problem: Problem) -> dict[str, Any]:
     options = problem.options
     values: dict[str, Any] = {}
     if function.has_head:
-        head, biased = head_of(problem), "bias" in function.words
-        values |= {"hidden": Tensor(head.hidden if biased else head.hidden_with_bias), "weight": Tensor(head.weight)}
-        values |= {"bias": Tensor(head.bias)} if biased else {}
+        head = head_of(with_bias(problem, "bias" in function.words))
+        values |= {"hidden": Tensor(head.hidden), "weight": Tensor(head.weight)}
+        values |= {} if head.bias is None else {"bias": Tensor(head.bias)}
     else:
         values["predictions"] = predictions(problem, _axis(function, problem))
     values["labels"] = _labels(function, problem)
@@ -145,11 +146,19 @@ def _labels(function: Function, problem: Problem) -> Tensor:
     return encode(problem, dtype, _axis(function, problem))
 
 
-def apply_mode(framework: Framework, call: Call, order: str = "", mode: str = EAGER, backend: str = "") -> Call:
+def apply_mode(
+    framework: Framework,
+    call: Call,
+    order: str = "",
+    mode: str = EAGER,
+    backend: str = "",
+    upstream: Upstream | None = None,
+) -> Call:
     """Return a call wrapped in a mode and in a derivative; an eager call without one is returned as it is.
 
     order: `gradient`, one of `HEAD_GRADIENTS` or another derivative of the framework's arrays (see
-    `Function.order_of`); "" for none.  Raises LoweringError where the framework has no such mode or derivative.
+    `Function.order_of`); "" for none.  upstream: what the result is multiplied by before it is differentiated.
+    Raises LoweringError where the framework has no such mode or derivative.
     """
     if not order and mode == EAGER:
         return call
@@ -161,13 +170,16 @@ def apply_mode(framework: Framework, call: Call, order: str = "", mode: str = EA
     if order and order not in derivatives:
         raise LoweringError(f"{framework.name} has no {order}")
     derivative = derivatives[order] if order else ""
+    arrays = call.arrays
+    if derivative and upstream is not None:
+        derivative, arrays = upstream.multiplied(derivative), {**arrays, **upstream.arrays}
     text, names, way = call.text, tuple(call.arrays), framework.mode(mode)
     if mode != EAGER:
         inner, reduction = (call.unreduced, call.reduction) if way.unreduced else (call.text, "{result}")
         text = _reduced(_wrapped(inner, names, way.wrap), reduction)
     elif split_last_expression(text)[0]:
         text = _wrapped(text, names)
-    return replace(call, text=_differentiated(text, derivative, by) if derivative else text, mode=mode)
+    return replace(call, text=_differentiated(text, derivative, by) if derivative else text, arrays=arrays, mode=mode)
 
 
 @lru_cache(maxsize=4096)

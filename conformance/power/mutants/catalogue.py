@@ -24,14 +24,16 @@ import tomllib
 
 from conformance.judging.selection import SelectionError, compile_expression, substring_of
 from conformance.power.mutants import arithmetic, reference
-from conformance.power.mutants.reference import Binary, Categorical, Implementation
+from conformance.power.mutants.reference import BiasedHead, Binary, Categorical, Head, Implementation
 from conformance.reference import error_bound
 
 GRADIENTS = "gradients"
 """The family whose losses are right."""
+DIFFERENTIATED = (GRADIENTS, "heads")
+"""The families whose gradients are asked."""
 FAMILIES = (
     "precision", "logarithms", "clipping", "means", "weights", "smoothing", "labels", "ignoring", "axes", "blocks",
-    "state", "returned", "errors", "hessians", GRADIENTS,
+    "state", "returned", "errors", "hessians", *DIFFERENTIATED,
 )  # fmt: skip
 FOLDER = Path(__file__).with_name("tables")
 DESCRIPTION = ("fault", "how", "of")
@@ -90,7 +92,7 @@ DOCUMENTED = read_table("documented", _namespace)
 """Correct implementations that depart from the definition by a choice that they document."""
 ALTERNATIVES = read_table("alternatives", _namespace)
 """Correct implementations that compute the definition in other ways; a suite that reports one is wrong itself."""
-CORRECT: tuple[type[Implementation], ...] = (Categorical, Binary, *DOCUMENTED, *ALTERNATIVES)
+CORRECT: tuple[type[Implementation], ...] = (Categorical, Binary, Head, BiasedHead, *DOCUMENTED, *ALTERNATIVES)
 FAULTY = tuple(mutant for family in FAMILIES for mutant in read_table(family, _namespace))
 BY_NAME = {loss.__name__: loss for loss in (*CORRECT, *FAULTY)}
 

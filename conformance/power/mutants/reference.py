@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,9 +19,33 @@ from conformance.reference.domain import fits
 
 @dataclass(frozen=True, eq=False)
 class Differentiated:
-    """Predictions with respect to which the result is to be differentiated."""
+    """An array with respect to which the result is to be differentiated."""
 
     values: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """A loss to be differentiated, which an upstream gradient can be multiplied by."""
+
+    loss: Implementation
+    predictions: Array
+    labels: Array
+    chain: Callable[[Array], Array] = np.asarray
+    """Makes the gradient in the array of that in the predictions."""
+    upstream: Array | None = None
+    __array_ufunc__ = None
+
+    def __rmul__(self, upstream: Any) -> Recorded:
+        return dataclasses.replace(self, upstream=np.asarray(upstream))
+
+    def gradient(self) -> Array:
+        """The gradient of the sum of the loss, each element times that of the upstream gradient."""
+        with np.errstate(all="ignore"):
+            slope = self.loss.gradient(self.predictions, self.labels)
+            if self.upstream is not None:
+                slope = self.loss.multiply_upstream(slope, self.loss.received(self.upstream.astype(slope.dtype)))
+            return self.chain(slope)
 
 
 class Implementation:
@@ -57,14 +82,14 @@ class Implementation:
         assert not options, options
 
     def __call__(self, predictions: Array | Differentiated, labels: Array) -> Any:
-        """The loss in the dtype of the predictions, or its gradient if they are `Differentiated`.
+        """The loss in the dtype of the predictions; `Recorded` if they are `Differentiated`.
 
         predictions: [N, ..., C], or of any shape for a binary loss.  labels: in the format of the target.
         """
         self.dtype = (predictions.values if isinstance(predictions, Differentiated) else predictions).dtype
         with np.errstate(all="ignore"):
             if isinstance(predictions, Differentiated):
-                return self.gradient(predictions.values, labels)
+                return Recorded(self, predictions.values, labels)
             if self.quantity == "hessian":
                 return self.gradient(predictions, labels)
             return self.loss(predictions, labels)
@@ -85,6 +110,15 @@ class Implementation:
         of = self.second_derivatives if self.quantity == "hessian" else self.derivatives
         slopes = of(x.astype(accumulator(x.dtype)), y, self.loss_factors(weight, valid))
         return self.restore_layout(np.where(append_axes(valid, x), slopes, 0).astype(x.dtype))
+
+    def received(self, upstream: Array) -> Array:
+        """The upstream gradient."""
+        return upstream
+
+    def multiply_upstream(self, slope: Array, upstream: Array) -> Array:
+        """A gradient times the upstream gradient, which is a number, or has one for each loss."""
+        has_classes = upstream.ndim and upstream.ndim < slope.ndim
+        return np.asarray(slope * (np.expand_dims(upstream, self.axis) if has_classes else upstream))
 
     def prepare(self, predictions: Array, labels: Array) -> tuple[Array, Array, Array]:
         """Arranged and checked arrays, and the mask of valid samples."""
@@ -374,6 +408,87 @@ class Categorical(Implementation):
         return np.moveaxis(gradient, -1, self.axis)
 
 
+FIXED = ("class_axis", "noise", "target")
+"""Words of calls that a head has no argument for."""
+
+
+class Head(Categorical):
+    """The definition over classes whose logits are the product of hidden states and a weight matrix."""
+
+    biased: ClassVar[bool] = False
+    """Whether it takes a bias."""
+
+    def __init__(self, **options: Any) -> None:
+        self.bias: Any = options.pop("bias", None)
+        super().__init__(input_kind="logits", target="index", **options)
+
+    def __call__(self, hidden: Any, weight: Any, labels: Array) -> Any:  # type: ignore[override]
+        """The loss in the dtype of the hidden states [..., H]; `Recorded` if an array is `Differentiated`.
+
+        weight: [C, H].
+        """
+        given = {"hidden": hidden, "weight": weight, "bias": self.bias}
+        by = next((name for name, array in given.items() if isinstance(array, Differentiated)), "")
+        h, w, b = (array.values if isinstance(array, Differentiated) else array for array in given.values())
+        self.dtype = h.dtype
+        with np.errstate(all="ignore"):
+            logits = self.logits(h, w, b)
+            if not by:
+                return self.loss(logits, labels)
+        chains: dict[str, Callable[[Array], Array]] = {
+            "hidden": lambda slope: self.hidden_gradient(slope, w),
+            "weight": lambda slope: self.weight_gradient(slope, h.reshape(-1, h.shape[-1])),
+            "bias": self.bias_gradient,
+        }
+        return Recorded(self, logits, labels, chains[by])
+
+    def logits(self, h: Array, w: Array, b: Array | None) -> Array:
+        """The logits, of which no sum rounds."""
+        z = self.product(h, w.T)
+        return z if b is None else z + b
+
+    def product(self, a: Array, b: Array) -> Array:
+        """A matrix product, accumulated in float32 or wider."""
+        wide = accumulator(a.dtype)
+        return np.asarray(a.astype(wide) @ b.astype(wide)).astype(a.dtype)
+
+    def hidden_gradient(self, slope: Array, w: Array) -> Array:
+        """The gradient in the hidden states from that in the logits."""
+        return self.product(slope, w)
+
+    def weight_gradient(self, slope: Array, h: Array) -> Array:
+        """The gradient in the weights.  h: [N, H]."""
+        return self.product(self.rows(slope).T, h)
+
+    def bias_gradient(self, slope: Array) -> Array:
+        """The gradient in the bias."""
+        return self.sum_last_axis(self.rows(slope).T)
+
+    def rows(self, slope: Array) -> Array:
+        """The gradient in the logits as a matrix."""
+        return slope.reshape(-1, slope.shape[-1])
+
+    @classmethod
+    def function(cls) -> Function:
+        whole = super().function()
+        arguments = {word: entry for word, entry in whole.arguments.items() if word not in FIXED}
+        return dataclasses.replace(
+            whole,
+            call=f"{cls.__module__}.{cls.__name__}({{options}})({{hidden}}, {{weight}}, {{labels}})",
+            input_kinds={"logits": ""},
+            targets={"index": ""},
+            arguments=arguments | ({"bias": "bias"} if cls.biased else {}),
+            orders=frozenset(),
+            placeholder_values=None,
+        )
+
+
+class BiasedHead(Head):
+    """The same with a bias for each class."""
+
+    biased = True
+
+
 class Binary(Implementation):
     """The definition for independent outputs."""
 
@@ -486,11 +601,12 @@ def framework(*losses: type[Implementation], name: str = "miniature", differenti
         modules=modules,
         imports="; ".join(f"import {module}" for module in modules),
         arrays=own,
+        upstream=differentiates,
         functions=tuple(loss.function() for loss in losses),
     )
 
 
-GRADIENT = f"import {__name__}\n{{x}} = {__name__}.{Differentiated.__name__}({{x}})\n{{result}}"
+GRADIENT = f"import {__name__}\n{{x}} = {__name__}.{Differentiated.__name__}({{x}})\n{{result}}.gradient()"
 """Source of the gradient of a loss."""
 
 

@@ -26,7 +26,7 @@ from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import Item, plan
 from conformance.model.case import LOSSES, Case
 from conformance.model.outcome import Raised
-from conformance.power.mutants.catalogue import GRADIENTS, select_by_name
+from conformance.power.mutants.catalogue import DIFFERENTIATED, select_by_name
 from conformance.power.mutants.reference import Implementation, installed
 from conformance.reference.oracle import Oracle, cached_oracle
 
@@ -131,11 +131,11 @@ def run_mutants(
 
 
 def _frameworks(mutants: Iterable[type[Implementation]]) -> dict[str, Installed]:
-    """A fake framework for each mutant, so that what it declares is checked once; those with wrong gradients are last,
-    and only they have gradients.
+    """A fake framework for each mutant, so that what it declares is checked once; those whose gradients are asked are
+    last.
     """
-    ordered = sorted(mutants, key=lambda mutant: mutant.family == GRADIENTS)
-    return {mutant.__name__: installed(mutant, differentiates=mutant.family == GRADIENTS) for mutant in ordered}
+    ordered = sorted(mutants, key=lambda mutant: mutant.family in DIFFERENTIATED)
+    return {mutant.__name__: installed(mutant, differentiates=mutant.family in DIFFERENTIATED) for mutant in ordered}
 
 
 def _name_of(item: Item) -> str:

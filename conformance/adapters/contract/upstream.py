@@ -1,0 +1,74 @@
+"""The upstream gradient of a derivative: what an outer loss passes to one that differentiates itself.
+
+Where an adapter asks for one, and always for losses that make the logits themselves, the result is multiplied by it
+before it is differentiated: a reduced loss by 2, losses that are not reduced by a number each.  Its numbers are powers
+of two and their negatives, so that neither the product nor the quotient rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from conformance.adapters.arrays import Tensor
+from conformance.adapters.contract.framework import Framework, Function
+from conformance.adapters.contract.heads import upstream_gradient
+from conformance.model.case import Array, Problem, numpy_dtype
+from conformance.model.convention import Convention
+
+UNIFORM = np.array(2.0)
+"""The upstream gradient of a single number."""
+
+
+@dataclass(frozen=True, eq=False)
+class Upstream:
+    """An upstream gradient."""
+
+    values: Array
+    """Shaped as the result, in its dtype; or a single number, by which any result is multiplied."""
+    index: str = ""
+    """What makes it broadcast to the predictions, such as `[..., None]`."""
+    is_undone: bool = True
+    """Whether the derivative is divided by it; if not, the exact answer has it, too."""
+
+    @property
+    def arrays(self) -> Mapping[str, Tensor]:
+        """Name in the source -> array."""
+        return {"upstream": Tensor(self.values)} if self.values.ndim else {}
+
+    def multiplied(self, derivative: str) -> str:
+        """The source of a derivative with it."""
+        name, index = ("upstream", self.index) if self.values.ndim else (f"{self.values:g}", "")
+        text = derivative.replace("{result}", f"({name} * {{result}})")
+        if not self.is_undone:
+            return text
+        *lines, last = text.splitlines()
+        return "\n".join([*lines, f"{last} / {name}{index}"])
+
+
+def upstream_of(
+    framework: Framework, function: Function, problem: Problem, convention: Convention, class_axis: int
+) -> Upstream | None:
+    """The upstream gradient with which a function is differentiated; None for none.
+
+    convention: that the function documents.  class_axis: of the predictions that are passed.
+    """
+    unreduced = problem.reduction == "none"
+    if function.has_head and unreduced:
+        return Upstream(_values(function, problem, problem.sample_shape), is_undone=False)
+    if not framework.upstream:
+        return None
+    if not unreduced or not function.is_by_sample or convention.unreduced_class_axis != "dropped":
+        return Upstream(UNIFORM)
+    if problem.loss == "categorical":
+        index = f"[{':, ' * (class_axis % problem.predictions.ndim)}None]"
+        return Upstream(_values(function, problem, problem.sample_shape), index)
+    if convention.binary_outputs == "mean_of_last_axis":
+        return Upstream(_values(function, problem, problem.sample_shape[:-1]), "[..., None]")
+    return Upstream(_values(function, problem, problem.sample_shape))
+
+
+def _values(function: Function, problem: Problem, shape: tuple[int, ...]) -> Array:
+    return upstream_gradient(shape).astype(numpy_dtype(function.returns(problem)))
