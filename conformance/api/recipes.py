@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
 from conformance.adapters import registry
+from conformance.adapters.contract.lowering import Call
 from conformance.adapters.contract.source import join_lines
+from conformance.adapters.libraries import pinned
 from conformance.adapters.registry import Installed
 from conformance.api.cases import check_functions
 from conformance.api.result import Result
 from conformance.execution.targets import judge_of
-from conformance.explain.proof import Proof, as_they_stand, cases_of, prove
-from conformance.explain.recipes import LAYOUTS, InstalledFunction, NoRecipeError, Recipe, Setting, derive_recipes
+from conformance.explain.proof import Proof, as_they_stand, call_of, can_be_put, cases_of, prove
+from conformance.explain.recipes import LAYOUTS, InstalledFunction, NoRecipeError, Setting, derive_recipes
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import one_of
-from conformance.judging.judge import Assessment, Judge
+from conformance.judging.judge import Judge
 from conformance.judging.plan import check_modes, chosen_modes
 from conformance.judging.selection import SelectionError
 from conformance.model.case import (
@@ -83,6 +87,8 @@ class RecipeResult(Result):
     """The cases in which they are equal, and those in which they are not."""
     why: str
     """Why there is no recipe; empty if there is one."""
+    needed: tuple[str, ...] = ()
+    """Requirements of an environment in which it can be proved; empty if both functions are installed here."""
 
     @property
     def equal(self) -> bool:
@@ -124,7 +130,8 @@ def recipe(
     Parameters
     ----------
     first, second : str
-        Names of installed functions.  The first is made to return what the second does.
+        Names of functions.  The first is made to return what the second does.  If one is not installed, the recipe is
+        that for its pinned release, and is not proved.
     options : sequence of {"class_weights", "sample_weights", "positive_weight", "label_smoothing", "ignore_index"}
         What is set.
     reduction : {"mean", "sum", "none"}
@@ -159,11 +166,11 @@ def recipe(
     Raises
     ------
     SelectionError
-        If a function does not exist or is not installed, both are the same, no problem can be put to both, or an option
-        is none.
+        If a function does not exist, both are the same, no problem can be put to both, or an option is none.
     """
     available = registry.installed(registry.frameworks())[0]
-    check_functions((first, second), available, "recipe")
+    known = {function.name for function in registry.functions()}
+    check_functions([name for name in (first, second) if name not in known], available, "recipe")
     if first == second:
         raise SelectionError(f"recipe {first} {second}: a function equals itself; name two")
     pair = (_find(first, available), _find(second, available))
@@ -171,14 +178,21 @@ def recipe(
     pair = (_in_mode(pair[0], modes), _in_mode(pair[1], modes))
     setting = setting_of(pair, **request)
     found, ledger = load_suite(cases)
+    if any(one.installed.framework not in [there.framework for there in available] for one in pair):
+        return _unproved(pair, setting, list(cases_of(found, setting)))
     with judge_of([one.installed for one in pair], ledger) as judge:
         return prove_recipe(pair, setting, list(cases_of(found, setting)), judge)
 
 
 def _find(name: str, available: Sequence[Installed]) -> InstalledFunction:
-    return next(
-        InstalledFunction(one, function) for one in available for function in one.functions if function.name == name
-    )
+    """A function as it is installed, or else in the release that is pinned."""
+    frameworks = (framework for framework in registry.frameworks() if name.startswith(f"{framework.name}."))
+    pinned_ones = (one for framework in frameworks for one in islice(pinned(framework), 1))
+    for one in itertools.chain(available, pinned_ones):
+        for function in one.functions:
+            if function.name == name:
+                return InstalledFunction(one, function)
+    raise SelectionError(f"recipe {name}: it is not installed, and no release that has it is pinned")
 
 
 def _in_mode(of: InstalledFunction, modes: Sequence[str]) -> InstalledFunction:
@@ -233,6 +247,26 @@ def _dtype(option: str, name: str, known: Sequence[str]) -> str:
     return name and one_of(option, name, known)
 
 
+def _unproved(pair: FunctionPair, setting: Setting, cases: Sequence[tuple[Case, Problem]]) -> RecipeResult:
+    """The recipe for a setting, written for the first case that both functions support, which is not called."""
+    empty = Proof((), 0, 0.0, 0.0, (), (), ())
+    releases = ((one.installed.framework.distributions[0], one.installed.version.partition("+")[0]) for one in pair)
+    needed = tuple("==".join(release) for release in releases)
+    try:
+        recipes, reference = derive_recipes(*pair, setting)
+    except NoRecipeError as error:
+        return RecipeResult(setting, None, None, (), (), empty, f"{error}{_others(pair, setting)}", needed)
+    both = (recipes[0], reference)
+    problem = next((problem for case, problem in cases if can_be_put(both, case, problem, setting.quantity)), None)
+    if problem is None:
+        return RecipeResult(setting, None, None, (), (), empty, "no case can be put to both", needed)
+    first, second = (
+        _side(of, call_of(one, problem, setting.quantity), one.changes, setting)
+        for of, one in zip(pair, both, strict=True)
+    )
+    return RecipeResult(setting, first, second, _differences(pair, setting), (), empty, "", needed)
+
+
 def prove_recipe(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, Problem]], judge: Judge) -> RecipeResult:
     """The recipe for a setting, proved on cases of it."""
     empty = Proof((), 0, 0.0, 0.0, (), (), ())
@@ -250,7 +284,8 @@ def prove_recipe(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, P
     sides: list[RecipeSide | None] = [None, None]
     if proof.holds:
         examples = (equal[0].first, equal[0].second)
-        sides = [_side(*each, setting) for each in zip(pair, (best, reference), examples, strict=True)]
+        calls = [one.prepared.call for one in examples]
+        sides = [_side(*each, setting) for each in zip(pair, calls, (best.changes, reference.changes), strict=True)]
     return RecipeResult(
         setting, sides[0], sides[1], _differences(pair, setting), as_they_stand(pair, equal, judge), proof, why
     )
@@ -268,8 +303,8 @@ def _others(pair: FunctionPair, setting: Setting) -> str:
     return f"; try {' or '.join(found)}" if found else ""
 
 
-def _side(of: InstalledFunction, made: Recipe, assessment: Assessment, setting: Setting) -> RecipeSide:
-    call, function, installed = assessment.prepared.call, of.function, of.installed
+def _side(of: InstalledFunction, call: Call, changes: tuple[str, ...], setting: Setting) -> RecipeSide:
+    function, installed = of.function, of.installed
     arguments: dict[str, str | None] = {
         setting.input_kind: function.input_kinds.get(setting.input_kind),
         setting.reduction: function.reductions.get(setting.reduction),
@@ -279,7 +314,7 @@ def _side(of: InstalledFunction, made: Recipe, assessment: Assessment, setting: 
         function.name,
         installed.version,
         join_lines(imports.replace("; ", "\n"), call.text),
-        made.changes,
+        changes,
         arguments | {name: function.arguments.get(name) for name in OPTIONS},
         tuple((name, tensor.values.dtype.name, tensor.values.shape) for name, tensor in call.arrays.items()),
     )

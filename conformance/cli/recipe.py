@@ -73,6 +73,10 @@ def _table(first: api.RecipeSide, second: api.RecipeSide) -> list[str]:
 
 def _proof(result: api.RecipeResult) -> Iterator[tuple[str, str]]:
     proof = result.proof
+    if result.needed and result.first is not None:
+        yield from (("", ""), ("bold", "Unproved here"))
+        both = " and ".join(result.needed)
+        yield "", f"  It follows from what both document, and was not called. An environment with {both} proves it."
     if proof.equal:
         yield from (("", ""), ("bold", "Proved"))
         many = len(proof.equal)

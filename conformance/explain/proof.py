@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from conformance.adapters.contract import LoweringError
-from conformance.adapters.contract.lowering import apply_mode, call_name, lower
+from conformance.adapters.contract.lowering import Call, apply_mode, call_name, lower
 from conformance.explain.derivation import array_text
 from conformance.explain.recipes import InstalledFunction, Recipe, Setting
 from conformance.judging.compare import Comparison, compare
@@ -210,6 +210,13 @@ def _layout(problem: Problem, setting: Setting) -> set[str]:
     return {word for word, has in unusual.items() if has}
 
 
+def can_be_put(both: Sequence[Recipe], case: Case, problem: Problem, quantity: Quantity) -> bool:
+    """Whether all recipes support a problem."""
+    if any(one.function.unsupported(problem) is not None for one in both):
+        return False
+    return quantity == "loss" or not any(not_differentiated(one.installed, one.function, case, problem) for one in both)
+
+
 def prove(
     recipe: Recipe, reference: Recipe, cases: Sequence[tuple[Case, Problem]], quantity: Quantity, judge: Judge
 ) -> tuple[Proof, list[Pair]]:
@@ -218,9 +225,7 @@ def prove(
     if any(one.installed.mode != EAGER for one in both):
         cases = sorted(cases, key=lambda case: case[0].predicted)[:MAX_COMPILED]
     for case, problem in cases:
-        if any(one.function.unsupported(problem) is not None for one in both):
-            continue
-        if quantity != "loss" and any(not_differentiated(one.installed, one.function, case, problem) for one in both):
+        if not can_be_put(both, case, problem, quantity):
             continue
         try:
             first, second = (_assess(one, case, problem, quantity, judge) for one in both)
@@ -251,6 +256,12 @@ def prove(
     ), equal
 
 
+def call_of(recipe: Recipe, problem: Problem, quantity: Quantity) -> Call:
+    """The call of a recipe.  Raises LoweringError."""
+    of, order = recipe.installed, recipe.function.order_of(quantity)
+    return apply_mode(of.framework, lower(recipe.function, problem), order, of.mode, of.backend)
+
+
 def _assess(recipe: Recipe, case: Case, problem: Problem, quantity: Quantity, judge: Judge) -> Assessment:
     """Make the call of a recipe and judge it by the convention that it follows.
 
@@ -259,8 +270,7 @@ def _assess(recipe: Recipe, case: Case, problem: Problem, quantity: Quantity, ju
     """
     of = recipe.installed
     item = Item(of, recipe.function, case, problem.dtype, problem.reduction, quantity)
-    order = recipe.function.order_of(quantity)
-    call = apply_mode(of.framework, lower(recipe.function, problem), order, of.mode, of.backend)
+    call = call_of(recipe, problem, quantity)
     passed = [(problem, "")]
     if (
         quantity == "loss"

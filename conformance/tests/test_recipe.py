@@ -221,13 +221,21 @@ def test_it_refuses_what_is_no_pair(names, named, why):
         api.recipe(*names, **named)
 
 
-def test_a_function_that_is_not_installed_is_said():
-    missing = registry.installed(registry.frameworks())[1]
-    if not missing:
-        pytest.skip("all are installed")
+@pytest.mark.parametrize("name", ["optax.softmax_cross_entropy_with_integer_labels", "sklearn.log_loss"])
+def test_recipe_with_a_function_that_is_not_installed_is_unproved(monkeypatch, name):
+    others = [one for one in AVAILABLE if one.framework.name != name.partition(".")[0]]
+    monkeypatch.setattr(registry, "installed", lambda *_: (others, []))
     installed(TORCH)
-    with pytest.raises(SelectionError, match="is not installed"):
-        api.recipe(missing[0].functions[0].name, TORCH)
+    result = api.recipe(name, TORCH, kind="logits" if "optax" in name else "probabilities")
+    assert not result.equal
+    assert not result.why
+    assert [needed.partition("==")[0] for needed in result.needed][1] == "torch"
+    assert result.first.code.splitlines()[-1]
+    printed = CliRunner().invoke(app, ["recipe", name, TORCH])
+    assert printed.exit_code == 1
+    assert result.needed[0] in " ".join(printed.output.split())
+    with pytest.raises(SelectionError, match="there is no such function"):
+        api.recipe("optax.nothing", TORCH)
 
 
 def test_an_option_that_no_case_has_together_is_no_recipe():
