@@ -259,6 +259,36 @@ mlx = Arrays(
 """Arrays of MLX on the CPU, where it has float64."""
 
 
+def _tinygrad_tensor(memory: Array) -> Any:
+    import tinygrad
+
+    return tinygrad.Tensor(memory.reshape(memory.shape or 1), dtype=dtype_name(memory.dtype)).reshape(memory.shape)
+
+
+def _tinygrad_literal(tensor: Tensor) -> str:
+    """Source; a tensor made of no axes would be a constant, which has no gradient."""
+    with_axis = tensor if tensor.values.ndim else Tensor(tensor.values.reshape(1))
+    made = f"tinygrad.Tensor({with_axis.source()}, dtype={dtype_name(tensor.values.dtype)!r})"
+    return made if tensor.values.ndim else f"{made}.reshape(())"
+
+
+def _tinygrad_values(result: Any) -> tuple[Array, str]:
+    import tinygrad
+
+    values = result.numpy()
+    return values, "bfloat16" if result.dtype == tinygrad.dtypes.bfloat16 else values.dtype.name
+
+
+tinygrad = Arrays(
+    native=_tinygrad_tensor,
+    literal=_tinygrad_literal,
+    numpy=_tinygrad_values,
+    imports="import tinygrad; tinygrad.helpers.DEV.value = 'CPU'",
+    derivatives={"gradient": "{result}.sum().backward()\n{x}.grad"},
+)
+"""Arrays of tinygrad on the CPU, where clang compiles for it."""
+
+
 def _jax_array(memory: Array) -> Any:
     import jax
 

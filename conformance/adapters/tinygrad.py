@@ -1,0 +1,136 @@
+"""tinygrad: cross_entropy, sparse_categorical_crossentropy, nll_loss and two binary losses, on the CPU.
+
+cross_entropy and nll_loss have the classes on axis 1, sparse_categorical_crossentropy on the last one.  Kernels are
+compiled by clang, one for each shape and dtype, and kept in tinygrad's own cache (`CACHEDB`), which processes share.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from typing import Any
+
+from conformance.adapters import arrays
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.model.convention import Convention
+
+DOCUMENTATION = "https://docs.tinygrad.org/tensor/ops/#tinygrad.Tensor."
+SOURCE = "https://github.com/tinygrad/tinygrad/blob/v0.14.0/tinygrad/mixin/op.py"
+DTYPES = frozenset({"float16", "float32", "float64"})
+"""Without bfloat16: which releases of clang have it for which processors differs."""
+INTEGERS = "int64 int32 int16 int8 uint8"
+LARGE_FILES = frozenset(
+    f"categorical/{name}"
+    for name in ("batches_in_blocks", "generated", "generated_rows", "generated_single_samples", "vocabularies")
+)
+"""Not put to nll_loss, which only looks up what is given: clang takes seconds for each of these shapes."""
+LABEL_FILES = frozenset({"article/index_labels"}) | frozenset(
+    f"categorical/{name}"
+    for name in (
+        "class_axis_index",
+        "columns",
+        "higher_rank",
+        "ignore_index",
+        "ignored_labels_in_narrow_integers",
+        "index_labels",
+        "invalid_labels",
+        "label_smoothing",
+        "label_smoothing_edge",
+        "labels_beyond_the_dtype",
+        "large_logits",
+        "logits_edge",
+        "masked_logits",
+        "masks_beyond_float16",
+        "one_class_ignored",
+        "small_losses",
+        "unbatched",
+        "weights_and_ignored_positions",
+    )
+)
+"""Put to sparse_categorical_crossentropy, which shares all but its labels with cross_entropy, to which all are put."""
+
+
+def function(name: str, convention: Convention, **fields: Any) -> Function:
+    """A method of `tinygrad.Tensor`, the predictions being `self`."""
+    return Function(
+        name,
+        f"tinygrad.Tensor.{name}({{predictions}}, {{labels}}, {{options}})",
+        **{
+            "dtypes": DTYPES,
+            "result_dtype": "promoted",
+            "positional": {"predictions": "self", "labels": "Y"},
+            "conventions": (DocumentedConvention(convention, documentation=SOURCE),),
+            "documentation": f"{DOCUMENTATION}{name}",
+            **fields,
+        },
+    )
+
+
+CROSS_ENTROPY = function(
+    "cross_entropy",
+    Convention(gradient_cancellation="targets", empty_mean="nan", accepts=frozenset({"invalid_target"})),
+    ranks={"categorical": range(1, 9)},
+    input_kinds={"logits": ""},
+    targets={"index": INTEGERS, "one_hot": "", "distribution": ""},
+    arguments={"label_smoothing": "label_smoothing"},
+    class_axis=1,
+)
+SPARSE = function(
+    "sparse_categorical_crossentropy",
+    Convention(default_ignore_index=-1, gradient_cancellation="targets", empty_mean="nan"),
+    ranks={"categorical": range(1, 9)},
+    input_kinds={"logits": ""},
+    targets={"index": INTEGERS},
+    arguments={"ignore_index": "ignore_index", "label_smoothing": "label_smoothing"},
+    files=LABEL_FILES,
+)
+NLL = function(
+    "nll_loss",
+    Convention(empty_mean="nan", accepts=frozenset({"invalid_probability"})),
+    ranks={"categorical": range(2, 9)},
+    input_kinds={"log_probabilities": ""},
+    targets={"index": INTEGERS},
+    arguments={"class_weights": "weight", "ignore_index": "ignore_index"},
+    weight_dtypes="",
+    result_dtype="promoted_with_weights",
+    class_axis=1,
+    skipped_files=LARGE_FILES,
+)
+BINARY = function(
+    "binary_crossentropy",
+    Convention(empty_mean="nan", accepts=frozenset({"invalid_target"})),
+    ranks={"binary": range(9)},
+    input_kinds={"probabilities": ""},
+    targets={"binary": "", "soft_binary": ""},
+)
+WITH_LOGITS = function(
+    "binary_crossentropy_logits",
+    Convention(gradient_cancellation="logits", empty_mean="nan", accepts=frozenset({"invalid_target"})),
+    ranks={"binary": range(9)},
+    input_kinds={"logits": ""},
+    targets={"binary": "", "soft_binary": ""},
+    arguments={"positive_weight": "pos_weight"},
+)
+
+
+@functools.cache
+def prepare() -> None:
+    """Compile in this process alone.  Raises RuntimeError if there is no clang."""
+    os.environ.setdefault("PARALLEL", "0")
+    if shutil.which(compiler := os.environ.get("CC", "clang")) is None:
+        raise RuntimeError(
+            f"tinygrad compiles with {compiler}, which is not installed: install clang, or set CC to one"
+        )
+
+
+FRAMEWORK = Framework(
+    name="tinygrad",
+    distributions=("tinygrad",),
+    modules=("tinygrad",),
+    requirements=("tinygrad", "numpy"),
+    arrays=arrays.tinygrad,
+    reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
+    prepare=prepare,
+    functions=(CROSS_ENTROPY, SPARSE, NLL, BINARY, WITH_LOGITS),
+)
