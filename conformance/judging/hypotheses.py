@@ -51,6 +51,10 @@ PAIRS_BY_CHANCE = 0.05
 """Pairs of mistakes are tried if no more of them than this would fit by chance."""
 MAX_CROSSED = 100
 """Outputs above which those of each are not tried beside the labels of all."""
+MIN_REORDERED = 10
+"""Samples below which labels in another order are not tried: they are often those of other mistakes."""
+EPSILONS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+"""Numbers that are added to probabilities, so that the logarithm of 0 is finite."""
 MAX_ROUNDED = 1000
 """Size of an array whose values are told apart by all their digits."""
 BATCHES = (2, 4, 8, 10, 16, 20, 32, 50, 64, 100, 128, 200, 256, 500, 512, 1000, 1024, 2048, 4096)
@@ -286,6 +290,11 @@ def _reduced(
         if divisor > 1:
             text = f"the sum divided by the number of {what}, {divisor}"
             yield (Departure("reduction", text),), answers["sum"] / divisor
+    if "mean" in answers and problem.options.sample_weights is not None:
+        text = "weights divided by their mean, and the losses summed"
+        yield (Departure("reduction", text),), answers["mean"] * samples
+        text = "weights divided by their sum, and the losses averaged"
+        yield (Departure("reduction", text),), answers["mean"] / samples
     weights = problem.options.class_weights
     total = 0.0 if weights is None else float(np.sum(weights, dtype=np.float64))
     if total and math.isfinite(total):
@@ -454,6 +463,14 @@ def _other_labels(problem: Problem, base: Convention, quantity: Quantity) -> Ite
         others = {"labels turned, 0 for 1": 1 - labels.astype(np.float64)}
     else:
         others = {"classes in reverse order": labels[..., ::-1].copy()}
+    if labels.ndim and len(labels) >= MIN_REORDERED:
+        others |= {
+            "samples of the labels in reverse order": labels[::-1].copy(),
+            "labels of the sample before": np.roll(labels, 1, axis=0),
+            "labels of the next sample": np.roll(labels, -1, axis=0),
+        }
+    if labels.ndim == 1 and len(labels) >= MIN_REORDERED:
+        others["labels sorted"] = np.sort(labels)
     for text, changed in others.items():
         yield _mistake(text, dataclasses.replace(problem, labels=changed), base)
 
@@ -474,6 +491,11 @@ def _other_predictions(problem: Problem, base: Convention, quantity: Quantity) -
             yield _mistake(text, taken, renormalised)
     elif problem.input_kind == "probabilities":
         yield _mistake("probabilities taken as logits", dataclasses.replace(problem, input_kind="logits"), base)
+    if problem.loss == "categorical" and quantity == "loss":
+        p, _ = convert_for(problem, "probabilities")
+        for epsilon in EPSILONS:
+            added = dataclasses.replace(p, predictions=p.predictions + epsilon)
+            yield _mistake(f"{epsilon:g} added to each probability before its logarithm", added, as_they_are)
     if problem.loss == "categorical" and problem.input_kind != "log_probabilities":
         taken = dataclasses.replace(problem, input_kind="log_probabilities")
         yield _mistake(f"{problem.input_kind} taken as log-probabilities", taken, as_they_are)

@@ -175,6 +175,7 @@ MISTAKES = {
     "classes taken from the first axis": np.mean(-log_softmax(X.T)[np.arange(3), Y]),
     "the sum divided by the number of predictions, 9": LOSSES.sum() / 9,
     "the sum divided by the number of samples less one, 2": LOSSES.sum() / 2,
+    "1e-05 added to each probability before its logarithm": np.mean(-np.log(softmax(X)[np.arange(3), Y] + 1e-5)),
 }
 
 
@@ -184,6 +185,19 @@ def test_mistake_explains_the_number_that_it_leads_to(mistake):
     assert not found.holds
     assert texts(found)[0] == mistake
     assert found.explanations.by_chance < 1e-3
+
+
+def test_labels_in_another_order_explain_a_number():
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(20, 3)), random.integers(0, 3, 20)
+    for order, reason in (
+        (np.roll(y, 1), "labels of the sample before"),
+        (np.roll(y, -1), "labels of the next sample"),
+        (y[::-1], "samples of the labels in reverse order"),
+        (np.sort(y), "labels sorted"),
+    ):
+        number = np.mean(-log_softmax(x)[np.arange(20), order])
+        assert texts(asked(f"{number:.8f}", x, y))[0] == reason
 
 
 RNG = np.random.default_rng(3)
