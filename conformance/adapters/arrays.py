@@ -289,6 +289,34 @@ tinygrad = Arrays(
 """Arrays of tinygrad on the CPU, where clang compiles for it."""
 
 
+def _mindspore_tensor(memory: Array) -> Any:
+    import mindspore
+
+    if dtype_name(memory.dtype) == "bfloat16":
+        return mindspore.Tensor(memory.astype(np.float32)).astype(mindspore.bfloat16)
+    return mindspore.Tensor(memory)
+
+
+def _mindspore_literal(tensor: Tensor) -> str:
+    if dtype_name(tensor.values.dtype) == "bfloat16":
+        return f"mindspore.Tensor({tensor.source()}.astype('float32')).astype(mindspore.bfloat16)"
+    return f"mindspore.Tensor({tensor.source()})"
+
+
+def _mindspore_values(result: Any) -> tuple[Array, str]:
+    name = str(result.dtype).lower().removeprefix("mindspore.")
+    return (result.float() if name == "bfloat16" else result).asnumpy(), name
+
+
+mindspore = Arrays(
+    native=_mindspore_tensor,
+    literal=_mindspore_literal,
+    numpy=_mindspore_values,
+    derivatives={"gradient": "mindspore.grad(lambda {x}: {result}.sum())({x})"},
+)
+"""Arrays of MindSpore outside of graphs (PyNative mode)."""
+
+
 def _jax_array(memory: Array) -> Any:
     import jax
 

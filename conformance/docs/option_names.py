@@ -142,7 +142,8 @@ def _labels(function: Function, kind: str) -> str:
     problem = _problem(function, loss=loss, kind=kind)
     tensor = lower(function, problem).arrays["labels"]
     shape = "N, C" if loss == "categorical" and tensor.values.ndim == 2 else ", ".join("NC"[: tensor.values.ndim])
-    label_type = "any type" if tensor.values.dtype == problem.labels.dtype else tensor.values.dtype.name
+    as_it_is = function.labels_as(problem) is None and tensor.values.dtype == problem.labels.dtype
+    label_type = "any type" if as_it_is else tensor.values.dtype.name
     dtype = "of the predictions' type" if label_type == problem.dtype else label_type
     return escaped(f"[{shape}], {dtype}" + ("" if accepted == kind else f", as {accepted.replace('_', '-')}"))
 

@@ -127,7 +127,9 @@ def test_label_that_does_not_fit_is_refused_and_not_wrapped():
     far = case([[0.0] * 200], [150]).problem("float32", "mean")
     with pytest.raises(LoweringError, match="labels do not fit int8"):
         lower(of, far)
+    assert of.unsupported(far) == "it takes no labels beyond int8"
     assert lower(of, PROBLEM).arrays["labels"].values.dtype == np.int8
+    assert of.unsupported(PROBLEM) is None
 
 
 @pytest.mark.parametrize(

@@ -292,7 +292,7 @@ def test_library_passes_its_tests_in_its_environment(one):
     made = build(parse(one.environment))
     site = site_packages(made.interpreter.parents[1])
     folder = Path(__file__).parent
-    files = [folder / f"test_{file}.py" for file in ("parameters", "shipped", name)]
+    files = [folder / f"test_{file}.py" for file in ("parameters", "shipped_reproducers", name)]
     words = ["-q", "-p", "no:cacheprovider", "--rootdir", str(folder), "-k", f"{name} or {name}."]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words, *(str(file) for file in files if file.exists())],

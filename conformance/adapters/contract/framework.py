@@ -28,6 +28,7 @@ from conformance.model.case import (
     OPTIONS,
     ORDERS,
     WEIGHTS,
+    Array,
     InputKind,
     Loss,
     Order,
@@ -328,7 +329,8 @@ class Function:
         return self.layouts | {"label_dtype", "weight_dtype"}
 
     def _unsupported_arrays(self, problem: Problem, target: str) -> str | None:
-        """Why it does not take labels or weights in the dtypes of the layout, or logits that are no product.
+        """Why it does not take labels or weights in the dtypes of the layout, labels that fit none of its dtypes, or
+        logits that are no product.
 
         target: the kind that it is passed.
         """
@@ -339,6 +341,8 @@ class Function:
         ):
             if accepted and stated not in (None, *accepted):
                 return f"it takes no {stated} {what}"
+        if target == "index" == problem.target and not _holds(dtype := self.labels_as(problem), problem.labels):
+            return f"it takes no labels beyond {dtype}"
         return obstacle(problem) if self.has_head else None
 
     def has_mode(self, mode: str) -> bool:
@@ -364,6 +368,14 @@ def _stated(problem: Problem, names: Iterable[str]) -> list[str]:
     """Names of capabilities, sorted, as they are stated in words."""
     words = SHAPE_WORDS | problem.layout.words()
     return [words.get(name, name) for name in sorted(names)]
+
+
+def _holds(dtype: str | None, labels: Array) -> bool:
+    """Whether integer labels fit a dtype; None is their own."""
+    if dtype is None or labels.dtype.kind not in "iu" or (wanted := numpy_dtype(dtype)).kind not in "iu":
+        return True
+    ends = np.iinfo(wanted)
+    return wanted.itemsize >= labels.dtype.itemsize or bool(np.all((labels >= ends.min) & (labels <= ends.max)))
 
 
 SHAPE_WORDS = {

@@ -1,0 +1,251 @@
+"""MindSpore on the CPU: losses over classes, from logits and log-probabilities, and over outputs.
+
+Calls are made one after another: by default they overlap, and an error in one of them may end the process.
+The classes are on axis 1.  The mean over index labels divides by the class weights of the labels, that over rows of
+targets by the number of losses.  A class of `nn` hands its arguments to the function of `ops`, which is its twin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from conformance.adapters import arrays
+from conformance.adapters.arrays import Tensor
+from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.model.case import Problem
+from conformance.model.convention import Convention
+
+DOCUMENTATION = "https://www.mindspore.cn/docs/en/r2.10.0/api_python/"
+SOURCE = "https://github.com/mindspore-ai/mindspore/blob/v2.10.0/mindspore/"
+NN_FUNCTIONS = f"{SOURCE}python/mindspore/ops/function/nn_func.py"
+NARROW = frozenset({"float16", "float32"})
+CLASS_OPTIONS = {"class_weights": "weight", "ignore_index": "ignore_index"}
+INPUT_AND_TARGET = {"predictions": "input", "labels": "target"}
+EPSILON = float(np.float32(1e-12))
+"""It is added to a probability before its logarithm; in float16 it is 0."""
+IGNORE_INDEX_WITH_ROWS = (frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index", "distribution"}))
+
+
+def of_class(name: str, **fields: Any) -> Function:
+    """A class of `mindspore.nn`, constructed with the options."""
+    return Function(
+        f"nn.{name}",
+        **{
+            "call": f"mindspore.nn.{name}({{options}})({{predictions}}, {{labels}})",
+            "dtypes": NARROW,
+            "positional": {"predictions": "logits", "labels": "labels"},
+            "documentation": f"{DOCUMENTATION}nn/mindspore.nn.{name}.html",
+            **fields,
+        },
+    )
+
+
+def as_function(of: Function, name: str, *files: str, **fields: Any) -> Function:
+    """The function of `mindspore.ops` to which a class hands its arguments, put to a part of the cases."""
+    return of.like(
+        f"ops.{name}",
+        call=f"mindspore.ops.{name}({{predictions}}, {{labels}}, {{options}})",
+        documentation=f"{DOCUMENTATION}ops/mindspore.ops.{name}.html",
+        files=frozenset(files),
+        **fields,
+    )
+
+
+def class_weights(problem: Problem) -> Mapping[str, Any]:
+    """The weights of the classes; ones where none are stated."""
+    stated = problem.options.class_weights
+    return (
+        {}
+        if stated is not None
+        else {"class_weights": Tensor(np.ones_like(problem.predictions, shape=problem.predictions.shape[-1:]))}
+    )
+
+
+KERNELS = f"{SOURCE}ops/kernel/cpu/native/"
+INDEX = DocumentedConvention(
+    Convention(
+        mean_divides_by="label_weight", default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"
+    ),
+    targets=frozenset({"index"}),
+    documentation=NN_FUNCTIONS,
+)
+ROWS = DocumentedConvention(
+    Convention(
+        mean_divides_by="kept",
+        gradient_cancellation="targets",
+        accepts=frozenset({"invalid_target"}),
+        empty_mean="nan",
+    ),
+)
+CROSS_ENTROPY = of_class(
+    "CrossEntropyLoss",
+    ranks={"categorical": range(1, 9)},
+    input_kinds={"logits": ""},
+    targets={"index": "int32", "one_hot": "same", "distribution": "same"},
+    arguments={**CLASS_OPTIONS, "label_smoothing": "label_smoothing"},
+    class_axis=1,
+    excludes=IGNORE_INDEX_WITH_ROWS,
+    conventions=(INDEX, ROWS),
+)
+NLL = of_class(
+    "NLLLoss",
+    ranks={"categorical": range(2, 9)},
+    input_kinds={"log_probabilities": ""},
+    targets={"index": "int32"},
+    arguments=CLASS_OPTIONS,
+    class_axis=1,
+    conventions=(replace(INDEX, convention=replace(INDEX.convention, accepts=frozenset({"invalid_probability"}))),),
+)
+# The weights of the classes have no default there.
+NLL_KERNEL = Function(
+    "ops.NLLLoss",
+    "mindspore.ops.NLLLoss({options})({predictions}, {labels}, {class_weights})[0]",
+    ranks={"categorical": range(2, 3)},
+    input_kinds={"log_probabilities": ""},
+    targets={"index": "int32 int64 uint8"},
+    arguments=CLASS_OPTIONS,
+    placeholder_values=class_weights,
+    dtypes=NARROW,
+    positional={"predictions": "logits", "labels": "labels", "class_weights": "weight"},
+    conventions=NLL.conventions,
+    documentation=f"{DOCUMENTATION}ops/mindspore.ops.NLLLoss.html",
+)
+BINARY: dict[str, Any] = {"ranks": {"binary": range(9)}, "targets": {"binary": "same", "soft_binary": "same"}}
+BCE = of_class(
+    "BCELoss",
+    **BINARY,
+    input_kinds={"probabilities": ""},
+    arguments={"sample_weights": "weight"},
+    sample_weight_shape="per_loss",
+    conventions=(
+        DocumentedConvention(
+            Convention(mean_divides_by="kept", empty_mean="nan", accepts=frozenset({"invalid_target"})),
+            capabilities=frozenset({"float16"}),
+        ),
+        DocumentedConvention(
+            Convention(
+                mean_divides_by="kept",
+                log_floor=math.log(EPSILON),
+                gradient_floor=EPSILON,
+                empty_mean="nan",
+                accepts=frozenset({"invalid_target"}),
+            ),
+            documentation=f"{KERNELS}binary_cross_entropy_cpu_kernel.cc",
+        ),
+    ),
+)
+WITH_LOGITS = of_class(
+    "BCEWithLogitsLoss",
+    **BINARY,
+    input_kinds={"logits": ""},
+    arguments={"sample_weights": "weight", "positive_weight": "pos_weight"},
+    positional=INPUT_AND_TARGET,
+    sample_weight_shape="per_loss",
+    dtypes=NARROW | {"bfloat16"},
+    conventions=(
+        DocumentedConvention(
+            Convention(
+                mean_divides_by="kept",
+                accepts=frozenset({"invalid_target"}),
+                cancellation="logits",
+                gradient_cancellation="targets",
+                empty_mean="nan",
+            ),
+            documentation=f"{KERNELS}bce_with_logits_loss_cpu_kernel.cc",
+        ),
+    ),
+)
+SIGMOID = Function(
+    "ops.SigmoidCrossEntropyWithLogits",
+    "mindspore.ops.SigmoidCrossEntropyWithLogits({options})({predictions}, {labels})",
+    **BINARY,
+    input_kinds={"logits": ""},
+    reductions={"none": "", "sum": "{result}.sum()", "mean": "{result}.mean()"},
+    positional={"predictions": "args", "labels": "args"},
+    dtypes=NARROW | {"float64"},
+    conventions=(
+        DocumentedConvention(
+            Convention(
+                mean_divides_by="kept",
+                accepts=frozenset({"invalid_target"}),
+                gradient_cancellation="targets",
+                empty_mean="nan",
+            )
+        ),
+    ),
+    documentation=f"{DOCUMENTATION}ops/mindspore.ops.SigmoidCrossEntropyWithLogits.html",
+)
+SOFTMAX = of_class(
+    "SoftmaxCrossEntropyWithLogits",
+    call="mindspore.nn.SoftmaxCrossEntropyWithLogits(sparse=False, {options})({predictions}, {labels})",
+    ranks={"categorical": range(2, 3)},
+    input_kinds={"logits": ""},
+    targets={"one_hot": "same", "distribution": "same"},
+    conventions=(
+        replace(
+            ROWS,
+            convention=replace(ROWS.convention, gradient_total="one"),
+            documentation=f"{KERNELS}softmax_cross_entropy_with_logits_cpu_kernel.cc",
+        ),
+    ),
+)
+SPARSE = SOFTMAX.like(
+    "nn.SoftmaxCrossEntropyWithLogits:sparse",
+    call="mindspore.nn.SoftmaxCrossEntropyWithLogits(sparse=True, {options})({predictions}, {labels})",
+    targets={"one_hot": None, "distribution": None, "index": "int64 int32"},
+    conventions=(DocumentedConvention(Convention(gradient_cancellation="targets", empty_mean="nan")),),
+)
+UNCHECKED = (
+    "columns",
+    "invalid_labels",
+    "invalid_rows",
+    "soft_labels",
+    "ignore_index",
+    "label_smoothing",
+    "class_weights",
+)
+"""Case files with each option, and those in which the checks make a difference that the class makes first."""
+PER_OUTPUT = "binary/weights_per_output"
+FRAMEWORK = Framework(
+    name="mindspore",
+    distributions=("mindspore",),
+    modules=("mindspore",),
+    requirements=("mindspore", "numpy==1.26.4"),
+    arrays=arrays.mindspore,
+    imports="import mindspore; mindspore.runtime.launch_blocking()",
+    reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
+    functions=(
+        CROSS_ENTROPY,
+        as_function(
+            CROSS_ENTROPY,
+            "cross_entropy",
+            *(f"categorical/{name}" for name in UNCHECKED),
+            targets={"index": "int64 int32", "one_hot": "same float64", "distribution": "same float64"},
+            dtypes=NARROW | {"float64"},
+            positional=INPUT_AND_TARGET,
+        ),
+        NLL,
+        as_function(
+            NLL,
+            "nll_loss",
+            "categorical/label_smoothing",
+            "categorical/log_probabilities",
+            "categorical/log_probabilities_options",
+            arguments={"label_smoothing": "label_smoothing"},
+            positional={"predictions": "inputs", "labels": "target"},
+        ),
+        NLL_KERNEL,
+        BCE,
+        as_function(BCE, "binary_cross_entropy", "article/binary", PER_OUTPUT),
+        WITH_LOGITS,
+        as_function(WITH_LOGITS, "binary_cross_entropy_with_logits", PER_OUTPUT),
+        SOFTMAX,
+        SPARSE,
+        SIGMOID,
+    ),
+)
