@@ -136,7 +136,7 @@ LINEAR = CROSS_ENTROPY.like(
     class_axis=-1,
     excludes=(*IGNORE_INDEX_WITH_ROWS, frozenset({"index", "weight_dtype"})),
     no_effect={**dict.fromkeys(NEUTRAL), "options": "implementation"},
-    files=HEAD_FILES | {"categorical/label_smoothing", "categorical/label_smoothing_rows"},
+    default_files=HEAD_FILES | {"categorical/label_smoothing", "categorical/label_smoothing_rows"},
     documentation="https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.linear_cross_entropy.html",
     first="2.13",
 )
@@ -153,7 +153,7 @@ CHUNKED = LINEAR.like(
     no_effect={"options": None},
     conventions=(INDEX,),
     untested={"label_smoothing=0.1": "smoothing goes past the chunks, with a warning"},
-    files=CHUNKED_FILES,
+    default_files=CHUNKED_FILES,
 )
 # As https://huggingface.co/docs/transformers/perplexity writes it.
 PERPLEXITY = CROSS_ENTROPY.like(
@@ -249,7 +249,7 @@ def functional(of: Function, name: str, *files: str) -> Function:
         f"functional.{name}",
         call=f"torch.nn.functional.{name}({{predictions}}, {{labels}}, {{options}})",
         documentation=f"{FUNCTIONAL}{name}.html",
-        files=frozenset(files),
+        default_files=frozenset(files),
     )
 
 
@@ -262,7 +262,7 @@ MULTI_LABEL = function(
     result_dtype="promoted",
     untested={"weight=None": "a weight of each class, by which its losses are multiplied"},
     dtypes=ALL_DTYPES,
-    files=MULTI_LABEL_FILES,
+    default_files=MULTI_LABEL_FILES,
     conventions=(
         DocumentedConvention(
             Convention(

@@ -286,8 +286,8 @@ def _libraries(request: RunRequest, cases: CaseSet) -> list[Installed]:
     chosen = [one for one in among if chosen_modes(request.modes, one.framework, one.backend)]
     if not chosen:
         check_modes(request.modes, [(one.framework, one.backend) for one in among])
-    item_filter = keyword_filter(request.keyword)
-    if item_filter is not None:
+    if request.keyword:
+        item_filter = keyword_filter(request.keyword, whole=True)
         chosen = [one for one in chosen if any(plan([case], [one], item_filter) for case in cases.cases)]
     if not chosen and not request.environments:
         selected(cases.cases, among, request.keyword)
@@ -306,7 +306,7 @@ def _planned(
 
     Raises SelectionError if no case is selected; if no function takes the selected ones, their rows say why.
     """
-    item_filter = keyword_filter(request.keyword)
+    item_filter = keyword_filter(request.keyword, whole=request.all)
     items = plan(cases.cases, calls.available, item_filter)
     if prepared.missing:
         observer.note(f"left out, not installed: {', '.join(prepared.missing)}")

@@ -391,7 +391,9 @@ def sweeps(bench: Bench) -> Iterator[Measurement]:
             f"{key.partition('|')[0]}, {call:.1f} ns an input; middle {statistics.median(r for k, r, _ in ratios):.2f}"
         )
         yield Measurement(f"a sweep to the calls it makes, {dtype}, worst function", ratio, "", 3.0, note)
-    binary = [f.name for found in installed()[0] for f in found.functions if "binary" in f.ranks and not f.files]
+    binary = [
+        f.name for found in installed()[0] for f in found.functions if "binary" in f.ranks and not f.default_files
+    ]
     names = [name for name in functions if name in binary]
     _, taken, swept = bench.command("sweep", "--json", *names, "--dtype", "float16", "--dtype", "bfloat16")
     note = f"{sum(line['count'] for line in swept['lines'])} inputs, with imports"

@@ -20,6 +20,7 @@ from conformance.execution.targets import Progress, start_workers
 from conformance.execution.workers.pool import DEFAULT_TIMEOUTS, Timeouts
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan
+from conformance.judging.selection import ItemFilter
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.model.text import counted, one_line
@@ -53,6 +54,10 @@ class Query:
     def requirements(self, release: Version) -> str:
         """The requirements of the environment of a release."""
         return f"{self.distribution}=={release} {self.beside}".strip()
+
+    def plan(self, available: Sequence[Installed]) -> list[Item]:
+        """The items on its case, in which its function is named."""
+        return plan([self.case], available, ItemFilter(is_named=self.function.__eq__))
 
     def selects(self, item: Item) -> bool:
         """Whether the answer to an item is searched."""
@@ -248,7 +253,7 @@ def make_probe(query: Query, judge: Judge, progress: Progress, timeouts: Timeout
         text = query.requirements(release)
         workers = start_workers({text: ()}, progress, timeouts=timeouts)
         with workers.pool as pool:
-            items = [item for item in plan([query.case], workers.available) if query.selects(item)]
+            items = [item for item in query.plan(workers.available) if query.selects(item)]
             if not items:
                 raise UserError(f"{text}: {_why_nothing_selected(query, workers.available)}")
             run = Run()
@@ -260,7 +265,7 @@ def make_probe(query: Query, judge: Judge, progress: Progress, timeouts: Timeout
 
 
 def _why_nothing_selected(query: Query, available: Sequence[Installed]) -> str:
-    case, items = query.case.id, plan([query.case], available)
+    case, items = query.case.id, query.plan(available)
     functions = sorted({item.function.name for item in items})
     if not items:
         return f"no function there can express {case}"

@@ -42,14 +42,14 @@ class Entry:
 def functions(loss: Loss) -> list[InstalledFunction]:
     """The functions of a loss, in their newest release; of those that call the same one, the first.
 
-    Functions to which a part of the cases is put compute what another one does.
+    Functions to which a part of the cases is put by default compute what another one does.
     """
     found: dict[str, InstalledFunction] = {}
     for framework in registry.frameworks():
         if framework.name in FRAMEWORKS:
             newest = Installed(framework, NEWEST, backend=framework.backend({}))
             for one in (InstalledFunction(newest, function) for function in newest.functions):
-                if loss in one.function.ranks and one.is_loss_of_samples and not one.function.files:
+                if loss in one.function.ranks and one.is_loss_of_samples and not one.function.default_files:
                     found.setdefault(one.function.path, one)
     return list(found.values())
 

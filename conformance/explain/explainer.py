@@ -25,8 +25,16 @@ from conformance.explain.remedies import remedies
 from conformance.judging.conversions import change_of, conversion_of
 from conformance.judging.effects import answer_by
 from conformance.judging.judge import Assessment, Judge
-from conformance.judging.plan import candidates, documented_convention, items_of, not_differentiated, unsupported
+from conformance.judging.plan import (
+    candidates,
+    documented_convention,
+    is_selected,
+    items_of,
+    not_differentiated,
+    unsupported,
+)
 from conformance.judging.published import digits_text, published
+from conformance.judging.selection import ItemFilter
 from conformance.model.case import Case, Problem, Quantity, Reduction, is_derivative
 from conformance.model.convention import DEFINITION
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
@@ -58,9 +66,10 @@ def explain(
     """
     problem = judge.problems.of(case, dtype, reduction)
     names = frozenset(functions_wanted)
+    named = ItemFilter(is_named=names.__contains__)
     items = [
         item
-        for item in items_of(case, problem, candidates(case, available, None))
+        for item in items_of(case, problem, candidates(case, available, named))
         if item.quantity == quantity and (not names or item.function.name in names)
     ]
     derivation = _derivation(case, problem, quantity, judge.oracle)
@@ -114,6 +123,8 @@ def skip_reason(installed: Installed, function: Function, case: Case, problem: P
     why = unsupported(function, case, problem)
     if why is None and is_derivative(quantity):
         why = not_differentiated(installed, function, case, problem)
+    if why is None and not is_selected(function, case, None):
+        return "only some of the shipped cases are put to it by default; name it"
     return why or ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from conformance.adapters import registry
@@ -81,7 +81,24 @@ def candidates(case: Case, available: Sequence[Installed], item_filter: ItemFilt
         for installed in available
         for function in installed.functions
         if item_filter is None or item_filter.may_select(function.framework, function.name, case.id, installed.mode)
+        if is_selected(function, case, item_filter)
     ]
+
+
+def is_selected(function: Function, case: Case, item_filter: ItemFilter | None) -> bool:
+    """Whether a case is put to a function: by default, or because the filter names the function."""
+    if item_filter is not None and item_filter.is_named(function.name):
+        return True
+    return not function.default_files or _is_in(case, function.default_files) or not _is_shipped(case)
+
+
+def _is_in(case: Case, files: Container[str]) -> bool:
+    """Whether a case, if it is a shipped one, is in one of some files."""
+    return case.id.rpartition("/")[0] in files
+
+
+def _is_shipped(case: Case) -> bool:
+    return bool(case.path) and is_shipped(case.path)
 
 
 def items_of(
@@ -159,9 +176,7 @@ def unsupported(function: Function, case: Case, problem: Problem, *, as_stated: 
 
     as_stated: whether it is called with the weights that the case states, and with no conversion of them.
     """
-    file = case.id.rpartition("/")[0]
-    chosen = (not function.files or file in function.files) and file not in function.skipped_files
-    if not chosen and case.path and is_shipped(case.path):
+    if _is_in(case, function.skipped_files) and _is_shipped(case):
         return "only some of the shipped cases are put to it"
     why = function.unsupported(problem)
     if why is not None and not as_stated and _has_convertible_weights(function, case, problem):

@@ -38,25 +38,29 @@ class SelectionError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class ItemFilter:
-    """Which items are selected."""
+    """Which items are selected, and which functions are named."""
 
-    selects: Callable[[str, str], bool]
+    selects: Callable[[str, str], bool] = lambda framework, item: True
     """Whether an item is, by the name of its framework and its id."""
     may_select: Callable[..., bool] = lambda framework, *parts: True
     """Whether an item with some parts of its id may be, of which only dtype, reduction and quantity are lacking."""
+    is_named: Callable[[str], bool] = lambda function: False
+    """Whether a function is named, so that more than its `default_files` are put to it."""
 
     def __call__(self, framework: str, item: str) -> bool:
         """See `selects`."""
         return self.selects(framework, item)
 
 
-def keyword_filter(keyword: str, markers: str = "", names: str = "") -> ItemFilter | None:
+def keyword_filter(keyword: str, markers: str = "", names: str = "", whole: bool = False) -> ItemFilter | None:
     """The filter of items by `-k` and `-m`; None if all are selected.  Raises SelectionError.
 
     names: of modules and functions of tests, in which words of `-k` match as well as in the name of a framework.
+    whole: whether every function counts as named; otherwise `-k` names those of which it has a part of the name, such
+    as `nll_loss` or `functional` of torch.functional.nll_loss.
     """
     if not keyword and not markers:
-        return None
+        return ItemFilter(is_named=lambda function: True) if whole else None
     keywords = compile_expression(keyword) if keyword else lambda matches: True
     marker = compile_expression(markers) if markers else lambda matches: True
     marked = functools.cache(lambda framework: marker(framework.__eq__))
@@ -76,7 +80,13 @@ def keyword_filter(keyword: str, markers: str = "", names: str = "") -> ItemFilt
         of = (*parts, framework) if names else parts
         return marked(framework) and (not decides or holds(frozenset(undecided).union(*map(matched, of))))
 
-    return ItemFilter(selects, may_select)
+    named = frozenset(re.findall(r"\w+", keyword))
+    return ItemFilter(selects, may_select, lambda function: whole or not named.isdisjoint(_own_parts(function)))
+
+
+def _own_parts(function: str) -> list[str]:
+    """The parts of the name of a function without that of its framework."""
+    return re.split("[.:]", function)[1:]
 
 
 def substring_of(text: str) -> Matcher:

@@ -173,7 +173,7 @@ def test_parameters_of_a_head_are_found(tmp_path, names, arguments, call):
     function = _call(tmp_path, names, arguments)
     assert function.call.endswith(call)
     assert function.quantities == ("loss", "hidden_gradient", "weight_gradient")
-    assert function.files == frozenset()
+    assert function.default_files == frozenset()
 
 
 def test_head_with_bias_has_a_gradient_in_it(tmp_path):

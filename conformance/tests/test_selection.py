@@ -101,6 +101,27 @@ def test_filter_rules_items_out_by_their_parts():
 
 
 @pytest.mark.parametrize(
+    ("keyword", "named"),
+    [
+        ("torch and not slow", False),
+        ("loss", False),
+        ("functional", True),
+        ("torch.functional.nll_loss or keras", True),
+        ("chunked", True),
+    ],
+)
+def test_filter_names_functions_by_parts_of_their_own_names(keyword, named):
+    of_keyword = keyword_filter(keyword)
+    assert of_keyword.is_named("torch.functional.nll_loss:chunked") is named
+    assert not of_keyword.is_named("torch.functional_loss")
+
+
+@pytest.mark.parametrize("keyword", ["", "torch"])
+def test_filter_of_the_whole_names_every_function(keyword):
+    assert keyword_filter(keyword, whole=True).is_named("torch.NLLLoss")
+
+
+@pytest.mark.parametrize(
     ("expression", "message"),
     [
         ("", 'the selection "": a word should stand where its end is'),

@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 from conformance import report
 from conformance.adapters import registry
 from conformance.casefiles.known_issues import Ledger
+from conformance.casefiles.loading import shipped_cases
 from conformance.cli import app
 from conformance.comparison.baseline import check_baseline
 from conformance.comparison.changes import compare_results
 from conformance.execution.run_info import RunInfo
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
-from conformance.judging.selection import ItemFilter
+from conformance.judging.selection import ItemFilter, keyword_filter
 from conformance.judging.unsupported import render_unsupported, unsupported_rows
 from conformance.model.case import Layout
 from conformance.reference.oracle import Oracle
@@ -215,3 +216,21 @@ def test_run_of_unsupported_cases_writes_report_and_fails(tmp_path, monkeypatch)
     )  # fmt: skip
     assert ran(miniatures.Categorical, "-k", "nobody").exit_code != 0
     assert told() == [["miniature.Binary", "unsupported"]]
+
+
+def test_default_run_puts_default_files_to_a_twin_and_a_run_that_names_it_every_case():
+    framework = HERE[0].framework
+    twin = replace(framework.functions[0], name="miniature.twin", default_files=frozenset({"categorical/index_labels"}))
+    here = [replace(HERE[0], framework=replace(framework, functions=(*framework.functions, twin)))]
+    shipped = shipped_cases()
+    first = replace(PLAIN, id="categorical/index_labels/a", path=str(shipped / "categorical/index_labels.yaml"))
+    other = replace(PLAIN, id="categorical/small_losses/b", path=str(shipped / "categorical/small_losses.yaml"))
+    users = replace(other, path="mine/small_losses.yaml")
+
+    def called(item_filter=None):
+        return [item.case for item in plan([first, other, users], here, item_filter) if item.function.name == twin.name]
+
+    assert {*map(id, called())} == {id(first), id(users)}
+    assert {*map(id, called(keyword_filter("float32")))} == {id(first), id(users)}
+    assert {*map(id, called(keyword_filter("twin")))} == {id(first), id(other), id(users)}
+    assert {*map(id, called(keyword_filter("", whole=True)))} == {id(first), id(other), id(users)}

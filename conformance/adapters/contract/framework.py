@@ -156,10 +156,11 @@ class Function:
     """
     modes: frozenset[str] | None = None
     """Modes of the framework in which it can be called; None for all."""
-    files: frozenset[str] = frozenset()
-    """Shipped case files, such as `categorical/index_labels`, with whose cases it is called; empty for all.
+    default_files: frozenset[str] = frozenset()
+    """Shipped case files, such as `categorical/index_labels`, with whose cases a run calls it by default.
 
-    For a function that shares all but a part of its computation with another one, to which all are put."""
+    Empty for all.  For a function that shares all but a part of its computation with another one, which is called with
+    all.  A run that names it (see `selection.ItemFilter`), and one of all libraries, calls it with all, too."""
     skipped_files: frozenset[str] = frozenset()
     """Shipped case files whose cases are not put to it, because of the time or the memory that it takes for them."""
     placeholder_values: Callable[[Problem], Mapping[str, Any]] | None = None

@@ -23,7 +23,7 @@ from conformance.adapters.registry import Installed
 from conformance.explore.relations.catalogue import RELATIONS
 from conformance.explore.relations.checker import Instance
 from conformance.explore.relations.relation import Relation
-from conformance.judging.plan import Item, unsupported
+from conformance.judging.plan import Item, is_selected, unsupported
 from conformance.judging.selection import ItemFilter
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem
 from conformance.reference.domain import examine
@@ -56,7 +56,8 @@ def select_instances(
         expressible = [
             candidate
             for candidate in candidates
-            if unsupported(function, candidate.case, candidate.problem, as_stated=True) is None
+            if is_selected(function, candidate.case, item_filter)
+            and unsupported(function, candidate.case, candidate.problem, as_stated=True) is None
         ]
         if item_filter is not None and not _may_select(item_filter, installed, function, expressible):
             continue

@@ -161,7 +161,7 @@ def plan(
             if function.has_head:
                 skipped.append(f"{function.name}: it makes the logits itself, of finite products")
                 continue
-            if function.files:
+            if function.default_files:
                 skipped.append(f"{function.name}: it shares all but a part of its computation with another function")
                 continue
             if not averages and not function.reductions.keys() & {"none", "sum"}:
