@@ -96,6 +96,37 @@ D2 = replace(
     documentation="https://scikit-learn.org/stable/modules/generated/sklearn.metrics.d2_log_loss_score.html",
 )
 
+# The score of a classifier whose samples are its own predictions; the negated loss, so that larger is better.
+SCORED = """
+import numpy as np
+
+class Classifier(sklearn.base.ClassifierMixin, sklearn.base.BaseEstimator):
+    def __init__(self, classes):
+        self.classes_ = np.arange(classes)
+
+    def predict_proba(self, X):
+        return X if X.ndim == 2 else np.stack([1 - X, X], axis=1)
+
+classifier = Classifier(({predictions}.shape[1:] or [2])[0])
+score = sklearn.metrics.get_scorer("neg_log_loss")
+-score(classifier, X={predictions}, y_true={labels}, {options})
+"""
+SCORERS = "https://scikit-learn.org/stable/modules/model_evaluation.html#string-name-scorers"
+SCORER = replace(
+    LOG_LOSS_WITHOUT_LABELS.like(
+        "neg_log_loss",
+        call=SCORED,
+        ranks={"binary": range(1, 2)},
+        reductions={"sum": None, "mean": ""},
+        untested={"labels=[0, 1]": None},
+        no_effect={"y_pred": None},
+        label_column=False,
+        modes=frozenset(),
+        signature=SCORERS,
+    ),
+    documentation=SCORERS,
+)
+
 IN_PANDAS = """\
 import numpy, pandas
 def in_pandas(number, array):
@@ -123,5 +154,5 @@ FRAMEWORK = Framework(
     imports="import sklearn.metrics",
     extra_requirements=(("<1.4.2", "numpy<2"),),
     modes={"pandas": Mode(IN_PANDAS, obstacle=no_pandas), "lists": Mode(AS_LISTS, excludes=NARROW)},
-    functions=(LOG_LOSS, LOG_LOSS_WITHOUT_LABELS, D2),
+    functions=(LOG_LOSS, LOG_LOSS_WITHOUT_LABELS, D2, SCORER),
 )

@@ -83,6 +83,8 @@ class Limits:
     layouts: frozenset[str] = frozenset(LAYOUT_FIELDS)
     """Fields of `Layout` that may be set."""
     reductions: tuple[Reduction, ...] = REDUCTIONS
+    inner_axes: int = 0
+    """Least number of axes between the first and the last one."""
 
 
 class ChoiceSource(Protocol):
@@ -233,7 +235,7 @@ class _CaseBuilder:
             last = (1 + self.integer(limits.classes),) if self.integer(4) > 1 else ()
         inner: list[int] = []
         room = limits.samples
-        for _ in range(max(0, self.integer(8) - 5) if self.categorical or last else 0):
+        for _ in range(max(limits.inner_axes, self.integer(8) - 5) if self.categorical or last else 0):
             inner.append(1 + self.integer(min(3, room)))
             room //= inner[-1]
         if self.one_in(24):
