@@ -83,7 +83,7 @@ SPARSE = function(
     input_kinds={"logits": ""},
     targets={"index": INTEGERS},
     arguments={"ignore_index": "ignore_index", "label_smoothing": "label_smoothing"},
-    files=LABEL_FILES,
+    default_files=LABEL_FILES,
 )
 NLL = function(
     "nll_loss",
