@@ -51,7 +51,7 @@ def as_function(of: Function, name: str, *files: str, **fields: Any) -> Function
         f"ops.{name}",
         call=f"mindspore.ops.{name}({{predictions}}, {{labels}}, {{options}})",
         documentation=f"{DOCUMENTATION}ops/mindspore.ops.{name}.html",
-        files=frozenset(files),
+        default_files=frozenset(files),
         **fields,
     )
 

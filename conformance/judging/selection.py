@@ -56,7 +56,7 @@ def keyword_filter(keyword: str, markers: str = "", names: str = "", whole: bool
     """The filter of items by `-k` and `-m`; None if all are selected.  Raises SelectionError.
 
     names: of modules and functions of tests, in which words of `-k` match as well as in the name of a framework.
-    whole: whether every function counts as named; otherwise `-k` names those of which it has a part of the name, such
+    whole: whether every function counts as named where there is no expression.  `-k` names those of which it has a part of the name, such
     as `nll_loss` or `functional` of torch.functional.nll_loss.
     """
     if not keyword and not markers:
@@ -81,7 +81,7 @@ def keyword_filter(keyword: str, markers: str = "", names: str = "", whole: bool
         return marked(framework) and (not decides or holds(frozenset(undecided).union(*map(matched, of))))
 
     named = frozenset(re.findall(r"\w+", keyword))
-    return ItemFilter(selects, may_select, lambda function: whole or not named.isdisjoint(_own_parts(function)))
+    return ItemFilter(selects, may_select, lambda function: not named.isdisjoint(_own_parts(function)))
 
 
 def _own_parts(function: str) -> list[str]:
