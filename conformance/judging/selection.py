@@ -56,8 +56,8 @@ def keyword_filter(keyword: str, markers: str = "", names: str = "", whole: bool
     """The filter of items by `-k` and `-m`; None if all are selected.  Raises SelectionError.
 
     names: of modules and functions of tests, in which words of `-k` match as well as in the name of a framework.
-    whole: whether every function counts as named where there is no expression.  `-k` names those of which it has a part of the name, such
-    as `nll_loss` or `functional` of torch.functional.nll_loss.
+    whole: whether every function counts as named if there is no expression.  `-k` names those of which it has a part
+    of the name, such as `nll_loss` or `functional` of torch.functional.nll_loss.
     """
     if not keyword and not markers:
         return ItemFilter(is_named=lambda function: True) if whole else None
