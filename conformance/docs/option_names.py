@@ -249,8 +249,8 @@ def _call_difference(without: Call, call: Call) -> str:
 
 
 def _lines(lines: Iterable[str]) -> str:
-    """Lines of source in a cell of a table, as Markdown."""
-    return "<br>".join(map(code_html, lines))
+    """Lines of source in a cell of a table, as Markdown that keeps their indentation."""
+    return "<br>".join("&nbsp;" * (len(line) - len(line.lstrip())) + code_html(line.lstrip()) for line in lines)
 
 
 TABLES: dict[str, dict[str, Callable[[Function], str]]] = {

@@ -227,6 +227,12 @@ def test_option_words_name_every_supported_option(function):
         assert " and ".join(sorted(group)) in legible(words["not together"])
 
 
+def test_calls_of_several_statements_keep_their_indentation():
+    assert option_names._lines(["def f(x):", "    return x"]) == (
+        "<code>def f(<wbr>x):</code><br>&nbsp;&nbsp;&nbsp;&nbsp;<code>return x</code>"
+    )
+
+
 def test_option_words_match_known_calls():
     words = {
         function.name: {name: legible(cell) for name, cell in option_names.option_words(function).items()}
