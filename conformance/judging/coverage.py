@@ -7,7 +7,7 @@ reductions, dtypes and ranks; each counts once for categorical and once for bina
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from conformance.adapters import registry
@@ -107,19 +107,22 @@ def coverage(cases: Iterable[Case], functions: Iterable[Function]) -> Coverage:
             if not _conflict({a, b}) and any(_takes(*one, {a, b}) for one in declared_capabilities)
         }
     pairs: set[tuple[str, str]] = set()
-    for loss, found in set(_required(cases, functions)):
+    for loss, found in _required(cases, functions):
         pairs.update(itertools.combinations(sorted(f"{loss}/{name}" for name in found), 2))
     return Coverage(frozenset(possible), frozenset(possible & pairs))
 
 
-def _required(cases: Iterable[Case], functions: tuple[Function, ...]) -> Iterator[tuple[Loss, frozenset[str]]]:
+def _required(cases: Iterable[Case], functions: tuple[Function, ...]) -> set[tuple[Loss, frozenset[str]]]:
     """The capabilities that each problem with a right answer requires, if a function supports the problem."""
+    found: set[tuple[Loss, frozenset[str]]] = set()
     for case in cases:
         if isinstance(case.expect, MustRaise | NoRightAnswer):
             continue
         for problem in case.representative.problems():
-            if any(_supports(function, problem) for function in functions):
-                yield problem.loss, required_capabilities(problem, problem.target_kind)
+            required = problem.loss, required_capabilities(problem, problem.target_kind)
+            if required not in found and any(_supports(function, problem) for function in functions):
+                found.add(required)
+    return found
 
 
 def _declared_for_all(function: Function) -> Function:
