@@ -47,6 +47,7 @@ DISTRIBUTION = "cross-entropy-conformance"
 PACKAGE = Path(__file__).parent
 INVALID = "invalid"
 """Stands behind a file in the id of what is reported as wrong with it, where that of a test has its function."""
+TESTS = PACKAGE / "tests"
 TEST_FILE = PACKAGE / "test_conformance.py"
 TEST_NAME = "test_conformance"
 RELATIONS_FILE = PACKAGE / "test_relations.py"
@@ -159,8 +160,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out a checkout's package; the imported one stands for it (see `_redirected`)."""
-    return True if collection_path in config.stash.get(_CHECKOUTS, ()) else None
+    """Leave out a checkout's package, as the imported one stands for it (see `_redirected`), and own tests.
+
+    `--pyargs conformance` asks what the frameworks return.  This package's tests of itself need what only a checkout
+    installs; `--pyargs conformance.tests` names them.
+    """
+    unnamed = (
+        collection_path == TESTS
+        and config.getoption("pyargs")
+        and not any(TESTS in (path, *path.parents) for path in (_path_of(config, name) for name in config.args))
+    )
+    return True if unnamed or collection_path in config.stash.get(_CHECKOUTS, ()) else None
 
 
 def _redirected(config: pytest.Config, arguments: list[str]) -> list[str]:
@@ -691,6 +701,8 @@ class Recorder:
         _check_marks(self.config, items)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if self.config.getoption("collectonly"):
+            return  # nothing is executed, so there are no rows
         losses = [item for test in session.items if (item := _item(test)) is not None and item.quantity == "loss"]
         self._plan_tests((test.nodeid for test in session.items), losses)
 
@@ -904,6 +916,7 @@ class Recorder:
 
     def _closing_lines(self) -> list[str]:
         """The lines at the end of a run, with the cases that no function could be called with, and the verdict."""
+        from conformance.adapters.registry import installed
         from conformance.judging.unsupported import render_unsupported
         from conformance.report import frames, recording
 
@@ -913,7 +926,7 @@ class Recorder:
             coverage = "" if partly else recording.coverage_line(_cases_of(self.config))
             largest = frames.records(frames.largest_ratios(frames.frame(self.rows)))
             details = recording.closing_lines(largest, coverage)
-        narrowed = bool(self.config.getoption("markexpr"))
+        narrowed = bool(self.config.getoption("markexpr") or self.config.getoption("keyword") or installed()[1])
         verdict = recording.verdict_line(self.rows, self.planned)
         published = ""
         if self.written and _folder(self.config) is not None:

@@ -216,6 +216,18 @@ def test_installed_package_is_tested_in_a_clone(clone, folder, arguments):
     assert len(written(folder, "report")[0]) == 3
 
 
+def test_package_by_name_has_no_tests_of_its_own_unless_they_are_named(pytester):
+    def collected(*arguments):
+        result = pytester.runpytest_subprocess("--collect-only", "-q", "-p", "no:cacheprovider", "--pyargs", *arguments)
+        assert result.ret == 0, result.stdout.str()
+        return result.stdout.str()
+
+    found = collected("conformance", "-k", "sklearn and article and float32")
+    assert "sklearn.log_loss-" in found
+    assert "conformance/tests" not in found
+    assert "test_selection.py" in collected("conformance.tests", "-k", "test_selection")
+
+
 def test_installed_package_is_tested_in_a_folder_of_a_clone(clone, folder, monkeypatch):
     monkeypatch.chdir(folder.pytester.path / "conformance" / "tests")
     result = clone("test_selection.py")
