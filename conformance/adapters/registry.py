@@ -7,7 +7,6 @@ elsewhere add theirs with an entry point in the group `conformance.adapters` tha
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import hashlib
 import importlib
@@ -38,7 +37,7 @@ from conformance.adapters.contract.framework import check_field_types
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.errors import UserError
 from conformance.model.row_key import EAGER
-from conformance.model.text import text_of, truncate, type_name
+from conformance.model.text import suggest, text_of, truncate, type_name
 
 ENTRY_POINTS = "conformance.adapters"
 SHARED = frozenset({"arrays", "checked", "contract", "idioms", "libraries", "onnx_operators", "registry"})
@@ -331,11 +330,7 @@ def function_named(name: str) -> Function:
     for function in known:
         if name in (function.name, function.path):
             return function
-    names = [function.name for function in known]
-    last = {known.rpartition(".")[2].lower(): known for known in names}
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    near = near or [last[match] for match in difflib.get_close_matches(name.rpartition(".")[2].lower(), last, n=3)]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
+    hint = suggest(name, [function.name for function in known], "conformance list functions")
     raise UnknownFunctionError(f"like: there is no known function {name!r}; {hint}")
 
 

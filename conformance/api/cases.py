@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from conformance.adapters.registry import Installed
 from conformance.api.observing import SILENT, Observer
 from conformance.api.result import Result
 from conformance.casefiles import stated_values
-from conformance.casefiles.document import suggest
 from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
 from conformance.casefiles.known_issues import read as read_known
 from conformance.casefiles.loading import count_cases, read, shipped_cases
@@ -41,6 +39,7 @@ from conformance.judging.verdict import want_of
 from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.row_key import EAGER
+from conformance.model.text import suggest
 from conformance.power.harvest.pipeline import load_harvest
 from conformance.reference.oracle import Oracle
 from conformance.reference.oracle import digits as digits_of
@@ -79,12 +78,12 @@ def find_case(cases: list[Case], case_id: str, folder: Path | None = None) -> Ca
     for case in cases:
         if case.id == case_id:
             return case
-    near = [case.id for case in cases if case_id.lower() in case.id]
-    near = near or difflib.get_close_matches(case_id, [case.id for case in cases], n=3)
-    hint = f"; did you mean {', '.join(near[:5])}?" if near else "; `conformance list cases` prints them"
+    ids = [case.id for case in cases]
     if folder is not None:
-        raise SelectionError(f"there is no case {case_id} in {folder}{hint}")
-    raise SelectionError(f"there is no case {case_id}{hint}; --cases DIR looks for it in a folder of yours")
+        hint = suggest(case_id, ids, f"conformance list cases --cases {folder}")
+        raise SelectionError(f"there is no case {case_id} in {folder}; {hint}")
+    hint = suggest(case_id, ids, "conformance list cases")
+    raise SelectionError(f"there is no case {case_id}; {hint}; --cases DIR looks for it in a folder of yours")
 
 
 @dataclass(frozen=True, eq=False)
@@ -430,7 +429,7 @@ def check_functions(names: Sequence[str], available: Sequence[Installed], option
             continue
         if name in known:
             raise SelectionError(f"{option} {name}: {name.partition('.')[0]} is not installed")
-        hint = suggest(name, dict.fromkeys([*installed, *known]))
+        hint = suggest(name, [*installed, *known], "conformance list functions")
         raise SelectionError(f"{option} {name}: there is no such function; {hint}")
 
 

@@ -26,6 +26,7 @@ from conformance.judging.selection import SelectionError
 from conformance.model.case import DTYPES, QUANTITIES, InputKind, Problem, Published, Quantity
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.row_key import EAGER
+from conformance.model.text import suggest
 from conformance.reference.enclosure import EnclosingOracle
 from conformance.reference.oracle import Oracle
 
@@ -191,7 +192,9 @@ def _parse(text: str, reduction: str, quantity: Quantity) -> tuple[str, Publishe
         raise SelectionError(f"--observed {text}: {digits!r} is no number; write 0.29, or keras=0.29") from None
     names = [function.name for function in registry.functions()]
     if not any(_is_of(name, of) for name in names):
-        raise SelectionError(f"--observed {text}: there is no framework or function {of}; there are {', '.join(names)}")
+        frameworks = [framework.name for framework in registry.frameworks()]
+        hint = suggest(of, [*frameworks, *names], "conformance list functions")
+        raise SelectionError(f"--observed {text}: there is no framework or function {of}; {hint}")
     if reduction == "none":
         raise SelectionError(f"--observed {text}: losses that are not reduced are several numbers; choose a reduction")
     return of, Published(digits.strip(), "", reduction=cast(Any, reduction), quantity=quantity)

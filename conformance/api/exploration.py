@@ -40,6 +40,7 @@ from conformance.judging.selection import SelectionError, keyword_filter
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import DTYPES
 from conformance.model.errors import UserError
+from conformance.model.text import suggest
 from conformance.report import check_writable
 
 DEFAULT_SECONDS = 60.0
@@ -439,7 +440,8 @@ def _names_match(names: Sequence[str]) -> Callable[[str], bool]:
     globs = [KnownIssue(case="", function=name) for name in names]
     for glob in globs:
         if not any(map(glob.matches_function, known)):
-            raise SelectionError(f"{glob.function}: there is no such function; there are {', '.join(known)}")
+            hint = suggest(glob.function, known, "conformance list functions")
+            raise SelectionError(f"{glob.function}: there is no such function; {hint}")
     return lambda name: any(glob.matches_function(name) for glob in globs)
 
 

@@ -18,6 +18,7 @@ from conformance.judging.case_set import load_suite
 from conformance.judging.choice import selected
 from conformance.judging.judge import Judge
 from conformance.judging.selection import SelectionError
+from conformance.model.text import suggest
 from conformance.reference.oracle import cached_oracle
 
 
@@ -162,9 +163,10 @@ def bisect(
     from conformance.execution.environments import releases
 
     case, ledger = load_case(case_id, cases)
-    known = sorted({function.name for function in registry.functions()})
+    known = {function.name for function in registry.functions()}
     if function and function not in known:
-        raise SelectionError(f"--function {function}: there is no such function; there are {', '.join(known)}")
+        hint = suggest(function, sorted(known), "conformance list functions")
+        raise SelectionError(f"--function {function}: there is no such function; {hint}")
     query = bisection.Query(distribution, case, function, dtype, reduction, beside)
     with cached_oracle() as oracle, observer.status() as show:
         show(f"searching the package index for releases of {distribution}")

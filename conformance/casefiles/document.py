@@ -11,7 +11,6 @@ the process for deeply nested files; CONTRIBUTING has the comparison.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import json
 import math
@@ -28,7 +27,7 @@ import yaml
 
 from conformance.model.errors import CaseFileError
 from conformance.model.files import SpecialFileError, read_regular
-from conformance.model.text import join_names, truncate
+from conformance.model.text import join_names, suggest, truncate
 
 PACKAGE = Path(__file__).parents[1]
 """Folder of the schemas that the first line of a case file names."""
@@ -127,13 +126,6 @@ def display_path(file: Path) -> str:
     return (
         absolute.relative_to(working_directory) if absolute.is_relative_to(working_directory) else absolute
     ).as_posix()
-
-
-def suggest(word: str, names: Iterable[str]) -> str:
-    """Advice for a word that is not one of `names`."""
-    known = list(names)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f'did you mean "{close[0]}"?' if close else f"give one of: {join_names(known)}"
 
 
 def read_document(file: Path, schema: str, *, strict: bool = False) -> tuple[Document | None, list[CaseFileError]]:

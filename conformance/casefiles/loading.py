@@ -31,7 +31,6 @@ from conformance.casefiles.document import (
     read_document,
     read_error_text,
     schema_of,
-    suggest,
 )
 from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, yaml_quoted_digest
 from conformance.casefiles.stated_values import wrong_digits
@@ -51,7 +50,7 @@ from conformance.model.case import (
     Target,
 )
 from conformance.model.errors import CaseErrors, CaseFileError
-from conformance.model.text import join_names, truncate
+from conformance.model.text import join_names, suggest, truncate
 
 SCHEMA = "case.schema.json"
 SUFFIXES = (".yaml", ".yml")

@@ -12,7 +12,7 @@ from conformance.judging.plan import Item, in_modes, plan
 from conformance.judging.selection import MAX_SHOWN, SelectionError, keyword_filter, similar
 from conformance.judging.unsupported import render_unsupported, unsupported_rows
 from conformance.model.case import Case
-from conformance.model.text import truncate
+from conformance.model.text import suggest, truncate
 
 
 def installed_among(
@@ -41,7 +41,8 @@ def frameworks_among(names: Sequence[str]) -> tuple[Framework, ...]:
     known = {framework.name: framework for framework in registry.frameworks()}
     for name in names:
         if name not in known:
-            raise SelectionError(f"--framework {name}: there is no such framework; there are {', '.join(known)}")
+            hint = suggest(name, known, "conformance list libraries")
+            raise SelectionError(f"--framework {name}: there is no such framework; {hint}")
     return tuple(framework for framework in known.values() if not names or framework.name in names)
 
 
@@ -60,7 +61,6 @@ def selected(cases: list[Case], available: list[Installed], keyword: str) -> lis
         near = similar(keyword, [item.id for item in plan(cases, available)]) if keyword else ""
         unsupported = unsupported_rows(cases, [], available, keyword_filter(keyword))
         why = "".join(f"\n{line}" for line in render_unsupported(unsupported))
-        raise SelectionError(
-            f"nothing is selected {what}; {near or '`conformance list cases` prints what there is'}{why}"
-        )
+        near = near or "`conformance list cases` and `conformance list functions` print what there is"
+        raise SelectionError(f"nothing is selected {what}; {near}{why}")
     return items

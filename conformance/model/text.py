@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterable
@@ -12,6 +13,9 @@ MAX_LENGTH = 1 << 16
 
 LONGEST_WORD, LONGEST_LINE = 2000, 20_000
 """Characters of a word, and of a line, that a message echoes whole."""
+
+_SHORT = 3
+"""Characters of a word that may stand inside any name by chance."""
 
 _LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -53,6 +57,31 @@ def join_names(names: Iterable[str], most: int = 0) -> str:
     known = list(names)
     shown = known[:most] if most else known
     return ", ".join(shown) + (f" and {len(known) - len(shown)} more" if len(known) > len(shown) else "")
+
+
+def suggest(word: str, names: Iterable[str], listed_by: str = "") -> str:
+    """Advice for a word that is none of `names`: up to three similar ones, or all names if there are none.
+
+    listed_by: the command that prints all names, if they are too many for a message.
+    """
+    known = list(dict.fromkeys(names))
+    near = " or ".join(f'"{name}"' for name in _similar(word, known))
+    listed = f"`{listed_by}` prints all" if listed_by else ""
+    if near:
+        return " ".join(filter(None, (f"did you mean {near}?", listed)))
+    return listed or f"give one of: {join_names(known)}"
+
+
+def _similar(word: str, names: list[str]) -> list[str]:
+    """Up to three names: those that contain a word, else those like it, else those of its framework or folder."""
+    by_lower, word = {name.lower(): name for name in names}, word.lower()
+    head = re.split(r"(?<=[./])", word)[0]
+    containing = [name for name in by_lower if len(word) > _SHORT and word in name]
+    beside = [name for name in by_lower if head != word and name.startswith(head)]
+    for among, cutoff in ((containing, 0.0), (by_lower, 0.6), (beside, 0.0)):
+        if near := difflib.get_close_matches(word, among, cutoff=cutoff):
+            return [by_lower[name] for name in near]
+    return []
 
 
 def truncate(text: str, most: int) -> str:

@@ -206,7 +206,7 @@ def test_a_callable_that_cannot_be_had_is_one_message(check, file, target, says)
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"like": "torch.CrossEntropy"}, "did you mean torch.CrossEntropyLoss"),
+        ({"like": "torch.CrossEntropy"}, 'did you mean "torch.CrossEntropyLoss"'),
         ({"arrays": "cupy"}, "there is numpy, torch, jax, tensorflow"),
         ({"arguments": {"z": "logits"}}, "has no parameter z"),
         ({"arguments": {"logits": "smoothing"}}, "there is no smoothing"),

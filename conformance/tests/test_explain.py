@@ -569,7 +569,7 @@ def test_explain_selects_one_function(conformance):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("categorical/a/weihgted",), "did you mean categorical/a/weighted"),
+        (("categorical/a/weihgted",), 'did you mean "categorical/a/weighted"?'),
         (("categorical/a/weighted", "--function", "miniature.Categorica"), "there is no such function; did you mean"),
         (("categorical/a/weighted", "--dtype", "float16"), "--dtype float16: there is float32, float64"),
         (("categorical/a/weighted", "--reduction", "sum"), "--reduction sum: there is mean"),

@@ -657,7 +657,7 @@ def test_it_refuses_a_ledger_of_relations_that_there_are_not(folder):
     )
     result = folder.run("--pyargs", "conformance.test_relations")
     assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
-    assert_said(result, "miniature.yaml:4", "permuted_class is no relation; did you mean permuted_classes?")
+    assert_said(result, "miniature.yaml:4", 'permuted_class is no relation; did you mean "permuted_classes"?')
 
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

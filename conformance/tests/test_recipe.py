@@ -203,7 +203,9 @@ def test_it_names_functions_for_which_there_may_be_one():
 @pytest.mark.parametrize(
     ("names", "named", "why"),
     [
-        ((TORCH, "torch.CrosEntropyLoss"), {}, "did you mean"),
+        ((TORCH, "torch.CrosEntropyLoss"), {}, 'did you mean "torch.CrossEntropyLoss"'),
+        ((TORCH, "jax.nothing"), {}, r"did you mean \S+ or \S+ or \S+\? `conformance list functions` prints all$"),
+        ((TORCH, "nobody"), {}, "there is no such function; `conformance list functions` prints all$"),
         ((TORCH, TORCH), {}, "equals itself"),
         ((BCE, TORCH), {}, "no problem can be put to both"),
         ((TORCH, "torch.CrossEntropyLoss:perplexity"), {}, "returns no loss of predictions"),

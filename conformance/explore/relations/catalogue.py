@@ -8,7 +8,6 @@ the use of vector instructions, which are internal to an implementation.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import fnmatch
 import math
 from typing import Literal
@@ -41,6 +40,7 @@ from conformance.explore.relations.relation import (
 from conformance.model.case import Array, Loss, Order, Problem, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.model.errors import CaseErrors, CaseFileError
+from conformance.model.text import suggest
 from conformance.reference.conversion import convert
 from conformance.reference.domain import dtype_info
 from conformance.reference.flat_problem import flatten
@@ -753,6 +753,5 @@ def check_names(ledger: Ledger) -> None:
 
 
 def _unknown(entry: KnownIssue) -> CaseFileError:
-    near = difflib.get_close_matches(entry.relation_name, [relation.name for relation in RELATIONS], n=1)
-    advice = f"did you mean {near[0]}?" if near else "`conformance relations` prints those that there are"
+    advice = suggest(entry.relation_name, [relation.name for relation in RELATIONS])
     return CaseFileError(entry.path, entry.line, 1, "", f"{entry.relation_name} is no relation", advice)
