@@ -71,8 +71,10 @@
   const statusTag = (status) => make("span", { class: "tag" }, statusMark(status), translateValue("status", status));
   /** A text that may be broken between words of its names and addresses; copies of it have no other characters. */
   const withBreaks = (text) => text.split(/(?<=[/_.:=])(?=[\p{L}_])/u).flatMap((part, index) => (index ? [make("wbr"), part] : [part]));
-  const withLinks = (text) => text.split(/(https?:\/\/[^\s()<>"'`]+)/).map((part, index) => {
-    if (index % 2 === 0) return part;
+  /** A text whose numbers stay whole: browsers break a line after the hyphen of 1e-07. */
+  const unbroken = (text) => text.split(/(\d[\d.]*e-\d+)/).map((part, index) => (index % 2 ? make("span", { class: "number" }, part) : part));
+  const withLinks = (text) => text.split(/(https?:\/\/[^\s()<>"'`]+)/).flatMap((part, index) => {
+    if (index % 2 === 0) return unbroken(part);
     let url;
     try { url = new URL(part); } catch { return part; }
     if (url.protocol !== "https:" && url.protocol !== "http:") return part;
@@ -493,8 +495,8 @@
   };
   const distinct = (name, found) => [...new Set(found.map((i) => valueAt(name, i)))].sort();
   const titleOf = {
-    convention: (group) => make("code", {}, breakable(group.choice)),
-    finding: (group) => [make("code", {}, breakable(group.choice || translate("none"))), make("small", {}, ` ${translate("for_example")} `, withLinks(valueAt("explanation", group.rows[0])))],
+    convention: (group) => make("code", {}, unbroken(breakable(group.choice))),
+    finding: (group) => [make("code", {}, unbroken(breakable(group.choice || translate("none")))), make("small", {}, ` ${translate("for_example")} `, withLinks(valueAt("explanation", group.rows[0])))],
   };
   const groupTable = (name, found, filters) => {
     const groups = grouped(name, found);
@@ -868,7 +870,7 @@
       const cell = (key, ...children) => make("td", { "data-name": translate(key) }, ...children);
       return make("tr", {}, make("th", { scope: "row" }, breakable(valueAt("function", i)), make("small", {}, ` ${valueAt("version", i)}`)),
         cell("status", make("span", { class: `tag ${status}` }, statusMark(status), translateValue("status", status)), expected === "ok" ? null : make("small", { class: `badge ${expected}` }, translateValue("expected", expected))),
-        cell("returned", make("code", {}, returnedText(i))), cell("ratio", formatNumber(valueAt("ratio", i))), cell("ulps", formatNumber(valueAt("ulps", i))),
+        cell("returned", make("code", {}, unbroken(returnedText(i)))), cell("ratio", formatNumber(valueAt("ratio", i))), cell("ulps", formatNumber(valueAt("ulps", i))),
         cell("why", withLinks(valueAt("known", i) || valueAt("convention", i) || (status === "agrees" ? "" : valueAt("explanation", i)))));
     });
     return make("table", { class: "groups side-by-side" }, make("thead", {}, make("tr", {}, head)), make("tbody", {}, lines));
@@ -887,7 +889,7 @@
         field("want_by_convention", byConvention ? make("code", {}, byConvention) : ""),
         field("ratio", formatNumber(valueAt("ratio", i))), field("error", formatNumber(valueAt("error", i))), field("budget", formatNumber(valueAt("budget", i))), field("ulps", formatNumber(valueAt("ulps", i))), field("where", valueAt("where", i)), field("shape", valueAt("shape", i)),
         field("difference", returned && reference && !Number.isNaN(semantic) ? `${translate(valueAt("conversion", i) ? "semantic_converted" : "semantic")} ${formatNumber(semantic) || "nan"}; ${translate("numeric")} ${formatNumber(maxDifference(returned, reference)) || "nan"}` : ""),
-        field("convention", valueAt("convention", i) ? make("code", {}, valueAt("convention", i)) : ""), field("explanation", withLinks(valueAt("explanation", i))), field("known", withLinks(valueAt("known", i))),
+        field("convention", valueAt("convention", i) ? make("code", {}, unbroken(valueAt("convention", i))) : ""), field("explanation", withLinks(valueAt("explanation", i))), field("known", withLinks(valueAt("known", i))),
         field("bridge", valueAt("bridge", i)), field("conversion", valueAt("conversion", i)), field("warnings", valueAt("warnings", i)), field("result_dtype", valueAt("result_dtype", i)), field("reason_code", valueAt("reason_code", i)), field("candidate", valueAt("candidate", i) ? make("code", {}, valueAt("candidate", i)) : ""), field("environment", valueAt("environment", i)), field("backend", valueAt("backend", i)), field("mode", valueAt("mode", i)), field("device", valueAt("device", i)),
         field("budgets", one("budgets") ? make("code", {}, one("budgets")) : "")),
       one("call") ? make("div", {}, make("h5", {}, translate("call")), copyable(one("call"), `${translate("call")} ${name}`)) : null);
