@@ -160,7 +160,7 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, v
     if ended.rows and verbose:
         partly = request.keyword or request.frameworks or request.modes or ended.harvested
         out.lines(recording.closing_lines(ended.record["largest"], "" if partly else ended.record["coverage"]))
-    narrowed = bool(request.frameworks or request.modes or ended.record["missing"])
+    narrowed = bool(request.keyword or request.frameworks or request.modes or ended.record["missing"])
     out.lines(render_unsupported(ended.rows, narrowed=narrowed))
     verdict = recording.verdict_line(ended.rows, ended.record["planned"], ended.record["duration"], failing)
     out.print(Text(verdict), soft_wrap=True)

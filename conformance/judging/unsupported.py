@@ -132,7 +132,7 @@ def unsupported_problems(rows: Iterable[tuple[str, ...]]) -> list[UnsupportedPro
 def render_unsupported(rows: Iterable[Row], *, narrowed: bool = False) -> list[str]:
     """Render the unsupported problems among rows for a terminal: the first `MAX_CASES` with reasons, and how many.
 
-    narrowed: frameworks are selected, or some are not installed, so that many are no surprise; one line says how many
+    narrowed: functions are selected, or some are not installed, so that many are no surprise; one line says how many
     there are.
     """
     found = unsupported_problems(
