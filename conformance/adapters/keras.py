@@ -1,4 +1,5 @@
-"""Keras: the three cross-entropy losses, from probabilities or logits, on the backend of KERAS_BACKEND.
+"""Keras: the three cross-entropy losses, from probabilities or logits, on the backend of KERAS_BACKEND, and the
+operations that they call.
 
 A loss of Keras 3 casts to float32 unless it is given a dtype, which it takes since 3.4, so it is given one;
 before, float32 is all that it has.  A loss of Keras 2 keeps the dtype of the predictions.
@@ -11,6 +12,7 @@ have computed in no more than 32 bits since 3.12, whatever dtype a loss is given
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -28,6 +30,9 @@ SOURCE = "https://github.com/keras-team/keras/blob/"
 ON = f"{SOURCE}v3.15.1/keras/src/backend/{{}}/nn.py"
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 OTHERS = ("jax", "torch", "numpy")
+NARROW = frozenset(DTYPES) - {"float64"}
+NUMPY_DTYPES = NARROW - {"bfloat16"}
+"""Those that an operation keeps: numpy widens bfloat16 beside a Python number."""
 SMOOTHED = {"label_smoothing": "label_smoothing"}
 AXIS = {"class_axis": "axis"}
 COLUMNS = tuple(frozenset({name, "labels_column"}) for name in ("class_axis", "class_axis_not_1"))
@@ -92,7 +97,7 @@ def function(
         .since(
             "3.12",
             backends=OTHERS,
-            dtypes=frozenset(DTYPES) - {"float64"},
+            dtypes=NARROW,
             documentation="https://www.tensorflow.org/api_docs/python/tf/keras/config/set_x64_mode",
         )
     )
@@ -166,6 +171,34 @@ def weighted(of: Function) -> Function:
     )
 
 
+def operation(
+    of: Function, name: str, targets: Mapping[str, str], arguments: dict[str, str], *files: str, **choices: Any
+) -> Function:
+    """The operation in `keras.ops` that a loss calls: unreduced, in the dtype of its arguments, without weights.
+
+    targets: kind of target -> dtypes of the labels.
+    files: case files of a plain run.
+    """
+    unknown = ("sample_weights", "label_smoothing", "ignore_index", "dtype")
+    untested = ("reduction='auto'", "reduction='mean'", "dtype='float32'", "axis=0")
+    return of.like(
+        f"ops.{name}",
+        first="3",
+        call=f"keras.ops.{name}({{labels}}, {{predictions}}, {{options}})",
+        targets=targets,
+        arguments={**dict.fromkeys(unknown), **arguments},
+        reductions={"none": "{result}", "sum": "keras.ops.sum({result})", "mean": "keras.ops.mean({result})"},
+        positional={"labels": "target", "predictions": "output"},
+        no_effect={"name": None},
+        untested=dict.fromkeys(untested),
+        excludes=COLUMNS if "index" in of.targets else (),
+        dtypes=frozenset(DTYPES),
+        choices={"mean_divides_by": "weight", "empty_mean": "nan", "empty_batch": "reduced", **choices},
+        default_files=frozenset(files),
+        documentation=f"https://keras.io/api/ops/nn/#{name}-function",
+    ).since("3", backends=OTHERS, dtypes=NARROW)
+
+
 def to_native(memory: Array) -> Any:
     """Pass arrays as they are, except for bfloat16 to Keras 2, which takes TensorFlow's and not numpy's."""
     import keras
@@ -192,7 +225,7 @@ def to_numpy(result: Any) -> tuple[Array, str]:
     return keras.ops.convert_to_numpy(result), name
 
 
-OPERATIONS = arrays.array_operations(
+ARRAY_OPERATIONS = arrays.array_operations(
     "keras.ops",
     "keras.ops",
     size="float(keras.ops.size({0}))",
@@ -206,7 +239,7 @@ OPERATIONS = arrays.array_operations(
 def keras_arrays(*gradient: str) -> Arrays:
     """The arrays of a backend: numpy's go in, its own come out; differentiated by these lines, if there are any."""
     derivatives = {"gradient": "\n".join(gradient)} if gradient else {}
-    return Arrays(to_native, Tensor.source, to_numpy, "", derivatives, OPERATIONS)
+    return Arrays(to_native, Tensor.source, to_numpy, "", derivatives, ARRAY_OPERATIONS)
 
 
 @cache
@@ -227,6 +260,45 @@ def quiet() -> None:
 GRAPHS = {"graph": "tf.function({loss})", "xla": "tf.function({loss}, jit_compile=True)"}
 TENSORFLOW = frozenset({"tensorflow"})
 LOSSES = (BINARY, SOFT, SPARSE)
+OPERATIONS = (
+    replace(
+        operation(
+            BINARY,
+            "binary_crossentropy",
+            {"binary": "same", "soft_binary": "same"},
+            {},
+            "article/binary",
+            "binary/probabilities_edge",
+            binary_outputs="each",
+            accepts=frozenset({"invalid_probability", "invalid_target"}),
+        ),
+        label_column=False,
+    ).since("3", backends=("numpy",), dtypes=NUMPY_DTYPES),
+    operation(
+        SOFT,
+        "categorical_crossentropy",
+        {"one_hot": "same", "distribution": "same"},
+        AXIS,
+        "article/one_hot_labels",
+        "categorical/masked_logits_rows",
+    ).since("3", backends=("numpy",), dtypes=NUMPY_DTYPES),
+    # Labels become one-hot vectors in the widest dtype of JAX, and in float32 on numpy.
+    operation(
+        SPARSE,
+        "sparse_categorical_crossentropy",
+        {},
+        AXIS,
+        "article/index_labels",
+        "categorical/class_axis_index",
+    )
+    .since(
+        "3",
+        backends=("jax",),
+        result_dtype="float64",
+        documentation="https://docs.jax.dev/en/latest/_autosummary/jax.nn.one_hot.html",
+    )
+    .since("3", backends=("numpy",), dtypes=NUMPY_DTYPES, result_dtype="float32", documentation=ON.format("numpy")),
+)
 FRAMEWORK = Framework(
     name="keras",
     distributions=("keras",),
@@ -235,7 +307,7 @@ FRAMEWORK = Framework(
     imports="import keras",
     prepare=quiet,
     extra_requirements=(("<2.15", "numpy<2"), ("<2.12", "protobuf<3.20")),
-    functions=(*LOSSES, *map(weighted, LOSSES)),
+    functions=(*LOSSES, *map(weighted, LOSSES), *OPERATIONS),
     modes={name: Mode(f"import tensorflow as tf\n{wrap}", backends=TENSORFLOW) for name, wrap in GRAPHS.items()},
     backends={
         "tensorflow": Backend(

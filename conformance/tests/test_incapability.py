@@ -100,6 +100,15 @@ TAKEN = {
         )
         for name in (*LOG_LOSSES, "sklearn.d2_log_loss_score")
     },
+    **{
+        ("keras.ops.categorical_crossentropy", f"{kind} as {labels} beside {dtype}"): (
+            "TensorFlow casts labels beside logits, and refuses them beside probabilities"
+        )
+        for dtype in DTYPES
+        for kind, dtypes in (("one_hot", LABEL_DTYPES), ("distribution", ("float64",)))
+        for labels in dtypes
+        if labels != dtype
+    },
 }
 """What a function takes although it is declared unable to, with the reason; the plain problem only."""
 
