@@ -23,11 +23,13 @@ from conformance.model.convention import Divisor
 from conformance.model.errors import UserError
 from conformance.report.recording import duration_text
 
+CANCELS = "cancellation"
+"""What conventions of formulas that lose digits are called; no reason code has it."""
 DIVISORS = Divisor.__args__  # type: ignore[attr-defined]
 MAX_FINDINGS = 3
 """Number of violated relations, and of findings among drawn problems, that are printed."""
-COMMON_SHARE = 0.9
-"""Share of the wrong calls of which a cause is told as that of all."""
+COMMON_SHARE = 0.5
+"""Share of the wrong calls from which on advice is given for what they have in common."""
 
 
 @options
@@ -124,7 +126,7 @@ def hints(found: api.CheckResult) -> list[str]:
             "the losses are right: a backward pass has to multiply by the upstream gradient that it is given, "
             "`upstream` or 2 in the calls, by that of each loss if they are not reduced"
         )
-    code, count = Counter(row.reason_code for row in failing).most_common(1)[0]
+    code, count = Counter(CANCELS if CANCELS in row.candidate else row.reason_code for row in failing).most_common(1)[0]
     if count < COMMON_SHARE * len(failing):
         return lines
     raised = " ".join(row.explanation for row in failing[:3]).lower()
@@ -134,6 +136,7 @@ def hints(found: api.CheckResult) -> list[str]:
         "mutated_argument": "it writes into its arguments, so nothing that its callers do with them is safe",
         "timed_out": "--timeout says how long a call may take",
         "no_number": "it has to return the loss alone; wrap it in a function that does",
+        CANCELS: "terms that are larger than their sum cancel, which --cancellation accepts",
         "raised": "--dtype, --targets and --rank leave out what it does not take",
     }.get(code, "")
     if any(word in raised for word in ("cuda", "gpu", "nvidia", "driver", "hip error")):
@@ -141,7 +144,7 @@ def hints(found: api.CheckResult) -> list[str]:
     elif "modulenotfounderror" in raised or "importerror" in raised:
         advice = "it imports what is not installed here"
     if advice:
-        lines.append(f"{count} of {len(failing)} wrong rows have one cause: {advice}")
+        lines.append(f"{count} of {len(failing)} wrong rows are of one kind: {advice}")
     return lines
 
 

@@ -51,6 +51,11 @@ def zeros(logits, labels, reduction="mean"):
 def mean_only(y, z):
     return right(z, y)
 
+def subtracts(logits, labels):
+    top = logits.max(-1)
+    total = top + np.log(np.exp(logits - top[:, None]).sum(-1))
+    return (total - logits[np.arange(len(labels)), labels]).mean()
+
 def unreduced(logits, labels): return right(logits, labels, reduction="none")
 def wide(logits, labels): return np.float64(right(logits, labels))
 def raises(logits, labels): raise RuntimeError("Found no NVIDIA driver on your system")
@@ -65,6 +70,9 @@ def random(logits, labels):
     return (right(logits, labels) * np.random.uniform(1, 1.5)).astype(logits.dtype)
 def mutates(logits, labels):
     loss = right(logits, labels); logits[...] = 0; return loss
+def takes_one(logits, labels):
+    if len(labels) != 1: raise ValueError("one sample at a time")
+    return zeros(logits, labels)
 def needs(logits, labels, extra): pass
 def one(logits): pass
 number = 3
@@ -89,7 +97,7 @@ def cases(tmp_path_factory):
     """A folder with a few of the shipped cases."""
     folder = tmp_path_factory.mktemp("few") / "cases"
     (folder / "categorical").mkdir(parents=True)
-    for name in ("index_labels", "label_smoothing", "memory_order", "generated"):
+    for name in ("index_labels", "label_smoothing", "memory_order", "generated", "large_logits"):
         shutil.copy(shipped_cases() / "categorical" / f"{name}.yaml", folder / "categorical")
     return folder
 
@@ -370,6 +378,19 @@ def test_gradients_are_asked_with_an_upstream_gradient(check, tmp_path, text, fa
     assert not wrong or "`upstream`" in " ".join(hints(found))
     failing = {row.key.quantity for row in found.run.rows if row.expected != "ok"}
     assert failing == ({"gradient"} if wrong else set())
+
+
+@pytest.mark.parametrize(
+    ("name", "keyword", "advice"),
+    [
+        ("subtracts", "units_on_top", "--cancellation accepts"),
+        ("raises", "index_labels", "check it on a machine that has it"),
+        ("takes_one", "index_labels", "--targets and --rank leave out"),
+    ],
+)
+def test_hints_name_the_option_for_what_most_wrong_rows_share(check, name, keyword, advice):
+    found = check(name, keyword, dtypes=("float32",))
+    assert advice in " ".join(hints(found))
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
