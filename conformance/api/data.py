@@ -105,13 +105,18 @@ def _torch(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def _npy(path: Path) -> Any:
+    with path.open("rb") as file:  # `np.load` says of any other file that it is a pickle, and how to load it
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
 def _npz(path: Path) -> dict[str, Any]:
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {
-    ".npy": functools.partial(np.load, allow_pickle=False),
+    ".npy": _npy,
     ".npz": _npz,
     ".csv": _csv,
     ".tsv": functools.partial(_csv, separator="\t"),

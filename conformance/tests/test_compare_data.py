@@ -307,6 +307,7 @@ def test_compare_reads_tensors_without_executing_what_is_pickled(tmp_path):
         ("nothing.npy", "there is no file nothing.npy"),
         ("p.pkl", "unknown format .pkl"),
         ("objects.npy", "pickles are not read"),
+        ("text.npy", "the magic string is not correct"),
         ("short.npy", "cannot be read"),
         ("all.npz", "it holds 2 arrays; name one behind a colon, of p, y"),
         ("all.npz:z", "it has no array 'z'; there is p, y"),
@@ -320,6 +321,7 @@ def test_file_that_cannot_be_read_is_one_message(conformance, files, text, messa
     np.save("objects.npy", np.array([1, "a", None], dtype=object))
     (files / "p.pkl").write_bytes(b"")
     (files / "short.npy").write_bytes((files / "p.npy").read_bytes()[:100])
+    (files / "text.npy").write_text("0.1 0.2", encoding="utf-8")
     (files / "folder").mkdir()
     os.mkfifo("fifo.npy")
     status, _, err = conformance("compare", "--labels", text, "--predictions", "p.npy")

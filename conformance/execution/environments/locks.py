@@ -158,7 +158,7 @@ def _tell_of_hashes(path: Path) -> None:
     """Log, once, what is not taken from a file."""
     _log.warning(
         "%s: versions are taken from it; its hashes are not checked, and wheels come from your package index, not from "
-        "the addresses in it",
+        "the addresses in it, except that of a requirement `name @ address`",
         printable(str(path)),
     )
 
