@@ -321,7 +321,7 @@ def test_file_that_cannot_be_read_is_one_message(conformance, files, text, messa
     np.save("objects.npy", np.array([1, "a", None], dtype=object))
     (files / "p.pkl").write_bytes(b"")
     (files / "short.npy").write_bytes((files / "p.npy").read_bytes()[:100])
-    (files / "text.npy").write_text("0.1 0.2", encoding="utf-8")
+    (files / "text.npy").write_text("0.1 0.2 0.3", encoding="utf-8")
     (files / "folder").mkdir()
     os.mkfifo("fifo.npy")
     status, _, err = conformance("compare", "--labels", text, "--predictions", "p.npy")
