@@ -1,6 +1,7 @@
 """The pictures of the READMEs: `python -m conformance.docs.picture [REPORT] [FOLDER]`, which needs Chromium.
 
-Each is the upper part of a report's page in one language, as a screen shows it; the accepted one by default.
+Each is the upper part of a report's page in one language, as a screen shows it; the accepted one by default.  A font
+that has Chinese must be installed, such as Noto Sans CJK.
 """
 
 from __future__ import annotations
