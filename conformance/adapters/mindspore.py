@@ -26,8 +26,8 @@ NN_FUNCTIONS = f"{SOURCE}python/mindspore/ops/function/nn_func.py"
 NARROW = frozenset({"float16", "float32"})
 CLASS_OPTIONS = {"class_weights": "weight", "ignore_index": "ignore_index"}
 INPUT_AND_TARGET = {"predictions": "input", "labels": "target"}
-EPSILON = float(np.float32(1e-12))
-"""It is added to a probability before its logarithm; in float16 it is 0."""
+EPSILON = 1e-12
+"""It is added to a probability before its logarithm, as a float32; in float16 it is 0."""
 IGNORE_INDEX_WITH_ROWS = (frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index", "distribution"}))
 
 
@@ -99,7 +99,12 @@ NLL = of_class(
     targets={"index": "int32"},
     arguments=CLASS_OPTIONS,
     class_axis=1,
-    conventions=(replace(INDEX, convention=replace(INDEX.convention, accepts=frozenset({"invalid_probability"}))),),
+    conventions=(
+        replace(
+            INDEX,
+            convention=replace(INDEX.convention, mean_divides_by="weight", accepts=frozenset({"invalid_probability"})),
+        ),
+    ),
 )
 # The weights of the classes have no default there.
 NLL_KERNEL = Function(
@@ -171,7 +176,6 @@ SIGMOID = Function(
     conventions=(
         DocumentedConvention(
             Convention(
-                mean_divides_by="kept",
                 accepts=frozenset({"invalid_target"}),
                 gradient_cancellation="targets",
                 empty_mean="nan",
@@ -189,7 +193,7 @@ SOFTMAX = of_class(
     conventions=(
         replace(
             ROWS,
-            convention=replace(ROWS.convention, gradient_total="one"),
+            convention=replace(ROWS.convention, gradient_total="one", mean_divides_by="weight"),
             documentation=f"{KERNELS}softmax_cross_entropy_with_logits_cpu_kernel.cc",
         ),
     ),
@@ -237,6 +241,7 @@ FRAMEWORK = Framework(
             "categorical/log_probabilities",
             "categorical/log_probabilities_options",
             arguments={"label_smoothing": "label_smoothing"},
+            choices={"mean_divides_by": "label_weight"},
             positional={"predictions": "inputs", "labels": "target"},
         ),
         NLL_KERNEL,

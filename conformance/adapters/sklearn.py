@@ -97,7 +97,7 @@ D2 = replace(
 )
 
 # The score of a classifier whose samples are its own predictions; the negated loss, so that larger is better.
-SCORED = """
+SCORED = """\
 import numpy as np
 
 class Classifier(sklearn.base.ClassifierMixin, sklearn.base.BaseEstimator):
@@ -120,7 +120,6 @@ SCORER = replace(
         reductions={"sum": None, "mean": ""},
         untested={"labels=[0, 1]": None},
         no_effect={"y_pred": None},
-        label_column=False,
         modes=frozenset(),
         signature=SCORERS,
     ),

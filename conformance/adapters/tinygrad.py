@@ -28,7 +28,6 @@ LARGE_FILES = frozenset(
 LABEL_FILES = frozenset({"article/index_labels"}) | frozenset(
     f"categorical/{name}"
     for name in (
-        "class_axis_index",
         "columns",
         "higher_rank",
         "ignore_index",

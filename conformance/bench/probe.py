@@ -319,7 +319,8 @@ def _import(available: list[Installed]) -> float:
     for found in available:
         found.framework.prepare()
         for function in found.functions:
-            resolve(function.path)
+            if not function.signature:  # else what it calls has no path that can be imported
+                resolve(function.path)
     return time.perf_counter() - began
 
 

@@ -155,6 +155,8 @@ def _option(function: Function, name: str) -> str:
             stated = dataclasses.replace(plain, options=Options(**{name: VALUES[name]}))
             for reduction in (one for one in reversed(REDUCTIONS) if one in function.reductions):
                 problem = stated.with_reduction(reduction)
+                if name in function.positional:  # passed whether it is stated or not
+                    return code_html(function.positional[name])
                 if function.unsupported(problem) is None:
                     return _call_difference(lower(function, plain.with_reduction(reduction)), lower(function, problem))
     return NO_OPTION

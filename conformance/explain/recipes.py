@@ -7,6 +7,7 @@ judged like any function, and what is printed is what ran.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import itertools
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from typing import Any, Literal
 from conformance.adapters import registry
 from conformance.adapters.contract import Function
 from conformance.adapters.contract.framework import DocumentedConvention
-from conformance.adapters.contract.source import ARRAYS, render_argument
+from conformance.adapters.contract.source import ARRAYS, parseable_example, render_argument
 from conformance.adapters.registry import Installed
 from conformance.model.case import WEIGHTS, InputKind, Loss, Problem, Quantity, Reduction
 from conformance.model.convention import Convention, Divisor
@@ -207,10 +208,11 @@ class _Draft:
         scalars += [
             f"{name} = {{{name}:value}}" for name in ("class_axis", "class_names") if name in self.setting.layout
         ]
-        result = expression.replace("{losses}", f"({text})" if "\n" in text else text)
+        statements, losses = _split(text)
+        result = expression.replace("{losses}", losses)
         if self.one_sample and self.setting.reduction == "none":
             result = f"({result})[0]"
-        lines = [*scalars, *self.lines, result]
+        lines = [*scalars, *self.lines, *statements, result]
         modules = {"np.": "import numpy as np", "scipy.": "import scipy.special"}
         imports = [line for name, line in modules.items() if any(name in one for one in lines)]
         function = dataclasses.replace(
@@ -631,6 +633,14 @@ ARRANGEMENTS: Mapping[str, Callable[[_Draft], None]] = {
     "leading_weights": _spread_weights,
 }
 """What is unusual about arrays -> the statements that a function needs for it, if any."""
+
+
+def _split(text: str) -> tuple[list[str], str]:
+    """The lines of the statements of a call, and its last expression, in parentheses if that has several lines."""
+    first = ast.parse(parseable_example(text)).body[-1].lineno - 1
+    lines = text.split("\n")
+    last = "\n".join(lines[first:])
+    return lines[:first], f"({last})" if "\n" in last else last
 
 
 _SAMPLES = frozenset({"sample_weights", "ignore_index"})

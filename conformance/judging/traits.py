@@ -76,6 +76,7 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
         problem.input_kind,
         *examine(problem),
         *examine(converted),
+        *(("bool_labels",) if problem.labels.dtype.kind == "b" else ()),
     }
     if "shape_mismatch" in found and "trailing_axis" not in found:
         return frozenset(found)  # nothing lies beside anything else

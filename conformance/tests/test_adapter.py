@@ -377,8 +377,8 @@ def sampled(installed: Installed, count: int) -> list[Item]:
         kinds.setdefault((item.function.name, item.quantity, item.reduction, options), item)
     picked = list(dict.fromkeys(kinds.values()))
     random.Random(5).shuffle(picked)
-    of_functions = {item.function.name: item for item in reversed(picked)}
-    return list(dict.fromkeys([*of_functions.values(), *picked]))[:count]
+    first = {key: item for item in reversed(picked) for key in (item.function.name, item.quantity)}
+    return list(dict.fromkeys([*first.values(), *picked]))[:count]
 
 
 def check(item: Item) -> None:

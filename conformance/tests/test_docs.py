@@ -222,7 +222,8 @@ def test_option_words_name_every_supported_option(function):
     words = option_names.option_words(function)
     assert {name for name in OPTIONS if words[name] != option_names.NO_OPTION} == function.options
     assert {name for name in REDUCTIONS if words[name] != option_names.NO_OPTION} == function.reductions.keys()
-    assert all("=" in words[name] for name in function.options)
+    positional = {name: f"<code>{word}</code>" for name, word in function.positional.items()}
+    assert all("=" in words[name] or words[name] == positional[name] for name in function.options)
     for group in function.excludes:
         assert " and ".join(sorted(group)) in legible(words["not together"])
 
@@ -413,7 +414,7 @@ def test_sweep_table_lowers_headings(site):
     names = {line[0] for line in tables(page)[0][1]}
     frameworks = {name.partition(".")[0] for name in names}
     assert frameworks >= {"sklearn", "keras", "torch"}
-    swept = [one for one in registry.functions() if one.framework in frameworks and not one.files]
+    swept = [one for one in registry.functions() if one.framework in frameworks and not one.default_files]
     swept_at_all = {function.name for function in swept if "none" in function.reductions}
     assert swept_at_all | {"sklearn.log_loss"} == names
 

@@ -57,6 +57,10 @@ UNSAYABLE = {
         for name in DERIVATIVES
         for reduction in ("none", "mean")
     },
+    **dict.fromkeys(
+        (("sklearn.neg_log_loss", reduction) for reduction in ("none", "sum")), "a scorer has one reduction, the mean"
+    ),
+    ("sklearn.neg_log_loss", "bfloat16"): "rows of classes are widened on their way, while outputs raise",
     **dict.fromkeys(((name, "none") for name in LOG_LOSSES), "normalize is a bool: there are two reductions"),
     **{
         (f"keras.{name}Crossentropy:mean_with_sample_weight", reduction): "it is the name of one reduction of a loss"
