@@ -289,10 +289,12 @@ def test_every_entry_of_the_page_is_proved(row: list[Entry], cases):
     for entry in row:
         setting = setting_of(pair, options=entry.setting.options, reduction=entry.setting.reduction)
         assert setting == entry.setting
-        small = list(islice(cases_of(cases, setting), 12))
-        with judge_of(AVAILABLE, Ledger()) as judge:
-            result = prove_recipe(pair, setting, small, judge)
-        assert result.equal or entry.text() == f"none: {result.why.partition('; try')[0]}", entry.text()
+        for few in (12, None):  # a function that refuses most edges is equal in later cases
+            with judge_of(AVAILABLE, Ledger()) as judge:
+                result = prove_recipe(pair, setting, list(islice(cases_of(cases, setting), few)), judge)
+            if proved := result.equal or entry.text() == f"none: {result.why.partition('; try')[0]}":
+                break
+        assert proved, entry.text()
 
 
 def test_most_of_the_page_is_possible():
