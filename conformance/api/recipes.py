@@ -235,7 +235,8 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
         tuple(name for name in OPTIONS if name in options),
         cast(Reduction, one_of("--reduction", request.get("reduction") or "mean", REDUCTIONS)),
         one_of("--dtype", request.get("dtype") or "float32", DTYPES),
-        any(one.convention.binary_outputs != "each" for function in functions for one in function.conventions),
+        all(2 in function.ranks[of] for function in functions)
+        and any(one.convention.binary_outputs != "each" for function in functions for one in function.conventions),
         cast(Quantity, one_of("--quantity", request.get("quantity", "loss"), ("loss", "gradient"))),
         tuple(one_of("--layout", name, LAYOUTS) for name in request.get("layout", ())),
         _dtype("--label-dtype", request.get("label_dtype", ""), LABEL_DTYPES),

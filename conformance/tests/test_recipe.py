@@ -287,8 +287,9 @@ def test_every_entry_of_the_page_is_proved(row: list[Entry], cases):
     found = {function.name: InstalledFunction(one, function) for one in AVAILABLE for function in one.functions}
     pair = found[first], found[second]
     for entry in row:
-        setting = setting_of(pair, options=entry.setting.options, reduction=entry.setting.reduction)
-        assert setting == entry.setting
+        wanted = entry.setting
+        setting = setting_of(pair, loss=wanted.loss, options=wanted.options, reduction=wanted.reduction)
+        assert setting == wanted
         for few in (12, None):  # a function that refuses most edges is equal in later cases
             with judge_of(AVAILABLE, Ledger()) as judge:
                 result = prove_recipe(pair, setting, list(islice(cases_of(cases, setting), few)), judge)
