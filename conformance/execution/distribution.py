@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -65,6 +65,7 @@ class TaskProcesses(Generic[Task, Result]):
     ) -> None:
         self._processes: dict[ChildProcess, int] = {}
         self._started: list[ChildProcess] = []
+        self._next_check = time.monotonic() + STOPPED_SECONDS
         try:
             with _environment(environment):
                 for number, of_process in enumerate(arguments):
@@ -87,18 +88,18 @@ class TaskProcesses(Generic[Task, Result]):
             process.kill()
 
     def results(
-        self, next_task: Callable[[int], Task | None], ahead: int = 1, *, last: bool = True
+        self, next_task: Callable[[int], Task | None], ahead: int = 1
     ) -> Generator[tuple[Task, Result] | Lost[Task]]:
         """Execute tasks until there are no more, and yield each result with its task.
+
+        All processes stay until then, for the tasks of one that is lost, and afterwards: this can be called again.
 
         Parameters
         ----------
         next_task : callable
-            Called with the number of a process; returns its next task, None if there is none for it.
+            Called with the number of a process; returns its next task, None if there is none for it now.
         ahead : int
             Number of tasks that a process has before it has finished the first of them.
-        last : bool
-            Whether processes may end that have no task left.
 
         Raises
         ------
@@ -106,51 +107,42 @@ class TaskProcesses(Generic[Task, Result]):
             If a task raises an exception.
         """
         tasks: dict[ChildProcess, deque[Task]] = {process: deque() for process in self._processes}
-        for process in list(tasks):
-            yield from self._hand_out(process, tasks, next_task, ahead, last)
-        next_check = time.monotonic() + STOPPED_SECONDS
-        while tasks:
-            ready = wait_for(tasks, STOPPED_SECONDS)
-            if time.monotonic() >= next_check:
-                next_check = time.monotonic() + STOPPED_SECONDS
-                for process in tasks:
-                    if process.resume():
-                        _log.warning("process %d was stopped by a signal; it goes on", process.pid)
-            for process in ready:
+        while True:
+            for process in tasks:
+                self._hand_out(process, tasks[process], next_task, ahead)
+            if not any(tasks.values()):
+                return
+            for process in self._wait(tasks):
                 try:
                     message = process.receive()
                 except (EOFError, OSError):
-                    yield self._lost(process, tasks)
+                    number, lost = self._processes.pop(process), tuple(tasks.pop(process))
+                    if lost:
+                        yield Lost(number, lost, process.exit_reason)
                     continue
                 if message is not None:
                     yield tasks[process][0], message[0]
-                    continue
-                tasks[process].popleft()
-                yield from self._hand_out(process, tasks, next_task, ahead, last)
+                else:
+                    tasks[process].popleft()
 
     def _hand_out(
-        self,
-        process: ChildProcess,
-        tasks: dict[ChildProcess, deque[Task]],
-        next_task: Callable[[int], Task | None],
-        ahead: int,
-        last: bool,
-    ) -> Iterator[Lost[Task]]:
-        """Send a process its next tasks; it leaves `tasks` if there are none."""
-        try:
-            while len(tasks[process]) < ahead and (task := next_task(self._processes[process])) is not None:
-                tasks[process].append(task)
-                process.send((task,))
-            if not tasks[process]:
-                del tasks[process]
-                if last:
-                    process.send(None)
-        except OSError:
-            if process in tasks:
-                yield self._lost(process, tasks)
+        self, process: ChildProcess, tasks: deque[Task], next_task: Callable[[int], Task | None], ahead: int
+    ) -> None:
+        """Send a process its next tasks; that it has ended shows when what it has sent is read."""
+        with contextlib.suppress(OSError):
+            while len(tasks) < ahead and (task := next_task(self._processes[process])) is not None:
+                tasks.append(task)
+                process.send(task)
 
-    def _lost(self, process: ChildProcess, tasks: dict[ChildProcess, deque[Task]]) -> Lost[Task]:
-        return Lost(self._processes.pop(process), tuple(tasks.pop(process)), process.exit_reason)
+    def _wait(self, processes: Collection[ChildProcess]) -> list[ChildProcess]:
+        """Processes that have sent something or have ended, waited for; those that were stopped go on."""
+        ready = wait_for(processes, STOPPED_SECONDS)
+        if time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + STOPPED_SECONDS
+            for process in processes:
+                if process.resume():
+                    _log.warning("process %d was stopped by a signal; it goes on", process.pid)
+        return ready
 
 
 def distribute(
@@ -195,9 +187,9 @@ def _start(function: Callable[..., Iterable[Result]]) -> Iterator[Execute[tuple[
 def _serve(
     connection: Connection, start: Callable[..., AbstractContextManager[Execute[Any, Any]]], *arguments: Any
 ) -> None:
-    """Execute tasks until there are no more: sends each result in a tuple, and None after the last one of a task."""
+    """Execute tasks until the connection ends: sends each result in a tuple, and None after the last one of a task."""
     with start(*arguments) as execute:
-        while (message := connection.recv()) is not None:
-            for result in execute(message[0]):
+        while True:
+            for result in execute(connection.recv()):
                 connection.send((result,))
             connection.send(None)

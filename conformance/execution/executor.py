@@ -3,7 +3,8 @@
 Several processes judge beside this one, which distributes the items and collects the rows.  Each process judges the
 outcomes of its workers, and sends each row when it is judged.  A call that kills its worker, or takes too long, is a
 row.  If a judging process dies, only the items that it was executing are lost: these become `NotExecuted`, and the
-others go on.  An exception in a process is raised here.  A process whose run is gone ends itself.
+other processes go on with its rest.  An exception in a process is raised here.  A process whose run is gone ends
+itself.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, cast
 
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
-from conformance.execution.assessing import NotExecuted, RowOrError, rows_of
+from conformance.execution.assessing import CALLS_AHEAD, NotExecuted, RowOrError, rows_of
 from conformance.execution.distribution import Execute, Lost, TaskProcesses
 from conformance.execution.resources import process_count
 from conformance.execution.targets import (
@@ -210,7 +211,7 @@ class JudgingProcesses:
         """The versions that the workers started at once have found, by name; for the others, why they did not start."""
         found: dict[str, Versions | WorkerError] = {}
         tasks = dict.fromkeys(range(len(self._first)), VERSIONS)
-        for result in self._processes.results(lambda process: tasks.pop(process, None), last=False):
+        for result in self._processes.results(lambda process: tasks.pop(process, None)):
             if isinstance(result, Lost):
                 found |= dict.fromkeys(self._first[result.process], WorkerError(_lost_reason(result)))
             else:
@@ -230,15 +231,30 @@ class JudgingProcesses:
         why = ""
         for result in self._processes.results(lambda one: suites.pop(one, None) or self._next_chunk(one), CHUNKS_AHEAD):
             if isinstance(result, Lost):
-                self._current[result.process], why = "", _lost_reason(result)
-                chunks = [task for task in result.tasks if isinstance(task, _Chunk)]
-                yield from (NotExecuted(chunk.worker, key.id, why) for chunk in chunks for key in chunk.keys)
+                why = _lost_reason(result)
+                yield from (NotExecuted(worker, key.id, why) for worker, key in self._take_back(result))
             else:
                 chunk, row = result
                 chunk.keys.popleft()
                 yield row
         for worker, queue in self._queues.items():  # of which there are some if no process is left
-            yield from (NotExecuted(worker, key.id, why) for key in queue)
+            yield from (NotExecuted(worker, key.id, f"{why}, and no other one is left") for key in queue)
+
+    def _take_back(self, lost: Lost[Any]) -> list[tuple[str, RowKey]]:
+        """Queue the items of a process that has died again; return those that it was executing, by worker.
+
+        One of these may have ended it, and would end the next one.
+        """
+        self._current[lost.process] = ""
+        executing: list[tuple[str, RowKey]] = []
+        first = lost.tasks[0]
+        if isinstance(first, _Chunk):
+            count = min(len(first.keys), 1 + CALLS_AHEAD)
+            executing = [(first.worker, first.keys.popleft()) for _ in range(count)]
+        for task in reversed(lost.tasks):
+            if isinstance(task, _Chunk):
+                self._queues[task.worker].extendleft(reversed(task.keys))
+        return executing
 
     def _next_chunk(self, process: int) -> _Chunk | None:
         """The next items for a process: of its worker, of one that it has started, or of the longest queue."""

@@ -38,6 +38,16 @@ def add_to(offset):
     yield lambda task: [offset + task]
 
 
+@contextlib.contextmanager
+def halve_until(last):
+    def execute(task):
+        yield task / 2
+        if task == last:
+            os._exit(3)
+
+    yield execute
+
+
 def test_distribute_yields_every_result_with_its_task():
     found = list(distribute(count, [(0, 5), (5, 9), (9, 9)], 2))
     assert sorted(result for _, result in found) == list(range(9))
@@ -63,20 +73,32 @@ def test_distribute_reports_tasks_that_no_process_is_left_for():
     assert (died.tasks, rest.tasks) == (((3,),), ((4,), (5,)))
 
 
+def test_process_without_tasks_waits_for_those_of_dead_process():
+    with TaskProcesses(halve_until, [(4,), (None,)]) as processes:
+        tasks = [[8, 6, 4, 2], []]
+        results, lost = [], []
+        for found in processes.results(lambda number: tasks[number].pop() if tasks[number] else None, ahead=2):
+            if isinstance(found, Lost):
+                lost += found.tasks
+                tasks[1] += [*tasks[0], *found.tasks[1:]]
+            else:
+                results.append(found)
+    assert lost == [4, 6]
+    assert sorted(results) == [(2, 1), (4, 2), (6, 3), (8, 4)]
+
+
 def test_processes_have_their_own_state_and_several_rounds():
     with TaskProcesses(add_to, [(10,), (20,)]) as processes:
-        for last in (False, True):
+        for _ in range(2):
             tasks = [[1, 2], [3]]
-            found = processes.results(
-                lambda number, tasks=tasks: tasks[number].pop() if tasks[number] else None, last=last
-            )
+            found = processes.results(lambda number, tasks=tasks: tasks[number].pop() if tasks[number] else None)
             assert sorted(found) == [(1, 11), (2, 12), (3, 23)]
 
 
 def test_process_killed_between_rounds_loses_nothing_and_gets_nothing():
     with TaskProcesses(add_to, [(10,), (20,)]) as processes:
         first = iter([1, 2])
-        assert len(list(processes.results(lambda _: next(first, None), last=False))) == 2
+        assert len(list(processes.results(lambda _: next(first, None)))) == 2
         os.kill(processes._started[0]._process.pid, signal.SIGKILL)
         processes._started[0]._process.join()
         rest = [1, 2, 3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import signal
 import subprocess
 import sys
@@ -71,20 +72,22 @@ FRAMEWORK = Framework(
 KILLING = """
 
 import multiprocessing, os, signal
+from conformance.execution import executor
+from conformance.judging.judge import Judge
 
-if multiprocessing.parent_process() is not None:
-    from conformance.judging.judge import Judge
+executor.CHUNK = 2
+judge = Judge.judge
 
-    judge = Judge.judge
 
-    def killed(self, asked, outcome):
-        if asked.item.case.id.endswith("smoothed"):
-            os.kill(os.getpid(), signal.SIGSEGV)
-        return judge(self, asked, outcome)
+def killed(self, asked, outcome):
+    if asked.item.case.id.endswith({cases}) and multiprocessing.parent_process() is not None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return judge(self, asked, outcome)
 
-    Judge.judge = killed
+
+Judge.judge = killed
 """
-"""An end of the adapter's module that has the process which judges the smoothed case die of it."""
+"""An end of the adapter's module that has the process which judges some cases die of it; a chunk has two items."""
 CASES = """\
 # yaml-language-server: $schema=../../conformance/case.schema.json
 about: Two rows of three classes.
@@ -199,12 +202,27 @@ def test_in_process_with_processes_is_refused(elsewhere, words):
     assert not (elsewhere / "report").exists()
 
 
-def test_judging_process_that_dies_takes_with_it_only_what_it_was_at(elsewhere):
-    (elsewhere / "packages" / "shaky_adapter.py").write_text(ADAPTER + KILLING)
-    done = run(elsewhere, "-n", "2", "-k", "plain or smoothed or wide")  # all in one chunk, with what kills it
+@pytest.mark.parametrize(
+    ("cases", "lost"),
+    [
+        (("smoothed",), {"smoothed-float64-mean": ""}),
+        (
+            ("plain",),
+            {
+                **dict.fromkeys([f"plain-float64-{name}" for name in ("none", "sum", "mean")], ""),
+                "smoothed-float64-mean": "",
+                "wide-float64-mean": ", and no other one is left",
+            },
+        ),
+    ],
+)
+def test_judging_process_that_dies_loses_only_what_it_was_at(elsewhere, cases, lost):
+    (elsewhere / "packages" / "shaky_adapter.py").write_text(ADAPTER + KILLING.replace("{cases}", repr(cases)))
+    done = run(elsewhere, "-n", "2", "-k", "plain or smoothed or wide")
     assert done.returncode == 2, done.stdout
-    assert "rows/smoothed-float64-mean: the process that was to judge it was killed by SIGSEGV" in done.stderr
-    assert "2 could not be executed; 3 of 5 rows are in the report, which is marked incomplete" in done.stderr
+    told = re.findall(r"not executed: shaky.loss-rows/(\S+): the process .* was killed by SIGSEGV(.*)", done.stderr)
+    assert dict(told) == lost
+    assert f"{len(lost)} could not be executed; {5 - len(lost)} of 5 rows are in the report" in done.stderr
 
 
 def test_pytest_does_the_same(elsewhere):
