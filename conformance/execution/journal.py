@@ -123,6 +123,8 @@ class Journal:
             check_replaceable(folder)
             _remove_parts(folder)
             journal._make_room(resume)
+            if resume and journal.resumed is None:
+                journal._note_nothing_to_resume()
             if journal.resumed is None:
                 journal._open(folder / JOURNAL, os.O_EXCL)
             else:
@@ -237,6 +239,13 @@ class Journal:
             self._move(self.folder / PREVIOUS, (RUN, *FILES))
         (self.folder / RUN).unlink(missing_ok=True)
         (self.folder / MARK).unlink(missing_ok=True)
+
+    def _note_nothing_to_resume(self) -> None:
+        note = f"--resume: no unfinished run is in {self.folder}, so all rows are executed"
+        if before := read_run(self.folder / PREVIOUS / RUN):
+            selected = str(before.get("selected") or "no -k")
+            note += f"; the whole report there, of a run with {selected}, stays in {PREVIOUS}/ until they are"
+        self.notes.append(note)
 
     def _unfinished_folder(self, started: str) -> Path:
         stamp = re.sub(r"[^0-9T]", "", started.partition("+")[0])[:20]

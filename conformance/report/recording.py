@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,7 +122,7 @@ class RecordedRun(Run):
             taken, again, others = split_resumed(resumed, planned, items)
             count = f"{len(uncalled) + len(taken)} of {planned.info.planned}"
             self._warn(f"going on with the run of {resumed.started}: {count} rows are there")
-            for why in [*([torn_lines_message(resumed)] if resumed.torn else []), *again]:
+            for why in [*_differences(resumed, planned), *again]:
                 self._warn(why)
             noted = len(self.journal.notes)
             self.journal.plan(planned, taken, keep=others > 0)
@@ -232,6 +232,15 @@ def write_content(folder: Path, content: JournalContent, ended: float) -> dict[s
     finished = len(rows) == plan.info.planned
     interrupted = UNPLANNED if content.plan is None else "" if finished else LOST
     return write(folder, frames.frame(rows), plan, max(0.0, ended - began), interrupted)
+
+
+def _differences(content: JournalContent, plan: Plan) -> Iterator[str]:
+    """Why a resumed run may lack rows of the unfinished one, or have others."""
+    if content.torn:
+        yield torn_lines_message(content)
+    before, now = ("" if one is None else one.info.selected for one in (content.plan, plan))
+    if before != now:
+        yield f"that run had {before or 'no -k'}, this one has {now or 'no -k'}"
 
 
 def torn_lines_message(content: JournalContent) -> str:

@@ -499,13 +499,16 @@ def test_resumed_run_of_another_selection_keeps_what_it_does_not_ask(there):
     done = there.ran(*RUN, "--resume", "-k", "last or sum")
     assert done.returncode == 0, done.stderr
     (aside,) = there.report.glob("unfinished-*")
+    assert "that run had no -k, this one has -k last or sum" in done.stderr
     assert "its journal stays" in done.stderr
     assert len(report.read(there.report)[0]) == 2
     assert len(read_journal(aside).rows) == BEFORE
 
 
-def test_resume_of_nothing_is_a_run_like_any_other(there, whole):
-    assert there.ran(*RUN, "--resume").returncode == 0
+def test_resume_of_nothing_is_a_run_like_any_other_and_says_so(there, whole):
+    said = "--resume: no unfinished run is in report, so all rows are executed"
+    assert f"{said}\n" in there.ran(*RUN, "-k", "sum", "--resume").stderr
+    assert f"{said}; the whole report there, of a run with -k sum, stays in" in there.ran(*RUN, "--resume").stderr
     assert there.results() == whole.results()
 
 
