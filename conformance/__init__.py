@@ -21,14 +21,16 @@ def replay(
     quantity: str = "loss",
     *,
     mode: str = "eager",
+    device: str = "cpu",
     cases: str | os.PathLike[str] | None = None,
     adapter: str = "",
 ) -> Any:
     """Ask one function one case again, in this process, and return what it returned (numpy, float64).
 
     quantity: `loss`, or `gradient`: that with respect to the predictions, as they were passed.  mode: in which the
-    function is called, such as `compile`.  cases: the folder of case files, or the one file, that the case is in; the
-    shipped or harvested ones unless given.  adapter: where a callable of `conformance check` is described.
+    function is called, such as `compile`.  device: where its arrays are placed.  cases: the folder of case files, or
+    the one file, that the case is in; the shipped or harvested ones unless given.  adapter: where a callable of
+    `conformance check` is described.
 
     For reproducers whose arrays are too long to write out.  Raises an exception of the name and message that the
     function raised one of, LookupError where there is no such case or function, and CaseErrors for broken files.
@@ -43,4 +45,4 @@ def replay(
         from conformance.power.harvest.pipeline import harvest
 
         among = harvest([case.split("/")[1]]).cases
-    return replay(function, case, dtype, reduction, quantity, among, mode, adapter)  # type: ignore[arg-type]
+    return replay(function, case, dtype, reduction, quantity, among, mode, adapter, device)  # type: ignore[arg-type]

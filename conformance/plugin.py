@@ -26,7 +26,7 @@ import pytest
 
 from conformance.execution.marking import mark, unmark
 from conformance.model.errors import ISSUES, UserError, file_errors
-from conformance.model.row_key import EAGER
+from conformance.model.row_key import CPU, unusual
 from conformance.model.text import counted, loggable, truncate
 
 if TYPE_CHECKING:
@@ -91,6 +91,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         action="append",
         help="call functions in this mode, such as compile, if their framework has it (may be repeated); else eager",
+    )
+    group.addoption(
+        "--device",
+        metavar="NAME",
+        default=CPU,
+        help="place arrays there, such as on cuda or mps, for frameworks that compute there; others are left out",
     )
     group.addoption(
         "--isolate", action="store_true", help="make each framework's calls in a process of its own, which may die"
@@ -370,7 +376,7 @@ def _parametrize_frameworks(metafunc: pytest.Metafunc) -> None:
     marked = [
         pytest.param(
             i,
-            id=i.framework.name if i.mode == EAGER else f"{i.framework.name}-{i.mode}",
+            id="-".join([i.framework.name, *unusual(mode=i.mode, device=i.device)]),
             marks=getattr(pytest.mark, i.framework.name),
         )
         for i in available
@@ -527,10 +533,12 @@ def _accepted(config: pytest.Config) -> Callable[[Assessment], bool]:
 
 _SESSION = pytest.StashKey[pytest.Session]()
 _PROPERTIES = ("case", "function", "version", "environment", "dtype", "reduction", "quantity", "status", "expected")
-_IDENTITY = ["function", "case", "digest", "dtype", "reduction", "quantity", "mode", "status", "expected"]
+_IDENTITY = ["function", "case", "digest", "dtype", "reduction", "quantity", "mode", "device", "status", "expected"]
 _LOADED = pytest.StashKey[Any]()
 _HARVEST = pytest.StashKey["Harvests"]()
 _CHECKOUTS = pytest.StashKey[set[Path]]()
+_CHECKED = pytest.StashKey[bool]()
+"""Set once the device of --device was found."""
 _MARKED = pytest.StashKey[set[str]]()
 _Baseline = tuple["pd.DataFrame", dict[str, Any]]
 """The rows of the accepted report and its `run.json`."""
@@ -649,6 +657,7 @@ class Recorder:
         if not _is_requested(self.config):
             return []
         from conformance.adapters import registry
+        from conformance.judging.choice import without_device
 
         available, missing = registry.installed()
         lines = [
@@ -657,6 +666,8 @@ class Recorder:
         ]
         if missing:
             lines.append("conformance: left out, not installed: " + ", ".join(f.name for f in missing))
+        if elsewhere := without_device((), device := self.config.getoption("device")):
+            lines.append(f"conformance: left out, no {device} for them here: {', '.join(elsewhere)}")
         lines += [loggable(f"conformance: {note}") for note in [*registry.broken(), *self.notes]]
         self.notes.clear()
         return [*lines, *self._other_packages(), *self._harvest_header()]
@@ -1017,14 +1028,19 @@ def _cases_of(config: pytest.Config) -> list[Case]:
 
 
 def _installed_frameworks(config: pytest.Config) -> list[Installed]:
-    """The frameworks that are installed, each in the modes of --mode; that there are none ends collection with a
-    message.
+    """The frameworks that are installed, each in the modes of --mode and on the device of --device; that there are
+    none ends collection with a message.
     """
+    from conformance.execution.targets import check_devices
     from conformance.judging.choice import installed_among
 
     with _ending_collection():
         expressions = f"{config.getoption('keyword')} {config.getoption('markexpr')}"
-        return installed_among((), config.getoption("mode") or (), expressions)[0]
+        available, _ = installed_among((), config.getoption("mode") or (), expressions, config.getoption("device"))
+        if _CHECKED not in config.stash:
+            check_devices(available)
+            config.stash[_CHECKED] = True
+        return available
 
 
 def _items(config: pytest.Config, item_filter: ItemFilter | None) -> list[Item]:

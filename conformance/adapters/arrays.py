@@ -92,6 +92,18 @@ def _joined(texts: Any) -> str:
 
 
 @dataclass(frozen=True)
+class Device:
+    """A device beside the CPU on which a library computes; results come back by `Arrays.numpy`."""
+
+    place: str = "{array}"
+    """Source of an array on it: `{array}.to('cuda')`; `{array}` alone where the library itself chooses the device."""
+    is_available: Callable[[], bool] = lambda: True
+    """Whether this machine has it, once the library is imported; an exception says that it does not."""
+    excludes: tuple[frozenset[str], ...] = ()
+    """As in `contract.Function`, for each function on it."""
+
+
+@dataclass(frozen=True)
 class Arrays:
     """How arrays get into an array library and out of it, and how it differentiates."""
 
@@ -112,6 +124,8 @@ class Arrays:
 
     What a user of the library writes beside a call, as in `conformance recipe`; also the conversions of predictions, by
     their names in `reference.conversion`."""
+    devices: Mapping[str, Device] = field(default_factory=dict)
+    """Devices by name, but for the CPU, which every library has."""
 
 
 def array_operations(module: str, nonlinear: str, sigmoid: str = "sigmoid", **others: str) -> dict[str, str]:
@@ -208,8 +222,33 @@ TORCH_OPERATIONS = array_operations(
     log_softmax="torch.log_softmax({0}, {axis})",
     log_sigmoid="torch.nn.functional.logsigmoid({0})",
 )
+
+
+def _torch_has_cuda() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def _torch_has_mps() -> bool:
+    import torch
+
+    return bool(torch.backends.mps.is_available())
+
+
+NOT_COPIED = tuple(frozenset({order}) for order in ("broadcast", "strided", "readonly"))
+"""Memory orders that a copy to a device does not keep."""
 torch = Arrays(
-    _torch_tensor, _torch_literal, _torch_array, "import torch", {"gradient": TORCH_GRADIENT}, TORCH_OPERATIONS
+    _torch_tensor,
+    _torch_literal,
+    _torch_array,
+    "import torch",
+    {"gradient": TORCH_GRADIENT},
+    TORCH_OPERATIONS,
+    {
+        "cuda": Device("{array}.to('cuda')", _torch_has_cuda, NOT_COPIED),
+        "mps": Device("{array}.to('mps')", _torch_has_mps, (*NOT_COPIED, frozenset({"float64"}))),
+    },
 )
 
 
@@ -317,6 +356,12 @@ mindspore = Arrays(
 """Arrays of MindSpore outside of graphs (PyNative mode)."""
 
 
+def _jax_has_cuda() -> bool:
+    import jax
+
+    return bool(jax.devices("cuda"))
+
+
 def _jax_array(memory: Array) -> Any:
     import jax
 
@@ -333,6 +378,7 @@ jax = Arrays(
         "hessian": "jax.hessian(lambda {x}: {result}.sum())({x})",
     },
     operations=array_operations("jax.numpy", "jax.nn"),
+    devices={"cuda": Device("jax.device_put({array}, jax.devices('cuda')[0])", _jax_has_cuda)},
 )
 """Arrays of JAX with 64 bits, without which it computes in no more than 32."""
 
@@ -342,6 +388,12 @@ with tf.GradientTape() as tape:
     tape.watch({x})
     result = {result}
 tf.convert_to_tensor(tape.gradient(result, {x}, unconnected_gradients='zero'))"""
+
+
+def _tensorflow_has_gpu() -> bool:
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def _tensorflow_tensor(memory: Array) -> Any:
@@ -379,4 +431,5 @@ tensorflow = Arrays(
         logit="tf.math.log({0}) - tf.math.log1p(-{0})",
         **{"logit of exp": "{0} - tf.math.log(-tf.math.expm1({0}))"},
     ),
+    devices={"cuda": Device(is_available=_tensorflow_has_gpu)},
 )

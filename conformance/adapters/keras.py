@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from conformance.adapters import arrays
-from conformance.adapters.arrays import Arrays, Tensor
+from conformance.adapters.arrays import Arrays, Device, Tensor
 from conformance.adapters.contract import Backend, DocumentedConvention, Framework, Function, Mode
 from conformance.model.case import DTYPES, Array, Loss, dtype_name
 from conformance.model.convention import Convention
@@ -236,10 +236,14 @@ ARRAY_OPERATIONS = arrays.array_operations(
 )
 
 
-def keras_arrays(*gradient: str) -> Arrays:
-    """The arrays of a backend: numpy's go in, its own come out; differentiated by these lines, if there are any."""
-    derivatives = {"gradient": "\n".join(gradient)} if gradient else {}
-    return Arrays(to_native, Tensor.source, to_numpy, "", derivatives, ARRAY_OPERATIONS)
+def keras_arrays(of: Arrays, *prepared: str) -> Arrays:
+    """The arrays of a backend: numpy's go in, its own come out.
+
+    of: those of its library; Keras itself takes a GPU that it has.  prepared: lines before its derivative.
+    """
+    derivatives = {name: "\n".join([*prepared, text]) for name, text in of.derivatives.items() if name == "gradient"}
+    devices = {name: Device(is_available=one.is_available) for name, one in of.devices.items() if name == "cuda"}
+    return Arrays(to_native, Tensor.source, to_numpy, "", derivatives, ARRAY_OPERATIONS, devices)
 
 
 @cache
@@ -303,7 +307,7 @@ FRAMEWORK = Framework(
     name="keras",
     distributions=("keras",),
     modules=("keras", BACKEND),
-    arrays=keras_arrays(),
+    arrays=keras_arrays(arrays.numpy),
     imports="import keras",
     prepare=quiet,
     extra_requirements=(("<2.15", "numpy<2"), ("<2.12", "protobuf<3.20")),
@@ -313,17 +317,17 @@ FRAMEWORK = Framework(
         "tensorflow": Backend(
             ("tensorflow-cpu; sys_platform == 'linux'", "tensorflow; sys_platform != 'linux'"),
             {"KERAS_BACKEND": "tensorflow"},
-            keras_arrays("import tensorflow as tf", arrays.tensorflow.derivatives["gradient"]),
+            keras_arrays(arrays.tensorflow, "import tensorflow as tf"),
         ),
         "jax": Backend(
             ("jax",),
             {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"},
-            keras_arrays("import jax", "{x} = jax.numpy.asarray({x})", arrays.jax.derivatives["gradient"]),
+            keras_arrays(arrays.jax, "import jax", "{x} = jax.numpy.asarray({x})"),
         ),
         "torch": Backend(
             ("torch",),
             {"KERAS_BACKEND": "torch"},
-            keras_arrays("{x} = keras.ops.convert_to_tensor({x})", arrays.torch.derivatives["gradient"]),
+            keras_arrays(arrays.torch, "{x} = keras.ops.convert_to_tensor({x})"),
         ),
         # keras.src.backend.numpy.nn imports jax.
         "numpy": Backend(("jax",), {"KERAS_BACKEND": "numpy"}),

@@ -36,7 +36,7 @@ from conformance.adapters.contract.containment import Surroundings, cause
 from conformance.adapters.contract.framework import check_field_types
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.errors import UserError
-from conformance.model.row_key import EAGER
+from conformance.model.row_key import CPU, EAGER, unusual
 from conformance.model.text import suggest, text_of, truncate, type_name
 
 ENTRY_POINTS = "conformance.adapters"
@@ -73,14 +73,14 @@ NEWEST = "99999"
 """A version that every open range has."""
 
 
-def worker(framework: str, environment: str, mode: str = EAGER) -> str:
-    """The name of the process that makes the calls of a framework in a mode."""
-    return f"{framework} in {environment}" if mode == EAGER else f"{framework} in {environment}, {mode}"
+def worker(framework: str, environment: str, mode: str = EAGER, device: str = CPU) -> str:
+    """The name of the process that makes the calls of a framework in a mode, on a device."""
+    return ", ".join([f"{framework} in {environment}", *unusual(mode=mode, device=device)])
 
 
 @dataclass(frozen=True)
 class Installed:
-    """An installed framework, its surroundings, and the mode in which it is called."""
+    """An installed framework, its surroundings, and the mode and device in which it is called."""
 
     framework: Framework
     """Its declaration."""
@@ -96,11 +96,19 @@ class Installed:
     """The backend that runs there; "" for a framework that has none."""
     mode: str = EAGER
     """A mode of the framework."""
+    device: str = CPU
+    """A device on which its backend computes."""
 
     @property
     def worker(self) -> str:
         """Name of the worker that makes its calls, as `worker` gives it."""
-        return worker(self.framework.name, self.environment, self.mode)
+        return worker(self.framework.name, self.environment, self.mode, self.device)
+
+    @property
+    def options(self) -> str:
+        """The options of a command that choose its mode and device, each with a blank after it."""
+        named = (("mode", self.mode, EAGER), ("device", self.device, CPU))
+        return "".join(f"--{name}={value} " for name, value, usual in named if value != usual)
 
     @property
     def differentiates(self) -> bool:
@@ -109,8 +117,8 @@ class Installed:
 
     @functools.cached_property
     def functions(self) -> tuple[Function, ...]:
-        """The framework's functions as this version, backend and mode have them."""
-        return functions_in(self.framework, self.version, self.backend, self.mode)
+        """The framework's functions as this version, backend, mode and device have them."""
+        return functions_in(self.framework, self.version, self.backend, self.mode, self.device)
 
 
 @dataclass(frozen=True)
@@ -334,10 +342,12 @@ def function_named(name: str) -> Function:
     raise UnknownFunctionError(f"like: there is no known function {name!r}; {hint}")
 
 
-def functions_in(framework: Framework, version: str, backend: str = "", mode: str = EAGER) -> tuple[Function, ...]:
-    """A framework's functions in one version, backend (the first unless told otherwise) and mode."""
+def functions_in(
+    framework: Framework, version: str, backend: str = "", mode: str = EAGER, device: str = CPU
+) -> tuple[Function, ...]:
+    """A framework's functions in one version, backend (the first unless told otherwise), mode and device."""
     backend = backend or framework.backend({})
-    excludes = framework.mode(mode).excludes
+    excludes = (*framework.mode(mode).excludes, *framework.device(device, backend).excludes)
     return tuple(
         replace(function, excludes=(*function.excludes, *excludes)) if excludes else function
         for function in framework.functions

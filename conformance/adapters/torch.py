@@ -48,6 +48,10 @@ INTEGER_DTYPES = "int64 int32 int16 int8 uint8"
 GRADIENT_EPSILON = float(np.float32(1e-12))
 """A float in the source, whatever the dtype of the loss."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+TF32 = "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"
+"""Whether matrix products of float32 may read 10 bits of each mantissa, which some containers set:
+https://docs.pytorch.org/docs/stable/cuda_environment_variables.html."""
+CUDA = frozenset({"cuda"})
 
 INDEX = DocumentedConvention(
     Convention(default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"),
@@ -296,7 +300,12 @@ FRAMEWORK = Framework(
     modules=("torch",),
     arrays=arrays.torch,
     reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
-    modes={"compile": Mode("torch.compile({loss})", obstacle=no_compiler), "one_thread": Mode(environment=ONE_THREAD)},
+    modes={
+        "compile": Mode("torch.compile({loss})", obstacle=no_compiler),
+        "one_thread": Mode(environment=ONE_THREAD),
+        "tf32": Mode(environment={TF32: "1"}, devices=CUDA),
+        "no_tf32": Mode(environment={TF32: "0"}, devices=CUDA),
+    },
     extra_requirements=(("<2.3", "numpy<2"),),
     functions=(CROSS_ENTROPY, LINEAR, CHUNKED, PERPLEXITY, NLL, BCE, WITH_LOGITS, *TWINS),
 )

@@ -14,7 +14,7 @@ from conformance.model.convention import Convention
 PAGE = "https://lightning.ai/docs/torchmetrics/stable/text/perplexity.html"
 SOURCE = "https://github.com/Lightning-AI/torchmetrics/blob/v1.9.0/src/torchmetrics/functional/text/perplexity.py"
 UPDATED = """
-metric = torchmetrics.text.Perplexity([{ignore_index}, None][0])
+metric = torchmetrics.text.Perplexity([{ignore_index}, None][0]).to({predictions}.device)
 metric.update(preds={predictions}, target={labels})
 metric.compute()
 """

@@ -36,6 +36,7 @@ from conformance.judging.row import Row
 from conformance.judging.verdict import FAILING
 from conformance.model.case import DTYPES, OPTIONS, Case, MustRaise, is_derivative
 from conformance.model.errors import UserError
+from conformance.model.row_key import CPU
 from conformance.reference.oracle import cached_oracle
 
 TIMEOUT = 60.0
@@ -64,6 +65,8 @@ class CheckRequest:
     """Only cases whose item matches this expression, as with pytest's `-k`."""
     modes: tuple[str, ...] = ()
     """Modes of the known function's framework, such as `compile`; eager if empty."""
+    device: str = CPU
+    """Where arrays are placed before they are passed, such as `cuda`."""
     timeout: float = TIMEOUT
     """Seconds that a call may take."""
     import_timeout: float = IMPORT_TIMEOUT
@@ -205,7 +208,7 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
     """
     known = checked.installed(callable_, checked.inspect_callable(callable_.target))
     observer.note(f"called as {call_of(known)}")
-    available = in_modes([known], request.modes)
+    available = in_modes([known], request.modes, request.device)
     cases = _cases(request)
     with local_pool(available, Timeouts(request.timeout, request.import_timeout)) as pool:
         for name, found in pool.all_versions().items():

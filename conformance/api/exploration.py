@@ -40,6 +40,7 @@ from conformance.judging.selection import SelectionError, keyword_filter
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import DTYPES
 from conformance.model.errors import UserError
+from conformance.model.row_key import CPU
 from conformance.model.text import suggest
 from conformance.report import check_writable
 
@@ -92,6 +93,7 @@ def relations(
     cases: Path | None = None,
     observer: Observer = SILENT,
     modes: Sequence[str] = (),
+    device: str = CPU,
 ) -> RelationsResult:
     """Check metamorphic relations: state problems in two ways, call installed functions with both, and compare.
 
@@ -107,6 +109,8 @@ def relations(
         Is told of frameworks that are not installed, and of each instance.
     modes : sequence of str
         Modes in which functions are called, if their framework has them; eager if empty.
+    device : str
+        Where arrays are placed; frameworks that do not compute there are left out.
 
     Returns
     -------
@@ -121,7 +125,7 @@ def relations(
     """
     found, ledger = load_suite(cases)
     check_names(ledger)
-    available, missing = installed_among(frameworks, modes)
+    available, missing = installed_among(frameworks, modes, device=device)
     instances = select_instances(found, available, keyword_filter(keyword))
     functions = (function for installed in available for function in installed.functions)
     if others := dict.fromkeys(function.name for function in functions if not function.is_by_sample):
@@ -140,7 +144,8 @@ def relations(
         results += run.each(instances, lambda instance: check(instance, calls, ledger), advance)
     if run.failure is not None:
         raise run.failure
-    complete = len(results) == len(instances) and not keyword and not frameworks and not modes
+    narrowed = keyword or frameworks or modes or device != CPU
+    complete = len(results) == len(instances) and not narrowed
     stale = stale_entries(results) if complete else []
     return RelationsResult(len(instances), results, tuple(run.not_executed), stale, run.stopped)
 

@@ -22,15 +22,17 @@ from conformance.execution import executor
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.executor import CaseSet, Executor
 from conformance.execution.marking import FOLDER
+from conformance.execution.targets import check_devices
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT, Timeouts
 from conformance.judging.case_set import load_suite
-from conformance.judging.choice import frameworks_among, installed_among, selected
+from conformance.judging.choice import frameworks_among, installed_among, selected, without_device
 from conformance.judging.plan import Item, check_modes, chosen_modes, plan
 from conformance.judging.row import COLUMNS, Cells, Row
 from conformance.judging.selection import keyword_filter
 from conformance.judging.unsupported import unsupported_rows
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.errors import UserError
+from conformance.model.row_key import CPU
 from conformance.power.harvest.pipeline import load_harvest
 from conformance.report import recording
 from conformance.report.frames import records
@@ -52,6 +54,8 @@ class RunRequest:
     """Names of frameworks; all that are there if empty."""
     modes: tuple[str, ...] = ()
     """Modes in which functions are called, such as `compile`, if their framework has them; eager if empty."""
+    device: str = CPU
+    """Where arrays are placed, such as `cuda` or `mps`; frameworks that do not compute there are left out."""
     processes: int | None = None
     """Number of processes that judge, each beside workers; as processors and memory allow if None."""
     in_process: bool = False
@@ -89,6 +93,8 @@ class RunRequest:
             raise UserError(
                 "--on runs environments that are made there: say with --with what they are to hold, or --all"
             )
+        if self.engine and self.device != CPU:
+            raise UserError("--device and --on do not go together: actors are given no GPU")
         if self.engine and several:
             raise UserError("-n and --on do not go together: Ray has a process for each environment")
         if self.engine and self.engine != "ray" and not self.engine.startswith("ray://"):
@@ -253,8 +259,9 @@ def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
 def _local(request: RunRequest, prepared: _Prepared, stack: contextlib.ExitStack) -> Executor:
     if request.given is not None:
         return request.given[1]
-    available, missing = installed_among(list(request.frameworks), request.modes, request.keyword)
+    available, missing = installed_among(list(request.frameworks), request.modes, request.keyword, request.device)
     prepared.missing = tuple(missing)
+    check_devices(available)
     if request.in_process:
         return executor.in_process(available)
     partly = request.cases or request.keyword or request.harvest or request.sources or request.resume
@@ -272,7 +279,7 @@ def _in_environments(request: RunRequest, cases: CaseSet, observer: Observer, st
     with observer.status() as show:
         timeouts, modes = _timeouts(request), request.modes
         if not request.engine:
-            return executor.in_environments(stack, wanted, request.processes, timeouts, show, modes)
+            return executor.in_environments(stack, wanted, request.processes, timeouts, show, modes, request.device)
         address = "" if request.engine == "ray" else request.engine
         return executor.on_ray(address, stack, wanted, timeouts, show, modes)
 
@@ -283,9 +290,9 @@ def _libraries(request: RunRequest, cases: CaseSet) -> list[Installed]:
     Raises SelectionError if there is none, unless other environments are requested.
     """
     among = [one for framework in frameworks_among(request.frameworks) for one in pinned(framework)]
-    chosen = [one for one in among if chosen_modes(request.modes, one.framework, one.backend)]
+    chosen = [one for one in among if chosen_modes(request.modes, one.framework, one.backend, request.device)]
     if not chosen:
-        check_modes(request.modes, [(one.framework, one.backend) for one in among])
+        check_modes(request.modes, [(one.framework, one.backend) for one in among], request.device)
     if request.keyword:
         item_filter = keyword_filter(request.keyword, whole=True)
         chosen = [one for one in chosen if any(plan([case], [one], item_filter) for case in cases.cases)]
@@ -310,6 +317,8 @@ def _planned(
     items = plan(cases.cases, calls.available, item_filter)
     if prepared.missing:
         observer.note(f"left out, not installed: {', '.join(prepared.missing)}")
+    if elsewhere := without_device(request.frameworks, request.device):
+        observer.note(f"left out, no {request.device} for them here: {', '.join(elsewhere)}")
     unsupported = unsupported_rows(cases.cases, items, calls.available, item_filter)
     if not items and not unsupported:
         selected(cases.cases, calls.available, request.keyword)

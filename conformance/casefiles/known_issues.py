@@ -63,10 +63,11 @@ class KnownIssue:
     versions: str = ""
     """PEP 440 specifiers; empty means all versions."""
     dtypes: tuple[str, ...] = ()
-    """Empty means all; so does an empty `reductions`, `variants` or `modes`."""
+    """Empty means all; so does an empty `reductions`, `variants`, `modes` or `devices`."""
     reductions: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
     quantities: tuple[str, ...] = ("loss",)
     when: tuple[str, ...] = ()
     """Traits of the problems that show the issue, for cases that the entry does not name, such as users' and
@@ -145,6 +146,7 @@ class KnownIssue:
             and (not self.reductions or key.reduction in self.reductions)
             and (not self.variants or key.backend in self.variants)
             and (not self.modes or key.mode in self.modes)
+            and (not self.devices or key.device in self.devices)
             and within(key.version, self.versions)
         )
 
@@ -303,7 +305,7 @@ def read_file(file: Path, *, strict: bool = False) -> tuple[list[KnownIssue], li
     return entries, sorted(errors, key=lambda error: (error.line, error.column))
 
 
-_IDENTITY = ("function", "versions", "dtypes", "reductions", "variants", "modes", "quantities")
+_IDENTITY = ("function", "versions", "dtypes", "reductions", "variants", "modes", "devices", "quantities")
 """Fields that, with the cases, no two entries have alike."""
 
 

@@ -24,7 +24,7 @@ from conformance.judging.row import Elements, Row
 from conformance.judging.unsupported import render_unsupported
 from conformance.judging.verdict import want_of
 from conformance.model.case import Case
-from conformance.model.row_key import EAGER
+from conformance.model.row_key import unusual
 from conformance.model.text import counted, truncate, truncate_list
 
 
@@ -140,7 +140,7 @@ def _print_answers(answers: CaseAnswers) -> None:
         converted = f" (after {row.bridge})" if row.bridge else ""
         table.add_row(
             (report.break_name(row.key.function).strip() if out.wraps else row.key.function)
-            + "".join(f", {part}" for part in (row.key.quantity, row.key.mode) if part not in ("loss", EAGER)),
+            + "".join(f", {part}" for part in unusual(row.key.quantity, row.key.mode, row.key.device)),
             row.status,
             escape(_returned(row)),
             _ratio(row),

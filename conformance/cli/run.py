@@ -31,6 +31,7 @@ from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.model.files import check_output
+from conformance.model.row_key import CPU
 from conformance.model.text import counted
 from conformance.report import recording
 from conformance.report.sarif import Failure
@@ -158,7 +159,7 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, v
     if ended.rows:
         out.print(report.status_table(ended.results, wraps=out.wraps))
     if ended.rows and verbose:
-        partly = request.keyword or request.frameworks or request.modes or ended.harvested
+        partly = request.keyword or request.frameworks or request.modes or request.device != CPU or ended.harvested
         out.lines(recording.closing_lines(ended.record["largest"], "" if partly else ended.record["coverage"]))
     narrowed = bool(request.keyword or request.frameworks or request.modes or ended.record["missing"])
     out.lines(render_unsupported(ended.rows, narrowed=narrowed))

@@ -288,6 +288,7 @@ def _conditions(entry: KnownIssue) -> str:
     named = (
         ("on", entry.variants),
         ("in mode", entry.modes),
+        ("on", entry.devices),
         ("in", entry.dtypes),
         ("as", entry.reductions),
         ("of the", entry.quantities if entry.quantities != ("loss",) else ()),

@@ -85,8 +85,8 @@ def examples(entries: Iterable[Entry], cases: Sequence[Case]) -> Iterator[Exampl
 
 
 def _items(issue: KnownIssue, case: Case, available: Sequence[Installed]) -> Iterator[Item]:
-    """The items on a case that an issue is about, whatever releases and modes have it."""
-    anywhere = dataclasses.replace(issue, versions="", modes=())
+    """The items on a case that an issue is about, whatever releases, modes and devices have it."""
+    anywhere = dataclasses.replace(issue, versions="", modes=(), devices=())
     functions = [
         (installed, function)
         for installed in available

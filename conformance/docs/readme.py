@@ -308,7 +308,10 @@ def _functions() -> str:
     """A section for each library: its environments, and what its functions support."""
     sections = []
     for framework in registry.frameworks():
-        environments = ", ".join(markup.code_html(one.environment) for one in pinned(framework))
+        made = list(pinned(framework))
+        environments = ", ".join(markup.code_html(one.environment) for one in made)
+        devices = dict.fromkeys(name for one in made for name in framework.devices_in(one.backend))
+        environments += f"; on {', '.join(devices)}" if len(devices) > 1 else ""
         rows = report.functions_table(registry.functions_in(framework, registry.NEWEST))
         supported = markup.table(report.FUNCTION_COLUMNS, [[markup.code_html(name), *rest] for name, *rest in rows])
         sections.append(f"{markup.anchor_line(framework.name)}\n## {framework.name}\n\n{environments}\n\n{supported}")

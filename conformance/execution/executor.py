@@ -35,7 +35,7 @@ from conformance.judging.judge import Judge
 from conformance.judging.plan import Item
 from conformance.judging.row import Row
 from conformance.model.case import Case, Quantity, Reduction
-from conformance.model.row_key import RowKey
+from conformance.model.row_key import CPU, RowKey
 from conformance.reference.oracle import cached_oracle
 
 ITEMS_PER_PROCESS = 2000
@@ -120,12 +120,13 @@ def in_environments(
     timeouts: Timeouts,
     progress: Progress,
     modes: Sequence[str] = (),
+    device: str = CPU,
 ) -> Executor:
     """Execute items in environments, made at need.
 
     wanted: as `start_workers` takes it.  processes: as `local` takes it.
     """
-    assignments, failed = resolve(wanted, progress, modes=modes)
+    assignments, failed = resolve(wanted, progress, modes=modes, device=device)
     count = process_count(len(assignments)) if processes is None else min(processes, len(assignments))
     first = [[one.worker.name for one in assignments[start::count]] for start in range(count)]
     progress("importing frameworks ...")

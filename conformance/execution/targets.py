@@ -37,7 +37,7 @@ from conformance.judging.reasons import Unavailable
 from conformance.judging.row import Row
 from conformance.model.errors import UserError
 from conformance.model.outcome import Outcome
-from conformance.model.row_key import EAGER, RowKey
+from conformance.model.row_key import CPU, EAGER, RowKey
 from conformance.reference.oracle import Oracle, cached_oracle
 
 if TYPE_CHECKING:
@@ -66,15 +66,21 @@ class Assignment:
 
     def installed(self, versions: Versions) -> Installed:
         """The framework with the versions that its worker found."""
-        return Installed(self.framework, environment=self.environment, mode=self.mode, **asdict(versions))
+        of = {"environment": self.environment, "mode": self.mode, "device": self.worker.device}
+        return Installed(self.framework, **of, **asdict(versions))
 
 
 def local_assignments(available: Iterable[Installed]) -> list[Assignment]:
     """A worker for each framework that is installed here."""
     found = {one.worker: one for one in available}
     return [
-        Assignment(one.environment, worker_spec(name, one.framework, one.mode), one.mode) for name, one in found.items()
+        Assignment(one.environment, worker_spec(name, one.framework, one.mode, device=one.device), one.mode)
+        for name, one in found.items()
     ]
+
+
+WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
+"""Hides GPUs, on which TensorFlow, JAX, Keras and PaddlePaddle compute if they see one."""
 
 
 def worker_spec(
@@ -83,11 +89,30 @@ def worker_spec(
     mode: str = EAGER,
     interpreter: Path = Path(sys.executable),
     variables: Mapping[str, str] | None = None,
+    device: str = CPU,
 ) -> WorkerSpec:
-    """The worker of a framework in a mode."""
+    """The worker of a framework in a mode, on a device.
+
+    A framework that is made at run time, for a callable of the user's, sees GPUs anyway.
+    """
     origin = registry.origin(framework)
-    variables = {**(variables or {}), **framework.mode(mode).environment}
-    return WorkerSpec(name, origin.adapter, origin.file, variables, interpreter)
+    hidden = {} if framework.adapter or device != CPU else WITHOUT_GPU
+    variables = {**hidden, **(variables or {}), **framework.mode(mode).environment}
+    return WorkerSpec(name, origin.adapter, origin.file, variables, interpreter, device)
+
+
+def check_devices(available: Iterable[Installed]) -> None:
+    """Raise UserError for each framework whose device this machine lacks.
+
+    Workers find out; nothing is started for the CPU.
+    """
+    placed = [one for one in available if one.device != CPU]
+    if not placed:
+        return
+    with local_pool(placed) as pool:
+        lacking = [str(found) for found in pool.all_versions().values() if isinstance(found, WorkerError)]
+    if lacking:
+        raise UserError("\n".join([*lacking, "--framework selects others"]))
 
 
 def local_pool(available: Iterable[Installed], timeouts: Timeouts = DEFAULT_TIMEOUTS) -> LocalWorkerPool:
@@ -102,6 +127,7 @@ MAX_TOGETHER = 3
 @contextlib.contextmanager
 def pool_if_needed(available: Sequence[Installed]) -> Iterator[LocalWorkerPool | None]:
     """Workers if a mode needs a process of its own, or frameworks are many; None if all calls can be made in this."""
+    check_devices(available)
     several = len({one.framework.name for one in available}) > MAX_TOGETHER
     if several or any(one.framework.mode(one.mode).environment for one in available):
         with local_pool(available) as pool:
@@ -147,15 +173,17 @@ def start_workers(
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ray: str | None = None,
     modes: Sequence[str] = (),
+    device: str = CPU,
 ) -> EnvironmentWorkers:
     """Start a worker for each framework in environments.
 
     wanted: names of frameworks, by what `--with` takes; all that it is for if there are none.  progress: called with a
     line for each step.  ray: address of a Ray cluster, "" for RAY_ADDRESS or a Ray of this machine; None to use this
-    machine without Ray.  modes: in which calls are made, each in a worker of its own; eager if empty.  An environment
-    that cannot be made, or whose framework cannot be imported, becomes a row.  Raises UserError if there is no other.
+    machine without Ray.  modes: in which calls are made, each in a worker of its own; eager if empty.  device: where
+    arrays are placed.  An environment that cannot be made, or whose framework cannot be imported or has no such device
+    there, becomes a row.  Raises UserError if there is no other.
     """
-    assignments, failed = resolve(wanted, progress, ray, modes)
+    assignments, failed = resolve(wanted, progress, ray, modes, device)
     pool = _start_pool([one.worker for one in assignments], progress, timeouts, ray)
     try:
         return EnvironmentWorkers(pool, find_available(assignments, pool.all_versions(), failed), failed)
@@ -169,10 +197,11 @@ def resolve(
     progress: Progress,
     ray: str | None = None,
     modes: Sequence[str] = (),
+    device: str = CPU,
 ) -> tuple[list[Assignment], list[Row]]:
     """Make environments; return the workers to start in them, and a row for each that cannot be made.
 
-    Parameters as of `start_workers`.  Raises SelectionError for a mode that no framework in the environments has.
+    Parameters as of `start_workers`.  Raises SelectionError for a mode or a device that no framework in them has.
     """
     from conformance.execution.environments import parse  # slow to import; a run without environments does not need it
 
@@ -187,12 +216,12 @@ def resolve(
             for framework in _frameworks_in(request, packages, names):
                 backend = framework.backend({**os.environ, **request.variables})
                 found.append((framework, backend))
-                for mode in chosen_modes(modes, framework, backend):
-                    name = registry.worker(framework.name, request.name, mode)
-                    assignments[name] = Assignment(request.name, spec_of(name, framework, mode), mode)
+                for mode in chosen_modes(modes, framework, backend, device):
+                    name = registry.worker(framework.name, request.name, mode, device)
+                    assignments[name] = Assignment(request.name, spec_of(name, framework, mode, device), mode)
         except UserError as error:
             failed.append(failed_row(text, names[0] if len(names) == 1 else "", str(error)))
-    check_modes(modes, found, here=ray is None)
+    check_modes(modes, found, device, here=ray is None)
     return list(assignments.values()), failed
 
 
@@ -215,16 +244,16 @@ def find_available(
     return available
 
 
-Found = tuple[Mapping[str, str], Callable[[str, Framework, str], WorkerSpec]]
-"""Versions by distribution, and what makes the worker of a name, framework and mode."""
+Found = tuple[Mapping[str, str], Callable[[str, Framework, str, str], WorkerSpec]]
+"""Versions by distribution, and what makes the worker of a name, framework, mode and device."""
 
 
 def _find_here(request: EnvironmentRequest, progress: Progress) -> Found:
     from conformance.execution.environments import build
 
     made = build(request, progress)
-    return made.packages, lambda name, framework, mode: worker_spec(
-        name, framework, mode, made.interpreter, made.variables
+    return made.packages, lambda name, framework, mode, device: worker_spec(
+        name, framework, mode, made.interpreter, made.variables, device
     )
 
 
@@ -235,8 +264,8 @@ def _find_on_ray(request: EnvironmentRequest, progress: Progress) -> Found:
     lines, packages = resolve_pins(request, progress)
     sources = read_sources()
 
-    def spec_of(name: str, framework: Framework, mode: str) -> RayWorkerSpec:
-        spec = worker_spec(name, framework, mode, variables=request.variables)
+    def spec_of(name: str, framework: Framework, mode: str, device: str) -> RayWorkerSpec:
+        spec = worker_spec(name, framework, mode, variables=request.variables, device=device)
         return RayWorkerSpec(**vars(spec), requirements=lines, sources=sources)
 
     return packages, spec_of

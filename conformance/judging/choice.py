@@ -12,16 +12,17 @@ from conformance.judging.plan import Item, in_modes, plan
 from conformance.judging.selection import MAX_SHOWN, SelectionError, keyword_filter, similar
 from conformance.judging.unsupported import render_unsupported, unsupported_rows
 from conformance.model.case import Case
+from conformance.model.row_key import CPU
 from conformance.model.text import suggest, truncate
 
 
 def installed_among(
-    names: Sequence[str], modes: Sequence[str] = (), keyword: str = ""
+    names: Sequence[str], modes: Sequence[str] = (), keyword: str = "", device: str = CPU
 ) -> tuple[list[Installed], list[str]]:
     """The frameworks of some names, and the names of those that are not installed.
 
     If there are no names: those that a run has by default, and others that a word of `keyword`, as after -k, names.
-    modes: see `in_modes`.  Raises SelectionError for a name that no framework has, and where none is installed.
+    modes, device: see `in_modes`.  Raises SelectionError for a name that no framework has, and where none is installed.
     """
     words = re.findall(r"\w+", keyword)
     among = tuple(one for one in frameworks_among(names) if names or one.by_default or one.name in words)
@@ -32,7 +33,14 @@ def installed_among(
             f'none of {which} is installed, so there is nothing to run: pip install "cross-entropy-conformance[all]", '
             "or one of its extras"
         )
-    return in_modes(available, modes), [framework.name for framework in missing]
+    return in_modes(available, modes, device), [framework.name for framework in missing]
+
+
+def without_device(names: Sequence[str], device: str) -> list[str]:
+    """The names of the installed frameworks among some that a device leaves out; see `installed_among`."""
+    among = tuple(one for one in frameworks_among(names) if names or one.by_default)
+    here = registry.installed(among)[0]
+    return [one.framework.name for one in here if device not in one.framework.devices_in(one.backend)]
 
 
 def frameworks_among(names: Sequence[str]) -> tuple[Framework, ...]:

@@ -32,7 +32,7 @@ from conformance.judging.verdict import FAILING, Verdict, expected, judge, want_
 from conformance.model.case import DATA, HEAD_GRADIENTS, is_derivative
 from conformance.model.convention import describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
-from conformance.model.row_key import EAGER
+from conformance.model.row_key import CPU, unusual
 from conformance.model.text import printable, text_of, truncate_and_count, type_name
 from conformance.reference.oracle import Exact, Oracle
 
@@ -85,7 +85,9 @@ class Judge:
         """The entry that accounts for a failure; for a row that does not fail, the entry that expects it to."""
         key = prepared.item.key
         if verdict.status not in FAILING:
-            return self.ledger.find(key)
+            found = self.ledger.find(key)
+            # An entry that names no devices was seen on the CPU; elsewhere other kernels may be right.
+            return found if found is None or found.devices or key.device == CPU else None
         known = self.ledger.find(key, verdict.symptoms)
         return known or self.ledger.find_by_traits(lambda: prepared.traits, key, verdict.symptoms)
 
@@ -150,6 +152,7 @@ class Assessment:
             item.quantity,
             item.installed.mode,
             item.framework.adapter,
+            item.installed.device,
         )
         again = functools.partial(replay_call, *name) if prepared.of_case and can_be_named(item.case) else None
         try:
@@ -213,8 +216,8 @@ class Assessment:
         """What a failing test prints.  options: of pytest, to be given once more, each with a blank after it."""
         item, row = self.item, self.row
         lines = [f"{item.function.name} {item.installed.version} {self._headline()}"]
-        of = f"{item.dtype}, {item.reduction}{'' if item.quantity == 'loss' else f', {item.quantity}'}"
-        of += "" if item.installed.mode == EAGER else f", {item.installed.mode}"
+        more = unusual(item.quantity, item.installed.mode, item.installed.device)
+        of = ", ".join([item.dtype, item.reduction, *more])
         lines.append(f"  case       {item.case.id} ({of}): {item.case.why}")
         if item.case.path:
             lines.append(f"  file       {item.case.path}:{item.case.line}")
@@ -236,7 +239,7 @@ class Assessment:
                 f"  ledger     {self.known.path}:{self.known.line} says it {self.known.status}; remove the entry"
             )
         lines.append(f"  reproduce  {row.call}")
-        options += f"{_in_mode(item)}{_harvesting(item)}{cases_option(item.case)}"
+        options += f"{item.installed.options}{_harvesting(item)}{cases_option(item.case)}"
         if not item.framework.adapter:
             lines.append(f'  again      pytest {options}-k "{_again(item)}"')
         return printable("\n".join(lines))
@@ -259,11 +262,6 @@ class Assessment:
         return {"disagrees": "disagrees with the definition and with what it documents"}.get(
             self.verdict.status, self.verdict.status
         )
-
-
-def _in_mode(item: Item) -> str:
-    """The option that a test of a mode is run with."""
-    return "" if item.installed.mode == EAGER else f"--mode={item.installed.mode} "
 
 
 def _harvesting(item: Item) -> str:

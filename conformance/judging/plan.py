@@ -14,7 +14,7 @@ from conformance.casefiles.loading import is_shipped
 from conformance.judging.selection import ItemFilter, SelectionError
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction, is_derivative
 from conformance.model.convention import Convention
-from conformance.model.row_key import EAGER, RowKey, item_id
+from conformance.model.row_key import CPU, EAGER, RowKey, item_id
 from conformance.reference.conversion import conversion_obstacle, convert_weights
 
 MAX_DIFFERENTIATED = 20_000
@@ -40,7 +40,7 @@ class Item:
     def id(self) -> str:
         """See `row_key.item_id`, as pytest shows it."""
         of = (self.function.name, self.case.id, self.dtype, self.reduction)
-        return item_id(*of, self.quantity, self.installed.mode)
+        return item_id(*of, self.quantity, self.installed.mode, self.installed.device)
 
     @property
     def key(self) -> RowKey:
@@ -57,6 +57,7 @@ class Item:
             installed.version,
             installed.backend,
             installed.mode,
+            installed.device,
         )
 
 
@@ -80,7 +81,8 @@ def candidates(case: Case, available: Sequence[Installed], item_filter: ItemFilt
         (installed, function)
         for installed in available
         for function in installed.functions
-        if item_filter is None or item_filter.may_select(function.framework, function.name, case.id, installed.mode)
+        if item_filter is None
+        or item_filter.may_select(function.framework, function.name, case.id, installed.mode, installed.device)
         if is_selected(function, case, item_filter)
     ]
 
@@ -107,7 +109,7 @@ def items_of(
     """The items of a case at one dtype and reduction, in the order of the functions; see `plan`."""
     of = problem.dtype, problem.reduction
     for installed, function in functions:
-        name = functools.partial(item_id, function.name, case.id, *of, mode=installed.mode)
+        name = functools.partial(item_id, function.name, case.id, *of, mode=installed.mode, device=installed.device)
         quantities: list[Quantity] = [
             quantity
             for quantity in function.quantities
@@ -119,31 +121,43 @@ def items_of(
                     yield Item(installed, function, case, *of, quantity)
 
 
-def in_modes(available: Sequence[Installed], modes: Sequence[str]) -> list[Installed]:
-    """Each framework in each of some modes that it has; eager if there are none.
+def in_modes(available: Sequence[Installed], modes: Sequence[str], device: str = CPU) -> list[Installed]:
+    """Each framework that computes on a device in each of some modes that it has there; eager if there are none.
 
-    Raises SelectionError for a mode that none of the frameworks has.
+    Raises SelectionError for a mode or a device that none of the frameworks has.
     """
-    check_modes(modes, [(one.framework, one.backend) for one in available])
+    check_modes(modes, [(one.framework, one.backend) for one in available], device)
     return [
-        dataclasses.replace(one, mode=mode)
+        dataclasses.replace(one, mode=mode, device=device)
         for one in available
-        for mode in chosen_modes(modes, one.framework, one.backend)
+        for mode in chosen_modes(modes, one.framework, one.backend, device)
     ]
 
 
-def chosen_modes(modes: Sequence[str], framework: Framework, backend: str) -> list[str]:
-    """Those of some modes that a framework has in a backend; eager if there are none."""
-    return [mode for mode in dict.fromkeys(modes or (EAGER,)) if mode in framework.modes_in(backend)]
+def chosen_modes(modes: Sequence[str], framework: Framework, backend: str, device: str = CPU) -> list[str]:
+    """Those of some modes that a framework has in a backend on a device; eager if there are none.
+
+    Empty if the backend does not compute on the device.
+    """
+    if device not in framework.devices_in(backend):
+        return []
+    return [mode for mode in dict.fromkeys(modes or (EAGER,)) if mode in framework.modes_in(backend, device)]
 
 
-def check_modes(modes: Sequence[str], frameworks: Iterable[tuple[Framework, str]], *, here: bool = True) -> None:
-    """Raise SelectionError for a mode that none of some frameworks, each with its backend, has.
+def check_modes(
+    modes: Sequence[str], frameworks: Iterable[tuple[Framework, str]], device: str = CPU, *, here: bool = True
+) -> None:
+    """Raise SelectionError for a mode or a device that none of some frameworks, each with its backend, has.
 
     here: whether calls are made on this machine; then also for a mode with an obstacle on it.
     """
     frameworks = tuple(frameworks)
-    had = {framework.name: framework.modes_in(backend) for framework, backend in frameworks}
+    placed = [(framework, backend) for framework, backend in frameworks if device in framework.devices_in(backend)]
+    if frameworks and not placed:
+        listed = "; ".join(f"{one.name} has {', '.join(one.devices_in(backend))}" for one, backend in frameworks)
+        raise SelectionError(f"--device {device}: no selected framework has it; {listed}")
+    frameworks = placed
+    had = {framework.name: framework.modes_in(backend, device) for framework, backend in frameworks}
     for mode in modes:
         if had and not any(mode in names for names in had.values()):
             listed = "; ".join(f"{name} has {', '.join(names)}" for name, names in had.items())

@@ -81,7 +81,7 @@ class PreparedCall:
         item, installed = self.item, self.item.installed
         order = item.function.order_of(item.quantity)
         upstream = self._upstream(call) if order else None
-        return apply_mode(item.framework, call, order, installed.mode, installed.backend, upstream)
+        return apply_mode(item.framework, call, order, installed.mode, installed.backend, upstream, installed.device)
 
     def _upstream(self, call: Call) -> Upstream | None:
         """The upstream gradient of a derivative."""

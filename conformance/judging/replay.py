@@ -20,14 +20,21 @@ from conformance.judging.row import Row
 from conformance.model.case import Case, Quantity, Reduction
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Outcome, Raised, Returned
-from conformance.model.row_key import EAGER
+from conformance.model.row_key import CPU, EAGER
 
 LONG_CALL = 1000
 """Characters of a reproducer that is printed in a terminal where a shorter one says the same."""
 
 
 def replay_call(
-    case: Case, function: str, dtype: str, reduction: str, quantity: str, mode: str = EAGER, adapter: str = ""
+    case: Case,
+    function: str,
+    dtype: str,
+    reduction: str,
+    quantity: str,
+    mode: str = EAGER,
+    adapter: str = "",
+    device: str = CPU,
 ) -> str:
     """The call of `conformance.replay` that repeats a row of a shipped or harvested case, or of one in a folder.
 
@@ -39,6 +46,8 @@ def replay_call(
         del words[-1]
     if mode != EAGER:
         words.append(f"mode={mode!r}")
+    if device != CPU:
+        words.append(f"device={device!r}")
     if adapter:
         words.append(f"adapter={adapter!r}")
     if not case.id.startswith(HARVEST_PREFIX) and (folder := cases_argument(case)) is not None:
@@ -62,7 +71,8 @@ def reproducer_of(row: Row, cases: Iterable[Case], framework: Framework | None =
         return row.call
     framework = framework or next(one for one in registry.frameworks() if one.name == row.framework)
     settings = framework.settings(key.backend, key.mode)
-    again = replay_call(case, key.function, key.dtype, key.reduction, key.quantity, key.mode, framework.adapter)
+    of = (key.function, key.dtype, key.reduction, key.quantity, key.mode)
+    again = replay_call(case, *of, framework.adapter, key.device)
     return f"{settings}import conformance; {again}"
 
 
@@ -75,6 +85,7 @@ def replay(
     cases: Path | Iterable[Case] | None = None,
     mode: str = EAGER,
     adapter: str = "",
+    device: str = CPU,
 ) -> Any:
     """See `conformance.replay`.  cases: a folder or a file of them, or they; else the shipped ones."""
     folder = shipped_cases() if cases is None else cases
@@ -90,7 +101,7 @@ def replay(
         raise LookupError(f"there is no case {case} {where}{advice}")
     available = [registry.made_by(adapter)] if adapter else registry.installed(registry.frameworks())[0]
     here = [one for one in available if one.framework.name == function.partition(".")[0]]
-    for item in plan([named], in_modes(here, [mode])):
+    for item in plan([named], in_modes(here, [mode], device)):
         requested = (item.function.name, item.dtype, item.reduction, item.quantity)
         if requested == (function, dtype, reduction, quantity):
             prepared = prepare(item)

@@ -64,7 +64,7 @@ def _reasons(case: Case, problem: Problem, functions: Candidates, item_filter: I
     found = []
     for installed, function in functions:
         of = problem.dtype, problem.reduction
-        name = item_id(function.name, case.id, *of, mode=installed.mode)
+        name = item_id(function.name, case.id, *of, mode=installed.mode, device=installed.device)
         if item_filter is None or item_filter(function.framework, name):
             if (why := unsupported(function, case, problem)) is None:
                 return ()

@@ -70,7 +70,7 @@ class RowKey:
     def fingerprint(self) -> str:
         """A digest that stays the same whatever is answered, wherever the case is and in whichever release."""
         parts = [self.case, self.function, self.dtype, self.reduction, self.quantity]
-        parts += [value for value, usual in ((self.mode, EAGER), (self.device, CPU)) if value not in ("", usual)]
+        parts += unusual(mode=self.mode, device=self.device)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def across_versions(self) -> RowKey:
@@ -86,8 +86,13 @@ def item_id(
     `torch.CrossEntropyLoss-categorical/seed/plain-float32-mean`; a quantity, a mode or a device other than the default
     follows.
     """
+    return "-".join([function, case, dtype, reduction, *unusual(quantity, mode, device)])
+
+
+def unusual(quantity: str = "loss", mode: str = EAGER, device: str = CPU) -> list[str]:
+    """Those of the three that are neither the default nor empty."""
     others = ((quantity, "loss"), (mode, EAGER), (device, CPU))
-    return "-".join([function, case, dtype, reduction, *(value for value, usual in others if value not in ("", usual))])
+    return [value for value, usual in others if value not in ("", usual)]
 
 
 KEY = tuple(field.name for field in dataclasses.fields(RowKey))

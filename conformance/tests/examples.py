@@ -17,6 +17,7 @@ MARKS = {
     "index": "environments are made for it, with packages from an index",
     "long": "it takes more than seconds",
     "ci": "continuous integration is what runs it",
+    "device": "it needs a GPU",
     "names": "its names stand for yours",
 }
 """Marks of blocks that are not executed with the others, and the reason."""

@@ -28,7 +28,7 @@ FILES = sorted(str(file.relative_to(PAGES)) for file in PAGES.rglob("*.md"))
 ALL = os.environ.get("CONFORMANCE_EXAMPLES") == "all"
 SHOWN = ("sklearn", "keras", "torch")
 MISSING = [framework.name for framework in registry.installed()[1] if framework.name in SHOWN]
-NOT_RUN = {"ci": 1, "index": 8, "long": 9, "names": 6}
+NOT_RUN = {"ci": 1, "device": 1, "index": 8, "long": 9, "names": 6}
 """How many blocks are not run with the others, by why not: a new one is counted here, so that it is looked at."""
 
 needs_bash = pytest.mark.skipif(os.name == "nt", reason="examples are said to a shell of Unix")

@@ -233,7 +233,7 @@ def test_malformed_answer_is_refused(content, shift):
 
 @pytest.mark.parametrize("answered", [Versions("1", "2", "3", "4"), "no such module"])
 def test_answer_to_start_is_versions_or_reason(answered):
-    request = wire.start_request("a:B", "")
+    request = wire.start_request("a:B", "", "cpu")
     header = {"failed": answered} if isinstance(answered, str) else {"ready": vars(answered)}
     stream = bytearray(b"".join(wire.ended(wire.numbered(wire.message(header), request.number))))
     assert request.answer(wire.take_answer(stream, request.number)) == answered

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from types import CodeType
@@ -20,7 +21,7 @@ from conformance.adapters.contract.lowering import Call, call_name, lower
 from conformance.adapters.contract.source import FILE, split_last_expression
 from conformance.model.case import Array, Problem
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, warning_text
-from conformance.model.row_key import EAGER
+from conformance.model.row_key import CPU, EAGER
 from conformance.model.text import text_of, type_name
 
 SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -72,7 +73,8 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
                 arrays, imported = framework.runtime
                 tensors = call.arrays
                 memory = {name: tensor.laid_out() if copied else tensor.values for name, tensor in tensors.items()}
-                names = imported | {name: arrays.native(values) for name, values in memory.items()}
+                natives = _natives(arrays, call.device, memory, imported)
+                names = imported | natives
         except BaseException as error:
             surroundings.pass_on(error)
             raise LoweringError(f"{what}: {type_name(error)}: {text_of(error)}") from cause(error)
@@ -89,8 +91,24 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
                 return Raised(type_name(error), text_of(error)[:500], _texts(caught))
         if isinstance(read, NonNumeric):
             return replace(read, warnings=_texts(caught))
-        mutated = tuple(name for name, tensor in tensors.items() if copied and not _same(memory[name], tensor.values))
-        return Returned(*read, _texts(caught), mutated)
+        return Returned(*read, _texts(caught), _mutated(arrays, call, memory, natives) if copied else ())
+
+
+def _natives(arrays: Arrays, device: str, memory: Mapping[str, Array], imported: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays as users of the library pass them, on a device.  imported: names that its source needs."""
+    natives = {name: arrays.native(values) for name, values in memory.items()}
+    if device == CPU or (place := arrays.devices[device].place) == "{array}":
+        return natives
+    code = compile(place.replace("{array}", "array"), FILE, "eval")
+    return {name: eval(code, {**imported, "array": native}) for name, native in natives.items()}  # noqa: S307
+
+
+def _mutated(arrays: Arrays, call: Call, memory: Mapping[str, Array], natives: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the arrays that a call changed in place; memory: what they were made of, natives: they."""
+    if call.device == CPU or arrays.devices[call.device].place == "{array}":
+        return tuple(name for name, tensor in call.arrays.items() if not _same(memory[name], tensor.values))
+    now = {name: np.asarray(arrays.numpy(native)[0], dtype=np.float64) for name, native in natives.items()}
+    return tuple(name for name, tensor in call.arrays.items() if not _same(now[name], tensor.values.astype(np.float64)))
 
 
 def _check_environment(framework: Framework, call: Call) -> None:

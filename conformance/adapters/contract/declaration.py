@@ -117,6 +117,8 @@ def faults(framework: Framework) -> Iterator[str]:
             yield from _source_faults(
                 f"arrays.derivatives[{derivative}]", text, ("x", "result"), needed=("x", "result")
             )
+        for device, placed in framework.arrays_of(name).devices.items():
+            yield from _source_faults(f"arrays.devices[{device}].place", placed.place, ("array",), needed=("array",))
     for function in framework.functions:
         for field_name, fault in _function_faults(framework, function):
             yield f"functions[{function.name.partition('.')[2]}].{field_name}: {fault}"
@@ -146,6 +148,9 @@ def _mode_faults(framework: Framework, name: str, mode: Mode) -> Iterator[str]:
     yield from _source_faults(f"modes[{name}].wrap", mode.wrap, ("loss",), needed=("loss",))
     if unknown := sorted((mode.backends or frozenset()) - framework.backends.keys()):
         yield f"modes[{name}].backends: there is no backend {unknown[0]}"
+    devices = {device for backend in framework.backends or ("",) for device in framework.devices_in(backend)}
+    if unknown := sorted((mode.devices or frozenset()) - devices):
+        yield f"modes[{name}].devices: there is no device {unknown[0]}"
     for function in framework.functions if mode.unreduced else ():
         if function.has_mode(name):
             for reduction in function.reductions:

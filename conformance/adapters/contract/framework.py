@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from conformance.adapters.arrays import Arrays
+from conformance.adapters.arrays import Arrays, Device
 from conformance.adapters.contract.declaration import MAX_RANK, faults
 from conformance.adapters.contract.encoding import encodable
 from conformance.adapters.contract.errors import DeclarationError
@@ -40,7 +40,7 @@ from conformance.model.case import (
     numpy_dtype,
 )  # fmt: skip
 from conformance.model.convention import DEFINITION, Convention
-from conformance.model.row_key import EAGER
+from conformance.model.row_key import CPU, EAGER
 
 NoEffect = Literal["name", "device", "deprecated alias", "implementation"]
 """Kind of a parameter that does not affect results.
@@ -460,6 +460,8 @@ class Mode:
     """As in `Function`, for each function in this mode."""
     backends: frozenset[str] | None = None
     """Backends of the framework that have it; None for all."""
+    devices: frozenset[str] | None = None
+    """Devices on which it differs from eager calls; None for all."""
     obstacle: Callable[[], str] = lambda: ""
     """Why calls in this mode cannot be made on this machine, such as a missing compiler; "" if they can."""
 
@@ -534,16 +536,41 @@ class Framework:
         """Whether arrays of a backend have gradients."""
         return "gradient" in self.arrays_of(backend).derivatives
 
-    def modes_in(self, backend: str) -> tuple[str, ...]:
-        """The names of the modes that a backend has, `eager` first."""
+    def modes_in(self, backend: str, device: str = CPU) -> tuple[str, ...]:
+        """The names of the modes that a backend has on a device, `eager` first."""
         return (
             EAGER,
-            *(name for name, mode in self.modes.items() if mode.backends is None or backend in mode.backends),
+            *(
+                name
+                for name, mode in self.modes.items()
+                if (mode.backends is None or backend in mode.backends)
+                and (mode.devices is None or device in mode.devices)
+            ),
         )
 
     def mode(self, name: str) -> Mode:
         """The mode of a name; raises KeyError."""
         return Mode() if name == EAGER else self.modes[name]
+
+    def devices_in(self, backend: str) -> tuple[str, ...]:
+        """The names of the devices on which a backend computes, `cpu` first."""
+        return (CPU, *self.arrays_of(backend).devices)
+
+    def devices_here(self, backend: str) -> tuple[str, ...]:
+        """Those of them that this machine has; imports the library."""
+
+        def is_available(device: Device) -> bool:
+            try:
+                return device.is_available()
+            except Exception:
+                return False
+
+        found = self.arrays_of(backend).devices
+        return (CPU, *(name for name, device in found.items() if is_available(device)))
+
+    def device(self, name: str, backend: str) -> Device:
+        """The device of a name; raises KeyError."""
+        return Device() if name == CPU else self.arrays_of(backend).devices[name]
 
     def settings(self, backend: str, mode: str = EAGER) -> str:
         """Source text that sets the environment variables of a backend and a mode, for before any import.

@@ -26,7 +26,7 @@ from conformance.adapters.contract.heads import head_of, with_bias
 from conformance.adapters.contract.source import join_lines, parenthesized, source_of, split_last_expression
 from conformance.adapters.contract.upstream import Upstream
 from conformance.model.case import HEAD_GRADIENTS, Array, Problem, numpy_dtype
-from conformance.model.row_key import EAGER
+from conformance.model.row_key import CPU, EAGER
 from conformance.model.text import text_of, type_name
 
 
@@ -44,6 +44,8 @@ class Call:
     """The text without a reduction that is an expression of the result."""
     reduction: str = "{result}"
     """That expression."""
+    device: str = CPU
+    """Where the arrays are placed before it."""
 
     @property
     def fresh(self) -> bool:
@@ -153,18 +155,23 @@ def apply_mode(
     mode: str = EAGER,
     backend: str = "",
     upstream: Upstream | None = None,
+    device: str = CPU,
 ) -> Call:
     """Return a call wrapped in a mode and in a derivative; an eager call without one is returned as it is.
 
     order: `gradient`, one of `HEAD_GRADIENTS` or another derivative of the framework's arrays (see
     `Function.order_of`); "" for none.  upstream: what the result is multiplied by before it is differentiated.
-    Raises LoweringError where the framework has no such mode or derivative.
+    device: where its arrays will be.  Raises LoweringError where the framework has no such mode, derivative or device.
     """
+    if device != CPU:
+        if device not in (devices := framework.devices_in(backend)):
+            raise LoweringError(f"{framework.name} has no device {device}; it has {', '.join(devices)}")
+        call = replace(call, device=device)
     if not order and mode == EAGER:
         return call
     derivatives = framework.arrays_of(backend).derivatives
-    if mode not in framework.modes_in(backend):
-        raise LoweringError(f"{framework.name} has no mode {mode}; it has {', '.join(framework.modes_in(backend))}")
+    if mode not in (had := framework.modes_in(backend, device)):
+        raise LoweringError(f"{framework.name} has no mode {mode}; it has {', '.join(had)}")
     by = HEAD_GRADIENTS.get(order, "predictions")  # type: ignore[call-overload]
     order = "gradient" if order in HEAD_GRADIENTS else order
     if order and order not in derivatives:

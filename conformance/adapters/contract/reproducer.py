@@ -48,7 +48,11 @@ def reproducer(
     preamble = framework.preamble(backend)
     literal = framework.arrays_of(backend).literal
     short = {name for name, tensor in call.arrays.items() if not elided or tensor.values.size <= MAX_WRITTEN}
-    literals = [f"{name} = {literal(tensor) if name in short else '...'}" for name, tensor in call.arrays.items()]
+    place = framework.device(call.device, backend).place
+    literals = [
+        f"{name} = {place.replace('{array}', literal(tensor)) if name in short else '...'}"
+        for name, tensor in call.arrays.items()
+    ]
     source = "\n".join([*literals, call.text])
     own = {"import numpy as np": "np.", "import ml_dtypes": "ml_dtypes."}
     needed = [line for line, use in own.items() if use in source and line not in preamble]

@@ -34,6 +34,7 @@ from conformance.execution.workers import loop, wire
 from conformance.execution.workers.wire import Message, Request, Versions, WireError
 from conformance.model.errors import UserError
 from conformance.model.outcome import Crashed, Outcome, TimedOut
+from conformance.model.row_key import CPU
 from conformance.model.text import loggable, truncate
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class WorkerSpec:
     """Environment variables to be added."""
     interpreter: Path = Path(sys.executable)
     """The worker's Python."""
+    device: str = CPU
+    """A device that the framework needs there."""
 
 
 class Future:
@@ -166,7 +169,8 @@ class Worker(abc.ABC):
         return []
 
     def _start_future(self) -> Future:
-        return self._future(wire.start_request(self.spec.adapter, self.spec.file), self.timeouts.start)
+        request = wire.start_request(self.spec.adapter, self.spec.file, self.spec.device)
+        return self._future(request, self.timeouts.start)
 
     def _future(self, request: Request, seconds: float) -> Future:
         request.assign(next(self._numbers))
@@ -518,7 +522,7 @@ class LocalWorker(Worker):
             self._sent -= 1
             self._waiting_since = time.monotonic()
             if future is self.started and isinstance(future.answer, str):
-                self._break(f"the framework cannot be imported: {future.answer}")
+                self._break(future.answer)
                 return
 
     # The end of the process

@@ -43,7 +43,7 @@ class Server:
         return wire.message({"harness": f"there is no {header['do']}"})
 
     def _start(self, header: Header) -> Buffers:
-        """Import the adapter and the framework; return their versions, or why they cannot be imported."""
+        """Import the adapter and the framework; return their versions, or why they cannot be used."""
         try:
             module, _, attribute = header["adapter"].partition(":")
             if header["file"] and importlib.util.find_spec(module.partition(".")[0]) is None:
@@ -55,12 +55,17 @@ class Server:
                 for name in self._framework.modules:
                     importlib.import_module(name)
         except (Exception, SystemExit) as error:
-            return wire.message({"failed": f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}"})
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}"
+            return wire.message({"failed": f"the framework cannot be imported: {why}"})
+        backend = self._framework.backend(os.environ)
+        if header["device"] not in (found := self._framework.devices_here(backend)):
+            why = f"{self._framework.name} has no device {header['device']} on this machine; it has {', '.join(found)}"
+            return wire.message({"failed": why})
         versions = {
             "version": _version(self._framework.distributions),
             "python": platform.python_version(),
             "numpy": np.__version__,
-            "backend": self._framework.backend(os.environ),
+            "backend": backend,
         }
         return wire.message({"ready": versions})
 

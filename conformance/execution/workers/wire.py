@@ -215,8 +215,8 @@ class Request:
     def answer(self, arrived: Message) -> Any:
         """The content of its answer.  Raises WireError if it is malformed, or the answer to another request.
 
-        To `start`, the versions or, as text, why the framework cannot be imported; to `perform`, an `Outcome` or, as
-        text, why the call could not be made; to `signatures`, these by path.
+        To `start`, the versions or, as text, why the framework cannot be used; to `perform`, an `Outcome` or, as text,
+        why the call could not be made; to `signatures`, these by path.
         """
         if arrived.number != self.number:
             raise UnexpectedAnswerError(arrived.number)
@@ -226,9 +226,9 @@ class Request:
             raise WireError(f"its answer cannot be read ({type(error).__name__})") from error
 
 
-def start_request(adapter: str, file: str) -> Request:
-    """The request to import a framework.  adapter, file: as of `WorkerSpec`."""
-    return Request("start", message({"do": "start", "adapter": adapter, "file": file}))
+def start_request(adapter: str, file: str, device: str) -> Request:
+    """The request to import a framework.  adapter, file, device: as of `WorkerSpec`."""
+    return Request("start", message({"do": "start", "adapter": adapter, "file": file, "device": device}))
 
 
 def signatures_request(paths: Sequence[str]) -> Request:
@@ -239,14 +239,15 @@ def signatures_request(paths: Sequence[str]) -> Request:
 def call_request(call: Call, what: str) -> Request:
     """The request for a call.  what: name of the call in errors."""
     named = [[name, tensor.order] for name, tensor in call.arrays.items()]
-    header = {"do": "perform", "what": what, "text": call.text, "mode": call.mode, "named": named}
+    of = {"text": call.text, "mode": call.mode, "device": call.device}
+    header = {"do": "perform", "what": what, **of, "named": named}
     return Request("perform", message(header, [tensor.values for tensor in call.arrays.values()]), what=what)
 
 
 def call_of(header: Header, arrays: Sequence[Array]) -> Call:
     """The call in a message."""
     tensors = {name: Tensor(values, order) for (name, order), values in zip(header["named"], arrays, strict=True)}
-    return Call(header["text"], tensors, header["mode"])
+    return Call(header["text"], tensors, header["mode"], device=header["device"])
 
 
 # Outcomes

@@ -37,7 +37,7 @@ from conformance.model.case import MustRaise, NoRightAnswer, Problem
 from conformance.model.convention import Convention
 from conformance.model.floats import Floats
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
-from conformance.model.row_key import EAGER
+from conformance.model.row_key import unusual
 from conformance.model.text import printable, truncate_and_count
 from conformance.reference import error_bound
 from conformance.reference.domain import dtype_info, examine
@@ -111,8 +111,8 @@ class Instance:
     def id(self) -> str:
         """`torch.CrossEntropyLoss-shifted_logits-categorical/seed/plain-float32-mean`, as pytest shows it."""
         item = self.item
-        mode = "" if item.installed.mode == EAGER else f"-{item.installed.mode}"
-        return f"{item.function.name}-{self.relation.name}-{item.case.id}-{item.dtype}-{item.reduction}{mode}"
+        of = (item.function.name, self.relation.name, item.case.id, item.dtype, item.reduction)
+        return "-".join([*of, *unusual(mode=item.installed.mode, device=item.installed.device)])
 
     @functools.cached_property
     def prepared(self) -> PreparedGroup | None:
@@ -254,9 +254,9 @@ class RelationResult:
             f"  {'one side' if number == 0 else 'the other':<10} {call}" for number, (_, call) in enumerate(members)
         ]
         chosen = self.instance.id.replace("-", " and ")
-        mode = "" if item.installed.mode == EAGER else f"--mode {item.installed.mode} "
         if not item.framework.adapter:
-            lines.append(f'  again      conformance relations {mode}{cases_option(item.case)}-k "{chosen}"')
+            options = f"{item.installed.options}{cases_option(item.case)}"
+            lines.append(f'  again      conformance relations {options}-k "{chosen}"')
         return printable("\n".join(lines))
 
 

@@ -71,4 +71,5 @@ def as_record(result: RelationResult) -> dict[str, Any]:
         "known": result.known.summary if result.known else "",
         "calls": list(result.calls),
         "mode": item.installed.mode,
+        "device": item.installed.device,
     }

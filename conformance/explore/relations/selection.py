@@ -96,7 +96,8 @@ def _may_select(
     """Whether an instance of a function may be requested, of any relation."""
     names = "\n".join(relation.name for relation in RELATIONS)
     cases = dict.fromkeys(candidate.case.id for candidate in candidates)
-    return any(item_filter.may_select(function.framework, function.name, case, installed.mode, names) for case in cases)
+    parts = (installed.mode, installed.device, names)
+    return any(item_filter.may_select(function.framework, function.name, case, *parts) for case in cases)
 
 
 @dataclass(frozen=True, eq=False)
