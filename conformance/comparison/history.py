@@ -29,6 +29,8 @@ HEADER = (
     "documented", "source",
 )  # fmt: skip
 """Columns of `history.csv`."""
+RUN_WERE = "Run were "
+"""Begins the line with the releases of a framework."""
 MAX_ANSWER = 48
 """Characters of an answer."""
 
@@ -122,7 +124,7 @@ def markdown(found: History) -> str:
 def _releases(steps: list[Step]) -> str:
     releases = [steps[0].before, *(step.after for step in steps)]
     unchanged = [step.after for step in steps if not step.causes]
-    text = f"Run were {', '.join(map(escaped, releases))}."
+    text = f"{RUN_WERE}{', '.join(map(escaped, releases))}."
     return text + (f" Nothing changed in {', '.join(map(escaped, unchanged))}.\n" if unchanged else "\n")
 
 

@@ -239,9 +239,14 @@ class Checkout:
         return findings.Findings(self.ledger, run["versions"], self.source, cases, results)
 
     @functools.cached_property
-    def history(self) -> pd.DataFrame:
-        """The committed history; all cells are text."""
-        return pd.read_csv(self.folder / "reports" / "history" / "history.csv", dtype=str, keep_default_na=False)
+    def histories(self) -> dict[str, reports.LibraryHistory]:
+        """The committed history of each library."""
+        return {
+            file.parent.name: reports.LibraryHistory(
+                pd.read_csv(file, dtype=str, keep_default_na=False), file.with_suffix(".md").read_text(encoding="utf-8")
+            )
+            for file in sorted((self.folder / "reports" / "history").glob("*/history.csv"))
+        }
 
     def readme(self, name: str) -> str:
         """A README as a page."""
@@ -265,7 +270,10 @@ class Checkout:
             "undescribed parameters": option_names.undescribed_parameters,
             "findings": self.findings.overview,
             **{f"findings {name}": functools.partial(self.findings.page, name) for name in self.findings.libraries},
-            "releases": lambda: reports.releases(self.history),
+            "releases": lambda: reports.releases_overview(self.histories),
+            **{
+                f"releases {name}": functools.partial(reports.releases, found) for name, found in self.histories.items()
+            },
             "accuracy": lambda: reports.case_table(self.baseline[0]),
             "sweep": lambda: reports.sweep_table((sweeps / "sweep.md").read_text(encoding="utf-8")),
             "every float32": lambda: reports.summary((sweeps / "float32" / "sweep.md").read_text(encoding="utf-8")),

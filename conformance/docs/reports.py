@@ -4,26 +4,66 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from conformance.comparison.alignment import version_key
+from conformance.comparison.history import RUN_WERE
 from conformance.docs.markup import code_html, escaped, link, table
 from conformance.model.case import DTYPES, QUANTITIES
 from conformance.report.frames import largest_ratios
 
 ANNOUNCEMENT_LINK = re.compile(r"(.*?)\s*\(?(https?://[^\s()]+)\)?", re.DOTALL)
 COLUMNS = ("function", "what", "rows", "for example", "announced")
+KINDS = {
+    "convention": "conventions",
+    "regression": "regressions",
+    "improvement": "improvements",
+    "change": "other changes",
+    "support": "support",
+    "exception": "exceptions",
+    "warning": "warnings",
+}
+"""Kinds of changes in a history -> the heading of their number."""
+FOLDER = "releases"
+"""Where the pages of libraries are."""
 
 
-def releases(history: pd.DataFrame) -> str:
-    """Every change of a history, newest release first, as Markdown; history: the columns of `history.csv`, as text."""
-    parts = []
-    for framework, changes in history.groupby("framework", sort=True):
-        parts.append(f"## {escaped(framework)}\n")
+@dataclass(frozen=True)
+class LibraryHistory:
+    """What changed in a library over its releases."""
+
+    changes: pd.DataFrame
+    """The columns of `history.csv`, as text."""
+    page: str
+    """The content of `history.md`."""
+
+    @property
+    def run(self) -> list[str]:
+        """For each group of environments, a sentence with the releases that were run."""
+        return [line for line in self.page.splitlines() if line.startswith(RUN_WERE)]
+
+
+def releases_overview(histories: Mapping[str, LibraryHistory]) -> str:
+    """The number of changes of each kind by library, with links to its page, as a Markdown table."""
+    lines = []
+    for name, history in histories.items():
+        listed = (line.removeprefix(RUN_WERE).partition(". ")[0].rstrip(".") for line in history.run)
+        versions = sorted({version for line in listed for version in line.split(", ")}, key=version_key)
+        counts = [str((history.changes["kind"] == kind).sum() or "") for kind in KINDS]
+        lines.append([f"[{escaped(name)}]({FOLDER}/{name}.md)", escaped(versions[0]), escaped(versions[-1]), *counts])
+    return table(("library", "from", "to", *KINDS.values()), lines)
+
+
+def releases(history: LibraryHistory) -> str:
+    """Every change of a library, newest release first, as Markdown."""
+    parts = [f"{escaped(line)}\n" for line in history.run]
+    for framework, changes in history.changes.groupby("framework", sort=True):
         for release in reversed(list(dict.fromkeys(changes["release"]))):
             records = changes[changes["release"] == release].to_dict("records")
-            parts.append(f"### {escaped(framework)} {escaped(release)}, after {escaped(records[0]['after'])}\n")
+            parts.append(f"## {escaped(framework)} {escaped(release)}, after {escaped(records[0]['after'])}\n")
             parts.append(
                 table(COLUMNS, [_line({str(name): str(cell) for name, cell in change.items()}) for change in records])
             )

@@ -360,27 +360,45 @@ def test_findings_escape_hostile_ledger():
 # Releases
 
 
-def test_releases_list_every_change_of_history(site):
-    page = reports.releases(site.history)
+@pytest.mark.parametrize("name", ["keras", "sklearn", "torch"])
+def test_releases_list_every_change_of_a_library(site, name):
+    history = site.histories[name]
+    page = reports.releases(history)
     found = [line for header, lines in tables(page) for line in lines if header == list(reports.COLUMNS)]
-    assert len(found) == len(site.history) > 100
+    assert len(found) == len(history.changes) > 20
     told = sorted((line[0], line[1].partition(":")[0], line[3]) for line in found)
     assert told == sorted(
         (row["function"], row["kind"], " ".join(f"{row['case']}<br>{row['before']} → {row['answer']}".split()))
-        for row in site.history.to_dict("records")
+        for row in history.changes.to_dict("records")
     )
-    for framework, release in site.history[["framework", "release"]].drop_duplicates().itertuples(index=False):
-        assert f"### {framework} {release}, after" in page
+    for framework, release in history.changes[["framework", "release"]].drop_duplicates().itertuples(index=False):
+        assert f"## {framework} {release}, after" in page
+
+
+def test_releases_overview_counts_changes_of_each_library(site):
+    [(header, lines)] = tables(reports.releases_overview(site.histories))
+    assert header == ["library", "from", "to", *reports.KINDS.values()]
+    assert [line[0] for line in lines] == [f"[{name}]({reports.FOLDER}/{name}.md)" for name in site.histories]
+    for line, history in zip(lines, site.histories.values(), strict=True):
+        assert set(history.changes["kind"]) <= reports.KINDS.keys()
+        assert sum(int(cell) for cell in line[3:] if cell.isdigit()) == len(history.changes)
+        assert history.run[0].startswith(f"Run were {line[1]}, ")
+
+
+def test_every_library_of_history_has_a_page(site):
+    folder = site.folder / "conformance" / "docs" / "pages" / reports.FOLDER
+    assert {file.stem for file in folder.glob("*.md")} == set(site.histories)
 
 
 def test_releases_escape_hostile_history(site):
-    row = dict.fromkeys(site.history.columns, HOSTILE)
+    row = dict.fromkeys(site.histories["torch"].changes.columns, HOSTILE)
     for documented, source in (
         ("yes", "javascript:alert(1)"),
         ("no", f"{HOSTILE} (https://example.org/)"),
         ("no", HOSTILE),
     ):
-        page = Shown(reports.releases(pd.DataFrame([{**row, "documented": documented, "source": source}])))
+        changes = pd.DataFrame([{**row, "documented": documented, "source": source}])
+        page = Shown(reports.releases(reports.LibraryHistory(changes, f"Run were {HOSTILE}")))
         assert not set(page.tags) & {"script", "img", "strong", "em", "h1"}
         assert set(page.links) <= {"https://example.org/", "http://evil.example/y"}
 
