@@ -18,13 +18,14 @@ from conformance.adapters.libraries import pinned
 from conformance.adapters.registry import Installed
 from conformance.api.cases import check_functions
 from conformance.api.result import Result
+from conformance.casefiles.known_issues import Ledger
 from conformance.execution.targets import judge_of
 from conformance.explain.proof import Proof, as_they_stand, call_of, can_be_put, cases_of, prove
 from conformance.explain.recipes import LAYOUTS, InstalledFunction, NoRecipeError, Setting, derive_recipes
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import one_of
 from conformance.judging.judge import Judge
-from conformance.judging.plan import check_modes, chosen_modes
+from conformance.judging.plan import Item, check_modes, chosen_modes
 from conformance.judging.selection import SelectionError
 from conformance.model.case import (
     DTYPES,
@@ -41,6 +42,7 @@ from conformance.model.case import (
     Quantity,
     Reduction,
 )  # fmt: skip
+from conformance.model.convention import Divisor
 from conformance.model.meanings import meaning
 
 TARGETS: dict[Loss, tuple[str, ...]] = {
@@ -89,6 +91,10 @@ class RecipeResult(Result):
     """Why there is no recipe; empty if there is one."""
     needed: tuple[str, ...] = ()
     """Requirements of an environment in which it can be proved; empty if both functions are installed here."""
+    known: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    """For a recipe that is not proved, what the ledger knows to be wrong: the function, the reason with its link, and
+    the cases of the setting.
+    """
 
     @property
     def equal(self) -> bool:
@@ -179,7 +185,7 @@ def recipe(
     setting = setting_of(pair, **request)
     found, ledger = load_suite(cases)
     if any(one.installed.framework not in [there.framework for there in available] for one in pair):
-        return _unproved(pair, setting, list(cases_of(found, setting)))
+        return _unproved(pair, setting, list(cases_of(found, setting)), ledger)
     with judge_of([one.installed for one in pair], ledger) as judge:
         return prove_recipe(pair, setting, list(cases_of(found, setting)), judge)
 
@@ -248,7 +254,9 @@ def _dtype(option: str, name: str, known: Sequence[str]) -> str:
     return name and one_of(option, name, known)
 
 
-def _unproved(pair: FunctionPair, setting: Setting, cases: Sequence[tuple[Case, Problem]]) -> RecipeResult:
+def _unproved(
+    pair: FunctionPair, setting: Setting, cases: Sequence[tuple[Case, Problem]], ledger: Ledger
+) -> RecipeResult:
     """The recipe for a setting, written for the first case that both functions support, which is not called."""
     empty = Proof((), 0, 0.0, 0.0, (), (), ())
     releases = ((one.installed.framework.distributions[0], one.installed.version.partition("+")[0]) for one in pair)
@@ -258,14 +266,27 @@ def _unproved(pair: FunctionPair, setting: Setting, cases: Sequence[tuple[Case, 
     except NoRecipeError as error:
         return RecipeResult(setting, None, None, (), (), empty, f"{error}{_others(pair, setting)}", needed)
     both = (recipes[0], reference)
-    problem = next((problem for case, problem in cases if can_be_put(both, case, problem, setting.quantity)), None)
-    if problem is None:
+    put = [(case, problem) for case, problem in cases if can_be_put(both, case, problem, setting.quantity)]
+    if not put:
         return RecipeResult(setting, None, None, (), (), empty, "no case can be put to both", needed)
     first, second = (
-        _side(of, call_of(one, problem, setting.quantity), one.changes, setting)
+        _side(of, call_of(one, put[0][1], setting.quantity), one.changes, setting)
         for of, one in zip(pair, both, strict=True)
     )
-    return RecipeResult(setting, first, second, _differences(pair, setting), (), empty, "", needed)
+    known = _known(pair, setting, [case for case, _ in put], ledger)
+    return RecipeResult(setting, first, second, _differences(pair, setting), (), empty, "", needed, known)
+
+
+def _known(
+    pair: FunctionPair, setting: Setting, cases: Iterable[Case], ledger: Ledger
+) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """What the ledger knows to be wrong in two functions on the cases of a setting, as `RecipeResult.known`."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for of, case in itertools.product(pair, cases):
+        item = Item(of.installed, of.function, case, setting.dtype, setting.reduction, setting.quantity)
+        if (entry := ledger.find(item.key)) is not None:
+            found.setdefault((of.function.name, entry.summary), []).append(case.id)
+    return tuple((*wrong, tuple(ids)) for wrong, ids in sorted(found.items(), key=lambda one: -len(one[1])))
 
 
 def prove_recipe(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, Problem]], judge: Judge) -> RecipeResult:
@@ -328,10 +349,9 @@ def _differences(pair: FunctionPair, setting: Setting) -> tuple[tuple[str, str, 
         found = one.convention(one.function.target_as(setting.target) or setting.target)
         if one.function.input_kind_for(setting.input_kind) != "probabilities":
             found = dataclasses.replace(found, clip=None, renormalise="no", log_floor=None)
-        conventions.append(found)
+        conventions.append(dataclasses.replace(found, mean_divides_by=_divisor(found.mean_divides_by, setting)))
     first, second = conventions
-    weighted = {"class_weights", "sample_weights", "ignore_index"} & set(setting.options)
-    fields = ["mean_divides_by"] if weighted and setting.reduction == "mean" else []
+    fields = ["mean_divides_by"] if setting.reduction == "mean" else []
     fields += ["clip", "renormalise", "log_floor"]
     fields += ["class_columns"] if "class_names" in setting.layout else []
     fields += ["gradient_cancellation", "gradient_total"] if setting.quantity != "loss" else []
@@ -342,6 +362,19 @@ def _differences(pair: FunctionPair, setting: Setting) -> tuple[tuple[str, str, 
         for name in fields
         if getattr(first, name) != getattr(second, name)
     )
+
+
+def _divisor(chosen: Divisor, setting: Setting) -> Divisor:
+    """What a mean divides by; "weight" where that is the same number in every problem of a setting."""
+    options = set(setting.options)
+    alike: set[Divisor] = {"target_weight"} if setting.target in ("index", "one_hot") else set()
+    if "label_smoothing" not in options:
+        alike.add("label_weight")
+    if "class_weights" not in options:
+        alike.add("sample_weight")
+        if "sample_weights" not in options:
+            alike |= {"kept", "samples"} if "ignore_index" not in options else {"kept"}
+    return "weight" if chosen in alike else chosen
 
 
 __all__ = ["RecipeResult", "RecipeSide", "recipe"]

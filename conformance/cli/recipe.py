@@ -77,6 +77,10 @@ def _proof(result: api.RecipeResult) -> Iterator[tuple[str, str]]:
         yield from (("", ""), ("bold", "Unproved here"))
         both = " and ".join(result.needed)
         yield "", f"  It follows from what both document, and was not called. An environment with {both} proves it."
+    if result.known:
+        yield from (("", ""), ("bold", "Known to be wrong"))
+        for function, reason, cases in result.known:
+            yield "", f"  {function} as it stands, in {counted(len(cases), 'case')} such as {cases[0]}: {reason}"
     if proof.equal:
         yield from (("", ""), ("bold", "Proved"))
         many = len(proof.equal)

@@ -240,6 +240,26 @@ def test_recipe_with_a_function_that_is_not_installed_is_unproved(monkeypatch, n
         api.recipe("optax.nothing", TORCH)
 
 
+def test_unproved_recipe_says_what_the_ledger_knows_to_be_wrong(monkeypatch):
+    others = [one for one in AVAILABLE if one.framework.name != "paddle"]
+    monkeypatch.setattr(registry, "installed", lambda *_: (others, []))
+    installed(TORCH)
+    result = api.recipe("paddle.CrossEntropyLoss", TORCH, options=["ignore_index"])
+    [(function, reason, cases)] = [one for one in result.known if "ignore_index is negative" in one[1]]
+    assert function == "paddle.CrossEntropyLoss"
+    assert "https://" in reason
+    assert "categorical/ignore_index/minus_hundred" in cases
+    printed = CliRunner().invoke(app, ["recipe", function, TORCH, "--option", "ignore_index"])
+    assert "ignore_index is negative" in " ".join(printed.output.split("Known to be wrong")[1].split())
+    assert not any("ignore_index is negative" in one[1] for one in api.recipe("paddle.BCELoss", "torch.BCELoss").known)
+
+
+@pytest.mark.parametrize(("options", "differ"), [([], False), (["class_weights"], True)])
+def test_divisors_differ_where_they_can_be_different_numbers(options, differ):
+    result = recipe_of(SPARSE, TORCH, *options)
+    assert ("mean_divides_by" in [name for name, *_ in result.differences]) == differ
+
+
 def test_an_option_that_no_case_has_together_is_no_recipe():
     result = recipe_of(TORCH, NLL, "class_weights", "sample_weights", "ignore_index", dtype="float16")
     assert not result.equal
