@@ -62,8 +62,13 @@ MAX_GENERATED = 100_000_000
 
 TARGETS: dict[str, Target] = {"one_hot": "distribution", "soft_binary": "binary"}
 """Kinds of targets in files that are special cases or other names of those of a problem."""
-WANTED = {"source": "where the cases come from", "why": "what would go wrong unnoticed without this case"}
-"""Texts that the cases of a published suite have, and what they say."""
+WANTED = {
+    "about": "what the cases of this file have in common",
+    "source": "where the cases come from",
+    "why": "what would go wrong unnoticed without this case",
+    "published": "where the number is printed",
+}
+"""Texts that the cases of a published suite have, and what they say; that of a published number is its source."""
 
 Shape: TypeAlias = "tuple[int, ...]"
 T = TypeVar("T")
@@ -95,7 +100,7 @@ def read(folder: Path, *, thorough: bool = False, strict: bool = False) -> tuple
 
     thorough: also generate arrays and compare them with their digests, and the digits of `expect` with the exact
     answer, which takes as long as computing both.  strict: want what cases that others rely on have: a first line that
-    names the schema, `source` and `why`.
+    names the schema, `about`, `source` and `why`.
     """
     files, errors = _files(Path(folder))
     cases: list[Case] = []
@@ -284,11 +289,16 @@ def _missing_texts(document: Document) -> Iterator[CaseFileError]:
     content = document.value if isinstance(document.value, dict) else {}
     cases = content.get("cases")
     named = cases.items() if isinstance(cases, dict) else ()
-    nodes: list[tuple[JsonPath, str, Any]] = [((), "source", content)]
-    nodes += [(("cases", name), "why", case) for name, case in named if isinstance(case, dict)]
-    for path, name, node in nodes:
-        if name not in node:
-            yield document.error(path, f"{name} is missing", f"add it: {WANTED[name]}", at_key=True)
+    nodes: list[tuple[JsonPath, str, Any, str]] = [((), name, content, WANTED[name]) for name in ("about", "source")]
+    for case_name, case in named:
+        if isinstance(case, dict):
+            nodes.append((("cases", case_name), "why", case, WANTED["why"]))
+            published = case.get("published")
+            for index, number in enumerate(published if isinstance(published, list) else ()):
+                nodes.append((("cases", case_name, "published", index), "source", number, WANTED["published"]))
+    for path, name, node, what in nodes:
+        if isinstance(node, dict) and name not in node:
+            yield document.error(path, f"{name} is missing", f"add it: {what}", at_key=True)
 
 
 def _family_fits(document: Document, errors: list[CaseFileError]) -> bool:
@@ -734,7 +744,7 @@ class _CaseParser:
                 elif not self.categorical and len(want) > 1 and _shape_of(node["value"]) == want[:-1]:
                     want = want[:-1]  # some functions average the outputs of a sample: binary_outputs
                 self.check_shape(("published", index, "value"), node["value"], want)
-            found.append(Published(node["value"], node["source"], node.get("note", ""), reduction, quantity))
+            found.append(Published(node["value"], node.get("source", ""), node.get("note", ""), reduction, quantity))
         return tuple(found)
 
     # Generated arrays

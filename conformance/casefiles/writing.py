@@ -209,7 +209,8 @@ def _expect(case: Case) -> Iterator[str]:
 
 def _published(number: Published, value: Any) -> Iterator[str]:
     yield f"value: {_flow(value, quoted=True)}"
-    yield f"source: {_text(number.source)}"
+    if number.source:
+        yield f"source: {_text(number.source)}"
     if number.note:
         yield f"note: {_text(number.note)}"
     yield f"reduction: {number.reduction}"

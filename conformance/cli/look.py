@@ -89,7 +89,8 @@ def _print(shown: ShowResult) -> None:
     for number in shown.published:
         stated = number.published
         of = f"{stated.reduction}, {stated.quantity}" if stated.quantity != "loss" else stated.reduction
-        what = f"published {digits_text(stated.value)} ({escape(stated.source)}), {of}"
+        source = f" ({escape(stated.source)})" if stated.source else ""
+        what = f"published {digits_text(stated.value)}{source}, {of}"
         verdict = f"holds in {number.dtype}" if number.holds else f"does not hold: {number.exact}"
         out.print(f"{what}: {escape(verdict)}", soft_wrap=True)
         out.lines(f"    {line}" for line in ([] if number.explanations is None else number.explanations.lines()))

@@ -98,7 +98,8 @@ def _differing_blocks(functions: Sequence[FunctionResult]) -> Iterator[Block]:
 def _published_blocks(published: Sequence[PublishedNumber]) -> Iterator[Block]:
     for number in published:
         right, wrong = f"which holds in {number.dtype}", f"which does not hold: in float64 it is {number.exact}"
-        yield _prose(f"Published is {number.value}, {right if number.holds else wrong} ({number.source}).")
+        source = f" ({number.source})" if number.source else ""
+        yield _prose(f"Published is {number.value}, {right if number.holds else wrong}{source}.")
         for line in number.explanations[:1]:
             yield _prose(f"{line[:1].upper()}{line[1:]}{':' if len(number.explanations) > 1 else '.'}")
         for line in number.explanations[1:]:

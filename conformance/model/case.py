@@ -253,7 +253,8 @@ class Published:
 
     value: Any
     """Digits as printed; nested lists of them for losses that are not reduced, or a gradient as its file has it."""
-    source: str
+    source: str = ""
+    """Where it is printed; empty if the file does not say."""
     note: str = ""
     reduction: Reduction = "mean"
     quantity: Quantity = "loss"

@@ -16,6 +16,7 @@ import yaml
 
 from conformance.casefiles import document, generated_arrays, loading
 from conformance.casefiles.generated_arrays import GeneratedCase, Recipe
+from conformance.casefiles.writing import case_file_text
 from conformance.model.case import Case, Digits, MustRaise, NoRightAnswer
 from conformance.model.convention import EDGE, INVALID
 from conformance.model.errors import CaseErrors, CaseFileError
@@ -389,14 +390,18 @@ def test_read_says_how_infinities_and_nan_are_written(write, text, number):
     assert f"is not a number; write {number}" in said(write(plus(f"options: {{label_smoothing: {text}}}")))
 
 
-def test_read_wants_schema_line_source_and_why_only_if_strict(write):
-    text = (HEAD + CASE).removeprefix(MODELINE).replace("source: b\n", "").replace("    why: w\n", "")
+def test_read_wants_schema_line_and_texts_only_if_strict(write):
+    text = (HEAD + CASE).removeprefix(MODELINE).replace("about: a\nsource: b\n", "").replace("    why: w\n", "")
+    text += '    published: [{value: "0.5"}]\n'
     case = only(write(text, strict=False))
-    assert (case.why, case.source) == ("", "")
-    assert [error.message for error in write(text)[1]] == [
-        "the first line does not name the schema that editors check it by",
-        "source is missing",
-        "why is missing",
+    assert (case.about, case.why, case.source, case.published[0].source) == ("", "", "", "")
+    assert only(write(case_file_text([case]), strict=False)).published == case.published
+    assert [(error.where, error.message) for error in write(text)[1]] == [
+        ("", "the first line does not name the schema that editors check it by"),
+        ("$", "about is missing"),
+        ("$", "source is missing"),
+        ("$.cases.y", "why is missing"),
+        ("$.cases.y.published[0]", "source is missing"),
     ]
 
 
