@@ -17,7 +17,7 @@ from conformance.adapters.contract import DocumentedConvention, Function
 from conformance.docs.markup import code_html, escaped, link, prose_html, table
 from conformance.docs.python_api import class_fields
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
-from conformance.model.meanings import KIND_MEANINGS, meaning
+from conformance.model.meanings import ANOMALY_MEANINGS, meaning
 
 FIELDS = {name: " ".join(text.split()) for name, _, text in class_fields(Convention)}
 """What each field of a convention is."""
@@ -48,13 +48,13 @@ def choice_section(name: str) -> str:
     return f"{prose_html(FIELDS[name])}\n\n{table(('choice', 'a function with it', 'documented by'), lines)}"
 
 
-def kinds_table() -> str:
-    """The kinds of input outside the definition's domain, and at its edge, as Markdown."""
+def anomalies_table() -> str:
+    """The input anomalies, outside the definition's domain and at its edge, as Markdown."""
     lines = []
     for name in sorted(INVALID | EDGE, key=lambda name: (name in EDGE, name)):
         domain = "inside, at the edge" if name in EDGE else "outside"
-        lines.append([code_html(name), escaped(KIND_MEANINGS[name]), domain])
-    return table(("kind of input", "what it is", "the definition's domain"), lines)
+        lines.append([code_html(name), escaped(ANOMALY_MEANINGS[name]), domain])
+    return table(("input anomaly", "what it is", "the definition's domain"), lines)
 
 
 DocumentedChoices = tuple[Any, Function, Scope, str]
@@ -123,7 +123,7 @@ def _shown(choice: Any) -> str:
 
 def _sentence(name: str, choice: Any) -> str:
     if name in ("accepts", "rejects"):
-        return escaped(f"{name} {KIND_MEANINGS[choice]}")
+        return escaped(f"{name} {ANOMALY_MEANINGS[choice]}")
     return escaped(meaning(name, choice))
 
 

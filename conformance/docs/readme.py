@@ -263,7 +263,7 @@ class Checkout:
             "readme in chinese": lambda: self.readme("README.zh-CN.md"),
             "functions": _functions,
             "error bound": lambda: markup.paragraphs(error_bound.__doc__ or ""),
-            "input kinds": conventions.kinds_table,
+            "input anomalies": conventions.anomalies_table,
             "option names": option_names.option_tables,
             "recipes": recipes.recipe_tables,
             "earlier releases": option_names.earlier_releases,

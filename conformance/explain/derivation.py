@@ -35,7 +35,7 @@ from conformance.model.case import (
 )
 from conformance.model.convention import DEFINITION
 from conformance.model.floats import distinguishing_digits
-from conformance.model.meanings import kinds_text
+from conformance.model.meanings import anomalies_text
 from conformance.reference import oracle
 from conformance.reference.flat_problem import FlatProblem, flatten, refused
 from conformance.reference.gradient import targets
@@ -61,7 +61,7 @@ def derive(
     if violations := refused(problem, DEFINITION):
         return Derivation(
             formula_text,
-            why=f"It is outside the definition's domain, so an exception is due: {kinds_text(violations)}.",
+            why=f"It is outside the definition's domain, so an exception is due: {anomalies_text(violations)}.",
         )
     why = ""
     if isinstance(expect, NoRightAnswer):
@@ -96,7 +96,7 @@ def derive(
 
 def _kind_text(kind: str) -> str:
     try:
-        return kinds_text((kind,))
+        return anomalies_text((kind,))
     except KeyError:
         return kind.replace("_", " ")
 
@@ -109,7 +109,7 @@ def answer_text(want: Answer) -> str:
         case Undefined(why):
             return f"none ({why})"
         case Invalid(violations):
-            return f"an exception ({kinds_text(violations)})"
+            return f"an exception ({anomalies_text(violations)})"
 
 
 def array_text(values: Any) -> str:

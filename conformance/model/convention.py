@@ -38,7 +38,7 @@ INVALID = frozenset(
         "invalid_target",
     }
 )
-"""Kinds of input outside the definition's domain: an exception is the right answer."""
+"""Input anomalies outside the definition's domain: an exception is the right answer."""
 
 EDGE = frozenset(
     {
@@ -58,7 +58,7 @@ EDGE = frozenset(
         "subnormal_prediction",
     }
 )
-"""Kinds of input inside the domain, at its edge: some functions document that they refuse them."""
+"""Input anomalies inside the domain, at its edge: some functions document that they reject them."""
 
 
 @dataclass(frozen=True)
@@ -139,15 +139,15 @@ class Convention:
     empty_batch: EmptyBatch = "reduced"
     """Whether the sum and the mean over an empty batch are numbers, or the empty array of losses as it is."""
     accepts: frozenset[str] = frozenset()
-    """Kinds of invalid input that are taken as they are instead of being refused; with `shape_mismatch`, labels and
-    predictions are broadcast against each other, without more classes."""
+    """Kinds of invalid or unusual input that are taken as they are; with `shape_mismatch`, labels and predictions are
+    broadcast against each other, without more classes."""
     rejects: frozenset[str] = frozenset()
-    """Kinds of valid but unusual input that raise."""
+    """Kinds of valid but unusual input that raise an exception."""
 
     def __post_init__(self) -> None:
         unknown = (self.accepts | self.rejects) - INVALID - EDGE
         if unknown:
-            raise ValueError(f"unknown kinds of input: {sorted(unknown)}")
+            raise ValueError(f"unknown input anomalies: {sorted(unknown)}")
 
     def __hash__(self) -> int:
         return self._hash

@@ -141,7 +141,7 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
 }
 """Sentences by field and choice. A type as key matches any value of that type; the value fills {0}."""
 
-KIND_MEANINGS: dict[str, str] = {
+ANOMALY_MEANINGS: dict[str, str] = {
     "shape_mismatch": "labels or weights whose shape does not fit the predictions",
     "label_out_of_range": "a label that names no class",
     "invalid_probability": "a probability outside [0, 1], or a log-probability above 0",
@@ -161,7 +161,7 @@ KIND_MEANINGS: dict[str, str] = {
     "unnormalised_row": "a row of probabilities that does not sum to 1",
     "subnormal_prediction": "a probability below the dtype's smallest normal number",
 }
-"""Kinds of input outside the definition's domain, or at its edge."""
+"""Input anomalies, outside the definition's domain or at its edge."""
 
 
 def meaning(field: str, choice: Any) -> str:
@@ -170,7 +170,7 @@ def meaning(field: str, choice: Any) -> str:
     by_value = None if isinstance(choice, frozenset) else of_field.get(choice)
     if by_value is not None:
         return by_value
-    filled = kinds_text(choice) if isinstance(choice, frozenset) else choice
+    filled = anomalies_text(choice) if isinstance(choice, frozenset) else choice
     return of_field[type(choice)].format(filled)
 
 
@@ -194,6 +194,6 @@ def meaning_in_problem(field: str, choice: Any, problem: Problem) -> str:
             return meaning(field, choice)
 
 
-def kinds_text(names: frozenset[str] | tuple[str, ...]) -> str:
-    """Kinds of input as a list in words."""
-    return ", ".join(KIND_MEANINGS[name] for name in sorted(names))
+def anomalies_text(names: frozenset[str] | tuple[str, ...]) -> str:
+    """Return input anomalies as a list in words."""
+    return ", ".join(ANOMALY_MEANINGS[name] for name in sorted(names))

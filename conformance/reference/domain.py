@@ -1,7 +1,7 @@
-"""Where a problem lies outside the definition's domain, or at its edge.
+"""Input anomalies: where a problem lies outside the definition's domain, or at its edge.
 
-Kinds in `convention.INVALID` have no answer: an exception is right.  Kinds in `convention.EDGE` have
-one (or are undefined), but some functions document that they refuse them.
+Those in `convention.INVALID` have no answer: an exception is right.  Those in `convention.EDGE` have one (or are
+undefined), but some functions document that they reject them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Shape = tuple[int, ...]
 
 
 def examine(problem: Problem) -> frozenset[str]:
-    """The kinds of invalid and unusual input that a problem contains, empty for an ordinary one."""
+    """The input anomalies of a problem, none for an ordinary one."""
     cache = problem.unreduced.cache
-    if "kinds of input" not in cache:
-        cache["kinds of input"] = _examine(problem.unreduced)
-    found: frozenset[str] = cache["kinds of input"]
+    if "input anomalies" not in cache:
+        cache["input anomalies"] = _examine(problem.unreduced)
+    found: frozenset[str] = cache["input anomalies"]
     return found
 
 

@@ -1,25 +1,27 @@
 """The exact gradient of the reduced loss with respect to the predictions, in closed form, under any convention.
 
-With t_c = w_c q'_c, T = sum_c t_c, a sample's gradient is T softmax(z)_c - t_c in its logits, -t_c in its log
-probabilities and -t_c / p_c in its probabilities, with the chain rule through a clip and a division by the
-row's sum where a convention has them; what cancels in that is written as sums over the other classes.  That
-of a binary loss is (1 - y') sigma(z) - pos y' (1 - sigma(z)) in its logit and (1 - y') / (1 - p) - pos y' / p in
-its probability.  Each is times s_i, divided as a mean divides.  Unreduced losses are differentiated through
-their sum.
+w: class weights, q': smoothed targets, s_i: the weight of a sample; pos: the weight of positive targets, y': a smoothed
+binary target; z: logits, p: probabilities.  With t_c = w_c q'_c and T = sum_c t_c, the gradient of a sample is
+T softmax(z)_c - t_c with respect to its logits, -t_c with respect to its log-probabilities and -t_c / p_c with respect
+to its probabilities, with the chain rule through a clip and a division by the row's sum if a convention has them.
+Terms that would cancel are written as sums over the other classes.  The gradient of a binary loss is
+(1 - y') sigma(z) - pos y' (1 - sigma(z)) with respect to its logit and (1 - y') / (1 - p) - pos y' / p with respect to
+its probability.  Each row is multiplied by s_i and, for a mean, divided by its divisor.  Unreduced losses are
+differentiated through their sum.
 
 One set of formulas is evaluated in two arithmetics: in balls, which certify it, for float64; in float64 for
-narrower dtypes, where its error is that of a correct answer in float64 (`gradient_budget`), far below theirs.
+narrower dtypes, where its error is that of a correct answer in float64 (`gradient_error_bound`), far below theirs.
 
-*Kinks.*  Where a clip begins, and where it is given nan, there is no derivative, and any value is right
-(`Slope.unconstrained`).  Beyond it the derivative is 0, or anything where a nan elsewhere in the row is what it would
-be multiplied by.  A probability of 0 that counts has the derivative -inf; one that does not count (0 log 0), 0.
+*Kinks.*  At an end of the clip, and at nan, there is no derivative, and any value is right
+(`Gradient.unconstrained`).  Outside the clip the derivative is 0, or any value if a nan elsewhere in the row would be
+multiplied by it.  A probability of 0 that counts has the derivative -inf; one that does not count (0 log 0), 0.
 A mean over nothing has no derivative where it is nan by convention, and is constant where it is 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,21 +48,23 @@ from conformance.reference.relevance import GRADIENT, relevant
 PRECISION = 160
 """Bits of the balls: cancellation in T p - t loses at most the 53 that the inputs have."""
 KINK_MARGIN = 1024
-"""In units of u: how near to a floor of the logarithm rounding decides on which side of it a probability is."""
+"""Within this many unit roundoffs of the log floor, rounding decides the side."""
 NOT_FINITE = frozenset({"nan_weight", "infinite_weight", "nan_target"})
-"""Input kinds whose gradient is not tested."""
+"""Input anomalies with which there is no gradient."""
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
 """float64, or objects: balls, and Python floats that are nan or infinite."""
-Lift = Callable[[Floats], Numbers]
+ToNumbers = Callable[[Floats], Numbers]
+"""Converts float64 values to the arithmetic of the formulas: `floats` or `balls`."""
 
 
 @dataclass(frozen=True, eq=False)
-class Slope:
-    """A gradient, element by element.
+class Gradient:
+    """Derivatives of rows.
 
-    value: as the rows of predictions, [n, C] or [n].  unconstrained: the same shape, True where any value is right.
+    value: shaped as the rows of predictions, [n, C] or [n].  unconstrained: the same shape, True where any value is
+    right.
     """
 
     value: Numbers
@@ -70,20 +74,22 @@ class Slope:
 def answer(problem: Problem, convention: Convention, loss: Answer, oracle: Oracle | None = None) -> Answer:
     """The exact gradient, shaped as the predictions.
 
-    loss: the answer to the problem under that convention; where there is none, there is no gradient either.
-    oracle: remembers gradients, if one does.
+    loss: the answer to the problem under that convention; without one there is no gradient.
+    oracle: caches gradients; None for no cache.
     """
     if not isinstance(loss, Exact):
         return loss
-    of = problem if problem.reduction == "mean" else problem.with_reduction("sum")  # which is that of unreduced losses
-    matters = relevant(of, convention, GRADIENT)
-    return _answer(of, matters) if oracle is None else oracle.gradient(of, matters, lambda: _answer(of, matters))
+    reduced = problem if problem.reduction == "mean" else problem.with_reduction("sum")  # the same as unreduced
+    relevant_convention = relevant(reduced, convention, GRADIENT)
+    if oracle is None:
+        return _answer(reduced, relevant_convention)
+    return oracle.gradient(reduced, relevant_convention, lambda: _answer(reduced, relevant_convention))
 
 
 def estimate(problem: Problem, convention: Convention) -> Floats:
-    """The gradient in float64 arithmetic, shaped as the predictions; it is coarse where terms cancel."""
-    matters = relevant(problem, convention, GRADIENT)
-    value: Floats = reduced_slope(problem, flatten(problem, matters), matters, floats).value
+    """The gradient in float64 arithmetic, shaped as the predictions; inaccurate where terms cancel."""
+    relevant_convention = relevant(problem, convention, GRADIENT)
+    value: Floats = reduced_gradient(problem, flatten(problem, relevant_convention), relevant_convention, floats).value
     return value.reshape(problem.predictions.shape)
 
 
@@ -94,113 +100,116 @@ def _answer(problem: Problem, convention: Convention) -> Answer:
     shape = problem.predictions.shape
     in_balls = problem.dtype == "float64"
     with ctx.workprec(PRECISION):
-        slope = reduced_slope(problem, flat, convention, balls if in_balls else floats)
-        return answer_of(slope, shape, in_balls)
+        return answer_of(reduced_gradient(problem, flat, convention, balls if in_balls else floats), shape, in_balls)
 
 
-def answer_of(slope: Slope, shape: tuple[int, ...], in_balls: bool) -> Exact:
-    """Derivatives as an answer of a shape.  in_balls: whether their elements are balls, which certify it."""
+def answer_of(gradient: Gradient, shape: tuple[int, ...], in_balls: bool) -> Exact:
+    """The derivatives as an answer of a shape.  in_balls: whether their elements are balls, which certify it."""
     if in_balls:
-        found = exact(shape, slope.value.ravel().tolist(), PRECISION)
+        answer = exact(shape, gradient.value.ravel().tolist(), PRECISION)
     else:
-        found = Exact(slope.value.reshape(shape), np.zeros(shape), np.zeros(shape))
-    return Exact(
-        found.hi, found.lo, found.rad, slope.unconstrained.reshape(shape) if slope.unconstrained.any() else None
+        answer = Exact(gradient.value.reshape(shape), np.zeros(shape), np.zeros(shape))
+    return replace(
+        answer, unconstrained=gradient.unconstrained.reshape(shape) if gradient.unconstrained.any() else None
     )
 
 
 def floats(values: Floats) -> Numbers:
-    """Numbers for the formulas to be evaluated in float64."""
+    """Return the values as float64."""
     return np.asarray(values, dtype=np.float64)
 
 
 def balls(values: Floats) -> Numbers:
-    """Numbers for the formulas to be evaluated in balls."""
+    """Return the values as exact balls, an object array of the same shape."""
     return np.asarray(np.frompyfunc(arb, 1, 1)(values), dtype=object)
 
 
-def reduced_slope(problem: Problem, flat: FlatProblem, convention: Convention, lift: Lift) -> Slope:
+def reduced_gradient(problem: Problem, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Gradient:
     """The gradient with the reduction's factors."""
     with np.errstate(all="ignore"):
-        slope = _slope(problem, flat, convention, lift)
-        factor = factors(problem, flat, convention, lift)
-        return _reduced(slope, flat, factor, _mean_of_nothing(problem, flat, convention, factor), lift)
+        gradient = _unreduced(problem, flat, convention, to_numbers)
+        factor = factors(problem, flat, convention, to_numbers)
+        return _reduced(gradient, flat, factor, _mean_of_nothing(problem, flat, convention, factor), to_numbers)
 
 
 def in_chunks(problem: Problem, convention: Convention, *, in_balls: bool, size: int) -> Iterator[tuple[slice, Exact]]:
-    """(rows, their gradient, shaped [rows, C] or [rows]) for about `size` predictions at a time; see `answer`.
+    """Yield (rows, their gradient, shaped [rows, C] or [rows]) for about `size` predictions at a time; see `answer`.
 
-    in_balls: compute in balls, whatever the dtype.  The radius is 0 otherwise.
+    in_balls: compute in balls, whatever the dtype.  Otherwise the radius is 0.
     """
-    lift = balls if in_balls else floats
+    to_numbers = balls if in_balls else floats
     with ctx.workprec(PRECISION):
         flat = flatten(problem, convention)
-        factor = factors(problem, flat, convention, lift)
+        factor = factors(problem, flat, convention, to_numbers)
         of_nothing = _mean_of_nothing(problem, flat, convention, factor)
-    for here in flat.chunks(size):
+    for rows in flat.chunks(size):
         with np.errstate(all="ignore"), ctx.workprec(PRECISION):
-            part = flat.rows(here)
-            slope = (binary_slope if part.binary else categorical_slope)(part, convention, lift)
-            slope = _reduced(slope, part, factor[here], of_nothing, lift)
-            yield here, answer_of(slope, part.x.shape, in_balls)
+            part = flat.rows(rows)
+            gradient = (binary_gradient if part.binary else categorical_gradient)(part, convention, to_numbers)
+            gradient = _reduced(gradient, part, factor[rows], of_nothing, to_numbers)
+            yield rows, answer_of(gradient, part.x.shape, in_balls)
 
 
-def _reduced(slope: Slope, flat: FlatProblem, factor: Numbers, of_nothing: bool, lift: Lift) -> Slope:
-    """Slopes of rows with the factors of the reduction."""
-    value = slope.value * (factor if flat.binary else factor[:, np.newaxis])
+def _reduced(
+    gradient: Gradient, flat: FlatProblem, factor: Numbers, of_nothing: bool, to_numbers: ToNumbers
+) -> Gradient:
+    """The gradients of rows times the factors of the reduction."""
+    value = gradient.value * (factor if flat.binary else factor[:, np.newaxis])
     counts = flat.kept if flat.binary else flat.kept[:, np.newaxis]
-    return Slope(np.where(counts, value, lift(np.zeros(()))), (slope.unconstrained | of_nothing) & counts)
+    return Gradient(np.where(counts, value, to_numbers(np.zeros(()))), (gradient.unconstrained | of_nothing) & counts)
 
 
-def _slope(problem: Problem, flat: FlatProblem, convention: Convention, lift: Lift) -> Slope:
-    """The gradient of every row's loss, which no reduction changes."""
-    matters = relevant(problem.unreduced, convention, GRADIENT)
-    cache, key = problem.unreduced.cache, ("slope", matters, lift)
+def _unreduced(problem: Problem, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Gradient:
+    """The gradient of each row's own loss, cached, since it does not depend on the reduction."""
+    relevant_convention = relevant(problem.unreduced, convention, GRADIENT)
+    cache, key = problem.unreduced.cache, ("gradient", relevant_convention, to_numbers)
     if key not in cache:
-        cache[key] = (binary_slope if flat.binary else categorical_slope)(flat, convention, lift)
-    slope: Slope = cache[key]
-    return slope
+        cache[key] = (binary_gradient if flat.binary else categorical_gradient)(flat, convention, to_numbers)
+    gradient: Gradient = cache[key]
+    return gradient
 
 
 def _mean_of_nothing(problem: Problem, flat: FlatProblem, convention: Convention, factor: Numbers) -> bool:
     """Whether the loss is the nan that a convention has for a mean that divides by 0."""
     if problem.reduction != "mean" or convention.empty_mean != "nan" or np.any(factor != 0):
         return False
-    by = _divisor(flat, convention)
-    return not isinstance(by, float) and bool(by.contains(0))
+    divisor = _divisor(flat, convention)
+    return not isinstance(divisor, float) and bool(divisor.contains(0))
 
 
 def _divisor(flat: FlatProblem, convention: Convention) -> Term:
-    """What a mean divides by; nan where there is none, and then no mean of which this would be the gradient."""
+    """What a mean divides by; nan if it is undefined, and then there is no mean to differentiate."""
     try:
         return divided_by(flat, convention)
     except NoAnswerError:
         return np.nan
 
 
-def factors(problem: Problem, flat: FlatProblem, convention: Convention, lift: Lift) -> Numbers:
-    """What the gradient of each row is multiplied by: its weight, over what a mean divides by."""
+def factors(problem: Problem, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Numbers:
+    """The factor of each row's gradient, [n]: its sample weight, for a mean divided by the divisor."""
     losses = len(flat.x) // max(1, flat.group)
-    factor = lift(np.ones(losses))
+    factor = to_numbers(np.ones(losses))
     if flat.sample_weights is not None:
-        weights = lift(flat.sample_weights)
+        weights = to_numbers(flat.sample_weights)
         factor = factor * (weights if len(weights) == losses else weights.sum())
     if problem.reduction == "mean" and losses:
-        by = _divisor(flat, convention)
-        nothing = isinstance(by, float) or by.contains(0)  # then the convention says what a mean over nothing is
-        factor = factor * 0 if nothing else factor / (by if lift is balls else float_of(by))
+        divisor = _divisor(flat, convention)
+        is_empty = isinstance(divisor, float) or divisor.contains(0)  # the convention says what such a mean is
+        factor = factor * 0 if is_empty else factor / (divisor if to_numbers is balls else float_of(divisor))
     return np.repeat(factor, flat.group) / flat.group if flat.group > 1 else factor
 
 
-def targets(flat: FlatProblem, lift: Lift) -> Numbers:
+def targets(flat: FlatProblem, to_numbers: ToNumbers) -> Numbers:
     """t_c = w_c q'_c, or (sum_k w_k q'_k) q'_c by `Convention.class_weighting`: [n, C]."""
-    q = smoothed(flat, lift)
+    q = smoothed(flat, to_numbers)
     if flat.class_weights is None:
         return q
-    return np.where(q == 0, q, q * (row_weights(flat, lift) if flat.weighs_rows else lift(flat.class_weights)))
+    return np.where(
+        q == 0, q, q * (row_weights(flat, to_numbers) if flat.weighs_rows else to_numbers(flat.class_weights))
+    )
 
 
-def smoothed(flat: FlatProblem, lift: Lift) -> Numbers:
+def smoothed(flat: FlatProblem, to_numbers: ToNumbers) -> Numbers:
     """q'_c: [n, C]."""
     classes = flat.x.shape[1]
     if flat.index is not None:
@@ -210,210 +219,217 @@ def smoothed(flat: FlatProblem, lift: Lift) -> Numbers:
         assert flat.q is not None
         q = flat.q
     if not flat.smoothing:
-        return lift(q)
-    e = lift(np.asarray(flat.smoothing))
-    return np.asarray((1 - e) * lift(q) + e / classes)
+        return to_numbers(q)
+    e = to_numbers(np.asarray(flat.smoothing))
+    return np.asarray((1 - e) * to_numbers(q) + e / classes)
 
 
-def categorical_slope(flat: FlatProblem, convention: Convention, lift: Lift) -> Slope:
+def categorical_gradient(flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Gradient:
     """The gradient of every row's loss, weights per sample not applied."""
     x = flat.x.astype(np.float64)
-    t = targets(flat, lift)
+    t = targets(flat, to_numbers)
     unconstrained = np.zeros(x.shape, dtype=bool)
     if flat.input_kind == "log_probabilities":
         value = -t
     elif flat.input_kind == "logits":
-        t, unconstrained = _counted(t, softmax(x, lift), x, flat, convention, lift)
+        t, unconstrained = _counted(t, softmax(x, to_numbers), x, flat, convention, to_numbers)
         others = of_others(t)
         if takes_total_for_one(flat, convention):
-            others = (row_weights(flat, lift) if flat.weighs_rows else 1) - t
-        value = _of_logits(x, t, others, lift)
+            others = (row_weights(flat, to_numbers) if flat.weighs_rows else 1) - t
+        value = _of_logits(x, t, others, to_numbers)
     else:
-        value, unconstrained = _of_probabilities(x, t, flat, convention, lift)
+        value, unconstrained = _of_probabilities(x, t, flat, convention, to_numbers)
     if flat.index is not None and convention.out_of_range in ("zero", "nan"):
         outside = (flat.index < 0) | (flat.index >= x.shape[1])
         instead = 0.0 if convention.out_of_range == "zero" else np.nan
         value = np.where(outside[:, np.newaxis], instead, value)
-    return Slope(value, unconstrained)
+    return Gradient(value, unconstrained)
 
 
 def takes_total_for_one(flat: FlatProblem, convention: Convention) -> bool:
-    """Whether the softmax is multiplied by 1, or the weight of its row, whatever the row's targets sum to."""
+    """Whether T is taken for 1, or for the weight of its row, whatever the row's targets sum to."""
     by_row = flat.class_weights is None or flat.weighs_rows
     return convention.log_sum_exp == "one" or (convention.gradient_total == "one" and by_row)
 
 
-def row_weights(flat: FlatProblem, lift: Lift) -> Numbers:
+def row_weights(flat: FlatProblem, to_numbers: ToNumbers) -> Numbers:
     """The sum of the class weights over the targets of each row, sum_c w_c q'_c: [n, 1]."""
     assert flat.class_weights is not None
-    q = smoothed(flat, lift)
-    weighted: Numbers = np.where(q == 0, q, q * lift(flat.class_weights)).sum(axis=1, keepdims=True)
+    q = smoothed(flat, to_numbers)
+    weighted: Numbers = np.where(q == 0, q, q * to_numbers(flat.class_weights)).sum(axis=1, keepdims=True)
     return weighted
 
 
 def _counted(
-    t: Numbers, p: Numbers, x: Floats, flat: FlatProblem, convention: Convention, lift: Lift
+    t: Numbers, p: Numbers, x: Floats, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
-    """Targets whose logarithm depends on its probability p of logits, and where the derivative is unconstrained.
+    """Zero the targets whose log-probability is constant (behind the clip or floor).
 
-    Others are behind the clip or the floor of a convention that turns logits into probabilities, where it is constant.
+    p: the probabilities of logits x.  Returns (targets, mask of the elements whose derivative is unconstrained), both
+    shaped as x.
     """
     if convention.logits_as == "logits":
         return t, np.zeros(x.shape, dtype=bool)
-    passes, at_end = clipped(p, x, flat, convention)
+    inside, at_kink = clip_masks(p, x, flat, convention)
     if convention.log_floor is not None:
         least = float(np.exp(convention.log_floor))
-        near = np.asarray(
-            abs(p - least) <= least * KINK_MARGIN * dtype_info(str(flat.x.dtype)).unit_roundoff, dtype=bool
-        )
-        passes, at_end = passes & ~_below(p, least), at_end | near
-    at_end = at_end & np.asarray(t != 0, dtype=bool)
-    everywhere = at_end.any(axis=-1, keepdims=True) if not flat.binary else at_end
-    return np.where(passes | at_end, t, lift(np.zeros(()))), np.broadcast_to(everywhere, x.shape)
+        margin = least * KINK_MARGIN * dtype_info(str(flat.x.dtype)).unit_roundoff
+        inside, at_kink = inside & ~(p < least), at_kink | (abs(p - least) <= margin)
+    at_kink = at_kink & (t != 0)
+    unconstrained = at_kink if flat.binary else at_kink.any(axis=-1, keepdims=True)
+    return np.where(inside | at_kink, t, to_numbers(np.zeros(()))), np.broadcast_to(unconstrained, x.shape)
 
 
 def of_others(values: Numbers) -> Numbers:
-    """The sum of the other elements of a row, for each: [n, C]; nothing cancels where none is negative."""
+    """For each element the sum of the others of its row, [n, C]; nothing cancels if none is negative."""
     before, after = np.zeros_like(values), np.zeros_like(values)
     before[:, 1:] = np.cumsum(values[:, :-1], axis=1)
     after[:, :-1] = np.cumsum(values[:, :0:-1], axis=1)[:, ::-1]
     return before + after
 
 
-def _of_logits(x: Floats, t: Numbers, others: Numbers, lift: Lift) -> Numbers:
-    p = softmax(x, lift)
+def _of_logits(x: Floats, t: Numbers, others: Numbers, to_numbers: ToNumbers) -> Numbers:
+    """The gradients with respect to logits x, [n, C].  others: `of_others(t)`, or what a convention has instead."""
+    p = softmax(x, to_numbers)
     value = others * p - t * of_others(p)
     return np.where(np.isnan(x).any(axis=1, keepdims=True), np.nan, value)
 
 
-def softmax(x: Floats, lift: Lift) -> Numbers:
-    """Of rows of logits, [n, C]; -inf has the probability 0."""
+def softmax(x: Floats, to_numbers: ToNumbers) -> Numbers:
+    """The softmax of rows of logits, [n, C]; a logit of -inf has the probability 0."""
     counts = x != -np.inf
     finite = np.where(np.isfinite(x), x, 0.0)
     top = np.where(counts, finite, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0)
-    e = np.where(counts, np.exp(lift(finite) - lift(top)), lift(np.zeros(())))
+    e = np.where(counts, np.exp(to_numbers(finite) - to_numbers(top)), to_numbers(np.zeros(())))
     total = e.sum(axis=1, keepdims=True)
-    return e / np.where(counts.any(axis=1, keepdims=True), total, lift(np.ones(())))
+    return e / np.where(counts.any(axis=1, keepdims=True), total, to_numbers(np.ones(())))
 
 
 def _of_probabilities(
-    x: Floats, t: Numbers, flat: FlatProblem, convention: Convention, lift: Lift
+    x: Floats, t: Numbers, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
+    """(gradients with respect to probabilities x, mask of the elements that are unconstrained), each [n, C]."""
     nan = np.isnan(x)
-    zero = lift(np.zeros(()))
-    p = lift(np.where(nan, 0.5, x))
-    row = p.sum(axis=1, keepdims=True)
-    p = p / row if convention.renormalise == "before_clip" else p
-    passes, unconstrained = clipped(p, x, flat, convention)
-    u = p if flat.clip is None else np.where(passes | unconstrained, p, _ends(p, flat.clip, lift))
-    slopes = passes | unconstrained
+    zero = to_numbers(np.zeros(()))
+    p = to_numbers(np.where(nan, 0.5, x))
+    row_sum = p.sum(axis=1, keepdims=True)
+    p = p / row_sum if convention.renormalise == "before_clip" else p
+    inside, unconstrained = clip_masks(p, x, flat, convention)
+    has_slope = inside | unconstrained
+    u = p if flat.clip is None else np.where(has_slope, p, _nearest_end(p, flat.clip, to_numbers))
     if convention.log_floor is not None:
-        slopes = slopes & ~_below(u, np.exp(convention.log_floor))
+        has_slope = has_slope & ~(u < np.exp(convention.log_floor))
     if convention.renormalise == "no":
-        value = np.where(slopes, _minus_over(t, u, lift), zero)
+        value = np.where(has_slope, _minus_over(t, u, to_numbers), zero)
     elif convention.renormalise == "before_clip":
-        counted = np.where(slopes, t, zero)
-        value = (_minus_over(counted * of_others(p), p, lift) + of_others(counted)) / row
+        counted = np.where(has_slope, t, zero)
+        value = (_minus_over(counted * of_others(p), p, to_numbers) + of_others(counted)) / row_sum
         unconstrained = np.broadcast_to(unconstrained.any(axis=1, keepdims=True), unconstrained.shape)
     else:
-        value = (_minus_over(t * of_others(u), u, lift) + of_others(t)) / u.sum(axis=1, keepdims=True)
-        value = np.where(slopes, value, zero)
-        unconstrained = unconstrained | (nan.any(axis=1, keepdims=True) & ~slopes)
+        value = (_minus_over(t * of_others(u), u, to_numbers) + of_others(t)) / u.sum(axis=1, keepdims=True)
+        value = np.where(has_slope, value, zero)
+        unconstrained = unconstrained | (nan.any(axis=1, keepdims=True) & ~has_slope)
     if convention.renormalise != "no":
         return np.where(nan.any(axis=1, keepdims=True), np.nan, value), unconstrained
-    counts = np.asarray(smoothed(flat, lift) != 0, dtype=bool)  # also with a weight of 0, as in the loss
+    counts = np.asarray(smoothed(flat, to_numbers) != 0, dtype=bool)  # also with a weight of 0, as in the loss
     return np.where(nan & counts, np.nan, value), unconstrained
 
 
-def clipped(
+def clip_masks(
     p: Numbers, x: Floats, flat: FlatProblem, convention: Convention
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """(strictly between the ends of the clip, at one of them or so near that a rounded sum decides)."""
+    """(inside, unconstrained), shaped as x: strictly between the ends of the clip; at an end, or so near to it that the
+    rounding of p decides, or nan.
+
+    p: the probabilities, which a convention may have divided by their sum.  x: as passed.
+    """
     if flat.clip is None:
         return np.ones(x.shape, dtype=bool), np.zeros(x.shape, dtype=bool)
     low, high = flat.clip
-    near: Floats = np.zeros(())
-    coarse = (
+    margin: Floats = np.zeros(())
+    spacing = (
         float(np.spacing(np.asarray(low, dtype=flat.x.dtype))) / low if low else 0.0
-    )  # of float16, 1e-7 is subnormal
+    )  # 1e-7 is subnormal in float16
     if convention.renormalise == "before_clip":
-        several = (x != 0).sum(axis=-1, keepdims=True) > 1
-        near = np.where(several, (x.shape[-1] + 2) * dtype_info(str(flat.x.dtype)).unit_roundoff + coarse / 2, 0.0)
+        is_rounded = (x != 0).sum(axis=-1, keepdims=True) > 1
+        unit = dtype_info(str(flat.x.dtype)).unit_roundoff
+        margin = np.where(is_rounded, (x.shape[-1] + 2) * unit + spacing / 2, 0.0)
     wide = np.vectorize(float_of, otypes=[np.float64])(p) if p.dtype == object and p.size else p.astype(np.float64)
-    unconstrained = np.isnan(x) | (np.abs(wide - low) <= near * low) | (np.abs(wide - high) <= near * high)
+    unconstrained = np.isnan(x) | (np.abs(wide - low) <= margin * low) | (np.abs(wide - high) <= margin * high)
     return (wide > low) & (wide < high) & ~unconstrained, unconstrained
 
 
-def _ends(p: Numbers, clip: tuple[float, float], lift: Lift) -> Numbers:
-    low, high = lift(np.asarray(clip[0])), lift(np.asarray(clip[1]))
-    return np.where(_below(p, clip[0]), low, high)
+def _nearest_end(p: Numbers, clip: tuple[float, float], to_numbers: ToNumbers) -> Numbers:
+    """The end of the clip on the side of each p, shaped as p."""
+    low, high = to_numbers(np.asarray(clip[0])), to_numbers(np.asarray(clip[1]))
+    return np.where(p < clip[0], low, high)
 
 
-def _below(p: Numbers, end: float) -> npt.NDArray[np.bool_]:
-    return np.asarray(p < end, dtype=bool)
+def _minus_over(t: Numbers, p: Numbers, to_numbers: ToNumbers) -> Numbers:
+    """-t / p, elementwise: 0 where t is 0, -inf where t is positive and p is 0."""
+    is_zero = np.asarray(p == 0, dtype=bool)
+    value = -t / np.where(is_zero, to_numbers(np.ones(())), p)
+    infinite = np.where(np.asarray(t > 0, dtype=bool), -np.inf, np.inf)
+    return np.where(np.asarray(t != 0, dtype=bool), np.where(is_zero, infinite, value), to_numbers(np.zeros(())))
 
 
-def _minus_over(t: Numbers, p: Numbers, lift: Lift) -> Numbers:
-    """-t / p, where nothing counts 0, and -inf where a probability of 0 counts."""
-    gone = np.asarray(p == 0, dtype=bool)
-    value = -t / np.where(gone, lift(np.ones(())), p)
-    counts = np.asarray(t != 0, dtype=bool)
-    sign = np.where(np.asarray(t > 0, dtype=bool), -np.inf, np.inf)
-    return np.where(counts, np.where(gone, sign, value), lift(np.zeros(())))
-
-
-def binary_slope(flat: FlatProblem, convention: Convention, lift: Lift) -> Slope:
+def binary_gradient(flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Gradient:
     """The gradient of every output's loss, weights per output not applied."""
     assert flat.q is not None
     x = flat.x.astype(np.float64)
-    y = lift(flat.q)
+    y = to_numbers(flat.q)
     if flat.smoothing:
-        e = lift(np.asarray(flat.smoothing))
+        e = to_numbers(np.asarray(flat.smoothing))
         y = (1 - e) * y + e / 2
-    on = y if flat.positive_weight is None else lift(flat.positive_weight) * y
+    on = y if flat.positive_weight is None else to_numbers(flat.positive_weight) * y
     off = 1 - y
     unconstrained = np.zeros(x.shape, dtype=bool)
     if flat.input_kind == "logits":
-        s, r = sigmoids(x, lift)
-        on, of_on = _counted(on, s, x, flat, convention, lift)
-        off, of_off = _counted(off, r, x, flat, convention, lift)
+        s, r = sigmoids(x, to_numbers)
+        on, of_on = _counted(on, s, x, flat, convention, to_numbers)
+        off, of_off = _counted(off, r, x, flat, convention, to_numbers)
         value, unconstrained = off * s - on * r, of_on | of_off
     elif flat.input_kind == "log_probabilities":
-        odds = np.exp(lift(np.where(x < 0, x, -1.0))) / -np.expm1(lift(np.where(x < 0, x, -1.0)))
+        odds = np.exp(to_numbers(np.where(x < 0, x, -1.0))) / -np.expm1(to_numbers(np.where(x < 0, x, -1.0)))
         value = np.where(x < 0, off * odds - on, np.where(np.asarray(off != 0, dtype=bool), np.inf, -on))
     else:
-        value, unconstrained = _of_outputs(x, y, on, off, flat, convention, lift)
-    return Slope(np.where(np.isnan(x), np.nan, value), unconstrained)
+        value, unconstrained = _of_outputs(x, y, on, off, flat, convention, to_numbers)
+    return Gradient(np.where(np.isnan(x), np.nan, value), unconstrained)
 
 
-def sigmoids(x: Floats, lift: Lift) -> tuple[Numbers, Numbers]:
-    """(sigma(z), 1 - sigma(z)), each accurate."""
-    e = np.where(np.isinf(x), lift(np.zeros(())), np.exp(-lift(np.where(np.isfinite(x), np.abs(x), 0.0))))
+def sigmoids(x: Floats, to_numbers: ToNumbers) -> tuple[Numbers, Numbers]:
+    """(sigma(x), 1 - sigma(x)), each shaped as x and accurate."""
+    e = np.where(np.isinf(x), to_numbers(np.zeros(())), np.exp(-to_numbers(np.where(np.isfinite(x), np.abs(x), 0.0))))
     small, large = e / (1 + e), 1 / (1 + e)
     return np.where(x >= 0, large, small), np.where(x >= 0, small, large)
 
 
 def gradient_floor(flat: FlatProblem, convention: Convention) -> float:
-    """The convention's, as the dtype has it; 0 where there is none left."""
+    """The convention's floor of p (1 - p), rounded to the dtype; 0 if there is none, or it underflows."""
     if convention.gradient_floor is None or flat.positive_weight is not None:
         return 0.0
     return float(np.asarray(convention.gradient_floor).astype(flat.x.dtype))
 
 
 def _of_outputs(
-    x: Floats, y: Numbers, on: Numbers, off: Numbers, flat: FlatProblem, convention: Convention, lift: Lift
+    x: Floats, y: Numbers, on: Numbers, off: Numbers, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
-    p = lift(np.where(np.isnan(x), 0.5, x))
+    """(gradients with respect to binary probabilities x, mask of the elements that are unconstrained), shaped as x.
+
+    y: smoothed targets.  on, off: the weights of -log p and -log(1 - p).
+    """
+    p = to_numbers(np.where(np.isnan(x), 0.5, x))
     if least := gradient_floor(flat, convention):
         product = p * (1 - p)
-        divisor = np.where(_below(product, least), lift(np.asarray(least)), product)
+        divisor = np.where(product < least, to_numbers(np.asarray(least)), product)
         return (p - y) / divisor, np.zeros(x.shape, dtype=bool)
-    passes, unconstrained = clipped(p, x, flat, convention)
-    u = p if flat.clip is None else np.where(passes | unconstrained, p, _ends(p, flat.clip, lift))
-    first, second = _minus_over(on, u, lift), -_minus_over(off, 1 - u, lift)
+    inside, unconstrained = clip_masks(p, x, flat, convention)
+    has_slope = inside | unconstrained
+    u = p if flat.clip is None else np.where(has_slope, p, _nearest_end(p, flat.clip, to_numbers))
+    first, second = _minus_over(on, u, to_numbers), -_minus_over(off, 1 - u, to_numbers)
     if convention.log_floor is not None:
         least = np.exp(convention.log_floor)
-        first = np.where(_below(u, least), lift(np.zeros(())), first)
-        second = np.where(_below(1 - u, least), lift(np.zeros(())), second)
-    return np.where(passes | unconstrained, first + second, lift(np.zeros(()))), unconstrained
+        first = np.where(u < least, to_numbers(np.zeros(())), first)
+        second = np.where(1 - u < least, to_numbers(np.zeros(())), second)
+    return np.where(has_slope, first + second, to_numbers(np.zeros(()))), unconstrained

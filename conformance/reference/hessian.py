@@ -1,10 +1,11 @@
-"""The exact second derivatives of the reduced loss in the logits, one for each, and the error of correct ones.
+"""The diagonal of the exact Hessian of the reduced loss with respect to the logits, and the error of correct ones.
 
-It is the diagonal alone: what methods of second order train with.  With t_c = w_c q'_c and T = sum_c t_c, that of a
-sample is T p_c (1 - p_c), p = softmax(z), whatever the label is; that of a binary loss is
-(1 - y' + pos y') sigma(z) (1 - sigma(z)).  A convention may multiply it by a factor and replace what is smaller
-than a floor, before or after it is weighted.  Each is times s_i, divided as a mean divides.  As in `gradient`, 1 - p_c
-is the sum of the others, and one set of formulas is evaluated in balls for float64 and in float64 for narrower dtypes.
+Second-order methods train with the diagonal alone.  In the notation of `gradient`, with t_c = w_c q'_c and
+T = sum_c t_c, the second derivative of a sample is T p_c (1 - p_c), p = softmax(z), whatever the label is; that of a
+binary loss is (1 - y' + pos y') sigma(z) (1 - sigma(z)).  A convention may multiply it by a factor and replace what is
+smaller than a floor, before or after it is weighted.  Each row is multiplied by s_i and, for a mean, divided by its
+divisor.  As in `gradient`, 1 - p_c is the sum of the others, and one set of formulas is evaluated in balls for float64
+and in float64 for narrower dtypes.
 
 *Error.*  In the terms of `error_bound`: p_c is off by r_c u of itself, by what log p_c is off by and g more, and so is
 1 - p_c by the same of the others, or 2 g + 2 each where they are sigmoids.  T is a sum of C terms, off by h(C) u, with
@@ -32,7 +33,7 @@ from conformance.reference.error_bound import (
     underflow_error,
 )
 from conformance.reference.flat_problem import FlatProblem, flatten, refused
-from conformance.reference.gradient import NOT_FINITE, PRECISION, Floats, Lift, Numbers, Slope, balls, floats
+from conformance.reference.gradient import NOT_FINITE, PRECISION, Floats, Gradient, Numbers, ToNumbers, balls, floats
 from conformance.reference.oracle import Answer, Exact, Undefined
 from conformance.reference.relevance import HESSIAN, relevant
 
@@ -40,7 +41,7 @@ from conformance.reference.relevance import HESSIAN, relevant
 def answer(problem: Problem, convention: Convention, loss: Answer) -> Answer:
     """The exact second derivatives, shaped as the predictions.
 
-    loss: the answer to the problem under that convention; where there is none, there are no derivatives either.
+    loss: the answer to the problem under that convention; without one there are no derivatives.
     """
     if not isinstance(loss, Exact):
         return loss
@@ -48,21 +49,22 @@ def answer(problem: Problem, convention: Convention, loss: Answer) -> Answer:
         return Undefined("the second derivative is defined in the logits")
     if kinds := examine(problem) & NOT_FINITE:
         return Undefined(f"there is no second derivative: {', '.join(sorted(kinds))}")
-    of = problem if problem.reduction == "mean" else problem.with_reduction("sum")
-    matters = relevant(of, convention, HESSIAN)
-    key = ("hessian", matters)
-    if key not in of.cache:
+    reduced = problem if problem.reduction == "mean" else problem.with_reduction("sum")
+    relevant_convention = relevant(reduced, convention, HESSIAN)
+    key = ("hessian", relevant_convention)
+    if key not in reduced.cache:
         in_balls = problem.dtype == "float64"
         with ctx.workprec(PRECISION):
-            value = _reduced(of, flatten(of, matters), matters, balls if in_balls else floats)
-            slope = Slope(value, np.zeros(value.shape, dtype=bool))
-            of.cache[key] = gradient.answer_of(slope, problem.predictions.shape, in_balls)
-    found: Exact = of.cache[key]
-    return found
+            flat = flatten(reduced, relevant_convention)
+            value = _reduced(reduced, flat, relevant_convention, balls if in_balls else floats)
+            derivatives = Gradient(value, np.zeros(value.shape, dtype=bool))
+            reduced.cache[key] = gradient.answer_of(derivatives, problem.predictions.shape, in_balls)
+    exact: Exact = reduced.cache[key]
+    return exact
 
 
 def tolerance(problem: Problem, convention: Convention) -> Floats:
-    """The absolute error of each second derivative, shaped as the predictions; 0 where there is no finite one."""
+    """The tolerance of each second derivative, shaped as the predictions; 0 where it is not finite."""
     if refused(problem, convention) or problem.input_kind != "logits":
         return np.zeros(())
     flat, tiny = flatten(problem, convention), underflow_error(problem.dtype)
@@ -79,7 +81,7 @@ def tolerance(problem: Problem, convention: Convention) -> Floats:
 
 
 def _unreduced_error(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats, Floats]:
-    """(second derivatives of rows, their relative error, the absolute one that comes on top), the last two in u."""
+    """(second derivatives of rows, their relative error, an absolute error to be added), the last two in u."""
     x, share = flat.x.astype(np.float64), np.abs(_share(flat, convention, floats))
     if flat.binary:
         p, rest = gradient.sigmoids(x, floats)
@@ -97,7 +99,7 @@ def _unreduced_error(flat: FlatProblem, convention: Convention, g: float) -> tup
 
 
 def _error_of_share(flat: FlatProblem) -> float:
-    """What T is off by, in units of u of itself where no target or weight is negative."""
+    """The relative error of T in units of u, if no target or weight is negative."""
     products = (flat.class_weights is not None or flat.positive_weight is not None) + 3.0 * bool(flat.smoothing)
     if flat.binary:
         return products + (flat.positive_weight is not None) * 2
@@ -105,55 +107,55 @@ def _error_of_share(flat: FlatProblem) -> float:
     return products + sum_error(terms) + (flat.q is not None)
 
 
-def _reduced(problem: Problem, flat: FlatProblem, convention: Convention, lift: Lift) -> Numbers:
-    """Second derivatives of rows with the factors of the reduction, and the convention's factor and floor."""
+def _reduced(problem: Problem, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Numbers:
+    """The second derivatives of rows with the factors of the reduction and the convention's factor and floor."""
     with np.errstate(all="ignore"):
-        x, zero = flat.x.astype(np.float64), lift(np.zeros(()))
+        x, zero = flat.x.astype(np.float64), to_numbers(np.zeros(()))
         if flat.binary:
-            p, rest = gradient.sigmoids(x, lift)
+            p, rest = gradient.sigmoids(x, to_numbers)
         else:
-            p = gradient.softmax(x, lift)
+            p = gradient.softmax(x, to_numbers)
             rest = gradient.of_others(p)
-        share = _share(flat, convention, lift)
-        value = p * rest * _factor(flat, convention, lift)
-        floor = None if convention.hessian_floor is None else lift(np.asarray(convention.hessian_floor))
+        share = _share(flat, convention, to_numbers)
+        value = p * rest * _factor(flat, convention, to_numbers)
+        floor = None if convention.hessian_floor is None else to_numbers(np.asarray(convention.hessian_floor))
         if floor is not None and convention.hessian_floor_of == "sample":
             value = _at_least(value, floor)
-        factor = _column(flat, gradient.factors(problem, flat, convention, lift))
-        unreduced = _column(flat, gradient.factors(problem.with_reduction("sum"), flat, convention, lift))
+        factor = _column(flat, gradient.factors(problem, flat, convention, to_numbers))
+        unreduced = _column(flat, gradient.factors(problem.with_reduction("sum"), flat, convention, to_numbers))
         value = value * share * unreduced
         if floor is not None and convention.hessian_floor_of == "weighted":
             value = _at_least(value, floor)
         if problem.reduction == "mean":
             weighs = np.asarray(unreduced != 0, dtype=bool)
-            value = value * np.where(weighs, factor / np.where(weighs, unreduced, lift(np.ones(()))), zero)
+            value = value * np.where(weighs, factor / np.where(weighs, unreduced, to_numbers(np.ones(()))), zero)
         nan = np.isnan(x) if flat.binary else np.isnan(x).any(axis=1, keepdims=True)
         value = np.where(nan, np.nan, value)
         return np.where(flat.kept if flat.binary else flat.kept[:, np.newaxis], value, zero)
 
 
-def _share(flat: FlatProblem, convention: Convention, lift: Lift) -> Numbers:
-    """T of each row, as a column beside classes; of a binary loss 1 - y' + pos y'."""
+def _share(flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Numbers:
+    """T of each row, [n, 1]; for a binary loss 1 - y' + pos y', [n]."""
     if not flat.binary:
         if gradient.takes_total_for_one(flat, convention):
-            return gradient.row_weights(flat, lift) if flat.weighs_rows else lift(np.ones((len(flat.x), 1)))
-        return np.asarray(gradient.targets(flat, lift).sum(axis=1, keepdims=True))
+            return gradient.row_weights(flat, to_numbers) if flat.weighs_rows else to_numbers(np.ones((len(flat.x), 1)))
+        return np.asarray(gradient.targets(flat, to_numbers).sum(axis=1, keepdims=True))
     assert flat.q is not None
     if flat.positive_weight is None:
-        return lift(np.ones(flat.x.shape))
-    e = lift(np.asarray(flat.smoothing))
-    y = (1 - e) * lift(flat.q) + e / 2 if flat.smoothing else lift(flat.q)
-    return np.asarray(1 - y + lift(flat.positive_weight) * y)
+        return to_numbers(np.ones(flat.x.shape))
+    e = to_numbers(np.asarray(flat.smoothing))
+    y = (1 - e) * to_numbers(flat.q) + e / 2 if flat.smoothing else to_numbers(flat.q)
+    return np.asarray(1 - y + to_numbers(flat.positive_weight) * y)
 
 
-def _factor(flat: FlatProblem, convention: Convention, lift: Lift = floats) -> Numbers:
+def _factor(flat: FlatProblem, convention: Convention, to_numbers: ToNumbers = floats) -> Numbers:
     """The convention's factor; the definition's, 1, for a binary loss."""
     if flat.binary or convention.hessian_factor == 1:
-        return lift(np.ones(()))
+        return to_numbers(np.ones(()))
     if convention.hessian_factor != "classes":
-        return lift(np.asarray(convention.hessian_factor))
+        return to_numbers(np.asarray(convention.hessian_factor))
     classes = flat.x.shape[1]
-    return np.asarray(lift(np.asarray(float(classes))) / lift(np.asarray(float(classes - 1))))
+    return np.asarray(to_numbers(np.asarray(float(classes))) / to_numbers(np.asarray(float(classes - 1))))
 
 
 def _at_least(value: Numbers, floor: Numbers) -> Numbers:

@@ -442,7 +442,7 @@ def test_each_choice_of_each_field_has_its_own_sentence():
         sentences = [meanings.meaning(field.name, choice) for choice in choices]
         assert all(sentences)
         assert len(set(sentences)) == len(sentences), field.name
-    assert set(meanings.KIND_MEANINGS) == INVALID | EDGE
+    assert set(meanings.ANOMALY_MEANINGS) == INVALID | EDGE
     assert {field.name for field in dataclasses.fields(Convention)} == set(meanings.CHOICE_MEANINGS)
 
 
@@ -571,11 +571,11 @@ def test_explain_selects_one_function(conformance):
     [
         (("categorical/a/weihgted",), 'did you mean "categorical/a/weighted"?'),
         (("categorical/a/weighted", "--function", "miniature.Categorica"), "there is no such function; did you mean"),
-        (("categorical/a/weighted", "--dtype", "float16"), "--dtype float16: there is float32, float64"),
-        (("categorical/a/weighted", "--reduction", "sum"), "--reduction sum: there is mean"),
+        (("categorical/a/weighted", "--dtype", "float16"), "--dtype float16: expected one of float32, float64"),
+        (("categorical/a/weighted", "--reduction", "sum"), "--reduction sum: expected one of mean"),
         (
             ("categorical/a/weighted", "--quantity", "jacobian"),
-            "--quantity jacobian: there is loss, gradient, perplexity",
+            "--quantity jacobian: expected one of loss, gradient, perplexity",
         ),
     ],
 )

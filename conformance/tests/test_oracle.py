@@ -737,7 +737,7 @@ def test_it_has_the_same_answer_under_what_changes_no_value(convention):
 
 
 def test_it_refuses_kinds_of_input_that_nobody_knows():
-    with pytest.raises(ValueError, match="unknown kinds of input"):
+    with pytest.raises(ValueError, match="unknown input anomalies"):
         Convention(rejects=frozenset({"full_moon"}))
 
 
