@@ -215,7 +215,7 @@ def test_parse_adds_requirements_of_backend(plain, text, requirements, backend):
         ("miniature==1.0 helper==", "'helper==' in"),
         ("miniature===", "has an operator without a version"),
         ("miniature 2.15", "'2.15' in 'miniature 2.15' is a version without a package"),
-        ("backed[jax]==1", "backed has no backend 'jax'; there are fast, slow, numpy"),
+        ("backed[jax]==1", "backed has no backend 'jax'; expected one of fast, slow, numpy"),
         ("backed[fast,slow]==1", "one backend at a time, not fast and slow"),
         ("helper==1.0", "names no framework that is known here; known are miniature, backed"),
         ("mini==1.0", "mini is called miniature on the package index"),
@@ -900,10 +900,13 @@ def test_requirements_file_uses_its_find_links(links, monkeypatch, tmp_path):
 
 @needs_uv
 def test_wheel_for_other_python_selects_it(links, monkeypatch):
-    other = next((one for one in builder.other_interpreters(tool()) if one.minor != running_interpreter().minor), None)
+    other = next(
+        (one for one in builder.other_interpreters(tool()) if one.major_minor != running_interpreter().major_minor),
+        None,
+    )
     if other is None:
         pytest.skip("no other Python is installed")
-    major, minor = other.minor
+    major, minor = other.major_minor
     wheel(links, "miniature", "6.0", tag=f"cp{major}{minor}-none-any")
     made = build(parse("miniature==6.0"))
     assert made.python.startswith(f"{major}.{minor}.")

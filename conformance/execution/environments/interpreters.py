@@ -22,14 +22,15 @@ from conformance.model.errors import UserError
 from conformance.model.text import one_line
 
 POLL_SECONDS = 0.02
-MAX_ANSWER_BYTES = 1 << 20
-"""Size of the longest answer: the names and versions of all packages."""
-MAX_ANSWER_LINES = 500
-"""Number of its lines: the answer is one, before which modules of the environment may print some."""
+MAX_OUTPUT_BYTES = 1 << 20
+"""Longest output in bytes; the names and versions of all packages fit."""
+MAX_OUTPUT_LINES = 500
+"""Longest output in lines; the answer is the last, after anything that imports print."""
 MAX_QUOTED = 300
 """Characters of an interpreter's own message that are quoted."""
 TIMEOUT = 60
 """Timeout for an interpreter to answer, in seconds."""
+# It also runs in Python 2, so that an interpreter that is too old is named as such.
 QUERY = """
 import sys, json
 sys.path[:] = [entry for entry in sys.path if entry]
@@ -52,7 +53,7 @@ class Interpreter:
     """A Python interpreter."""
 
     path: Path
-    """Path with its links, as a link is what makes a virtual environment."""
+    """Unresolved path: resolving the symlink would leave the virtual environment."""
     version: str
     implementation: str = "cpython"
     packages: dict[str, str] = field(default_factory=dict, compare=False)
@@ -63,12 +64,12 @@ class Interpreter:
         return tuple(map(int, self.version.split(".")))
 
     @property
-    def minor(self) -> tuple[int, ...]:
+    def major_minor(self) -> tuple[int, ...]:
         return self.release[:2]
 
     @property
     def is_too_old(self) -> bool:
-        return self.minor < MIN_PYTHON
+        return self.major_minor < MIN_PYTHON
 
 
 def query(path: Path) -> Interpreter:
@@ -113,15 +114,15 @@ def _run(arguments: Sequence[str]) -> tuple[int, bytes, bytes]:
             kill_group(process)
         for file in (output, errors):
             file.seek(0)
-        return process.returncode, output.read(MAX_ANSWER_BYTES), errors.read(MAX_ANSWER_BYTES)
+        return process.returncode, output.read(MAX_OUTPUT_BYTES), errors.read(MAX_OUTPUT_BYTES)
 
 
 def _is_too_long(descriptor: int) -> bool:
-    """Whether what was printed into a file is longer than an answer; the process that prints has its position."""
-    if os.fstat(descriptor).st_size > MAX_ANSWER_BYTES:
+    """Whether a file has more than an answer.  Uses pread, since the file offset is shared with the child."""
+    if os.fstat(descriptor).st_size > MAX_OUTPUT_BYTES:
         return True
     read = getattr(os, "pread", None)  # Windows has none
-    return read is not None and read(descriptor, MAX_ANSWER_BYTES, 0).count(b"\n") > MAX_ANSWER_LINES
+    return read is not None and read(descriptor, MAX_OUTPUT_BYTES, 0).count(b"\n") > MAX_OUTPUT_LINES
 
 
 def running_interpreter() -> Interpreter:
@@ -129,44 +130,42 @@ def running_interpreter() -> Interpreter:
     return Interpreter(Path(sys.executable), ".".join(map(str, sys.version_info[:3])), sys.implementation.name)
 
 
-def in_order_of_preference(listed: Callable[[], list[Interpreter]]) -> Iterator[Interpreter]:
-    """The running interpreter, then one of each other minor version: newest of the older first, then upwards.
+def in_order_of_preference(find_others: Callable[[], list[Interpreter]]) -> Iterator[Interpreter]:
+    """The running interpreter, then one of each other minor version: the older ones descending, then the newer ones
+    ascending.
 
-    listed: finds the others; not called before the second is wanted.
+    find_others: not called before the second interpreter is requested.
     """
     running = running_interpreter()
     yield running
     newest: dict[tuple[int, ...], Interpreter] = {}
-    for one in listed():
-        if one.minor != running.minor and (one.minor not in newest or one.release > newest[one.minor].release):
-            newest[one.minor] = one
-    yield from (newest[minor] for minor in sorted(newest, reverse=True) if minor < running.minor)
-    yield from (newest[minor] for minor in sorted(newest) if minor > running.minor)
+    for other in sorted(find_others(), key=lambda interpreter: interpreter.release, reverse=True):
+        newest.setdefault(other.major_minor, other)
+    yield from (other for version, other in newest.items() if version < running.major_minor)
+    yield from (other for version, other in reversed(newest.items()) if version > running.major_minor)
 
 
 def find_matching(version: str, among: list[Interpreter]) -> Interpreter | None:
     """The newest interpreter of a version such as 3.10 or 3.10.13; the running one if it matches."""
-    wanted_release = tuple(map(int, version.split(".")))
-    candidates = [
-        one for one in [running_interpreter(), *among] if one.release[: len(wanted_release)] == wanted_release
-    ]
-    if not candidates or candidates[0] == running_interpreter():
-        return candidates[0] if candidates else None
-    return max(candidates, key=lambda one: one.release)
+    prefix = tuple(map(int, version.split(".")))
+    running = running_interpreter()
+    matching = [interpreter for interpreter in [running, *among] if interpreter.release[: len(prefix)] == prefix]
+    if running in matching:
+        return running
+    return max(matching, key=lambda interpreter: interpreter.release, default=None)
 
 
 def pyenv_interpreters() -> list[Interpreter]:
     """CPython versions of pyenv that are new enough for the worker; uv sees only the one that is on PATH."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    found = []
-    for folder in sorted((root / "versions").glob("3.*")):
-        path = executable_in(folder)
-        parts = folder.name.split(".")
-        if path is None or folder.is_symlink() or not all(part.isdigit() for part in parts):
-            continue
-        if tuple(map(int, parts[:2])) >= MIN_PYTHON:
-            found.append(Interpreter(path, folder.name))
-    return found
+    candidates = [
+        Interpreter(path, folder.name)
+        for folder in sorted((root / "versions").glob("3.*"))
+        if not folder.is_symlink()
+        and all(part.isdigit() for part in folder.name.split("."))
+        and (path := executable_in(folder)) is not None
+    ]
+    return [interpreter for interpreter in candidates if not interpreter.is_too_old]
 
 
 def parse_uv_list(listed: str) -> list[Interpreter]:
@@ -174,8 +173,8 @@ def parse_uv_list(listed: str) -> list[Interpreter]:
     pre-releases.
     """
     lines = re.findall(r"^cpython-(\d+\.\d+\.\d+)-\S+\s+(\S.*?)(?: -> .*)?$", listed, re.M)
-    found = [Interpreter(Path(path.strip()), version) for version, path in lines]
-    return [one for one in found if not one.is_too_old]
+    candidates = [Interpreter(Path(path.strip()), version) for version, path in lines]
+    return [interpreter for interpreter in candidates if not interpreter.is_too_old]
 
 
 def executable_in(folder: Path) -> Path | None:
@@ -188,11 +187,5 @@ def executable_in(folder: Path) -> Path | None:
 
 def site_packages(folder: Path) -> Path | None:
     """Folder of the packages of a virtual environment."""
-    return next(
-        (
-            found
-            for found in [folder / "Lib/site-packages", *folder.glob("lib/python3*/site-packages")]
-            if found.is_dir()
-        ),
-        None,
-    )
+    candidates = [folder / "Lib/site-packages", *folder.glob("lib/python3*/site-packages")]
+    return next((candidate for candidate in candidates if candidate.is_dir()), None)
