@@ -367,7 +367,7 @@ def _parametrize(metafunc: pytest.Metafunc, argument: str, name: str, make: Make
         node.name for node in metafunc.definition.listchain()[1:-1] if not isinstance(node.parent, pytest.Session)
     ]
     values = make(config, _item_filter(config, [*parents, name]))
-    marked = [pytest.param(one, id=one.id, marks=getattr(pytest.mark, one.function.framework)) for one in values]
+    marked = [pytest.param(one, id=one.id, marks=getattr(pytest.mark, one.function.framework_name)) for one in values]
     metafunc.parametrize(argument, marked)
 
 

@@ -67,7 +67,7 @@ def metric(name: str, convention: Convention, page: str, link: str = "", **field
         conventions=(DocumentedConvention(convention, documentation=link or page),),
         documentation=page,
         result_dtype="float64",
-        label_column=True,
+        labels_column=True,
         untested={
             "group_id=None": "for ranking",
             "group_weight=None": "for ranking",

@@ -28,6 +28,7 @@ from conformance.adapters import arrays, registry
 from conformance.adapters.arrays import Arrays
 from conformance.adapters.contract import DeclarationError, DocumentedConvention, Framework, Function
 from conformance.adapters.contract.declaration import without_effect
+from conformance.adapters.contract.errors import unknown_name
 from conformance.adapters.contract.source import ARRAYS, DERIVED, HEAD, parameter_of
 from conformance.adapters.registry import Installed
 from conformance.model.case import INPUT_KINDS, OPTIONS, InputKind
@@ -302,7 +303,7 @@ def _framework(name: str) -> Framework:
     known = registry.function_named(checked.like)
     like = next(one for one in registry.frameworks() if one.name == known.framework)
     if checked.arrays and checked.arrays not in BUNDLES:
-        raise CheckError(f"--arrays {checked.arrays}: there is {', '.join(BUNDLES)}")
+        raise CheckError(f"--arrays {checked.arrays}: expected one of {', '.join(BUNDLES)}")
     own = BUNDLES.get(checked.arrays)
 
     def prepare() -> None:
@@ -321,7 +322,7 @@ def _framework(name: str) -> Framework:
             modes={} if own else like.modes,
             backends={} if own else like.backends,
             prepare=prepare,
-            upstream=True,
+            uses_upstream_gradient=True,
             adapter=f"{__name__}:{name}",
         )
     except DeclarationError as error:
@@ -390,8 +391,8 @@ def _passed(checked: CheckedCallable, found: Inspection, arrays: tuple[str, ...]
             raise CheckError(f"--arguments {parameter}={word}: {checked.target} has no parameter {parameter}")
         kinds = INPUT_KINDS if "predictions" in arrays else ()
         if word not in (*OPTIONS, *DERIVED, *kinds, *arrays, "reduction"):
-            known = ", ".join((*arrays, *kinds, "reduction", *OPTIONS))
-            raise CheckError(f"--arguments {parameter}={word}: there is no {word}; there is {known}")
+            message = unknown_name("option", word, (*arrays, *kinds, "reduction", *OPTIONS))
+            raise CheckError(f"--arguments {parameter}={word}: {message}")
         if word in arrays or word in kinds:
             passed["predictions" if word in kinds else word] = parameter
     for word in arrays:

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.adapters.contract import DocumentedConvention, Function
+from conformance.adapters.contract import INTEGER_DTYPES, DocumentedConvention, Function
 from conformance.model.case import InputKind, Loss
 from conformance.model.convention import Convention
 
 REDUCTIONS = {"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"}
-INDEX = ("index",)
-ROWS = ("one_hot", "distribution")
-OUTPUTS = ("binary", "soft_binary")
-INTEGERS = "int64 int32 int16 int8 uint8"
+INDEX_TARGETS = ("index",)
+ROW_TARGETS = ("one_hot", "distribution")
+OUTPUT_TARGETS = ("binary", "soft_binary")
 BROADCAST = frozenset({"shape_mismatch"})
-"""What arrays document of shapes that are not equal."""
+"""Arrays are documented to broadcast shapes that are not equal."""
 UNCHECKED = BROADCAST | {"invalid_target"}
 UNCHECKED_PROBABILITIES = UNCHECKED | {"invalid_probability"}
-OF_LABEL = "[numpy.arange(len({labels})), {labels}]"
-"""Picks the element of the label out of each row of a NumPy array."""
-BY_LABEL: dict[str, Any] = {
-    "targets": INDEX,
+TAKE_LABEL = "[numpy.arange(len({labels})), {labels}]"
+"""Index of the label's element in each row of a NumPy array."""
+LABEL_PARAMETERS: dict[str, Any] = {
+    "targets": INDEX_TARGETS,
     "documentation": "https://numpy.org/doc/stable/user/basics.indexing.html#integer-array-indexing",
     "ranks": range(2, 3),
     "out_of_range": "wrap",
 }
-"""Parameters of an idiom that uses `OF_LABEL`."""
+"""Parameters of an idiom that uses `TAKE_LABEL`."""
 
 
 def idiom(
@@ -38,17 +37,18 @@ def idiom(
     fields: dict[str, Any] | None = None,
     **choices: Any,
 ) -> Function:
-    """An expression of the unreduced loss, which names the predictions first.
+    """An idiom: source of the unreduced loss.
 
-    documentation: URL of what decides its choices.  fields: others of `Function`.
+    documentation: URL of what decides its choices.  fields: further fields of `Function`.  choices: fields of
+    `Convention`.
     """
-    loss: Loss = "binary" if targets == OUTPUTS else "categorical"
+    loss: Loss = "binary" if targets == OUTPUT_TARGETS else "categorical"
     return Function(
         name,
         call,
         ranks={loss: ranks},
         input_kinds={input_kind: ""},
-        targets=dict.fromkeys(targets, INTEGERS if targets == INDEX else "same"),
+        targets=dict.fromkeys(targets, INTEGER_DTYPES if targets == INDEX_TARGETS else "same"),
         conventions=(DocumentedConvention(Convention(empty_mean="nan", **choices), documentation=documentation),),
         documentation=documentation,
         **(fields or {}),

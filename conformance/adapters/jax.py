@@ -6,15 +6,23 @@ from functools import partial
 
 from conformance.adapters import arrays
 from conformance.adapters.contract import Framework, Mode
-from conformance.adapters.idioms import BROADCAST, INDEX, OUTPUTS, REDUCTIONS, ROWS, UNCHECKED, idiom
+from conformance.adapters.idioms import (
+    BROADCAST,
+    INDEX_TARGETS,
+    OUTPUT_TARGETS,
+    REDUCTIONS,
+    ROW_TARGETS,
+    UNCHECKED,
+    idiom,
+)
 
 NN = "https://docs.jax.dev/en/latest/_autosummary/jax.nn."
 INDEXING = "https://docs.jax.dev/en/latest/_autosummary/jax.numpy.take_along_axis.html"
-OF_LABEL = "{labels}[..., None], axis=-1)[..., 0]"
-of_label = partial(
+TAKE_LABEL = "jnp.take_along_axis({}, {{labels}}[..., None], axis=-1)[..., 0]"
+label_idiom = partial(
     idiom,
     input_kind="logits",
-    targets=INDEX,
+    targets=INDEX_TARGETS,
     documentation=INDEXING,
     gradient_cancellation="targets",
     out_of_range="nan",
@@ -30,31 +38,28 @@ FRAMEWORK = Framework(
     reductions=REDUCTIONS,
     modes={"jit": Mode("jax.jit({loss})")},
     functions=(
-        of_label(
-            "log_softmax_of_label",
-            f"z = {{predictions}}\n-jnp.take_along_axis(jax.nn.log_softmax(z), {OF_LABEL}",
-        ),
+        label_idiom("log_softmax_of_label", "z = {predictions}\n-" + TAKE_LABEL.format("jax.nn.log_softmax(z)")),
         idiom(
             "sum_of_q_log_softmax",
             "z = {predictions}\n-({labels} * jax.nn.log_softmax(z)).sum(axis=-1)",
             "logits",
-            ROWS,
+            ROW_TARGETS,
             NN + "log_softmax.html",
             gradient_cancellation="targets",
             accepts=UNCHECKED,
         ),
-        of_label(
+        label_idiom(
             "logsumexp_of_label",
-            f"z = {{predictions}}\njax.nn.logsumexp(z, axis=-1) - jnp.take_along_axis(z, {OF_LABEL}",
+            "z = {predictions}\njax.nn.logsumexp(z, axis=-1) - " + TAKE_LABEL.format("z"),
             cancellation="logits",
         ),
         idiom(
             "log_sigmoid",
             "z = {predictions}\n-({labels} * jax.nn.log_sigmoid(z) + (1 - {labels}) * jax.nn.log_sigmoid(-z))",
             "logits",
-            OUTPUTS,
+            OUTPUT_TARGETS,
             NN + "log_sigmoid.html",
-            range(9),
+            ranks=range(9),
             gradient_cancellation="logits",
             accepts=UNCHECKED,
         ),

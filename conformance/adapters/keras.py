@@ -120,7 +120,7 @@ BINARY = function(
     binary_outputs="mean_of_last_axis",
 )
 BINARY = (
-    replace(BINARY, label_column=True)
+    replace(BINARY, labels_column=True)
     .since("", untested={"axis=0": "a mean of the outputs over another axis than the last"})
     .since(
         "3",
@@ -148,7 +148,7 @@ SPARSE = (
         function(
             "SparseCategoricalCrossentropy", "categorical", ("index",), {}, {"trailing_axis"}, renormalise="after_clip"
         ),
-        label_column=True,
+        labels_column=True,
     )
     .since("2.10", arguments={"ignore_index": "ignore_class"})
     .since("3.10", arguments=AXIS, excludes=(frozenset({"output_weights"}), *COLUMNS))
@@ -276,7 +276,7 @@ OPERATIONS = (
             binary_outputs="each",
             accepts=frozenset({"invalid_probability", "invalid_target"}),
         ),
-        label_column=False,
+        labels_column=False,
     ).since("3", backends=("numpy",), dtypes=NUMPY_DTYPES),
     operation(
         SOFT,

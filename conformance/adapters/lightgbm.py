@@ -62,7 +62,7 @@ SHARED: dict[str, Any] = {
     "dtypes": frozenset({"float32", "float64"}),
     "weight_dtypes": "",
     "differentiates": False,
-    "label_column": True,
+    "labels_column": True,
 }
 DATA: dict[str, Any] = {
     "arguments": {"sample_weights": "weight"},
@@ -138,7 +138,7 @@ def objective(
 
 
 def documented(*refused: str, **choices: Any) -> Convention:
-    """What its source says of inputs, and more.  refused: kinds of input."""
+    """What its source says of inputs, and more.  refused: input anomalies."""
     taken = frozenset({"trailing_axis"})
     return Convention(accepts=taken, rejects=frozenset({"empty_batch", *refused}), **choices)
 

@@ -46,7 +46,7 @@ def of_class(name: str, **fields: Any) -> Function:
 
 
 def as_function(of: Function, name: str, *files: str, **fields: Any) -> Function:
-    """The function of `mindspore.ops` to which a class hands its arguments, put to a part of the cases."""
+    """The function of `mindspore.ops` that a class passes its arguments to, called with a part of the cases."""
     return of.like(
         f"ops.{name}",
         call=f"mindspore.ops.{name}({{predictions}}, {{labels}}, {{options}})",
@@ -67,14 +67,14 @@ def class_weights(problem: Problem) -> Mapping[str, Any]:
 
 
 KERNELS = f"{SOURCE}ops/kernel/cpu/native/"
-INDEX = DocumentedConvention(
+INDEX_CONVENTION = DocumentedConvention(
     Convention(
         mean_divides_by="label_weight", default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"
     ),
     targets=frozenset({"index"}),
     documentation=NN_FUNCTIONS,
 )
-ROWS = DocumentedConvention(
+ROW_CONVENTION = DocumentedConvention(
     Convention(
         mean_divides_by="kept",
         gradient_cancellation="targets",
@@ -90,7 +90,7 @@ CROSS_ENTROPY = of_class(
     arguments={**CLASS_OPTIONS, "label_smoothing": "label_smoothing"},
     class_axis=1,
     excludes=IGNORE_INDEX_WITH_ROWS,
-    conventions=(INDEX, ROWS),
+    conventions=(INDEX_CONVENTION, ROW_CONVENTION),
 )
 NLL = of_class(
     "NLLLoss",
@@ -101,8 +101,10 @@ NLL = of_class(
     class_axis=1,
     conventions=(
         replace(
-            INDEX,
-            convention=replace(INDEX.convention, mean_divides_by="weight", accepts=frozenset({"invalid_probability"})),
+            INDEX_CONVENTION,
+            convention=replace(
+                INDEX_CONVENTION.convention, mean_divides_by="weight", accepts=frozenset({"invalid_probability"})
+            ),
         ),
     ),
 )
@@ -192,8 +194,8 @@ SOFTMAX = of_class(
     targets={"one_hot": "same", "distribution": "same"},
     conventions=(
         replace(
-            ROWS,
-            convention=replace(ROWS.convention, gradient_total="one", mean_divides_by="weight"),
+            ROW_CONVENTION,
+            convention=replace(ROW_CONVENTION.convention, gradient_total="one", mean_divides_by="weight"),
             documentation=f"{KERNELS}softmax_cross_entropy_with_logits_cpu_kernel.cc",
         ),
     ),

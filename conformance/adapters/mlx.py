@@ -1,7 +1,7 @@
 """MLX: cross_entropy and nll_loss over classes, binary_cross_entropy from logits or probabilities.
 
-Its mean divides by the number of losses.  cross_entropy counts the log-sum-exp of a row once, as of targets
-that are a distribution.  Labels are looked up without a check of their bounds.
+Its mean divides by the number of losses.  cross_entropy counts the log-sum-exp of a row once, which assumes
+targets that sum to 1.  Labels are looked up without a check of their bounds.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.adapters.contract import INTEGER_DTYPES, DocumentedConvention, Framework, Function
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://ml-explore.github.io/mlx/build/html/python/nn/_autosummary_functions/mlx.nn.losses."
 SOURCE = "https://github.com/ml-explore/mlx/blob/v0.32.0/python/mlx/nn/losses.py"
 INDEXING = "https://ml-explore.github.io/mlx/build/html/usage/indexing.html"
-"""Where it says that there is no check of bounds, and that an index outside them is undefined behaviour."""
-INTEGERS = "int64 int32 int16 int8 uint8"
+"""The page says that bounds are not checked, and that an index outside them is undefined behaviour."""
 READS_OUTSIDE_MEMORY = (frozenset({"unbatched", "distribution"}),)
-"""Of one sample without an axis, a target of no axes is used as an index, whatever its dtype: a number that is read
-outside its row makes another loss each time."""
+"""For one sample without a batch axis, a target without axes is used as an index, whatever its dtype: it reads outside
+its row, and each call returns another loss."""
 
 
 def function(name: str, convention: Convention, link: str = SOURCE, **fields: Any) -> Function:
@@ -51,7 +50,7 @@ CROSS_ENTROPY = function(
     ),
     ranks={"categorical": range(1, 9)},
     input_kinds={"logits": ""},
-    targets={"index": INTEGERS, "one_hot": "", "distribution": ""},
+    targets={"index": INTEGER_DTYPES, "one_hot": "", "distribution": ""},
     excludes=READS_OUTSIDE_MEMORY,
     arguments={"sample_weights": "weights", "label_smoothing": "label_smoothing", "class_axis": "axis"},
     positional={"predictions": "logits", "labels": "targets"},
@@ -62,7 +61,7 @@ NLL = function(
     INDEXING,
     ranks={"categorical": range(1, 9)},
     input_kinds={"log_probabilities": ""},
-    targets={"index": INTEGERS},
+    targets={"index": INTEGER_DTYPES},
     arguments={"class_axis": "axis"},
     positional={"predictions": "inputs", "labels": "targets"},
 )

@@ -12,11 +12,11 @@ from conformance.adapters import arrays
 from conformance.adapters.contract import Framework
 from conformance.adapters.idioms import (
     BROADCAST,
-    BY_LABEL,
-    OF_LABEL,
-    OUTPUTS,
+    LABEL_PARAMETERS,
+    OUTPUT_TARGETS,
     REDUCTIONS,
-    ROWS,
+    ROW_TARGETS,
+    TAKE_LABEL,
     UNCHECKED,
     UNCHECKED_PROBABILITIES,
     idiom,
@@ -26,8 +26,8 @@ REFERENCE = "https://numpy.org/doc/stable/reference/generated/numpy."
 SHIFTED = "z = {predictions}\nz = z - z.max(axis=-1, keepdims=True)\n"
 LOG_SUM_EXP = "numpy.log(numpy.exp(z).sum(axis=-1, keepdims=True))"
 FIELDS = {"dtypes": frozenset({"float16", "float32", "float64"}), "differentiates": False}
-own = partial(idiom, fields=FIELDS)
-of_label = partial(own, **BY_LABEL)
+numpy_idiom = partial(idiom, fields=FIELDS)
+label_idiom = partial(numpy_idiom, **LABEL_PARAMETERS)
 FRAMEWORK = Framework(
     name="numpy",
     distributions=("numpy",),
@@ -37,60 +37,60 @@ FRAMEWORK = Framework(
     imports="import numpy",
     reductions=REDUCTIONS,
     functions=(
-        of_label(
+        label_idiom(
             "log_of_label",
-            f"p = {{predictions}}\n-numpy.log(p{OF_LABEL})",
+            f"p = {{predictions}}\n-numpy.log(p{TAKE_LABEL})",
             "probabilities",
             accepts=BROADCAST | {"invalid_probability"},
         ),
-        own(
+        numpy_idiom(
             "sum_of_q_log_p",
             "p = {predictions}\n-({labels} * numpy.log(p)).sum(axis=-1)",
             "probabilities",
-            ROWS,
+            ROW_TARGETS,
             REFERENCE + "log.html",
             accepts=UNCHECKED_PROBABILITIES,
         ),
-        own(
+        numpy_idiom(
             "clip_then_sum_of_q_log_p",
             "p = {predictions}\n-({labels} * numpy.log(numpy.clip(p, 1e-15, 1 - 1e-15))).sum(axis=-1)",
             "probabilities",
-            ROWS,
+            ROW_TARGETS,
             REFERENCE + "clip.html",
             clip=1e-15,
             accepts=UNCHECKED_PROBABILITIES,
         ),
-        of_label("log_softmax_of_label", f"{SHIFTED}({LOG_SUM_EXP} - z){OF_LABEL}", "logits", accepts=BROADCAST),
-        own(
+        label_idiom("log_softmax_of_label", f"{SHIFTED}({LOG_SUM_EXP} - z){TAKE_LABEL}", "logits", accepts=BROADCAST),
+        numpy_idiom(
             "sum_of_q_log_softmax",
             f"{SHIFTED}({{labels}} * ({LOG_SUM_EXP} - z)).sum(axis=-1)",
             "logits",
-            ROWS,
+            ROW_TARGETS,
             REFERENCE + "exp.html",
             accepts=UNCHECKED,
         ),
-        of_label(
+        label_idiom(
             "naive_softmax_of_label",
-            f"z = {{predictions}}\ne = numpy.exp(z)\n-numpy.log((e / e.sum(axis=-1, keepdims=True)){OF_LABEL})",
+            f"z = {{predictions}}\ne = numpy.exp(z)\n-numpy.log((e / e.sum(axis=-1, keepdims=True)){TAKE_LABEL})",
             "logits",
             accepts=BROADCAST,
         ),
-        own(
+        numpy_idiom(
             "binary_logs",
             "p = {predictions}\n-({labels} * numpy.log(p) + (1 - {labels}) * numpy.log(1 - p))",
             "probabilities",
-            OUTPUTS,
+            OUTPUT_TARGETS,
             REFERENCE + "log.html",
-            range(9),
+            ranks=range(9),
             accepts=UNCHECKED_PROBABILITIES,
         ),
-        own(
+        numpy_idiom(
             "logaddexp",
             "z = {predictions}\nnumpy.logaddexp(0, z) - {labels} * z",
             "logits",
-            OUTPUTS,
+            OUTPUT_TARGETS,
             REFERENCE + "logaddexp.html",
-            range(9),
+            ranks=range(9),
             cancellation="logits",
             accepts=UNCHECKED,
         ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import DocumentedConvention, Framework, Function, Mode
+from conformance.adapters.contract import INTEGER_DTYPES, DocumentedConvention, Framework, Function, Mode
 from conformance.model.case import Loss
 from conformance.model.convention import Convention
 
@@ -16,8 +16,7 @@ DOCUMENTATION = "https://optax.readthedocs.io/en/latest/api/losses.html#optax.lo
 SOURCE = "https://github.com/google-deepmind/optax/blob/v0.2.8/optax/losses/_classification.py"
 DERIVATIVE = "https://github.com/jax-ml/jax/pull/29483"
 """Where the derivative of softplus, log(e^z + e^0), is said to be as intended."""
-ROWS = ("one_hot", "distribution")
-INTEGERS = "int64 int32 int16 int8 uint8"
+ROW_TARGETS = ("one_hot", "distribution")
 AXIS: dict[str, Any] = {"arguments": {"class_axis": "axis"}, "untested": {"where=None": "which elements count"}}
 NOT_MAPPED = tuple(frozenset({name}) for name in ("class_axis", "class_axis_not_1", "unbatched"))
 """Under `jax.vmap` axes are counted without the one that is mapped, which has to be there."""
@@ -32,7 +31,7 @@ def function(
         f"optax.{name}({{predictions}}, {{labels}}, {{options}})",
         ranks={loss: range(0 if loss == "binary" else 1, 9)},
         input_kinds={"logits": ""},
-        targets=dict.fromkeys(targets, INTEGERS if "index" in targets else ""),
+        targets=dict.fromkeys(targets, INTEGER_DTYPES if "index" in targets else ""),
         positional={"predictions": "logits", "labels": "labels"},
         conventions=(DocumentedConvention(convention, documentation=link or DOCUMENTATION + name),),
         documentation=DOCUMENTATION + name,
@@ -56,8 +55,8 @@ FRAMEWORK = Framework(
     reductions={"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"},
     modes={"jit": Mode("jax.jit({loss})"), "vmap": Mode("jax.vmap({loss})", unreduced=True, excludes=NOT_MAPPED)},
     functions=(
-        function("softmax_cross_entropy", "categorical", ROWS, SOFT, **AXIS),
-        function("safe_softmax_cross_entropy", "categorical", ROWS, SAFE, first="0.2.3"),
+        function("softmax_cross_entropy", "categorical", ROW_TARGETS, SOFT, **AXIS),
+        function("safe_softmax_cross_entropy", "categorical", ROW_TARGETS, SAFE, first="0.2.3"),
         function("softmax_cross_entropy_with_integer_labels", "categorical", ("index",), INTEGER, SOURCE, **AXIS),
         function("sigmoid_binary_cross_entropy", "binary", ("binary", "soft_binary"), SIGMOID, DERIVATIVE),
     ),

@@ -45,13 +45,13 @@ def function(name: str, **fields: Any) -> Function:
 
 COLUMNS = tuple(frozenset({name, "labels_column"}) for name in ("class_axis", "class_axis_not_1"))
 """Labels in a column have their axis of length 1 where the classes are."""
-INDEX = Convention(
+INDEX_CONVENTION = Convention(
     default_ignore_index=-100,
     gradient_cancellation="targets",
     empty_mean="zero",
     accepts=frozenset({"trailing_axis"}),
 )
-ROWS = Convention(
+ROW_CONVENTION = Convention(
     mean_divides_by="kept",
     unreduced_class_axis="kept",
     gradient_cancellation="targets",
@@ -62,20 +62,20 @@ ROWS = Convention(
 
 def documented(rows: bool, *capabilities: str, **choices: Any) -> tuple[DocumentedConvention, ...]:
     """The conventions from logits and from probabilities where these capabilities are required."""
-    given, targets = (ROWS, None) if rows else (INDEX, frozenset({"index"}))
+    base, targets = (ROW_CONVENTION, None) if rows else (INDEX_CONVENTION, frozenset({"index"}))
     logs: dict[str, Any] = {
         "log_floor": -1e20,
-        "accepts": given.accepts | {"invalid_probability"},
+        "accepts": base.accepts | {"invalid_probability"},
         "gradient_total": "targets",
     }
     return (
         DocumentedConvention(
-            replace(given, **choices, **logs),
+            replace(base, **choices, **logs),
             targets,
             documentation=TOLERABLE_VALUE,
             capabilities=frozenset({"probabilities", *capabilities}),
         ),
-        DocumentedConvention(replace(given, **choices), targets, capabilities=frozenset(capabilities)),
+        DocumentedConvention(replace(base, **choices), targets, capabilities=frozenset(capabilities)),
     )
 
 
@@ -91,7 +91,7 @@ CROSS_ENTROPY = function(
         "class_axis": "axis",
         "soft_labels": "soft_label",
     },
-    label_column=True,
+    labels_column=True,
     excludes=COLUMNS,
     conventions=(
         *documented(True, "label_smoothing", "class_weights", mean_divides_by="target_weight", class_weighting="rows"),

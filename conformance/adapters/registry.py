@@ -157,7 +157,7 @@ def described(functions: Iterable[Function], describe: Callable[[Function], T]) 
     """What a table says of each function; one from outside that cannot be described is left out, and that is logged."""
     found = []
     for function in functions:
-        where = _found()[0].get(function.framework, (None, Origin("")))[1].adapter
+        where = _found()[0].get(function.framework_name, (None, Origin("")))[1].adapter
         if not where or where.startswith(f"{adapters.__name__}."):
             found.append(describe(function))
             continue
@@ -404,7 +404,7 @@ def convention_for(
 
 def newest_convention(function: Function, target: str, capabilities: frozenset[str]) -> Convention:
     """What one of `functions` documents in its newest release and the first backend of its framework."""
-    backend = next(known.backend({}) for known in frameworks() if known.name == function.framework)
+    backend = next(known.backend({}) for known in frameworks() if known.name == function.framework_name)
     return convention_for(function, NEWEST, target, backend, capabilities).convention
 
 

@@ -41,7 +41,7 @@ SLOPES = f"""{LOSS_OF_CLASSES}
 slopes = [loss.gradient(y_true=y, y_pred={{predictions}}) for y, {{predictions}} in samples]
 np.array([[slope[c] for c in range(shape[1])] for slope in slopes], "float64").reshape(shape)
 """
-ROWS = "[dict(enumerate(row)) for row in {predictions}.tolist()]"
+ROW_DICTS = "[dict(enumerate(row)) for row in {predictions}.tolist()]"
 SOFTMAX = "[loss.mean_func(dict(enumerate(row))) for row in {predictions}.tolist()]"
 SHARED: dict[str, Any] = {"weight_dtypes": "", "differentiates": False, "result_dtype": "float64"}
 CLAMPS: dict[str, Any] = {"dtypes": frozenset({"float64"})}
@@ -120,13 +120,15 @@ FRAMEWORK = Framework(
     imports="import numpy as np; import river.metrics; import river.optim",
     functions=(
         metric("LogLoss", "{predictions}.tolist()", "log_loss", **BINARY),
-        metric("CrossEntropy", ROWS, "cross_entropy", **CLASSES),
+        metric("CrossEntropy", ROW_DICTS, "cross_entropy", **CLASSES),
         binary("Log", OF_VECTORS.replace(".METHOD", ""), Convention(), **ARRAYS, **LOSS),
         binary("Log:gradient", OF_VECTORS.replace("METHOD", "gradient"), Convention(), **ARRAYS, **SLOPE),
         binary("Log:number", OF_NUMBERS.replace(".METHOD", ""), Convention(), **BINARY, **LOSS),
         binary("Log:number:gradient", OF_NUMBERS.replace("METHOD", "gradient"), Convention(), **BINARY, **SLOPE),
-        categorical("CrossEntropy", OF_CLASSES, "probabilities", COUNTED, ROWS, **CLAMPS, **LOSS),
-        categorical("CrossEntropy:gradient", SLOPES, "probabilities", Convention(clip=1e-15), ROWS, **CLAMPS, **SLOPE),
+        categorical("CrossEntropy", OF_CLASSES, "probabilities", COUNTED, ROW_DICTS, **CLAMPS, **LOSS),
+        categorical(
+            "CrossEntropy:gradient", SLOPES, "probabilities", Convention(clip=1e-15), ROW_DICTS, **CLAMPS, **SLOPE
+        ),
         categorical("CrossEntropy:mean_func:gradient", SLOPES, "logits", SUBTRACTED, SOFTMAX, **FLOATS, **SLOPE),
     ),
 )

@@ -8,19 +8,19 @@ from conformance.adapters import arrays
 from conformance.adapters.contract import Framework
 from conformance.adapters.idioms import (
     BROADCAST,
-    BY_LABEL,
-    OF_LABEL,
-    OUTPUTS,
+    LABEL_PARAMETERS,
+    OUTPUT_TARGETS,
     REDUCTIONS,
-    ROWS,
+    ROW_TARGETS,
+    TAKE_LABEL,
     UNCHECKED,
     UNCHECKED_PROBABILITIES,
     idiom,
 )
 
 REFERENCE = "https://docs.scipy.org/doc/scipy/reference/generated/scipy."
-own = partial(idiom, fields={"dtypes": frozenset({"float32", "float64"}), "differentiates": False})
-of_label = partial(own, **BY_LABEL)
+scipy_idiom = partial(idiom, fields={"dtypes": frozenset({"float32", "float64"}), "differentiates": False})
+label_idiom = partial(scipy_idiom, **LABEL_PARAMETERS)
 FRAMEWORK = Framework(
     name="scipy",
     distributions=("scipy",),
@@ -31,36 +31,36 @@ FRAMEWORK = Framework(
     imports="import numpy, scipy.special, scipy.stats",
     reductions=REDUCTIONS,
     functions=(
-        of_label(
+        label_idiom(
             "log_softmax_of_label",
-            f"z = {{predictions}}\n-scipy.special.log_softmax(z, axis=-1){OF_LABEL}",
+            f"z = {{predictions}}\n-scipy.special.log_softmax(z, axis=-1){TAKE_LABEL}",
             "logits",
             accepts=BROADCAST,
         ),
-        own(
+        scipy_idiom(
             "sum_of_q_log_softmax",
             "z = {predictions}\n-({labels} * scipy.special.log_softmax(z, axis=-1)).sum(axis=-1)",
             "logits",
-            ROWS,
+            ROW_TARGETS,
             REFERENCE + "special.log_softmax.html",
             accepts=UNCHECKED,
         ),
-        of_label(
+        label_idiom(
             "logsumexp_of_label",
-            f"z = {{predictions}}\nscipy.special.logsumexp(z, axis=-1) - z{OF_LABEL}",
+            f"z = {{predictions}}\nscipy.special.logsumexp(z, axis=-1) - z{TAKE_LABEL}",
             "logits",
             cancellation="logits",
             accepts=BROADCAST,
         ),
-        own(
+        scipy_idiom(
             "xlogy",
             "p = {predictions}\n-scipy.special.xlogy({labels}, p).sum(axis=-1)",
             "probabilities",
-            ROWS,
+            ROW_TARGETS,
             REFERENCE + "special.xlogy.html",
             accepts=UNCHECKED_PROBABILITIES,
         ),
-        own(
+        scipy_idiom(
             "entropy",
             "p = {predictions}\nscipy.stats.entropy({labels}, axis=-1) + scipy.stats.entropy({labels}, p, axis=-1)",
             "probabilities",
@@ -69,22 +69,22 @@ FRAMEWORK = Framework(
             renormalise="before_clip",
             accepts=BROADCAST,
         ),
-        own(
+        scipy_idiom(
             "xlogy_xlog1py",
             "p = {predictions}\n-(scipy.special.xlogy({labels}, p) + scipy.special.xlog1py(1 - {labels}, -p))",
             "probabilities",
-            OUTPUTS,
+            OUTPUT_TARGETS,
             REFERENCE + "special.xlog1py.html",
-            range(9),
+            ranks=range(9),
             accepts=UNCHECKED_PROBABILITIES,
         ),
-        own(
+        scipy_idiom(
             "log_expit",
             "y, z = {labels}, {predictions}\n-(y * scipy.special.log_expit(z) + (1 - y) * scipy.special.log_expit(-z))",
             "logits",
-            OUTPUTS,
+            OUTPUT_TARGETS,
             REFERENCE + "special.log_expit.html",
-            range(9),
+            ranks=range(9),
             accepts=UNCHECKED,
         ),
     ),

@@ -36,7 +36,7 @@ LOG_LOSS = (
         reductions={"sum": "normalize=False", "mean": "normalize=True"},
         positional={"labels": "y_true", "predictions": "y_pred"},
         untested={"eps=1e-3": "a clip of another epsilon than the default"},
-        label_column=True,
+        labels_column=True,
         named_classes=True,
         weight_dtypes=NUMPY_DTYPES,
         excludes=(frozenset({"several_outputs"}), frozenset({"output_weights"})),

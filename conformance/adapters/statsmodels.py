@@ -1,7 +1,7 @@
 """statsmodels: the log-likelihood of a logit model, whose negative is a sum of cross-entropies.
 
-The logits are an offset, which is added to the linear predictor as it is; the only regressor is 0.  Its factors of the
-score and of the Hessian are documented as derivatives in the linear predictor.
+The logits are passed as `offset`, with one all-zero regressor, so the linear predictor equals them.  `score_factor` and
+`hessian_factor` are documented as derivatives with respect to the linear predictor.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ model = statsmodels.api.Logit(endog={labels}, exog=regressor, offset={prediction
 
 
 def function(method: str, convention: Convention, **fields: Any) -> Function:
-    """The negative of what a method of the model returns, for its one coefficient being 0."""
+    """The negative of a method of the model, evaluated at coefficient 0."""
     return Function(
         f"Logit.{method}",
         MODEL.replace("METHOD", method),
@@ -34,19 +34,19 @@ def function(method: str, convention: Convention, **fields: Any) -> Function:
         dtypes=frozenset({"float32", "float64"}),
         result_dtype="float64",
         differentiates=False,
-        label_column=True,
+        labels_column=True,
         untested={"kwargs={}": "what is done about nan", "check_rank=True": "about regressors"},
         **fields,
     )
 
 
-TAKES: dict[str, Any] = {"accepts": frozenset({"trailing_axis"}), "rejects": frozenset({"empty_batch"})}
+INPUT_HANDLING: dict[str, Any] = {"accepts": frozenset({"trailing_axis"}), "rejects": frozenset({"empty_batch"})}
 """A column is squeezed; a design without rows has no rank."""
-ROUNDED = Convention(logits_as="probabilities", **TAKES)
-SLOPE = Convention(gradient_cancellation="targets", **TAKES)
-CURVE = Convention(hessian_cancellation="complement", **TAKES)
-EACH = {"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"}
-SUM = {"sum": ""}
+LOSS_CONVENTION = Convention(logits_as="probabilities", **INPUT_HANDLING)
+GRADIENT_CONVENTION = Convention(gradient_cancellation="targets", **INPUT_HANDLING)
+HESSIAN_CONVENTION = Convention(hessian_cancellation="complement", **INPUT_HANDLING)
+UNREDUCED_RESULT = {"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"}
+SUMMED_RESULT = {"sum": ""}
 FRAMEWORK = Framework(
     name="statsmodels",
     distributions=("statsmodels",),
@@ -54,9 +54,9 @@ FRAMEWORK = Framework(
     arrays=arrays.numpy,
     imports="import numpy as np; import statsmodels.api",
     functions=(
-        function("loglike", ROUNDED, reductions=SUM),
-        function("loglikeobs", ROUNDED, reductions=EACH),
-        function("score_factor", SLOPE, quantity="gradient", reductions=SUM),
-        function("hessian_factor", CURVE, quantity="hessian", reductions=SUM),
+        function("loglike", LOSS_CONVENTION, reductions=SUMMED_RESULT),
+        function("loglikeobs", LOSS_CONVENTION, reductions=UNREDUCED_RESULT),
+        function("score_factor", GRADIENT_CONVENTION, quantity="gradient", reductions=SUMMED_RESULT),
+        function("hessian_factor", HESSIAN_CONVENTION, quantity="hessian", reductions=SUMMED_RESULT),
     ),
 )

@@ -1,6 +1,6 @@
 """TensorFlow: the losses of `tf.nn` from logits, unreduced; its users append `tf.reduce_sum` and `tf.reduce_mean`.
 
-`tf.keras` is Keras, which has an adapter of its own; a run has both where both are named.
+`tf.keras` is Keras, which has an adapter of its own; a run that names both runs both.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ def silence() -> None:
 
 
 def one_where_unweighted(problem: Problem) -> dict[str, Any]:
-    """The weight of positive targets that a call has to name."""
+    """`positive_weight`, 1.0 where the problem has none: `pos_weight` is a required argument."""
     return {} if problem.options.positive_weight is not None else {"positive_weight": 1.0}
 
 
-# The gradient is documented to take the targets of a row for a distribution, whatever they sum to.
-ROWS = Convention(gradient_cancellation="targets", gradient_total="one", accepts=frozenset({"invalid_target"}))
-INDEX = Convention(gradient_cancellation="targets")
+# The documented gradient assumes that the targets of a row sum to 1.
+ROW_CONVENTION = Convention(
+    gradient_cancellation="targets", gradient_total="one", accepts=frozenset({"invalid_target"})
+)
+INDEX_CONVENTION = Convention(gradient_cancellation="targets")
 BINARY = {"binary": "same", "soft_binary": "same"}
 FRAMEWORK = Framework(
     name="tensorflow",
@@ -61,10 +63,10 @@ FRAMEWORK = Framework(
             "softmax_cross_entropy_with_logits",
             "categorical",
             {"one_hot": "same", "distribution": "same"},
-            ROWS,
+            ROW_CONVENTION,
             arguments={"class_axis": "axis"},
         ),
-        function("sparse_softmax_cross_entropy_with_logits", "categorical", {"index": "int64 int32"}, INDEX),
+        function("sparse_softmax_cross_entropy_with_logits", "categorical", {"index": "int64 int32"}, INDEX_CONVENTION),
         function("sigmoid_cross_entropy_with_logits", "binary", BINARY, Convention(gradient_cancellation="targets")),
         function(
             "weighted_cross_entropy_with_logits",

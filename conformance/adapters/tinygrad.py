@@ -12,19 +12,18 @@ import shutil
 from typing import Any
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.adapters.contract import INTEGER_DTYPES, DocumentedConvention, Framework, Function
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://docs.tinygrad.org/tensor/ops/#tinygrad.Tensor."
 SOURCE = "https://github.com/tinygrad/tinygrad/blob/v0.14.0/tinygrad/mixin/op.py"
 DTYPES = frozenset({"float16", "float32", "float64"})
 """Without bfloat16: which releases of clang have it for which processors differs."""
-INTEGERS = "int64 int32 int16 int8 uint8"
 LARGE_FILES = frozenset(
     f"categorical/{name}"
     for name in ("batches_in_blocks", "generated", "generated_rows", "generated_single_samples", "vocabularies")
 )
-"""Not put to nll_loss, which only looks up what is given: clang takes seconds for each of these shapes."""
+"""Files with which nll_loss, an index into its input, is not called: clang takes seconds for each of these shapes."""
 LABEL_FILES = frozenset({"article/index_labels"}) | frozenset(
     f"categorical/{name}"
     for name in (
@@ -47,7 +46,8 @@ LABEL_FILES = frozenset({"article/index_labels"}) | frozenset(
         "weights_and_ignored_positions",
     )
 )
-"""Put to sparse_categorical_crossentropy, which shares all but its labels with cross_entropy, to which all are put."""
+"""Files with which sparse_categorical_crossentropy is called; it shares all but its labels with cross_entropy, which is
+called with all."""
 
 
 def function(name: str, convention: Convention, **fields: Any) -> Function:
@@ -71,7 +71,7 @@ CROSS_ENTROPY = function(
     Convention(gradient_cancellation="targets", empty_mean="nan", accepts=frozenset({"invalid_target"})),
     ranks={"categorical": range(1, 9)},
     input_kinds={"logits": ""},
-    targets={"index": INTEGERS, "one_hot": "", "distribution": ""},
+    targets={"index": INTEGER_DTYPES, "one_hot": "", "distribution": ""},
     arguments={"label_smoothing": "label_smoothing"},
     class_axis=1,
 )
@@ -80,7 +80,7 @@ SPARSE = function(
     Convention(default_ignore_index=-1, gradient_cancellation="targets", empty_mean="nan"),
     ranks={"categorical": range(1, 9)},
     input_kinds={"logits": ""},
-    targets={"index": INTEGERS},
+    targets={"index": INTEGER_DTYPES},
     arguments={"ignore_index": "ignore_index", "label_smoothing": "label_smoothing"},
     default_files=LABEL_FILES,
 )
@@ -89,7 +89,7 @@ NLL = function(
     Convention(empty_mean="nan", accepts=frozenset({"invalid_probability"})),
     ranks={"categorical": range(2, 9)},
     input_kinds={"log_probabilities": ""},
-    targets={"index": INTEGERS},
+    targets={"index": INTEGER_DTYPES},
     arguments={"class_weights": "weight", "ignore_index": "ignore_index"},
     weight_dtypes="",
     result_dtype="promoted_with_weights",

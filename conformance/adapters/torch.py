@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import DocumentedConvention, Framework, Function, Mode, NoEffect
+from conformance.adapters.contract import INTEGER_DTYPES, DocumentedConvention, Framework, Function, Mode, NoEffect
 from conformance.model.case import DTYPES
 from conformance.model.convention import Convention
 
@@ -44,7 +44,6 @@ UINT8_WITH_SMOOTHED_MEAN = frozenset({"uint8_labels", "label_smoothing", "class_
 """The mean gathers the weights of the labels, which takes no bytes."""
 EXCLUDES = (*IGNORE_INDEX_WITH_ROWS, *UINT8_WITH_HIGHER_RANK, UINT8_WITH_SMOOTHED_MEAN)
 PROMOTED_DTYPES = "same float32 float64"
-INTEGER_DTYPES = "int64 int32 int16 int8 uint8"
 GRADIENT_EPSILON = float(np.float32(1e-12))
 """A float in the source, whatever the dtype of the loss."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -53,13 +52,13 @@ TF32 = "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"
 https://docs.pytorch.org/docs/stable/cuda_environment_variables.html."""
 CUDA = frozenset({"cuda"})
 
-INDEX = DocumentedConvention(
+INDEX_CONVENTION = DocumentedConvention(
     Convention(default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"),
     targets=frozenset({"index"}),
     documentation=DOCUMENTATION + "CrossEntropyLoss.html",
 )
 SMOOTHED_INDEX = dataclasses.replace(
-    INDEX, convention=dataclasses.replace(INDEX.convention, mean_divides_by="label_weight")
+    INDEX_CONVENTION, convention=dataclasses.replace(INDEX_CONVENTION.convention, mean_divides_by="label_weight")
 )
 SOFT = DocumentedConvention(
     Convention(
@@ -100,7 +99,7 @@ CROSS_ENTROPY = (
         class_axis=1,
         dtypes=NO_FLOAT16,
         excludes=IGNORE_INDEX_WITH_ROWS,
-        conventions=(INDEX,),
+        conventions=(INDEX_CONVENTION,),
     )
     .since(
         "1.10",
@@ -155,7 +154,7 @@ CHUNKED = LINEAR.like(
     excludes=(),
     result_dtype="same",
     no_effect={"options": None},
-    conventions=(INDEX,),
+    conventions=(INDEX_CONVENTION,),
     untested={"label_smoothing=0.1": "smoothing goes past the chunks, with a warning"},
     default_files=CHUNKED_FILES,
 )
@@ -177,9 +176,9 @@ NLL = (
         dtypes=NO_FLOAT16,
         conventions=(
             dataclasses.replace(
-                INDEX,
+                INDEX_CONVENTION,
                 # documented to expect log-probabilities; nothing says that others are refused
-                convention=dataclasses.replace(INDEX.convention, accepts=frozenset({"invalid_probability"})),
+                convention=dataclasses.replace(INDEX_CONVENTION.convention, accepts=frozenset({"invalid_probability"})),
                 documentation=DOCUMENTATION + "NLLLoss.html",
             ),
         ),

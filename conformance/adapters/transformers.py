@@ -1,7 +1,7 @@
 """transformers: the losses that its models compute from logits and labels of tokens.
 
-They compute in float32, whatever the logits are in, and leave the label -100 out.  That of a causal model holds
-each position against the next label.  The trainer hands over by what the sum is divided, `num_items_in_batch`.
+They compute in float32, whatever the dtype of the logits.  They ignore the label -100.  The causal loss compares
+position i with label i + 1.  The Trainer passes the divisor of the sum as `num_items_in_batch`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from conformance.model.convention import Convention
 
 SOURCE = "https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/loss/loss_utils.py"
 CALL = "transformers.loss.loss_utils.{}({{predictions}}, {{labels}}, vocab_size={{predictions}}.shape[-1], {{options}})"
-TOKENS: dict[str, Any] = {
+COMMON_FIELDS: dict[str, Any] = {
     "ranks": {"categorical": range(2, 9)},
     "input_kinds": {"logits": ""},
     "targets": {"index": "int64"},
@@ -40,7 +40,7 @@ def function(name: str, shift: int, accepts: frozenset[str] = frozenset(), **fie
         name,
         CALL.format(name),
         conventions=(DocumentedConvention(convention, documentation=SOURCE),),
-        **{**TOKENS, **fields},
+        **{**COMMON_FIELDS, **fields},
     )
 
 
@@ -49,7 +49,7 @@ CAUSAL = function(
     1,
     untested={"shift_labels=None": "labels that the caller has shifted", "kwargs={}": "arguments of other losses"},
 )
-# It flattens the tokens, and so labels in a column.
+# It flattens labels, so a trailing axis is accepted.
 MASKED = function(
     "ForMaskedLMLoss", 0, frozenset({"trailing_axis"}), untested={"kwargs={}": "arguments of other losses"}
 )

@@ -45,13 +45,13 @@ CLASSES = ', "num_class": {predictions}.shape[1]'
 SOFTPROB = f'"objective": "multi:softprob"{CLASSES}'
 REFUSED = frozenset({"negative_weight", "nan_weight", "infinite_weight", "nan_target"})
 """What data refuse: https://github.com/dmlc/xgboost/blob/v3.2.0/src/data/data.cc#L563."""
-ROWS: dict[str, Any] = {
+COMMON_FIELDS: dict[str, Any] = {
     "arguments": {"sample_weights": "weight"},
     "dtypes": frozenset({"float16", "float32", "float64"}),
     "weight_dtypes": "",
     "documentation": PARAMETERS,
     "differentiates": False,
-    "label_column": True,
+    "labels_column": True,
     "no_effect": dict.fromkeys(("feature_names", "feature_types"), "name") | {"nthread": "implementation"},
     "untested": {
         "missing=None": "which value of a feature is missing",
@@ -91,7 +91,7 @@ def metric(name: str, objective: str, convention: Convention, link: str, more: s
         reductions={"mean": ""},
         conventions=conventions,
         result_dtype="float64",
-        **{**ROWS, **fields},
+        **{**COMMON_FIELDS, **fields},
     )
 
 
@@ -108,7 +108,7 @@ def objective(
         reductions={"sum": ""},
         conventions=(DocumentedConvention(convention, documentation=SOURCE + link),),
         result_dtype="float32",
-        **{**ROWS, **fields},
+        **{**COMMON_FIELDS, **fields},
     )
 
 

@@ -181,7 +181,7 @@ def list_functions(observer: Observer = SILENT) -> FunctionList:
 
     def entry(function: Function) -> FunctionEntry:
         untested = tuple(f"{argument} ({what})" for argument, what in function.untested.items())
-        installed, framework = here.get(function.framework), frameworks[function.framework]
+        installed, framework = here.get(function.framework_name), frameworks[function.framework_name]
         backend = framework.backend({}) if installed is None else installed.backend
         modes = " ".join(mode for mode in framework.modes_in(backend) if function.has_mode(mode))
         version = "" if installed is None else installed.version
@@ -227,7 +227,7 @@ def list_libraries() -> LibraryList:
     -------
     LibraryList
     """
-    count = Counter(function.framework for function in registry.functions())
+    count = Counter(function.framework_name for function in registry.functions())
     return LibraryList(
         tuple(
             LibraryEntry(

@@ -234,7 +234,7 @@ def _conventions_of(of: str, problem: Problem) -> Iterator[tuple[str, InputKind,
         yield "", problem.input_kind, DEFINITION
         return
     for function in registry.functions():
-        target = function.target_as(problem.target_kind)
+        target = function.target_kind_for(problem.target_kind)
         if _is_of(function.name, of) and target is not None and problem.loss in function.ranks:
             kind = function.input_kind_for(problem.input_kind)
             capabilities = required_capabilities(problem, target)

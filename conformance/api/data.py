@@ -90,7 +90,7 @@ def _chosen(where: str, found: Any, names: Sequence[str]) -> Any:
 def _check_names(where: str, names: Sequence[str], there: Sequence[str], what: str) -> None:
     for name in names:
         if name not in there:
-            raise DataError(f"{where}: it has no {what} {name!r}; there is {', '.join(there[:MAX_SHOWN])}")
+            raise DataError(f"{where}: it has no {what} {name!r}; expected one of {', '.join(there[:MAX_SHOWN])}")
 
 
 def _csv(path: Path, separator: str = ",") -> pd.DataFrame:

@@ -128,7 +128,7 @@ def relations(
     available, missing = installed_among(frameworks, modes, device=device)
     instances = select_instances(found, available, keyword_filter(keyword))
     functions = (function for installed in available for function in installed.functions)
-    if others := dict.fromkeys(function.name for function in functions if not function.is_by_sample):
+    if others := dict.fromkeys(function.name for function in functions if not function.has_independent_losses):
         observer.note(f"left out, what they return is no loss of each prediction and its label: {', '.join(others)}")
     if not instances:
         reasons = sorted({exclusion_reason(case) for case in found})
@@ -298,7 +298,7 @@ def _limits(max_shape: str, dtypes: Sequence[str], edge: bool) -> Limits:
         raise UserError(f"--max-shape {max_shape}: write samples and classes, up to 1000 each, as in 8x5")
     for name in dtypes:
         if name not in DTYPES:
-            raise UserError(f"--dtype {name}: there is no such dtype; there are {', '.join(DTYPES)}")
+            raise UserError(f"--dtype {name}: there is no such dtype; expected one of {', '.join(DTYPES)}")
     samples, classes = map(int, size.groups())
     chosen = tuple(name for name in DTYPES if name in dtypes) or DTYPES
     return Limits(samples, classes, chosen, UNUSUAL_KINDS if edge else DEFAULT_KINDS)

@@ -45,7 +45,7 @@ from conformance.model.case import (
 from conformance.model.convention import Divisor
 from conformance.model.meanings import meaning
 
-TARGETS: dict[Loss, tuple[str, ...]] = {
+PREFERRED_TARGETS: dict[Loss, tuple[str, ...]] = {
     "categorical": ("index", "one_hot", "distribution", "multi_hot"),
     "binary": ("binary", "soft_binary"),
 }
@@ -225,7 +225,7 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
         computed = " and ".join(f"{one.name} computes {' and '.join(one.ranks)} losses" for one in functions)
         raise SelectionError(f"recipe {names}: no problem can be put to both: {computed}")
     for one in pair:
-        if not one.is_loss_of_samples:
+        if not one.may_have_recipe:
             raise SelectionError(f"recipe {names}: {one.function.name} returns no loss of predictions as they are")
     of = shared[0]
 
@@ -237,7 +237,7 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
     return Setting(
         of,
         cast(InputKind, one_of("--kind", kind, INPUT_KINDS) if kind else taken(INPUT_KINDS, "input_kinds")),
-        one_of("--target", target, TARGETS[of]) if target else taken(TARGETS[of], "targets"),
+        one_of("--target", target, PREFERRED_TARGETS[of]) if target else taken(PREFERRED_TARGETS[of], "targets"),
         tuple(name for name in OPTIONS if name in options),
         cast(Reduction, one_of("--reduction", request.get("reduction") or "mean", REDUCTIONS)),
         one_of("--dtype", request.get("dtype") or "float32", DTYPES),
@@ -318,7 +318,7 @@ def _others(pair: FunctionPair, setting: Setting) -> str:
     found = []
     for function in pair[0].installed.functions:
         other = InstalledFunction(pair[0].installed, function)
-        if other not in pair and setting.loss in function.ranks and other.is_loss_of_samples:
+        if other not in pair and setting.loss in function.ranks and other.may_have_recipe:
             with contextlib.suppress(NoRecipeError):
                 derive_recipes(other, pair[1], setting)
                 found.append(function.name)
@@ -346,7 +346,7 @@ def _differences(pair: FunctionPair, setting: Setting) -> tuple[tuple[str, str, 
     """Choices with an effect in this setting in which two functions differ, in words."""
     conventions = []
     for one in pair:
-        found = one.convention(one.function.target_as(setting.target) or setting.target)
+        found = one.convention(one.function.target_kind_for(setting.target) or setting.target)
         if one.function.input_kind_for(setting.input_kind) != "probabilities":
             found = dataclasses.replace(found, clip=None, renormalise="no", log_floor=None)
         conventions.append(dataclasses.replace(found, mean_divides_by=_divisor(found.mean_divides_by, setting)))

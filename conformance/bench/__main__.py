@@ -30,7 +30,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.part) - set(PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; expected one of {', '.join(PARTS)}")
     progress = Console(stderr=True, highlight=False)
     measurements: list[Measurement] = []
     try:

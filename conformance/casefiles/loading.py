@@ -60,7 +60,7 @@ MAX_FILES = 200_000
 MAX_GENERATED = 100_000_000
 """Maximum number of predictions that a case may generate."""
 
-TARGETS: dict[str, Target] = {"one_hot": "distribution", "soft_binary": "binary"}
+STORED_TARGETS: dict[str, Target] = {"one_hot": "distribution", "soft_binary": "binary"}
 """Kinds of targets in files that are special cases or other names of those of a problem."""
 WANTED = {
     "about": "what the cases of this file have in common",
@@ -307,7 +307,7 @@ def _family_fits(document: Document, errors: list[CaseFileError]) -> bool:
     if not isinstance(content, dict) or any(key not in content or document.refuses((key,)) for key in family):
         return False
     loss, given, target = (content[key] for key in family)
-    found = list(validation.family_errors(loss, given, TARGETS.get(target, target), target))
+    found = list(validation.family_errors(loss, given, STORED_TARGETS.get(target, target), target))
     errors += [document.error(error.path, error.message, error.advice) for error in found]
     return not found and isinstance(content.get("cases"), dict)
 
@@ -334,7 +334,7 @@ class _CaseParser:
         self.written_axis = -1
         """Axis of the classes in the arrays as the file has them, counted from 0; -1 if it is the last."""
         self.rank = 0
-        self.target: Target = TARGETS.get(self.file["target"], self.file["target"])
+        self.target: Target = STORED_TARGETS.get(self.file["target"], self.file["target"])
 
     def make_error(self, path: JsonPath, message: str, advice: str = "") -> CaseFileError:
         return self.document.error(("cases", self.name, *path), message, advice)
@@ -426,7 +426,7 @@ class _CaseParser:
             "loss": self.file["loss"],
             "input_kind": self.file["given"],
             "target": self.target,
-            "written_target": self.file["target"] if self.file["target"] in TARGETS else "",
+            "written_target": self.file["target"] if self.file["target"] in STORED_TARGETS else "",
             "reductions": self.reductions,
             "path": self.document.path,
             "no_gradient": "" if self.refuses("gradient") else self.content.get("gradient", {}).get("why", ""),

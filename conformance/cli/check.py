@@ -51,7 +51,7 @@ def check(
         *(("--dtype", name, DTYPES) for name in described.dtypes),
     ):
         if value and value not in among:
-            raise UserError(f"{option} {value}: there is {', '.join(among)}")
+            raise UserError(f"{option} {value}: expected one of {', '.join(among)}")
     described = dataclasses.replace(described, arguments=_arguments(arguments))
     found = api.check(described, request, Printer())
     out.print_result(found, _print, as_json)

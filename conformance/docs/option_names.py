@@ -22,7 +22,7 @@ from conformance.adapters.contract.lowering import Call, lower
 from conformance.adapters.contract.source import calls_with_predictions
 from conformance.docs.conventions import boundaries, version_ranges
 from conformance.docs.markup import code_html, escaped, table
-from conformance.judging.coverage import TARGET_KINDS
+from conformance.judging.coverage import TARGET_KINDS_OF
 from conformance.model.case import (
     DTYPES,
     INPUT_KINDS,
@@ -47,7 +47,7 @@ VALUES: dict[str, Any] = {
     "ignore_index": -100,
 }
 NO_OPTIONS = Options()
-KINDS = tuple(dict.fromkeys(kind for loss in TARGET_KINDS for kind in sorted(TARGET_KINDS[loss])))
+KINDS = tuple(dict.fromkeys(kind for loss in TARGET_KINDS_OF for kind in sorted(TARGET_KINDS_OF[loss])))
 
 
 def option_tables() -> str:
@@ -135,14 +135,14 @@ def _predictions(function: Function, input_kind: InputKind) -> str:
 
 
 def _labels(function: Function, kind: str) -> str:
-    accepted = function.target_as(kind)
-    [loss] = [loss for loss in TARGET_KINDS if kind in TARGET_KINDS[loss]]
+    accepted = function.target_kind_for(kind)
+    [loss] = [loss for loss in TARGET_KINDS_OF if kind in TARGET_KINDS_OF[loss]]
     if accepted is None or loss not in function.ranks:
         return NO_OPTION
     problem = _problem(function, loss=loss, kind=kind)
     tensor = lower(function, problem).arrays["labels"]
     shape = "N, C" if loss == "categorical" and tensor.values.ndim == 2 else ", ".join("NC"[: tensor.values.ndim])
-    as_it_is = function.labels_as(problem) is None and tensor.values.dtype == problem.labels.dtype
+    as_it_is = function.label_dtype_for(problem) is None and tensor.values.dtype == problem.labels.dtype
     label_type = "any type" if as_it_is else tensor.values.dtype.name
     dtype = "of the predictions' type" if label_type == problem.dtype else label_type
     return escaped(f"[{shape}], {dtype}" + ("" if accepted == kind else f", as {accepted.replace('_', '-')}"))
@@ -150,7 +150,7 @@ def _labels(function: Function, kind: str) -> str:
 
 def _option(function: Function, name: str) -> str:
     for loss in function.ranks:
-        for kind in sorted(TARGET_KINDS[loss] & function.targets.keys()):
+        for kind in sorted(TARGET_KINDS_OF[loss] & function.targets.keys()):
             plain = _problem(function, loss=loss, kind=kind)
             stated = dataclasses.replace(plain, options=Options(**{name: VALUES[name]}))
             for reduction in (one for one in reversed(REDUCTIONS) if one in function.reductions):
@@ -205,7 +205,7 @@ def _problem(
 ) -> Problem:
     """A small problem of a kind that a function takes: [4, 3] or [4, 2, 3] predictions of classes, [4] of outputs."""
     chosen = next(name for name in LOSSES if name in function.ranks) if loss is None else loss
-    kind = kind or next(name for name in KINDS if name in function.targets.keys() & TARGET_KINDS[chosen])
+    kind = kind or next(name for name in KINDS if name in function.targets.keys() & TARGET_KINDS_OF[chosen])
     binary = chosen == "binary"
     shape = (4,) if binary else (4, 3) if rank == 2 and 2 in function.ranks[chosen] else (4, 2, 3)
     crisp = np.arange(np.prod(shape[:-1], dtype=int)).reshape(shape[:-1]) % shape[-1]

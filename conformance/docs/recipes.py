@@ -49,7 +49,7 @@ def functions(loss: Loss) -> list[InstalledFunction]:
         if framework.name in FRAMEWORKS:
             newest = Installed(framework, NEWEST, backend=framework.backend({}))
             for one in (InstalledFunction(newest, function) for function in newest.functions):
-                if loss in one.function.ranks and one.is_loss_of_samples and not one.function.default_files:
+                if loss in one.function.ranks and one.may_have_recipe and not one.function.default_files:
                     found.setdefault(one.function.path, one)
     return list(found.values())
 

@@ -258,8 +258,8 @@ def prove(
 
 def call_of(recipe: Recipe, problem: Problem, quantity: Quantity) -> Call:
     """The call of a recipe.  Raises LoweringError."""
-    of, order = recipe.installed, recipe.function.order_of(quantity)
-    return apply_mode(of.framework, lower(recipe.function, problem), order, of.mode, of.backend)
+    of, derivative = recipe.installed, recipe.function.derivative_for(quantity)
+    return apply_mode(of.framework, lower(recipe.function, problem), derivative, of.mode, of.backend)
 
 
 def _assess(recipe: Recipe, case: Case, problem: Problem, quantity: Quantity, judge: Judge) -> Assessment:

@@ -72,9 +72,9 @@ class InstalledFunction:
         return registry.convention_for(self.function, of.version, target, of.backend).convention
 
     @property
-    def is_loss_of_samples(self) -> bool:
-        """Whether it takes predictions, and returns losses that each depend on their own sample."""
-        return self.function.is_by_sample and not self.function.has_head
+    def may_have_recipe(self) -> bool:
+        """Whether it takes predictions, and each of its losses depends on its own sample only."""
+        return self.function.has_independent_losses and not self.function.has_head
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _passed_target(function: Function, setting: Setting) -> str:
         if soft not in function.targets:
             raise NoRecipeError(f"{function.name} takes neither label_smoothing nor targets that are smoothed before")
         return soft
-    target = function.target_as(setting.target)
+    target = function.target_kind_for(setting.target)
     if target is None:
         raise NoRecipeError(f"{function.name} takes no {setting.target} targets")
     return target
@@ -232,7 +232,7 @@ class _Draft:
             arguments=self._arguments("\n".join(lines)),
             reductions={self.setting.reduction: ""},
             sample_weight_shape="as_stated",
-            label_column=self.function.label_column and not self.changes,
+            labels_column=self.function.labels_column and not self.changes,
             conventions=(DocumentedConvention(self._convention()),),
             changes=(),
         )

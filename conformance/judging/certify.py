@@ -96,7 +96,7 @@ def _right_outcome(prepared: PreparedCall, oracle: Oracle) -> Outcome:
     due = answer_by(prepared.converted, _documented(prepared), item.quantity, oracle)
     if not isinstance(due, Exact):
         return Raised("ValueError", "")
-    dtype = item.function.returns(prepared.converted, item.quantity)
+    dtype = item.function.result_dtype_for(prepared.converted, item.quantity)
     with np.errstate(all="ignore"):
         value = due.hi.astype(numpy_dtype(dtype)).astype(np.float64)
     axis = gradient_axis(prepared)

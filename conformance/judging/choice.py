@@ -57,7 +57,7 @@ def frameworks_among(names: Sequence[str]) -> tuple[Framework, ...]:
 def one_of(option: str, value: str, choices: Sequence[str]) -> str:
     """The value of an option that has a few; raises SelectionError for another."""
     if value not in choices:
-        raise SelectionError(f"{option} {value}: there is {', '.join(choices)}")
+        raise SelectionError(f"{option} {value}: expected one of {', '.join(choices)}")
     return value
 
 

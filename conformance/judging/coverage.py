@@ -25,7 +25,7 @@ from conformance.model.case import (
     Problem,
 )
 
-TARGET_KINDS: dict[Loss, frozenset[str]] = {
+TARGET_KINDS_OF: dict[Loss, frozenset[str]] = {
     "categorical": frozenset({"index", "one_hot", "distribution"}),
     "binary": frozenset({"binary", "soft_binary"}),
 }
@@ -35,11 +35,11 @@ RANKS = ("unbatched", "rank_1", PLAIN_RANK, "higher_rank")
 MEMORY_ORDERS = ("fortran", "strided", "broadcast", "readonly")
 CLASS_AXES = ("class_axis", "class_axis_not_1")
 LAYOUTS = (*MEMORY_ORDERS, *CLASS_AXES, "labels_column", "label_dtype", "weight_dtype")
-TARGETS = frozenset[str]().union(*TARGET_KINDS.values())
-AXES = (frozenset(INPUT_KINDS), TARGETS, frozenset(REDUCTIONS), frozenset(DTYPES), frozenset(RANKS))
-"""Of each of these a problem has one."""
+ALL_TARGET_KINDS = frozenset[str]().union(*TARGET_KINDS_OF.values())
+AXES = (frozenset(INPUT_KINDS), ALL_TARGET_KINDS, frozenset(REDUCTIONS), frozenset(DTYPES), frozenset(RANKS))
+"""Dimensions of the coverage grid; each problem has exactly one value in each."""
 EXCLUSIVE = (*AXES, frozenset(MEMORY_ORDERS), frozenset(CLASS_AXES))
-"""Of each of these a problem has one at most."""
+"""Sets of capabilities of which each problem has at most one."""
 FOREIGN: dict[Loss, frozenset[str]] = {
     "categorical": frozenset({"positive_weight", "output_weights", "rank_1"}),
     "binary": frozenset({"class_weights", "ignore_index", *CLASS_AXES, "log_probabilities"}),
@@ -53,7 +53,7 @@ SENSELESS = (
     *(frozenset({axis, "unbatched"}) for axis in CLASS_AXES),
     *(
         frozenset({"unbatched", kind, order})
-        for kind in TARGET_KINDS["binary"]
+        for kind in TARGET_KINDS_OF["binary"]
         for order in MEMORY_ORDERS
         if order != "readonly"
     ),
@@ -140,13 +140,13 @@ def declared(function: Function, loss: Loss) -> frozenset[str]:
     """All capabilities of a function for a loss; input kinds that it lacks are converted."""
     ranks, lowest = function.ranks[loss], 1 if loss == "categorical" else 0
     found = {*INPUT_KINDS, *function.options, *function.layouts, *function.reductions, *function.dtypes}
-    found |= {kind for kind in TARGET_KINDS[loss] if function.target_as(kind) is not None}
+    found |= {kind for kind in TARGET_KINDS_OF[loss] if function.target_kind_for(kind) is not None}
     found |= {
         name for name, has in zip(RANKS, (lowest in ranks, 1 in ranks, 2 in ranks, max(ranks) > 2), strict=True) if has
     }
     if "sample_weights" in function.options:
         found.add("output_weights")
-    known = {*INPUT_KINDS, *OPTIONS, *LAYOUTS, *REDUCTIONS, *DTYPES, *RANKS, *TARGET_KINDS[loss], "output_weights"}
+    known = {*INPUT_KINDS, *OPTIONS, *LAYOUTS, *REDUCTIONS, *DTYPES, *RANKS, *TARGET_KINDS_OF[loss], "output_weights"}
     return frozenset(found & known - FOREIGN[loss])
 
 
@@ -163,7 +163,7 @@ def _fits(function: Function, capabilities: set[str]) -> bool:
     """Whether a problem with exactly these capabilities makes sense, and is not excluded by the function."""
     if any(group <= capabilities for group in SENSELESS):
         return False
-    passed = {function.target_as(name) or name if name in TARGETS else name for name in capabilities}
+    passed = {function.target_kind_for(name) or name if name in ALL_TARGET_KINDS else name for name in capabilities}
     return not any(group <= passed for group in function.excludes)
 
 

@@ -379,7 +379,7 @@ def _conventions(
     found: dict[Convention, list[str]] = {}
     returning = (f for f in registry.functions() if quantity in (f.quantity, *f.gradients))
     for function in returning:
-        target = function.target_as(problem.target_kind)
+        target = function.target_kind_for(problem.target_kind)
         if target is None or problem.loss not in function.ranks:
             continue
         documented = registry.newest_convention(function, target, required_capabilities(problem, target))

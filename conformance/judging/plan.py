@@ -82,7 +82,7 @@ def candidates(case: Case, available: Sequence[Installed], item_filter: ItemFilt
         for installed in available
         for function in installed.functions
         if item_filter is None
-        or item_filter.may_select(function.framework, function.name, case.id, installed.mode, installed.device)
+        or item_filter.may_select(function.framework_name, function.name, case.id, installed.mode, installed.device)
         if is_selected(function, case, item_filter)
     ]
 
@@ -113,7 +113,7 @@ def items_of(
         quantities: list[Quantity] = [
             quantity
             for quantity in function.quantities
-            if item_filter is None or item_filter(function.framework, name(quantity))
+            if item_filter is None or item_filter(function.framework_name, name(quantity))
         ]
         if quantities and unsupported(function, case, problem) is None:
             for quantity in quantities:
@@ -219,7 +219,7 @@ def _has_convertible_weights(function: Function, case: Case, problem: Problem) -
 
 def documented_convention(item: Item, problem: Problem) -> DocumentedConvention:
     """What the item's function documents for the kind of target passed to it."""
-    target = item.function.target_as(problem.target_kind) or problem.target_kind
+    target = item.function.target_kind_for(problem.target_kind) or problem.target_kind
     capabilities = required_capabilities(problem, target)
     return registry.convention_for(item.function, item.installed.version, target, item.installed.backend, capabilities)
 

@@ -79,9 +79,10 @@ class PreparedCall:
         """The call to be made; raises LoweringError."""
         call = lower(self.item.function, self.converted)
         item, installed = self.item, self.item.installed
-        order = item.function.order_of(item.quantity)
-        upstream = self._upstream(call) if order else None
-        return apply_mode(item.framework, call, order, installed.mode, installed.backend, upstream, installed.device)
+        derivative = item.function.derivative_for(item.quantity)
+        upstream = self._upstream(call) if derivative else None
+        parts = (installed.mode, installed.backend, upstream, installed.device)
+        return apply_mode(item.framework, call, derivative, *parts)
 
     def _upstream(self, call: Call) -> Upstream | None:
         """The upstream gradient of a derivative."""
@@ -108,7 +109,7 @@ class PreparedCall:
     @property
     def _target(self) -> str:
         """The kind of the target that is passed."""
-        return self.item.function.target_as(self.problem.target_kind) or self.problem.target_kind
+        return self.item.function.target_kind_for(self.problem.target_kind) or self.problem.target_kind
 
 
 def prepare(item: Item, problems: Problems | None = None) -> PreparedCall:

@@ -70,10 +70,10 @@ def reproducer_of(row: Row, cases: Iterable[Case], framework: Framework | None =
     if len(row.call) <= LONG_CALL or case is None or not can_be_named(case):
         return row.call
     framework = framework or next(one for one in registry.frameworks() if one.name == row.framework)
-    settings = framework.settings(key.backend, key.mode)
+    environment_source = framework.environment_source(key.backend, key.mode)
     of = (key.function, key.dtype, key.reduction, key.quantity, key.mode)
     again = replay_call(case, *of, framework.adapter, key.device)
-    return f"{settings}import conformance; {again}"
+    return f"{environment_source}import conformance; {again}"
 
 
 def replay(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from conformance.adapters.contract import required_capabilities
+from conformance.adapters.contract.source import TARGET_KINDS
 from conformance.model.case import (
     DTYPES,
     INPUT_KINDS,
@@ -25,7 +26,6 @@ from conformance.model.convention import EDGE, INVALID
 from conformance.reference.domain import ROW_SUM_TOLERANCE, dtype_info, examine
 from conformance.reference.dtype_range import beyond_range
 
-TARGET_TRAITS = ("index", "one_hot", "multi_hot", "distribution", "binary", "soft_binary")
 SHAPE_TRAITS = ("unbatched", "rank_1", "higher_rank", "several_outputs", "output_weights", "leading_weights",
           "moved_class_axis", "labels_column", "label_dtype", "weight_dtype")  # fmt: skip
 VALUE_TRAITS = (
@@ -33,7 +33,7 @@ VALUE_TRAITS = (
     "dense_target", "column_beside_flat", "one_sample", "odd_ignored", "inexact_label", "label_minus_hundred",
     "many_samples", "many_classes", "samples_beyond_range", "lowest_weight", "low_logits",
 )  # fmt: skip
-GENERIC_TRAITS = frozenset({*LOSSES, *INPUT_KINDS, *TARGET_TRAITS, *REDUCTIONS, *DTYPES})
+GENERIC_TRAITS = frozenset({*LOSSES, *INPUT_KINDS, *TARGET_KINDS, *REDUCTIONS, *DTYPES})
 """Traits that some problem or other must have: what it is, and not what is particular about it."""
 LOW_LOGIT = -80.0
 """The exponential of a logit below this loses digits in float32, where it is subnormal, or all of them."""

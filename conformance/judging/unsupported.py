@@ -65,7 +65,7 @@ def _reasons(case: Case, problem: Problem, functions: Candidates, item_filter: I
     for installed, function in functions:
         of = problem.dtype, problem.reduction
         name = item_id(function.name, case.id, *of, mode=installed.mode, device=installed.device)
-        if item_filter is None or item_filter(function.framework, name):
+        if item_filter is None or item_filter(function.framework_name, name):
             if (why := unsupported(function, case, problem)) is None:
                 return ()
             found.append((Item(installed, function, case, *of), why))

@@ -211,7 +211,7 @@ def _judge_returned(
     if outcome.mutated:
         return Verdict("disagrees", outcome, want, MutatedArgument(outcome.mutated))
     if not function.may_return(outcome.dtype, problem, judgement.quantity):
-        dtype = function.returns(problem, judgement.quantity)
+        dtype = function.result_dtype_for(problem, judgement.quantity)
         return Verdict("disagrees", outcome, want, WrongDtype(outcome.dtype, dtype))
     if isinstance(expect, NoRightAnswer):
         return Verdict("undefined", outcome, want, UndefinedAnswer(expect.why, "case"))

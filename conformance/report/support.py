@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from conformance.adapters import registry
 from conformance.adapters.contract import SHAPE_WORDS, Function
-from conformance.judging.coverage import LAYOUTS, MEMORY_ORDERS, TARGET_KINDS, declared
+from conformance.judging.coverage import LAYOUTS, MEMORY_ORDERS, TARGET_KINDS_OF, declared
 from conformance.model.case import DTYPES, LABEL_DTYPES, LOSSES, OPTIONS, REDUCTIONS
 
 FUNCTION_COLUMNS = ("function", "predictions", "labels", "options", "reductions", "dtypes", "layouts")
@@ -45,9 +45,9 @@ def _ranks(function: Function) -> str:
 def _labels(function: Function) -> str:
     own, encoded = [], []
     for loss in LOSSES:
-        kinds = TARGET_KINDS[loss] | ({"multi_hot"} & function.targets.keys())
+        kinds = TARGET_KINDS_OF[loss] | ({"multi_hot"} & function.targets.keys())
         for kind in sorted(kinds if loss in function.ranks else ()):
-            kind_passed = function.target_as(kind)
+            kind_passed = function.target_kind_for(kind)
             if kind_passed == kind:
                 own.append(kind)
             elif kind_passed is not None:

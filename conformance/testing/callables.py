@@ -91,7 +91,7 @@ def checks(
     import pytest
 
     if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise ValueError(f"kinds: there is no {unknown[0]!r}; there is {', '.join(KINDS)}")
+        raise ValueError(f"unknown kind {unknown[0]!r}; expected one of {', '.join(KINDS)}")
     target, found = checked.describe_object(callable_)
     described = CheckedCallable(
         target=target,

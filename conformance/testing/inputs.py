@@ -100,7 +100,7 @@ class Inputs:
         if self.function is not None:
             from conformance.adapters import registry
 
-            target = self.function.target_as(problem.target_kind)
+            target = self.function.target_kind_for(problem.target_kind)
             if target is None:
                 raise ValueError(f"labels: {self.function.name} takes no {problem.target_kind} targets")
             documented = registry.newest_convention(self.function, target, required_capabilities(problem, target))

@@ -335,7 +335,7 @@ def test_fuzz_resumes_its_state_and_returns_partial_result_on_interrupt(tmp_path
     ("options", "message"),
     [
         ({"max_shape": "8"}, "--max-shape 8: write samples and classes"),
-        ({"dtypes": ["float8"]}, "--dtype float8: there is no such dtype; there are float16"),
+        ({"dtypes": ["float8"]}, "--dtype float8: there is no such dtype; expected one of float16"),
         ({"keyword": "nobody"}, "nothing is selected"),
     ],
 )

@@ -215,9 +215,9 @@ def test_a_callable_that_cannot_be_had_is_one_message(check, file, target, says)
     ("fields", "says"),
     [
         ({"like": "torch.CrossEntropy"}, 'did you mean "torch.CrossEntropyLoss"'),
-        ({"arrays": "cupy"}, "there is numpy, torch, jax, tensorflow"),
+        ({"arrays": "cupy"}, "expected one of numpy, torch, jax, tensorflow"),
         ({"arguments": {"z": "logits"}}, "has no parameter z"),
-        ({"arguments": {"logits": "smoothing"}}, "there is no smoothing"),
+        ({"arguments": {"logits": "smoothing"}}, "unknown option 'smoothing'; expected one of"),
         ({"clip": 1e-7}, "it has no effect"),
         ({"targets": ("binary",)}, "targets: it is empty"),
     ],

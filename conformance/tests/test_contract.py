@@ -143,8 +143,8 @@ def test_labels_of_a_declared_dtype_are_handed_over_as_they_are(label_dtype, pre
     asked = case([[0.5, -1.0]], [[0.25, 0.75]], target="distribution", layout=layout).problem(predictions, "mean")
     assert of.unsupported(asked) is None
     assert lower(of, asked).arrays["labels"].values.dtype.name == handed
-    assert of.returns(asked) == result
-    assert of.returns(asked, "gradient") == predictions
+    assert of.result_dtype_for(asked) == result
+    assert of.result_dtype_for(asked, "gradient") == predictions
 
 
 def test_labels_of_another_dtype_are_unsupported_and_whole_numbers_promote_nothing():
@@ -155,7 +155,7 @@ def test_labels_of_another_dtype_are_unsupported_and_whole_numbers_promote_nothi
         found[name] = of.unsupported(asked)
     taken = (None, "int64", "uint8")
     assert found == {name: None if name in taken else f"it takes no {name} labels" for name in found}
-    assert of.returns(asked) == "float32"
+    assert of.result_dtype_for(asked) == "float32"
 
 
 def test_index_that_a_byte_cannot_hold_is_decoded_into_the_usual_dtype():
@@ -219,7 +219,7 @@ def test_mode_wraps_a_call_and_is_printed_with_it(mode, call):
     plain = lower(loss, PROBLEM)
     wrapped = apply_mode(of, plain, mode=mode)
     assert apply_mode(of, plain) is plain
-    assert wrapped.fresh
+    assert wrapped.recompile
     assert wrapped.text.startswith("def loss(predictions, labels):\n")
     outcome, usual = perform(of, wrapped, "it"), perform(of, plain, "it")
     assert isinstance(outcome, Returned)
@@ -347,23 +347,29 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"call": "f({predictions}, {labels}, {option})"}, "call: there is no {option}; there is {options}, "),
+        (
+            {"call": "f({predictions}, {labels}, {option})"},
+            "call: unknown placeholder '{option}'; expected one of {options}, ",
+        ),
         ({"call": "f({predictions}, {options})"}, "call: it has no {labels}"),
         ({"call": "f({predictions}, {labels}"}, "call: '(' was never closed"),
         ({"call": "x = f({predictions}, {labels})"}, "call: the last line is no expression"),
-        ({"arguments": {"label_smooth": "e"}}, "arguments: there is no label_smooth; there is class_weights, "),
+        (
+            {"arguments": {"label_smooth": "e"}},
+            "arguments: unknown option 'label_smooth'; expected one of class_weights, ",
+        ),
         (
             {"call": "f({predictions}, {labels})", "arguments": {"label_smoothing": "e"}},
             "arguments[label_smoothing]: its call has no {options}",
         ),
         ({"arguments": {"label_smoothing": "e ="}}, "arguments[label_smoothing]: e = is no argument as source"),
-        ({"input_kinds": {"odds": ""}}, "input_kinds: there is no odds; there is logits, "),
+        ({"input_kinds": {"odds": ""}}, "input_kinds: unknown input kind 'odds'; expected one of logits, "),
         ({"input_kinds": {}}, "input_kinds: it is empty"),
-        ({"targets": {"indices": ""}}, "targets: there is no indices"),
-        ({"reductions": {"average": ""}}, "reductions: there is no average"),
+        ({"targets": {"indices": ""}}, "targets: unknown target 'indices'; expected one of index, "),
+        ({"reductions": {"average": ""}}, "reductions: unknown reduction 'average'"),
         ({"reductions": {"mean": "{result}.mean("}}, "reductions[mean]: '(' was never closed"),
-        ({"reductions": {"mean": "{results}.mean()"}}, "reductions[mean]: there is no {results}; there is {result}"),
-        ({"quantity": "f1"}, "quantity: there is no f1; there is loss, gradient, hessian, perplexity, d2"),
+        ({"reductions": {"mean": "{results}.mean()"}}, "reductions[mean]: unknown placeholder '{results}'"),
+        ({"quantity": "f1"}, "quantity: unknown value 'f1'; expected one of loss, gradient"),
         ({"quantity": "perplexity", "reductions": {"mean": "", "sum": "total"}}, "reductions: a perplexity follows"),
         ({"quantity": "gradient"}, "differentiates: it returns a gradient, which is not differentiated once more"),
         (
@@ -375,9 +381,9 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
             {"quantity": "d2", "differentiates": False, "arguments": {"class_weights": "weight"}},
             "arguments: d2 is defined with sample_weights alone, not with class_weights",
         ),
-        ({"dtypes": frozenset({"float128"})}, "dtypes: there is no float128"),
-        ({"orders": frozenset({"random"})}, "orders: there is no random"),
-        ({"modes": frozenset({"jit"})}, "modes: there is no jit; there is none"),
+        ({"dtypes": frozenset({"float128"})}, "dtypes: unknown dtype 'float128'"),
+        ({"orders": frozenset({"random"})}, "orders: unknown order 'random'"),
+        ({"modes": frozenset({"jit"})}, "modes: unknown mode 'jit'; expected one of none"),
         ({"untested": {"axis": "another axis"}}, "untested: axis is no argument as source"),
         ({"no_effect": {"axis": "name"}, "untested": {"axis=0": "x"}}, "no_effect: axis is in untested, too"),
         ({"no_effect": {"axis": "name"}, "arguments": {"class_axis": "axis"}}, "no_effect: axis is passed"),
@@ -402,7 +408,7 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
         ),
         (
             {"conventions": (DocumentedConvention(Convention(), frozenset({"indices"})),)},
-            "conventions: there is no target indices",
+            "conventions: unknown target 'indices'",
         ),
     ],
 )
@@ -415,10 +421,16 @@ def test_declaration_that_contradicts_itself_is_refused_with_its_field(fields, m
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"modes": {"eager": Mode()}}, "modes[eager]: a mode is one word, and not eager"),
+        ({"modes": {"eager": Mode()}}, "modes[eager]: it must be one word, and not eager"),
         ({"modes": {"jit": Mode("jax.jit(loss)")}}, "modes[jit].wrap: it has no {loss}"),
-        ({"modes": {"jit": Mode("jax.jit({los})")}}, "modes[jit].wrap: there is no {los}; there is {loss}"),
-        ({"modes": {"jit": Mode(backends=frozenset({"jax"}))}}, "modes[jit].backends: there is no backend jax"),
+        (
+            {"modes": {"jit": Mode("jax.jit({los})")}},
+            "modes[jit].wrap: unknown placeholder '{los}'; expected one of {loss}",
+        ),
+        (
+            {"modes": {"jit": Mode(backends=frozenset({"jax"}))}},
+            "modes[jit].backends: unknown backend 'jax'; expected one of none",
+        ),
         (
             {"modes": {"vmap": Mode("jax.vmap({loss})", unreduced=True)}},
             "modes[vmap].unreduced: functions[loss] reduces by an argument, before the mode: mean",
@@ -438,7 +450,9 @@ def test_framework_that_contradicts_itself_is_refused_with_its_field(fields, mes
 def test_change_that_is_none_is_refused():
     with pytest.raises(DeclarationError, match=r"functions\[loss\]\.since\('2'\): .*dtype"):
         framework(Function(**USUAL).since("2", dtype="float32"))
-    with pytest.raises(DeclarationError, match=r"functions\[loss\]\.since\('2'\): there is no backend c"):
+    with pytest.raises(
+        DeclarationError, match=r"functions\[loss\]\.since\('2'\): unknown backend 'c'; expected one of a, b"
+    ):
         framework(Function(**USUAL).since("2", backends=("c",), dtypes=frozenset({"float32"})), backends=BOTH)
 
 
@@ -470,7 +484,9 @@ def test_registry_names_the_file_of_an_adapter_that_contradicts_itself(monkeypat
     monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda group: [point])
     found, (error,) = registry._found.__wrapped__()
     assert "sklearn" in found
-    assert str(error).startswith(f"{tmp_path / 'wrong_adapter.py'}: functions[loss].call: there is no {{prediction}}")
+    assert str(error).startswith(
+        f"{tmp_path / 'wrong_adapter.py'}: functions[loss].call: unknown placeholder '{{prediction}}'"
+    )
 
 
 EVIL = """
@@ -504,7 +520,7 @@ ODD = {
     "stranger": (f"{EVIL}\nFRAMEWORK = Stranger()", "is no conformance.adapters.contract.Framework"),
     "contradicting": ("FRAMEWORK = framework(call='f({prediction}, {labels})')", "functions[loss].call: "),
     "nameless": ("FRAMEWORK = framework(name=None)", "name: None is no text"),
-    "lines": ("FRAMEWORK = framework(name='a\\n::error::b')", "name: 'a\\n::error::b' is no word"),
+    "lines": ("FRAMEWORK = framework(name='a\\n::error::b')", "name: 'a\\n::error::b' must be one word"),
     "none": (
         "FRAMEWORK = framework(arguments={'label_smoothing': None})",
         "arguments[label_smoothing]: None is no text",
@@ -518,7 +534,7 @@ ODD = {
         "from conformance.adapters.contract import DocumentedConvention\n"
         "from conformance.model.convention import Convention\n"
         "FRAMEWORK = framework(conventions=(DocumentedConvention(Convention(empty_mean='x')),))",
-        "conventions[0].convention.empty_mean: there is no x; there is nan, zero",
+        "conventions[0].convention.empty_mean: unknown value 'x'; expected one of nan, zero",
     ),
     "objects": ("FRAMEWORK = framework(untested={None: object()})", "untested: None is no text"),
     "positional": (
@@ -529,7 +545,7 @@ ODD = {
     "axis": ("FRAMEWORK = framework(class_axis='x')", "class_axis: x is no integer"),
     "far": ("FRAMEWORK = framework(class_axis=10**30)", "class_axis: it is an integer of more than 64 bits"),
     "values": ("FRAMEWORK = framework(placeholder_values=5)", "placeholder_values: a value of type int is no function"),
-    "targets": ("FRAMEWORK = framework(targets={'index': 'float8'})", "targets[index]: there is no dtype float8"),
+    "targets": ("FRAMEWORK = framework(targets={'index': 'float8'})", "targets[index]: unknown dtype 'float8'"),
     "releases": ("FRAMEWORK = framework(first='new')", "first: 'new' is no release"),
     "modules": (
         "FRAMEWORK = framework(); object.__setattr__(FRAMEWORK, 'modules', 3)",
@@ -545,7 +561,7 @@ ODD = {
     ),
     "subclass": (
         "class Sly(Function):\n"
-        "    def target_as(self, kind):\n"
+        "    def target_kind_for(self, kind):\n"
         "        raise ZeroDivisionError\n"
         "FRAMEWORK = framework(kind=Sly)",
         "functions[0]: a value of type Sly is no Function",

@@ -22,7 +22,7 @@ FUNCTION = Function(
     reductions={"mean": ""},
     dtypes=frozenset({"float32", "float64"}),
     orders=frozenset({"fortran", "strided"}),
-    label_column=True,
+    labels_column=True,
 )
 CASE = Case(
     id="categorical/a/case",
@@ -87,7 +87,7 @@ def test_what_no_case_can_say_is_no_pair():
 
 
 def test_axis_1_needs_a_rank_above_2():
-    flat = function(class_axis=1, orders=frozenset(), label_column=False)
+    flat = function(class_axis=1, orders=frozenset(), labels_column=False)
     assert ("class_axis", "float32") not in possible(flat)
     assert ("class_axis", "higher_rank") in possible(dataclasses.replace(flat, ranks={"categorical": range(2, 4)}))
 
@@ -129,7 +129,7 @@ def test_a_case_that_no_function_takes_covers_nothing():
     assert covered(dataclasses.replace(WEIGHTED, reductions=("sum",))) == set()
 
 
-PLAIN = function(arguments={}, orders=frozenset(), label_column=False, dtypes=frozenset({"float32"}))
+PLAIN = function(arguments={}, orders=frozenset(), labels_column=False, dtypes=frozenset({"float32"}))
 
 
 def test_what_lacks_is_named_on_one_line():

@@ -268,7 +268,7 @@ def test_missing_source_is_skipped(quarry, monkeypatch):
 
 
 def test_harvest_refuses_unknown_source():
-    with pytest.raises(HarvestError, match=r"there is no source nosuch; there are .*optax"):
+    with pytest.raises(HarvestError, match=r"unknown source 'nosuch'; expected one of .*optax"):
         select_sources(["nosuch"])
 
 
@@ -596,7 +596,7 @@ def test_run_harvested_cases_with_folder(pytested, pytester):
 def test_run_refuses_unknown_source(pytested):
     result = pytested("--harvest", "elsewhere")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: there is no source elsewhere; there are quarry"])
+    result.stderr.fnmatch_lines(["ERROR: unknown source 'elsewhere'; expected one of quarry"])
 
 
 # The command

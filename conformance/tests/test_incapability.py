@@ -20,7 +20,7 @@ from conformance.adapters.contract.lowering import Call, lower
 from conformance.adapters.contract.source import calls_with_predictions
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
-from conformance.judging.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KINDS
+from conformance.judging.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KINDS_OF
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item
 from conformance.judging.prepare import PreparedCall, convert_for
@@ -75,7 +75,7 @@ UNSAYABLE = {
     **{
         (function.name, "bfloat16"): "whether clang has it, the release and the processor say"
         for function in registry.functions()
-        if function.framework == "tinygrad"
+        if function.framework_name == "tinygrad"
     },
 }
 """What no call can say, or not on each machine, by function and incapability, with the reason."""
@@ -158,7 +158,9 @@ def small(function: Function, loss: str, kind: str, shape: tuple[int, ...] = (),
 
 def usual(function: Function, loss: str) -> tuple[str, str]:
     """A kind of target, and a dtype, that a function takes."""
-    kind = next(kind for kind in ("index", "binary", "one_hot") if kind in function.targets.keys() & TARGET_KINDS[loss])  # type: ignore[index]
+    kind = next(
+        kind for kind in ("index", "binary", "one_hot") if kind in function.targets.keys() & TARGET_KINDS_OF[loss]
+    )  # type: ignore[index]
     return kind, "float32" if "float32" in function.dtypes else min(function.dtypes)
 
 
@@ -183,8 +185,8 @@ def of_targets(function: Function, loss: str) -> Iterator[Attempt]:
     """Labels of another kind, as they are."""
     kind, dtype = usual(function, loss)
     reduction = sorted(function.reductions)[0]
-    for other in sorted(TARGET_KINDS[loss]):
-        if function.target_as(other) is None:
+    for other in sorted(TARGET_KINDS_OF[loss]):
+        if function.target_kind_for(other) is None:
             case = small(function, loss, other)
             call = plain(function, small(function, loss, kind), dtype, reduction)
             values = case.labels.astype(numpy_dtype(dtype)) if case.labels.dtype.kind == "f" else case.labels
@@ -276,7 +278,7 @@ def of_layouts(function: Function, loss: str) -> Iterator[Attempt]:
 def of_label_dtypes(function: Function, loss: str) -> Iterator[Attempt]:
     """Labels of every dtype that is not declared, for each kind of target and dtype of predictions."""
     reduction = sorted(function.reductions)[0]
-    for kind in sorted(TARGET_KINDS[loss] & function.targets.keys()):  # type: ignore[index]
+    for kind in sorted(TARGET_KINDS_OF[loss] & function.targets.keys()):  # type: ignore[index]
         for dtype in sorted(function.dtypes):
             declared = function.label_dtypes(kind, dtype)
             case = small(function, loss, kind)
@@ -307,7 +309,7 @@ def of_weight_dtypes(function: Function, loss: str) -> Iterator[Attempt]:
 
 def of_group(function: Function, loss: str, group: frozenset[str]) -> Iterator[Attempt]:
     """What a function takes alone, together."""
-    kind = next((name for name in sorted(group) if name in TARGET_KINDS[loss]), usual(function, loss)[0])  # type: ignore[index]
+    kind = next((name for name in sorted(group) if name in TARGET_KINDS_OF[loss]), usual(function, loss)[0])  # type: ignore[index]
     dtype = next((name for name in DTYPES if name in group), usual(function, loss)[1])
     reduction = next((name for name in REDUCTIONS if name in group), sorted(function.reductions)[0])
     shape: tuple[int, ...] = ()
@@ -333,7 +335,9 @@ def of_group(function: Function, loss: str, group: frozenset[str]) -> Iterator[A
     layout = Layout(axis, "column" if "labels_column" in group else "flat", label_dtype=labels, weight_dtype=weights_as)
     case = small(function, loss, kind, shape, options=Options(**options), layout=layout)
     problem = case.problem(dtype, reduction)  # type: ignore[arg-type]
-    assert group <= required_capabilities(problem, function.target_as(kind) or kind), "the problem shows the group"
+    assert group <= required_capabilities(problem, function.target_kind_for(kind) or kind), (
+        "the problem shows the group"
+    )
     yield Attempt(" and ".join(sorted(group)), case, dtype, reduction, lower(function, problem))
 
 

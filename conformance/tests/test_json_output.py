@@ -239,7 +239,7 @@ def test_text_output_fits_80_columns_without_ansi_codes(conformance, tmp_path, m
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("show categorical/x/smoothed --cases {cases} --dtype float8", "--dtype float8: there is float32"),
+        ("show categorical/x/smoothed --cases {cases} --dtype float8", "--dtype float8: expected one of float32"),
         ("show categorical/x/nothing --cases {cases}", "there is no case categorical/x/nothing in "),
     ],
 )

@@ -119,7 +119,9 @@ NEEDS_AN_ANSWER = {
 """Faults that relations do not see on the cases that they are held against, and why."""
 
 
-LEFT_OUT = {loss.__name__ for loss in miniatures.RIGHT if not miniatures.installed(loss).functions[0].is_by_sample}
+LEFT_OUT = {
+    loss.__name__ for loss in miniatures.RIGHT if not miniatures.installed(loss).functions[0].has_independent_losses
+}
 """Those that are right whose results are no losses of each prediction as it is."""
 BY_SAMPLE = [loss for loss in miniatures.RIGHT if loss.__name__ not in LEFT_OUT]
 

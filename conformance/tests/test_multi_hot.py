@@ -69,7 +69,7 @@ def function(*targets):
 )
 def test_several_ones_are_handed_to_who_takes_them(targets, handed):
     asked, problem = function(*targets), stated(SEVERAL).problem("float32", "mean")
-    assert asked.target_as("multi_hot") == handed
+    assert asked.target_kind_for("multi_hot") == handed
     assert (asked.unsupported(problem) is None) is (handed is not None)
     if handed is not None:
         labels = lower(asked, problem).arrays["labels"].values

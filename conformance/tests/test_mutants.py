@@ -360,7 +360,7 @@ def test_check_correct_reports_false_alarms(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--family", "colours"], "--family colours: there is no such family; there are precision, "),
+        (["--family", "colours"], "--family colours: there is no such family; expected one of precision, "),
         (["-k", "nobody"], "nothing is selected by -k 'nobody'; `conformance mutants --list` prints what there is"),
         (["--generated", "5"], "--generated goes with --right"),
         (["--right", "--family", "labels"], "--family and --right do not go together"),

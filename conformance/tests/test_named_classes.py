@@ -365,7 +365,7 @@ def framework(named_classes=True, call="np.float64(len({labels}) + 0 * {predicti
         targets={"index": ""},
         arguments={"classes": "classes", "class_names": "names"} if "options" in call else {},
         reductions={"mean": ""},
-        label_column=True,
+        labels_column=True,
         named_classes=named_classes,
         result_dtype="float64",
     )

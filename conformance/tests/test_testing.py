@@ -977,7 +977,7 @@ def test_checks_have_a_test_per_kind():
     test = checks(_my_loss, **CHECKED, kinds=["losses", "vocabularies"])
     (mark,) = test.pytestmark
     assert mark.args == ("kind", ("losses", "vocabularies"))
-    with pytest.raises(ValueError, match="there is no 'loss'; there is losses, gradients"):
+    with pytest.raises(ValueError, match="unknown kind 'loss'; expected one of losses, gradients"):
         checks(_my_loss, **CHECKED, kinds=["loss"])
     with pytest.raises(UserError, match="cannot be called"):
         checks(1, **CHECKED)

@@ -140,8 +140,8 @@ def test_render_unsupported_shows_five_problems_and_counts():
          "it has no options ignore_index, label_smoothing"),
         ({"reductions": {}}, {"reductions": ("none",)}, "it has no reduction none"),
         ({"dtypes": frozenset()}, {"dtypes": ("float64",)}, "it has no dtype float64"),
-        ({"label_column": False}, {"layout": Layout(class_axis=0)}, "it has no layout class_axis: 0"),
-        ({"label_column": False}, {"layout": Layout(labels="column")}, "it has no layout labels: column"),
+        ({"labels_column": False}, {"layout": Layout(class_axis=0)}, "it has no layout class_axis: 0"),
+        ({"labels_column": False}, {"layout": Layout(labels="column")}, "it has no layout labels: column"),
     ],
 )  # fmt: skip
 def test_reason_names_the_kind_of_what_a_function_lacks(lacks, of, why):

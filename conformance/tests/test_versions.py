@@ -171,7 +171,7 @@ def test_it_says_what_it_declares(function):
         assert path == function.path
         assert call.arrays.keys() <= names, call.text
         assert all(isinstance(tensor, Tensor) for tensor in call.arrays.values())
-        target = function.target_as(problem.target_kind) or problem.target_kind
+        target = function.target_kind_for(problem.target_kind) or problem.target_kind
         met |= {file, problem.loss, *required_capabilities(problem, target)}
         count += 1
     assert met >= kinds_of(function), kinds_of(function) - met

@@ -81,7 +81,7 @@ def test_functions_refuse_or_take_it_as_declared():
     ],
 )
 def test_dtype_of_the_result(function, of, dtype, weight_dtype, due):
-    assert function.returns(in_dtype(of, weight_dtype).problem(dtype, "none")) == due
+    assert function.result_dtype_for(in_dtype(of, weight_dtype).problem(dtype, "none")) == due
 
 
 @pytest.mark.parametrize("weight_dtype", [name for name in WEIGHT_DTYPES if name != "float64"])

@@ -8,6 +8,7 @@ Nothing here needs more than numpy, so that all of it runs where an old framewor
 
 from conformance.adapters.contract.errors import DeclarationError, LoweringError
 from conformance.adapters.contract.framework import (
+    INTEGER_DTYPES,
     SHAPE_WORDS,
     Backend,
     DocumentedConvention,
@@ -19,6 +20,7 @@ from conformance.adapters.contract.framework import (
 )
 
 __all__ = [
+    "INTEGER_DTYPES",
     "SHAPE_WORDS",
     "Backend",
     "DeclarationError",

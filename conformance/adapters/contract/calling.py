@@ -69,7 +69,7 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
                 warnings.simplefilter("ignore")
                 framework.prepare()
                 _check_environment(framework, call)
-                statements, result = (_compiled if call.fresh else _compiled_once)(call.text)
+                statements, result = (_compiled if call.recompile else _compiled_once)(call.text)
                 arrays, imported = framework.runtime
                 tensors = call.arrays
                 memory = {name: tensor.laid_out() if copied else tensor.values for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""Contradictions in the declaration of a framework, each found when the adapter is read."""
+"""Validate a `Framework` declaration when it is constructed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from conformance.adapters.contract.errors import LoweringError
+from conformance.adapters.contract.errors import LoweringError, unknown_name
 from conformance.adapters.contract.signatures import passed_parameters
 from conformance.adapters.contract.source import (
     ARRAYS,
     DERIVED,
     HEAD,
-    TARGETS,
+    TARGET_KINDS,
     parameter_of,
     parseable_example,
     placeholders,
@@ -30,7 +30,7 @@ from conformance.model.case import (
     WEIGHT_DTYPES,
     WEIGHTS,
     is_derivative,
-)  # fmt: skip
+)
 from conformance.model.row_key import EAGER
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _VERSIONS = re.compile(r"((^|,)\s*(<=?|>=?|==|!=|~=)\s*\d{1,9}(\.\d{1,9}){0,9}\s*)*", re.ASCII)
 FOLLOWS_FROM_MEAN = ("perplexity", "d2")
-"""Quantities that follow from the mean."""
+"""Quantities that only the reduction `mean` has."""
 
 
-def _takes_rows(function: Function) -> bool:
-    """Whether more than one target of a row may count."""
+def _has_several_targets_per_row(function: Function) -> bool:
+    """Whether more than one class of a row may have a target above 0."""
     return bool({"one_hot", "distribution"} & function.targets.keys()) or "label_smoothing" in function.options
 
 
@@ -61,7 +61,7 @@ _EFFECTS: Mapping[str, Callable[[Function, Convention], bool]] = {
     "log_floor": lambda f, c: bool(_kinds(f, c) - {"logits"}),
     "cancellation": lambda f, _: "logits" in f.input_kinds and not is_derivative(f.quantity),
     "binary_outputs": lambda f, _: "binary" in f.ranks,
-    "class_weighting": lambda f, _: "class_weights" in f.options and _takes_rows(f),
+    "class_weighting": lambda f, _: "class_weights" in f.options and _has_several_targets_per_row(f),
     "log_sum_exp": lambda f, _: "logits" in f.input_kinds and bool({"one_hot", "distribution"} & f.targets.keys()),
     "unreduced_class_axis": lambda f, _: "none" in f.reductions and "categorical" in f.ranks,
     "gradient_cancellation": lambda f, _: _has_gradient(f),
@@ -85,7 +85,9 @@ _EFFECTS: Mapping[str, Callable[[Function, Convention], bool]] = {
 
 
 def _kinds(function: Function, convention: Convention) -> set[str]:
-    """The kinds of prediction whose logarithm a function takes or, of a second derivative, none."""
+    """Kinds of predictions to which the choices about logarithms apply: none for a Hessian, except probabilities that
+    are made from logits.
+    """
     own: set[str] = set(function.input_kinds) if function.quantity != "hessian" else set()
     return own | {"probabilities"} if convention.logits_as == "probabilities" else own
 
@@ -104,34 +106,34 @@ def without_effect(convention: Convention, function: Function) -> tuple[str, ...
     return tuple(name for name in convention.choices() if name in _EFFECTS and not _EFFECTS[name](function, convention))
 
 
-def faults(framework: Framework) -> Iterator[str]:
-    """What is wrong in a declaration, each as `field: what`."""
-    yield from _name_faults(framework)
+def declaration_errors(framework: Framework) -> Iterator[str]:
+    """Yield what is wrong in a declaration, each as `field: what`."""
+    yield from _name_errors(framework)
     for name, mode in framework.modes.items():
-        yield from _mode_faults(framework, name, mode)
+        yield from _mode_errors(framework, name, mode)
     for name, backend in framework.backends.items():
         if not backend.environment:
             yield f"backends[{name}].environment: it is empty, so nothing chooses this backend"
     for name in framework.backends or ("",):
         for derivative, text in framework.arrays_of(name).derivatives.items():
-            yield from _source_faults(
-                f"arrays.derivatives[{derivative}]", text, ("x", "result"), needed=("x", "result")
-            )
-        for device, placed in framework.arrays_of(name).devices.items():
-            yield from _source_faults(f"arrays.devices[{device}].place", placed.place, ("array",), needed=("array",))
+            for error in _source_errors(text, ("x", "result"), required=("x", "result")):
+                yield f"arrays.derivatives[{derivative}]: {error}"
+        for name_of_device, device in framework.arrays_of(name).devices.items():
+            for error in _source_errors(device.place, ("array",), required=("array",)):
+                yield f"arrays.devices[{name_of_device}].place: {error}"
     for function in framework.functions:
-        for field_name, fault in _function_faults(framework, function):
-            yield f"functions[{function.name.partition('.')[2]}].{field_name}: {fault}"
+        for field_name, error in _function_errors(framework, function):
+            yield f"functions[{function.name.partition('.')[2]}].{field_name}: {error}"
 
 
-def _name_faults(framework: Framework) -> Iterator[str]:
+def _name_errors(framework: Framework) -> Iterator[str]:
     """Names that lines and tables of reports could not hold, and those under which nothing can be installed."""
     if not _is_word(framework.name) or "." in framework.name:
-        yield f"name: {framework.name!r} is no word of at most {MAX_NAME} characters without a dot"
+        yield f"name: {framework.name!r} must be one word of at most {MAX_NAME} characters without a dot"
     for function in framework.functions:
         name = function.name.partition(".")[2]
         if not _is_word(name):
-            yield f"functions[{name!r}].name: it is no word of at most {MAX_NAME} characters"
+            yield f"functions[{name!r}].name: it must be one word of at most {MAX_NAME} characters"
     for field_name, pattern in (("distributions", _DISTRIBUTION), ("modules", _MODULE)):
         for name in getattr(framework, field_name):
             if not pattern.fullmatch(name):
@@ -142,15 +144,16 @@ def _is_word(name: str) -> bool:
     return 0 < len(name) <= MAX_NAME and name.isprintable() and len(name.split()) == 1 and name == name.strip()
 
 
-def _mode_faults(framework: Framework, name: str, mode: Mode) -> Iterator[str]:
+def _mode_errors(framework: Framework, name: str, mode: Mode) -> Iterator[str]:
     if not name.isidentifier() or name == EAGER:
-        yield f"modes[{name}]: a mode is one word, and not {EAGER}"
-    yield from _source_faults(f"modes[{name}].wrap", mode.wrap, ("loss",), needed=("loss",))
+        yield f"modes[{name}]: it must be one word, and not {EAGER}"
+    for error in _source_errors(mode.wrap, ("loss",), required=("loss",)):
+        yield f"modes[{name}].wrap: {error}"
     if unknown := sorted((mode.backends or frozenset()) - framework.backends.keys()):
-        yield f"modes[{name}].backends: there is no backend {unknown[0]}"
+        yield f"modes[{name}].backends: {unknown_name('backend', unknown[0], framework.backends)}"
     devices = {device for backend in framework.backends or ("",) for device in framework.devices_in(backend)}
     if unknown := sorted((mode.devices or frozenset()) - devices):
-        yield f"modes[{name}].devices: there is no device {unknown[0]}"
+        yield f"modes[{name}].devices: {unknown_name('device', unknown[0], sorted(devices))}"
     for function in framework.functions if mode.unreduced else ():
         if function.has_mode(name):
             for reduction in function.reductions:
@@ -159,25 +162,25 @@ def _mode_faults(framework: Framework, name: str, mode: Mode) -> Iterator[str]:
                     yield f"modes[{name}].unreduced: {what}: {reduction}"
 
 
-def _source_faults(where: str, text: str, words: Iterable[str], needed: Iterable[str] = ()) -> Iterator[str]:
+def _source_errors(text: str, known: Iterable[str], required: Iterable[str] = ()) -> Iterator[str]:
     """Unknown and missing placeholders, and text that is no source whose last line is an expression."""
-    found = placeholders(text)
-    if unknown := [word for word in found if word not in words]:
-        yield f"{where}: there is no {{{unknown[0]}}}; there is {', '.join(f'{{{word}}}' for word in words)}"
-    if missing := [word for word in needed if word not in found]:
-        yield f"{where}: it has no {{{missing[0]}}}"
+    present = placeholders(text)
+    if unknown := [word for word in present if word not in known]:
+        yield unknown_name("placeholder", f"{{{unknown[0]}}}", (f"{{{word}}}" for word in known))
+    if missing := [word for word in required if word not in present]:
+        yield f"it has no {{{missing[0]}}}"
     try:
         split_last_expression(parseable_example(text))
     except (SyntaxError, LoweringError) as error:
-        yield f"{where}: {error}"
+        yield str(error)
 
 
-def _function_faults(framework: Framework, function: Function) -> Iterator[tuple[str, str]]:
+def _function_errors(framework: Framework, function: Function) -> Iterator[tuple[str, str]]:
     words = (*OPTIONS, *DERIVED)
     for name, table, known in (
         ("ranks", function.ranks, LOSSES),
         ("input_kinds", function.input_kinds, INPUT_KINDS),
-        ("targets", function.targets, TARGETS),
+        ("targets", function.targets, TARGET_KINDS),
         ("reductions", function.reductions, REDUCTIONS),
         ("dtypes", function.dtypes, DTYPES),
         ("orders", function.orders, ORDERS),
@@ -186,23 +189,23 @@ def _function_faults(framework: Framework, function: Function) -> Iterator[tuple
         if not table and name not in ("orders", "modes"):
             yield name, "it is empty"
         if unknown := sorted(set(table) - set(known)):
-            yield name, f"there is no {unknown[0]}; there is {', '.join(known) or 'none'}"
+            yield name, unknown_name(name.rstrip("s").replace("_", " "), unknown[0], known)
     if function.placeholder_values is None and (
         unknown := sorted({w.partition(":")[0] for w in function.arguments} - set(words))
     ):
-        yield "arguments", f"there is no {unknown[0]}; there is {', '.join(words)}"
-    yield from _range_faults(function)
-    yield from _call_faults(function)
-    yield from _parameter_faults(function)
-    yield from _quantity_faults(function)
+        yield "arguments", unknown_name("option", unknown[0], words)
+    yield from _range_errors(function)
+    yield from _call_errors(function)
+    yield from _parameter_errors(function)
+    yield from _quantity_errors(function)
     for documented in function.conventions:
         for name in without_effect(documented.convention, function):
             yield "conventions", f"{name} has no effect on what it takes"
-        if unknown := sorted((documented.targets or frozenset()) - set(TARGETS)):
-            yield "conventions", f"there is no target {unknown[0]}"
+        if unknown := sorted((documented.targets or frozenset()) - set(TARGET_KINDS)):
+            yield "conventions", unknown_name("target", unknown[0], TARGET_KINDS)
 
 
-def _range_faults(function: Function) -> Iterator[tuple[str, str]]:
+def _range_errors(function: Function) -> Iterator[tuple[str, str]]:
     for loss, ranks in function.ranks.items():
         if not ranks:
             yield f"ranks[{loss}]", "no array has such a rank"
@@ -210,12 +213,11 @@ def _range_faults(function: Function) -> Iterator[tuple[str, str]]:
         yield "class_axis", f"no array has an axis {function.class_axis}"
     dtypes = {f"targets[{kind}]": names for kind, names in function.targets.items()}
     for name, stated in {**dtypes, "weight_dtypes": function.weight_dtypes}.items():
-        if unknown := [one for one in stated.split() if one not in ("same", *WEIGHT_DTYPES)]:
-            yield name, f"there is no dtype {unknown[0]}; there is same, {', '.join(WEIGHT_DTYPES)}"
-    if function.result_dtype not in (
-        results := ("same", "promoted", "promoted_with_weights", "same_or_promoted", *DTYPES)
-    ):
-        yield "result_dtype", f"there is no {function.result_dtype}; there is {', '.join(results)}"
+        if unknown := [dtype for dtype in stated.split() if dtype not in ("same", *WEIGHT_DTYPES)]:
+            yield name, unknown_name("dtype", unknown[0], ("same", *WEIGHT_DTYPES))
+    result_dtypes = ("same", "promoted", "promoted_with_weights", "same_or_promoted", *DTYPES)
+    if function.result_dtype not in result_dtypes:
+        yield "result_dtype", unknown_name("dtype", function.result_dtype, result_dtypes)
     for name, versions in (
         ("versions", function.versions),
         *(("conventions", c.versions) for c in function.conventions),
@@ -224,7 +226,7 @@ def _range_faults(function: Function) -> Iterator[tuple[str, str]]:
             yield name, f"{versions!r} is no range of releases, as >=2.4,<3 is"
 
 
-def _quantity_faults(function: Function) -> Iterator[tuple[str, str]]:
+def _quantity_errors(function: Function) -> Iterator[tuple[str, str]]:
     if function.quantity in FOLLOWS_FROM_MEAN and function.reductions.keys() != {"mean"}:
         yield "reductions", f"a {function.quantity} follows from the mean, and from nothing else"
     if is_derivative(function.quantity):
@@ -239,7 +241,7 @@ def _quantity_faults(function: Function) -> Iterator[tuple[str, str]]:
             yield "arguments", f"d2 is defined with sample_weights alone, not with {others[0]}"
 
 
-def _parameter_faults(function: Function) -> Iterator[tuple[str, str]]:
+def _parameter_errors(function: Function) -> Iterator[tuple[str, str]]:
     for example in function.untested:
         if not re.match(r"\w+=.", example):
             yield "untested", f"{example} is no argument as source, as axis=0 is"
@@ -250,22 +252,21 @@ def _parameter_faults(function: Function) -> Iterator[tuple[str, str]]:
         yield "no_effect", f"{name} is in untested, too"
 
 
-def _call_faults(function: Function) -> Iterator[tuple[str, str]]:
-    needed = (*HEAD, "labels") if function.has_head else ARRAYS
-    own = ("options", *needed, *function.arguments, *DERIVED)
-    for fault in _source_faults("", function.call, own, needed=needed):
-        yield "call", fault.removeprefix(": ")
+def _call_errors(function: Function) -> Iterator[tuple[str, str]]:
+    required = (*HEAD, "labels") if function.has_head else ARRAYS
+    error = next(_source_errors(function.call, ("options", *required, *function.arguments, *DERIVED), required), None)
+    if error is not None:
+        yield "call", error
         return
     within = placeholders(function.call)
-    cells = {f"arguments[{word}]": entry for word, entry in function.arguments.items() if word not in within}
-    cells |= {f"input_kinds[{kind}]": entry for kind, entry in function.input_kinds.items()}
-    appended = {f"reductions[{name}]": entry for name, entry in function.reductions.items()}
-    for where, entry in appended.items():
+    entries = {f"arguments[{word}]": entry for word, entry in function.arguments.items() if word not in within}
+    entries |= {f"input_kinds[{kind}]": entry for kind, entry in function.input_kinds.items()}
+    for name, entry in function.reductions.items():
         if placeholders(entry):
-            yield from ((where, fault.removeprefix(": ")) for fault in _source_faults("", entry, ("result",)))
+            yield from ((f"reductions[{name}]", error) for error in _source_errors(entry, ("result",)))
         else:
-            cells[where] = entry
-    for where, entry in cells.items():
+            entries[f"reductions[{name}]"] = entry
+    for where, entry in entries.items():
         if entry and "options" not in within:
             yield where, "its call has no {options} where the argument could go"
         try:

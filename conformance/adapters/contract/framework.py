@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from conformance.adapters.arrays import Arrays, Device
-from conformance.adapters.contract.declaration import MAX_RANK, faults
+from conformance.adapters.contract.declaration import MAX_RANK, declaration_errors
 from conformance.adapters.contract.encoding import encodable
 from conformance.adapters.contract.errors import DeclarationError
 from conformance.adapters.contract.field_types import check_changes, check_types
@@ -38,10 +38,12 @@ from conformance.model.case import (
     dtype_name,
     is_derivative,
     numpy_dtype,
-)  # fmt: skip
+)
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.row_key import CPU, EAGER
 
+INTEGER_DTYPES = "int64 int32 int16 int8 uint8"
+"""dtypes of labels, as in `Function.targets`, of a function that takes any integers."""
 NoEffect = Literal["name", "device", "deprecated alias", "implementation"]
 """Kind of a parameter that does not affect results.
 
@@ -93,7 +95,7 @@ class Function:
     """
 
     name: str
-    """Name without that of the framework, which reports put in front of it."""
+    """As written: without the framework; afterwards `framework.name`, as in reports."""
     call: str
     """Source of the call with the placeholders `{predictions}`, `{labels}` and, for all other arguments, `{options}`.
 
@@ -127,14 +129,15 @@ class Function:
     """dtypes of the predictions that it accepts."""
     orders: frozenset[Order] = frozenset(ORDERS) - {"c"}
     """Memory orders that it accepts in addition to C order."""
-    label_column: bool = False
+    labels_column: bool = False
     """Whether labels may have a trailing axis of length 1."""
     named_classes: bool = False
     """Whether labels may be the names of classes, strings or integers; other functions are passed indices."""
     weight_dtypes: str = "same"
     """dtypes of weights that it accepts, separated by blanks; `same` is that of the predictions, "" is any."""
     excludes: tuple[frozenset[str], ...] = ()
-    """Groups of capabilities (see `required_capabilities`) that it supports one by one but not together."""
+    """Groups of capabilities (see `required_capabilities`) that it does not support together; a group of one is not
+    supported at all."""
     conventions: tuple[DocumentedConvention, ...] = (DocumentedConvention(DEFINITION),)
     """Documented conventions; the first one whose scope has the problem applies."""
     result_dtype: str = "same"
@@ -162,7 +165,7 @@ class Function:
     Empty for all.  For a function that shares all but a part of its computation with another one, which is called with
     all.  A run that names it (see `selection.ItemFilter`), and one of all libraries, calls it with all, too."""
     skipped_files: frozenset[str] = frozenset()
-    """Shipped case files whose cases are not put to it, because of the time or the memory that it takes for them."""
+    """Shipped case files with whose cases it is not called, as they take it too much time or memory."""
     placeholder_values: Callable[[Problem], Mapping[str, Any]] | None = None
     """Values of placeholders that no table can express: placeholder -> value, added to or replacing the usual ones."""
     signature: str = ""
@@ -191,7 +194,7 @@ class Function:
         return twin.since("", documentation=documentation, choices=choices, **fields)
 
     @property
-    def framework(self) -> str:
+    def framework_name(self) -> str:
         return self.name.partition(".")[0]
 
     @cached_property
@@ -201,7 +204,7 @@ class Function:
 
     @cached_property
     def quantities(self) -> tuple[Quantity, ...]:
-        """What of it is tested where it can be differentiated: what it returns, and the gradients of that."""
+        """What is tested if it can be differentiated: what it returns, and the gradients of that."""
         return (self.quantity, *self.gradients) if self.differentiates else (self.quantity,)
 
     @cached_property
@@ -216,13 +219,13 @@ class Function:
         """Whether it makes the logits itself, from hidden states and a weight matrix."""
         return "hidden" in placeholders(self.call)
 
-    def order_of(self, quantity: Quantity) -> str:
-        """The derivative of what it returns that a quantity is, `gradient` or one of `HEAD_GRADIENTS`; "" for none."""
+    def derivative_for(self, quantity: Quantity) -> str:
+        """The derivative of its result that yields a quantity: `gradient` or one of `HEAD_GRADIENTS`; "" for none."""
         return "" if quantity == self.quantity else quantity if quantity in HEAD_GRADIENTS else "gradient"
 
     @cached_property
-    def is_by_sample(self) -> bool:
-        """Whether it returns losses of which each depends on its own prediction as it is, and on its own label."""
+    def has_independent_losses(self) -> bool:
+        """Whether each of its losses depends on its own prediction, as passed, and its own label only."""
         own = (one.convention for one in self.conventions)
         others = ("label_shift", "narrowed_to", "labels_narrowed_to", "weights_narrowed_to", "logits_as")
         return self.quantity == "loss" and not any(one.choices().keys() & {*others} for one in own)
@@ -231,48 +234,47 @@ class Function:
     def layouts(self) -> frozenset[str]:
         """Layouts of the arrays that it supports."""
         named = "class_axis" in self.arguments
-        found = {
+        has = {
             "class_axis": named or self.class_axis == 1,
             "class_axis_not_1": named,
-            "labels_column": self.label_column,
+            "labels_column": self.labels_column,
             "named_classes": self.named_classes,
             "label_dtype": any(len(names.split()) != 1 for names in self.targets.values()),
             "weight_dtype": self.weight_dtypes != "same" and any(name in self.options for name in WEIGHTS),
         }
-        return self.orders | {name for name, has in found.items() if has}
+        return self.orders | {name for name, supported in has.items() if supported}
 
     def label_dtypes(self, target: str, dtype: str) -> tuple[str, ...]:
         """Dtypes of labels that it accepts, the usual one first; () for any.
 
-        target: the kind passed to it, see `target_as`.  dtype: of the predictions.
+        target: the kind passed to it, see `target_kind_for`.  dtype: of the predictions.
         """
         return _dtypes(self.targets.get(target, self.targets.get("distribution", "")), dtype)
 
-    def returns(self, problem: Problem, quantity: str = "loss") -> str:
+    def result_dtype_for(self, problem: Problem, quantity: str = "loss") -> str:
         """The dtype of a correct result."""
         if self.result_dtype.startswith("same") or (is_derivative(quantity) and quantity != self.quantity):
             return problem.dtype
-        return self._promoted(problem) if self.result_dtype.startswith("promoted") else self.result_dtype
+        return self._promoted_dtype(problem) if self.result_dtype.startswith("promoted") else self.result_dtype
 
     def may_return(self, dtype: str, problem: Problem, quantity: str = "loss") -> bool:
         """Whether a correct result may have a dtype."""
-        if dtype == self.returns(problem, quantity):
+        if dtype == self.result_dtype_for(problem, quantity):
             return True
-        return (
-            self.result_dtype == "same_or_promoted" and not is_derivative(quantity) and dtype == self._promoted(problem)
-        )
+        may_be_promoted = self.result_dtype == "same_or_promoted" and not is_derivative(quantity)
+        return may_be_promoted and dtype == self._promoted_dtype(problem)
 
-    def _promoted(self, problem: Problem) -> str:
+    def _promoted_dtype(self, problem: Problem) -> str:
         """The dtype that holds predictions, float labels and, unless `result_dtype` says otherwise, class weights."""
-        names = [self.labels_as(problem) or problem.layout.label_dtype or dtype_name(problem.labels.dtype)]
+        names = [self.label_dtype_for(problem) or problem.layout.label_dtype or dtype_name(problem.labels.dtype)]
         if self.result_dtype != "promoted" and problem.options.class_weights is not None:
             names.append(problem.layout.weight_dtype or problem.dtype)
         floats = [name for name in names if numpy_dtype(name).kind not in "biu"]
-        return functools.reduce(_promoted, floats, problem.dtype)
+        return functools.reduce(_promote, floats, problem.dtype)
 
-    def labels_as(self, problem: Problem) -> str | None:
+    def label_dtype_for(self, problem: Problem) -> str | None:
         """The dtype to which the labels of a problem are cast for it; None for their own."""
-        kind = self.target_as(problem.target_kind) or problem.target_kind
+        kind = self.target_kind_for(problem.target_kind) or problem.target_kind
         taken, stated = self.label_dtypes(kind, problem.dtype), problem.layout.label_dtype
         return stated if stated in taken else next(iter(taken), None)
 
@@ -285,8 +287,11 @@ class Function:
         """The input kind to which predictions of `input_kind` are converted; `input_kind` itself if it is accepted."""
         return input_kind if input_kind in self.input_kinds else next(iter(self.input_kinds))
 
-    def target_as(self, kind: str) -> str | None:
-        """The kind to which targets of `kind` are re-encoded for it; None if no re-encoding is exact."""
+    def target_kind_for(self, kind: str) -> str | None:
+        """The kind to which targets of `kind` are re-encoded for it; None if no re-encoding is exact.
+
+        One-hot targets are passed as they are to a function that takes distributions.
+        """
         if kind in self.targets:
             return kind
         equivalent = {"index": "one_hot", "one_hot": "index", "binary": "soft_binary"}.get(kind)
@@ -301,7 +306,7 @@ class Function:
         if problem.loss not in self.ranks:
             return f"it is no {problem.loss} loss"
         target = problem.target_kind
-        encoded = self.target_as(target)
+        encoded = self.target_kind_for(target)
         if encoded is None:
             return f"it takes no {target} targets"
         if encoded == "one_hot" and target == "index" and not encodable(problem):
@@ -331,7 +336,7 @@ class Function:
 
     def _unsupported_arrays(self, problem: Problem, target: str) -> str | None:
         """Why it does not take labels or weights in the dtypes of the layout, labels that fit none of its dtypes, or
-        logits that are no product.
+        logits that cannot be factored exactly into hidden states times a weight matrix.
 
         target: the kind that it is passed.
         """
@@ -342,7 +347,7 @@ class Function:
         ):
             if accepted and stated not in (None, *accepted):
                 return f"it takes no {stated} {what}"
-        if target == "index" == problem.target and not _holds(dtype := self.labels_as(problem), problem.labels):
+        if target == "index" == problem.target and not _holds(dtype := self.label_dtype_for(problem), problem.labels):
             return f"it takes no labels beyond {dtype}"
         return obstacle(problem) if self.has_head else None
 
@@ -360,9 +365,9 @@ class Function:
         return frozenset(word.partition(":")[0] for word in (*self.arguments, *placeholders(self.call)))
 
     @cached_property
-    def text(self) -> Callable[..., str]:
-        """`_text` of this function, cached by its arguments."""
-        return lru_cache(maxsize=1024)(partial(_text, self))
+    def call_source(self) -> Callable[..., str]:
+        """`_call_source` of this function, cached by its arguments."""
+        return lru_cache(maxsize=1024)(partial(_call_source, self))
 
 
 def _stated(problem: Problem, names: Iterable[str]) -> list[str]:
@@ -373,10 +378,10 @@ def _stated(problem: Problem, names: Iterable[str]) -> list[str]:
 
 def _holds(dtype: str | None, labels: Array) -> bool:
     """Whether integer labels fit a dtype; None is their own."""
-    if dtype is None or labels.dtype.kind not in "iu" or (wanted := numpy_dtype(dtype)).kind not in "iu":
+    if dtype is None or labels.dtype.kind not in "iu" or (integer := numpy_dtype(dtype)).kind not in "iu":
         return True
-    ends = np.iinfo(wanted)
-    return wanted.itemsize >= labels.dtype.itemsize or bool(np.all((labels >= ends.min) & (labels <= ends.max)))
+    limits = np.iinfo(integer)
+    return integer.itemsize >= labels.dtype.itemsize or bool(np.all((labels >= limits.min) & (labels <= limits.max)))
 
 
 SHAPE_WORDS = {
@@ -388,8 +393,8 @@ SHAPE_WORDS = {
 """Capabilities that no case file has a word for, in words."""
 
 
-def _promoted(one: str, other: str) -> str:
-    """The narrowest float dtype that holds the numbers of two."""
+def _promote(one: str, other: str) -> str:
+    """Return the narrowest float dtype that holds the numbers of two."""
     if {one, other} == {"float16", "bfloat16"}:
         return "float32"  # for which numpy has no rule
     return np.promote_types(numpy_dtype(one), numpy_dtype(other)).name
@@ -405,33 +410,35 @@ def required_capabilities(problem: Problem, target: str) -> frozenset[str]:
     key = "capabilities", target
     if key not in problem.cache:
         problem.cache[key] = _required_capabilities(problem, target)
-    found: frozenset[str] = problem.cache[key]
-    return found
+    capabilities: frozenset[str] = problem.cache[key]
+    return capabilities
 
 
 def _required_capabilities(problem: Problem, target: str) -> frozenset[str]:
-    found = {*problem.options.names(), *problem.layout.names()}
+    capabilities = {*problem.options.names(), *problem.layout.names()}
     if problem.options.label_smoothing == 0:
-        found.discard("label_smoothing")  # nothing is smoothed, and no function documents that this does more
+        capabilities.discard("label_smoothing")  # nothing is smoothed, and no function documents that this does more
     if problem.layout.label_dtype is not None:
-        found.add(f"{problem.layout.label_dtype}_labels")
+        capabilities.add(f"{problem.layout.label_dtype}_labels")
     if (weights_as := problem.layout.weight_dtype) is not None:
-        found = found - {"weight_dtype"} if weights_as == problem.dtype else found | {f"{weights_as}_weights"}
-    found |= {problem.reduction, problem.input_kind, target, problem.dtype}
-    found |= {"distribution"} if target == "multi_hot" else set()
+        capabilities = (
+            capabilities - {"weight_dtype"} if weights_as == problem.dtype else capabilities | {f"{weights_as}_weights"}
+        )
+    capabilities |= {problem.reduction, problem.input_kind, target, problem.dtype}
+    capabilities |= {"distribution"} if target == "multi_hot" else set()
     rank = problem.predictions.ndim
     if not problem.sample_shape:
-        found.add("unbatched")
+        capabilities.add("unbatched")
     elif rank != 2:
-        found.add("higher_rank" if rank > 2 else "rank_1")
+        capabilities.add("higher_rank" if rank > 2 else "rank_1")
     if problem.loss == "binary" and rank > 1 and problem.predictions.shape[-1] != 1:
-        found.add("several_outputs")
+        capabilities.add("several_outputs")
     if problem.target != "distribution" and problem.labels.shape == (*problem.sample_shape, 1):
-        found.add("labels_column")  # they are passed as the layout of that name passes flat ones
+        capabilities.add("labels_column")  # they are passed as the layout of that name passes flat ones
     weights = problem.options.sample_weights
     if weights is not None and weights.ndim > 1 and weights.ndim == rank:
-        found.add("output_weights")
-    return frozenset(found)
+        capabilities.add("output_weights")
+    return frozenset(capabilities)
 
 
 @dataclass(frozen=True)
@@ -498,7 +505,7 @@ class Framework:
     requirements: tuple[str, ...] = ()
     """What an environment for it alone needs, without the versions that `adapters/libraries.txt` pins; its first
     distribution if empty.  What a backend needs comes on top."""
-    upstream: bool = False
+    uses_upstream_gradient: bool = False
     """Whether its results are differentiated with an upstream gradient: see `contract.upstream`."""
     by_default: bool = True
     """Whether a run has it that names no framework; False for a library that others bring along, such as numpy."""
@@ -507,20 +514,20 @@ class Framework:
 
     def __post_init__(self) -> None:
         check_field_types(self)
-        found: list[Function] = []
+        described: list[Function] = []
         for function in self.functions:
-            whole = replace(
+            complete = replace(
                 function,
-                name=function.name if function.framework == self.name else f"{self.name}.{function.name}",
+                name=function.name if function.framework_name == self.name else f"{self.name}.{function.name}",
                 reductions=function.reductions or self.reductions,
             )
-            found += map(_with_possible_ranks, descriptions(whole, tuple(self.backends)))
-        object.__setattr__(self, "functions", tuple(found))
-        for fault in faults(self):
-            raise DeclarationError(fault)
+            described += map(_with_possible_ranks, descriptions(complete, tuple(self.backends)))
+        object.__setattr__(self, "functions", tuple(described))
+        for error in declaration_errors(self):
+            raise DeclarationError(error)
 
     def backend(self, environment: Mapping[str, str]) -> str:
-        """The backend that runs where these variables are set; the first where none says; "" where there are none."""
+        """The backend that these variables select; the first if no variable selects one; "" if there are none."""
         for name, backend in self.backends.items():
             chooses, value = next(iter(backend.environment.items()))
             if environment.get(chooses) == value:
@@ -572,8 +579,8 @@ class Framework:
         """The device of a name; raises KeyError."""
         return Device() if name == CPU else self.arrays_of(backend).devices[name]
 
-    def settings(self, backend: str, mode: str = EAGER) -> str:
-        """Source text that sets the environment variables of a backend and a mode, for before any import.
+    def environment_source(self, backend: str, mode: str = EAGER) -> str:
+        """Source that sets the environment variables of a backend and a mode; it has to run before any import.
 
         "" if there are none.
         """
@@ -616,7 +623,7 @@ def _among_possible(ranks: range) -> range:
     return range(possible[0], possible[-1] + 1, abs(ranks.step)) if possible else range(0)
 
 
-def _text(
+def _call_source(
     function: Function,
     input_kind: InputKind,
     reduction: str,

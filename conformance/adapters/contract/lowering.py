@@ -32,23 +32,23 @@ from conformance.model.text import text_of, type_name
 
 @dataclass(frozen=True)
 class Call:
-    """One call: source whose last expression is the result, and the arrays that its names stand for."""
+    """A call of a function on a problem."""
 
     text: str
-    """Source; its last line is an expression, the result."""
+    """Source whose last line is an expression, the result."""
     arrays: Mapping[str, Tensor]
     """Name in the source -> array."""
     mode: str = EAGER
-    """How the call is made; the text has what follows from it."""
+    """Mode of the framework by which `text` is wrapped."""
     unreduced: str = ""
-    """The text without a reduction that is an expression of the result."""
+    """Source of the unreduced result; that of the result, if the function reduces by an argument."""
     reduction: str = "{result}"
-    """That expression."""
+    """Expression of the unreduced `{result}` that reduces it; `{result}` itself, if the function does."""
     device: str = CPU
-    """Where the arrays are placed before it."""
+    """Device that the arrays are placed on before the call."""
 
     @property
-    def fresh(self) -> bool:
+    def recompile(self) -> bool:
         """Whether to compile the source for each call: `torch.compile` and `jax.jit` cache by code object."""
         return self.mode != EAGER
 
@@ -71,7 +71,7 @@ def lower(function: Function, problem: Problem) -> Call:
         arrays = {word: value for word, value in values.items() if isinstance(value, Tensor)}
         # As text, since 0.0 == -0.0 and 1 == True.
         plain = tuple((word, source_of(value)) for word, value in values.items() if word not in arrays)
-        text = function.text(problem.input_kind, problem.reduction, tuple(arrays), plain)
+        text = function.call_source(problem.input_kind, problem.reduction, tuple(arrays), plain)
         reduction = function.reductions[problem.reduction] if function.appends(problem.reduction) else "{result}"
         return Call(_reduced(text, reduction), arrays, unreduced=text, reduction=reduction)
     except LoweringError as error:
@@ -81,13 +81,14 @@ def lower(function: Function, problem: Problem) -> Call:
 
 
 def _values(function: Function, problem: Problem) -> dict[str, Any]:
-    """Word -> array or plain value that a call may need, in the order in which its arguments are written."""
+    """Placeholder -> `Tensor` or plain value, for all that a call may need, in the order of its arguments."""
     options = problem.options
     values: dict[str, Any] = {}
     if function.has_head:
         head = head_of(with_bias(problem, "bias" in function.words))
         values |= {"hidden": Tensor(head.hidden), "weight": Tensor(head.weight)}
-        values |= {} if head.bias is None else {"bias": Tensor(head.bias)}
+        if head.bias is not None:
+            values["bias"] = Tensor(head.bias)
     else:
         values["predictions"] = predictions(problem, _axis(function, problem))
     values["labels"] = _labels(function, problem)
@@ -118,10 +119,10 @@ def _weights(problem: Problem, name: str, values: Array) -> Array:
     if problem.layout.weight_dtype is None:
         return values
     with np.errstate(invalid="ignore", over="ignore"):
-        found = values.astype(numpy_dtype(problem.layout.weight_dtype))
-    if not np.array_equal(found.astype(np.float64), values.astype(np.float64), equal_nan=True):
+        converted = values.astype(numpy_dtype(problem.layout.weight_dtype))
+    if not np.array_equal(converted.astype(np.float64), values.astype(np.float64), equal_nan=True):
         raise LoweringError(f"{name} do not fit {problem.layout.weight_dtype}")
-    return found
+    return converted
 
 
 def _classes(problem: Problem) -> int:
@@ -133,13 +134,13 @@ def _axis(function: Function, problem: Problem) -> int:
 
 
 def _label_kind(function: Function, problem: Problem) -> str:
-    return function.target_as(problem.target_kind) or problem.target_kind
+    return function.target_kind_for(problem.target_kind) or problem.target_kind
 
 
 def _labels(function: Function, problem: Problem) -> Tensor:
     """The labels in a kind and dtype that a function takes; raises LoweringError for one that does not fit."""
     kind = _label_kind(function, problem)
-    dtype = function.labels_as(problem)
+    dtype = function.label_dtype_for(problem)
     if function.named_classes and problem.layout.class_names:
         return named_labels(problem)
     if kind == "index":
@@ -151,7 +152,7 @@ def _labels(function: Function, problem: Problem) -> Tensor:
 def apply_mode(
     framework: Framework,
     call: Call,
-    order: str = "",
+    derivative: str = "",
     mode: str = EAGER,
     backend: str = "",
     upstream: Upstream | None = None,
@@ -159,39 +160,45 @@ def apply_mode(
 ) -> Call:
     """Return a call wrapped in a mode and in a derivative; an eager call without one is returned as it is.
 
-    order: `gradient`, one of `HEAD_GRADIENTS` or another derivative of the framework's arrays (see
-    `Function.order_of`); "" for none.  upstream: what the result is multiplied by before it is differentiated.
-    device: where its arrays will be.  Raises LoweringError where the framework has no such mode, derivative or device.
+    derivative: `gradient`, one of `HEAD_GRADIENTS` or another derivative of the framework's arrays (see
+    `Function.derivative_for`); "" for none.  upstream: what the result is multiplied by before it is differentiated.
+    device: that its arrays are placed on.  Raises LoweringError if the framework has no such mode, derivative or device.
     """
     if device != CPU:
         if device not in (devices := framework.devices_in(backend)):
             raise LoweringError(f"{framework.name} has no device {device}; it has {', '.join(devices)}")
         call = replace(call, device=device)
-    if not order and mode == EAGER:
+    if not derivative and mode == EAGER:
         return call
-    derivatives = framework.arrays_of(backend).derivatives
-    if mode not in (had := framework.modes_in(backend, device)):
-        raise LoweringError(f"{framework.name} has no mode {mode}; it has {', '.join(had)}")
-    by = HEAD_GRADIENTS.get(order, "predictions")  # type: ignore[call-overload]
-    order = "gradient" if order in HEAD_GRADIENTS else order
-    if order and order not in derivatives:
-        raise LoweringError(f"{framework.name} has no {order}")
-    derivative = derivatives[order] if order else ""
-    arrays = call.arrays
-    if derivative and upstream is not None:
-        derivative, arrays = upstream.multiplied(derivative), {**arrays, **upstream.arrays}
-    text, names, way = call.text, tuple(call.arrays), framework.mode(mode)
-    if mode != EAGER:
-        inner, reduction = (call.unreduced, call.reduction) if way.unreduced else (call.text, "{result}")
-        text = _reduced(_wrapped(inner, names, way.wrap), reduction)
-    elif split_last_expression(text)[0]:
-        text = _wrapped(text, names)
-    return replace(call, text=_differentiated(text, derivative, by) if derivative else text, arrays=arrays, mode=mode)
+    sources = framework.arrays_of(backend).derivatives
+    if mode not in (modes := framework.modes_in(backend, device)):
+        raise LoweringError(f"{framework.name} has no mode {mode}; it has {', '.join(modes)}")
+    with_respect_to = HEAD_GRADIENTS.get(derivative, "predictions")  # type: ignore[call-overload]
+    derivative = "gradient" if derivative in HEAD_GRADIENTS else derivative
+    if derivative and derivative not in sources:
+        raise LoweringError(f"{framework.name} has no {derivative}")
+    text, arrays = _in_mode(call, framework, mode), call.arrays
+    if derivative:
+        derivative_source = sources[derivative]
+        if upstream is not None:
+            derivative_source, arrays = upstream.multiplied(derivative_source), {**arrays, **upstream.arrays}
+        text = _differentiated(text, derivative_source, with_respect_to)
+    return replace(call, text=text, arrays=arrays, mode=mode)
+
+
+def _in_mode(call: Call, framework: Framework, mode: str) -> str:
+    """The source of a call in a mode; several statements become a function, whose result can be differentiated."""
+    names, wrapper = tuple(call.arrays), framework.mode(mode)
+    if wrapper.unreduced:
+        return _reduced(_wrapped(call.unreduced, names, wrapper.wrap), call.reduction)
+    if mode != EAGER or split_last_expression(call.text)[0]:
+        return _wrapped(call.text, names, wrapper.wrap)
+    return call.text
 
 
 @lru_cache(maxsize=4096)
 def _reduced(text: str, reduction: str) -> str:
-    """Source whose last expression is a reduction of that of other source."""
+    """Return `text` with `reduction` applied to its last expression."""
     if reduction == "{result}":
         return text
     statements, result = split_last_expression(text)
@@ -200,7 +207,7 @@ def _reduced(text: str, reduction: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _wrapped(text: str, names: tuple[str, ...], wrap: str = "{loss}") -> str:
-    """Source that makes a function `loss` of a call, another one of it as a mode does, and calls that."""
+    """Wrap the call in `def loss(...)`, apply the mode's wrapper, and call it."""
     statements, result = split_last_expression(text)
     before, function = split_last_expression(wrap.replace("{loss}", "loss"))
     arguments = ", ".join(names)
@@ -209,7 +216,9 @@ def _wrapped(text: str, names: tuple[str, ...], wrap: str = "{loss}") -> str:
 
 
 @lru_cache(maxsize=4096)
-def _differentiated(text: str, derivative: str, by: str) -> str:
-    """Source of the derivative, by an array, of the last expression of other source."""
+def _differentiated(text: str, derivative_source: str, with_respect_to: str) -> str:
+    """Return `text` with its last expression differentiated with respect to an array."""
     statements, result = split_last_expression(text)
-    return join_lines(statements, derivative.replace("{x}", by).replace("{result}", parenthesized(result)))
+    return join_lines(
+        statements, derivative_source.replace("{x}", with_respect_to).replace("{result}", parenthesized(result))
+    )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from conformance.adapters.contract.errors import DeclarationError
+from conformance.adapters.contract.errors import DeclarationError, unknown_name
 
 if TYPE_CHECKING:
     from conformance.adapters.contract.framework import Function, ReleaseChange
@@ -73,7 +73,8 @@ def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Func
             raise DeclarationError(f"{name}.{where}: {release!r} is no release, as 2.4 is")
     for change in function.changes:
         if unknown := sorted(change.backends - set(backends)):
-            raise DeclarationError(f"{name}.since({change.since!r}): there is no backend {unknown[0]}")
+            message = unknown_name("backend", unknown[0], backends)
+            raise DeclarationError(f"{name}.since({change.since!r}): {message}")
     bounds = sorted({c.since for c in function.changes} | {function.first}, key=_release)
     starts = [bound for bound in bounds if _release(bound) >= _release(function.first)]
     among = backends or ("",)

@@ -39,10 +39,10 @@ def reproducer(
     """
     call = lower(function, problem) if call is None else call
     largest = max((tensor.values.size for tensor in call.arrays.values()), default=0)
-    settings = framework.settings(backend, call.mode)
+    environment_source = framework.environment_source(backend, call.mode)
     elided = elided and largest > MAX_WRITTEN
     if largest > LITERAL_LIMIT and replay is not None:
-        return f"{settings}import conformance; {replay()}"
+        return f"{environment_source}import conformance; {replay()}"
     if largest > LONGEST_LITERAL and not elided:
         return f"# too long to write out: an array of {largest} elements that is in no case"
     preamble = framework.preamble(backend)
@@ -65,7 +65,7 @@ def reproducer(
         if name not in short
     ]
     comment = f"# {'; '.join(shapes)}\n" if shapes else ""
-    return comment + settings + "; ".join(filter(None, [lines, *literals])) + separator + text
+    return comment + environment_source + "; ".join(filter(None, [lines, *literals])) + separator + text
 
 
 @lru_cache(maxsize=4096)

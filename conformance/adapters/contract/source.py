@@ -13,7 +13,8 @@ import numpy as np
 
 from conformance.adapters.contract.errors import LoweringError
 
-TARGETS = ("index", "one_hot", "multi_hot", "distribution", "binary", "soft_binary")
+TARGET_KINDS = ("index", "one_hot", "multi_hot", "distribution", "binary", "soft_binary")
+"""Kinds of target that a function may take, see `Problem.target_kind`."""
 HEAD = ("hidden", "weight")
 """Placeholders of a function that makes logits itself, in place of `predictions`: see `contract.heads`."""
 DERIVED = ("class_axis", "labels_column", "soft_labels", "dtype", "classes", "class_names", "target", "bias")

@@ -58,9 +58,9 @@ def upstream_of(
     unreduced = problem.reduction == "none"
     if function.has_head and unreduced:
         return Upstream(_values(function, problem, problem.sample_shape), is_undone=False)
-    if not framework.upstream:
+    if not framework.uses_upstream_gradient:
         return None
-    if not unreduced or not function.is_by_sample or convention.unreduced_class_axis != "dropped":
+    if not unreduced or not function.has_independent_losses or convention.unreduced_class_axis != "dropped":
         return Upstream(UNIFORM)
     if problem.loss == "categorical":
         index = f"[{':, ' * (class_axis % problem.predictions.ndim)}None]"
@@ -71,4 +71,4 @@ def upstream_of(
 
 
 def _values(function: Function, problem: Problem, shape: tuple[int, ...]) -> Array:
-    return upstream_gradient(shape).astype(numpy_dtype(function.returns(problem)))
+    return upstream_gradient(shape).astype(numpy_dtype(function.result_dtype_for(problem)))

@@ -132,7 +132,7 @@ def _backends(requirements: Sequence[Requirement], names: frozenset[NormalizedNa
         extras = sorted({extra for one in own for extra in one.extras})
         if unknown := [extra for extra in extras if extra not in framework.backends]:
             known = ", ".join(framework.backends)
-            raise UserError(f"{own[0].name} has no backend {unknown[0]!r}; there are {known}")
+            raise UserError(f"{own[0].name} has no backend {unknown[0]!r}; expected one of {known}")
         if len(extras) > 1:
             raise UserError(
                 f"{own[0].name} runs one backend at a time, not {' and '.join(extras)}; give --with for each"

@@ -287,7 +287,7 @@ def restrict_limits(
         and reduction in function.reductions
         and (
             item_filter is None
-            or any(item_filter(function.framework, name) for name in _item_ids(function, dtype, reduction, modes))
+            or any(item_filter(function.framework_name, name) for name in _item_ids(function, dtype, reduction, modes))
         )
     ]
     candidates = list({function.name: function for function, _, _ in combinations}.values())
@@ -323,4 +323,6 @@ def _computes(function: Function, loss: Any, input_kind: str, target: str) -> bo
     """Whether a function returns its quantity for such targets. Predictions are converted for losses if possible."""
     kinds = {"index": ("index",), "distribution": ("one_hot", "distribution"), "binary": ("binary", "soft_binary")}
     takes = function.quantity == "loss" or input_kind in function.input_kinds
-    return takes and loss in function.ranks and any(function.target_as(kind) is not None for kind in kinds[target])
+    return (
+        takes and loss in function.ranks and any(function.target_kind_for(kind) is not None for kind in kinds[target])
+    )

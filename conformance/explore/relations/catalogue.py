@@ -295,7 +295,7 @@ def opposite_outputs(problem: Problem, convention: Convention) -> Transformed:
 @relation(
     targets=["index", "one_hot"],
     leaves_unset=["ignore_index"],
-    where=lambda problem, function: "index" in function.targets and function.target_as("one_hot") == "one_hot",
+    where=lambda problem, function: "index" in function.targets and function.target_kind_for("one_hot") == "one_hot",
 )
 def other_encoding(problem: Problem, convention: Convention) -> Transformed:
     """An index label and its one-hot row have the same loss.
@@ -714,7 +714,7 @@ def labels_in_a_column(problem: Problem, convention: Convention) -> Transformed:
 
 
 def supports_narrow_labels(problem: Problem, function: Function) -> bool:
-    accepted = function.label_dtypes(function.target_as(problem.target_kind) or "", problem.dtype)
+    accepted = function.label_dtypes(function.target_kind_for(problem.target_kind) or "", problem.dtype)
     return problem.layout.label_dtype is None and (not accepted or {"int8", "int32"} <= set(accepted))
 
 

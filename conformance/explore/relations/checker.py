@@ -372,7 +372,7 @@ def _failure_text(outcome: Outcome) -> str:
 
 def _metadata_error(instance: Instance, prepared: PreparedGroup, answers: Mapping[PreparedProblem, Returned]) -> str:
     """An error in shape, dtype or arguments, which are checked before values; "" if there is none."""
-    declared = {member: instance.item.function.returns(member.converted) for member in answers}
+    declared = {member: instance.item.function.result_dtype_for(member.converted) for member in answers}
     one_dtype = len(set(declared.values())) == 1
     for member, answer in answers.items():
         if instance.relation.repeats_call and answer.mutated:

@@ -51,7 +51,7 @@ def select_instances(
         for relation in relations
     }
     chosen: list[Instance] = []
-    by_sample = ((one, function) for one in available for function in one.functions if function.is_by_sample)
+    by_sample = ((one, function) for one in available for function in one.functions if function.has_independent_losses)
     for installed, function in by_sample:  # relations are about their sums
         expressible = [
             candidate
@@ -75,7 +75,7 @@ def select_instances(
             ]
             instance_of = functools.partial(_instance, relation, installed, function)
             if item_filter is None or any(
-                item_filter(function.framework, instance_of(candidate).id) for candidate in eligible
+                item_filter(function.framework_name, instance_of(candidate).id) for candidate in eligible
             ):
                 assigned = {
                     combination
@@ -86,7 +86,7 @@ def select_instances(
     return [
         instance
         for instance in chosen
-        if item_filter is None or item_filter(instance.item.function.framework, instance.id)
+        if item_filter is None or item_filter(instance.item.function.framework_name, instance.id)
     ]
 
 
@@ -97,7 +97,7 @@ def _may_select(
     names = "\n".join(relation.name for relation in RELATIONS)
     cases = dict.fromkeys(candidate.case.id for candidate in candidates)
     parts = (installed.mode, installed.device, names)
-    return any(item_filter.may_select(function.framework, function.name, case, *parts) for case in cases)
+    return any(item_filter.may_select(function.framework_name, function.name, case, *parts) for case in cases)
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,7 +92,7 @@ class Subject:
 
     @cached_property
     def documented(self) -> DocumentedConvention:
-        target = self.function.target_as(self.family.target) or self.family.target
+        target = self.function.target_kind_for(self.family.target) or self.family.target
         return convention_for(self.function, self.installed.version, target, self.installed.backend)
 
     @cached_property
@@ -132,7 +132,7 @@ class Subject:
     @cached_property
     def result_dtype(self) -> str:
         """Dtype of the losses, as the function documents it."""
-        return self.function.returns(self._example)
+        return self.function.result_dtype_for(self._example)
 
     @cached_property
     def _example(self) -> Problem:

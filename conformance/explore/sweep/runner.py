@@ -155,7 +155,7 @@ def plan(
         for function in installed.functions:
             if not selects(function.name):
                 continue
-            if not function.is_by_sample:
+            if not function.has_independent_losses:
                 skipped.append(f"{function.name}: what it returns is no loss of each prediction beside its own label")
                 continue
             if function.has_head:

@@ -90,7 +90,7 @@ def select_sources(names: Sequence[str] = ()) -> list[Source]:
     available = all_sources()
     for name in names:
         if name not in available:
-            raise HarvestError(f"there is no source {name}; there are {', '.join(available)}")
+            raise HarvestError(f"unknown source '{name}'; expected one of {', '.join(available)}")
     return [source for name, source in available.items() if not names or name in names]
 
 

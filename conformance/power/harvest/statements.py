@@ -85,7 +85,7 @@ def _candidate_conventions(statement: StatedResult, problem: Problem) -> Iterato
         for function in registry.functions_in(framework, registry.NEWEST, backend):
             if function.name != statement.documented_function or problem.loss not in function.ranks:
                 continue
-            target = function.target_as(problem.target_kind) or problem.target_kind
+            target = function.target_kind_for(problem.target_kind) or problem.target_kind
             documented = registry.convention_for(function, statement.version, target, backend)
             convention = replace(documented.convention, cancellation="none", rejects=frozenset())
             names = tuple(convention.choices())

@@ -120,7 +120,7 @@ def select(
     families = tuple(families)
     for family in families:
         if family not in FAMILIES:
-            raise SelectionError(f"--family {family}: there is no such family; there are {', '.join(FAMILIES)}")
+            raise SelectionError(f"--family {family}: there is no such family; expected one of {', '.join(FAMILIES)}")
     matches = compile_expression(keyword) if keyword else None
     found = [
         loss

@@ -279,7 +279,7 @@ class Implementation:
             targets=dict.fromkeys(("binary", "soft_binary") if binary else ("index", "one_hot", "distribution"), ""),
             arguments={"class_axis": "axis", "labels_column": "column", **{word: word for word in words}},
             reductions={name: f"reduction={name!r}" for name in REDUCTIONS},
-            label_column=True,
+            labels_column=True,
             dtypes=frozenset(cls.dtypes),
             excludes=cls.excludes,
             conventions=(DocumentedConvention(cls.documented),),
@@ -601,7 +601,7 @@ def framework(*losses: type[Implementation], name: str = "miniature", differenti
         modules=modules,
         imports="; ".join(f"import {module}" for module in modules),
         arrays=own,
-        upstream=differentiates,
+        uses_upstream_gradient=differentiates,
         functions=tuple(loss.function() for loss in losses),
     )
 
