@@ -1,6 +1,6 @@
-"""The slice: a few hundred cases that nobody wrote, always the same ones, put to every function of a framework.
+"""A fixed set of 300 generated cases, run on every function of a framework.
 
-Their losses and, where it differentiates, their gradients.
+Losses and, if the framework has them, gradients.
 """
 
 from __future__ import annotations

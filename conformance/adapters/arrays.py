@@ -19,7 +19,7 @@ class Tensor:
     """An array argument: its values, and their memory layout when they are passed."""
 
     values: Array
-    """With the classes on `class_axis`."""
+    """Values, with the classes on `class_axis`."""
     order: Order = "c"
     """Memory order in which they are passed."""
     class_axis: int = -1

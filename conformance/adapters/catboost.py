@@ -53,7 +53,7 @@ MANY = frozenset(
     for loss in ("binary", "categorical")
     for name in ("batches_in_blocks", "generated", "labels_beyond_the_dtype", "vocabularies")
 )
-"""Where there are many samples or classes: a model is trained for each sample, with a row for each class."""
+"""Files with many samples or classes: a model is trained for each sample, with a row for each class."""
 
 
 def metric(name: str, convention: Convention, page: str, link: str = "", **fields: Any) -> Function:

@@ -15,7 +15,7 @@ from conformance.model.convention import Convention
 DOCUMENTATION = "https://optax.readthedocs.io/en/latest/api/losses.html#optax.losses."
 SOURCE = "https://github.com/google-deepmind/optax/blob/v0.2.8/optax/losses/_classification.py"
 DERIVATIVE = "https://github.com/jax-ml/jax/pull/29483"
-"""Where the derivative of softplus, log(e^z + e^0), is said to be as intended."""
+"""The discussion says that the derivative of softplus, log(e^z + e^0), is as intended."""
 ROW_TARGETS = ("one_hot", "distribution")
 AXIS: dict[str, Any] = {"arguments": {"class_axis": "axis"}, "untested": {"where=None": "which elements count"}}
 NOT_MAPPED = tuple(frozenset({name}) for name in ("class_axis", "class_axis_not_1", "unbatched"))

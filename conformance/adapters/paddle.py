@@ -17,7 +17,7 @@ from conformance.model.convention import Convention
 DOCUMENTATION = "https://www.paddlepaddle.org.cn/documentation/docs/en/api/paddle/nn/"
 SOURCE = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/python/paddle/nn/functional/loss.py"
 TOLERABLE_VALUE = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/paddle/phi/kernels/funcs/cross_entropy.h"
-"""Where the logarithm of 0 counts as -1e20."""
+"""The page says that the logarithm of 0 counts as -1e20."""
 BCE_KERNEL = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/paddle/phi/kernels/cpu/bce_loss_kernel.cc"
 WIDE_DTYPES = frozenset({"float32", "float64"})
 POSITIONAL = {"predictions": "input", "labels": "label"}

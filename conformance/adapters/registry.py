@@ -149,7 +149,7 @@ def broken() -> list[str]:
 
 
 def origin(framework: Framework) -> Origin:
-    """Where a framework is written down; raises KeyError if nothing says it."""
+    """Where a framework is defined; raises KeyError if it is unknown."""
     return Origin(framework.adapter) if framework.adapter else _found()[0][framework.name][1]
 
 
@@ -242,7 +242,7 @@ def _loaded(point: importlib.metadata.EntryPoint) -> Framework:
     with _guarded(f"{name} cannot be loaded", lambda: _file(point.module)):
         with _watchdog(f"{name} does not come back from its import: uninstall it"):
             framework = point.load()
-        if type(framework) is not Framework:  # whose class is asked for nothing
+        if type(framework) is not Framework:  # a subclass could run code
             raise AdapterError(f"{name} is no conformance.adapters.contract.Framework")
         check_field_types(framework)
         for function in functions_in(framework, NEWEST):

@@ -14,15 +14,16 @@ from conformance.model.convention import Convention
 PAGE = "https://lightning.ai/docs/torchmetrics/stable/text/perplexity.html"
 SOURCE = "https://github.com/Lightning-AI/torchmetrics/blob/v1.9.0/src/torchmetrics/functional/text/perplexity.py"
 UPDATED = """
-metric = torchmetrics.text.Perplexity([{ignore_index}, None][0]).to({predictions}.device)
+metric = torchmetrics.text.Perplexity({options}).to({predictions}.device)
 metric.update(preds={predictions}, target={labels})
 metric.compute()
 """
 ROUNDED = Convention(logits_as="probabilities", empty_mean="nan")
-TOKENS: dict[str, Any] = {
+COMMON_FIELDS: dict[str, Any] = {
     "ranks": {"categorical": range(3, 4)},
     "input_kinds": {"logits": ""},
     "targets": {"index": "int64"},
+    "arguments": {"ignore_index": "ignore_index"},
     "reductions": {"mean": ""},
     "quantity": "perplexity",
     "conventions": (DocumentedConvention(ROUNDED, documentation=SOURCE),),
@@ -42,14 +43,12 @@ FRAMEWORK = Framework(
             result_dtype="float32",
             differentiates=False,
             signature=PAGE,
-            arguments={"ignore_index": "{}"},
-            **TOKENS,
+            **COMMON_FIELDS,
         ),
         Function(
             "functional.text.perplexity",
             "torchmetrics.functional.text.perplexity(preds={predictions}, target={labels}, {options})",
-            arguments={"ignore_index": "ignore_index"},
-            **TOKENS,
+            **COMMON_FIELDS,
         ),
     ),
 )

@@ -55,7 +55,8 @@ def load_case(case_id: str, cases: Path | None = None) -> tuple[Case, Ledger]:
     Parameters
     ----------
     case_id : str
-        A harvested case is read from the tests of the project that its id names.
+        Id of a case, such as `categorical/ignore_index/with_class_weights`.  A harvested case is read from the tests
+        of the project that its id names.
     cases : Path, optional
         Folder of case files, or one file; the shipped cases if None.
 
@@ -83,7 +84,7 @@ def find_case(cases: list[Case], case_id: str, folder: Path | None = None) -> Ca
         hint = suggest(case_id, ids, f"conformance list cases --cases {folder}")
         raise SelectionError(f"there is no case {case_id} in {folder}; {hint}")
     hint = suggest(case_id, ids, "conformance list cases")
-    raise SelectionError(f"there is no case {case_id}; {hint}; --cases DIR looks for it in a folder of yours")
+    raise SelectionError(f"there is no case {case_id}; {hint}; --cases DIR looks for it in your folder")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ class CaseList(Result):
 
     command = "list.cases"
     cases: tuple[Case, ...]
-    """In the order of their ids."""
+    """The cases, sorted by id."""
 
     def to_dict(self) -> dict[str, Any]:
         return {"cases": [describe_case(case) for case in self.cases]}
@@ -214,7 +215,7 @@ class LibraryList(Result):
 
     command = "list.libraries"
     libraries: tuple[LibraryEntry, ...]
-    """By name."""
+    """The libraries, sorted by name."""
 
     def to_dict(self) -> dict[str, Any]:
         return {"libraries": [dataclasses.asdict(entry) for entry in self.libraries]}
@@ -323,8 +324,10 @@ def show(case_id: str, cases: Path | None = None, dtype: str = "", modes: Sequen
 
     Parameters
     ----------
-    case_id, cases
-        As of `load_case`.
+    case_id : str
+        Id of a case, such as `categorical/ignore_index/with_class_weights`.
+    cases : Path, optional
+        Folder of case files, or one file; the shipped cases if None.
     dtype : str, optional
         One of the dtypes of the case; all if empty.
     modes : sequence of str, optional
@@ -388,15 +391,17 @@ def explain(
 
     Parameters
     ----------
-    case_id, cases
-        As of `load_case`.
+    case_id : str
+        Id of a case, such as `categorical/ignore_index/with_class_weights`.
+    cases : Path, optional
+        Folder of case files, or one file; the shipped cases if None.
     functions : sequence of str
         Names of functions; all that are installed if empty.
     dtype, reduction : str, optional
         Of the case; float32 and mean, or the first ones of the case, if empty.
     quantity : {"loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hessian"}
     mode : str
-        In which functions are called; those of frameworks that have no such mode are left out.
+        Mode in which functions are called; those of frameworks that have no such mode are left out.
 
     Returns
     -------
@@ -443,7 +448,7 @@ class ExpectResult(Result):
     digits: int
     """Number of significant digits."""
     expect: dict[str, Any]
-    """As the `expect` of a case file states them: `value`, with the answer for each reduction, or `error`."""
+    """The answers, as `expect` in a case file: `value`, with the answer for each reduction, or `error`."""
 
     to_dict = dataclasses.asdict
 
@@ -453,8 +458,10 @@ def expect(case_id: str, digits: int = 25, cases: Path | None = None) -> ExpectR
 
     Parameters
     ----------
-    case_id, cases
-        As of `load_case`; the case may be one that does not pass `lint`.
+    case_id : str
+        Id of a case, such as `categorical/ignore_index/with_class_weights`; it need not pass `lint`.
+    cases : Path, optional
+        Folder of case files, or one file; the shipped cases if None.
     digits : int
         Number of significant digits.
 
@@ -510,7 +517,7 @@ def lint(folder: Path | None = None, *, strict: bool = False) -> LintResult:
     folder : Path, optional
         Folder of case files, or one file; the shipped cases if None.
     strict : bool
-        Want what cases that others rely on have: a first line that names the schema, `source` and `why`.
+        Also require what published cases have: a first line that names the schema, `source` and `why`.
 
     Returns
     -------

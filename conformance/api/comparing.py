@@ -1,4 +1,4 @@
-"""One data set put to every installed function: what each returns, what is exact, and why they differ."""
+"""Call every installed function with one data set: what each returns, the exact answer, and why they differ."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def compare(
     frameworks, functions : sequence of str
         Only these; all that are installed if both are empty.
     mode : str
-        In which functions are called.
+        Mode in which functions are called.
     observed : sequence of str
         Numbers that somebody got, as printed, each alone or behind the name of a framework or function, such as
         `0.29` or `keras=0.31`.  For each, all is listed that gives it to its digits.

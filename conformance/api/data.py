@@ -35,10 +35,20 @@ class DataError(UserError, ValueError):
 def read_file(option: str, text: str) -> Any:
     """Read the array or the table in a file.
 
-    option: the name that messages begin with.  text: the path, for a file that holds several arrays or columns followed
-    by a colon and the name of one, or of several columns with commas between them.
     Formats: .npy, .npz, .csv, .tsv, .parquet, .pt and .pth.  Nothing that is pickled is executed.
-    Raises DataError if the file cannot be read, or has no such array.
+
+    Parameters
+    ----------
+    option : str
+        The name that messages begin with.
+    text : str
+        The path, for a file that holds several arrays or columns followed by a colon and the name of one, or of several
+        columns with commas between them.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or has no such array.
     """
     path, names = _split(text)
     if not path.exists():

@@ -24,7 +24,7 @@ from conformance.execution.run import Run
 from conformance.execution.targets import local_pool, performer, pool_if_needed
 from conformance.explore.fuzz import state as state_file
 from conformance.explore.fuzz.generation import DEFAULT_KINDS, UNUSUAL_KINDS, Limits
-from conformance.explore.fuzz.search import Finding, Search, SearchState, restrict_limits
+from conformance.explore.fuzz.search import Counterexample, Search, SearchState, restrict_limits
 from conformance.explore.fuzz.strategies import check_installed
 from conformance.explore.relations import rendering
 from conformance.explore.relations.catalogue import check_names
@@ -159,7 +159,7 @@ class FuzzResult(Result):
     """Seed of the cases."""
     state: SearchState
     """Its progress, with that of earlier searches that it resumed."""
-    findings: tuple[Finding, ...]
+    findings: tuple[Counterexample, ...]
     """The smallest case for each way in which a function is wrong."""
     interrupted: bool
     """Whether it was ended by a signal."""
@@ -178,15 +178,15 @@ class FuzzResult(Result):
             "failures": done.not_executed,
             "findings": [
                 {
-                    "function": finding.function,
-                    "version": finding.version,
-                    "mark": finding.signature,
-                    **{name: getattr(finding, name) for name in fields},
-                    "row": finding.row.cells,
-                    "again": done.again[finding.case],
-                    "yaml": finding.text,
+                    "function": counterexample.function,
+                    "version": counterexample.version,
+                    "mark": counterexample.signature,
+                    **{name: getattr(counterexample, name) for name in fields},
+                    "row": counterexample.row.cells,
+                    "again": done.again[counterexample.case],
+                    "yaml": counterexample.text,
                 }
-                for finding in self.findings
+                for counterexample in self.findings
             ],
         }
 
@@ -205,7 +205,7 @@ def fuzz(
     cases: Path | None = None,
     state: Path | None = None,
     folder: Path | None = None,
-    found: Callable[[Finding, Path | None], None] = lambda finding, file: None,
+    found: Callable[[Counterexample, Path | None], None] = lambda counterexample, file: None,
     observer: Observer = SILENT,
     modes: Sequence[str] = (),
 ) -> FuzzResult:
@@ -238,7 +238,7 @@ def fuzz(
     folder : Path, optional
         Findings are written as case files below its folder `fuzz`.
     found : callable
-        Called with each finding as it comes, and its case file, if there is a `folder`.
+        Called with each counterexample as it comes, and its case file, if there is a `folder`.
     observer : Observer
         Is told of the progress, and of frameworks that are not installed.
     modes : sequence of str
@@ -282,8 +282,11 @@ def fuzz(
             if state is not None:
                 state_file.write(state, request, search.state, search.findings)
 
-        def report(finding: Finding) -> None:
-            found(finding, None if folder is None else writing.save_text(finding.text, folder / finding.path))
+        def report(counterexample: Counterexample) -> None:
+            found(
+                counterexample,
+                None if folder is None else writing.save_text(counterexample.text, folder / counterexample.path),
+            )
 
         save()
         stack.callback(save)
@@ -308,12 +311,12 @@ def _search(
     steps: Iterable[float],
     search: Search,
     save: Callable[[], None],
-    report: Callable[[Finding], None],
+    report: Callable[[Counterexample], None],
     observer: Observer,
 ) -> bool:
     """Search step by step; return whether it was interrupted.
 
-    save: called each second, and before findings are reported.
+    save: called each second, and before counterexamples are reported.
     """
     saved, first, reported, interrupted = 0.0, search.state.position, 0, False
     try:
@@ -322,16 +325,16 @@ def _search(
                 if len(search.findings) > reported or elapsed - saved >= SAVE_SECONDS:
                     save()
                     saved = elapsed
-                for finding in search.findings[reported:]:
-                    report(finding)
+                for counterexample in search.findings[reported:]:
+                    report(counterexample)
                     reported += 1
                 rate = (search.state.position - first) / max(elapsed, 1e-9)
                 show(f"{search.state.summary(len(search.findings))}, {rate:.0f} cases/s, {elapsed:.0f} s")
     except KeyboardInterrupt:
         interrupted = True
     save()
-    for finding in search.findings[reported:]:
-        report(finding)
+    for counterexample in search.findings[reported:]:
+        report(counterexample)
     return interrupted
 
 
@@ -412,7 +415,7 @@ def sweep(
     """
     _, ledger = load_suite(cases)
     table.check_ledger(ledger)
-    request.check()
+    request.validate()
     if means and (request.exhaustive or request.pairs or request.labels or state):
         raise SelectionError("--lengths goes with --dtype and --given only: it tests means and no single inputs")
     jobs, skipped = runner.plan(

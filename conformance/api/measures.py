@@ -77,7 +77,7 @@ class MutationResult(Result):
 
     command = "mutants"
     results: tuple[MutantResult, ...]
-    """In the order of their families."""
+    """The results, in the order of the families."""
     undecided: int = 0
     """Number of mutants without a result; not 0 if it was interrupted."""
 
@@ -135,8 +135,10 @@ def mutants(
     ----------
     cases : Path, optional
         Folder of case files, or one file; the shipped cases if None.
-    families, keyword
-        As of `list_mutants`.
+    families : sequence of str
+        Families of faults; all if empty.
+    keyword : str, optional
+        Only those whose `family.Name` matches this expression, as with pytest's `-k`.
     processes : int
         Number of processes that share the mutants; 1 is this one.
     observer : Observer
@@ -206,8 +208,10 @@ def check_correct(
     ----------
     cases : Path, optional
         Folder of case files, or one file; the shipped cases if None.
-    keyword, processes
-        As of `mutants`.
+    keyword : str, optional
+        Only those whose `family.Name` matches this expression, as with pytest's `-k`.
+    processes : int
+        Number of processes that share the implementations; 1 is this one.
     generated : int
         Number of random cases that are run instead of those of a folder.
     seed : int

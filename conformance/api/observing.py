@@ -9,23 +9,23 @@ from typing import Protocol
 
 
 class Advance(Protocol):
-    """Called with what was finished, such as the framework of a row, and how many of it."""
+    """Called with a label of finished work, such as the framework of a row, and its count."""
 
     def __call__(self, label: str, count: int = 1, /) -> None: ...
 
 
 class Observer:
-    """Is told the progress of a function; this one ignores it."""
+    """Receives the progress of a function; this one ignores it."""
 
     def note(self, line: str) -> None:
         """Take a sentence that the user should know."""
 
     def status(self) -> AbstractContextManager[Callable[[str], None]]:
-        """Return a context that is called with each step."""
+        """Return a context manager whose value is called with a line of text for each step."""
         return contextlib.nullcontext(lambda line: None)
 
     def rows(self, count: int) -> AbstractContextManager[Advance]:
-        """Return a context that is called with each row that is finished.  count: number of rows."""
+        """Return a context manager whose value is called with each finished row.  count: number of rows."""
         return contextlib.nullcontext(lambda label, count=1: None)
 
 

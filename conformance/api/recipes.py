@@ -172,7 +172,7 @@ def recipe(
     Raises
     ------
     SelectionError
-        If a function does not exist, both are the same, no problem can be put to both, or an option is none.
+        If a function does not exist, both are the same, no problem fits both, or an option is invalid.
     """
     available = registry.installed(registry.frameworks())[0]
     known = {function.name for function in registry.functions()}
@@ -223,7 +223,7 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
         shared = [one for one in shared if one == one_of("--loss", loss, LOSSES)]
     if not shared:
         computed = " and ".join(f"{one.name} computes {' and '.join(one.ranks)} losses" for one in functions)
-        raise SelectionError(f"recipe {names}: no problem can be put to both: {computed}")
+        raise SelectionError(f"recipe {names}: no problem fits both: {computed}")
     for one in pair:
         if not one.may_have_recipe:
             raise SelectionError(f"recipe {names}: {one.function.name} returns no loss of predictions as they are")
@@ -268,7 +268,7 @@ def _unproved(
     both = (recipes[0], reference)
     put = [(case, problem) for case, problem in cases if can_be_put(both, case, problem, setting.quantity)]
     if not put:
-        return RecipeResult(setting, None, None, (), (), empty, "no case can be put to both", needed)
+        return RecipeResult(setting, None, None, (), (), empty, "no case fits both", needed)
     first, second = (
         _side(of, call_of(one, put[0][1], setting.quantity), one.changes, setting)
         for of, one in zip(pair, both, strict=True)
@@ -302,7 +302,7 @@ def prove_recipe(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, P
     if proof.refuted:
         why = f"the code that follows from what they document is wrong in {proof.refuted[0]}"
     elif not equal:
-        why = "in no case do they return the same" if proof.remaining else "no case can be put to both"
+        why = "in no case do they return the same" if proof.remaining else "no case fits both"
     sides: list[RecipeSide | None] = [None, None]
     if proof.holds:
         examples = (equal[0].first, equal[0].second)

@@ -133,7 +133,7 @@ class HistoryResult(Result):
     history: History
     """What changed from each release to the next."""
     folder: Path
-    """Where `history.md` and `history.csv` are."""
+    """Folder of `history.md` and `history.csv`."""
 
     def to_dict(self) -> dict[str, Any]:
         return {"changes": histories.as_records(self.history), "failed": list(self.history.failed)}
@@ -286,7 +286,7 @@ def page(
     output: Path | None = None,
     observer: Observer = SILENT,
 ) -> PageResult:
-    """Write the page of a report again, with what else is known beside its rows.
+    """Rewrite the HTML page of a report, with explanations, a sweep, a history or a comparison.
 
     Parameters
     ----------

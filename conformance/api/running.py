@@ -79,7 +79,7 @@ class RunRequest:
     given: tuple[CaseSet, Executor] | None = None
     """Cases and what makes their rows, instead of those that the fields above name."""
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Raise UserError if options contradict each other."""
         several = (self.processes or 1) > 1
         for option, what in (("timeout", "a call"), ("import_timeout", "an import")):
@@ -111,7 +111,7 @@ class RunResult(Result):
     record: dict[str, Any]
     """What its `run.json` says."""
     rows: list[Row]
-    """In the order of the plan."""
+    """The rows, in the order of the plan."""
     results: pd.DataFrame
     """The rows as a table."""
     items: int
@@ -135,7 +135,10 @@ class RunResult(Result):
         return bool(self.record["complete"])
 
     def failures(self, strict_known: bool = False) -> list[Failure]:
-        """The rows that make the run fail; see `failures`."""
+        """The rows that make the run fail: unexpected ones or, with a baseline, those that got worse.
+
+        strict_known: known issues count, too, whatever the baseline has.
+        """
         return list(failures(self.rows, self.check, strict_known))
 
     def to_dict(self) -> dict[str, Any]:
@@ -184,7 +187,7 @@ def run(
     UserError
         If there is nothing to run, an option is wrong, or the report cannot be written.
     """
-    request.check()
+    request.validate()
     accepted = None if baseline is None else read_complete(baseline)
     recorded = RecordedRun(request.report, observer.note, resume=request.resume)
     prepared = _Prepared()

@@ -143,13 +143,19 @@ def bisect(
     good, bad : str
         The older and the newer release; `1.0` is the first of 1.0.x if there is no 1.0.
     case_id : str
-        As of `show`.
+        Id of a case, such as `categorical/ignore_index/with_class_weights`.
     function, dtype, reduction : str, optional
         Which answers; all if empty.
     beside : str, optional
         Requirements that every environment has beside the release.
-    cases, timeout, observer, import_timeout
-        As of `audit`.
+    cases : Path, optional
+        Folder of case files, or one file; the shipped cases if None.
+    timeout : float
+        Seconds that a call may take.
+    observer : Observer
+        Is told of each step.
+    import_timeout : float
+        Seconds that the import of a framework may take.
 
     Returns
     -------

@@ -712,7 +712,7 @@ class _CaseParser:
             for reduction in value:
                 if reduction not in self.reductions:
                     advice = f"this case has {join_names(self.reductions)}"
-                    self.add_error((*path, reduction), f"the case is not asked for {reduction}", advice)
+                    self.add_error((*path, reduction), f"the case does not have the reduction {reduction}", advice)
         for reduction, expected in value.items():
             at = (*path, reduction) if isinstance(node["value"], dict) else path
             if reduction != "none" or shape is not None:
@@ -734,7 +734,7 @@ class _CaseParser:
             reduction = node.get("reduction", only)
             if reduction not in self.reductions:
                 advice = f"say reduction: with one of {join_names(self.reductions)}"
-                self.add_error(("published", index), f"the case is not asked for {reduction}", advice)
+                self.add_error(("published", index), f"the case does not have the reduction {reduction}", advice)
                 continue
             quantity = node.get("quantity", "loss")
             if shape is not None:
@@ -756,7 +756,7 @@ class _CaseParser:
             if getattr(options, name) is not None and node.get(name):
                 self.add_error(("generate", name), f"{name} are given and generated", "remove one of the two")
         if recipe.ignored and options.ignore_index is None:
-            self.add_error(("generate", "ignored"), "no ignore_index is asked for", "add it to options")
+            self.add_error(("generate", "ignored"), "there is no ignore_index", "add it to options")
         if isinstance(expect, MustRaise):
             self.add_error(("expect",), "generated arrays are valid", "write out arrays that must be refused")
         if "digest" not in node:
@@ -809,7 +809,7 @@ class _CaseParser:
         )
         count = recipe.classes * math.prod(recipe.shape)
         if count > MAX_GENERATED:
-            raise self.make_error(path, f"{count} numbers are more than {MAX_GENERATED}", "ask for fewer")
+            raise self.make_error(path, f"{count} numbers are more than {MAX_GENERATED}", "generate fewer")
         return recipe
 
 

@@ -39,7 +39,7 @@ def check(
     arguments: Sequence[str] = (),
     as_json: bool = False,
 ) -> None:
-    """Certify a callable of yours: a function, a module of PyTorch, a loss of Keras, a function of JAX.
+    """Check your own callable: a function, a module of PyTorch, a loss of Keras, a function of JAX.
 
     It is called in a process of its own with the cases, metamorphic relations and drawn problems that its parameters
     can express. Exit status 1 if anything is wrong.

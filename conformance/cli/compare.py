@@ -1,4 +1,4 @@
-"""`conformance compare`: one data set put to every installed function."""
+"""`conformance compare`: call every installed function with one data set."""
 
 from __future__ import annotations
 

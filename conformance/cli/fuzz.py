@@ -1,4 +1,4 @@
-"""`conformance fuzz`: cases that nobody wrote, put to every installed function."""
+"""`conformance fuzz`: call every installed function with random cases."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from conformance import api
 from conformance.cli.shared import MAX_WIDTH, Printer, options, print_not_executed
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
-from conformance.explore.fuzz.search import Finding, single_threaded
+from conformance.explore.fuzz.search import Counterexample, single_threaded
 from conformance.model.text import truncate
 
 
 @options
 def fuzz(as_json: bool = False, **request: Any) -> None:
-    """Draw cases at random, put them to every installed function, and shrink what is wrong to the smallest case.
+    """Draw cases at random, call every installed function with them, and shrink what is wrong to the smallest case.
 
     Exit status 1 where something was found that the ledger does not know.
     """
     single_threaded()
 
-    def print_finding(finding: Finding, file: Path | None) -> None:
+    def print_counterexample(counterexample: Counterexample, file: Path | None) -> None:
         if not as_json:
-            out.print(f"[bold]found[/] {escape(finding.message)}", soft_wrap=True)
-            out.print(escape(finding.text), soft_wrap=True)
+            out.print(f"[bold]found[/] {escape(counterexample.message)}", soft_wrap=True)
+            out.print(escape(counterexample.text), soft_wrap=True)
             if file is not None:
                 out.print(f"written: {escape(str(file))}\n", soft_wrap=True)
 
-    result = api.fuzz(found=print_finding, observer=Printer(), **request)
+    result = api.fuzz(found=print_counterexample, observer=Printer(), **request)
     out.print_result(result, _print_totals, as_json)
     print_not_executed(result.state.not_executed)
     if result.interrupted:
@@ -42,10 +42,12 @@ def fuzz(as_json: bool = False, **request: Any) -> None:
 
 def _print_totals(result: api.FuzzResult) -> None:
     done = result.state
-    for finding in result.findings:
-        again = done.again[finding.case]
+    for counterexample in result.findings:
+        again = done.again[counterexample.case]
         more = f", {again} rows more" if again else ""
-        out.print(escape(f"{finding.case}: {finding.function} {finding.signature}{more}"), soft_wrap=True)
+        out.print(
+            escape(f"{counterexample.case}: {counterexample.function} {counterexample.signature}{more}"), soft_wrap=True
+        )
     for entry, rows in done.known.most_common():
         out.print(f"known: {rows} rows, {escape(truncate(entry, MAX_WIDTH))}", soft_wrap=True)
     rate = done.position / done.seconds if done.seconds else 0

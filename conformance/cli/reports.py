@@ -44,7 +44,7 @@ def diff(
     output: Path | None = None,
     as_json: bool = False,
 ) -> None:
-    """What changed between two reports, worst first; exit status 1 where something regressed, 2 where it is refused."""
+    """What changed between two reports, worst first; exit status 1 if something regressed, 2 if they cannot be compared."""
     form = Format(output_format(form, as_json))
     result = api.diff(old, new)
     found = result.difference
@@ -161,7 +161,7 @@ def recover(
 ) -> None:
     """Write the report of what a run had done that was killed or interrupted, or of rows without a run.json.
 
-    It is marked as incomplete unless every row is there. `conformance run --resume` asks what is missing.
+    It is marked as incomplete unless every row is there. `conformance run --resume` runs what is missing.
     """
     result = api.recover(folder, Printer())
     if as_json:

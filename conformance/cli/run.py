@@ -133,7 +133,7 @@ def _warn_incomplete(ended: api.RunResult) -> None:
     rows = len(ended.rows)
     warn(f"{more}{rows} of {ended.record['planned']} rows are in the report, which is marked incomplete")
     if rows:
-        warn("the same command with --resume asks only what is missing")
+        warn("the same command with --resume runs only what is missing")
 
 
 def _put(option: str, file: Path, text: str) -> None:
@@ -180,7 +180,7 @@ def _cause(row: Row) -> tuple[str, ...]:
 
 
 def print_groups(rows: Sequence[Row], cases: Sequence[Case], framework: Framework | None = None) -> None:
-    """Print the first row of each cause, and how many there are.  framework: as of `reproducer_of`."""
+    """Print the first row of each cause, and how many there are.  framework: as in `reproducer_of`."""
     counts = Counter(map(_cause, rows))
     first = {_cause(row): row for row in reversed(rows)}
     for key, count in itertools.islice(counts.items(), MAX_CAUSES):

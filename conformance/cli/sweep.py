@@ -1,4 +1,4 @@
-"""`conformance sweep`: every value of a narrow dtype, and a grid or all of a wide one, put to a function at once."""
+"""`conformance sweep`: call a function with every value of a narrow dtype, and a grid or all of a wide one."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ MAX_ANSWER = 48
 
 @dataclass(frozen=True)
 class Step:
-    """From one release to the next one in the report."""
+    """What changed from one release to the next one in the report."""
 
     framework: str
     place: str
@@ -53,7 +53,7 @@ class History:
     """What changed over the releases of a report."""
 
     steps: tuple[Step, ...]
-    """By framework and place, ascending."""
+    """The steps, sorted by framework, place and release."""
     failed: tuple[str, ...] = ()
     """A sentence for each environment that could not be made."""
 

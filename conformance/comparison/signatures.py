@@ -31,7 +31,7 @@ class Parameter:
 
     name: str
     kind: str
-    """As `inspect` describes it."""
+    """Kind of the parameter, as `inspect` describes it."""
     default: str
     """Source text; "" for none."""
 
@@ -67,7 +67,7 @@ class SignatureChange:
     """One difference between two signatures."""
 
     path: str
-    """Of the function."""
+    """Dotted path of the function."""
     functions: tuple[str, ...]
     """The audited functions that call it."""
     kind: Kind

@@ -41,7 +41,7 @@ class Sides:
 
     pool: WorkerPool
     names: tuple[str, str]
-    """Of the environments."""
+    """Names of the environments."""
     old: tuple[Installed, ...]
     """The frameworks that both environments have, as the old one has them."""
     new: tuple[Installed, ...]
@@ -172,7 +172,7 @@ class Summary:
     total: int
     """How many rows there are, changed or not."""
     rows: dict[Section, int]
-    """By section, of those that are reported and `rounding`."""
+    """Number of reported rows by section, and of `rounding`."""
     functions: dict[Section, list[str]]
     """The functions of those rows, sorted."""
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from packaging.version import Version
 
 from conformance.adapters import registry
@@ -118,7 +119,12 @@ def _choices(name: str, made: Iterable[Any]) -> list[Any]:
 
 
 def _shown(choice: Any) -> str:
-    return code_html(f"{choice:.4g}" if isinstance(choice, float) else choice)
+    """A choice as code; a float that is rounded to float32 as `float32(1e-12)`, so that it differs from 1e-12."""
+    if not isinstance(choice, float):
+        return code_html(choice)
+    text = f"{choice:.4g}"
+    is_float32 = float(text) != choice == float(np.float32(text))
+    return code_html(f"float32({text})" if is_float32 else text)
 
 
 def _sentence(name: str, choice: Any) -> str:

@@ -24,16 +24,17 @@ from conformance.report.markdown import fenced_block
 
 FOLDER = "findings"
 """Folder of the pages of libraries, below the page with the overview."""
-MAX_REASON = 100
-"""Characters of a reason in an overview."""
 MAX_ANSWER = 120
 """Characters of an answer that is quoted."""
 MAX_CALL = 500
 """Characters of a call that is quoted."""
+TRAITS_PAGE = "../reference/ledger-format.md#traits"
+"""Where the traits are defined, from a page in `FOLDER`."""
 MENDED = "Mended"
 """Heading of the entries that the release in the accepted report does not have."""
 _ISSUE = re.compile(r"/(issues|pull)/\d+")
 """What the address of an issue or a pull request contains."""
+_SENTENCE_END = re.compile(r"(?<=[a-z)`\d]\.) (?=[A-Z])")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,11 @@ class Finding:
         return " ".join(self.first.reason.split())
 
     @property
+    def title(self) -> str:
+        """The first sentence of the reason, without its full stop."""
+        return _SENTENCE_END.split(self.reason, maxsplit=1)[0].rstrip(".")
+
+    @property
     def code(self) -> str:
         """Source that shows it, of the library alone; empty if there is none of a readable length."""
         return self.first.reproducer or (self.call if len(self.call) <= MAX_CALL else "")
@@ -79,8 +85,8 @@ class Finding:
         return bool(self.exact) and array_of(self.exact) is not None
 
     @property
-    def due(self) -> str:
-        """What is due for the example: a number or an array, or in words why there is none."""
+    def expected(self) -> str:
+        """The expected result of the example: a number or an array, or in words why there is none."""
         if self.is_number:
             return _quoted(self.exact)
         kind, _, why = self.exact.partition(": ")
@@ -88,11 +94,11 @@ class Finding:
 
     @property
     def example_text(self) -> str:
-        """The example as code with what is due, for an issue; empty if its call is too long."""
+        """The example as code with the expected result, for an issue; empty if its call is too long."""
         if not self.returned or not self.call or len(self.call) > MAX_CALL:
             return ""
         call = "The same" if self.call == self.code else f"{fenced_block(self.call, 'python')}\nThis"
-        return f"{call} returns `{self.returned}`, where {self.due} is due."
+        return f"{call} returns `{self.returned}`, where {self.expected} is expected."
 
     @property
     def reported(self) -> bool:
@@ -170,7 +176,8 @@ class Findings:
     def _section(self, finding: Finding) -> str:
         first = finding.first
         address = f"{self._source}/{'/'.join(first.path.split('/')[-3:])}#L{first.line}"
-        links = [link("upstream", first.see) if first.see else "", f"[ledger]({address})"]
+        kind = "issue" if finding.reported else "source"
+        links = [link(kind, first.see) if first.see else "", f"[ledger]({address})"]
         lines = [
             f"{anchor_line(finding.anchor)}### {code_html(first.function)}, {escaped(_releases(first))}\n",
             prose_html(finding.reason) + "\n",
@@ -191,7 +198,8 @@ class Findings:
         item = finding.example.item
         of = f"{self._case(item.case.id)}, {', '.join((item.dtype, item.reduction, item.quantity))}"
         returned = f"it returns {code_html(finding.returned)}; " if finding.returned else ""
-        return f"On {of}, {returned}{code_html(finding.due) if finding.is_number else escaped(finding.due)} is due.\n"
+        expected = code_html(finding.expected) if finding.is_number else escaped(finding.expected)
+        return f"On {of}, {returned}{expected} is expected.\n"
 
     def _cases(self, finding: Finding) -> str:
         """All cases, folded away, unless the example is the only one."""
@@ -205,8 +213,8 @@ class Findings:
         first = finding.first
         version = self._versions.get(finding.framework, "")
         parts = [
-            _shortened(finding.reason),
-            finding.reason if len(finding.reason) > MAX_REASON else "",
+            finding.title,
+            finding.reason,
             fenced_block(finding.code, "python"),
             f"prints\n\n{fenced_block(first.shows)}" if first.shows else "",
             finding.example_text,
@@ -273,30 +281,26 @@ def _releases(entry: KnownIssue) -> str:
     return entry.versions or "all releases"
 
 
-def _shortened(reason: str) -> str:
-    return reason if len(reason) <= MAX_REASON else f"{reason[: reason.rfind(' ', 0, MAX_REASON)]} ..."
-
-
 def _overview_line(finding: Finding) -> list[str]:
     first = finding.first
-    lead = f"[{prose_html(_shortened(finding.reason))}](#{finding.anchor})"
+    lead = f"[{prose_html(finding.title)}](#{finding.anchor})"
     return [lead, code_html(first.function), escaped(first.versions or "all")]
 
 
 def _conditions(entry: KnownIssue) -> str:
-    """When an entry applies, in a sentence; empty if always."""
-    named = (
-        ("on", entry.variants),
-        ("in mode", entry.modes),
-        ("on", entry.devices),
-        ("in", entry.dtypes),
-        ("as", entry.reductions),
-        ("of the", entry.quantities if entry.quantities != ("loss",) else ()),
-        ("with", entry.when),
-        ("also", entry.twins),
+    """The conditions under which an entry applies, by kind; empty if there are none."""
+    conditions = (
+        ("Backends", entry.variants),
+        ("Modes", entry.modes),
+        ("Devices", entry.devices),
+        ("Dtypes", entry.dtypes),
+        ("Reductions", entry.reductions),
+        ("Quantities", entry.quantities if entry.quantities != ("loss",) else ()),
+        (f"[Inputs]({TRAITS_PAGE})", entry.when),
+        ("Also", entry.twins),
     )
-    said = "; ".join(f"{name} {', '.join(values)}" for name, values in named if values)
-    return f"{said[:1].upper()}{escaped(said[1:])}.\n" if said else ""
+    texts = [f"{name}: {escaped(', '.join(values))}." for name, values in conditions if values]
+    return f"{' '.join(texts)}\n" if texts else ""
 
 
 def _folded(summary: str, content: str) -> str:

@@ -84,7 +84,7 @@ def undescribed_parameters() -> str:
         ],
     )
     lines = [line for of_function in found for line in of_function]
-    return table(("function", "argument", "what it asks for"), lines)
+    return table(("function", "argument", "what it selects"), lines)
 
 
 def _differences(framework: Framework, now: Mapping[str, Function], function: Function) -> list[str]:

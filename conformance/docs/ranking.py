@@ -24,7 +24,7 @@ KINDS: Mapping[Kind, str] = {
     "gradient": "Wrong gradients for ordinary inputs",
     "precision": "Lost precision",
     "acceptance": "Invalid input that is accepted",
-    "crash": "Crashes, and valid input that is refused",
+    "crash": "Crashes, and valid input that is rejected",
     "edge": "Edge cases",
 }
 """What an entry is about, worst first, as headings."""

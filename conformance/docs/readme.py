@@ -38,6 +38,7 @@ from conformance.docs import (
     schema,
 )
 from conformance.judging.row import SCHEMA
+from conformance.judging.traits import SHAPE_TRAITS, VALUE_TRAITS
 from conformance.reference import error_bound
 from conformance.report.markdown import code, fenced_block, table
 
@@ -71,7 +72,7 @@ class Words:
     """The texts of the generated parts in a language."""
 
     questions: tuple[str, ...]
-    """In the order of `QUESTIONS`."""
+    """Texts of `QUESTIONS`, in their order."""
     findings: tuple[str, str, str]
     """Header of the table of findings."""
     libraries: tuple[str, ...]
@@ -82,12 +83,12 @@ class Words:
 ENGLISH = Words(
     tuple(question for question, _, _ in QUESTIONS),
     ("question", "the definition", f"what is returned ({DTYPE})"),
-    ("library", "release", "functions", "agrees", "diverges", "known", "disagrees"),
+    ("library", "release", "functions", "agrees", "diverges", "known", "unexpected"),
     "an exception",
 )
 CHINESE = Words(
     (
-        "原文的 4 x 3 例子，印作 0.2162",
+        "文章中 4 x 3 的例子，文中给出 0.2162",
         "三个二元输出，权重 1、2、3，均值",
         "类别权重，索引标签，均值",
         "同上，one-hot 标签",
@@ -97,7 +98,7 @@ CHINESE = Words(
         "[2, 3] 的二元输出，求和",
     ),
     ("问题", "定义", f"返回值（{DTYPE}）"),
-    ("库", "版本", "函数", "agrees", "diverges", "known", "disagrees"),
+    ("库", "版本", "函数", "agrees", "diverges", "known", "unexpected"),
     "异常",
 )
 READMES = {"README.md": ENGLISH, "README.zh-CN.md": CHINESE}
@@ -141,15 +142,15 @@ def readme_findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
 def libraries(results: pd.DataFrame, words: Words = ENGLISH) -> str:
     """The known libraries with what came out of their functions, from a report's rows, as a Markdown table.
 
-    A row that the ledger knows counts as `known`, whatever its status.  A cell is empty if the report has no rows of
-    a library.
+    A row that is `known` or `unexpected` counts as such, whatever its status.  A cell is empty if the report has no
+    rows of a library.
     """
     lines = []
     for framework in registry.frameworks():
         release = next((one.version for one in pinned(framework)), "")
         functions = registry.functions_in(framework, registry.NEWEST)
         rows = results[results["framework"] == framework.name]
-        statuses = rows["status"].where(rows["expected"] != "known", "known")
+        statuses = rows["status"].where(~rows["expected"].isin(["known", "unexpected"]), rows["expected"])
         counts = [f"{(statuses == status).sum():,}" if len(rows) else "" for status in words.libraries[3:]]
         lines.append([code(framework.name), release, str(len(functions)), *counts])
     return table(words.libraries, lines)
@@ -278,6 +279,7 @@ class Checkout:
             "sweep": lambda: reports.sweep_table((sweeps / "sweep.md").read_text(encoding="utf-8")),
             "every float32": lambda: reports.summary((sweeps / "float32" / "sweep.md").read_text(encoding="utf-8")),
             "case schema": lambda: schema.reference(schema_of("case.schema.json"), "case"),
+            "traits": _traits,
             "ledger schema": lambda: schema.reference(schema_of(known_issues.SCHEMA), "ledger"),
             "report columns": _report_columns,
             "commands": commands.reference,
@@ -324,6 +326,12 @@ def _functions() -> str:
         supported = markup.table(report.FUNCTION_COLUMNS, [[markup.code_html(name), *rest] for name, *rest in rows])
         sections.append(f"{markup.anchor_line(framework.name)}\n## {framework.name}\n\n{environments}\n\n{supported}")
     return "\n\n".join(sections)
+
+
+def _traits() -> str:
+    """The traits that are neither options nor layouts, capabilities or input anomalies, and their meaning."""
+    lines = [[markup.code_html(name), markup.escaped(text)] for name, text in (SHAPE_TRAITS | VALUE_TRAITS).items()]
+    return markup.table(("trait", "what a problem with it has"), lines)
 
 
 def _report_columns() -> str:

@@ -153,7 +153,7 @@ def distribute(
 ) -> Generator[tuple[tuple[Any, ...], Result] | Lost[tuple[Any, ...]]]:
     """Yield what `function(*task)` yields for each task, with the task, from as many processes.
 
-    function: at the top of a module.  environment: as of `TaskProcesses`.  If all processes end early,
+    function: at the top of a module.  environment: as in `TaskProcesses`.  If all processes end early,
     tasks that none of them had are in one more `Lost`.
     """
     pending = deque(tasks)

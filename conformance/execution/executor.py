@@ -163,7 +163,7 @@ class _Setup:
     """What a judging process needs from its start."""
 
     assignments: Mapping[str, Assignment]
-    """By name of the worker."""
+    """Assignment by name of the worker."""
     first: tuple[str, ...]
     """Names of the workers that it starts at once."""
     timeouts: Timeouts

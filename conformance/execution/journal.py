@@ -80,7 +80,7 @@ class JournalContent:
     plan: Plan | None
     """None if the run ended before it had one."""
     rows: dict[RowKey, Row]
-    """By key across versions, in the order in which they were written."""
+    """Row by key across versions, in the order in which they were written."""
     torn: int = 0
     """Number of lines that cannot be read."""
 

@@ -24,7 +24,7 @@ class Run:
         self.items: Sequence[Item] = ()
         """Those that are planned."""
         self.rows: list[Row] = []
-        """In the order in which they were judged; see `sort`."""
+        """The rows, in the order in which they were judged; see `sort`."""
         self.not_executed: list[NotExecuted] = []
         self.stopped = ""
         """Why it ended early; empty if it did not."""

@@ -201,7 +201,7 @@ def resolve(
 ) -> tuple[list[Assignment], list[Row]]:
     """Make environments; return the workers to start in them, and a row for each that cannot be made.
 
-    Parameters as of `start_workers`.  Raises SelectionError for a mode or a device that no framework in them has.
+    Parameters as in `start_workers`.  Raises SelectionError for a mode or a device that no framework in them has.
     """
     from conformance.execution.environments import parse  # slow to import; a run without environments does not need it
 

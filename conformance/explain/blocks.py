@@ -37,7 +37,7 @@ class Block(NamedTuple):
     """A formula is a step of a derivation; code is text to copy, which is not wrapped."""
     text: str
     level: int
-    """Of a heading; of a formula or code how far it is indented; 0 for prose."""
+    """Level of a heading; indentation of a formula or code; 0 for prose."""
 
 
 def _heading(text: str, level: int = 1) -> Block:

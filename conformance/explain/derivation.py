@@ -61,7 +61,7 @@ def derive(
     if violations := refused(problem, DEFINITION):
         return Derivation(
             formula_text,
-            why=f"It is outside the definition's domain, so an exception is due: {anomalies_text(violations)}.",
+            why=f"It is outside the definition's domain, so an exception is expected: {anomalies_text(violations)}.",
         )
     why = ""
     if isinstance(expect, NoRightAnswer):

@@ -77,12 +77,12 @@ def explain(
     functions = tuple(run.each(items, lambda item: function_result(judge.assess(item), judge)))
     function_of = {item.id: item.function.name for item in items}
     failed = [(function_of[one.id], f"the harness could not say it: {one.why}") for one in run.not_executed]
-    names_asked = {item.function.name for item in items}
+    selected = {item.function.name for item in items}
     skipped = [
         (function.name, why)
         for installed in available
         for function in installed.functions
-        if function.name not in names_asked and (not names or function.name in names)
+        if function.name not in selected and (not names or function.name in names)
         if (why := skip_reason(installed, function, case, problem, quantity))
     ]
     location = f"{case.path}:{case.line}" if case.path else ""
@@ -124,7 +124,7 @@ def skip_reason(installed: Installed, function: Function, case: Case, problem: P
     if why is None and is_derivative(quantity):
         why = not_differentiated(installed, function, case, problem)
     if why is None and not is_selected(function, case, None):
-        return "only some of the shipped cases are put to it by default; name it"
+        return "it is called with only some of the shipped cases by default; name it"
     return why or ""
 
 

@@ -1,4 +1,4 @@
-"""Proof of recipes: both functions on every case that both can be asked, compared with each other and what is exact."""
+"""Proof of recipes: both functions on every case that both support, compared with each other and the exact answer."""
 
 from __future__ import annotations
 

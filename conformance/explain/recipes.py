@@ -42,7 +42,7 @@ class Setting:
     loss: Loss
     input_kind: InputKind
     target: str
-    """As `Problem.target_kind`."""
+    """Kind of target, see `Problem.target_kind`."""
     options: tuple[str, ...]
     """Options that are set, in the order of `OPTIONS`."""
     reduction: Reduction
@@ -52,7 +52,7 @@ class Setting:
     quantity: Quantity = "loss"
     """The loss, or its gradient in the predictions."""
     layout: tuple[str, ...] = ()
-    """Which of `LAYOUTS` the arrays have."""
+    """Entries of `LAYOUTS` that the arrays have."""
     label_dtype: str = ""
     """dtype of the labels; the usual one of each function if empty."""
     weight_dtype: str = ""
@@ -159,7 +159,7 @@ class _Draft:
     arranged: set[str] = field(default_factory=set)
     """Words of the layout that code takes care of."""
     placeholder_values: Callable[[Problem], Mapping[str, Any]] | None = None
-    """As in `Function`."""
+    """See `Function`."""
     one_sample: bool = False
     """Whether a single sample gets an axis by code."""
 
@@ -441,7 +441,7 @@ class _Draft:
         return frozenset(found | sums)
 
     def _own_divisor(self) -> frozenset[str]:
-        """As `_divisor`, of the function's own mean."""
+        """The `_divisor` of the function's own mean."""
         roles = {name: name for name, route in self.routes.items() if name not in self.weights}
         if self._in_targets("class_weights"):
             del roles["class_weights"]

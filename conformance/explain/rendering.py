@@ -37,7 +37,7 @@ _JSON_KEYS = {
 def terminal(explanation: Explanation, *, whole: bool = True) -> Iterator[tuple[str, str]]:
     """Yield pairs (style, line) for rich; the style is `bold`, `dim` or empty and may be ignored.
 
-    whole: as of `render_blocks`.
+    whole: as in `render_blocks`.
     """
     for kind, text, level in render_blocks(explanation, whole=whole):
         match kind:

@@ -112,7 +112,7 @@ def _ratios(got: Floats, want: Exact, tolerance: Floats, returned: str) -> tuple
 
 
 def _compare_numbers(got: Floats, want: Exact, tolerance: Floats, dtype: str) -> Comparison | None:
-    """`compare` for one finite number where one is due, in a fraction of the time; None where it is not that plain."""
+    """`compare` for one finite number where one is expected, in a fraction of the time; None otherwise."""
     number, hi, limit = float(got), float(want.hi), float(tolerance)
     error = abs((number - hi) - float(want.lo))
     if not (math.isfinite(number) and math.isfinite(hi) and math.isfinite(error)):
@@ -142,7 +142,7 @@ def symptoms_of_value(outcome: Returned, due: Sequence[tuple[Exact, Floats]], dt
     """The symptoms of a returned value that is wrong.
 
     due: the right answers, what the function documents before the definition, each with its budget; an element is
-    wrong where it is none of them.  Without any, an exception was due.
+    wrong where it is none of them.  Without any, an exception is expected.
     """
     if not due:
         return frozenset({"accepted_invalid"})

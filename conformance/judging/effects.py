@@ -27,7 +27,7 @@ OF_GRADIENT = tuple(field.name for field in dataclasses.fields(Convention) if fi
 
 
 def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exact: Oracle) -> Answer:
-    """What is due of a problem under a convention, whatever that says about rounding; raises ArithmeticError."""
+    """The answer to a problem under a convention, without its numeric choices; raises ArithmeticError."""
     problem = narrowed(problem, convention)
     if quantity == "d2":
         return transforms.d2(problem, semantic(convention), exact)

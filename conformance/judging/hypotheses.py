@@ -72,7 +72,7 @@ class Departure:
     functions: tuple[str, ...] = ()
     """Functions that document it."""
     choices: tuple[tuple[str, Any], ...] = ()
-    """Of a convention: each field whose choice is not the definition's, with the choice."""
+    """For a convention: each field whose choice is not the definition's, with the choice."""
 
     def __str__(self) -> str:
         return f"{self.text} (documented by {', '.join(self.functions)})" if self.functions else self.text

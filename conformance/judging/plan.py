@@ -88,7 +88,7 @@ def candidates(case: Case, available: Sequence[Installed], item_filter: ItemFilt
 
 
 def is_selected(function: Function, case: Case, item_filter: ItemFilter | None) -> bool:
-    """Whether a case is put to a function: by default, or because the filter names the function."""
+    """Whether a function is called with a case: by default, or because the filter names the function."""
     if item_filter is not None and item_filter.is_named(function.name):
         return True
     return not function.default_files or _is_in(case, function.default_files) or not _is_shipped(case)
@@ -191,7 +191,7 @@ def unsupported(function: Function, case: Case, problem: Problem, *, as_stated: 
     as_stated: whether it is called with the weights that the case states, and with no conversion of them.
     """
     if _is_in(case, function.skipped_files) and _is_shipped(case):
-        return "only some of the shipped cases are put to it"
+        return "it is called with only some of the shipped cases"
     why = function.unsupported(problem)
     if why is not None and not as_stated and _has_convertible_weights(function, case, problem):
         why = None

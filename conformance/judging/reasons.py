@@ -116,7 +116,7 @@ class Conversion:
     effects: tuple[Effect, ...]
     """What it changes."""
     name: str
-    """As in `reference.conversion.NAMES`."""
+    """Entry of `reference.conversion.NAMES`."""
     stated: InputKind
     """Input kind of the case."""
     takes: tuple[InputKind, ...]
@@ -352,7 +352,7 @@ class Mismatch(Reason):
 
     @property
     def mismatch(self) -> str:
-        """What was returned, and what is due."""
+        """The returned and the expected result."""
         return super().brief
 
     @property
@@ -393,11 +393,11 @@ class NotFinite(Mismatch):
 
     @property
     def mismatch(self) -> str:
-        return f"returned {self.got!s}{_place(self.where)}, where {self.want!s} is due"
+        return f"returned {self.got!s}{_place(self.where)}, where {self.want!s} is expected"
 
     @property
     def classes(self) -> tuple[str, str]:
-        """Of both numbers, whether they are nan, infinite or other numbers."""
+        """Class of each of both numbers: nan, infinite or another number."""
         return _class_of(self.got), _class_of(self.want)
 
     @property
@@ -411,7 +411,7 @@ class WrongShape(Mismatch):
     """The returned array has another shape."""
 
     code = "wrong_shape"
-    text = "returned shape {got}, where {want} is due"
+    text = "returned shape {got}, where {want} is expected"
     got: tuple[int, ...]
     """Returned shape."""
     want: tuple[int, ...]
@@ -420,7 +420,7 @@ class WrongShape(Mismatch):
 
 @dataclass(frozen=True, kw_only=True)
 class AcceptedInvalid(Mismatch):
-    """A value was returned where an exception is due."""
+    """A value was returned where an exception is expected."""
 
     code = "accepted_invalid"
     shared = ("kind",)
@@ -445,7 +445,7 @@ class WrongDtype(_Wrong):
     """The returned array has another dtype."""
 
     code = "wrong_dtype"
-    text = "returned {got}, where {want} is due"
+    text = "returned {got}, where {want} is expected"
     shared = ("got", "want")
     got: str
     """Returned dtype."""
@@ -468,7 +468,7 @@ class NoNumber(_Wrong):
     @property
     def brief(self) -> str:
         due = "an array of numbers" if self.array else "a number"
-        return f"returned {self.what}, where {due} is due{_note(self.note)}"
+        return f"returned {self.what}, where {due} is expected{_note(self.note)}"
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def replay(
         where = (
             "among the shipped cases" if cases is None else f"in {cases}" if isinstance(cases, Path) else "harvested"
         )
-        advice = "; `cases` names a folder of yours" if cases is None else ""
+        advice = "; `cases` names your own folder" if cases is None else ""
         raise LookupError(f"there is no case {case} {where}{advice}")
     available = [registry.made_by(adapter)] if adapter else registry.installed(registry.frameworks())[0]
     here = [one for one in available if one.framework.name == function.partition(".")[0]]

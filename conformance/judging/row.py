@@ -155,7 +155,7 @@ class Column:
 
     name: str
     meaning: str
-    """In Markdown."""
+    """Description in Markdown."""
     number: bool = False
     """Whether its cells are floats or None; they are texts otherwise."""
     default: str | None = None

@@ -45,7 +45,7 @@ class ItemFilter:
     may_select: Callable[..., bool] = lambda framework, *parts: True
     """Whether an item with some parts of its id may be, of which only dtype, reduction and quantity are lacking."""
     is_named: Callable[[str], bool] = lambda function: False
-    """Whether a function is named, so that more than its `default_files` are put to it."""
+    """Whether a function is named, so that it is called with more than its `default_files`."""
 
     def __call__(self, framework: str, item: str) -> bool:
         """See `selects`."""

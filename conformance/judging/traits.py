@@ -26,13 +26,38 @@ from conformance.model.convention import EDGE, INVALID
 from conformance.reference.domain import ROW_SUM_TOLERANCE, dtype_info, examine
 from conformance.reference.dtype_range import beyond_range
 
-SHAPE_TRAITS = ("unbatched", "rank_1", "higher_rank", "several_outputs", "output_weights", "leading_weights",
-          "moved_class_axis", "labels_column", "label_dtype", "weight_dtype")  # fmt: skip
-VALUE_TRAITS = (
-    "certain_prediction", "near_certain_prediction", "saturated_logit", "beyond_range", "everything_ignored",
-    "dense_target", "column_beside_flat", "one_sample", "odd_ignored", "inexact_label", "label_minus_hundred",
-    "many_samples", "many_classes", "samples_beyond_range", "lowest_weight", "low_logits",
-)  # fmt: skip
+SHAPE_TRAITS = {
+    "unbatched": "one sample without an axis of samples",
+    "rank_1": "predictions with one axis",
+    "higher_rank": "predictions with more than two axes",
+    "several_outputs": "a binary loss with more than one output along the last of several axes",
+    "output_weights": "sample weights of the shape of the predictions, one per output",
+    "leading_weights": "sample weights of fewer axes than the predictions without their last",
+    "moved_class_axis": "classes that are passed on another axis than the last",
+    "labels_column": "labels with a trailing axis of length 1 that the function takes",
+    "label_dtype": "labels in a stated dtype",
+    "weight_dtype": "weights in a stated dtype",
+}
+"""Trait of the shapes and dtypes -> what a problem with it has."""
+VALUE_TRAITS = {
+    "dense_target": "a target per class",
+    "column_beside_flat": "labels or outputs of a binary loss with a trailing axis of length 1 that the others lack",
+    "certain_prediction": "a probability of 0 or 1, or one that a clip makes that",
+    "near_certain_prediction": "a probability that is certain, or nearer to 0 or 1 than 1e-3",
+    "saturated_logit": "a binary logit whose sigmoid is 0 or 1 once 1 + exp(-|z|) is rounded, or within 1e-7 of them",
+    "low_logits": "a row of logits that are all below -80, whose exponentials vanish unless the largest is subtracted",
+    "beyond_range": "a sum that may be larger than the largest number of the dtype",
+    "everything_ignored": "samples that are all ignored",
+    "odd_ignored": "an ignored row that is not finite",
+    "inexact_label": "an index label that the dtype of the predictions rounds to another",
+    "label_minus_hundred": "an index label of -100 that is not the ignored one",
+    "one_sample": "one sample",
+    "many_samples": "more samples than the dtype has consecutive integers, so that it loses count",
+    "many_classes": "more classes than the dtype has consecutive integers",
+    "samples_beyond_range": "more samples than the largest number of the dtype",
+    "lowest_weight": "a weight that is the lowest number of its integer dtype, from which nothing can be subtracted",
+}
+"""Trait of the numbers -> what a problem with it has."""
 GENERIC_TRAITS = frozenset({*LOSSES, *INPUT_KINDS, *TARGET_KINDS, *REDUCTIONS, *DTYPES})
 """Traits that some problem or other must have: what it is, and not what is particular about it."""
 LOW_LOGIT = -80.0
@@ -53,22 +78,7 @@ WIDEST_CLIP = 1e-7
 def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
     """The traits of a problem and of the converted one that a function gets, with `target` as the kind of its target.
 
-    Beside options, layout, reduction, dtype, loss, what is given, the kind of target passed, and the
-    kinds of unusual and invalid input:
-
-    unbatched: one sample without an axis of samples.  several_outputs: a binary loss with more than one output along
-    the last of several axes.  leading_weights: sample weights of fewer axes than the predictions without their last.
-    dense_target: a number per class.  column_beside_flat: labels or outputs of a binary loss with a trailing axis of
-    length 1 that the others lack.  moved_class_axis: classes are passed on another axis than the last.
-    certain_prediction: a probability of 0 or 1, or one that a clip makes that.  near_certain_prediction: one that is
-    nearer to 0 or 1 than `CERTAINTY_MARGIN`, or certain.  saturated_logit: a binary logit whose sigmoid is 0 or 1 once
-    1 + exp(-|z|) is rounded, or within 1e-7 of them.  everything_ignored: every sample is.  odd_ignored: an ignored row
-    is not finite.  inexact_label: an index that the dtype rounds to another.  label_minus_hundred: an index that nobody
-    asked to ignore, of -100.  one_sample: there is only one.  many_samples, many_classes: more of them than the dtype
-    has consecutive integers, so that it loses count.  samples_beyond_range: more than its largest number.
-    beyond_range: sums may be larger than that; see `ranges`.  lowest_weight: a weight is the lowest number of the
-    integer dtype that it is passed in, so that nothing can be subtracted from it.  low_logits: all logits of a row are
-    below `LOW_LOGIT`, so that their exponentials vanish unless the largest one is taken off first.
+    They are the required capabilities, loss, input kind, input anomalies, `SHAPE_TRAITS` and `VALUE_TRAITS`.
     """
     found = {
         *required_capabilities(converted, target),
@@ -103,7 +113,7 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
 
 
 def is_ordinary(problem: Problem, converted: Problem, target: str) -> bool:
-    """Whether a problem is one of everyday use and not an edge case; parameters as of `traits`.
+    """Whether a problem is one of everyday use and not an edge case; parameters as in `traits`.
 
     Predictions are finite; probabilities are at least `WIDEST_CLIP`, and the dtype's epsilon, away from 0 and 1, and
     those of a row sum to 1, as do its targets and the probabilities whose logarithms are given.  Labels are valid and

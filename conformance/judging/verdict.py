@@ -94,13 +94,13 @@ class Verdict:
     reason: Reason | None
     """Why the status is what it is; None for a plain `agrees`."""
     comparison: Comparison | None = None
-    """With the answer that the status rests on; None if nothing was compared."""
+    """Comparison with the answer that the status rests on; None if nothing was compared."""
     want_by_convention: Exact | None = None
     """The answer by the fewest documented choices that explain the outcome; None if none is needed."""
     tolerance: Floats = field(default_factory=lambda: np.zeros(()))
     """Largest absolute error of a correct answer, shaped as the answer."""
     weights: str = ""
-    """As in `reference.conversion.WEIGHTS_HANDED`, if weights were converted."""
+    """Entry of `reference.conversion.WEIGHTS_HANDED`, if weights were converted."""
 
     @property
     def choices(self) -> Choices:
@@ -309,7 +309,7 @@ class _Judgement:
         self.choices = tuple(name for name in documented.choices() if name in judged)
 
     def has_axes(self) -> bool:
-        """Whether what is due is an array, and not one number."""
+        """Whether an array is expected, and not one number."""
         return is_derivative(self.quantity) or self.converted.reduction == "none"
 
     def tolerance(self, part: Convention = DEFINITION) -> Floats:
@@ -390,7 +390,7 @@ class _Judgement:
     def is_lost_in_roundings(self, outcome: Returned, must_raise: str) -> bool:
         """Whether all that is wrong is infinity times a loss that is no larger than its own error may be.
 
-        It may have been rounded to 0, or beyond it; whatever is not finite is as right as what is due.
+        It may have been rounded to 0, or beyond it; any result that is not finite is as right as the expected one.
         """
         if must_raise or is_derivative(self.quantity):
             return False

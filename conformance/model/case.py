@@ -385,25 +385,25 @@ class Problem:
     case: str
     """Id of its case."""
     loss: Loss
-    """As in `Case`."""
+    """See `Case`."""
     input_kind: InputKind
-    """As in `Case`."""
+    """See `Case`."""
     target: Target
-    """As in `Case`."""
+    """See `Case`."""
     predictions: Array
-    """As in `Case`, rounded to `dtype`."""
+    """See `Case`, rounded to `dtype`."""
     labels: Array
-    """As in `Case`; floats are rounded to `dtype`."""
+    """See `Case`; floats are rounded to `dtype`."""
     options: Options
-    """As in `Case`, rounded to `dtype`."""
+    """See `Case`, rounded to `dtype`."""
     layout: Layout
-    """As in `Case`."""
+    """See `Case`."""
     dtype: str
     """dtype of the predictions."""
     reduction: Reduction
     """Reduction of the losses."""
     why: str = field(default="")
-    """As in `Case`."""
+    """See `Case`."""
     biased: bool = field(default=True)
     """Whether a function that makes the logits from factors is passed a bias beside them: see `contract.heads`."""
 

@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 FILE = Path(__file__).with_name("answers.npz")
 KEY_BYTES = 10
-"""Of the SHA-256 of a key; that two among all that are ever looked up agree in as many is out of the question."""
+"""Bytes of the SHA-256 of a key that are kept: a collision among all keys that are ever looked up is practically
+impossible."""
 _ARRAYS = ("keys", "places", "lengths", "heads", "numbers", "planes", "tails")
 
 

@@ -79,7 +79,7 @@ RULES = {
         "accept` makes a new baseline.",
     ),
 }
-"""By id."""
+"""Rule by id."""
 
 
 class Failure(NamedTuple):
@@ -88,7 +88,7 @@ class Failure(NamedTuple):
     rule: str
     """One of `RULES`."""
     row: Cells
-    """Of the run, or of the baseline if the run lacks it."""
+    """The row of the run, or of the baseline if the run lacks it."""
     message: str
     """One sentence."""
 
@@ -100,7 +100,7 @@ class SourceLocation(NamedTuple):
     """CHECKOUT or ELSEWHERE."""
     path: str
     line: int
-    """From 1; 0 if it is unknown."""
+    """Line number from 1; 0 if it is unknown."""
 
 
 def sarif(

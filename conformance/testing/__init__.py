@@ -119,7 +119,7 @@ def tolerance(
         What an implementation returned; its dtype is taken if `dtype` is not given.
     logits, probabilities, log_probabilities, labels, class_weights, sample_weights, positive_weight, label_smoothing, \
 ignore_index, reduction, class_axis, loss, like, gradient
-        As of `exact_cross_entropy`.
+        As in `exact_cross_entropy`.
     dtype : str or dtype, optional
         The dtype that is computed in: float64, float32, float16 or bfloat16; that of `actual`, or of the predictions.
     cancellation : bool
@@ -157,7 +157,7 @@ def assert_cross_entropy(
 ) -> None:
     """Assert that a loss, and its gradient, are the exact ones up to what rounding explains.
 
-    Shape and dtype are compared before values; nan and infinities have to be where they are due.
+    Shape and dtype are compared before values; nan and infinities must be where the exact answer has them.
 
     Parameters
     ----------
@@ -166,14 +166,14 @@ def assert_cross_entropy(
         wider one, whose tolerance then holds.
     logits, probabilities, log_probabilities, labels, class_weights, sample_weights, positive_weight, label_smoothing, \
 ignore_index, reduction, class_axis, loss, like
-        The arguments that it had, as of `exact_cross_entropy`.
+        The arguments that it was called with, as in `exact_cross_entropy`.
     gradient : array, optional
         The gradient that it returned, in the shape of the predictions.
     dtype : str or dtype, optional
         The dtype that it computes in, if that is another one than that of `actual`: each array is rounded to it, as
         the implementation does, and its tolerance holds.
     cancellation : bool
-        As of `tolerance`.
+        As in `tolerance`.
 
     Raises
     ------

@@ -79,7 +79,7 @@ def checks(
     function
         For a name that pytest collects, such as `test_my_loss`.  A test fails with what was returned, what is exact,
         where, how far off, how far is allowed and a call to paste, for the first failure of each cause; it is skipped
-        if there is nothing to ask, as of gradients of NumPy.
+        if there is nothing to test, such as gradients in NumPy.
 
     Raises
     ------

@@ -131,20 +131,20 @@ def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, 
 
 
 def _wrong_dtype(actual: Argument, due: str, is_stated: bool) -> str:
-    """What is wrong with the dtype of a result; a wider one than is due is right.
+    """What is wrong with the dtype of a result; a wider one than expected is right.
 
-    is_stated: whether `dtype` says which is due, and not the predictions.
+    is_stated: whether `dtype` states the expected one, and not the predictions.
     """
     if not actual.dtype or (actual.is_float and not due):
         return ""
     if not actual.is_float:
-        return f"  returned {actual.dtype}, where {due or 'a float'} is due"
+        return f"  returned {actual.dtype}, where {due or 'a float'} is expected"
     if np.promote_types(numpy_dtype(actual.dtype), numpy_dtype(due)) == numpy_dtype(actual.dtype):
         return ""
     if is_stated:
-        return f"  returned {actual.dtype}, where {due} is due, as dtype={due!r} says"
+        return f"  returned {actual.dtype}, where {due} is expected, as dtype={due!r} says"
     advice = f"if the predictions are rounded to {actual.dtype} first, pass dtype={actual.dtype!r}"
-    return f"  returned {actual.dtype}, where {due} is due, the dtype of the predictions; {advice}"
+    return f"  returned {actual.dtype}, where {due} is expected, the dtype of the predictions; {advice}"
 
 
 def _wrong_loss(question: Question, actual: Argument) -> str:

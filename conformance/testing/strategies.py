@@ -39,7 +39,7 @@ def cross_entropy_problems(
     target : {"index", "distribution", "binary"}, optional
         Any that the loss has if not given.
     options : sequence of str
-        What may be asked for: "class_weights", "sample_weights", "positive_weight", "label_smoothing", "ignore_index".
+        Options to draw from: "class_weights", "sample_weights", "positive_weight", "label_smoothing", "ignore_index".
     reductions, dtypes : sequence of str
         Those that occur.
     max_samples, max_classes : int

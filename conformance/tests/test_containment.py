@@ -116,7 +116,7 @@ def test_every_outcome_has_a_row(name):
     kind, words = hostile.SAID[name]
     if kind == "NonNumeric":
         assert row["explanation"].startswith(f"returned {words}") or words in row["explanation"]
-        assert "where a number is due" in row["explanation"]
+        assert "where a number is expected" in row["explanation"]
 
 
 def test_report_has_the_row_of_every_outcome(tmp_path):

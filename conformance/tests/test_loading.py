@@ -356,10 +356,12 @@ WRONG = {
     "put it in quotes": plus("expect: {value: 0.25}"),
     "Digits in quotes": plus("expect: {value: '0.x'}"),
     "digits of shape [1] where there should be [2]": plus("reduction: none", "expect: {value: ['1']}"),
-    "not asked for sum": plus("expect: {value: {sum: '1'}}"),
+    "does not have the reduction sum": plus("expect: {value: {sum: '1'}}"),
     "one value for several reductions": plus("reduction: [sum, mean]", "expect: {value: '1'}"),
     "write oracle": plus("expect: oracel"),
-    "published[0]: the case is not asked for sum": plus("published: [{value: '1', source: s, reduction: sum}]"),
+    "published[0]: the case does not have the reduction sum": plus(
+        "published: [{value: '1', source: s, reduction: sum}]"
+    ),
     # Generated arrays
     "digest is missing; add digest: e51bc801efd933ee": HEAD + GENERATE % "",
     "have digest e51bc801efd933ee; the file says 0123456789abcdef": HEAD + GENERATE % ", digest: 0123456789abcdef",

@@ -102,12 +102,12 @@ RENDERED = [
     (
         NotFinite(got=math.nan, want=1.5, candidate=Candidate()),
         "not_finite",
-        "returned nan, where 1.5 is due; no known convention explains it",
+        "returned nan, where 1.5 is expected; no known convention explains it",
     ),
     (
         WrongShape(got=(2,), want=(), candidate=Candidate(searched=False)),
         "wrong_shape",
-        "returned shape (2,), where () is due; the problem is too large to search the known conventions for an "
+        "returned shape (2,), where () is expected; the problem is too large to search the known conventions for an "
         "explanation",
     ),
     (
@@ -120,12 +120,12 @@ RENDERED = [
         "accepted_invalid",
         "returned a str, where it must refuse: invalid_target (no number)",
     ),
-    (WrongDtype("float64", "float32"), "wrong_dtype", "returned float64, where float32 is due"),
-    (NoNumber("a str", array=False), "no_number", "returned a str, where a number is due"),
+    (WrongDtype("float64", "float32"), "wrong_dtype", "returned float64, where float32 is expected"),
+    (NoNumber("a str", array=False), "no_number", "returned a str, where a number is expected"),
     (
         NoNumber("a list", array=True, note="ragged"),
         "no_number",
-        "returned a list, where an array of numbers is due (ragged)",
+        "returned a list, where an array of numbers is expected (ragged)",
     ),
     (
         RaisedException(RAISED),

@@ -207,14 +207,14 @@ def test_it_names_functions_for_which_there_may_be_one():
         ((TORCH, "jax.nothing"), {}, r"did you mean \S+ or \S+ or \S+\? `conformance list functions` prints all$"),
         ((TORCH, "nobody"), {}, "there is no such function; `conformance list functions` prints all$"),
         ((TORCH, TORCH), {}, "equals itself"),
-        ((BCE, TORCH), {}, "no problem can be put to both"),
+        ((BCE, TORCH), {}, "no problem fits both"),
         ((TORCH, "torch.CrossEntropyLoss:perplexity"), {}, "returns no loss of predictions"),
         ((TORCH, NLL), {"options": ["weights"]}, "there is class_weights"),
         ((TORCH, NLL), {"reduction": "average"}, "there is none, sum, mean"),
         ((TORCH, NLL), {"dtype": "float8"}, "there is float16"),
         ((TORCH, NLL), {"kind": "scores"}, "there is logits"),
         ((TORCH, NLL), {"target": "binary"}, "there is index"),
-        ((TORCH, NLL), {"loss": "binary"}, "no problem can be put to both"),
+        ((TORCH, NLL), {"loss": "binary"}, "no problem fits both"),
     ],
 )
 def test_it_refuses_what_is_no_pair(names, named, why):

@@ -381,7 +381,7 @@ def test_lists_are_rounded_to_the_dtype_of_the_result():
     rounded = losses(x.astype(np.float32)).mean()
     assert_cross_entropy(rounded, logits=x.tolist(), labels=Y.tolist())
     assert_cross_entropy(float(losses(x).mean()), logits=x.tolist(), labels=Y.tolist())
-    assert "returned float32, where float64 is due" in message(rounded, logits=x, labels=Y)
+    assert "returned float32, where float64 is expected" in message(rounded, logits=x, labels=Y)
     assert_cross_entropy(rounded, logits=x, labels=Y, dtype=np.float32)
 
 
@@ -399,15 +399,15 @@ def test_nan_and_infinities_have_to_be_where_they_are_due():
 
 
 def test_shape_and_dtype_are_compared_before_values():
-    assert lines(message(losses(X), logits=X, labels=Y))["shape"] == "returned shape (32,), where () is due"
+    assert lines(message(losses(X), logits=X, labels=Y))["shape"] == "returned shape (32,), where () is expected"
     assert explained(losses(X), logits=X, labels=Y) == ["the losses before they are reduced"]
     assert explained(losses(X).mean(), logits=X, labels=Y, reduction="none") == [
         "the mean; or, the same number, the sum divided by the number of samples, 32"
     ]
-    assert "returned int64, where float32 is due" in message(np.int64(2), logits=X, labels=Y)
-    assert "returned float16, where float32 is due" in message(np.float16(2), logits=X, labels=Y)
+    assert "returned int64, where float32 is expected" in message(np.int64(2), logits=X, labels=Y)
+    assert "returned float16, where float32 is expected" in message(np.float16(2), logits=X, labels=Y)
     text = message(losses(X).mean(), logits=X, labels=Y, gradient=X.T)
-    assert "returned shape (10, 32), where (32, 10) is due" in text
+    assert "returned shape (10, 32), where (32, 10) is expected" in text
 
 
 # What is wrong is told with its cause.
@@ -575,7 +575,7 @@ def test_places_are_those_of_the_arrays_that_were_passed():
 
 def test_dtype_that_was_asked_for_is_named_as_the_one_that_is_due():
     text = message(losses(X).mean(), logits=X, labels=Y, dtype="float64")
-    assert text.endswith("returned float32, where float64 is due, as dtype='float64' says")
+    assert text.endswith("returned float32, where float64 is expected, as dtype='float64' says")
 
 
 def test_mistake_in_a_gradient_is_told():
@@ -1000,7 +1000,7 @@ def test_like_narrows_the_inputs_and_the_dtype_that_is_due():
         assert_cross_entropy(loss, gradient=gradient, logits=TOKENS, labels=NEXT, like=like, cancellation=True)
     with pytest.raises(AssertionError, match="how far"):
         assert_cross_entropy(np.float32(exact) * np.float32(1.001), logits=TOKENS, labels=NEXT, like=like)
-    with pytest.raises(AssertionError, match="returned float16, where float32 is due"):
+    with pytest.raises(AssertionError, match="returned float16, where float32 is expected"):
         assert_cross_entropy(np.float16(exact), logits=TOKENS, labels=NEXT, like=like)
 
 

@@ -178,7 +178,7 @@ def test_it_compares_nan_and_infinity_as_they_are(labels, got, within):
     verdict = judged(certain, returned(got), reduction="sum")
     assert verdict.status == ("agrees" if within else "disagrees")
     if not within and not math.isfinite(got - float(np.asarray(verdict.want.hi))):
-        assert verdict.explanation.startswith(f"returned {got}, where {verdict.want.hi} is due")
+        assert verdict.explanation.startswith(f"returned {got}, where {verdict.want.hi} is expected")
 
 
 def test_it_wants_nan_where_a_nan_counts():
@@ -198,13 +198,13 @@ def test_it_takes_infinity_for_what_overflows_the_dtype():
 def test_it_compares_shapes_first(shape):
     verdict = judged(PLAIN, returned(np.zeros(shape)), reduction="none")
     assert verdict.status == "disagrees"
-    assert verdict.explanation.startswith(f"returned shape {shape}, where (2,) is due")
+    assert verdict.explanation.startswith(f"returned shape {shape}, where (2,) is expected")
 
 
 def test_it_wants_the_dtype_of_the_predictions_unless_another_is_documented():
     right = exactly(PLAIN, dtype="float32")
     verdict = judged(PLAIN, returned(right, "float64"), dtype="float32")
-    assert (verdict.status, verdict.explanation) == ("disagrees", "returned float64, where float32 is due")
+    assert (verdict.status, verdict.explanation) == ("disagrees", "returned float64, where float32 is expected")
     double = FUNCTION.__class__(**{**vars(FUNCTION), "result_dtype": "float64"})
     assert judged(PLAIN, returned(right, "float64"), dtype="float32", function=double).status == "agrees"
     assert judged(PLAIN, returned(right, "float32"), dtype="float32", function=double).status == "disagrees"

@@ -464,7 +464,7 @@ class Mode:
     unreduced: bool = False
     """Whether it wraps the unreduced loss, as `jax.vmap` does, so that `{result}` of a reduction is what it returns."""
     excludes: tuple[frozenset[str], ...] = ()
-    """As in `Function`, for each function in this mode."""
+    """Groups of capabilities that no function supports together in this mode, as in `Function`."""
     backends: frozenset[str] | None = None
     """Backends of the framework that have it; None for all."""
     devices: frozenset[str] | None = None
@@ -481,25 +481,25 @@ class Framework:
     """
 
     name: str
-    """As in reports and options, in front of the names of its functions."""
+    """Name in reports and options, in front of the names of its functions."""
     distributions: tuple[str, ...]
     """Distributions that it may be installed by."""
     modules: tuple[str, ...]
     """Import names that must be present; they are looked up, not imported."""
     functions: tuple[Function, ...]
-    """As they are written down; afterwards one description for each range of releases, the newest first."""
+    """Functions as declared; afterwards one description for each range of releases, the newest first."""
     arrays: Arrays
     """How arrays get into it and out of it, and its derivatives."""
     imports: str = ""
     """One line of source that the calls need."""
     reductions: Mapping[str, str] = field(default_factory=dict)
-    """As in `Function`, for functions that have none of their own: how users reduce what is returned."""
+    """Reductions of functions that declare none, as in `Function`: how users reduce the result."""
     modes: Mapping[str, Mode] = field(default_factory=dict)
-    """By name, which is one word; every framework has `eager`."""
+    """Mode by name, one word each; every framework has `eager`."""
     prepare: Callable[[], None] = lambda: None
     """Runs before each call, in the process that makes it, and before the first import."""
     backends: Mapping[str, Backend] = field(default_factory=dict)
-    """By the name that stands in brackets in a requirement: `keras[jax]`."""
+    """Backend by name, as in brackets in a requirement: `keras[jax]`."""
     extra_requirements: tuple[tuple[str, str], ...] = ()
     """What the metadata of old releases forgets to say, as (specifiers of its versions, requirement)."""
     requirements: tuple[str, ...] = ()

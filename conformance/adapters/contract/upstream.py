@@ -1,7 +1,7 @@
 """The upstream gradient of a derivative: what an outer loss passes to one that differentiates itself.
 
-Where an adapter asks for one, and always for losses that make the logits themselves, the result is multiplied by it
-before it is differentiated: a reduced loss by 2, losses that are not reduced by a number each.  Its numbers are powers
+If an adapter uses one, and always for losses that make the logits themselves, the result is multiplied by it before it
+is differentiated: a reduced loss by 2, unreduced losses by a number each.  Its numbers are powers
 of two and their negatives, so that neither the product nor the quotient rounds.
 """
 

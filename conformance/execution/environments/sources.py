@@ -50,7 +50,7 @@ LOCATION_OPTIONS = frozenset({"index", "index-url", "extra-index-url", "find-lin
 
 @dataclass(frozen=True)
 class Sources:
-    """Where packages come from."""
+    """Sources of packages."""
 
     indexes: tuple[str, ...]
     """Simple indexes (PEP 503) in order of priority."""

@@ -104,7 +104,7 @@ class RayWorkerSpec(WorkerSpec):
     requirements: tuple[str, ...] = ()
     """Pinned requirements, complete, as lines of a requirements file."""
     sources: Sources
-    """Where packages are installed from."""
+    """Sources that packages are installed from."""
 
     def runtime_env(self, *, is_local: bool) -> dict[str, Any]:
         """Ray's description of the environment.  is_local: whether all nodes are on this machine."""

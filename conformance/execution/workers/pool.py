@@ -74,7 +74,7 @@ class Timeouts:
 
     call: float = TIMEOUT
     start: float = IMPORT_TIMEOUT
-    """Of the start of an interpreter and the import of a framework."""
+    """Seconds for the start of an interpreter and the import of a framework."""
 
 
 DEFAULT_TIMEOUTS = Timeouts()

@@ -227,7 +227,7 @@ class Request:
 
 
 def start_request(adapter: str, file: str, device: str) -> Request:
-    """The request to import a framework.  adapter, file, device: as of `WorkerSpec`."""
+    """The request to import a framework.  adapter, file, device: as in `WorkerSpec`."""
     return Request("start", message({"do": "start", "adapter": adapter, "file": file, "device": device}))
 
 

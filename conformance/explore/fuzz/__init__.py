@@ -1,1 +1,1 @@
-"""Cases that nobody wrote: drawn at random, put to every function, shrunk where one is wrong, and written down."""
+"""Random cases: generated, called, shrunk if a function is wrong, and written as case files."""

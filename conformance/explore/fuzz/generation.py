@@ -584,7 +584,7 @@ def _dtype_range(dtypes: tuple[str, ...]) -> _DtypeRange:
 
 DTYPE_ORDER = ("float32", "float64", "float16", "bfloat16")
 REDUCTION_ORDER = ("mean", "sum", "none")
-"""From the simplest choice on."""
+"""Reductions, the simplest choice first."""
 
 
 @functools.cache

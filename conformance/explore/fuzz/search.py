@@ -2,7 +2,7 @@
 
 The case at a position depends on the seed and the position only, so that a search can be resumed anywhere. Rows that
 the ledger documents by their traits (`when` of an entry) are counted and not reported. So is a row with all traits of
-an earlier finding of the same function that is wrong in the same way.
+an earlier counterexample of the same function that is wrong in the same way.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ from conformance.model.row_key import EAGER, RowKey
 from conformance.reference.oracle import Oracle
 
 GENERATED_ID = "drawn/case"
-"""Id of each generated case; a finding gets an id of its own."""
+"""Id of each generated case; a counterexample gets an id of its own."""
 ABOUT = "Cases that were drawn at random and shrunk, because a function answered them wrongly."
 SHRINK_SECONDS = 20.0
-"""Time limit for shrinking one finding, in seconds."""
+"""Time limit for shrinking one counterexample, in seconds."""
 MAX_FAILURES = 20
 """Number of failures to call a function that are recorded."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class Counterexample:
     """The smallest case that shows one way in which a function is wrong."""
 
     function: str
@@ -86,7 +86,7 @@ class SearchState:
     rows: int = 0
     seconds: float = 0.0
     again: Counter[str] = field(default_factory=Counter)
-    """Number of rows that repeat a finding, keyed by its case."""
+    """Number of rows that repeat a counterexample, keyed by its case."""
     known: Counter[str] = field(default_factory=Counter)
     """Number of rows that the ledger documents, keyed by the entry."""
     not_executed: list[str] = field(default_factory=list)
@@ -111,9 +111,9 @@ class Search:
     performer: Performer = perform
     state: SearchState = field(default_factory=SearchState)
     """As `findings`, that of an earlier search that this one resumes."""
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Counterexample] = field(default_factory=list)
     shrinks: bool = True
-    """Whether findings are shrunk."""
+    """Whether counterexamples are shrunk."""
 
     def steps(self, seconds: float | None = None, count: int | None = None) -> Iterator[float]:
         """Search until a limit is reached; yields the elapsed seconds before each step.
@@ -128,11 +128,11 @@ class Search:
             yield elapsed
             self.step()
 
-    def step(self) -> list[Finding]:
-        """Call each function that can express the next case; return the new findings.
+    def step(self) -> list[Counterexample]:
+        """Call each function that can express the next case; return the new counterexamples.
 
-        If it is interrupted while it shrinks, it adds the smallest case so far to the findings before the exception is
-        raised.
+        If it is interrupted while it shrinks, the smallest case so far is added to the counterexamples before the exception
+        is raised.
         """
         start = time.perf_counter()
         before = len(self.findings)
@@ -161,16 +161,18 @@ class Search:
     def _record_discrepancy(self, assessment: Assessment, choices: Sequence[int]) -> None:
         traits = assessment.prepared.traits
         name, signature = assessment.item.function.name, failure_signature(assessment)
-        for finding in self.findings:
-            if (finding.function, finding.signature) == (name, signature) and traits.issuperset(finding.traits):
-                self.state.again[finding.case] += 1
+        for counterexample in self.findings:
+            if (counterexample.function, counterexample.signature) == (name, signature) and traits.issuperset(
+                counterexample.traits
+            ):
+                self.state.again[counterexample.case] += 1
                 return
         smaller = [assessment]
         try:
             if self.shrinks:
                 self._shrink(smaller, choices, name, signature)
         finally:
-            self._add_finding(smaller[-1])
+            self._add_counterexample(smaller[-1])
 
     def _shrink(self, smaller: list[Assessment], choices: Sequence[int], name: str, signature: str) -> None:
         """Append smaller and smaller cases in which the function is wrong in the same way, until the time is over."""
@@ -190,21 +192,21 @@ class Search:
             if (case := shrink(choices, self.limits, GENERATED_ID, reproduces)) is not None:
                 reproduces(drop_samples_and_classes(case, reproduces))
 
-    def _add_finding(self, assessment: Assessment) -> None:
-        finding = make_finding(assessment, self.seed, self.state.position)
+    def _add_counterexample(self, assessment: Assessment) -> None:
+        counterexample = make_counterexample(assessment, self.seed, self.state.position)
         same = {(known.function, known.signature, known.traits) for known in self.findings}
-        if (finding.function, finding.signature, finding.traits) in same:
-            self.state.again[finding.case] += 1
+        if (counterexample.function, counterexample.signature, counterexample.traits) in same:
+            self.state.again[counterexample.case] += 1
         else:
-            self.findings.append(finding)
+            self.findings.append(counterexample)
 
 
 class _OutOfTime(BaseException):
     """Raised when shrinking exceeds its time. No Exception, which Hypothesis would treat as a failing example."""
 
 
-def make_finding(assessment: Assessment, seed: int, position: int) -> Finding:
-    """Turn the assessment of one item into a finding whose case has only the item's dtype and reduction."""
+def make_counterexample(assessment: Assessment, seed: int, position: int) -> Counterexample:
+    """Turn the assessment of one item into a counterexample whose case has only the item's dtype and reduction."""
     item, verdict = assessment.item, assessment.verdict
     name = f"{item.case.loss}_{item.case.input_kind}_{item.case.digest[:8]}"
     why = f"Case {position} that was drawn with seed {seed}, shrunk: {item.function.name} {item.installed.version}"
@@ -220,7 +222,7 @@ def make_finding(assessment: Assessment, seed: int, position: int) -> Finding:
     renamed = dataclasses.replace(item, case=case)
     prepared = dataclasses.replace(assessment.prepared, item=renamed)
     renamed_assessment = Assessment(prepared, verdict, None)
-    return Finding(
+    return Counterexample(
         function=item.function.name,
         version=item.installed.version,
         signature=failure_signature(assessment),

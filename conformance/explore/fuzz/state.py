@@ -1,4 +1,4 @@
-"""The state of a search in its file: the request, the progress and the findings."""
+"""The state of a search in its file: the request, the progress and the counterexamples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance.explore import state_file
-from conformance.explore.fuzz.search import Finding, SearchState
+from conformance.explore.fuzz.search import Counterexample, SearchState
 from conformance.explore.state_file import StateError
 from conformance.judging.row import Row
 
@@ -18,14 +18,14 @@ Request = dict[str, Any]
 """The parameters of a search as JSON values: seed, functions, limits, version of the suite."""
 
 
-def write(path: Path, request: Request, state: SearchState, findings: Iterable[Finding]) -> None:
+def write(path: Path, request: Request, state: SearchState, findings: Iterable[Counterexample]) -> None:
     """Replace the state file. Raises StateError."""
-    lines = [vars(finding) | {"row": finding.row.cells} for finding in findings]
+    lines = [vars(counterexample) | {"row": counterexample.row.cells} for counterexample in findings]
     state_file.write(path, {"format": FORMAT, "asked": request, "tally": vars(state), "findings": lines})
 
 
-def read(path: Path, request: Request) -> tuple[SearchState, list[Finding]] | None:
-    """Read the progress and the findings of a search; None if there is no file.
+def read(path: Path, request: Request) -> tuple[SearchState, list[Counterexample]] | None:
+    """Read the progress and the counterexamples of a search; None if there is no file.
 
     Raises StateError if the file is invalid or belongs to a search with other parameters.
     """
@@ -39,11 +39,11 @@ def read(path: Path, request: Request) -> tuple[SearchState, list[Finding]] | No
     return found[1:]
 
 
-def _parse(content: dict[str, Any]) -> tuple[Request, SearchState, list[Finding]]:
+def _parse(content: dict[str, Any]) -> tuple[Request, SearchState, list[Counterexample]]:
     state = SearchState(**content["tally"])
     state.again, state.known = Counter(state.again), Counter(state.known)
     findings = [
-        Finding(**values | {"traits": tuple(values["traits"]), "row": Row.of(values["row"])})
+        Counterexample(**values | {"traits": tuple(values["traits"]), "row": Row.of(values["row"])})
         for values in content["findings"]
     ]
     return dict(content["asked"]), state, findings

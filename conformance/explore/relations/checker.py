@@ -378,10 +378,10 @@ def _metadata_error(instance: Instance, prepared: PreparedGroup, answers: Mappin
         if instance.relation.repeats_call and answer.mutated:
             return f"the call changed its argument {', '.join(answer.mutated)} in place, which changes later calls"
         if answer.value.shape != member.returned_shape:
-            return f"one side has shape {answer.value.shape}, where {member.returned_shape} is due"
+            return f"one side has shape {answer.value.shape}, where {member.returned_shape} is expected"
         dtype = answers[prepared.source].dtype if one_dtype else declared[member]
         if answer.dtype != dtype and not instance.item.function.may_return(answer.dtype, member.converted):
-            return f"one side has dtype {answer.dtype}, where {dtype} is due"
+            return f"one side has dtype {answer.dtype}, where {dtype} is expected"
     return ""
 
 

@@ -410,7 +410,7 @@ class Comparer:
                 float(errors.want[worst]) + 0.0,
                 float(self.chunk.magnitudes[positions[worst]]) * self.sign,
             )
-            counts.why = f"returned {float(got[worst])!r} for {x!r}, where {want!r} is due"
+            counts.why = f"returned {float(got[worst])!r} for {x!r}, where {want!r} is expected"
 
     def _explain_by_restrictions(
         self, got: Floats, positions: Indices, explained: npt.NDArray[np.bool_], errors: _Errors, counts: RegionCounts

@@ -70,7 +70,7 @@ class SweepRequest:
     pairs: bool = False
     """Also use shifted rows."""
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Raise SelectionError if a value does not exist, or values contradict each other."""
         for name in self.dtypes:
             one_of("--dtype", name, DTYPES)
@@ -262,7 +262,7 @@ def load_state(path: Path | None, jobs: Sequence[Job]) -> State:
         state = State(path, description)
         state.save()
     elif state.description != description:
-        raise StateError(path, "is of another sweep, or of other versions", "ask the same, or name another file")
+        raise StateError(path, "is of another sweep, or of other versions", "sweep the same, or name another file")
     return state
 
 

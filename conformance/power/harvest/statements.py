@@ -105,7 +105,7 @@ def _compare(statement: StatedResult, problem: Problem, convention: Convention, 
     if values.size == answer.hi.size == 1:
         values = values.reshape(answer.hi.shape)  # of one sample without an axis of samples
     if answer.hi.shape != values.shape:
-        why = f"shape {list(stated.values.shape)} is stated where {list(answer.hi.shape)} is due"
+        why = f"shape {list(stated.values.shape)} is stated where {list(answer.hi.shape)} is expected"
         return JudgedResult(statement.case, "does not hold", by, why=why)
     with np.errstate(invalid="ignore", over="ignore"):
         off = np.abs((values - answer.hi) - answer.lo)

@@ -59,7 +59,7 @@ class CaseDraft:
     class_weights: Any = None
     """Shape [C]."""
     sample_weights: Any = None
-    """Of any shape that broadcasts, as `positive_weight`."""
+    """Any shape that broadcasts, as for `positive_weight`."""
     positive_weight: Any = None
     per_sample: bool = False
     """Whether there is one weight for each sample of a binary loss, not for each output."""

@@ -30,7 +30,7 @@ from conformance.reference import error_bound
 GRADIENTS = "gradients"
 """The family whose losses are right."""
 DIFFERENTIATED = (GRADIENTS, "heads")
-"""The families whose gradients are asked."""
+"""The families whose gradients are tested."""
 FAMILIES = (
     "precision", "logarithms", "clipping", "means", "weights", "smoothing", "labels", "ignoring", "axes", "blocks",
     "state", "returned", "errors", "hessians", *DIFFERENTIATED,

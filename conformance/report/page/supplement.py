@@ -35,7 +35,7 @@ class PageSupplement:
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Numbers of samples and classes of cases, by id."""
     explanations: Mapping[str, Sequence[Block]] = field(default_factory=dict)
-    """By `case,dtype,reduction,quantity`."""
+    """Explanation by `case,dtype,reduction,quantity`."""
     sweep: Sequence[Record] = ()
     """Lines of a `sweep.json`, and its means."""
     means: Sequence[Record] = ()
