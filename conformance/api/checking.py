@@ -1,4 +1,4 @@
-"""Certify a callable: cases, metamorphic relations, drawn problems and a sweep, put to it in a process of its own."""
+"""Check a callable: run cases, metamorphic relations, random problems and a sweep on it, in a separate process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from conformance.execution.marking import FOLDER
 from conformance.execution.run import Run
 from conformance.execution.targets import local_pool, performer
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, Timeouts, WorkerPool
-from conformance.explore.fuzz.search import Finding, Search, valid_search
+from conformance.explore.fuzz.search import Counterexample, Search, valid_search
 from conformance.explore.relations import rendering
 from conformance.explore.relations.checker import RelationResult
 from conformance.explore.relations.checker import check as check_relation
@@ -41,21 +41,21 @@ from conformance.reference.oracle import cached_oracle
 
 TIMEOUT = 60.0
 """Seconds that a call of a checked callable may take."""
-MAX_TIMEOUTS = 2
-"""Calls that may take too long, or end their process, before no more are made."""
+MAX_UNANSWERED = 2
+"""Number of calls without an answer (timeouts and crashes) after which the check stops."""
 FIRST_VERDICT_CALLS = 100
-"""Number of calls after which a first verdict is told."""
+"""Number of calls after which a first verdict is reported."""
 MAX_DRAWN = 300
-"""Number of problems that are drawn."""
+"""Largest number of random problems."""
 MAX_DRAWN_SECONDS = 10.0
-"""Seconds for which problems are drawn at most."""
+"""Longest duration of the random search."""
 MAX_FINDINGS = 3
-"""Findings among drawn problems after which no more are drawn."""
+"""Number of counterexamples after which the random search stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRequest:
-    """What a callable is called with, and how."""
+    """Options of a check."""
 
     report: Path = FOLDER
     """Folder of the report."""
@@ -72,57 +72,58 @@ class CheckRequest:
     import_timeout: float = IMPORT_TIMEOUT
     """Seconds that the import may take."""
     invalid: bool = False
-    """Ask invalid input, too, which a callable has to refuse."""
+    """Also test invalid input, which the callable must reject."""
     sweep: bool = False
-    """Call it with every value of a narrow dtype and a grid of the wide ones, too."""
+    """Also call it with every value of a narrow dtype and a grid of the wide ones."""
     seed: int = 0
-    """Seed of the drawn problems."""
+    """Seed of the random problems."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What was found about one option at one dtype."""
+    """Verdict on one option at one dtype."""
 
     option: str
     dtype: str
     status: str
-    """`certified`, `deviates as declared`, `wrong`, or `not asked`."""
+    """`certified`, `deviates as declared` (rows that diverge), `wrong`, or `not asked`."""
     calls: int = 0
     """Number of calls that were judged."""
     wrong: int = 0
     deviating: int = 0
-    """Number of calls that are right by a documented convention only."""
+    """Number of calls whose status is `diverges`: right by a documented convention only."""
     ratio: float = 0.0
     """Largest error of a finite result, divided by its tolerance."""
     error: float = 0.0
     """Largest absolute error of a finite result."""
     why: str = ""
-    """Why it is not asked."""
+    """Why there was no call."""
 
 
 @dataclass(frozen=True, eq=False)
 class CheckResult(Result):
-    """What was found about a callable."""
+    """Result of a check."""
 
     command = "check"
     checked: CheckedCallable
     installed: Installed
+    """A framework whose only function is the callable."""
     run: RunResult
-    """Of the cases."""
+    """The run of the cases."""
     relations: tuple[RelationResult, ...]
     drawn: int
-    """Number of problems that were drawn."""
-    findings: tuple[Finding, ...]
-    """Drawn problems on which it is wrong, shrunk if Hypothesis is installed."""
+    """Number of random problems."""
+    findings: tuple[Counterexample, ...]
+    """Random problems on which it is wrong, shrunk if Hypothesis is installed."""
     sweep: SweepResult | None
     cells: tuple[Cell, ...]
-    """By option, then by dtype."""
+    """One for each option and dtype, sorted by option, then by dtype."""
     printed: tuple[str, ...]
     """The last lines that its process printed."""
     not_executed: tuple[str, ...]
     """Calls that could not be made, each with the reason."""
     stopped: str
-    """Why it was given up; empty if it was not."""
+    """Why it ended early; empty if it did not."""
 
     @property
     def broken(self) -> tuple[RelationResult, ...]:
@@ -137,18 +138,13 @@ class CheckResult(Result):
 
     @property
     def complete(self) -> bool:
-        """Whether everything that was asked has a verdict."""
+        """Whether every planned call has a verdict."""
         return self.run.complete and not self.not_executed and not self.stopped
-
-    @property
-    def whole(self) -> bool:
-        """Whether all was asked that its parameters can express, and has a verdict."""
-        return self.complete and bool(self.run.items) and bool(self.drawn)
 
     @property
     def call(self) -> str:
         """How it is called, as source with placeholders."""
-        return call_of(self.installed)
+        return call_example(self.installed)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -167,7 +163,7 @@ class CheckResult(Result):
             },
             "drawn": {
                 "problems": self.drawn,
-                "findings": [{"case": one.case, "file": one.text, **one.row.cells} for one in self.findings],
+                "findings": [{"case": found.case, "file": found.text, **found.row.cells} for found in self.findings],
             },
             "sweep": None if self.sweep is None else self.sweep.to_dict(),
             "printed": list(self.printed),
@@ -175,23 +171,23 @@ class CheckResult(Result):
         }
 
 
-def call_of(installed: Installed) -> str:
-    """How a callable is called, as source with placeholders: every argument that is ever passed."""
+def call_example(installed: Installed) -> str:
+    """How a callable is called, as source with placeholders: `loss(predictions, labels, weight=..., reduction=...)`."""
     (function,) = installed.functions
     options = [entry.replace("{}", "...") for entry in function.input_kinds.values() if entry]
     options += [f"{entry}=..." if entry.isidentifier() else entry for entry in function.arguments.values()]
     options += ["reduction=..." if "reduction=" in text else text for text in function.reductions.values()]
-    listed = ", ".join(dict.fromkeys(text for text in options if text and "{" not in text))
-    return function.call.replace("{options}", listed).replace("{", "").replace("}", "").replace(", )", ")")
+    arguments = ", ".join(dict.fromkeys(text for text in options if text and "{" not in text))
+    return function.call.replace("{options}", arguments).replace("{", "").replace("}", "").replace(", )", ")")
 
 
 def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer = SILENT) -> CheckResult:
-    """Put cases, relations and drawn problems to a callable, and write the report of the cases.
+    """Run cases, relations and random problems on a callable, and write the report of the cases.
 
     Parameters
     ----------
     callable_ : CheckedCallable
-        Where it lies, and which known function it is like.
+        Where it is defined, and which known function it is like.
     request : CheckRequest
     observer : Observer
         Is told of each step, and of the first wrong row.
@@ -199,69 +195,74 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
     Returns
     -------
     CheckResult
-        Also if the callable hangs or ends its process; then most of it was not asked.
+        Also if the callable hangs or ends its process; the check is then incomplete.
 
     Raises
     ------
     UserError
         If the callable cannot be imported, lacks a parameter, or is described wrongly.
     """
-    known = checked.installed(callable_, checked.inspect_callable(callable_.target))
-    observer.note(f"called as {call_of(known)}")
-    available = in_modes([known], request.modes, request.device)
+    installed = checked.installed(callable_, checked.inspect_callable(callable_.target))
+    observer.note(f"called as {call_example(installed)}")
+    available = in_modes([installed], request.modes, request.device)
     cases = _cases(request)
     with local_pool(available, Timeouts(request.timeout, request.import_timeout)) as pool:
-        for name, found in pool.all_versions().items():
-            if isinstance(found, UserError):
-                raise CheckError(f"{name}: {found}")
-        calls = _Calls(pool, available, observer)
+        for name, versions in pool.all_versions().items():
+            if isinstance(versions, UserError):
+                raise CheckError(f"{name}: {versions}")
+        session = _CheckSession(pool, available, observer)
         ran = run(
-            RunRequest(report=request.report, keyword=request.keyword, given=(cases, Executor(available, calls.rows))),
+            RunRequest(
+                report=request.report, keyword=request.keyword, given=(cases, Executor(available, session.rows))
+            ),
             observer=observer,
         )
         relations: list[RelationResult] = []
-        findings: list[Finding] = []
+        counterexamples: list[Counterexample] = []
         drawn, swept = 0, None
-        if ran.complete and not calls.gave_up and not request.keyword:
-            relations = list(calls.relations(cases.cases))
-            search = calls.search(request.seed)
-            findings, drawn = search.findings, search.state.position
-            calls.not_executed += search.state.not_executed
-            swept = calls.sweep() if request.sweep else None
+        if ran.complete and not session.stop_reason and not request.keyword:
+            relations = list(session.relations(cases.cases))
+            search = session.search(request.seed)
+            counterexamples, drawn = search.findings, search.state.position
+            session.not_executed += search.state.not_executed
+            swept = session.sweep() if request.sweep else None
         printed = tuple(line for one in available for line in pool.printed(one.worker))
     return CheckResult(
-        callable_,
-        known,
-        ran,
-        tuple(relations),
-        drawn,
-        tuple(findings),
-        swept,
-        tuple(cells(known, cases.cases, ran.rows)),
-        printed,
-        (*map(str, ran.not_executed), *calls.not_executed),
-        ran.stopped or calls.gave_up,
+        checked=callable_,
+        installed=installed,
+        run=ran,
+        relations=tuple(relations),
+        drawn=drawn,
+        findings=tuple(counterexamples),
+        sweep=swept,
+        cells=tuple(cells(installed, cases.cases, ran.rows)),
+        printed=printed,
+        not_executed=(*map(str, ran.not_executed), *session.not_executed),
+        stopped=ran.stopped or session.stop_reason,
     )
 
 
 def _cases(request: CheckRequest) -> CaseSet:
     """The cases without a ledger, and without invalid input unless that is requested."""
-    found, _ = load_suite(request.cases)
-    wanted = [case for case in found if request.invalid or not isinstance(case.expect, MustRaise)]
-    return CaseSet(sorted(wanted, key=lambda case: case.predicted), Ledger())
+    suite, _ = load_suite(request.cases)
+    cases = [case for case in suite if request.invalid or not isinstance(case.expect, MustRaise)]
+    return CaseSet(sorted(cases, key=lambda case: case.predicted), Ledger())
 
 
-class _Calls:
-    """What the calls of a callable are used for, all by the same workers, until too many of them hang or crash."""
+class _CheckSession:
+    """Runs the cases, relations, search and sweep of a check on one worker pool.
+
+    It stops after `MAX_UNANSWERED` calls without an answer.
+    """
 
     def __init__(self, pool: WorkerPool, available: Sequence[Installed], observer: Observer) -> None:
         self.available = available
         self.not_executed: list[str] = []
-        self.gave_up = ""
-        """Why no more calls are made."""
+        self.stop_reason = ""
+        """Why no more calls are made; empty while they are."""
         self._pool = pool
         self._observer = observer
-        self._ended = 0
+        self._unanswered = 0
         """Number of calls that took too long, or ended their process."""
 
     @property
@@ -269,22 +270,23 @@ class _Calls:
         return performer(self._pool, self.available)
 
     def rows(self, cases: CaseSet, items: list[Item]) -> Generator[RowOrError]:
-        """The rows of items; raises UserError when the callable is given up."""
-        told = False
+        """The rows of items; raises UserError after `MAX_UNANSWERED` calls without an answer."""
+        calls, is_reported = 0, False
         with cached_oracle() as oracle:
-            for number, row in enumerate(rows_of(items, Judge(oracle, cases.ledger), self._pool)):
-                if isinstance(row, Row) and row.status in FAILING and not told:
-                    told = True
-                    self._observer.note(f"first wrong call: {row.key.id}: {row.explanation}")
-                elif number == FIRST_VERDICT_CALLS and not told:
-                    told = True
-                    self._observer.note(f"the first {FIRST_VERDICT_CALLS} calls are right")
+            for row in rows_of(items, Judge(oracle, cases.ledger), self._pool):
+                if isinstance(row, Row):
+                    calls += row.status != "unsupported"
+                    if not is_reported and (verdict := _first_verdict(row, calls)):
+                        is_reported = True
+                        self._observer.note(verdict)
                 yield row
                 if isinstance(row, Row) and row.status in ("timed_out", "crashed"):
-                    self._ended += 1
-                    if self._ended >= MAX_TIMEOUTS:
-                        self.gave_up = f"it is given up: {self._ended} calls took too long or ended their process"
-                        raise CheckError(self.gave_up)
+                    self._unanswered += 1
+                    if self._unanswered >= MAX_UNANSWERED:
+                        self.stop_reason = (
+                            f"it is given up: {self._unanswered} calls took too long or ended their process"
+                        )
+                        raise CheckError(self.stop_reason)
 
     def relations(self, cases: Sequence[Case]) -> Iterator[RelationResult]:
         """The results of relations on the cases."""
@@ -292,11 +294,11 @@ class _Calls:
         checking = Run()
         perform = self._performer
         with self._observer.rows(len(instances)) as advance:
-            yield from checking.each(instances, lambda one: check_relation(one, perform, Ledger()), advance)
+            yield from checking.each(instances, lambda instance: check_relation(instance, perform, Ledger()), advance)
         self.not_executed += map(str, checking.not_executed)
 
     def search(self, seed: int) -> Search:
-        """A random search that has ended."""
+        """Run a random search, and return it."""
         search = valid_search(self.available, seed, self._performer)
         with self._observer.status() as show:
             for _ in search.steps(MAX_DRAWN_SECONDS, MAX_DRAWN):
@@ -306,13 +308,27 @@ class _Calls:
         return search
 
     def sweep(self) -> SweepResult:
-        """The sweep of the callable."""
-        jobs, skipped = runner.plan(self.available, lambda name: True, SweepRequest(), averages=True)
-        for why in skipped:
-            self._observer.note(f"left out: {why}")
-        made = SweepResult((self.available[0].functions[0].name,), [], [], [], False, 0.0)
-        sweep_inputs(made, jobs, Ledger(), None, 1, self._observer, self._performer)
-        return made
+        """Sweep the callable."""
+        jobs, skipped = runner.plan(self.available, lambda name: True, SweepRequest(), include_averaging=True)
+        for reason in skipped:
+            self._observer.note(f"left out: {reason}")
+        result = SweepResult(
+            functions=(self.available[0].functions[0].name,),
+            regions=[],
+            means=[],
+            not_executed=[],
+            interrupted=False,
+            seconds=0.0,
+        )
+        sweep_inputs(result, jobs, Ledger(), None, 1, self._observer, self._performer)
+        return result
+
+
+def _first_verdict(row: Row, calls: int) -> str:
+    """The note after the first wrong row, or after as many calls as have a first verdict; empty otherwise."""
+    if row.status in FAILING:
+        return f"first wrong call: {row.key.id}: {row.explanation}"
+    return f"the first {calls} calls are right" if calls == FIRST_VERDICT_CALLS else ""
 
 
 NO_DTYPE = "no such dtype"
@@ -322,19 +338,20 @@ LAYOUT = "memory layout"
 
 
 def cells(installed: Installed, cases: Sequence[Case], rows: Sequence[Row]) -> Iterator[Cell]:
-    """The table of a check: options and what else is asked, by dtype."""
+    """The table of a check: a cell for each option, the layout and the gradient, at each dtype."""
     by_id = {case.id: case for case in cases}
-    found: dict[tuple[str, str], list[Row]] = {}
+    rows_by_cell: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.key.case in by_id and row.status not in ("unsupported", "undefined"):
-            for option in _asked(by_id[row.key.case], row):
-                found.setdefault((option, row.key.dtype), []).append(row)
+            for option in _options_of(by_id[row.key.case], row):
+                rows_by_cell.setdefault((option, row.key.dtype), []).append(row)
     for option in (PLAIN, *OPTIONS, LAYOUT, GRADIENT):
         for dtype in DTYPES:
-            yield _cell(option, dtype, found.get((option, dtype), []), _why_not(installed, option, dtype))
+            yield _cell(option, dtype, rows_by_cell.get((option, dtype), []), _why_not(installed, option, dtype))
 
 
-def _asked(case: Case, row: Row) -> Iterator[str]:
+def _options_of(case: Case, row: Row) -> Iterator[str]:
+    """The lines of the table that a row counts in."""
     options = case.options.names()
     if is_derivative(row.key.quantity):
         yield GRADIENT
@@ -357,6 +374,7 @@ def _why_not(installed: Installed, option: str, dtype: str) -> str:
 
 
 def _cell(option: str, dtype: str, rows: Sequence[Row], why: str) -> Cell:
+    """The cell of the rows of an option at a dtype.  why: why there are none."""
     if not rows:
         return Cell(option, dtype, "not asked", why=why)
     wrong = sum(row.status in FAILING for row in rows)

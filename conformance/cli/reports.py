@@ -44,7 +44,7 @@ def diff(
     output: Path | None = None,
     as_json: bool = False,
 ) -> None:
-    """What changed between two reports, worst first; exit status 1 if something regressed, 2 if they cannot be compared."""
+    """What changed between two reports, worst first; exit status 1 for a regression, 2 if they cannot be compared."""
     form = Format(output_format(form, as_json))
     result = api.diff(old, new)
     found = result.difference

@@ -353,7 +353,7 @@ def test_every_function_and_result_is_public_and_documented():
         if getattr(value, "__module__", "").startswith("conformance.api.") and not name.startswith("_")
     }
     helpers = {"SILENT", "T", "failures", "describe_case", "find_case", "load_case", "check_functions"}
-    helpers |= {"decide_kind", "read_data", "call_of", "cells", "sweep_inputs", "setting_of", "prove_recipe"}
+    helpers |= {"decide_kind", "read_data", "call_example", "cells", "sweep_inputs", "setting_of", "prove_recipe"}
     assert defined - set(api.__all__) == helpers
     with pytest.raises(AttributeError, match="nobody"):
         _ = api.nobody

@@ -243,7 +243,7 @@ def test_import_errors_and_exits_are_told(check, tmp_path):
 
 def call(target, like, **fields):
     described = checked.CheckedCallable(target=target, like=like, **fields)
-    return api.checking.call_of(checked.installed(described, checked.inspect_callable(target)))
+    return api.checking.call_example(checked.installed(described, checked.inspect_callable(target)))
 
 
 def test_arguments_are_found_by_name_and_by_position(file, tmp_path):

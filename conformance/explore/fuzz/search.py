@@ -131,7 +131,7 @@ class Search:
     def step(self) -> list[Counterexample]:
         """Call each function that can express the next case; return the new counterexamples.
 
-        If it is interrupted while it shrinks, the smallest case so far is added to the counterexamples before the exception
+        If it is interrupted while it shrinks, the smallest case so far is added to `findings` before the exception
         is raised.
         """
         start = time.perf_counter()

@@ -143,11 +143,14 @@ class Job:
 
 
 def plan(
-    available: Sequence[Installed], selects: Callable[[str], bool], request: SweepRequest, averages: bool = False
+    available: Sequence[Installed],
+    selects: Callable[[str], bool],
+    request: SweepRequest,
+    include_averaging: bool = False,
 ) -> tuple[list[Job], list[str]]:
     """Return (jobs for the functions that `selects` accepts, why others are skipped).
 
-    averages: whether functions that only average are called, with one input at a time.
+    include_averaging: whether functions that only average are called, with one input at a time.
     """
     jobs: list[Job] = []
     skipped: list[str] = []
@@ -164,7 +167,7 @@ def plan(
             if function.default_files:
                 skipped.append(f"{function.name}: it shares all but a part of its computation with another function")
                 continue
-            if not averages and not function.reductions.keys() & {"none", "sum"}:
+            if not include_averaging and not function.reductions.keys() & {"none", "sum"}:
                 skipped.append(f"{function.name}: it only averages, so an input has no loss of its own")
                 continue
             families = list(_families(function, request))
