@@ -64,7 +64,7 @@ _OPTIONS = {"-k": "keyword", "-m": "markexpr"}
 
 
 def _seconds(text: str) -> float:
-    """A duration that ends; raises ValueError, with which pytest refuses the option."""
+    """A duration that ends; raises ValueError, with which pytest rejects the option."""
     seconds = float(text)
     if not 0 < seconds < math.inf:
         raise ValueError(text)
@@ -72,7 +72,7 @@ def _seconds(text: str) -> float:
 
 
 def _path(text: str) -> str:
-    """A path that is not empty; raises ValueError, with which pytest refuses the option."""
+    """A path that is not empty; raises ValueError, with which pytest rejects the option."""
     if not text.strip():
         raise ValueError(text)
     return text

@@ -68,7 +68,7 @@ LOG_LOSS = (
     )
 )
 
-# Without `labels` the classes are those among the labels: one that is missing there is refused, and labels that are
+# Without `labels` the classes are those among the labels: one that is missing there is rejected, and labels that are
 # no classes are taken for some.  One-hot rows are handed over without `labels` by log_loss already.
 MISSING = frozenset({"missing_class"})
 LOG_LOSS_WITHOUT_LABELS = (

@@ -177,7 +177,7 @@ NLL = (
         conventions=(
             dataclasses.replace(
                 INDEX_CONVENTION,
-                # documented to expect log-probabilities; nothing says that others are refused
+                # documented to expect log-probabilities; nothing says that others are rejected
                 convention=dataclasses.replace(INDEX_CONVENTION.convention, accepts=frozenset({"invalid_probability"})),
                 documentation=DOCUMENTATION + "NLLLoss.html",
             ),

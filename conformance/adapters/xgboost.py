@@ -44,7 +44,7 @@ LOGISTIC = '"objective": "binary:logistic", {positive_weight}'
 CLASSES = ', "num_class": {predictions}.shape[1]'
 SOFTPROB = f'"objective": "multi:softprob"{CLASSES}'
 REFUSED = frozenset({"negative_weight", "nan_weight", "infinite_weight", "nan_target"})
-"""What data refuse: https://github.com/dmlc/xgboost/blob/v3.2.0/src/data/data.cc#L563."""
+"""What data reject: https://github.com/dmlc/xgboost/blob/v3.2.0/src/data/data.cc#L563."""
 COMMON_FIELDS: dict[str, Any] = {
     "arguments": {"sample_weights": "weight"},
     "dtypes": frozenset({"float16", "float32", "float64"}),

@@ -198,7 +198,7 @@ def read_data(
     case = _case(inputs, chosen, layout)
     if fitting is not None:
         shapes = f"labels of shape {list(targets.shape)} do not fit predictions of shape {list(values.shape)}"
-        decided.append(f"{shapes}: the definition refuses them; functions take, broadcast or refuse them as documented")
+        decided.append(f"{shapes}: the definition rejects them; functions take, broadcast or reject them as documented")
         case = dataclasses.replace(case, labels=case.labels.reshape(targets.shape), expect=MustRaise("shape_mismatch"))
     return Data(case, tuple(decided), inputs)
 

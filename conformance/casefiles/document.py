@@ -86,7 +86,7 @@ class Document:
     """JSON paths of errors that the schema or the YAML reader found."""
 
     def refuses(self, path: JsonPath) -> bool:
-        """Whether something at or below `path` is refused."""
+        """Whether something at or below `path` is rejected."""
         top = json_path(path)
         return any(where == top or where.startswith((f"{top}.", f"{top}[")) for where in self.refused)
 

@@ -316,7 +316,7 @@ def _family_fits(document: Document, errors: list[CaseFileError]) -> bool:
 class _CaseParser:
     """Parses one case, and collects its errors beyond those that the schema found.
 
-    A part that the schema refuses, or that is missing, is left out; every other part is parsed.
+    A part that the schema rejects, or that is missing, is left out; every other part is parsed.
     """
 
     document: Document
@@ -347,7 +347,7 @@ class _CaseParser:
             self.add_error(self.written_path(error.path), error.message, error.advice)
 
     def refuses(self, *path: str) -> bool:
-        """Whether the schema refuses something at or below a path in the case."""
+        """Whether the schema rejects something at or below a path in the case."""
         return self.document.refuses(("cases", self.name, *path))
 
     def stated_axis(self) -> int | None:
@@ -357,7 +357,7 @@ class _CaseParser:
         return None if any(validation.axis_errors(self.file["loss"], self.rank, axis)) else axis
 
     def attempt(self, key: str, parse: Callable[..., T], *arguments: Any) -> T | None:
-        """What `parse` returns; None if the schema refuses the key that it reads, or it finds errors in it."""
+        """What `parse` returns; None if the schema rejects the key that it reads, or it finds errors in it."""
         if key and self.refuses(key):
             return None
         count = len(self.errors)
@@ -417,7 +417,7 @@ class _CaseParser:
     def build(
         self, recipe: Recipe | None, predictions: Array, labels: Array, options: Options, fields: dict[str, Any]
     ) -> Case:
-        """The case of its parsed parts; texts that the schema refuses are left out."""
+        """The case of its parsed parts; texts that the schema rejects are left out."""
         fields |= {
             "id": self.id,
             "why": self.content.get("why", ""),
@@ -453,7 +453,7 @@ class _CaseParser:
         return case
 
     def attempt_names(self, key: str, default: Sequence[str]) -> tuple[str, ...] | None:
-        """Reductions or dtypes of the case or else of the file; None if the schema refuses them."""
+        """Reductions or dtypes of the case or else of the file; None if the schema rejects them."""
         if key in self.content:
             return self.attempt(key, _as_tuple, self.content[key])
         return None if self.document.refuses((key,)) else _as_tuple(self.file.get(key, default))
@@ -758,7 +758,7 @@ class _CaseParser:
         if recipe.ignored and options.ignore_index is None:
             self.add_error(("generate", "ignored"), "there is no ignore_index", "add it to options")
         if isinstance(expect, MustRaise):
-            self.add_error(("expect",), "generated arrays are valid", "write out arrays that must be refused")
+            self.add_error(("expect",), "generated arrays are valid", "write out arrays that must be rejected")
         if "digest" not in node:
             advice = f"add digest: {yaml_quoted_digest(recipe.generate().digest)}"
             self.add_error(("generate",), "digest is missing", advice)

@@ -79,7 +79,7 @@ class Pair:
 
     @property
     def answered(self) -> bool:
-        """Whether the case has a right answer for one of them, and not both refuse it."""
+        """Whether the case has a right answer for one of them, and not both reject it."""
         both = (self.first, self.second)
         if all(one.verdict.status == "undefined" for one in both):
             return False

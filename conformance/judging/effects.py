@@ -104,14 +104,14 @@ def computed(part: Convention, documented: Convention) -> Convention:
 
 @functools.cache
 def semantic(convention: Convention) -> Convention:
-    """A convention without what changes no loss: how it rounds, what it refuses, what its gradient is."""
+    """A convention without what changes no loss: how it rounds, what it rejects, what its gradient is."""
     others = {name: getattr(DEFINITION, name) for name in OF_GRADIENT}
     return dataclasses.replace(convention, cancellation="none", rejects=frozenset(), **others)
 
 
 @functools.cache
 def _of_gradient(convention: Convention) -> Convention:
-    """A convention without what changes no gradient: how it rounds, what it refuses, what its second derivative is."""
+    """A convention without what changes no gradient: how it rounds, what it rejects, what its second derivative is."""
     kept = {name: getattr(convention, name) for name in ("gradient_floor", "gradient_total")}
     return dataclasses.replace(semantic(convention), **kept)
 

@@ -152,7 +152,7 @@ class Conversion:
                 case "rounded":
                     text += f", each value rounded once to {self.dtype}"
                 case "refused":
-                    text += f", which brings what it refuses: {', '.join(self.kinds)}"
+                    text += f", which brings what it rejects: {', '.join(self.kinds)}"
                 case _:
                     assert_never(effect)
         return text if self.alternative is None else f"{text}. {self.alternative.text(self.stated)}"
@@ -228,10 +228,10 @@ class _Wrong(Reason):
 
 @dataclass(frozen=True)
 class RefusedInvalid(Reason):
-    """Invalid input was refused, as it must be."""
+    """Invalid input was rejected, as it must be."""
 
     code = "refused_invalid"
-    text = "refused, as it must: {kind}"
+    text = "rejected, as it must: {kind}"
     kind: str
     """Kind of the invalid input."""
 
@@ -253,7 +253,7 @@ class DocumentedDivergence(Reason):
 
 @dataclass(frozen=True)
 class DocumentedRefusal(Reason):
-    """The function documents that it refuses such input."""
+    """The function documents that it rejects such input."""
 
     code = "documented_refusal"
     choices: Choices
@@ -261,12 +261,12 @@ class DocumentedRefusal(Reason):
     raised: Raised
     """The exception."""
     conversion: Conversion | None = None
-    """The conversion that brought it about; None if the input itself is refused."""
+    """The conversion that brought it about; None if the input itself is rejected."""
 
     @property
     def brief(self) -> str:
         raised = f"raised {self.raised.exception}: {self.raised.message}"
-        return "; ".join([*_converted(self.conversion), "it documents that it refuses this", raised])
+        return "; ".join([*_converted(self.conversion), "it documents that it rejects this", raised])
 
 
 @dataclass(frozen=True)
@@ -433,7 +433,7 @@ class AcceptedInvalid(Mismatch):
 
     @property
     def mismatch(self) -> str:
-        return f"returned {self.what or 'a value'}, where it must refuse: {self.kind}{_note(self.note)}"
+        return f"returned {self.what or 'a value'}, where it must reject: {self.kind}{_note(self.note)}"
 
     @property
     def symptoms(self) -> frozenset[str]:

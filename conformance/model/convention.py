@@ -129,7 +129,7 @@ class Convention:
     weights_narrowed_to: Narrow | None = None
     """The dtype to which weights alone are rounded beside predictions whose dtype has more digits."""
     out_of_range: OutOfRange = "refuse"
-    """What an index label outside the classes does: refused, counted from the end, a loss of 0, a loss of nan, or
+    """What an index label outside the classes does: rejected, counted from the end, a loss of 0, a loss of nan, or
     something that is documented to be unspecified."""
     cancellation: Cancellation = "none"
     """Numeric, not semantic: whether terms as large as the logits cancel in the result, as where

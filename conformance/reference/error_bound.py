@@ -106,7 +106,7 @@ def tolerance(problem: Problem, convention: Convention, unconverted: Problem | N
 def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
     """The loss in float64 arithmetic, and how far it may be from the exact answer; both shaped as the reduced loss.
 
-    For an answer to a problem that is not refused.  It is coarse where sums cancel, and no budget for anybody.
+    For an answer to a problem that is not rejected.  It is coarse where sums cancel, and no budget for anybody.
     """
     bound = tolerance(problem, convention)
     rows = _cached_rows(problem, relevant(problem, convention, ERROR_BOUND), is_converted=False)

@@ -189,7 +189,7 @@ def through_probabilities(
 
 
 def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None = None) -> FlatProblem:
-    """Flatten a problem under a convention that does not refuse it.
+    """Flatten a problem under a convention that does not reject it.
 
     taken_as: the kind of predictions that the function takes, after a conversion without rounding.
     """

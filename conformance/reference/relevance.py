@@ -29,7 +29,7 @@ GRADIENT = frozenset(ANSWER | _GRADIENT)
 ERROR_BOUND = frozenset({*ANSWER, "cancellation"} - {"empty_mean", "out_of_range"})
 GRADIENT_ERROR_BOUND = frozenset(ERROR_BOUND | _ROUNDING | _GRADIENT)
 HESSIAN = frozenset(_MEAN | _ROWS | _SHAPE | _DOMAIN | _HESSIAN)
-"""Choices that are read where a result is computed; error bounds only of problems that are not refused."""
+"""Choices that are read where a result is computed; error bounds only of problems that are not rejected."""
 
 
 def relevant(

@@ -42,7 +42,7 @@ class Question:
         if isinstance(answer, Undefined):
             nan = self.inputs.first_nan()
             raise ValueError(f"there is no exact answer: {answer.why}{nan and f'; {nan}'}")
-        assert isinstance(answer, Exact)  # `prepare` refuses what is invalid
+        assert isinstance(answer, Exact)  # `prepare` rejects what is invalid
         return answer
 
     def loss_tolerance(self) -> Floats:

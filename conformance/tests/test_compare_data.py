@@ -245,7 +245,7 @@ def test_shapes_that_differ_by_an_axis_of_one_are_put_to_functions_as_they_are(m
     alike = labels.reshape(predictions.shape if loss == "binary" else -1)
     found, flat = (api.compare(one, predictions, functions=["sklearn.log_loss"]) for one in (labels, alike))
     shapes = f"labels of shape {list(labels.shape)} do not fit predictions of shape {list(predictions.shape)}"
-    assert found.decided[-1].startswith(f"{shapes}: the definition refuses them")
+    assert found.decided[-1].startswith(f"{shapes}: the definition rejects them")
     assert found.data.case.loss == loss
     (one,), (other,) = found.explanation.functions, flat.explanation.functions
     assert (one.status, one.value) == ("diverges", other.value)

@@ -56,7 +56,7 @@ SAID = (
 CHOICES = (("clip", 1e-7), ("accepts", frozenset({"one_class", "empty_batch"})))
 CONCRETE = {one for one in vars(reasons).values() if isinstance(one, type) and "code" in vars(one)}
 RENDERED = [
-    (RefusedInvalid("invalid_target"), "refused_invalid", "refused, as it must: invalid_target"),
+    (RefusedInvalid("invalid_target"), "refused_invalid", "rejected, as it must: invalid_target"),
     (
         DocumentedDivergence(CHOICES),
         "documented_convention",
@@ -70,7 +70,7 @@ RENDERED = [
     (
         DocumentedRefusal((("rejects", frozenset({"one_class"})),), RAISED),
         "documented_refusal",
-        "it documents that it refuses this; raised ValueError: no; not 3 at [1]",
+        "it documents that it rejects this; raised ValueError: no; not 3 at [1]",
     ),
     (Converted(CONVERSION), "conversion", f"conversion: {SAID}"),
     (UndefinedAnswer("nobody says", "case"), "no_right_answer", "nobody says"),
@@ -113,12 +113,12 @@ RENDERED = [
     (
         AcceptedInvalid(kind="invalid_target"),
         "accepted_invalid",
-        "returned a value, where it must refuse: invalid_target",
+        "returned a value, where it must reject: invalid_target",
     ),
     (
         AcceptedInvalid(kind="invalid_target", what="a str", note="no number"),
         "accepted_invalid",
-        "returned a str, where it must refuse: invalid_target (no number)",
+        "returned a str, where it must reject: invalid_target (no number)",
     ),
     (WrongDtype("float64", "float32"), "wrong_dtype", "returned float64, where float32 is expected"),
     (NoNumber("a str", array=False), "no_number", "returned a str, where a number is expected"),
@@ -204,7 +204,7 @@ def test_identity_tells_kinds_of_faults_apart(one, other):
     ("changed", "text"),
     [
         ({"effects": ("rounded",)}, "the logarithms of the probabilities, each value rounded once to float32. Instead"),
-        ({"effects": ("refused",), "kinds": ("one_class",)}, ", which brings what it refuses: one_class. Instead"),
+        ({"effects": ("refused",), "kinds": ("one_class",)}, ", which brings what it rejects: one_class. Instead"),
         (
             {"effects": ("rounded_away",), "lost": ("zero_probability", "certain_probability"), "rounding": Move()},
             ". Rounded to float32, a probability becomes 0 and a probability becomes 1, and nothing is left of 1 - p, "

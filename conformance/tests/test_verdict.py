@@ -405,7 +405,7 @@ def test_conversion_that_brings_what_is_refused_is_named():
     verdict = judged(stated, REFUSED, documented, handed="log_probabilities")
     assert (verdict.status, verdict.convention) == ("diverges", "rejects=infinite_prediction")
     assert verdict.effects == "refused"
-    assert "which brings what it refuses: infinite_prediction" in verdict.explanation
+    assert "which brings what it rejects: infinite_prediction" in verdict.explanation
 
 
 @pytest.mark.parametrize(
@@ -563,10 +563,10 @@ OUTSIDE = case([[0.5, -1.5]], [-1])
 @pytest.mark.parametrize("expect", [ByOracle(), MustRaise("label_out_of_range")])
 def test_it_wants_an_exception_for_invalid_input(expect):
     verdict = judged(OUTSIDE, REFUSED, expect=expect)
-    assert (verdict.status, verdict.explanation) == ("agrees", "refused, as it must: label_out_of_range")
+    assert (verdict.status, verdict.explanation) == ("agrees", "rejected, as it must: label_out_of_range")
     verdict = judged(OUTSIDE, returned(1.0), expect=expect)
     assert verdict.status == "disagrees"
-    assert verdict.explanation.startswith("returned a value, where it must refuse: label_out_of_range")
+    assert verdict.explanation.startswith("returned a value, where it must reject: label_out_of_range")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ ROWWISE_CHOICES = {
 SUBSET_DIVISOR = 8
 """If fewer than one in this many inputs need a second look, answers are computed for these alone."""
 MAX_BISECTION_CALLS = 64
-"""Number of calls spent on locating the inputs of a band that a function refuses."""
+"""Number of calls spent on locating the inputs of a band that a function rejects."""
 
 
 @dataclass(frozen=True, eq=False)
