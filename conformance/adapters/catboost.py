@@ -20,7 +20,7 @@ EVALUATED = """
 catboost.utils.eval_metric(label={labels}, approx={predictions}, metric="METRIC", {options}, thread_count=1)[0]
 """
 TRAINED = """
-shape, weights = {predictions}.shape, [{sample_weights}, np.ones(len({labels}))][0]
+shape, weights = {predictions}.shape, {sample_weights|np.ones(len({labels}))}
 positive = np.broadcast_to(SCALES, len(weights))
 scales = weights * np.where({labels}, positive, 1.0)
 others = np.arange(max(2, {predictions}[..., np.newaxis].shape[1]))
@@ -87,7 +87,7 @@ def derivative(
     for placeholder, text in {
         "LOSS": name,
         "VALUE": VALUES[quantity],
-        "SCALES": "[{positive_weight}, 1.0][0]" if scales else "1.0",
+        "SCALES": "{positive_weight|1.0}" if scales else "1.0",
         "PARAMETERS": '"scale_pos_weight": float(positive[i])' if scales else "",
     }.items():
         call = call.replace(placeholder, text)

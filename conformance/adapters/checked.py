@@ -464,8 +464,10 @@ def _convention(checked: CheckedCallable, documented: DocumentedConvention, func
     chosen: dict[str, Any] = {"cancellation": "none", "gradient_cancellation": "none"}
     if checked.cancellation:
         chosen = {"cancellation": "logits", "gradient_cancellation": "targets"}
-    chosen |= {} if checked.clip is None else {"clip": checked.clip}
-    chosen |= {"mean_divides_by": checked.mean_divides_by} if checked.mean_divides_by else {}
+    if checked.clip is not None:
+        chosen["clip"] = checked.clip
+    if checked.mean_divides_by:
+        chosen["mean_divides_by"] = checked.mean_divides_by
     convention = replace(documented.convention, **chosen)
     idle = without_effect(convention, function)
     for name in ("clip", "mean_divides_by"):

@@ -36,7 +36,7 @@ alone = {"min_data_in_leaf": 1, "min_data_in_bin": 1, "min_sum_hessian_in_leaf":
 tree = {"verbosity": -1, "num_threads": 1, "max_bin": len(rows) + 1, "boost_from_average": False} | alone
 leaves = lightgbm.train(tree | {"learning_rate": 2**-10}, lightgbm.Dataset(rows, rows[:, 0]), TREES)
 labels_of_rows = np.append({labels}, [0, 1])
-weights_of_rows = np.append([{sample_weights}, np.ones(shape[0])][0], [1, 1])
+weights_of_rows = np.append({sample_weights|np.ones(shape[0])}, [1, 1])
 unit = 2.0 ** (80 - np.frexp(np.abs(weights_of_rows).max())[1])
 {predictions} = np.concatenate([{predictions}, np.zeros((2, *shape[1:]))])
 added = float(np.float32(1e-15))
@@ -118,7 +118,7 @@ def objective(
         "PARAMETERS": parameters,
         "VALUE": VALUES[quantity],
         "TREES": "shape[1]" if "categorical" in fields["ranks"] else "1",
-        "SCALES": "[{positive_weight}, 1.0][0]" if scaled else "1.0",
+        "SCALES": "{positive_weight|1.0}" if scaled else "1.0",
     }.items():
         call = call.replace(name_there, text)
     return Function(

@@ -17,12 +17,12 @@ PAGES = "https://riverml.xyz/0.26.1/api/"
 SOURCE = "https://github.com/online-ml/river/blob/0.26.1/river/"
 UPDATED = """
 metric = river.metrics.METRIC()
-weights = [{sample_weights}, np.ones(len({labels}))][0].tolist()
+weights = {sample_weights|np.ones(len({labels}))}.tolist()
 for y, {predictions}, weight in zip({labels}.tolist(), PREDICTIONS, weights, strict=True):
     metric.update(y_true=y, y_pred={predictions}, w=weight)
 float(metric.get())
 """
-BINARY_LOSS = "loss = river.optim.losses.Log(weight_pos=np.asarray([{positive_weight}, 1.0][0]).tolist())"
+BINARY_LOSS = "loss = river.optim.losses.Log(weight_pos=np.asarray({positive_weight|1.0}).tolist())"
 OF_VECTORS = f"""{BINARY_LOSS}
 loss.METHOD(y_true={{labels}}, y_pred={{predictions}})
 """
@@ -31,7 +31,7 @@ samples = zip({{labels}}.tolist(), {{predictions}}.tolist(), strict=True)
 np.array([loss.METHOD(y_true=y, y_pred={{predictions}}) for y, {{predictions}} in samples], "float64")
 """
 LOSS_OF_CLASSES = """shape = {predictions}.shape
-weights = [{class_weights}, np.ones(shape[1])][0].tolist()
+weights = {class_weights|np.ones(shape[1])}.tolist()
 loss = river.optim.losses.CrossEntropy(class_weight=dict(zip(range(shape[1]), weights, strict=True)))
 samples = zip({labels}.tolist(), PREDICTIONS, strict=True)"""
 OF_CLASSES = f"""{LOSS_OF_CLASSES}

@@ -221,7 +221,8 @@ def _published(number: Published, value: Any) -> Iterator[str]:
 def _recipe(recipe: Recipe, target: str, digest: str) -> dict[str, Any]:
     fields: dict[str, Any] = {"seed": recipe.seed}
     fields |= {"samples": recipe.shape[0]} if len(recipe.shape) == 1 else {"shape": list(recipe.shape)}
-    fields |= {"classes": recipe.classes} if recipe.loss == "categorical" else {}
+    if recipe.loss == "categorical":
+        fields["classes"] = recipe.classes
     if recipe.target != "index" and recipe.soft != (target == "distribution"):
         fields["soft"] = recipe.soft
     for name in ("distribution", "scale", "sample_weights", "class_weights", "ignored", *LATER):

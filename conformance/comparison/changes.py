@@ -204,7 +204,8 @@ def _documented(table: pd.DataFrame, flags: pd.DataFrame, only_judged: pd.Series
 def _is_documented(function: str, before: str, after: str, old: str, new: str, dtypes_differ: bool) -> bool:
     """Whether a function documents that its convention changed from `old` to `new`, or its dtype."""
     fields = {name for name, _ in choices_of(old).items() ^ choices_of(new).items()}
-    fields |= {RESULT_DTYPE} if dtypes_differ else set()
+    if dtypes_differ:
+        fields.add(RESULT_DTYPE)
     changed = changed_fields(function, before, after)
     return bool(fields if changed is None else fields & changed)
 

@@ -180,7 +180,8 @@ def _arranged(case: Case, setting: Setting) -> Case:
     if setting.label_dtype:
         with np.errstate(invalid="ignore"):
             labels = case.labels.astype(setting.label_dtype)
-        changes |= {"label_dtype": setting.label_dtype} if np.array_equal(labels, case.labels) else {}
+        if np.array_equal(labels, case.labels):
+            changes["label_dtype"] = setting.label_dtype
     if setting.weight_dtype:
         changes["weight_dtype"] = setting.weight_dtype
     if "class_axis" in setting.layout and case.predictions.ndim > 1:

@@ -446,7 +446,8 @@ class Problem:
     @functools.cached_property
     def _content(self) -> str:
         columns = {} if self.layout.is_sorted else {"columns": self.layout.sorted_columns}
-        columns |= {"ranks": self.layout.name_ranks} if self.layout.other_names else {}
+        if self.layout.other_names:
+            columns["ranks"] = self.layout.name_ranks
         return content_digest(
             {
                 **columns,

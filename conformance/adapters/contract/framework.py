@@ -100,9 +100,9 @@ class Function:
     """Source of the call with the placeholders `{predictions}`, `{labels}` and, for all other arguments, `{options}`.
 
     A function that makes the logits itself has `{hidden}` and `{weight}` in place of `{predictions}`.
-    A placeholder of its own, such as `{class_weights}`, takes an argument out of `{options}`; one after a colon
-    (`class_weights:feed`) is a second entry for the same value.  There may be several statements; the last is an
-    expression."""
+    A placeholder of its own, such as `{class_weights}`, takes an argument out of `{options}`; `{positive_weight|1.0}`
+    has a default for problems without the option.  One after a colon (`class_weights:feed`) is a second entry for the
+    same value.  There may be several statements; the last is an expression."""
     ranks: Mapping[Loss, range]
     """Loss that it computes -> ranks of the predictions it accepts."""
     input_kinds: Mapping[InputKind, str]
@@ -425,7 +425,8 @@ def _required_capabilities(problem: Problem, target: str) -> frozenset[str]:
             capabilities - {"weight_dtype"} if weights_as == problem.dtype else capabilities | {f"{weights_as}_weights"}
         )
     capabilities |= {problem.reduction, problem.input_kind, target, problem.dtype}
-    capabilities |= {"distribution"} if target == "multi_hot" else set()
+    if target == "multi_hot":
+        capabilities.add("distribution")
     rank = problem.predictions.ndim
     if not problem.sample_shape:
         capabilities.add("unbatched")

@@ -24,7 +24,8 @@ DERIVED = ("class_axis", "labels_column", "soft_labels", "dtype", "classes", "cl
 `classes` is how many there are, `class_names` the list of their names; a call has one of the two.  `bias` goes with
 `HEAD`."""
 ARRAYS = ("predictions", "labels")
-_PLACEHOLDER = re.compile(r"\{([a-z_]\w*(?::\w+)?)\}")
+_PLACEHOLDER = re.compile(r"\{([a-z_]\w*(?::\w+)?)(?=[|}])")
+_WITH_DEFAULT = re.compile(r"\{([a-z_]\w*)\|((?:[^{}]|\{\w+\})*)\}")
 FILE = "<call>"
 """The file name of compiled calls in tracebacks."""
 
@@ -51,11 +52,15 @@ def placeholders(text: str) -> tuple[str, ...]:
 
 
 def fill_template(text: str, values: Mapping[str, str]) -> str:
-    """Fill the placeholders of text.  An empty one is removed together with an adjacent comma."""
+    """Fill the placeholders of text.
+
+    An empty one has its default, as in `{positive_weight|1.0}`, or is removed together with an adjacent comma.
+    """
+    text = _WITH_DEFAULT.sub(lambda found: f"{{{found[1]}}}" if values.get(found[1]) else found[2], text)
     for name in placeholders(text):
         if not values.get(name):
             text = re.sub(rf",\s*\{{{name}\}}|\{{{name}\}},\s*|\{{{name}\}}", "", text)
-    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
+    return re.sub(rf"{_PLACEHOLDER.pattern}\}}", lambda found: values.get(found[1], found[0]), text)
 
 
 @cache

@@ -87,9 +87,12 @@ def read_sources() -> Sources:
         strategy = os.environ.get("UV_INDEX_STRATEGY") or own.get("index-strategy") or "first-index"
         return Sources(indexes, links, strategy == "first-index", variables, (), stamp, trusted, downloads)
     indexes, links, flags = _pip_locations(pip)
-    variables |= {"UV_DEFAULT_INDEX": pip["index-url"]} if "index-url" in pip else {}
-    variables |= {"UV_INDEX": " ".join(pip["extra-index-url"].split())} if "extra-index-url" in pip else {}
-    variables |= {"UV_FIND_LINKS": ",".join(links)} if links else {}
+    if "index-url" in pip:
+        variables["UV_DEFAULT_INDEX"] = pip["index-url"]
+    if "extra-index-url" in pip:
+        variables["UV_INDEX"] = " ".join(pip["extra-index-url"].split())
+    if links:
+        variables["UV_FIND_LINKS"] = ",".join(links)
     if "UV_INDEX_STRATEGY" not in chosen and "index-strategy" not in own:
         variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return Sources(indexes, links, False, variables, flags, stamp, trusted, downloads)
