@@ -296,10 +296,10 @@ def installed(checked: CheckedCallable, found: Inspection) -> Installed:
 @functools.cache
 def _framework(name: str) -> Framework:
     """The framework of a description as JSON.  Raises CheckError."""
-    told = json.loads(name)
-    described: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in told["checked"].items()}
+    answer = json.loads(name)
+    described: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in answer["checked"].items()}
     checked = CheckedCallable(**described)
-    found = Inspection(**told["found"])
+    found = Inspection(**answer["found"])
     known = registry.function_named(checked.like)
     like = next(one for one in registry.frameworks() if one.name == known.framework)
     if checked.arrays and checked.arrays not in BUNDLES:

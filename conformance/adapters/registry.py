@@ -229,8 +229,8 @@ def _entry_points() -> tuple[list[importlib.metadata.EntryPoint], list[AdapterEr
         try:
             found += [point for point in distribution.entry_points if point.group == ENTRY_POINTS]
         except Exception as error:
-            told = truncate(f"{type_name(error)}: {text_of(error)}", MAX_REASON)
-            errors.append(AdapterError(f"{distribution.locate_file('')}: entry points cannot be read: {told}"))
+            message = truncate(f"{type_name(error)}: {text_of(error)}", MAX_REASON)
+            errors.append(AdapterError(f"{distribution.locate_file('')}: entry points cannot be read: {message}"))
     return list(dict.fromkeys(found)), errors
 
 
@@ -268,8 +268,8 @@ def _guarded(what: str, file: Callable[[], str] = str) -> Iterator[None]:
             raise AdapterError(f"{what}: it exits with {text_of(error)}") from error
         except BaseException as error:
             surroundings.pass_on(error)
-            told = truncate(f"{type_name(error)}: {text_of(error)}", MAX_REASON)
-            raise AdapterError(f"{what}: {told}") from cause(error)
+            message = truncate(f"{type_name(error)}: {text_of(error)}", MAX_REASON)
+            raise AdapterError(f"{what}: {message}") from cause(error)
 
 
 @contextlib.contextmanager
@@ -345,7 +345,7 @@ def function_named(name: str) -> Function:
 def functions_in(
     framework: Framework, version: str, backend: str = "", mode: str = EAGER, device: str = CPU
 ) -> tuple[Function, ...]:
-    """A framework's functions in one version, backend (the first unless told otherwise), mode and device."""
+    """A framework's functions in one version, backend (the first by default), mode and device."""
     backend = backend or framework.backend({})
     excludes = (*framework.mode(mode).excludes, *framework.device(device, backend).excludes)
     return tuple(
@@ -362,15 +362,15 @@ def installed(among: tuple[Framework, ...] | None = None) -> tuple[list[Installe
 
     among: frameworks to look for; those that a run has by default if None.
     """
-    here: list[Installed] = []
+    available: list[Installed] = []
     missing: list[Framework] = []
     for framework in (one for one in frameworks() if one.by_default) if among is None else among:
         version = version_of(framework)
         if version is None or not all(map(_present, framework.modules)):
             missing.append(framework)
         else:
-            here.append(Installed(framework, version, backend=framework.backend(os.environ)))
-    return here, missing
+            available.append(Installed(framework, version, backend=framework.backend(os.environ)))
+    return available, missing
 
 
 def version_of(framework: Framework) -> str | None:

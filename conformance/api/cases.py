@@ -176,13 +176,12 @@ def list_functions(observer: Observer = SILENT) -> FunctionList:
     -------
     FunctionList
     """
-    available, _ = registry.installed(registry.frameworks())
-    here = {installed.framework.name: installed for installed in available}
+    available = {one.framework.name: one for one in registry.installed(registry.frameworks())[0]}
     frameworks = {framework.name: framework for framework in registry.frameworks()}
 
     def entry(function: Function) -> FunctionEntry:
         untested = tuple(f"{argument} ({what})" for argument, what in function.untested.items())
-        installed, framework = here.get(function.framework_name), frameworks[function.framework_name]
+        installed, framework = available.get(function.framework_name), frameworks[function.framework_name]
         backend = framework.backend({}) if installed is None else installed.backend
         modes = " ".join(mode for mode in framework.modes_in(backend) if function.has_mode(mode))
         version = "" if installed is None else installed.version

@@ -383,10 +383,10 @@ def _conventions(
         if target is None or problem.loss not in function.ranks:
             continue
         documented = registry.newest_convention(function, target, required_capabilities(problem, target))
-        matters = dataclasses.replace(relevant(problem, documented, read), empty_mean=None)
-        matters = _without_idle_choices(problem, quantity, matters, oracle)
-        if matters.choices() and matters != base:
-            found.setdefault(matters, []).append(function.name)
+        relevant_convention = dataclasses.replace(relevant(problem, documented, read), empty_mean=None)
+        relevant_convention = _without_idle_choices(problem, quantity, relevant_convention, oracle)
+        if relevant_convention.choices() and relevant_convention != base:
+            found.setdefault(relevant_convention, []).append(function.name)
     if problem.reduction == "mean":
         for divisor in get_args(Divisor):
             other = dataclasses.replace(base, mean_divides_by=divisor)

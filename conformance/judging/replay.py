@@ -100,8 +100,8 @@ def replay(
         advice = "; `cases` names your own folder" if cases is None else ""
         raise LookupError(f"there is no case {case} {where}{advice}")
     available = [registry.made_by(adapter)] if adapter else registry.installed(registry.frameworks())[0]
-    here = [one for one in available if one.framework.name == function.partition(".")[0]]
-    for item in plan([named], in_modes(here, [mode], device)):
+    selected = [one for one in available if one.framework.name == function.partition(".")[0]]
+    for item in plan([named], in_modes(selected, [mode], device)):
         requested = (item.function.name, item.dtype, item.reduction, item.quantity)
         if requested == (function, dtype, reduction, quantity):
             prepared = prepare(item)

@@ -184,11 +184,11 @@ class _Rows:
         together = flat.kept & self.is_enclosed & np.isfinite(weights)
         middle = bound = 0.0
         for start in range(0, len(self.loss), ROWS_AT_ONCE):
-            here = slice(start, start + ROWS_AT_ONCE)
-            of = together[here]
-            terms, bounds = self.loss[here][of], self.radius[here][of]
+            rows = slice(start, start + ROWS_AT_ONCE)
+            enclosed = together[rows]
+            terms, bounds = self.loss[rows][enclosed], self.radius[rows][enclosed]
             if flat.sample_weights is not None:
-                weight = weights[here][of]
+                weight = weights[rows][enclosed]
                 terms = terms * weight
                 bounds = bounds * np.abs(weight) + UNIT * np.abs(terms) + UNDERFLOW_ERROR
             try:

@@ -95,10 +95,10 @@ def tolerance(problem: Problem, convention: Convention, unconverted: Problem | N
     """
     if refused(problem, convention):
         return np.zeros(())
-    matters, is_converted = relevant(problem, convention, ERROR_BOUND), unconverted is not None
-    key = ("error bound", matters, is_converted)
+    relevant_convention, is_converted = relevant(problem, convention, ERROR_BOUND), unconverted is not None
+    key = ("error bound", relevant_convention, is_converted)
     if key not in problem.cache:
-        problem.cache[key] = _reduced(problem, matters, is_converted)
+        problem.cache[key] = _reduced(problem, relevant_convention, is_converted)
     bound: Floats = problem.cache[key]
     return bound
 
@@ -164,8 +164,8 @@ def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Fl
 
 def _cached_rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows:
     """The rows of a problem under a convention; those of a large problem are remembered for one convention only."""
-    matters = relevant(problem.unreduced, convention, ERROR_BOUND)
-    name, which = "error bound of rows", (matters, is_converted)
+    relevant_convention = relevant(problem.unreduced, convention, ERROR_BOUND)
+    name, which = "error bound of rows", (relevant_convention, is_converted)
     cache = problem.unreduced.cache.setdefault(name, {})
     if which not in cache:
         if problem.predictions.size > MAX_PREDICTIONS_AT_ONCE:

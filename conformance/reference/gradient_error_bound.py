@@ -60,10 +60,10 @@ def tolerance(problem: Problem, convention: Convention) -> Floats:
     """
     if refused(problem, convention):
         return np.zeros(())
-    matters = relevant(problem, convention, GRADIENT_ERROR_BOUND)
-    cache, key = problem.unreduced.cache, ("gradient error bound", matters, problem.reduction == "mean")
+    relevant_convention = relevant(problem, convention, GRADIENT_ERROR_BOUND)
+    cache, key = problem.unreduced.cache, ("gradient error bound", relevant_convention, problem.reduction == "mean")
     if key not in cache:
-        cache[key] = _reduced(problem, matters)
+        cache[key] = _reduced(problem, relevant_convention)
     bound: Floats = cache[key]
     return bound
 
@@ -71,10 +71,12 @@ def tolerance(problem: Problem, convention: Convention) -> Floats:
 def _reduced(problem: Problem, convention: Convention) -> Floats:
     flat = flatten(problem, convention)
     with np.errstate(all="ignore"):
-        matters = relevant(problem.unreduced, convention, GRADIENT_ERROR_BOUND)
-        cache, key = problem.unreduced.cache, ("gradient error bound of samples", matters)
+        relevant_convention = relevant(problem.unreduced, convention, GRADIENT_ERROR_BOUND)
+        cache, key = problem.unreduced.cache, ("gradient error bound of samples", relevant_convention)
         if key not in cache:
-            cache[key] = (_binary if flat.binary else _categorical)(flat, matters, ELEMENTARY[problem.dtype])
+            cache[key] = (_binary if flat.binary else _categorical)(
+                flat, relevant_convention, ELEMENTARY[problem.dtype]
+            )
         size, error = cache[key]
         total = _weighted(flat, convention, size, error, _factors(problem, flat, convention))
     return total.reshape(problem.predictions.shape)

@@ -303,8 +303,8 @@ def _unweighted_losses(
         return [NAN] * math.prod(flat.shape)
     if flat.group > 1:
         return _grouped(of_rows(flat, convention), flat.group)
-    matters = relevant(problem.unreduced, convention, ANSWER, flat.taken_as)
-    cache, key = problem.unreduced.cache, ("losses", matters, flat.taken_as, precision, of_rows)
+    relevant_convention = relevant(problem.unreduced, convention, ANSWER, flat.taken_as)
+    cache, key = problem.unreduced.cache, ("losses", relevant_convention, flat.taken_as, precision, of_rows)
     if key not in cache:
         cache[key] = list(of_rows(flat, convention))
     losses: list[Term] = cache[key]

@@ -49,24 +49,24 @@ def relevant(
         if (taken_as or problem.input_kind) == "logits" and problem.target == "distribution"
         else {"log_sum_exp"}
     )
-    matters = _restricted(convention, _names(read - idle, problem.loss, input_kind, problem.reduction))
-    ignored = matters.default_ignore_index
+    result = _restricted(convention, _names(read - idle, problem.loss, input_kind, problem.reduction))
+    ignored = result.default_ignore_index
     if ignored is not None and not (problem.target == "index" and bool(np.any(problem.labels == ignored))):
-        matters = _with(matters, default_ignore_index=None)
-    if matters.label_shift and not shifts_labels(problem, matters):
-        matters = _with(matters, label_shift=0)
-    if not reads_other_columns(problem, matters.class_columns):
-        matters = _with(matters, class_columns="stated")
-    if matters.accepts or matters.out_of_range != "refuse" or matters.empty_batch != "reduced":
+        result = _with(result, default_ignore_index=None)
+    if result.label_shift and not shifts_labels(problem, result):
+        result = _with(result, label_shift=0)
+    if not reads_other_columns(problem, result.class_columns):
+        result = _with(result, class_columns="stated")
+    if result.accepts or result.out_of_range != "refuse" or result.empty_batch != "reduced":
         kinds = examine(problem)
-        if matters.accepts:
-            matters = _with(matters, accepts=matters.accepts & kinds)
+        if result.accepts:
+            result = _with(result, accepts=result.accepts & kinds)
         if "shape_mismatch" not in kinds:  # where it is, nothing else is looked for
             if "label_out_of_range" not in kinds:
-                matters = _with(matters, out_of_range="refuse")
+                result = _with(result, out_of_range="refuse")
             if "empty_batch" not in kinds:
-                matters = _with(matters, empty_batch="reduced")
-    return DEFINITION if matters == DEFINITION else matters
+                result = _with(result, empty_batch="reduced")
+    return DEFINITION if result == DEFINITION else result
 
 
 @functools.cache

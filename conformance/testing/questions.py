@@ -74,11 +74,11 @@ class Question:
         of = problem if problem.reduction == "mean" else problem.with_reduction("sum")
         small = certified and problem.predictions.size <= enclosure.MAX_IN_BALLS
         in_balls = small or problem.dtype == "float64"
-        matters = relevant(of, self.convention.semantic(), GRADIENT)
+        relevant_convention = relevant(of, self.convention.semantic(), GRADIENT)
         rounded = relevant(problem, self.convention, GRADIENT_ERROR_BOUND)
         classes = 1 if problem.loss == "binary" else problem.predictions.shape[-1]
         fraction = 0.0 if in_balls else enclosure.radius_fraction(problem.dtype, classes)
-        exact = gradient.in_chunks(of, matters, in_balls=in_balls, size=CHUNK)
+        exact = gradient.in_chunks(of, relevant_convention, in_balls=in_balls, size=CHUNK)
         tolerances = gradient_error_bound.in_chunks(problem, rounded, size=CHUNK)
         for (here, found), tolerance in zip(exact, tolerances, strict=True):
             yield here, dataclasses.replace(found, rad=found.rad + fraction * tolerance), tolerance
