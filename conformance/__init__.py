@@ -1,4 +1,4 @@
-"""One definition of cross-entropy, and every framework's implementation held against it.
+"""One definition of cross-entropy, and every framework's implementation compared with it.
 
 `python -m conformance` is the command line; `conformance.plugin` is the pytest plugin.  Importing this
 package imports nothing else: adapters are used where only numpy and a framework are installed.

@@ -1,4 +1,4 @@
-"""`conformance relations`: what two answers must have in common, held against every function without the oracle."""
+"""`conformance relations`: check what two answers of a function must have in common, without the oracle."""
 
 from __future__ import annotations
 

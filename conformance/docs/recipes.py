@@ -42,7 +42,7 @@ class Entry:
 def functions(loss: Loss) -> list[InstalledFunction]:
     """The functions of a loss, in their newest release; of those that call the same one, the first.
 
-    Functions to which a part of the cases is put by default compute what another one does.
+    Functions that are called with a part of the cases by default compute the same as another one.
     """
     found: dict[str, InstalledFunction] = {}
     for framework in registry.frameworks():

@@ -52,7 +52,7 @@ class Pair:
 
     @functools.cached_property
     def comparison(self) -> Comparison | None:
-        """What the first returned held against the second's result, within the errors that both may have.
+        """Compare the result of the first with that of the second, within the tolerances of both.
 
         None if one of them returned nothing, or another shape.
         """

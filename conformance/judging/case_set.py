@@ -1,4 +1,4 @@
-"""Cases and their ledger, loaded together and held against each other."""
+"""Cases and their ledger, loaded together and compared with each other."""
 
 from __future__ import annotations
 

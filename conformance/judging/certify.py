@@ -2,7 +2,7 @@
 
 Answers are those that a run looks up: every function of every known framework is judged on every shipped case that it
 takes, with an outcome that is right by what it documents.  No framework is called.  Without an option the file is
-written; with `--check` it is held against what is computed, and the exit status is 1 where they differ.
+written; with `--check` it is compared with what is computed, and the exit status is 1 where they differ.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An array held against the exact answer within a tolerance, and the symptoms of one that is wrong."""
+"""Compare an array with the exact answer within a tolerance, and find the symptoms of a wrong one."""
 
 from __future__ import annotations
 

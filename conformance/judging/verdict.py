@@ -1,4 +1,4 @@
-"""An outcome held against the exact answer: what the suite says about one function on one problem.
+"""Judge an outcome by the exact answer: what the suite says about one function on one problem.
 
 `judge` is a pure function of its arguments.  Shape and dtype are compared before values, nan and
 infinities as masks of their own, and a difference from the definition is either explained by the

@@ -153,7 +153,7 @@ def labels_by(problem: Problem, convention: Convention) -> Array:
 
 
 def shifts_labels(problem: Problem, convention: Convention) -> bool:
-    """Whether a convention holds the predictions of a problem against the labels of other positions."""
+    """Whether a convention compares the predictions of a problem with the labels of other positions."""
     return bool(
         convention.label_shift and problem.loss == "categorical" and problem.sample_shape and problem.labels.size
     )

@@ -1,4 +1,4 @@
-"""What was returned, held against the exact answer: of the loss as a whole, of gradients some rows at a time."""
+"""Compare what was returned with the exact answer: a loss as a whole, a gradient some rows at a time."""
 
 from __future__ import annotations
 
