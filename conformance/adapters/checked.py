@@ -301,7 +301,7 @@ def _framework(name: str) -> Framework:
     checked = CheckedCallable(**described)
     found = Inspection(**answer["found"])
     known = registry.function_named(checked.like)
-    like = next(one for one in registry.frameworks() if one.name == known.framework)
+    like = next(one for one in registry.frameworks() if one.name == known.framework_name)
     if checked.arrays and checked.arrays not in BUNDLES:
         raise CheckError(f"--arrays {checked.arrays}: expected one of {', '.join(BUNDLES)}")
     own = BUNDLES.get(checked.arrays)

@@ -200,7 +200,7 @@ def test_version_ranges_cover_every_range():
             assert re.fullmatch(r"(?:(?:>=|<)[\d.]+,?)*", described.versions), described.versions
 
 
-def test_kinds_table_lists_every_kind_of_input():
+def test_anomalies_table_lists_every_input_anomaly():
     [(_, lines)] = tables(conventions.anomalies_table())
     assert {line[0] for line in lines} == INVALID | EDGE
 
@@ -354,7 +354,7 @@ def test_findings_escape_hostile_ledger():
     entry = KnownIssue("a/b", "mini.Loss", when=(HOSTILE,), path="cases/known/mini.yaml", line=3, **hostile)
     page = Shown(findings.Findings([entry], {}, "https://example.org").page("mini"))
     assert not set(page.tags) & {"script", "img", "strong", "em", "h1"}
-    assert all(lead.startswith(("https://example.org/", "#")) for lead in page.links)
+    assert all(lead.startswith(("https://example.org/", "#", findings.TRAITS_PAGE)) for lead in page.links)
 
 
 # Releases
