@@ -214,7 +214,7 @@ class Findings:
         version = self._versions.get(finding.framework, "")
         parts = [
             finding.title,
-            finding.reason,
+            finding.reason if finding.reason.rstrip(".") != finding.title else "",
             fenced_block(finding.code, "python"),
             f"prints\n\n{fenced_block(first.shows)}" if first.shows else "",
             finding.example_text,
