@@ -365,7 +365,7 @@ WRONG = {
     # Generated arrays
     "digest is missing; add digest: e51bc801efd933ee": HEAD + GENERATE % "",
     "have digest e51bc801efd933ee; the file says 0123456789abcdef": HEAD + GENERATE % ", digest: 0123456789abcdef",
-    "no ignore_index is asked for": HEAD + GENERATE % ", ignored: 0.5",
+    "there is no ignore_index": HEAD + GENERATE % ", ignored: 0.5",
     "labels has no place beside generate": HEAD + GENERATE % "" + "    labels: [1]\n",
 }
 
