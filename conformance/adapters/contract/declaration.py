@@ -34,6 +34,7 @@ from conformance.model.case import (
 from conformance.model.row_key import EAGER
 
 if TYPE_CHECKING:
+    from conformance.adapters.arrays import Arrays
     from conformance.adapters.contract.framework import Framework, Function, Mode
     from conformance.model.convention import Convention
 
@@ -115,15 +116,18 @@ def declaration_errors(framework: Framework) -> Iterator[str]:
         if not backend.environment:
             yield f"backends[{name}].environment: it is empty, so nothing chooses this backend"
     for name in framework.backends or ("",):
-        for derivative, text in framework.arrays_of(name).derivatives.items():
-            for error in _source_errors(text, ("x", "result"), required=("x", "result")):
-                yield f"arrays.derivatives[{derivative}]: {error}"
-        for name_of_device, device in framework.arrays_of(name).devices.items():
-            for error in _source_errors(device.place, ("array",), required=("array",)):
-                yield f"arrays.devices[{name_of_device}].place: {error}"
+        yield from _array_errors(framework.arrays_of(name))
     for function in framework.functions:
         for field_name, error in _function_errors(framework, function):
             yield f"functions[{function.name.partition('.')[2]}].{field_name}: {error}"
+
+
+def _array_errors(arrays: Arrays) -> Iterator[str]:
+    sources = [(f"derivatives[{name}]", source, ["x", "result"]) for name, source in arrays.derivatives.items()]
+    sources += [(f"devices[{name}].place", device.place, ["array"]) for name, device in arrays.devices.items()]
+    for where, source, words in sources:
+        for error in _source_errors(source, words, required=words):
+            yield f"arrays.{where}: {error}"
 
 
 def _name_errors(framework: Framework) -> Iterator[str]:

@@ -162,7 +162,7 @@ def apply_mode(
 
     derivative: `gradient`, one of `HEAD_GRADIENTS` or another derivative of the framework's arrays (see
     `Function.derivative_for`); "" for none.  upstream: what the result is multiplied by before it is differentiated.
-    device: that its arrays are placed on.  Raises LoweringError if the framework has no such mode, derivative or device.
+    device: where its arrays are placed.  Raises LoweringError if the framework has no such mode, derivative or device.
     """
     if device != CPU:
         if device not in (devices := framework.devices_in(backend)):
