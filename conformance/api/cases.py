@@ -27,13 +27,13 @@ from conformance.explain.explanation import Explanation
 from conformance.explain.rendering import as_data
 from conformance.explore.relations.catalogue import check_names
 from conformance.judging.case_set import load_suite
-from conformance.judging.choice import one_of
+from conformance.judging.choice import installed_among, one_of
 from conformance.judging.coverage import Coverage, coverage
 from conformance.judging.judge import Judge
 from conformance.judging.plan import in_modes, plan
 from conformance.judging.published import PublishedVerdict, published
 from conformance.judging.row import Row
-from conformance.judging.selection import SelectionError
+from conformance.judging.selection import SelectionError, keyword_filter
 from conformance.judging.unsupported import unsupported_rows
 from conformance.judging.verdict import want_of
 from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
@@ -318,7 +318,14 @@ def describe_case(case: Case) -> dict[str, Any]:
     }
 
 
-def show(case_id: str, cases: Path | None = None, dtype: str = "", modes: Sequence[str] = ()) -> ShowResult:
+def show(
+    case_id: str,
+    cases: Path | None = None,
+    dtype: str = "",
+    modes: Sequence[str] = (),
+    frameworks: Sequence[str] = (),
+    functions: Sequence[str] = (),
+) -> ShowResult:
     """Call every installed function with a case, and compare the results with its exact answers.
 
     Parameters
@@ -331,6 +338,8 @@ def show(case_id: str, cases: Path | None = None, dtype: str = "", modes: Sequen
         One of the dtypes of the case; all if empty.
     modes : sequence of str, optional
         Modes in which functions are called, if their framework has them; eager if empty.
+    frameworks, functions : sequence of str
+        Names of those that are called; all that are installed if empty.  Others are not imported.
 
     Returns
     -------
@@ -339,12 +348,15 @@ def show(case_id: str, cases: Path | None = None, dtype: str = "", modes: Sequen
     Raises
     ------
     SelectionError
-        If there is no such case or dtype, or no framework has one of the modes.
+        If there is no such case, dtype, framework or function, or no framework has one of the modes.
     """
     case, ledger = load_case(case_id, cases)
     dtypes = (one_of("--dtype", dtype, case.dtypes),) if dtype else case.dtypes
-    available = in_modes(registry.installed()[0], modes)
-    planned = plan([case], available)
+    available = _available(frameworks, functions, modes)
+    item_filter = keyword_filter(" or ".join(functions))
+    planned = [
+        item for item in plan([case], available, item_filter) if not functions or item.function.name in functions
+    ]
     run = Run()
     with pool_if_needed(available) as pool:
         run.execute(rows_of([item for item in planned if item.dtype in dtypes], Judge(Oracle(), ledger), pool))
@@ -358,7 +370,11 @@ def show(case_id: str, cases: Path | None = None, dtype: str = "", modes: Sequen
         for chosen in dtypes
         for reduction in case.reductions
     ]
-    unsupported = [row for row in unsupported_rows([case], planned, available) if row.key.dtype in dtypes]
+    unsupported = [
+        row
+        for row in unsupported_rows([case], planned, available, item_filter)
+        if row.key.dtype in dtypes and (not functions or row.key.function in functions)
+    ]
     numbers = tuple(published(case))
     return ShowResult(case, tuple(answers), numbers, unsupported, tuple(run.not_executed))
 
@@ -385,6 +401,7 @@ def explain(
     reduction: str = "",
     quantity: str = "loss",
     mode: str = EAGER,
+    frameworks: Sequence[str] = (),
 ) -> ExplainResult:
     """Explain how the answer to a case comes about, and why each installed function returns another one.
 
@@ -401,6 +418,8 @@ def explain(
     quantity : {"loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hessian"}
     mode : str
         Mode in which functions are called; those of frameworks that have no such mode are left out.
+    frameworks : sequence of str
+        Names of the frameworks of these functions; all that are installed if empty.
 
     Returns
     -------
@@ -409,7 +428,7 @@ def explain(
     Raises
     ------
     SelectionError
-        If the case, or a function, dtype, reduction, quantity or mode does not exist.
+        If the case, or a function, framework, dtype, reduction, quantity or mode does not exist.
     """
     case, ledger = load_case(case_id, cases)
     mean = "mean" if "mean" in case.reductions else case.reductions[0]
@@ -417,11 +436,19 @@ def explain(
     chosen = one_of("--dtype", dtype or narrow, case.dtypes)
     reduced = cast(Reduction, one_of("--reduction", reduction or mean, case.reductions))
     wanted = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
-    available = in_modes(registry.installed(registry.frameworks() if functions else None)[0], [mode])
-    check_functions(functions, available)
+    available = _available(frameworks, functions, [mode])
     with judge_of(available, ledger) as judge:
         explanation = explain_case(case, chosen, reduced, available, judge, wanted, functions)
     return ExplainResult(case, explanation)
+
+
+def _available(frameworks: Sequence[str], functions: Sequence[str], modes: Sequence[str]) -> list[Installed]:
+    """The installed frameworks of some names, or else of some functions, or else all that a run has by default."""
+    everything = registry.installed(registry.frameworks())[0]
+    check_functions(functions, everything)
+    if frameworks or not functions:
+        return installed_among(frameworks, modes)[0]
+    return in_modes([one for one in everything if {function.name for function in one.functions} & {*functions}], modes)
 
 
 def check_functions(names: Sequence[str], available: Sequence[Installed], option: str = "--function") -> None:

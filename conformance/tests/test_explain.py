@@ -13,7 +13,7 @@ import typing
 import numpy as np
 import pytest
 
-from conformance import cli, report
+from conformance import api, cli, report
 from conformance.adapters import registry
 from conformance.casefiles.document import schema_line
 from conformance.casefiles.known_issues import KnownIssue, Ledger
@@ -25,6 +25,7 @@ from conformance.explain.number_format import format_number
 from conformance.explain.page_explanations import explain_report
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
+from conformance.judging.selection import SelectionError
 from conformance.model import meanings
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Options, Published
 from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
@@ -614,3 +615,15 @@ def test_page_repeats_only_calls_of_same_version_that_did_not_crash():
     assert explain_report(results.assign(digest="changed"), {of.id: of}, here, suite, 10) == {}
     assert explain_report(results, {}, here, suite, 10) == {}
     assert explain_report(results, {of.id: of}, here, suite, 0) == {}
+
+
+def test_show_calls_only_what_is_named():
+    pytest.importorskip("torch")
+    shown = api.show("article/binary/four_outputs", dtype="float32", functions=["torch.BCELoss"])
+    assert {row.key.function for answers in shown.answers for row in answers.rows} == {"torch.BCELoss"}
+    with pytest.raises(SelectionError, match=re.escape('did you mean "torch.BCELoss"')):
+        api.show("article/binary/four_outputs", functions=["torch.BCELos"])
+    shown = api.show("article/binary/four_outputs", dtype="float32", frameworks=["torch"])
+    assert {row.key.function.partition(".")[0] for answers in shown.answers for row in answers.rows} == {"torch"}
+    with pytest.raises(SelectionError, match='did you mean "torch"'):
+        api.show("article/binary/four_outputs", frameworks=["torhc"])
