@@ -1,5 +1,5 @@
-"""Keras: the three cross-entropy losses, from probabilities or logits, on the backend of KERAS_BACKEND, and the
-operations that they call.
+"""Keras: the three cross-entropy losses, from probabilities or logits, on the backend of KERAS_BACKEND, the operations
+that they call, and the metrics of their names.
 
 A loss of Keras 3 casts to float32 unless it is given a dtype, which it takes since 3.4, so it is given one;
 before, float32 is all that it has.  A loss of Keras 2 keeps the dtype of the predictions.
@@ -171,6 +171,12 @@ def weighted(of: Function) -> Function:
     )
 
 
+UNTESTED = ("reduction='auto'", "reduction='mean'", "dtype='float32'", "axis=0")
+"""Parameters of the losses, in some release, that nothing else has."""
+MEAN = {"none": None, "sum": None, "mean": ""}
+"""Reductions of what only returns a mean."""
+
+
 def operation(
     of: Function, name: str, targets: Mapping[str, str], arguments: dict[str, str], *files: str, **choices: Any
 ) -> Function:
@@ -180,7 +186,6 @@ def operation(
     files: case files of a plain run.
     """
     unknown = ("sample_weights", "label_smoothing", "ignore_index", "dtype")
-    untested = ("reduction='auto'", "reduction='mean'", "dtype='float32'", "axis=0")
     return of.like(
         f"ops.{name}",
         first="3",
@@ -190,13 +195,69 @@ def operation(
         reductions={"none": "{result}", "sum": "keras.ops.sum({result})", "mean": "keras.ops.mean({result})"},
         positional={"labels": "target", "predictions": "output"},
         no_effect={"name": None},
-        untested=dict.fromkeys(untested),
+        untested=dict.fromkeys(UNTESTED),
         excludes=COLUMNS if "index" in of.targets else (),
         dtypes=frozenset(DTYPES),
         choices={"mean_divides_by": "weight", "empty_mean": "nan", "empty_batch": "reduced", **choices},
         default_files=frozenset(files),
         documentation=f"https://keras.io/api/ops/nn/#{name}-function",
     ).since("3", backends=OTHERS, dtypes=NARROW)
+
+
+METRICS_PAGE = "https://keras.io/api/metrics/probabilistic_metrics/#{}-class"
+METRIC_FILES = {
+    "binary": frozenset({"article/binary", "binary/sample_weights"}),
+    "categorical": frozenset({"article/index_labels", "article/one_hot_labels", "categorical/sample_weights"}),
+}
+
+
+def metric(of: Function, **choices: Any) -> Function:
+    """The metric of the name of a loss: the mean, by the sample weights, of all that it is updated with.
+
+    Losses are computed in the dtype of the predictions, and summed in that of the metric.
+    """
+    (loss,) = of.ranks
+    return of.like(
+        f"metrics.{of.name}",
+        first="3",
+        call=f"keras.metrics.{of.name}({{options}})({{labels}}, {{predictions}}, {{sample_weights}})",
+        arguments={"dtype": "dtype", "ignore_index": None, **(AXIS if loss == "categorical" else {})},
+        reductions=MEAN,
+        untested=dict.fromkeys(UNTESTED),
+        dtypes=frozenset(DTYPES),
+        differentiates=False,
+        modes=frozenset(),
+        choices={
+            "mean_divides_by": "weight",
+            "empty_batch": "reduced",
+            "gradient_cancellation": "none",
+            "gradient_total": "targets",
+            **choices,
+        },
+        default_files=METRIC_FILES[loss],
+        documentation=METRICS_PAGE.format(of.name.lower()),
+    ).since("3", backends=OTHERS, dtypes=NARROW)
+
+
+IN_BATCHES = """
+metric = keras.metrics.{name}({{options}})
+for batch in slice(1), slice(1, None):
+    metric.update_state({{labels}}[batch], {{predictions}}[batch], {{sample_weights}})
+metric.result()
+"""
+
+
+def in_batches(of: Function) -> Function:
+    """A metric that is updated with the first sample and then with the others."""
+    (loss,) = of.ranks
+    name = of.name.removeprefix("metrics.")
+    return of.like(
+        f"{of.name}:in_batches",
+        call=IN_BATCHES.format(name=name),
+        ranks={loss: range(2, 9)},
+        arguments={"sample_weights": "sample_weight={}[batch]", "class_axis": None},
+        signature=METRICS_PAGE.format(name.lower()),
+    )
 
 
 def to_native(memory: Array) -> Any:
@@ -303,6 +364,11 @@ OPERATIONS = (
     )
     .since("3", backends=("numpy",), dtypes=NUMPY_DTYPES, result_dtype="float32", documentation=ON.format("numpy")),
 )
+METRICS = (
+    replace(metric(BINARY, accepts=frozenset({"invalid_probability", "invalid_target"})), labels_column=False),
+    metric(SOFT),
+    metric(SPARSE).since("3.14", arguments={"ignore_index": "ignore_class"}),
+)
 FRAMEWORK = Framework(
     name="keras",
     distributions=("keras",),
@@ -311,7 +377,7 @@ FRAMEWORK = Framework(
     imports="import keras",
     prepare=quiet,
     extra_requirements=(("<2.15", "numpy<2"), ("<2.12", "protobuf<3.20")),
-    functions=(*LOSSES, *map(weighted, LOSSES), *OPERATIONS),
+    functions=(*LOSSES, *map(weighted, LOSSES), *OPERATIONS, *METRICS, *map(in_batches, METRICS)),
     modes={name: Mode(f"import tensorflow as tf\n{wrap}", backends=TENSORFLOW) for name, wrap in GRAPHS.items()},
     backends={
         "tensorflow": Backend(

@@ -59,7 +59,7 @@ class KnownIssue:
     function: str
     """Name of the function, or such a pattern."""
     twins: tuple[str, ...] = ()
-    """Names of other functions of the framework that compute the same, to which the entry applies, too."""
+    """Other functions of the framework that compute the same, or such patterns, to which the entry applies, too."""
     versions: str = ""
     """PEP 440 specifiers; empty means all versions."""
     dtypes: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ class KnownIssue:
 
     def matches_function(self, function: str) -> bool:
         """Whether the entry names the function, itself or as a twin."""
-        return function in self.twins or _compile_glob(self.function).fullmatch(function) is not None
+        return any(_compile_glob(name).fullmatch(function) for name in (self.function, *self.twins))
 
     def explains(self, symptoms: Collection[str], gradient: bool = False) -> bool:
         """Whether the entry documents a row with these symptoms.
@@ -223,8 +223,7 @@ class Ledger:
         return [
             entry
             for entry in self.entries
-            if not _names_any(entry.function, functions)
-            or not functions.issuperset(entry.twins)
+            if not all(_names_any(name, functions) for name in (entry.function, *entry.twins))
             or not _names_any(entry.case_pattern, cases)
         ]
 

@@ -68,6 +68,12 @@ UNSAYABLE = {
         for reduction in ("none", "sum")
     },
     **{
+        (function.name, reduction): "a metric of Keras is a mean"
+        for function in registry.functions()
+        if function.name.startswith("keras.metrics.")
+        for reduction in ("none", "sum")
+    },
+    **{
         (name, layout): "it makes the logits itself: no call passes some that lie otherwise"
         for name in HEADS
         for layout in OF_LOGITS
@@ -129,9 +135,9 @@ class Attempt:
 
 
 def small(function: Function, loss: str, kind: str, shape: tuple[int, ...] = (), **changes: Any) -> Case:
-    """A case of a loss and a kind of target: predictions of [4, 3] for classes, of [4] outputs, or of `shape`."""
+    """A case of a loss and a kind of target: predictions of [4] if it takes them, else [4, 3], or of `shape`."""
     binary = loss == "binary"
-    shape = shape or ((4,) if binary else (4, 3))
+    shape = shape or ((4,) if binary and 1 in function.ranks["binary"] else (4, 3))
     rng = np.random.default_rng(7)
     input_kind = next(iter(function.input_kinds))
     predictions = rng.normal(size=shape)

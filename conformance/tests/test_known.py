@@ -129,13 +129,14 @@ def test_ledger_prefers_entry_with_most_traits():
 
 
 def test_ledger_entry_applies_to_twins_that_exist():
-    entry = KnownIssue(case="a/x", function="lib.Loss", twins=("lib.loss",), when=("logits",))
+    entry = KnownIssue(case="a/x", function="lib.Loss", twins=("lib.loss", "lib.metrics.*"), when=("logits",))
     ledger = Ledger([entry])
-    for name, found in (("lib.Loss", entry), ("lib.loss", entry), ("lib.losses", None)):
+    names = {"lib.Loss": entry, "lib.loss": entry, "lib.metrics.Loss": entry, "lib.losses": None, "lib.metrics": None}
+    for name, found in names.items():
         key = RowKey("mine/y", "", name, "float32", "mean", version="1.5.0")
         assert ledger.find_by_traits(lambda: frozenset({"logits", "binary"}), key) is found
-    assert ledger.unmatched({"a/x"}, {"lib.Loss"}) == [entry]
-    assert ledger.unmatched({"a/x"}, {"lib.Loss", "lib.loss"}) == []
+    assert ledger.unmatched({"a/x"}, {"lib.Loss", "lib.loss"}) == [entry]
+    assert ledger.unmatched({"a/x"}, {"lib.Loss", "lib.loss", "lib.metrics.Loss"}) == []
 
 
 def test_ledger_lists_unmatched_entries():

@@ -49,7 +49,8 @@ def signatures(path: str) -> tuple[inspect.Signature, ...]:
     target = resolve(path)
     if not inspect.isclass(target):
         return (inspect.signature(target),)
-    call: Any = getattr(target, "forward", None) or getattr(target, "construct", None) or target.__call__
+    ways = ("forward", "construct", "update_state", "__call__")  # the first that there is gets what a call is given
+    call: Any = next(getattr(target, name) for name in ways if hasattr(target, name))
     if not any("__call__" in vars(base) for base in target.__mro__):
         return (inspect.signature(target),)  # what is called is the class alone
     _, *rest = inspect.signature(call).parameters.values()  # without self
