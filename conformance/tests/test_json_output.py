@@ -252,7 +252,7 @@ def test_show_rejects_unknown_dtype_or_case(tmp_path, capsys, monkeypatch, words
 
 
 def test_find_case_suggests_cases_option():
-    with pytest.raises(SelectionError, match=r"there is no case none/such; .*; --cases DIR looks for it in your fold"):
+    with pytest.raises(SelectionError, match=r"there is no case none/such; .*; --cases DIR looks for it in your"):
         find_case([], "none/such")
 
 
