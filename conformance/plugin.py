@@ -794,7 +794,9 @@ class Recorder:
         if any(map(_is_conformance_test, self.config.args)):
             return []
         item_filter = _item_filter(self.config, [str(TEST_FILE), TEST_NAME])
-        return unsupported_rows(_cases_of(self.config), losses, _installed_frameworks(self.config), item_filter)
+        available = _installed_frameworks(self.config)
+        answers = any(self.config.getoption(name) is not None for name in ("report", "baseline"))
+        return unsupported_rows(_cases_of(self.config), losses, available, item_filter, answers=answers)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self.run is not None and (cells := getattr(report, ROW, None)) is not None:

@@ -67,7 +67,7 @@ def selected(cases: list[Case], available: list[Installed], keyword: str) -> lis
     if not items:
         what = f"by -k {truncate(keyword, MAX_SHOWN)!r}" if keyword else "of what the installed functions can express"
         near = similar(keyword, [item.id for item in plan(cases, available)]) if keyword else ""
-        unsupported = unsupported_rows(cases, [], available, keyword_filter(keyword))
+        unsupported = unsupported_rows(cases, [], available, keyword_filter(keyword), answers=False)
         why = "".join(f"\n{line}" for line in render_unsupported(unsupported))
         near = near or "`conformance list cases` and `conformance list functions` print what there is"
         raise SelectionError(f"nothing is selected {what}; {near}{why}")

@@ -34,7 +34,7 @@ from conformance.model.convention import describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
 from conformance.model.row_key import CPU, unusual
 from conformance.model.text import printable, text_of, truncate_and_count, type_name
-from conformance.reference.oracle import Exact, Oracle
+from conformance.reference.oracle import Exact, Oracle, Undefined
 
 Performer = Callable[[Framework, Call, str], Outcome]
 BUDGET_DIGITS = 4
@@ -92,14 +92,15 @@ class Judge:
         return known or self.ledger.find_by_traits(lambda: prepared.traits, key, verdict.symptoms)
 
 
-def unsupported_assessments(reasons: Sequence[tuple[Item, str]], exact: Oracle) -> Iterator[Assessment]:
+def unsupported_assessments(reasons: Sequence[tuple[Item, str]], oracle: Oracle | None) -> Iterator[Assessment]:
     """Judge items that their functions do not support: the exact answer, and why.
 
-    reasons: items of one problem, each with the reason.
+    reasons: items of one problem, each with the reason.  oracle: None if nobody reads the exact answer.
     """
     first, _ = reasons[0]
-    problem = first.case.problem(first.dtype, first.reduction)
-    want = exact.answer(problem)
+    case = first.case.representative if oracle is None else first.case
+    problem = case.problem(first.dtype, first.reduction)
+    want = Undefined("not computed") if oracle is None else oracle.answer(problem)
     for item, why in reasons:
         verdict = Verdict("unsupported", Unsupported(why), want, CannotExpress(why))
         yield Assessment(PreparedCall(item, problem, problem, ""), verdict, None)

@@ -24,7 +24,12 @@ Reasons = tuple[tuple[Item, str], ...]
 
 
 def unsupported_rows(
-    cases: Iterable[Case], items: Iterable[Item], available: Sequence[Installed], item_filter: ItemFilter | None = None
+    cases: Iterable[Case],
+    items: Iterable[Item],
+    available: Sequence[Installed],
+    item_filter: ItemFilter | None = None,
+    *,
+    answers: bool = True,
 ) -> list[Row]:
     """Return a row of status `unsupported` for each function on each problem that none of them supports.
 
@@ -32,7 +37,7 @@ def unsupported_rows(
     in no reduction those of its first reduction.
 
     items: those of the run.  available: installed frameworks of the run.  A problem without a
-    selected item has no row.
+    selected item has no row.  answers: whether rows have the exact answer, which nobody reads outside of reports.
     """
     taken = {(item.case.id, item.dtype, item.reduction) for item in items}
     rows: list[Row] = []
@@ -48,9 +53,9 @@ def unsupported_rows(
                 if (case.id, problem.dtype, problem.reduction) not in taken
                 and (reasons := _reasons(case, problem, functions, item_filter))
             ]
-            if found and cache is None:
+            if found and answers and cache is None:
                 cache = open_cache()
-            oracle = Oracle(cache)
+            oracle = Oracle(cache) if answers else None
             for reasons in _representative(case, found):
                 rows += _rows(reasons, oracle)
     finally:
@@ -82,7 +87,7 @@ def _representative(case: Case, found: Sequence[tuple[Problem, Reasons]]) -> Ite
             yield reasons
 
 
-def _rows(reasons: Reasons, oracle: Oracle) -> list[Row]:
+def _rows(reasons: Reasons, oracle: Oracle | None) -> list[Row]:
     """The row of each item of one problem."""
     try:
         return [assessment.row for assessment in unsupported_assessments(reasons, oracle)]

@@ -52,6 +52,13 @@ def test_unsupported_case_has_row_per_function_with_reason_and_exact_answer():
     assert (row.got, row.call, row.known) == (None, "", "")
 
 
+def test_unsupported_row_without_answer_is_otherwise_the_same():
+    (whole,) = rows_of([PLAIN, BINARY])
+    (row,) = unsupported_rows([PLAIN, BINARY], plan([PLAIN], HERE), HERE, answers=False)
+    assert row.want == "undefined: not computed"
+    assert {**row.cells, "want": ""} == {**whole.cells, "want": ""}
+
+
 def test_supported_case_has_no_unsupported_row():
     assert rows_of([PLAIN]) == []
     both = [*HERE, miniatures.installed(miniatures.Binary)]
