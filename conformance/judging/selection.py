@@ -81,7 +81,8 @@ def keyword_filter(keyword: str, markers: str = "", names: str = "", whole: bool
         return marked(framework) and (not decides or holds(frozenset(undecided).union(*map(matched, of))))
 
     named = frozenset(re.findall(r"\w+", keyword))
-    return ItemFilter(selects, may_select, lambda function: not named.isdisjoint(_own_parts(function)))
+    is_named = functools.cache(lambda function: not named.isdisjoint(_own_parts(function)))
+    return ItemFilter(selects, may_select, is_named)
 
 
 def _own_parts(function: str) -> list[str]:

@@ -20,10 +20,13 @@ from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.explore.relations import rendering
 from conformance.explore.relations.catalogue import RELATIONS, check_names
 from conformance.explore.relations.checker import Instance, RelationResult, check, stale_entries
-from conformance.explore.relations.selection import select_instances
-from conformance.judging.selection import ItemFilter
+from conformance.explore.relations.selection import exclusion_reason, select_instances
+from conformance.judging.selection import ItemFilter, keyword_filter
+from conformance.model.case import REDUCTIONS
+from conformance.model.convention import DEFINITION, INVALID
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Crashed, Raised
+from conformance.reference.domain import examine
 from conformance.reference.oracle import divisor
 from conformance.tests import miniatures
 from conformance.tests.stated import case, shipped
@@ -199,6 +202,38 @@ def test_selection_is_independent_of_filter():
     some = select_instances(CASES, here, ItemFilter(lambda _, name: "float64-none" in name), among)
     assert [instance.id for instance in some] == [name for name in everything if "float64-none" in name]
     assert len(everything) == len(set(everything))
+
+
+@pytest.mark.parametrize("keyword", [CASES[len(CASES) // 2].id, "unweighted or plain", "Categorical and not plain"])
+def test_selection_of_cases_is_a_part_of_the_whole_one(keyword):
+    here = [miniatures.installed(miniatures.Categorical)]
+    among = RELATIONS[1::6]
+    item_filter = keyword_filter(keyword)
+    everything = [instance.id for instance in select_instances(CASES, here, relations=among)]
+    some = [instance.id for instance in select_instances(CASES, here, item_filter, among)]
+    assert some == [name for name in everything if item_filter("miniature", name)]
+
+
+def test_follow_ups_of_all_reductions_share_their_arrays():
+    problems = {problem.reduction: problem for problem in dataclasses.replace(PLAIN, reductions=REDUCTIONS).problems()}
+    relation = named("permuted_classes")[0]
+    groups = {name: relation.group_of(problem, DEFINITION) for name, problem in problems.items()}
+    for name, group in groups.items():
+        assert group.source is problems[name]
+        assert {follow_up.reduction for follow_up in group.follow_ups} == {name}
+        assert group.follow_ups[0].predictions is groups["none"].follow_ups[0].predictions
+
+
+def test_relation_that_changes_the_reduction_says_so():
+    functions = [miniatures.installed(loss).functions[0] for loss in (miniatures.Categorical, miniatures.Binary)]
+    cases = [of for of in CASES if not exclusion_reason(of)][::9]
+    problems = [problem for of in cases for problem in of.problems() if not examine(problem) & INVALID]
+    supported = [(f, problem) for f in functions for problem in problems if f.unsupported(problem) is None]
+    for relation in RELATIONS:
+        about = [problem for function, problem in supported if relation.applies(problem, function)]
+        groups = filter(None, (relation.group(problem, DEFINITION) for problem in about))
+        members = [(group.source.reduction, follow_up.reduction) for group in groups for follow_up in group.follow_ups]
+        assert relation.changes_reduction == any(source != other for source, other in members), relation.name
 
 
 def test_instance_with_identical_calls_is_skipped():

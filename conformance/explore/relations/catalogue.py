@@ -360,6 +360,7 @@ def smoothed_labels(problem: Problem, convention: Convention) -> Transformed:
     leaves_unset=["label_smoothing"],
     supports=["none"],
     where=lambda problem, function: problem.reduction != "mean",
+    changes_reduction=True,
 )
 def mixed_labels(problem: Problem, convention: Convention) -> Transformed:
     """The loss of a soft label is the weighted sum of the losses of hard labels.
@@ -621,13 +622,13 @@ def one_axis(problem: Problem, convention: Convention) -> Transformed:
     )
 
 
-@relation(supports=["mean"], where=lambda problem, function: problem.reduction == "sum")
+@relation(supports=["mean"], where=lambda problem, function: problem.reduction == "sum", changes_reduction=True)
 def sum_of_mean(problem: Problem, convention: Convention) -> Transformed:
     """The sum is the mean times its documented divisor."""
     return problem.with_reduction("mean")
 
 
-@relation(supports=["none"], where=lambda problem, function: problem.reduction != "none")
+@relation(supports=["none"], where=lambda problem, function: problem.reduction != "none", changes_reduction=True)
 def sum_of_losses(problem: Problem, convention: Convention) -> Transformed:
     """The sum is that of the unreduced losses, and the mean is the sum over its documented divisor."""
     return problem.with_reduction("none")

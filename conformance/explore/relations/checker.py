@@ -120,12 +120,17 @@ class Instance:
         item, relation, problem = self.item, self.relation, self.problem
         if isinstance(item.case.expect, MustRaise | NoRightAnswer) or not relation.applies(problem, item.function):
             return None
-        convention = documented_convention(item, problem).convention
-        if examine(problem) & {"shape_mismatch", "empty_batch"} or refused(problem, convention):
+        if has_no_losses(item, problem):
             return None
-        if (group := relation.group(problem, convention)) is None:
+        if (group := relation.group_of(problem, documented_convention(item, problem).convention)) is None:
             return None
         return _prepare(item, group, relation.repeats_call)
+
+
+def has_no_losses(item: Item, problem: Problem) -> bool:
+    """Whether a problem has no sample, or is one that the item's function documents to refuse."""
+    convention = documented_convention(item, problem).convention
+    return bool(examine(problem) & {"shape_mismatch", "empty_batch"} or refused(problem, convention))
 
 
 def _prepare(item: Item, group: MetamorphicGroup, repeats_call: bool) -> PreparedGroup | None:

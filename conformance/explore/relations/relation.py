@@ -76,6 +76,29 @@ class Relation:
     """
     repeats_call: bool = False
     """Whether source and follow-up are intentionally the same call."""
+    changes_reduction: bool = False
+    """Whether a follow-up may have another reduction than the source."""
+
+    def group_of(self, problem: Problem, convention: Convention) -> MetamorphicGroup | None:
+        """The group of a problem; where relations keep the reduction, those of all reductions share their arrays.
+
+        The problems of the shared group remember what follows from them for each function that documents the
+        convention.
+        """
+        if self.changes_reduction:
+            return self.group(problem, convention)
+        key, shared = ("group", self.name, convention), problem.unreduced.cache
+        if key not in shared:
+            shared[key] = self.group(problem.unreduced, convention)
+        group: MetamorphicGroup | None = shared[key]
+        if group is None:
+            return None
+        reduced = {problem.unreduced: problem}
+        for member in (group.source, *group.follow_ups):
+            if member not in reduced:
+                reduced[member] = member.with_reduction(problem.reduction)
+        follow_ups = tuple(reduced[follow_up] for follow_up in group.follow_ups)
+        return dataclasses.replace(group, source=reduced[group.source], follow_ups=follow_ups)
 
     def applies(self, problem: Problem, function: Function) -> bool:
         """Whether a function can be called with the source and the follow-ups, by what it declares."""
@@ -93,6 +116,7 @@ def relation(
     supports: Collection[str] = (),
     where: Callable[[Problem, Function], bool] = lambda problem, function: True,
     repeats_call: bool = False,
+    changes_reduction: bool = False,
 ) -> Callable[[Callable[[Problem, Convention], MetamorphicGroup | Problem | None]], Relation]:
     """Make a `Relation` of a function that transforms a problem into its only follow-up, or into a group.
 
@@ -102,6 +126,7 @@ def relation(
     sets, leaves_unset: options that a problem must set or not set.
     supports: options, layouts, reductions, dtypes and kinds of predictions that a function must declare.
     where: any other condition.
+    repeats_call, changes_reduction: as in `Relation`.
     """
 
     def is_about(problem: Problem) -> bool:
@@ -124,7 +149,14 @@ def relation(
 
         description = (transform.__doc__ or "").partition("\n")[0]
         return Relation(
-            name or transform.__name__, description, is_about, is_supported, where, group, repeats_call=repeats_call
+            name or transform.__name__,
+            description,
+            is_about,
+            is_supported,
+            where,
+            group,
+            repeats_call=repeats_call,
+            changes_reduction=changes_reduction,
         )
 
     return decorate

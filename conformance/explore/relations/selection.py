@@ -21,7 +21,7 @@ import numpy as np
 from conformance.adapters.contract import Function, required_capabilities
 from conformance.adapters.registry import Installed
 from conformance.explore.relations.catalogue import RELATIONS
-from conformance.explore.relations.checker import Instance
+from conformance.explore.relations.checker import Instance, has_no_losses
 from conformance.explore.relations.relation import Relation
 from conformance.judging.plan import Item, is_selected, unsupported
 from conformance.judging.selection import ItemFilter
@@ -46,43 +46,46 @@ def select_instances(
     that it does not change what is selected; a relation without any requested instance is skipped early.
     """
     candidates = list(_candidates(cases))
-    about = {
-        relation: [candidate for candidate in candidates if relation.is_about(candidate.problem)]
-        for relation in relations
-    }
     chosen: list[Instance] = []
     by_sample = ((one, function) for one in available for function in one.functions if function.has_independent_losses)
     for installed, function in by_sample:  # relations are about their sums
+        named = _named_cases(item_filter, installed, function, candidates)
+        if not named:
+            continue
+        last = next(number for number, of in enumerate(reversed(candidates)) if of.case.id in named)
         expressible = [
             candidate
-            for candidate in candidates
+            for candidate in candidates[: len(candidates) - last]  # what follows does not decide what is selected
             if is_selected(function, candidate.case, item_filter)
             and unsupported(function, candidate.case, candidate.problem, as_stated=True) is None
         ]
-        if item_filter is not None and not _may_select(item_filter, installed, function, expressible):
-            continue
         numbers = {
             combination: number for number, combination in enumerate(dict.fromkeys(f.combination for f in expressible))
         }
-        supported = set(expressible)
+        transformable = [
+            candidate
+            for candidate in expressible
+            if not has_no_losses(_item(installed, function, candidate), candidate.problem)
+        ]
         for relation_number, relation in enumerate(relations):
             if not relation.is_supported(function):
                 continue
             eligible = [
                 candidate
-                for candidate in about[relation]
-                if candidate in supported and relation.is_callable(candidate.problem, function)
+                for candidate in transformable
+                if relation.is_about(candidate.problem) and relation.is_callable(candidate.problem, function)
             ]
             instance_of = functools.partial(_instance, relation, installed, function)
+            requested = [candidate for candidate in eligible if candidate.case.id in named]
             if item_filter is None or any(
-                item_filter(function.framework_name, instance_of(candidate).id) for candidate in eligible
+                item_filter(function.framework_name, instance_of(candidate).id) for candidate in requested
             ):
                 assigned = {
                     combination
                     for combination, number in numbers.items()
                     if (relation_number + number) % COMBINATION_STRIDE == 0
                 }
-                chosen += _cover_traits(eligible, assigned, instance_of)
+                chosen += _cover_traits(eligible, requested, assigned, instance_of)
     return [
         instance
         for instance in chosen
@@ -90,14 +93,16 @@ def select_instances(
     ]
 
 
-def _may_select(
-    item_filter: ItemFilter, installed: Installed, function: Function, candidates: Iterable[_Candidate]
-) -> bool:
-    """Whether an instance of a function may be requested, of any relation."""
-    names = "\n".join(relation.name for relation in RELATIONS)
+def _named_cases(
+    item_filter: ItemFilter | None, installed: Installed, function: Function, candidates: Iterable[_Candidate]
+) -> set[str]:
+    """The ids of cases of which an instance of a function may be requested, of any relation."""
     cases = dict.fromkeys(candidate.case.id for candidate in candidates)
+    if item_filter is None:
+        return set(cases)
+    names = "\n".join(relation.name for relation in RELATIONS)
     parts = (installed.mode, installed.device, names)
-    return any(item_filter.may_select(function.framework_name, function.name, case, *parts) for case in cases)
+    return {case for case in cases if item_filter.may_select(function.framework_name, function.name, case, *parts)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,11 +117,14 @@ class _Candidate:
     """The combination, what is unusual about the problem, and the pair of its dtype and reduction."""
 
 
+def _item(installed: Installed, function: Function, candidate: _Candidate) -> Item:
+    """The item of a function on a candidate."""
+    return Item(installed, function, candidate.case, candidate.problem.dtype, candidate.problem.reduction)
+
+
 def _instance(relation: Relation, installed: Installed, function: Function, candidate: _Candidate) -> Instance:
     """The instance that checks a relation of a function on a candidate."""
-    problem = candidate.problem
-    item = Item(installed, function, candidate.case, problem.dtype, problem.reduction)
-    return Instance(relation, item, problem)
+    return Instance(relation, _item(installed, function, candidate), candidate.problem)
 
 
 def exclusion_reason(case: Case) -> str:
@@ -133,10 +141,14 @@ def exclusion_reason(case: Case) -> str:
 
 def _candidates(cases: Iterable[Case]) -> Iterator[_Candidate]:
     for case in (case.representative for case in cases if not exclusion_reason(case)):
+        traits_of: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         for problem in case.problems():
             dtype, reduction = problem.dtype, problem.reduction
-            combination = required_capabilities(problem, problem.target_kind) - {dtype, reduction}
-            traits = combination | _kinds(problem) | _size_traits(problem) | _pair_traits(problem)
+            if dtype not in traits_of:
+                combination = required_capabilities(problem, problem.target_kind) - {dtype, reduction}
+                traits = combination | _kinds(problem) | _size_traits(problem) | _pair_traits(problem)
+                traits_of[dtype] = combination, traits
+            combination, traits = traits_of[dtype]
             yield _Candidate(case, problem, combination, frozenset({*traits, (dtype, reduction)}))
 
 
@@ -167,13 +179,21 @@ def _size_traits(problem: Problem) -> frozenset[str]:
 
 
 def _cover_traits(
-    candidates: Iterable[_Candidate], assigned: set[frozenset[str]], instance_of: Callable[[_Candidate], Instance]
+    candidates: Iterable[_Candidate],
+    requested: Sequence[_Candidate],
+    assigned: set[frozenset[str]],
+    instance_of: Callable[[_Candidate], Instance],
 ) -> Iterator[Instance]:
-    """Yield the instances of candidates that have a new feature, or a combination in `assigned` that is new."""
+    """Yield the instances of candidates that have a new feature, or a combination in `assigned` that is new.
+
+    requested: those whose instances are needed.  Features that none of them has are not looked at, so that others,
+    which only decide whether those of a requested candidate are new, are seldom prepared.
+    """
+    wanted = frozenset().union(*(candidate.features for candidate in requested))
     covered: set[object] = set()
-    uncovered = set(assigned)
+    uncovered = assigned & {candidate.combination for candidate in requested}
     for candidate in candidates:
-        if candidate.features <= covered and candidate.combination not in uncovered:
+        if candidate.features & wanted <= covered and candidate.combination not in uncovered:
             continue
         instance = instance_of(candidate)
         if instance.prepared is not None:
