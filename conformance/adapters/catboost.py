@@ -146,6 +146,7 @@ CURVES = Convention(narrowed_to="float32", hessian_cancellation="complement", re
 FRAMEWORK = Framework(
     name="catboost",
     distributions=("catboost",),
+    repository="https://github.com/catboost/catboost",
     modules=("catboost",),
     arrays=arrays.numpy,
     imports="import catboost; import catboost.utils; import numpy as np",

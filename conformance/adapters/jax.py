@@ -31,6 +31,7 @@ label_idiom = partial(
 FRAMEWORK = Framework(
     name="jax",
     distributions=("jax",),
+    repository="https://github.com/jax-ml/jax",
     modules=("jax",),
     by_default=False,
     arrays=arrays.jax,

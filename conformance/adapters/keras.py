@@ -372,6 +372,7 @@ METRICS = (
 FRAMEWORK = Framework(
     name="keras",
     distributions=("keras",),
+    repository="https://github.com/keras-team/keras",
     modules=("keras", BACKEND),
     arrays=keras_arrays(arrays.numpy),
     imports="import keras",

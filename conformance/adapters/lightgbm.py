@@ -162,6 +162,7 @@ BINARY_OBJECTIVE, MULTICLASS_OBJECTIVE = "objective/binary_objective.hpp#L105", 
 FRAMEWORK = Framework(
     name="lightgbm",
     distributions=("lightgbm",),
+    repository="https://github.com/lightgbm-org/LightGBM",
     modules=("lightgbm",),
     arrays=arrays.numpy,
     imports="import lightgbm; import numpy as np",

@@ -220,6 +220,7 @@ PER_OUTPUT = "binary/weights_per_output"
 FRAMEWORK = Framework(
     name="mindspore",
     distributions=("mindspore",),
+    repository="https://github.com/mindspore-ai/mindspore",
     modules=("mindspore",),
     requirements=("mindspore", "numpy==1.26.4"),
     arrays=arrays.mindspore,

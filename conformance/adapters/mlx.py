@@ -93,6 +93,7 @@ BINARY = function(
 FRAMEWORK = Framework(
     name="mlx",
     distributions=("mlx",),
+    repository="https://github.com/ml-explore/mlx",
     modules=("mlx",),
     requirements=("mlx", "mlx-cpu; sys_platform == 'linux'"),
     arrays=arrays.mlx,

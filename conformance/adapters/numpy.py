@@ -31,6 +31,7 @@ label_idiom = partial(numpy_idiom, **LABEL_PARAMETERS)
 FRAMEWORK = Framework(
     name="numpy",
     distributions=("numpy",),
+    repository="https://github.com/numpy/numpy",
     modules=("numpy",),
     by_default=False,
     arrays=arrays.numpy,

@@ -11,6 +11,7 @@ from conformance.adapters.contract import Framework
 FRAMEWORK = Framework(
     name="onnx",
     distributions=("onnx",),
+    repository="https://github.com/onnx/onnx",
     modules=("onnx",),
     by_default=False,
     arrays=arrays.numpy,

@@ -16,6 +16,7 @@ optimization.graph_optimization_level = onnxruntime.GraphOptimizationLevel."""
 FRAMEWORK = Framework(
     name="onnxruntime",
     distributions=("onnxruntime",),
+    repository="https://github.com/microsoft/onnxruntime",
     modules=("onnxruntime", "onnx"),
     requirements=("onnxruntime", "onnx"),
     arrays=arrays.numpy,

@@ -48,6 +48,7 @@ SIGMOID = Convention(gradient_cancellation="logits", accepts=BROADCAST)
 FRAMEWORK = Framework(
     name="optax",
     distributions=("optax",),
+    repository="https://github.com/google-deepmind/optax",
     modules=("optax",),
     requirements=("optax", "jax"),
     arrays=arrays.jax,

@@ -172,6 +172,7 @@ WITH_LOGITS = function(
 FRAMEWORK = Framework(
     name="paddle",
     distributions=("paddlepaddle",),
+    repository="https://github.com/PaddlePaddle/Paddle",
     modules=("paddle",),
     requirements=("paddlepaddle", "setuptools"),
     arrays=arrays.paddle,

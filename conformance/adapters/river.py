@@ -115,6 +115,7 @@ SUBTRACTED = Convention(gradient_cancellation="targets")
 FRAMEWORK = Framework(
     name="river",
     distributions=("river",),
+    repository="https://github.com/online-ml/river",
     modules=("river",),
     arrays=arrays.numpy,
     imports="import numpy as np; import river.metrics; import river.optim",

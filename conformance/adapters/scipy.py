@@ -24,6 +24,7 @@ label_idiom = partial(scipy_idiom, **LABEL_PARAMETERS)
 FRAMEWORK = Framework(
     name="scipy",
     distributions=("scipy",),
+    repository="https://github.com/scipy/scipy",
     modules=("scipy",),
     requirements=("scipy", "numpy"),
     by_default=False,

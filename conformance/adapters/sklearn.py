@@ -148,6 +148,7 @@ def no_pandas() -> str:
 FRAMEWORK = Framework(
     name="sklearn",
     distributions=("scikit-learn",),
+    repository="https://github.com/scikit-learn/scikit-learn",
     modules=("sklearn",),
     arrays=arrays.numpy,
     imports="import sklearn.metrics",

@@ -50,6 +50,7 @@ SUMMED_RESULT = {"sum": ""}
 FRAMEWORK = Framework(
     name="statsmodels",
     distributions=("statsmodels",),
+    repository="https://github.com/statsmodels/statsmodels",
     modules=("statsmodels",),
     arrays=arrays.numpy,
     imports="import numpy as np; import statsmodels.api",

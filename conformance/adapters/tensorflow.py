@@ -51,6 +51,7 @@ BINARY = {"binary": "same", "soft_binary": "same"}
 FRAMEWORK = Framework(
     name="tensorflow",
     distributions=("tensorflow-cpu", "tensorflow"),
+    repository="https://github.com/tensorflow/tensorflow",
     modules=("tensorflow",),
     requirements=("tensorflow-cpu; sys_platform == 'linux'", "tensorflow; sys_platform != 'linux'"),
     by_default=False,

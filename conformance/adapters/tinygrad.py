@@ -126,6 +126,7 @@ def prepare() -> None:
 FRAMEWORK = Framework(
     name="tinygrad",
     distributions=("tinygrad",),
+    repository="https://github.com/tinygrad/tinygrad",
     modules=("tinygrad",),
     requirements=("tinygrad", "numpy"),
     arrays=arrays.tinygrad,

@@ -296,6 +296,7 @@ TWINS = (
 FRAMEWORK = Framework(
     name="torch",
     distributions=("torch",),
+    repository="https://github.com/pytorch/pytorch",
     modules=("torch",),
     arrays=arrays.torch,
     reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},

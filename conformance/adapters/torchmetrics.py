@@ -32,6 +32,7 @@ COMMON_FIELDS: dict[str, Any] = {
 FRAMEWORK = Framework(
     name="torchmetrics",
     distributions=("torchmetrics",),
+    repository="https://github.com/Lightning-AI/torchmetrics",
     modules=("torchmetrics", "torch"),
     requirements=("torchmetrics", "torch"),
     arrays=arrays.torch,

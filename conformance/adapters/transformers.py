@@ -61,6 +61,7 @@ BY_COUNT = CAUSAL.like(
 FRAMEWORK = Framework(
     name="transformers",
     distributions=("transformers",),
+    repository="https://github.com/huggingface/transformers",
     modules=("transformers", "torch"),
     requirements=("transformers", "torch"),
     arrays=arrays.torch,

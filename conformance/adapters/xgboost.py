@@ -140,6 +140,7 @@ FRAMEWORK = Framework(
     name="xgboost",
     distributions=("xgboost", "xgboost-cpu"),
     requirements=("xgboost-cpu",),
+    repository="https://github.com/dmlc/xgboost",
     modules=("xgboost",),
     arrays=arrays.numpy,
     imports="import json; import numpy as np; import xgboost",

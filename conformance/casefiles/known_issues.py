@@ -83,6 +83,10 @@ class KnownIssue:
     """Python source."""
     shows: str = ""
     """What the reproducer prints."""
+    expected: str = ""
+    """What it would print if the function were right: text, or `FORMULA = NUMBER`; see `KnownIssue.due`."""
+    kind: str = ""
+    """What the entry is about, one of `ranking.KINDS`; empty if its symptoms say so."""
     path: str = ""
     """The file that has the entry."""
     line: int = 0
@@ -94,6 +98,11 @@ class KnownIssue:
     def summary(self) -> str:
         """The reason, with a link."""
         return f"{self.reason} ({self.see})" if self.see else self.reason
+
+    @property
+    def due(self) -> str:
+        """What the reproducer should have printed, or that it should have raised; empty if unknown."""
+        return self.expected or ("an exception" if self.symptoms == ("accepted_invalid",) else "")
 
     @property
     def relation_name(self) -> str:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from conformance.adapters import registry
 from conformance.adapters.registry import within
 from conformance.casefiles.known_issues import HARVEST_PREFIX, RELATION_PREFIX, SWEEP_PREFIX, KnownIssue
 from conformance.docs.markup import anchor_line, code_html, escaped, link, prose_html, slug, table
 from conformance.docs.ranking import KINDS, Entry, Example, Kind, examples, framework_of, kind_of
+from conformance.judging.plan import Item
 from conformance.judging.row import array_of
 from conformance.model.case import Case
 from conformance.model.text import counted, truncate_list
@@ -30,22 +32,23 @@ MAX_CALL = 500
 """Characters of a call that is quoted."""
 TRAITS_PAGE = "../reference/ledger-format.md#traits"
 """Where the traits are defined, from a page in `FOLDER`."""
+MAX_NAMES = 3
+"""Functions that a heading names."""
 MENDED = "Mended"
 """Heading of the entries that the release in the accepted report does not have."""
 _ISSUE = re.compile(r"/(issues|pull)/\d+")
 """What the address of an issue or a pull request contains."""
 _SENTENCE_END = re.compile(r"(?<=[a-z)`\d]\.) (?=[A-Z])")
+_ORDER = {kind: number for number, kind in enumerate(KINDS)}
+"""Ranks of kinds, worst first."""
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
-    """An entry of the ledger as a page has it."""
+class RankedEntry:
+    """An entry of the ledger with what it does and a problem that shows it."""
 
     entry: Entry
-    anchor: str
     kind: Kind
-    mended: bool
-    """Whether the release in the accepted report no longer has it."""
     example: Example | None = None
     exact: str = ""
     """The exact answer to the example."""
@@ -58,21 +61,6 @@ class Finding:
     def first(self) -> KnownIssue:
         """The entry about the first of its cases."""
         return self.entry[0]
-
-    @property
-    def framework(self) -> str:
-        """The library that it is about."""
-        return framework_of(self.entry)
-
-    @property
-    def reason(self) -> str:
-        """What is wrong, on one line."""
-        return " ".join(self.first.reason.split())
-
-    @property
-    def title(self) -> str:
-        """The first sentence of the reason, without its full stop."""
-        return _SENTENCE_END.split(self.reason, maxsplit=1)[0].rstrip(".")
 
     @property
     def code(self) -> str:
@@ -100,10 +88,64 @@ class Finding:
         call = "The same" if self.call == self.code else f"{fenced_block(self.call, 'python')}\nThis"
         return f"{call} returns `{self.returned}`, where {self.expected} is expected."
 
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What is wrong with a library for one reason: the entries of the ledger that give it, most telling first."""
+
+    ranked: Sequence[RankedEntry]
+    mended: bool
+    """Whether the release in the accepted report no longer has it."""
+    functions: Sequence[str]
+    """Names of the functions that have it."""
+    repository: str = ""
+    """What the addresses of the library's own issues begin with."""
+
+    @property
+    def lead(self) -> RankedEntry:
+        """The entry that is quoted."""
+        return self.ranked[0]
+
+    @property
+    def kind(self) -> Kind:
+        """What it does, at worst."""
+        return self.lead.kind
+
+    @property
+    def framework(self) -> str:
+        """The library that it is about."""
+        return framework_of(self.lead.entry)
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, on one line."""
+        return " ".join(self.lead.first.reason.split())
+
+    @property
+    def title(self) -> str:
+        """The first sentence of the reason, without its full stop."""
+        return _SENTENCE_END.split(self.reason, maxsplit=1)[0].rstrip(".")
+
+    @property
+    def releases(self) -> str:
+        """The releases that have it."""
+        return "; ".join(dict.fromkeys(one.first.versions or "all releases" for one in self.ranked))
+
+    @property
+    def links(self) -> list[str]:
+        """Addresses of issues, documentation and source."""
+        return list(dict.fromkeys(one.first.see for one in self.ranked if one.first.see))
+
     @property
     def reported(self) -> bool:
-        """Whether an issue or a pull request of the library is linked."""
-        return _ISSUE.search(self.first.see) is not None
+        """Whether an issue or a pull request of the library itself is linked."""
+        return any(_ISSUE.search(see) and see.startswith(self.repository) for see in self.links)
+
+    def link_text(self, see: str) -> str:
+        """What one of its links leads to."""
+        if not _ISSUE.search(see):
+            return "source"
+        return "issue" if see.startswith(self.repository) else f"the same in {_project(see)}"
 
 
 class Findings:
@@ -127,20 +169,21 @@ class Findings:
         entries = group_by_issue(known)
         rows = _rows(results) if results is not None else {}
         with cached_oracle() as oracle:
-            found = [
-                Finding(
+            ranked = [
+                RankedEntry(
                     entry,
-                    anchor,
                     kind_of(entry, example),
-                    fixed_in(entry, versions),
                     example,
                     "" if example is None else example.exact(oracle),
                     *_row_of(example, rows),
                 )
-                for entry, anchor, example in zip(entries, anchors_of(entries), examples(entries, cases), strict=True)
+                for entry, example in zip(
+                    entries, examples(entries, cases, lambda item: _question(item) in rows), strict=True
+                )
             ]
-        order = list(KINDS)
-        self._found = sorted(found, key=lambda finding: (finding.framework, finding.mended, order.index(finding.kind)))
+        found = [_finding(group, mended) for (mended, _), group in _by_reason(ranked, versions).items()]
+        self._found = sorted(found, key=lambda finding: (finding.framework, finding.mended, _ORDER[finding.kind]))
+        self._anchors = dict(zip(map(id, self._found), anchors_of(self._found), strict=True))
 
     @property
     def libraries(self) -> list[str]:
@@ -166,59 +209,73 @@ class Findings:
         for heading, group in itertools.groupby(own, key=_heading):
             listed = list(group)
             parts.append(f"## {heading}\n")
-            parts.append(table(head, map(_overview_line, listed)))
+            parts.append(table(head, map(self._overview_line, listed)))
             parts += [self._section(finding) for finding in listed]
         return "\n".join(parts)
 
     def _of(self, framework: str) -> list[Finding]:
         return [finding for finding in self._found if finding.framework == framework]
 
+    def _overview_line(self, finding: Finding) -> list[str]:
+        lead = f"[{prose_html(finding.title)}](#{self._anchors[id(finding)]})"
+        return [lead, _listed(finding.functions), escaped(finding.releases.replace("all releases", "all"))]
+
     def _section(self, finding: Finding) -> str:
-        first = finding.first
-        address = f"{self._source}/{'/'.join(first.path.split('/')[-3:])}#L{first.line}"
-        kind = "issue" if finding.reported else "source"
-        links = [link(kind, first.see) if first.see else "", f"[ledger]({address})"]
+        lead = finding.lead
+        due = f"; {code_html(lead.first.due)} is expected" if lead.first.due else ""
+        anchor = anchor_line(self._anchors[id(finding)])
         lines = [
-            f"{anchor_line(finding.anchor)}### {code_html(first.function)}, {escaped(_releases(first))}\n",
+            f"{anchor}### {_listed(finding.functions)}, {escaped(finding.releases)}\n",
             prose_html(finding.reason) + "\n",
-            _conditions(first),
-            fenced_block(finding.code, "python") if finding.code else "",
-            f"It prints {code_html(first.shows)}.\n" if first.shows else "",
-            self._example(finding),
-            " &middot; ".join(filter(None, links)) + "\n",
+            _all_functions(finding.functions),
+            _conditions(lead.first),
+            fenced_block(lead.code, "python") if lead.code else "",
+            f"It prints {code_html(lead.first.shows)}{due}.\n" if lead.first.shows else "",
+            self._example(lead),
+            " &middot; ".join(self._links(finding)) + "\n",
             self._cases(finding),
-            "" if finding.reported or finding.mended or not finding.code else self._issue(finding),
+            "" if finding.reported or finding.mended or not lead.code else self._issue(finding),
         ]
         return "\n".join(line for line in lines if line)
 
-    def _example(self, finding: Finding) -> str:
+    def _links(self, finding: Finding) -> Iterator[str]:
+        for see in finding.links:
+            yield link(finding.link_text(see), see)
+        for one in finding.ranked:
+            path, line = "/".join(one.first.path.split("/")[-3:]), one.first.line
+            yield link(f"ledger, line {line}", f"{self._source}/{path}#L{line}")
+
+    def _example(self, lead: RankedEntry) -> str:
         """What is returned for the example, and the exact answer."""
-        if finding.example is None:
+        if lead.example is None:
             return ""
-        item = finding.example.item
+        item = lead.example.item
         of = f"{self._case(item.case.id)}, {', '.join((item.dtype, item.reduction, item.quantity))}"
-        returned = f"it returns {code_html(finding.returned)}; " if finding.returned else ""
-        expected = code_html(finding.expected) if finding.is_number else escaped(finding.expected)
+        returned = f"it returns {code_html(lead.returned)}; " if lead.returned else ""
+        expected = code_html(lead.expected) if lead.is_number else escaped(lead.expected)
         return f"On {of}, {returned}{expected} is expected.\n"
 
     def _cases(self, finding: Finding) -> str:
         """All cases, folded away, unless the example is the only one."""
-        if len(finding.entry) == 1 and finding.example is not None:
+        cases = list(dict.fromkeys(one.case for ranked in finding.ranked for one in ranked.entry))
+        if len(cases) == 1 and finding.lead.example is not None:
             return ""
-        lines = (f"- {self._case(one.case)}\n" for one in finding.entry)
-        return _folded(counted(len(finding.entry), "case"), "".join(lines))
+        return _folded(counted(len(cases), "case"), "".join(f"- {self._case(case)}\n" for case in cases))
 
     def _issue(self, finding: Finding) -> str:
         """A text for a new issue, folded away."""
-        first = finding.first
+        first = finding.lead.first
         version = self._versions.get(finding.framework, "")
         parts = [
             finding.title,
             finding.reason if finding.reason.rstrip(".") != finding.title else "",
-            fenced_block(finding.code, "python"),
+            f"Functions: {', '.join(finding.functions)}.",
+            fenced_block(finding.lead.code, "python"),
             f"prints\n\n{fenced_block(first.shows)}" if first.shows else "",
-            finding.example_text,
-            f"Releases: {_releases(first)}; seen in {finding.framework} {version}.",
+            f"Expected: {first.due}" if first.due else "",
+            finding.lead.example_text,
+            f"Releases: {finding.releases}; seen in {finding.framework} {version}.",
+            *(f"See also {see}" for see in finding.links if _ISSUE.search(see)),
         ]
         text = "\n\n".join(part.rstrip() for part in parts if part)
         return _folded("Text for a new issue", fenced_block(text, "markdown"))
@@ -234,11 +291,42 @@ def group_by_issue(known: Iterable[KnownIssue]) -> list[Entry]:
     return [list(group) for _, group in itertools.groupby(known, key=lambda entry: (entry.path, entry.line))]
 
 
-def anchors_of(entries: Iterable[Entry]) -> list[str]:
-    """An anchor for each entry: its function and its first case."""
+def _by_reason(
+    ranked: Iterable[RankedEntry], versions: Mapping[str, str]
+) -> dict[tuple[bool, tuple[str, ...]], list[RankedEntry]]:
+    """Entries of a library that give the same reason, by whether the release is mended, the library and the reason."""
+    groups: dict[tuple[bool, tuple[str, ...]], list[RankedEntry]] = {}
+    for one in ranked:
+        said = (framework_of(one.entry), *one.first.reason.split())
+        groups.setdefault((fixed_in(one.entry, versions), said), []).append(one)
+    return groups
+
+
+def _finding(group: Iterable[RankedEntry], mended: bool) -> Finding:
+    """The finding of entries with one reason: the worst, with code and an answer if possible, leads."""
+    ranked = sorted(group, key=lambda one: (_ORDER[one.kind], not one.first.reproducer, not one.returned))
+    name = framework_of(ranked[0].entry)
+    framework = next((known for known in registry.frameworks() if known.name == name), None)
+    names = [function.name for function in framework.functions] if framework else []
+    functions = _functions_of([issue for one in ranked for issue in one.entry], names)
+    return Finding(ranked, mended, functions, framework.repository if framework else "")
+
+
+def _functions_of(entries: Sequence[KnownIssue], names: Iterable[str]) -> list[str]:
+    """Those of some functions that entries are about, without variants of one that is among them.
+
+    The names in the entries where there is no such function.
+    """
+    found = [name for name in dict.fromkeys(names) if any(entry.matches_function(name) for entry in entries)]
+    main = [name for name in found if not any(name.startswith(f"{other}:") for other in found)]
+    return main or list(dict.fromkeys(entry.function for entry in entries))
+
+
+def anchors_of(findings: Iterable[Finding]) -> list[str]:
+    """An anchor for each finding: its library and the first sentence of its reason."""
     anchors: list[str] = []
-    for entry in entries:
-        anchor = slug(f"{entry[0].function} {entry[0].case}")
+    for finding in findings:
+        anchor = slug(f"{finding.framework} {finding.title}")
         same = sum(other == anchor or other.startswith(f"{anchor}-again-") for other in anchors)
         anchors.append(f"{anchor}-again-{same}" if same else anchor)
     return anchors
@@ -262,11 +350,18 @@ def _rows(results: pd.DataFrame) -> dict[tuple[str, ...], tuple[str, str]]:
     return dict(zip(keys, zip(answers, known["call"], strict=True), strict=True))
 
 
+def _question(item: Item) -> tuple[str, ...]:
+    return tuple(getattr(item.key, name) for name in _QUESTION)
+
+
 def _row_of(example: Example | None, rows: Mapping[tuple[str, ...], tuple[str, str]]) -> tuple[str, str]:
-    if example is None:
-        return "", ""
-    answer, call = rows.get(tuple(getattr(example.item.key, name) for name in _QUESTION), ("", ""))
+    answer, call = ("", "") if example is None else rows.get(_question(example.item), ("", ""))
     return _quoted(answer), call
+
+
+def _project(address: str) -> str:
+    """The owner and the name of the repository of an issue."""
+    return "/".join(address.split("/")[3:5])
 
 
 def _quoted(answer: str) -> str:
@@ -277,14 +372,15 @@ def _heading(finding: Finding) -> str:
     return MENDED if finding.mended else KINDS[finding.kind]
 
 
-def _releases(entry: KnownIssue) -> str:
-    return entry.versions or "all releases"
+def _listed(names: Sequence[str]) -> str:
+    """Names as code, the first ones if they are many."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(map(code_html, names[:MAX_NAMES])) + more
 
 
-def _overview_line(finding: Finding) -> list[str]:
-    first = finding.first
-    lead = f"[{prose_html(finding.title)}](#{finding.anchor})"
-    return [lead, code_html(first.function), escaped(first.versions or "all")]
+def _all_functions(names: Sequence[str]) -> str:
+    """A sentence with all names, if a heading has not all of them."""
+    return f"Of {', '.join(map(code_html, names))}.\n" if len(names) > MAX_NAMES else ""
 
 
 def _conditions(entry: KnownIssue) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from conformance.adapters import registry
 from conformance.adapters.libraries import pinned
@@ -55,6 +55,8 @@ class Example:
 def kind_of(entry: Entry, example: Example | None) -> Kind:
     """What an entry is about.  example: of the entry; without one its traits say whether inputs are ordinary."""
     first = entry[0]
+    if first.kind:
+        return cast(Kind, first.kind)
     silent = {symptom for symptom in first.symptoms if not symptom.startswith("raised ")}
     if first.status != "disagrees" or (first.symptoms and not silent):
         return "crash"
@@ -67,9 +69,12 @@ def kind_of(entry: Entry, example: Example | None) -> Kind:
     return "gradient" if all(map(is_derivative, first.quantities)) else "number"
 
 
-def examples(entries: Iterable[Entry], cases: Sequence[Case]) -> Iterator[Example | None]:
-    """The example of each entry: of an ordinary input, reduced, in float32, small, if possible.
+def examples(
+    entries: Iterable[Entry], cases: Sequence[Case], is_answered: Callable[[Item], bool]
+) -> Iterator[Example | None]:
+    """The example of each entry: of an ordinary input, answered, reduced, in float32, small, if possible.
 
+    is_answered: whether it is known what an item returned.
     None for an entry of which the pinned releases support no case, such as one about a relation.
     """
     by_id = {case.id: case for case in cases}
@@ -77,7 +82,8 @@ def examples(entries: Iterable[Entry], cases: Sequence[Case]) -> Iterator[Exampl
     for entry in entries:
         available = releases.get(framework_of(entry), [])
         named = [one for one in entry if one.case in by_id]
-        items = sorted((item for one in named for item in _items(one, by_id[one.case], available)), key=_plainness)
+        items = [item for one in named for item in _items(one, by_id[one.case], available)]
+        items.sort(key=lambda item: (not is_answered(item), *_plainness(item)))
         problems = Problems()
         ordinary = next((item for item in items if prepare(item, problems).ordinary), None)
         plainest = ordinary or next(iter(items), None)

@@ -10,6 +10,7 @@ import math
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -270,18 +271,36 @@ def test_findings_list_every_ledger_entry(site):
     entries = findings.group_by_issue(known_issues.load(shipped_cases()).entries)
     assert len(entries) > 60
     assert sum(len(entry) for entry in entries) == len(site.ledger)
-    anchors = findings.anchors_of(entries)
-    assert len(set(anchors)) == len(anchors)
     pages = {name: site.findings.page(name) for name in site.findings.libraries}
     shown = {name: Shown(page) for name, page in pages.items()}
-    for entry, anchor in zip(entries, anchors, strict=True):
+    for entry in entries:
         first, name = entry[0], entry[0].function.partition(".")[0]
-        assert anchor_line(anchor) in pages[name]
-        assert f"(#{anchor})" in pages[name]
         assert " ".join(first.reason.split()).replace("`", "") in shown[name].text.replace("`", "")
-        assert first.reproducer.rstrip() in pages[name]
         assert not first.see or first.see in shown[name].links
         assert all(one.case in shown[name].text for one in entry)
+        assert f"#L{first.line})" in pages[name]
+    for name, page in pages.items():
+        anchors = re.findall(r'<a id="(.*)"></a>', page)
+        assert len(set(anchors)) == len(anchors)
+        assert re.findall(r"\(#([^)]*)\)", page) == anchors, name
+
+
+def test_findings_are_told_once_for_all_functions_that_have_them(site):
+    page = site.findings.page("paddle")
+    assert not re.search(r"^###.*&#42;", page, re.MULTILINE)
+    assert page.count("The label smoothing is kept in float32") == 2  # in the list, and in its section
+    sections = len(re.findall(r"^### ", page, re.MULTILINE))
+    line = next(line for line in site.findings.overview().splitlines() if line.startswith("| [paddle]"))
+    assert sum(int(cell) for cell in line.split("|")[3:] if cell.strip().isdigit()) == sections
+    assert sections == len({entry.reason for entry in site.ledger if entry.function.startswith("paddle.")})
+
+
+def test_every_text_for_an_issue_says_what_is_expected(site):
+    for name in site.findings.libraries:
+        texts = site.findings.page(name).split("Text for a new issue")[1:]
+        assert all(
+            re.search(r"^Expected: |is expected\.$", text.partition("</details>")[0], re.MULTILINE) for text in texts
+        )
 
 
 def test_findings_have_a_page_for_each_library(site):
@@ -304,6 +323,7 @@ RANKED = (
     ("number", {"symptoms": ("raised ValueError", "too_large")}, True),
     ("edge", {"symptoms": ("nan",), "when": ("infinite_prediction",)}, None),
     ("number", {"symptoms": ("nan",), "when": ("index",)}, None),
+    ("precision", {"symptoms": ("too_large", "zero"), "kind": "precision"}, True),
 )
 
 
@@ -318,22 +338,32 @@ def test_finding_has_the_plainest_example_with_its_exact_answer(site):
     assert page.index(ranking.KINDS["number"]) < page.index(ranking.KINDS["gradient"]) < page.index("Edge cases")
     masked = "categorical/logits_edge_rows/one_hot_minus_infinity_elsewhere"
     entry = [KnownIssue(case, "torch.CrossEntropyLoss") for case in (masked, "categorical/class_weights/four_by_three")]
-    (example,) = ranking.examples([entry], loading.load(shipped_cases()))
+    (example,) = ranking.examples([entry], loading.load(shipped_cases()), lambda item: item.reduction == "mean")
     assert (example.item.case.id, example.ordinary) == (entry[1].case, True)
-    assert (example.item.dtype, example.item.reduction) == ("float32", "sum")
+    assert (example.item.dtype, example.item.reduction) == ("float32", "mean")
     assert float(example.exact(Oracle())) > 0
 
 
-def test_findings_without_an_issue_have_a_text_for_one():
+def test_findings_without_an_issue_have_a_text_for_one(monkeypatch):
+    mini = SimpleNamespace(name="mini", functions=(), repository="https://github.com/mini/mini")
+    monkeypatch.setattr(registry, "frameworks", lambda: (mini,))
+    monkeypatch.setattr(ranking, "pinned", lambda _: ())
+
     def page(see):
-        entry = KnownIssue("a/b", "mini.Loss", reason="It is off.", reproducer="import mini", shows="1", see=see)
+        entry = KnownIssue(
+            "a/b", "mini.Loss", reason="It is off.", reproducer="import mini", shows="1", expected="2", see=see
+        )
         return findings.Findings([entry], {"mini": "2.0"}, "https://example.org").page("mini")
 
     text = page("https://github.com/mini/mini/blob/main/mini.py")
     assert "Text for a new issue" in text
     assert "seen in mini 2.0" in text
+    assert "Expected: 2" in text
     assert text.count("import mini") == 2
     assert "Text for a new issue" not in page("https://github.com/mini/mini/issues/7")
+    of_others = page("https://github.com/maxi/maxi/issues/7")
+    assert "Text for a new issue" in of_others
+    assert "[the same in maxi/maxi]" in of_others
 
 
 def test_findings_mark_fixed_entries():

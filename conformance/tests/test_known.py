@@ -1,8 +1,10 @@
 """The ledger: which rows it knows, and what it says about entries that are wrong."""
 
 import dataclasses
+import re
 from pathlib import Path
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from conformance.casefiles import known_issues
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import shipped_cases
 from conformance.judging.case_set import load_suite
+from conformance.judging.compare import symptom_of_number
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.judging.prepare import convert_for
@@ -457,3 +460,69 @@ def test_shipped_ledger_explains_float16_overflow_with_matching_reason(function,
 def test_shipped_ledger_explains_gradient_of_small_weight_on_tiny_probability(reduction):
     stated = case([1.2e-5], [1], input_kind="probabilities", **BINARY, options={"sample_weights": [0.125]})
     assert shown(stated, "torch.BCELoss", "float16", reduction, "gradient").expected == "known"
+
+
+# What reproducers print and should print.
+
+SHIPPED = {(entry.path, entry.line): entry for entry in known_issues.read(shipped_cases())[0]}
+REPRODUCED = [entry for entry in SHIPPED.values() if entry.reproducer]
+NUMBER = r"(?<![\w.])-?(?:\d[\d.]*(?:e[+-]?\d+)?|inf|nan)(?![\w.])"
+NAMES = {"exp": mpmath.exp, "log": mpmath.log, "inf": mpmath.inf, "nan": mpmath.nan, "mpf": mpmath.mpf}
+TWICE = ", for both"
+"""After the number that is expected of each of two calls."""
+
+
+def numbers(text: str) -> list[str]:
+    return re.findall(NUMBER, text)
+
+
+def expected_numbers(due: str, printed: int) -> list[float]:
+    of_each = list(map(float, numbers(due.removesuffix(TWICE).rpartition(" = ")[2])))
+    return of_each * printed if due.endswith(TWICE) else of_each
+
+
+def same_digits(printed: str, want: float) -> bool:
+    """Whether a number is printed as another one would be with as many digits."""
+    digits = max(1, len(printed.partition("e")[0].replace(".", "").lstrip("-0")))
+    return f"{float(printed):.{digits}g}" == f"{want:.{digits}g}"
+
+
+@pytest.mark.parametrize("entry", [entry for entry in REPRODUCED if " = " in entry.expected], ids=str)
+def test_expected_number_is_the_value_of_its_formula(entry):
+    formula, _, text = entry.expected.removesuffix(TWICE).removeprefix("an exception, or ").rpartition(" = ")
+    literal = re.sub(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?", r"mpf('\g<0>')", formula)
+    with mpmath.workdps(60):
+        exact = eval(literal, NAMES)
+        assert [float(value) for value in (exact if isinstance(exact, list) else [exact])] == pytest.approx(
+            list(map(float, numbers(text))), rel=1e-9, nan_ok=True
+        )
+
+
+@pytest.mark.parametrize("entry", REPRODUCED, ids=str)
+def test_reproducer_shows_a_symptom_of_its_entry(entry):
+    """What it prints is not what is expected, and where both are numbers, in a documented way."""
+    assert entry.due, "say what is expected"
+    assert entry.shows != entry.expected
+    shown = numbers(entry.shows)
+    expected = expected_numbers(entry.expected, len(shown))
+    alike = [one for one in REPRODUCED if (one.path, one.reason) == (entry.path, entry.reason)]
+    returned = {name for one in alike for name in one.symptoms if not name.startswith(("raised", "accepted"))}
+    if not returned or len(shown) != len(expected):
+        return
+    wrong = [(float(got), want) for got, want in zip(shown, expected, strict=True) if not same_digits(got, want)]
+    assert wrong or not shown
+    assert {symptom_of_number(*pair) for pair in wrong} <= returned
+
+
+def names_in_source(function) -> set[str]:
+    """Names by which source calls a function: its own, or for an idiom those of what it calls."""
+    own = re.split("[.:]", function.name)[1:]
+    called = [name for name in own if re.search(rf"\b{name}\b", function.call)]
+    return set(called or re.findall(r"\w+(?=\()", function.call))
+
+
+@pytest.mark.parametrize("entry", REPRODUCED, ids=str)
+def test_reproducer_calls_a_function_of_its_entry(entry):
+    functions = [one for framework in registry.frameworks() for one in framework.functions]
+    names = set().union(*(names_in_source(one) for one in functions if entry.matches_function(one.name)))
+    assert names & set(re.findall(r"\w+", entry.reproducer)), names

@@ -491,6 +491,8 @@ class Framework:
     """Functions as declared; afterwards one description for each range of releases, the newest first."""
     arrays: Arrays
     """How arrays get into it and out of it, and its derivatives."""
+    repository: str = ""
+    """What the addresses of its sources and issues begin with; "" if nobody knows."""
     imports: str = ""
     """One line of source that the calls need."""
     reductions: Mapping[str, str] = field(default_factory=dict)
