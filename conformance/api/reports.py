@@ -295,7 +295,7 @@ def page(
     cases : Path, optional
         Folder of case files, or one file; the shipped cases, or those that were harvested, if None.
     max_explained : int
-        Number of cases that are explained; those on which functions do not agree come first.
+        Number of causes that are explained, each once: those of unexpected rows first, then those of most rows.
     sweep, history : Path, optional
         Folders with `sweep.json` and `history.csv`; that of the report, if it has these files, if None.
     against : Path, optional
@@ -330,12 +330,13 @@ def page(
         changes, conditions = difference_rendering.for_page(reports.difference(against, report_path))
         supplement = replace(supplement, changes=changes, against=conditions)
     if max_explained:
-        count, by_id = min(max_explained, results["case"].nunique()), {case.id: case for case in found}
-        names = set(results["framework"])
+        by_id, names = {case.id: case for case in found}, set(results["framework"])
         available = [one for one in registry.installed()[0] if one.framework.name in names]
-        with judge_of(available, ledger) as judge, observer.rows(count) as advance:
-            explanations = explain_report(results, by_id, available, judge, max_explained, advance)
-        supplement = replace(supplement, explanations=explanations)
+        with judge_of(available, ledger) as judge, observer.status() as show:
+            explanations, rows = explain_report(
+                results, by_id, available, judge, max_explained, lambda case: show(f"explaining {case} ...")
+            )
+        supplement = replace(supplement, explanations=explanations, explained_rows=rows)
     text = report.page(results, run, supplement)
     if output is None:
         report.rewrite_page(folder, text)

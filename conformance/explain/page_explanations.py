@@ -18,11 +18,14 @@ from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import Case, Quantity, Reduction
 from conformance.model.errors import UserError
 from conformance.model.row_key import PROBLEM
+from conformance.report.page.supplement import PageExplanation
 
-NOT_REPEATED = ("crashed", "timed_out")
+NOT_REPEATED = ("crashed", "timed_out", "unsupported")
 """Statuses whose calls are not repeated."""
 _KEY = [name for name in PROBLEM if name != "digest"]
 """Columns of a problem, whatever the content of its case; joined by commas they are the keys of explanations."""
+_CAUSE = ["function", "status", "reason_code", "convention", "known"]
+"""Columns of rows that have one explanation."""
 
 
 def explain_report(
@@ -32,57 +35,57 @@ def explain_report(
     judge: Judge,
     limit: int,
     progress: Callable[[str], None] = lambda name: None,
-) -> dict[str, list[tuple[str, str, int]]]:
-    """Explain the problems on which functions do not all agree, keyed by `case,dtype,reduction,quantity`.
+) -> tuple[dict[str, PageExplanation], tuple[int, int]]:
+    """Explain why functions do not agree: each cause once, on the plainest problem that shows it.
 
-    Each case is explained for one problem, preferably float32 and mean; at most `limit` problems, unexpected ones
-    first.
-    Only functions installed in the version that the report has are called again; if there is none, the value is the
-    derivation of the exact answer alone. A case that has changed since the report is left out.
+    Returns the explanations by `case,dtype,reduction,quantity`, and how many of how many rows have an explained cause.
 
-    progress: called with the name of each case.
+    At most `limit` causes are explained: those of unexpected rows first, then those that most rows have.
+    Only functions installed in the version that the report has are called again.  A case that has changed since the
+    report is left out.
+
+    progress: called for each problem with the name of its case.
     """
+    rows = results[(results["function"] != "") & ((results["status"] != "agrees") | (results["expected"] != "ok"))]
+    rows = rows[rows["status"] != "unsupported"]
     versions = {one.framework.name: one.version for one in available}
-    row_indices = results.groupby(_KEY, sort=False).indices
-    explanations: dict[str, list[tuple[str, str, int]]] = {}
-    for key in _select_problems(results)[:limit]:
-        case_id, dtype, reduction, quantity = key
-        case = cases.get(case_id)
-        rows = results.iloc[row_indices[key]]
-        if case is None or case.digest not in set(rows["digest"]):
-            continue
+    digests = {case.id: case.digest for case in cases.values()}
+    is_repeatable = (
+        ~rows["status"].isin(NOT_REPEATED)
+        & (rows["version"] == rows["framework"].map(versions))
+        & (rows["digest"] == rows["case"].map(digests))
+    )
+    explanations: dict[str, PageExplanation] = {}
+    explained: list[int] = []
+    for key, of_problem in _select(rows[is_repeatable], limit).groupby(_KEY, sort=False):
+        case_id, dtype, reduction, quantity = map(str, key)
         progress(case_id)
-        repeatable = ~rows["status"].isin(NOT_REPEATED) & (rows["version"] == rows["framework"].map(versions))
-        names = set(rows.loc[repeatable, "function"])
+        names = sorted(of_problem["function"])
         try:
             explanation = explain(
-                case,
-                dtype,
-                cast(Reduction, reduction),
-                available if names else (),
-                judge,
-                cast(Quantity, quantity),
-                names,
+                cases[case_id], dtype, cast(Reduction, reduction), available, judge, cast(Quantity, quantity), names
             )
         except (UserError, ArithmeticError):
             continue
-        explanations[",".join(key)] = [*render_blocks(explanation)]
-    return explanations
+        explanations[",".join((case_id, dtype, reduction, quantity))] = PageExplanation(
+            names, [*render_blocks(explanation)]
+        )
+        explained += of_problem["size"].tolist()
+    return explanations, (sum(explained), len(rows))
 
 
-def _select_problems(results: pd.DataFrame) -> list[tuple[str, str, str, str]]:
-    """The most interesting problem of each case that has a row worth explaining, worst first."""
-    rows = results[(results["case"] != "") & ((results["status"] != "agrees") | (results["expected"] != "ok"))]
+def _select(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """The row that stands for each cause, with how many rows have it as `size`; see `explain_report`."""
     rank = pd.DataFrame(
         {
-            "expected": ~rows["expected"].isin(FAILING_ROWS),
-            "known": rows["expected"] != "known",
-            "status": rows["status"].map({"disagrees": 0, "diverges": 1}).fillna(2),
             "quantity": rows["quantity"] != "loss",
             "dtype": rows["dtype"] != "float32",
             "reduction": rows["reduction"] != "mean",
             "order": rows[_KEY[0]].str.cat(rows[_KEY[1:]], sep=","),
         }
     )
-    ordered = rows.loc[rank.sort_values(list(rank.columns), kind="stable").index, _KEY]
-    return list(ordered.drop_duplicates("case").itertuples(index=False, name=None))
+    sized = rows.assign(
+        size=rows.groupby(_CAUSE)["case"].transform("size"), failing=rows["expected"].isin(FAILING_ROWS)
+    )
+    plainest = sized.loc[rank.sort_values(list(rank.columns), kind="stable").index].drop_duplicates(_CAUSE)
+    return plainest.sort_values(["failing", "size"], ascending=False, kind="stable").head(limit)

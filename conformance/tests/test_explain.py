@@ -596,25 +596,35 @@ def asked_of(of: Case, *losses):
     return report.frame(suite.assess(item).row for item in plan([of], here)), here, suite
 
 
-def test_page_has_the_explanations_of_differing_functions():
+def test_page_explains_each_cause_once():
     of = case(options={"sample_weights": (1.0, 2.0, 4.0)})
     results, here, suite = asked_of(of, miniatures.Categorical, miniatures.DividesBySamples)
-    found = explain_report(results, {of.id: of}, here, suite, 10)
+    found, rows = explain_report(results, {of.id: of}, here, suite, 10)
     assert list(found) == ["categorical/a/case,float32,mean,loss"]
-    own = list(render_blocks(explain(of, "float32", "mean", here, suite)))
-    assert [text for _, text, _ in found["categorical/a/case,float32,mean,loss"]] == [block.text for block in own]
+    functions, blocks = found["categorical/a/case,float32,mean,loss"]
+    assert functions == ["miniature.DividesBySamples"]
+    own = list(render_blocks(explain(of, "float32", "mean", here, suite, functions_wanted=functions)))
+    assert [text for _, text, _ in blocks] == [block.text for block in own]
+    assert rows == (4, 4)  # of both dtypes, and their gradients
+
+
+def test_page_explains_unexpected_and_then_common_causes():
+    of = case(options={"sample_weights": (1.0, 2.0, 4.0)})
+    results, here, suite = asked_of(of, miniatures.DividesBySamples)
+    rare = results.index == 0
+    common_first = results.assign(known=np.where(rare, "rare", ""))
+    assert explain_report(common_first, {of.id: of}, here, suite, 1)[1] == (3, 4)
+    unexpected_first = common_first.assign(expected=np.where(rare, "unexpected", "ok"))
+    assert explain_report(unexpected_first, {of.id: of}, here, suite, 1)[1] == (1, 4)
 
 
 def test_page_repeats_only_calls_of_same_version_that_did_not_crash():
     of = case(options={"sample_weights": (1.0, 2.0, 4.0)})
     results, here, suite = asked_of(of, miniatures.Categorical, miniatures.DividesBySamples)
-    for changed in (results.assign(version="another"), results.assign(status="crashed")):
-        (blocks,) = explain_report(changed, {of.id: of}, here, suite, 10).values()
-        assert "How the answer comes about" in [text for _, text, _ in blocks]
-        assert not any("miniature." in text for _, text, _ in blocks)
-    assert explain_report(results.assign(digest="changed"), {of.id: of}, here, suite, 10) == {}
-    assert explain_report(results, {}, here, suite, 10) == {}
-    assert explain_report(results, {of.id: of}, here, suite, 0) == {}
+    for changed in ({"version": "another"}, {"status": "crashed"}, {"digest": "changed"}):
+        assert explain_report(results.assign(**changed), {of.id: of}, here, suite, 10)[0] == {}
+    assert explain_report(results, {}, here, suite, 10) == ({}, (0, 4))
+    assert explain_report(results, {of.id: of}, here, suite, 0) == ({}, (0, 4))
 
 
 def test_show_calls_only_what_is_named():

@@ -25,6 +25,7 @@ from conformance.report import RunInfo
 from conformance.report.page import packing, page
 from conformance.report.page import supplement as page_supplement
 from conformance.report.page.packing import DETAIL, INDEX, MAX_TEXT, embed_json, pack_columns
+from conformance.report.page.supplement import PageExplanation
 from conformance.tests.examples import PAGES
 from conformance.tests.test_report import INF, NAN, raised, row
 
@@ -82,13 +83,14 @@ def supplement(evil=HOSTILE):
         problems={"categorical/a/case": f"about: as it was asked {evil}"},
         sizes={"categorical/a/case": (4, 3), "binary/b/wrong": (10, 1), evil: (1, 1)},
         explanations={
-            "categorical/a/case,float32,mean,loss": [
+            "categorical/a/case,float32,mean,loss": PageExplanation(["torch.A"], [
                 ("heading", "categorical/a/case", 1), ("heading", "How the answer comes about", 2),
                 ("heading", "x" * 90, 2),
                 ("prose", f"It clips {evil} {LINK}", 0), ("formula", "loss = 1 + 2 = 3", 2),
                 ("code", f"f(1) {evil}", 1),
-            ]
+            ])
         },
+        explained_rows=(3, 1234),
         sweep=hostile_too[0], means=[*means, *hostile_too[1]], history=hostile_too[2], changes=hostile_too[3],
         against=["old -> new: 2 regressions", evil],
     )  # fmt: skip
@@ -588,9 +590,22 @@ def test_page_case_has_its_explanation(chromium, whole, small):
     text = found.one(".explanation").text
     assert "Explained: float32, mean, loss" in text
     assert "loss = 1 + 2 = 3" in text
-    assert not found.all('[aria-label="conformance explain categorical/a/case"]')
+    assert "3 of 1,234 rows that do not plainly agree have an explanation" in found.one("#opened").text
     assert found.one('.explanation a[href="https://example.org/a?b=1&c=2"]')
     assert Page(chromium, small, "case=categorical/a/case").one('[aria-label="conformance explain categorical/a/case"]')
+
+
+def test_page_case_leads_to_the_explanation_of_its_cause(chromium, tmp_path):
+    cause = {"status": "diverges", "convention": "clip=1e-07"}
+    lines = [row("keras.B", case=f"binary/a/{name}", **cause) for name in ("explained", "other")]
+    key = "binary/a/explained,float32,mean,loss"
+    known = report.PageSupplement(explanations={key: PageExplanation(["keras.B"], [("prose", "It clips.", 0)])})
+    file = tmp_path / "page.html"
+    file.write_text(page(report.from_records(lines), RunInfo(2), supplement=known), encoding="utf-8")
+    for case, links in (("other", ["binary/a/explained"]), ("explained", [])):
+        found = Page(chromium, file, f"case=binary/a/{case}")
+        found.unfold()
+        assert [link.get_attribute("textContent") for link in found.all("#opened > details ul a")] == links
 
 
 def test_page_sweep_has_histograms_and_worst_inputs(chromium, whole):
@@ -637,11 +652,12 @@ def test_page_draws_errors_against_sizes(chromium, whole):
 def test_supplement_is_bounded():
     line = supplement().sweep[0]
     many = report.PageSupplement(
-        sweep=[line] * 9000, explanations={f"c{n},a,b,c": [("prose", "x" * 9000, 0)] for n in range(4000)}
+        sweep=[line] * 9000,
+        explanations={f"c{n},a,b,c": PageExplanation(["f"], [("prose", "x" * 9000, 0)]) for n in range(4000)},
     )
     said = blocks(page(report.from_records(rows()), RunInfo(6), supplement=many))["supplement"]
     assert (len(said["sweep"]), said["omitted"]["sweep"]) == (4000, 5000)
-    assert sum(len(text) for blocks in said["explanations"].values() for _, text, _ in blocks) < 3_000_000
+    assert sum(len(text) for _, blocks in said["explanations"].values() for _, text, _ in blocks) < 3_000_000
 
 
 def test_page_is_bounded(monkeypatch):

@@ -906,6 +906,16 @@
     return make("details", { class: "explanation", open: true },
       make("summary", {}, make("b", {}, translate("explained", { problem: translate("same_problem", { dtype, reduction, quantity: translateValue("quantity", quantity) }) }))), make("div", { lang: "en" }, parts));
   };
+  /** Problems of other cases on which what rows have in common is explained, each as a row of it. */
+  const explainedElsewhere = (own, explained) => {
+    const causeOf = (i) => ["function", "status", "reason_code", "convention", "known"].map((name) => valueAt(name, i)).join("\n");
+    const found = new Map(own.filter((i) => valueAt("status", i) !== "agrees").map((i) => [causeOf(i), -1]));
+    for (let i = 0; i < rows; i++) {
+      const functions = explained[`${valueAt("case", i)},${problemOf(i)}`]?.[0] ?? [];
+      if (functions.includes(valueAt("function", i)) && found.has(causeOf(i))) found.set(causeOf(i), i);
+    }
+    return [...found.values()].filter((i) => i >= 0 && valueAt("case", i) !== valueAt("case", own[0]));
+  };
   const renderCase = async () => {
     const section = byId("opened"), id = state.case, requested = state.at;
     const number = columns.case.values.indexOf(id);
@@ -913,7 +923,7 @@
     if (number < 0) { section.replaceChildren(back, make("h2", {}, withBreaks(id)), make("p", { class: "nothing" }, translate("no_case"))); document.body.dataset.ready = "case"; return; }
     section.replaceChildren(back, make("h2", {}, withBreaks(id)), make("p", {}, translate("loading")));
     section.focus({ preventScroll: true });
-    const [texts, explained] = [await loadDetail(), (await loadSupplement()).explanations];
+    const [texts, { explanations: explained, explained_rows: [explainedRows, differing] }] = [await loadDetail(), await loadSupplement()];
     if (state.case !== id || state.at !== requested) return;
     const own = [];
     for (let i = 0; i < rows; i++) if (columns.case.codes[i] === number) own.push(i);
@@ -942,6 +952,7 @@
       return element;
     });
     const explanations = Object.keys(explained).filter((key) => key.startsWith(`${id},`) && key.split(",").length === id.split(",").length + 3);
+    const elsewhere = explainedElsewhere(own, explained);
     const published = run.published.filter((number) => number.case === id).map((number) =>
       make("li", {}, make("b", {}, number.value), ": ", translate(number.holds === "True" ? "holds" : "fails", { exact: number.exact, dtype: number.dtype ?? "float64" }), ". ", withLinks(number.source),
         number.explanations?.length ? make("ul", { lang: "en" }, number.explanations.map((line) => make("li", {}, line))) : null));
@@ -950,8 +961,11 @@
       make("h3", {}, translate("problem")), make("p", { class: "help" }, `${translate("digest")} ${distinct("digest", own).join(", ")}`),
       Object.hasOwn(texts.problems, id) ? copyable(texts.problems[id], translate("problem")) : "",
       make("p", {}, translate("print_problem")), copyable(command, command),
-      explanations.length ? "" : make("p", {}, translate("print_explanation")), explanations.length ? "" : copyable(explain, explain),
-      ...explanations.map((key) => explanation(key, explained[key])),
+      make("p", {}, translate("print_explanation")), copyable(explain, explain),
+      ...explanations.map((key) => explanation(key, explained[key][1])),
+      elsewhere.length ? make("details", {}, make("summary", {}, translate("explained_elsewhere")),
+        make("ul", {}, elsewhere.map((i) => make("li", {}, withBreaks(valueAt("function", i)), ": ", caseLink(valueAt("case", i), problemOf(i)))))) : "",
+      differing ? make("p", { class: "help" }, translate("explained_rows", { explained: formatCount(explainedRows), all: formatCount(differing) })) : "",
       published.length ? make("div", {}, make("h3", {}, translate("published")), make("ul", {}, published)) : "", ...parts,
       make("p", { class: "help" }, translate("shortened")));
     scrollTo(0, 0);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.writing import WritingError, case_file_text
@@ -26,6 +26,14 @@ MAX_PREDICTIONS = 2000
 """Predictions of a case that is written out; a generated case is written as its recipe, whatever its size."""
 
 
+class PageExplanation(NamedTuple):
+    """An explanation of why functions do not agree on a problem."""
+
+    functions: Sequence[str]
+    """Their names."""
+    blocks: Sequence[Block]
+
+
 @dataclass(frozen=True)
 class PageSupplement:
     """What a page may show in addition to the rows; each part may be empty."""
@@ -34,8 +42,10 @@ class PageSupplement:
     """The text of cases, by id."""
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Numbers of samples and classes of cases, by id."""
-    explanations: Mapping[str, Sequence[Block]] = field(default_factory=dict)
+    explanations: Mapping[str, PageExplanation] = field(default_factory=dict)
     """Explanation by `case,dtype,reduction,quantity`."""
+    explained_rows: tuple[int, int] = (0, 0)
+    """How many of the rows that do not plainly agree have a cause that is explained, and how many there are."""
     sweep: Sequence[Record] = ()
     """Lines of a `sweep.json`, and its means."""
     means: Sequence[Record] = ()
@@ -56,12 +66,13 @@ class PageSupplement:
         found = {name: _first_records(getattr(self, name)[:max_records]) for name, max_records in MAX_RECORDS.items()}
         omitted = {name: len(getattr(self, name)) - len(kept) for name, kept in found.items()}
         against = [shorten(printable(text), MAX_TEXT) for text in self.against]
-        return embed_json({**found, "against": against, "omitted": omitted, "explanations": self._explanations()})
+        explained = {"explanations": self._explanations(), "explained_rows": self.explained_rows}
+        return embed_json({**found, "against": against, "omitted": omitted, **explained})
 
-    def _explanations(self) -> dict[str, list[Block]]:
-        kept: dict[str, list[Block]] = {}
+    def _explanations(self) -> dict[str, PageExplanation]:
+        kept: dict[str, PageExplanation] = {}
         remaining = MAX_CHARACTERS
-        for key, blocks in self.explanations.items():
+        for key, (functions, blocks) in self.explanations.items():
             cut = [
                 (kind, (whole if kind == "code" else shorten)(printable(text), MAX_TEXT), depth)
                 for kind, text, depth in blocks
@@ -69,7 +80,7 @@ class PageSupplement:
             remaining -= sum(len(text) + 20 for _, text, _ in cut)
             if remaining < 0:
                 break
-            kept[key] = cut
+            kept[key] = PageExplanation(functions, cut)
         return kept
 
 
