@@ -283,9 +283,8 @@ class _CheckSession:
                 if isinstance(row, Row) and row.status in ("timed_out", "crashed"):
                     self._unanswered += 1
                     if self._unanswered >= MAX_UNANSWERED:
-                        self.stop_reason = (
-                            f"it is given up: {self._unanswered} calls took too long or ended their process"
-                        )
+                        count = self._unanswered
+                        self.stop_reason = f"it is given up: {count} calls took too long or ended their process"
                         raise CheckError(self.stop_reason)
 
     def relations(self, cases: Sequence[Case]) -> Iterator[RelationResult]:
@@ -312,14 +311,8 @@ class _CheckSession:
         jobs, skipped = runner.plan(self.available, lambda name: True, SweepRequest(), include_averaging=True)
         for reason in skipped:
             self._observer.note(f"left out: {reason}")
-        result = SweepResult(
-            functions=(self.available[0].functions[0].name,),
-            regions=[],
-            means=[],
-            not_executed=[],
-            interrupted=False,
-            seconds=0.0,
-        )
+        name = self.available[0].functions[0].name
+        result = SweepResult((name,), regions=[], means=[], not_executed=[], interrupted=False, seconds=0.0)
         sweep_inputs(result, jobs, Ledger(), None, 1, self._observer, self._performer)
         return result
 
