@@ -56,9 +56,11 @@ FRAMEWORK = Framework(
     reductions={"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"},
     modes={"jit": Mode("jax.jit({loss})"), "vmap": Mode("jax.vmap({loss})", unreduced=True, excludes=NOT_MAPPED)},
     functions=(
-        function("softmax_cross_entropy", "categorical", ROW_TARGETS, SOFT, **AXIS),
+        function("softmax_cross_entropy", "categorical", ROW_TARGETS, SOFT).since("0.2.4", **AXIS),
         function("safe_softmax_cross_entropy", "categorical", ROW_TARGETS, SAFE, first="0.2.3"),
-        function("softmax_cross_entropy_with_integer_labels", "categorical", ("index",), INTEGER, SOURCE, **AXIS),
+        function("softmax_cross_entropy_with_integer_labels", "categorical", ("index",), INTEGER, SOURCE).since(
+            "0.2.4", **AXIS
+        ),
         function("sigmoid_binary_cross_entropy", "binary", ("binary", "soft_binary"), SIGMOID, DERIVATIVE),
     ),
 )
