@@ -5,6 +5,7 @@ It is the exponential of the mean of -log(p) over all tokens, with p from a soft
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from conformance.adapters import arrays
@@ -18,7 +19,10 @@ metric = torchmetrics.text.Perplexity({options}).to({predictions}.device)
 metric.update(preds={predictions}, target={labels})
 metric.compute()
 """
+SOFTMAX = "https://github.com/pytorch/pytorch/blob/v2.13.0/torch/csrc/autograd/FunctionsManual.cpp"
+"""Its backward pass: the gradient less its sum over the classes, times p."""
 ROUNDED = Convention(logits_as="probabilities", empty_mean="nan")
+SUBTRACTED = replace(ROUNDED, gradient_cancellation="targets")
 COMMON_FIELDS: dict[str, Any] = {
     "ranks": {"categorical": range(3, 4)},
     "input_kinds": {"logits": ""},
@@ -26,7 +30,6 @@ COMMON_FIELDS: dict[str, Any] = {
     "arguments": {"ignore_index": "ignore_index"},
     "reductions": {"mean": ""},
     "quantity": "perplexity",
-    "conventions": (DocumentedConvention(ROUNDED, documentation=SOURCE),),
     "documentation": PAGE,
 }
 FRAMEWORK = Framework(
@@ -44,11 +47,13 @@ FRAMEWORK = Framework(
             result_dtype="float32",
             differentiates=False,
             signature=PAGE,
+            conventions=(DocumentedConvention(ROUNDED, documentation=SOURCE),),
             **COMMON_FIELDS,
         ),
         Function(
             "functional.text.perplexity",
             "torchmetrics.functional.text.perplexity(preds={predictions}, target={labels}, {options})",
+            conventions=(DocumentedConvention(SUBTRACTED, documentation=SOFTMAX),),
             **COMMON_FIELDS,
         ),
     ),

@@ -378,7 +378,9 @@ def _of_rounded(
 ) -> tuple[Floats, Floats]:
     """(-log p, its error) of probabilities that were rounded before a clip, a floor and a logarithm were applied.
 
-    relative: what they are off by, as a part of them; where that is all of them, the logarithm may be that of 0.
+    relative: what they are off by, as a part of them; where that is all of them, the logarithm may be that of 0.  No
+    budget has an infinite loss, which only a clip or a floor prevents.  Without one a probability is rounded to the
+    nearest number, which is 0 or at least the smallest one, and not flushed to 0.
     """
     dtype = str(flat.x.dtype)
     least, most = (0.0, 1.0) if flat.clip is None else flat.clip
@@ -390,11 +392,16 @@ def _of_rounded(
     def held(logs: Floats) -> Floats:
         return np.minimum(np.maximum(logs, -math.log(most)), ceiling)
 
-    lost = relative + underflow_error(dtype) / p
+    unit, normal, epsilon, _ = dtype_info(dtype)
+    smallest, is_bounded = normal * epsilon, ceiling < math.inf
+    underflow_loss = underflow_error(dtype) if is_bounded else smallest / 2
+    lost = relative + underflow_loss / p
     below = held(minus_log - np.log1p(-np.minimum(lost, 1.0)))
     above = held(np.maximum(minus_log - np.log1p(lost), 0.0))
     value = held(minus_log)
-    return value, np.maximum(below - value, value - above) + dtype_info(dtype).unit_roundoff * (g + 1) * value
+    if not is_bounded:
+        below = np.where(p * (1 + relative) < underflow_loss, math.inf, np.minimum(below, -math.log(smallest)))
+    return value, np.maximum(below - value, value - above) + unit * (g + 1) * value
 
 
 def _targets(flat: FlatProblem, here: slice, classes: int) -> Floats:

@@ -510,6 +510,19 @@ MOST = 1.7e308
 BESIDE = Convention(binary_outputs="mean_of_last_axis")
 
 
+@pytest.mark.parametrize(("dtype", "gaps"), [("float16", (9.0, 18.0)), ("float32", (80.0, 104.0))])
+def test_it_allows_the_logarithm_of_a_probability_that_underflows(dtype, gaps):
+    convention = Convention(logits_as="probabilities")
+    logits = np.linspace(*gaps, 300).astype(dtype)[:, np.newaxis] * np.array([0, 1], dtype)
+    logs = -np.logaddexp(0, logits[:, 1].astype(float))
+    with np.errstate(divide="ignore"):
+        found = -np.log(np.exp(logs).astype(dtype)).astype(float)
+    allowed = error_bound.tolerance(case(logits, np.zeros(300, int)).problem(dtype, "none"), convention)
+    assert ((np.abs(found + logs) <= allowed) | np.isinf(found)).all()
+    assert (allowed < 1).all()
+    assert (allowed[np.isinf(found)][1:] == 0).all()
+
+
 @pytest.mark.parametrize("reduction", ["none", "mean"])
 @pytest.mark.parametrize(
     ("stated", "convention"),
