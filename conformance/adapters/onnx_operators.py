@@ -1,4 +1,7 @@
-"""The losses of ONNX as snippets, for whatever runs a model of one node: the reference evaluator and ONNX Runtime."""
+"""The losses of ONNX as snippets, for whatever runs a model of one node: the reference evaluator and ONNX Runtime.
+
+The axes of its inputs have no stated length, as those of exported models whose batch may vary.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ def loss_of(scores, labels, *weights, **attributes):
     inputs = dict(zip(["scores", "labels", "weights"], [scores, labels, *weights]))
     node = onnx.helper.make_node("OPERATOR", list(inputs), ["loss"], **attributes)
     kinds = [onnx.helper.np_dtype_to_tensor_dtype(array.dtype) for array in inputs.values()]
-    shapes = map(np.shape, inputs.values())
+    shapes = [[None] * np.ndim(array) for array in inputs.values()]
     values = [onnx.helper.make_tensor_value_info(*value) for value in zip(inputs, kinds, shapes)]
     loss = onnx.helper.make_tensor_value_info("loss", kinds[0], None)
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "loss", values, [loss]))

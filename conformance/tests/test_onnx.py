@@ -16,6 +16,7 @@ from conformance.casefiles.known_issues import Ledger
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.judging.prepare import prepare
+from conformance.model.case import MustRaise
 from conformance.model.outcome import Returned
 from conformance.reference.oracle import Oracle
 from conformance.tests.stated import case
@@ -50,3 +51,19 @@ def test_onnx_agrees_and_its_reproducers_return_the_bits(name: str, mode: str, d
         return
     assert len(rows) == 6
     assert set(rows.values()) == {"agrees"}
+
+
+@pytest.mark.parametrize("labels", [np.array([0]), np.array([[0, 1], [1, 0]])])
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_labels_of_fewer_places_are_taken_by_onnx_runtime_alone(name: str, labels: Any) -> None:
+    framework = FRAMEWORKS[name]
+    if any(importlib.util.find_spec(module) is None for module in framework.modules):
+        pytest.skip(f"{name} is not installed")
+    scores = np.zeros((2, 3) if labels.ndim == 1 else (2, 3, 3))
+    stated = case(scores, labels, reductions=("none",), dtypes=("float32",), expect=MustRaise("shape_mismatch"))
+    judge, items = Judge(Oracle(), Ledger()), plan([stated], [Installed(framework, "")])
+    assert len(items) == 2
+    for item in items:
+        asked = prepare(item)
+        verdict = judge.judge(asked, perform(framework, asked.call, asked.what)).verdict
+        assert verdict.symptoms == ({"accepted_invalid"} if name == "onnxruntime" else set())
