@@ -20,13 +20,13 @@ from conformance.explain.explanation import Explanation
 from conformance.explain.rendering import as_data
 from conformance.judging.choice import installed_among, one_of
 from conformance.judging.hypotheses import Explanations, explanations
-from conformance.judging.prepare import convert_for
 from conformance.judging.printed import Printed, holds_in
 from conformance.judging.selection import SelectionError
 from conformance.model.case import DTYPES, QUANTITIES, InputKind, Problem, Published, Quantity
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.row_key import EAGER
 from conformance.model.text import suggest
+from conformance.reference.conversion import convert
 from conformance.reference.enclosure import EnclosingOracle
 from conformance.reference.oracle import Oracle
 
@@ -214,11 +214,11 @@ def _explained(of: str, number: Published, data: Data, explanation: Explanation,
     documented_by, found = [], []
     wide, narrow = case.problem("float64", reduction), case.problem(case.dtypes[0], reduction)
     for name, kind, convention in _conventions_of(of, wide):
-        passed, _ = convert_for(narrow, kind)
+        passed, _ = convert(narrow, kind)
         if of and holds_in(passed, number, printed, oracle, convention):
             documented_by.append(name)
             continue
-        base, _ = convert_for(wide, kind)
+        base, _ = convert(wide, kind)
         found.append((name, explanations(base, number, printed, oracle, convention, others)))
     return ObservedNumber(number.value, of, dtype, returned_by, tuple(documented_by), tuple(found))
 

@@ -17,14 +17,14 @@ from conformance.explain.recipes import InstalledFunction, Recipe, Setting
 from conformance.judging.compare import Comparison, compare
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import Item, not_differentiated, unsupported
-from conformance.judging.prepare import PreparedCall, Problems, convert_for
+from conformance.judging.prepare import PreparedCall, Problems
 from conformance.judging.verdict import FAILING
 from conformance.model.case import WEIGHTS, Case, Layout, Problem, Quantity
 from conformance.model.convention import describe
 from conformance.model.outcome import Returned
 from conformance.model.row_key import EAGER
 from conformance.model.text import truncate
-from conformance.reference.conversion import conversion_obstacle
+from conformance.reference.conversion import conversion_obstacle, convert
 from conformance.reference.oracle import Exact
 
 MAX_PREDICTIONS = 1 << 18
@@ -278,7 +278,7 @@ def _assess(recipe: Recipe, case: Case, problem: Problem, quantity: Quantity, ju
         and recipe.input_kind != problem.input_kind
         and conversion_obstacle(problem, recipe.input_kind) is None
     ):
-        passed.insert(0, convert_for(problem, recipe.input_kind))
+        passed.insert(0, convert(problem, recipe.input_kind))
     outcome = judge.performer(item.framework, call, call_name(recipe.function, problem))
     found = []
     for converted, name in passed:

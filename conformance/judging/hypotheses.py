@@ -19,7 +19,6 @@ import numpy.typing as npt
 from conformance.adapters import registry
 from conformance.adapters.contract import required_capabilities
 from conformance.judging.effects import answer_by
-from conformance.judging.prepare import convert_for
 from conformance.judging.printed import Printed, holds_in
 from conformance.model.case import (
     WEIGHTS,
@@ -35,6 +34,7 @@ from conformance.model.case import (
 )
 from conformance.model.convention import DEFINITION, INVALID, Convention, Divisor, describe
 from conformance.model.text import counted
+from conformance.reference.conversion import convert
 from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Exact, Oracle
 from conformance.reference.relevance import ANSWER, GRADIENT, relevant
@@ -481,7 +481,7 @@ def _other_predictions(problem: Problem, base: Convention, quantity: Quantity) -
     clipped = dataclasses.replace(as_they_are, clip=1e-7)
     if problem.input_kind == "logits":
         softmax = "softmax" if problem.loss == "categorical" else "sigmoid"
-        once, _ = convert_for(problem, "probabilities")
+        once, _ = convert(problem, "probabilities")
         yield _mistake(f"{softmax} applied twice", dataclasses.replace(once, input_kind="logits"), base)
         taken = dataclasses.replace(problem, input_kind="probabilities")
         yield _mistake("logits taken as probabilities, clipped at 1e-7", taken, clipped)
@@ -492,7 +492,7 @@ def _other_predictions(problem: Problem, base: Convention, quantity: Quantity) -
     elif problem.input_kind == "probabilities":
         yield _mistake("probabilities taken as logits", dataclasses.replace(problem, input_kind="logits"), base)
     if problem.loss == "categorical" and quantity == "loss":
-        p, _ = convert_for(problem, "probabilities")
+        p, _ = convert(problem, "probabilities")
         for epsilon in EPSILONS:
             added = dataclasses.replace(p, predictions=p.predictions + epsilon)
             yield _mistake(f"{epsilon:g} added to each probability before its logarithm", added, as_they_are)
@@ -536,7 +536,7 @@ def _without_column(problem: Problem, base: Convention) -> Iterator[_Variant]:
     options, classes = problem.options, problem.predictions.shape[-1]
     if not kept.all() or options.label_smoothing:
         return
-    logs = convert_for(problem, "log_probabilities")[0] if problem.input_kind == "logits" else problem
+    logs = convert(problem, "log_probabilities")[0] if problem.input_kind == "logits" else problem
     for name, column, columns in (
         ("first", 0, slice(1, None)),
         ("last", classes - 1, slice(None, -1)),
@@ -585,7 +585,7 @@ def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Ite
         of_classes = dataclasses.replace(problem, predictions=problem.predictions[counted], **fields)
         yield _mistake("a binary loss of each class's logit, one against all", of_classes, each)
     if quantity == "loss" and problem.input_kind != "log_probabilities":
-        of = convert_for(problem, "probabilities")[0] if problem.input_kind == "logits" else problem
+        of = convert(problem, "probabilities")[0] if problem.input_kind == "logits" else problem
         outputs = dataclasses.replace(of, predictions=of.predictions[counted], **fields)
         what = "the softmax's outputs" if problem.input_kind == "logits" else "each class's probability"
         yield _mistake(f"a binary loss of {what}", outputs, each)

@@ -11,7 +11,7 @@ from conformance.adapters.contract.lowering import Call, apply_mode, call_name, 
 from conformance.adapters.contract.upstream import Upstream, upstream_of
 from conformance.judging.plan import Item, documented_convention
 from conformance.judging.traits import is_ordinary, traits
-from conformance.model.case import Case, InputKind, Problem, Reduction
+from conformance.model.case import Case, Problem, Reduction
 from conformance.reference.conversion import convert, convert_weights
 
 MAX_KEPT = 8
@@ -39,21 +39,6 @@ class Problems:
         if reduction not in known:
             known[reduction] = known["none"].with_reduction(reduction)
         return known[reduction]
-
-
-def convert_for(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
-    """A problem with its predictions converted for the functions that need it; remembered as long as the problem."""
-    if problem.input_kind == input_kind:
-        return problem, ""
-    key = ("conversion", input_kind)
-    if key not in problem.cache:
-        whole = problem.unreduced.cache
-        if key not in whole:
-            whole[key] = convert(problem.unreduced, input_kind)
-        converted, name = whole[key]
-        problem.cache[key] = converted.with_reduction(problem.reduction), name
-    found: tuple[Problem, str] = problem.cache[key]
-    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,5 +107,5 @@ def prepare_problem(item: Item, problem: Problem, of_case: bool = True) -> Prepa
     if item.function.has_head:
         problem = with_bias(problem, "bias" in item.function.words)
     weighted, weights = convert_weights(problem, item.function.options)
-    converted, conversion = convert_for(weighted, item.function.input_kind_for(problem.input_kind))
+    converted, conversion = convert(weighted, item.function.input_kind_for(problem.input_kind))
     return PreparedCall(item, problem, converted, conversion, of_case, weights)

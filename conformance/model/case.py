@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -429,6 +429,22 @@ class Problem:
         """The problem that `with_reduction` made this one of; it remembers what no reduction changes."""
         problem: Problem = vars(self).get("unreduced", self)
         return problem
+
+    def derived(self, key: Hashable, make: Callable[[Problem], Problem | None]) -> Problem | None:
+        """Another problem that is made from this one before its reduction; the same object for each call with a key.
+
+        make: called once for all reductions.  None where it returns that, or the problem that it is given.
+        """
+        if key not in self.cache:
+            whole = self.unreduced
+            if whole is self:
+                made = make(whole)
+                self.cache[key] = None if made is whole else made
+            else:
+                made = whole.derived(key, make)
+                self.cache[key] = made and made.with_reduction(self.reduction)
+        found: Problem | None = self.cache[key]
+        return found
 
     @functools.cached_property
     def cache(self) -> dict[Hashable, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from flint import arb, ctx
 
-from conformance.model.case import Array, InputKind, Options, Problem, numpy_dtype
+from conformance.model.case import Array, InputKind, Problem, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.reference.domain import dtype_info
 from conformance.reference.flat_problem import flatten
@@ -66,8 +66,14 @@ def convert(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
     if problem.input_kind == input_kind:
         return problem, ""
     name = NAMES[problem.loss, problem.input_kind, input_kind]
-    converted = problem.predictions if name == "as logits" else _convert(name, problem.predictions, problem.dtype)
-    return dataclasses.replace(problem, input_kind=input_kind, predictions=converted), name
+
+    def converted(whole: Problem) -> Problem:
+        x = whole.predictions if name == "as logits" else _convert(name, whole.predictions, whole.dtype)
+        return dataclasses.replace(whole, input_kind=input_kind, predictions=x)
+
+    found = problem.derived(("conversion", input_kind), converted)
+    assert found is not None
+    return found, name
 
 
 def convert_weights(problem: Problem, options: Set[str]) -> tuple[Problem, str]:
@@ -81,21 +87,27 @@ def convert_weights(problem: Problem, options: Set[str]) -> tuple[Problem, str]:
     missing = stated - options
     if not missing or len(options & {"class_weights", "sample_weights"}) != 1:
         return problem, ""
+    by_sample = "class_weights" in missing
+    name = "class weights as sample weights" if by_sample else "sample weights as class weights"
+    converted = problem.derived(name, _with_sample_weights if by_sample else _with_class_weights)
+    return (problem, "") if converted is None else (converted, name)
+
+
+def _with_sample_weights(problem: Problem) -> Problem | None:
     weights = _weights_of_samples(problem)
     if weights is None:
-        return problem, ""
-    if "class_weights" in missing:
-        changed = dataclasses.replace(problem.options, class_weights=None, sample_weights=weights)
-        return _with_options(problem, changed), "class weights as sample weights"
-    by_class = _weights_of_classes(problem, weights)
+        return None
+    changed = dataclasses.replace(problem.options, class_weights=None, sample_weights=weights)
+    return dataclasses.replace(problem, options=changed)
+
+
+def _with_class_weights(problem: Problem) -> Problem | None:
+    weights = _weights_of_samples(problem)
+    by_class = None if weights is None else _weights_of_classes(problem, weights)
     if by_class is None:
-        return problem, ""
+        return None
     changed = dataclasses.replace(problem.options, class_weights=by_class, sample_weights=None)
-    return _with_options(problem, changed), "sample weights as class weights"
-
-
-def _with_options(problem: Problem, options: Options) -> Problem:
-    return dataclasses.replace(problem.unreduced, options=options).with_reduction(problem.reduction)
+    return dataclasses.replace(problem, options=changed)
 
 
 def _labels_and_kept(problem: Problem) -> tuple[Array, Array] | None:

@@ -23,7 +23,7 @@ from conformance.casefiles.known_issues import Ledger
 from conformance.judging.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KINDS_OF
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item
-from conformance.judging.prepare import PreparedCall, convert_for
+from conformance.judging.prepare import PreparedCall
 from conformance.model.case import (
     DTYPES,
     LABEL_DTYPES,
@@ -36,6 +36,7 @@ from conformance.model.case import (
     is_derivative,
     numpy_dtype,
 )
+from conformance.reference.conversion import convert
 from conformance.reference.oracle import Oracle
 
 HERE, _ = registry.installed()
@@ -361,7 +362,7 @@ def taken(there: Installed, function: Function, attempt: Attempt) -> str:
     """How a function answers rightly what it is declared unable to take; "" where it does not."""
     item = Item(there, function, attempt.case, attempt.dtype, attempt.reduction, function.quantity)
     problem = attempt.case.problem(attempt.dtype, attempt.reduction)
-    asked = PreparedCall(item, problem, *convert_for(problem, function.input_kind_for(problem.input_kind)))
+    asked = PreparedCall(item, problem, *convert(problem, function.input_kind_for(problem.input_kind)))
     vars(asked)["call"] = attempt.call
     try:
         outcome = calling.perform(there.framework, attempt.call, attempt.what)

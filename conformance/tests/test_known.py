@@ -18,13 +18,13 @@ from conformance.judging.case_set import load_suite
 from conformance.judging.compare import symptom_of_number
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
-from conformance.judging.prepare import convert_for
 from conformance.judging.selection import ItemFilter
 from conformance.judging.traits import is_ordinary, traits
 from conformance.model.case import Case
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Returned
 from conformance.model.row_key import RowKey
+from conformance.reference.conversion import convert
 from conformance.reference.oracle import Oracle
 from conformance.tests.stated import case
 
@@ -289,7 +289,7 @@ def test_ordinary_inputs_have_no_edge(dtype, stated, ordinary):
 def test_ordinary_logits_are_an_edge_where_their_softmax_is_clipped():
     for logits, ordinary in (([3.0, 0.0], True), ([30.0, 0.0], False)):
         problem = case([logits], [0]).problem("float32", "mean")
-        handed, _ = convert_for(problem, "probabilities")
+        handed, _ = convert(problem, "probabilities")
         assert is_ordinary(problem, handed, "index") is ordinary
 
 

@@ -11,12 +11,12 @@ import pytest
 from conformance.adapters import optax, torch
 from conformance.adapters.contract.lowering import lower
 from conformance.judging.plan import unsupported
-from conformance.judging.prepare import convert_for
 from conformance.judging.traits import traits
 from conformance.judging.verdict import judge
 from conformance.model.case import DTYPES, ByOracle, MustRaise
 from conformance.model.convention import DEFINITION
 from conformance.model.outcome import Returned
+from conformance.reference.conversion import convert
 from conformance.reference.oracle import Exact, Oracle, evaluate
 from conformance.tests.stated import case
 from conformance.tests.test_columns import newest
@@ -40,7 +40,7 @@ def test_functions_of_logits_are_called_with_infinite_ones(function, dtype):
     stated = OUTPUTS if "binary" in function.ranks else ELSEWHERE
     problem = stated.problem(dtype, "none")
     assert unsupported(function, stated, problem) is None
-    converted, name = convert_for(problem, "logits")
+    converted, name = convert(problem, "logits")
     assert name == ("logit" if stated is OUTPUTS else "log")
     passed = lower(function, converted).arrays["predictions"].values.astype(np.float64)
     if stated is OUTPUTS:
@@ -61,7 +61,7 @@ def test_functions_of_logits_are_called_with_infinite_ones(function, dtype):
 )
 def test_answer_after_the_conversion_is_that_of_the_probabilities(stated, due):
     problem = stated.problem("float64", "none")
-    converted, _ = convert_for(problem, "logits")
+    converted, _ = convert(problem, "logits")
     for answer in (
         evaluate(problem, DEFINITION),
         evaluate(converted, DEFINITION),
@@ -75,7 +75,7 @@ def test_answer_after_the_conversion_is_that_of_the_probabilities(stated, due):
 def test_a_nan_where_a_number_is_due_disagrees(returned, status):
     function = OF_LOGITS[0]
     problem = ELSEWHERE.problem("float64", "none")
-    converted, _ = convert_for(problem, "logits")
+    converted, _ = convert(problem, "logits")
     outcome = Returned(np.array([returned, -math.log(0.5)]), "float64")
     verdict = judge(problem, converted, ByOracle(), function, DEFINITION, outcome, Oracle())
     assert (verdict.status, verdict.symptoms) == (status, frozenset({"nan"} if status == "disagrees" else ()))

@@ -54,11 +54,7 @@ def with_bias(problem: Problem, biased: bool) -> Problem:
     """A problem for a function that takes a bias beside the factors, or none; remembered as long as the problem."""
     if problem.biased == biased:
         return problem
-    cache = problem.unreduced.cache
-    if "without bias" not in cache:
-        cache["without bias"] = dataclasses.replace(problem.unreduced, biased=biased)
-    found: Problem = cache["without bias"]
-    return found.with_reduction(problem.reduction)
+    return problem.derived(("bias", biased), lambda whole: dataclasses.replace(whole, biased=biased)) or problem
 
 
 def upstream_gradient(shape: tuple[int, ...]) -> Array:

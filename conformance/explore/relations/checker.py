@@ -31,7 +31,7 @@ from conformance.explore.relations.relation import MetamorphicGroup, Relation
 from conformance.judging.compare import Comparison, compare, symptoms_of_value, symptoms_without_value
 from conformance.judging.judge import Performer
 from conformance.judging.plan import Item, documented_convention, unsupported
-from conformance.judging.prepare import PreparedCall, convert_for
+from conformance.judging.prepare import PreparedCall
 from conformance.judging.reasons import NotDeterministic
 from conformance.model.case import MustRaise, NoRightAnswer, Problem
 from conformance.model.convention import Convention
@@ -40,6 +40,7 @@ from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Retu
 from conformance.model.row_key import unusual
 from conformance.model.text import printable, truncate_and_count
 from conformance.reference import error_bound
+from conformance.reference.conversion import convert
 from conformance.reference.domain import dtype_info, examine
 from conformance.reference.flat_problem import flatten, refused, shape_of_losses
 from conformance.reference.oracle import Exact, divisor
@@ -155,7 +156,7 @@ def _prepare_member(item: Item, problem: Problem, is_rounded: bool) -> PreparedP
     convention = documented_convention(item, problem).convention
     if _inexpressible(problem, convention):
         return None
-    passed, name = convert_for(problem, function.input_kind_for(problem.input_kind))
+    passed, name = convert(problem, function.input_kind_for(problem.input_kind))
     if refused(passed, convention) or examine(passed) & convention.rejects:
         return None
     is_rounded = is_rounded or bool(name)
