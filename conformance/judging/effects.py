@@ -50,7 +50,14 @@ def tolerance_by(
     problem: as the function receives it.  rounded: see `computed`.  unconverted: the problem before its predictions
     were converted; None if they were not.
     """
-    problem = narrowed(problem, rounded)
+    key = ("tolerance", rounded, quantity, unconverted is not None)
+    if key not in problem.cache:
+        problem.cache[key] = _tolerance_by(narrowed(problem, rounded), rounded, quantity, unconverted)
+    found: Floats = problem.cache[key]
+    return found
+
+
+def _tolerance_by(problem: Problem, rounded: Convention, quantity: Quantity, unconverted: Problem | None) -> Floats:
     if quantity == "d2":
         return transforms.d2_tolerance(problem, rounded)
     if quantity == "hessian":
@@ -71,12 +78,8 @@ def narrowed(problem: Problem, convention: Convention) -> Problem:
     dtypes = (convention.narrowed_to, convention.labels_narrowed_to, convention.weights_narrowed_to)
     if dtypes == (None, None, None):
         return problem
-    whole = problem.unreduced.cache
-    key = ("narrowed", *(dtype if dtype and _is_wider(problem.dtype, dtype) else None for dtype in dtypes))
-    if key not in whole:
-        whole[key] = _narrowed(problem.unreduced, *key[1:])
-    found: Problem = whole[key]
-    return problem if found is problem.unreduced else found.with_reduction(problem.reduction)
+    narrower = tuple(dtype if dtype and _is_wider(problem.dtype, dtype) else None for dtype in dtypes)
+    return problem.derived(("narrowed", *narrower), lambda whole: _narrowed(whole, *narrower)) or problem
 
 
 def _is_wider(dtype: str, other: str) -> bool:
@@ -172,8 +175,8 @@ _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
 @functools.lru_cache(maxsize=256)
 def neighbours(
     documented: Convention, conventions: tuple[Convention, ...], quantity: Quantity
-) -> tuple[Convention, ...]:
-    """Known conventions to try, nearest first: one field changed, then whole ones."""
+) -> tuple[tuple[Convention, tuple[str, ...]], ...]:
+    """Known conventions to try, each with the fields in which it differs: those with one changed, then whole ones."""
     known: dict[str, list[Any]] = {name: [] for name in judged_fields(quantity)}
     hints = typing.get_type_hints(Convention)
     for name, values in known.items():
@@ -181,4 +184,5 @@ def neighbours(
         options += [v for v in typing.get_args(hints[name]) if isinstance(v, str)]
         values += [v for v in dict.fromkeys(options) if v != getattr(documented, name)]
     changed = [dataclasses.replace(documented, **{name: value}) for name, values in known.items() for value in values]
-    return tuple(dict.fromkeys((*changed, *(c for c in (DEFINITION, *conventions) if c != documented))))
+    found = dict.fromkeys((*changed, *(c for c in (DEFINITION, *conventions) if c != documented)))
+    return tuple((c, tuple(name for name in known if getattr(c, name) != getattr(documented, name))) for c in found)

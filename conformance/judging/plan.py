@@ -42,7 +42,7 @@ class Item:
         of = (self.function.name, self.case.id, self.dtype, self.reduction)
         return item_id(*of, self.quantity, self.installed.mode, self.installed.device)
 
-    @property
+    @functools.cached_property
     def key(self) -> RowKey:
         """The key of its row."""
         installed, case = self.installed, self.case

@@ -305,8 +305,12 @@ class _Judgement:
             self.unconverted = dataclasses.replace(problem, options=converted.options)
         self.function, self.alternatives, self.quantity = function, alternatives, quantity
         self.is_converted = problem.input_kind != converted.input_kind
-        judged = judged_fields(quantity)
-        self.choices = tuple(name for name in documented.choices() if name in judged)
+
+    @functools.cached_property
+    def choices(self) -> tuple[str, ...]:
+        """The documented choices that may be a cause."""
+        judged = judged_fields(self.quantity)
+        return tuple(name for name in self.documented.choices() if name in judged)
 
     def has_axes(self) -> bool:
         """Whether an array is expected, and not one number."""
@@ -479,8 +483,8 @@ class _Judgement:
         if self.converted.predictions.size > MAX_SEARCHED:
             return Candidate(searched=False)
         tried: set[Convention] = set()
-        for candidate in neighbours(self.documented, tuple(conventions), self.quantity):
-            names = self._differing(candidate)
+        for candidate, differing in neighbours(self.documented, tuple(conventions), self.quantity):
+            names = tuple(name for name in differing if self._can_differ(name, candidate))
             if not names or (whole := self._with(candidate, names)) in tried:
                 continue
             tried.add(whole)
@@ -498,14 +502,9 @@ class _Judgement:
         """The documented convention with some fields of another one."""
         return dataclasses.replace(self.documented, **{name: getattr(other, name) for name in names})
 
-    def _differing(self, candidate: Convention) -> tuple[str, ...]:
-        """The fields in which a convention differs from the documented one with an effect on the problem."""
-        return tuple(
-            name
-            for name in judged_fields(self.quantity)
-            if getattr(candidate, name) != getattr(self.documented, name)
-            and any(has_effect(name, one, self.converted, self.quantity) for one in (candidate, self.documented))
-        )
+    def _can_differ(self, name: str, candidate: Convention) -> bool:
+        """Whether what a convention chooses, or what is documented instead, has an effect on the problem."""
+        return any(has_effect(name, one, self.converted, self.quantity) for one in (candidate, self.documented))
 
     def documented_comparison(self, outcome: Returned) -> tuple[Exact | None, Comparison | None]:
         """The answer by all that is documented, where that is more than the definition, and the outcome against it."""
@@ -522,13 +521,13 @@ class _Judgement:
         return None
 
     def _compared(self, outcome: Returned, convention: Convention) -> tuple[Answer | None, Comparison | None, Floats]:
-        tolerance = self.tolerance(convention)
         try:
             answer = self.answer(convention)
         except ArithmeticError:
-            return None, None, tolerance
+            return None, None, np.zeros(())
         if not isinstance(answer, Exact):
-            return answer, None, tolerance
+            return answer, None, np.zeros(())
+        tolerance = self.tolerance(convention)
         return answer, compare(outcome.value, answer, tolerance, self.converted.dtype, outcome.dtype), tolerance
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -43,35 +42,43 @@ def relevant(
     if convention is DEFINITION:
         return convention
     input_kind = read_as(problem, convention, taken_as)
-    idle = frozenset() if weighs_rows_of_targets(problem) else frozenset({"class_weighting"})
-    idle |= (
-        frozenset()
-        if (taken_as or problem.input_kind) == "logits" and problem.target == "distribution"
-        else {"log_sum_exp"}
+    sums_exponentials = (taken_as or problem.input_kind) == "logits" and problem.target == "distribution"
+    names = _names(
+        read, problem.loss, input_kind, problem.reduction, weighs_rows_of_targets(problem), sums_exponentials
     )
-    result = _restricted(convention, _names(read - idle, problem.loss, input_kind, problem.reduction))
-    ignored = result.default_ignore_index
+    result = _restricted(convention, names)
+    return result if result is DEFINITION else _without(result, *_idle(problem, result))
+
+
+def _idle(problem: Problem, convention: Convention) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The choices that cannot matter because of what a problem contains, and what it contains of what is accepted."""
+    idle = []
+    ignored = convention.default_ignore_index
     if ignored is not None and not (problem.target == "index" and bool(np.any(problem.labels == ignored))):
-        result = _with(result, default_ignore_index=None)
-    if result.label_shift and not shifts_labels(problem, result):
-        result = _with(result, label_shift=0)
-    if not reads_other_columns(problem, result.class_columns):
-        result = _with(result, class_columns="stated")
-    if result.accepts or result.out_of_range != "refuse" or result.empty_batch != "reduced":
-        kinds = examine(problem)
-        if result.accepts:
-            result = _with(result, accepts=result.accepts & kinds)
-        if "shape_mismatch" not in kinds:  # where it is, nothing else is looked for
-            if "label_out_of_range" not in kinds:
-                result = _with(result, out_of_range="refuse")
-            if "empty_batch" not in kinds:
-                result = _with(result, empty_batch="reduced")
-    return DEFINITION if result == DEFINITION else result
+        idle.append("default_ignore_index")
+    if convention.label_shift and not shifts_labels(problem, convention):
+        idle.append("label_shift")
+    if not reads_other_columns(problem, convention.class_columns):
+        idle.append("class_columns")
+    kinds = examine(problem)
+    if "shape_mismatch" not in kinds:  # where it is, nothing else is looked for
+        idle += [] if "label_out_of_range" in kinds else ["out_of_range"]
+        idle += [] if "empty_batch" in kinds else ["empty_batch"]
+    return tuple(idle), convention.accepts & kinds
 
 
 @functools.cache
-def _names(read: frozenset[str], loss: Loss, input_kind: InputKind, reduction: Reduction) -> tuple[str, ...]:
+def _names(
+    read: frozenset[str],
+    loss: Loss,
+    input_kind: InputKind,
+    reduction: Reduction,
+    weighs_rows: bool,
+    sums_exponentials: bool,
+) -> tuple[str, ...]:
     names = set(read)
+    names -= set() if weighs_rows else {"class_weighting"}
+    names -= set() if sums_exponentials else {"log_sum_exp"}
     if reduction != "mean":
         names -= _MEAN
     names -= {"binary_outputs"} if loss != "binary" else {"unreduced_class_axis"}
@@ -87,13 +94,14 @@ def _names(read: frozenset[str], loss: Loss, input_kind: InputKind, reduction: R
 
 @functools.cache
 def _restricted(convention: Convention, names: tuple[str, ...]) -> Convention:
-    return convention.restricted_to(names)
-
-
-def _with(convention: Convention, **choices: Any) -> Convention:
-    return _changed(convention, tuple(choices.items()))
+    return _canonical(convention.restricted_to(names))
 
 
 @functools.cache
-def _changed(convention: Convention, choices: tuple[tuple[str, Any], ...]) -> Convention:
-    return dataclasses.replace(convention, **dict(choices))
+def _without(convention: Convention, idle: tuple[str, ...], accepts: frozenset[str]) -> Convention:
+    others = {name: getattr(DEFINITION, name) for name in idle}
+    return _canonical(dataclasses.replace(convention, accepts=accepts, **others))
+
+
+def _canonical(convention: Convention) -> Convention:
+    return DEFINITION if convention == DEFINITION else convention
