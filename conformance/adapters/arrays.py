@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,11 @@ class Tensor:
         if self.values.ndim == 0 and self.order in ("fortran", "broadcast", "strided"):
             object.__setattr__(self, "order", "c")  # a scalar lies in memory one way
 
+    @cached_property
+    def digits(self) -> str:
+        """Its values as nested Python lists; see `nested`."""
+        return nested(self.values)
+
     def laid_out(self) -> Array:
         """A fresh array with these values in this memory order; the caller may break it."""
         values = self.values
@@ -45,7 +51,7 @@ class Tensor:
         name = "bool" if self.values.dtype == np.bool_ else dtype_name(self.values.dtype)
         name = self.values.dtype.str if self.values.dtype.kind == "U" else name
         dtype = "ml_dtypes.bfloat16" if name == "bfloat16" else f"'{name}'"
-        base = f"np.array({nested(self.values)}, dtype={dtype})"
+        base = f"np.array({self.digits}, dtype={dtype})"
         if self.values.size == 0:
             base += f".reshape({self.values.shape})"
         if self.order == "broadcast":
@@ -193,7 +199,7 @@ def _torch_tensor(memory: Array) -> Any:
 def _torch_literal(tensor: Tensor) -> str:
     dtype = f"torch.{dtype_name(tensor.values.dtype)}"
     if tensor.order == "c" and tensor.values.size:
-        return f"torch.tensor({nested(tensor.values)}, dtype={dtype})"
+        return f"torch.tensor({tensor.digits}, dtype={dtype})"
     if dtype != "torch.bfloat16":
         return f"torch.from_numpy({tensor.source()})"
     return f"torch.from_numpy({tensor.source()}.view(np.int16)).view({dtype})"

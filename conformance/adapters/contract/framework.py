@@ -400,6 +400,7 @@ def _promote(one: str, other: str) -> str:
     return np.promote_types(numpy_dtype(one), numpy_dtype(other)).name
 
 
+@functools.cache
 def _dtypes(declared: str, dtype: str) -> tuple[str, ...]:
     """The dtypes that a text declares, where `same` is that of the predictions."""
     return tuple(dtype if name == "same" else name for name in declared.split())

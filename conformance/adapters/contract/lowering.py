@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -28,6 +28,9 @@ from conformance.adapters.contract.upstream import Upstream
 from conformance.model.case import HEAD_GRADIENTS, Array, Problem, numpy_dtype
 from conformance.model.row_key import CPU, EAGER
 from conformance.model.text import text_of, type_name
+
+MAX_SHARED = 1000
+"""Elements of the largest array that is kept for other functions, with its text."""
 
 
 @dataclass(frozen=True)
@@ -85,44 +88,72 @@ def _values(function: Function, problem: Problem) -> dict[str, Any]:
     options = problem.options
     values: dict[str, Any] = {}
     if function.has_head:
-        head = head_of(with_bias(problem, "bias" in function.words))
-        values |= {"hidden": Tensor(head.hidden), "weight": Tensor(head.weight)}
-        if head.bias is not None:
-            values["bias"] = Tensor(head.bias)
+        factors = [word for word in HEAD_GRADIENTS.values() if word in function.words]
+        problem = with_bias(problem, "bias" in factors)
+        values |= {word: _shared(problem, _factor, word) for word in factors}
     else:
-        values["predictions"] = predictions(problem, _axis(function, problem))
+        values["predictions"] = _shared(problem, predictions, _axis(function, problem))
     values["labels"] = _labels(function, problem)
     for word in function.arguments:
         name = word.partition(":")[0]
         value = getattr(options, name, None)
         if value is not None:
-            values[name] = Tensor(_weights(problem, name, value)) if isinstance(value, np.ndarray) else value
+            values[name] = _shared(problem, _weights, name) if isinstance(value, np.ndarray) else value
     if missing := set(options.names()) - function.options:
         raise LoweringError(f"it has no argument for {', '.join(sorted(missing))}")
-    layout = problem.layout
-    named = function.named_classes and bool(layout.class_names)
-    derived = {
-        "class_axis": None if layout.class_axis == -1 else layout.class_axis,
-        "labels_column": True if layout.labels == "column" else None,
-        "soft_labels": True if _label_kind(function, problem) in ("one_hot", "distribution") else None,
-        "dtype": problem.dtype,
-        "classes": None if problem.target == "distribution" or named else _classes(problem),
-        "class_names": list(layout.class_names) if named else None,
-        "target": problem.target,
-    }
-    values |= {word: value for word, value in derived.items() if word in function.words and value is not None}
+    for word, derive in _DERIVED.items():
+        if word in function.words and (value := derive(function, problem)) is not None:
+            values[word] = value
     return values if function.placeholder_values is None else {**values, **function.placeholder_values(problem)}
 
 
-def _weights(problem: Problem, name: str, values: Array) -> Array:
+def _passes_names(function: Function, problem: Problem) -> bool:
+    """Whether labels are passed as the names of their classes."""
+    return function.named_classes and bool(problem.layout.class_names)
+
+
+_DERIVED: Mapping[str, Callable[[Function, Problem], Any]] = {
+    "class_axis": lambda _, problem: None if problem.layout.class_axis == -1 else problem.layout.class_axis,
+    "labels_column": lambda _, problem: True if problem.layout.labels == "column" else None,
+    "soft_labels": lambda function, problem: (
+        True if _label_kind(function, problem) in ("one_hot", "distribution") else None
+    ),
+    "dtype": lambda _, problem: problem.dtype,
+    "classes": lambda function, problem: (
+        None if problem.target == "distribution" or _passes_names(function, problem) else _classes(problem)
+    ),
+    "class_names": lambda function, problem: (
+        list(problem.layout.class_names) if _passes_names(function, problem) else None
+    ),
+    "target": lambda _, problem: problem.target,
+}
+"""Word -> its plain value; None for a problem in which it is absent."""
+
+
+def _shared(problem: Problem, make: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    """An array of a problem, `make(problem, *arguments)`; a small one is the same object for all functions."""
+    cache, key = problem.unreduced.cache, (make, *arguments)
+    tensor: Tensor = cache.get(key) or make(problem, *arguments)
+    if tensor.values.size <= MAX_SHARED:
+        cache[key] = tensor
+    return tensor
+
+
+def _factor(problem: Problem, name: str) -> Tensor:
+    """A factor of the logits: `hidden`, `weight` or `bias`."""
+    return Tensor(getattr(head_of(problem), name))
+
+
+def _weights(problem: Problem, name: str) -> Tensor:
     """Weights in the dtype of the layout; raises LoweringError for one that does not fit."""
+    values: Array = getattr(problem.options, name)
     if problem.layout.weight_dtype is None:
-        return values
+        return Tensor(values)
     with np.errstate(invalid="ignore", over="ignore"):
         converted = values.astype(numpy_dtype(problem.layout.weight_dtype))
     if not np.array_equal(converted.astype(np.float64), values.astype(np.float64), equal_nan=True):
         raise LoweringError(f"{name} do not fit {problem.layout.weight_dtype}")
-    return converted
+    return Tensor(converted)
 
 
 def _classes(problem: Problem) -> int:
@@ -141,12 +172,12 @@ def _labels(function: Function, problem: Problem) -> Tensor:
     """The labels in a kind and dtype that a function takes; raises LoweringError for one that does not fit."""
     kind = _label_kind(function, problem)
     dtype = function.label_dtype_for(problem)
-    if function.named_classes and problem.layout.class_names:
-        return named_labels(problem)
+    if _passes_names(function, problem):
+        return _shared(problem, named_labels)
     if kind == "index":
-        return index_labels(problem, dtype)
+        return _shared(problem, index_labels, dtype)
     encode = one_hot_labels if problem.target == "index" and kind == "one_hot" else labels
-    return encode(problem, dtype, _axis(function, problem))
+    return _shared(problem, encode, dtype, _axis(function, problem))
 
 
 def apply_mode(
