@@ -29,6 +29,7 @@ from conformance.adapters.contract.signatures import resolve
 from conformance.adapters.registry import Installed, installed
 from conformance.bench import echo
 from conformance.casefiles.generated_arrays import GeneratedCase
+from conformance.execution.assessing import rows_of
 from conformance.execution.targets import worker_spec
 from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
 from conformance.judging.case_set import load_suite
@@ -36,6 +37,7 @@ from conformance.judging.choice import selected
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan
 from conformance.judging.prepare import prepare
+from conformance.judging.row import Row
 from conformance.model.case import Case, numpy_dtype
 from conformance.model.outcome import Outcome, Returned
 
@@ -151,10 +153,13 @@ def rows(keyword: str, *frameworks: str) -> Result:
     taken = []
     began = time.perf_counter()
     with cached_oracle() as oracle:
-        judge = Judge(oracle, ledger, performer=watch)
-        for item in _selected(keyword, available):
+        items = _selected(keyword, available)
+        judged = rows_of(items, Judge(oracle, ledger, performer=watch))
+        for item in items:
             before, start = watch.calls, time.thread_time()
-            judge.assess(item).row.cells  # noqa: B018
+            row = next(judged)
+            assert isinstance(row, Row), row
+            row.cells  # noqa: B018
             spent = time.thread_time() - start
             taken.append((item.framework.name, _small(item.case), spent - (watch.calls - before)))
     assert watch.count == len(taken), f"{watch.count} calls for {len(taken)} rows"
