@@ -106,6 +106,12 @@ def computed(part: Convention, documented: Convention) -> Convention:
 
 
 @functools.cache
+def combined(convention: Convention, other: Convention, names: tuple[str, ...]) -> Convention:
+    """A convention with some fields of another one."""
+    return dataclasses.replace(convention, **{name: getattr(other, name) for name in names})
+
+
+@functools.cache
 def semantic(convention: Convention) -> Convention:
     """A convention without what changes no loss: how it rounds, what it rejects, what its gradient is."""
     others = {name: getattr(DEFINITION, name) for name in OF_GRADIENT}

@@ -23,6 +23,7 @@ from conformance.judging.compare import Comparison, Floats, compare, symptoms_of
 from conformance.judging.conversions import Change, alternative_to, change_of, conversion_of, same_answer
 from conformance.judging.effects import (
     answer_by,
+    combined,
     computed,
     has_effect,
     judged_fields,
@@ -485,22 +486,18 @@ class _Judgement:
         tried: set[Convention] = set()
         for candidate, differing in neighbours(self.documented, tuple(conventions), self.quantity):
             names = tuple(name for name in differing if self._can_differ(name, candidate))
-            if not names or (whole := self._with(candidate, names)) in tried:
+            if not names or (whole := combined(self.documented, candidate, names)) in tried:
                 continue
             tried.add(whole)
             if self._held(outcome, whole) is None:
                 continue
             parts = itertools.chain.from_iterable(itertools.combinations(names, k) for k in range(1, len(names) + 1))
-            part = next(p for p in parts if self._held(outcome, self._with(candidate, p)) is not None)
+            part = next(p for p in parts if self._held(outcome, combined(self.documented, candidate, p)) is not None)
             changed = {name: getattr(candidate, name) for name in part}
             if "accepts" in changed:
                 changed["accepts"] &= examine(self.converted)
             return Candidate(tuple(changed.items()))
         return Candidate()
-
-    def _with(self, other: Convention, names: tuple[str, ...]) -> Convention:
-        """The documented convention with some fields of another one."""
-        return dataclasses.replace(self.documented, **{name: getattr(other, name) for name in names})
 
     def _can_differ(self, name: str, candidate: Convention) -> bool:
         """Whether what a convention chooses, or what is documented instead, has an effect on the problem."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -155,19 +157,16 @@ class Convention:
     @functools.cached_property
     def _hash(self) -> int:
         """Hash of all fields: conventions are keys of most of what is computed for a row."""
-        return hash(tuple(getattr(self, field.name) for field in dataclasses.fields(self)))
+        return hash(_values(self))
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields without their hash, which is another one in another process."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dict(zip(_DEFAULTS, _values(self), strict=True))
 
     def choices(self) -> dict[str, Any]:
         """The fields that differ from the definition, in field order."""
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
-        }
+        values = zip(_DEFAULTS.items(), _values(self), strict=True)
+        return {name: value for (name, default), value in values if value != default}
 
     def semantic(self) -> Convention:
         """Return the convention without its numeric choices."""
@@ -181,6 +180,9 @@ class Convention:
         return describe(self.choices())
 
 
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Convention)}
+_values: Callable[[Convention], tuple[Any, ...]] = operator.attrgetter(*_DEFAULTS)
+"""The values of all fields, in field order."""
 DEFINITION = Convention()
 NUMERIC_FIELDS = ("cancellation", "gradient_cancellation", "hessian_cancellation")
 """Fields of a convention that change the tolerance and leave the exact answer as it is."""
