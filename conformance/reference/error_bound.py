@@ -551,15 +551,22 @@ def cancellation_factor(flat: FlatProblem, convention: Convention) -> float:
 
 def _divisor(flat: FlatProblem, convention: Convention) -> float:
     """What the mean divides by, to float64 accuracy; the oracle has it exactly."""
+    weights, counts = weights_of_mean(flat, convention)
+    return float(weights[counts].sum())
+
+
+def weights_of_mean(flat: FlatProblem, convention: Convention) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """(What each loss adds to what the mean divides by, whether it does), flat, to float64 accuracy."""
     counted = math.prod(flat.shape)
     kept = flat.kept if flat.group == 1 else np.ones(counted, dtype=bool)
-    choice = convention.mean_divides_by
-    if choice in ("samples", "kept"):
-        return float(counted if choice == "samples" else kept.sum())
-    samples = np.ones(counted) if flat.sample_weights is None else flat.sample_weights
-    if not weighs_classes(flat, convention):
-        return float(samples[kept].sum())
-    return float((samples * _row_weights(flat, convention)[0])[kept].sum())
+    weights = np.ones(counted)
+    if convention.mean_divides_by in ("samples", "kept"):
+        return weights, np.ones(counted, dtype=bool) if convention.mean_divides_by == "samples" else kept
+    if flat.sample_weights is not None:
+        weights = flat.sample_weights
+    if weighs_classes(flat, convention):
+        weights = weights * _row_weights(flat, convention)[0]
+    return weights, kept
 
 
 def _row_weights(flat: FlatProblem, convention: Convention) -> tuple[Floats, Floats]:

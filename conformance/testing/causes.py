@@ -10,14 +10,8 @@ from typing import Any
 import numpy as np
 
 from conformance.judging.compare import Comparison, compare
-from conformance.judging.hypotheses import (
-    SLACK_ROUNDOFFS,
-    Departure,
-    Hypothesis,
-    fitting_groups,
-    in_words,
-    values_of_hypotheses,
-)
+from conformance.judging.hypotheses import SLACK_ROUNDOFFS, fitting_groups, in_words, values_of_hypotheses
+from conformance.judging.mistakes import Departure, Hypothesis
 from conformance.model.case import DTYPES, InputKind, Problem, Quantity
 from conformance.model.convention import Convention
 from conformance.model.meanings import meaning_in_problem

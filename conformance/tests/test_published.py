@@ -39,6 +39,10 @@ def log_softmax(x):
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
 
+def softmax(x):
+    return np.exp(log_softmax(x))
+
+
 LOSSES = -log_softmax(X)[np.arange(3), Y]
 
 
@@ -158,10 +162,6 @@ def test_another_reduction_or_divisor_explains_a_number():
     assert asked("3.74823", X[:2], Y[:2], options=weights).explanations.lines()[1:] == ["the sum"]
 
 
-def softmax(x):
-    return np.exp(log_softmax(x))
-
-
 MISTAKES = {
     "softmax applied twice": np.mean(-log_softmax(softmax(X))[np.arange(3), Y]),
     "logits taken as log-probabilities": np.mean(-X[np.arange(3), Y]),
@@ -185,6 +185,109 @@ def test_mistake_explains_the_number_that_it_leads_to(mistake):
     assert not found.holds
     assert texts(found)[0] == mistake
     assert found.explanations.by_chance < 1e-3
+
+
+N, CLASSES = 50, 4
+DRAWN = np.random.default_rng(11)
+LONG, LABELS = DRAWN.normal(size=(N, CLASSES)) * 2, DRAWN.integers(0, CLASSES, N)
+LONG_LOSSES = -log_softmax(LONG)[np.arange(N), LABELS]
+WEIGHTS = np.array([0.5, 1.0, 2.0, 3.0])
+BATCH_SUMS, BATCH_WEIGHTS = (
+    np.add.reduceat(values, np.arange(0, N, 16)) for values in (WEIGHTS[LABELS] * LONG_LOSSES, WEIGHTS[LABELS])
+)
+TWICE = WEIGHTS[LABELS] ** 2
+KEPT = LABELS != 0
+SIGMOIDS = 1 / (1 + np.exp(-LONG))
+
+
+@pytest.mark.parametrize(
+    ("value", "words", "options"),
+    [
+        (LONG_LOSSES[:48].mean(), "batches of 24 without the last, shorter one", None),
+        (LONG_LOSSES[48:].mean(), "the last batch of 16 alone, which is shorter", None),
+        (sum(LONG_LOSSES[i : i + 5].mean() for i in range(0, N, 5)) / N, "batches of 5, divided by the number", None),
+        ((BATCH_SUMS / BATCH_WEIGHTS).mean(), "the mean of the means of batches of 16", {"class_weights": WEIGHTS}),
+        (np.mean([LONG_LOSSES[c == LABELS].mean() for c in range(CLASSES)]), "the mean of the means of classes", None),
+        (LONG_LOSSES.mean(), "ignore index left out", {"ignore_index": 0}),
+        (
+            np.mean([LONG_LOSSES[i : i + 25][KEPT[i : i + 25]].mean() for i in (0, 25)]),
+            "the mean of the means of batches of 25",
+            {"ignore_index": 0},
+        ),
+        ((TWICE * LONG_LOSSES).sum() / TWICE.sum(), "class weights applied twice", {"class_weights": WEIGHTS}),
+        (
+            (LONG_LOSSES / WEIGHTS[LABELS]).sum() / (1 / WEIGHTS[LABELS]).sum(),
+            "the inverse of the class weights",
+            {"class_weights": WEIGHTS},
+        ),
+        (-softmax(LONG)[np.arange(N), LABELS].mean(), "the softmax taken as log-probabilities", None),
+        (-np.log(SIGMOIDS)[np.arange(N), LABELS].mean(), "a sigmoid for the softmax", None),
+        (-log_softmax(LONG).max(axis=1).mean(), "the predicted classes for the labels", None),
+        (
+            -log_softmax(LONG)[np.arange(N), np.array([1, 3, 0, 2])[LABELS]].mean(),
+            "classes in the order 2, 0, 3, 1",
+            None,
+        ),
+        (-np.log(np.maximum(softmax(LONG), 0.01))[np.arange(N), LABELS].mean(), "probabilities clipped at 0.01", None),
+    ],
+)
+def test_number_of_a_training_loop_or_an_encoder_is_explained(value, words, options):
+    found = asked(f"{value:.7g}", LONG, LABELS, options=Options(**(options or {})))
+    assert words in texts(found)[0]
+    assert found.explanations.by_chance < 0.01
+
+
+P, FLAG = 1 / (1 + np.exp(-LONG[:, 0])), (LABELS > 1).astype(float)
+SHARES = softmax(DRAWN.normal(size=(N, CLASSES)))
+
+
+@pytest.mark.parametrize(
+    ("value", "words", "predictions", "labels", "fields"),
+    [
+        (-(FLAG * np.log(P)).mean(), "the logarithm of 1 - p left out", P, FLAG, {}),
+        (-(FLAG * np.log(P + 1e-3) + (1 - FLAG) * np.log(1 - P + 1e-3)).mean(), "0.001 added to each", P, FLAG, {}),
+        (
+            -(FLAG * np.log(P) + 3 * (1 - FLAG) * np.log(1 - P)).mean(),
+            "positive weight on the label 0",
+            P,
+            FLAG,
+            {"options": Options(positive_weight=np.array(3.0))},
+        ),
+        (
+            (SHARES * np.log(SHARES / softmax(LONG))).sum(axis=1).mean(),
+            "entropy of the targets",
+            softmax(LONG),
+            SHARES,
+            {},
+        ),
+        (
+            -(softmax(LONG) * np.log(SHARES)).sum(axis=1).mean(),
+            "labels and predictions swapped",
+            softmax(LONG),
+            SHARES,
+            {},
+        ),
+        (
+            -np.log(softmax(LONG))[np.arange(N), SHARES.argmax(axis=1)].mean(),
+            "the largest target of each sample",
+            softmax(LONG),
+            SHARES,
+            {},
+        ),
+    ],
+)
+def test_number_of_swapped_or_changed_targets_is_explained(value, words, predictions, labels, fields):
+    kind = {"loss": "binary"} if labels.ndim == 1 else {"target": "distribution"}
+    found = asked(f"{value:.7g}", predictions, labels, input_kind="probabilities", **kind, **fields)
+    assert words in texts(found)[0]
+
+
+def test_numbers_that_fit_by_chance_are_as_many_as_are_said_to():
+    found = [
+        asked(f"{value * LONG_LOSSES.mean():.3g}", LONG, LABELS).explanations for value in DRAWN.uniform(0.5, 2, 30)
+    ]
+    listed, said = (sum(counts) for counts in zip(*((len(one.fitting), one.by_chance) for one in found), strict=True))
+    assert said / 3 < listed < 3 * said
 
 
 def test_labels_in_another_order_explain_a_number():

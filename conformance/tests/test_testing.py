@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from conformance.judging.effects import semantic
-from conformance.judging.hypotheses import Departure
+from conformance.judging.mistakes import Departure
 from conformance.model.case import DTYPES, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.model.errors import UserError

@@ -1,0 +1,410 @@
+"""Common mistakes: problems that somebody may have computed instead of the one that is stated."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.model.case import WEIGHTS, Array, InputKind, Layout, Options, Problem, Quantity
+from conformance.model.convention import DEFINITION, INVALID, Convention
+from conformance.reference.conversion import convert
+from conformance.reference.domain import dtype_info
+
+Floats = npt.NDArray[np.float64]
+Kind = Literal["dtype", "convention", "reduction", "mistake"]
+"""How a hypothesis departs from the definition."""
+MAX_CROSSED = 100
+"""Outputs above which those of each are not tried beside the labels of all."""
+MIN_REORDERED = 10
+"""Samples below which labels in another order are not tried: they are often those of other mistakes."""
+MAX_PERMUTED = 4
+"""Classes up to which every order of them is tried."""
+MIN_SORTED_AS_TEXT = 11
+"""Classes from which on their numbers have another order as text."""
+EPSILONS = (
+    *(1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15, 1e-16, 1e-20),
+    *(dtype_info(dtype).epsilon for dtype in ("float16", "float32", "float64")),
+)
+"""Numbers that are added to probabilities, or at which these are clipped, so that the logarithm of 0 is finite."""
+MIN_EFFECT = 1e-8
+"""Part of the smallest probability below which what is added to it changes no printed number."""
+BATCHES = (
+    *(2, 4, 5, 8, 10, 12, 16, 20, 24, 25, 30, 32, 40, 48, 50, 64, 96, 100, 128, 200, 250, 256, 500, 512),
+    *(1000, 1024, 2000, 2048, 4096, 8192, 10_000),
+)
+"""Sizes of batches that are tried."""
+
+
+@dataclass(frozen=True)
+class Departure:
+    """One thing that was done otherwise than the definition has it."""
+
+    kind: Kind
+    text: str
+    functions: tuple[str, ...] = ()
+    """Functions that document it."""
+    choices: tuple[tuple[str, Any], ...] = ()
+    """For a convention: each field whose choice is not the definition's, with the choice."""
+
+    def __str__(self) -> str:
+        return f"{self.text} (documented by {', '.join(self.functions)})" if self.functions else self.text
+
+
+Hypothesis = tuple[Departure, ...]
+"""A way in which a number may have been computed: its departures from the definition."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A problem and a convention that somebody may have computed instead."""
+
+    hypothesis: Hypothesis
+    problem: Problem
+    convention: Convention = DEFINITION
+
+
+# Functions of a problem, a convention and a quantity.
+
+
+_TAKEN = INVALID - {"shape_mismatch", "label_out_of_range"}
+"""Invalid probabilities and targets, which are taken as they are."""
+
+
+def _mistake(text: str, problem: Problem, convention: Convention) -> Variant:
+    return Variant((Departure("mistake", text),), problem, convention)
+
+
+def _left_out(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    options = problem.options
+    for name in options.names():
+        if name != "ignore_index" or 0 <= (options.ignore_index or 0) < problem.predictions.shape[-1]:
+            left_out = dataclasses.replace(options, **{name: None})
+            what = name.replace("_", " ")
+            yield _mistake(f"{what} left out", dataclasses.replace(problem, options=left_out), base)
+    weights = [name for name in WEIGHTS if name in options.names()]
+    if len(weights) > 1:
+        unweighted = dataclasses.replace(options, **dict.fromkeys(weights))
+        yield _mistake("all weights left out", dataclasses.replace(problem, options=unweighted), base)
+
+
+def _other_smoothing(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    e, options = problem.options.label_smoothing, problem.options
+    smoothing = {}
+    if e is None:
+        smoothing["label smoothing of 0.1"] = 0.1
+    elif problem.target == "index" and (classes := problem.predictions.shape[-1]) > 1:
+        # Smoothing by e C / (C - 1) leaves 1 - e to the label and e / (C - 1) to each other class.
+        smoothing["label smoothing spread over the other classes only"] = min(e * classes / (classes - 1), 1.0)
+    if problem.loss == "binary" and e:
+        smoothing["twice the label smoothing"] = min(2 * e, 1.0)
+    for text, other in smoothing.items():
+        changed = dataclasses.replace(options, label_smoothing=other)
+        yield _mistake(text, dataclasses.replace(problem, options=changed), base)
+
+
+def _other_weights(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    options = problem.options
+    for name in WEIGHTS:
+        weights = getattr(options, name)
+        if weights is None:
+            continue
+        what = name.replace("_", " ")
+        others = {f"{what} applied twice": weights * weights}
+        if np.all(weights != 0):
+            others[f"the inverse of the {what}"] = 1 / weights
+        if name == "class_weights":
+            others[f"{what} in reverse order"] = weights[::-1].copy()
+        for text, changed in others.items():
+            changed_options = dataclasses.replace(options, **{name: changed})
+            yield _mistake(text, dataclasses.replace(problem, options=changed_options), base)
+    if options.positive_weight is not None and quantity == "loss":
+        x = 1 - problem.predictions if problem.input_kind == "probabilities" else -problem.predictions
+        turned = dataclasses.replace(problem, predictions=x, labels=1 - problem.labels.astype(np.float64))
+        yield _mistake("positive weight on the label 0", turned, base)
+
+
+def _other_labels(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    labels = problem.labels
+    if problem.target == "index":
+        others = {text: _renamed(problem, order) for order, text in _orders(problem.predictions.shape[-1]).items()}
+    elif problem.target == "binary":
+        others = {"labels turned, 0 for 1": 1 - labels.astype(np.float64)}
+    else:
+        others = {"classes in reverse order": labels[..., ::-1].copy()}
+    if labels.ndim and len(labels) >= MIN_REORDERED:
+        others |= {
+            "samples of the labels in reverse order": labels[::-1].copy(),
+            "labels of the sample before": np.roll(labels, 1, axis=0),
+            "labels of the next sample": np.roll(labels, -1, axis=0),
+        }
+    if labels.ndim == 1 and len(labels) >= MIN_REORDERED:
+        others["labels sorted"] = np.sort(labels)
+    for text, changed in others.items():
+        yield _mistake(text, dataclasses.replace(problem, labels=changed), base)
+    x = problem.predictions
+    if problem.target_kind == "distribution":
+        largest = dataclasses.replace(problem, target="index", labels=labels.argmax(axis=-1))
+        yield _mistake("the largest target of each sample for its targets", largest, base)
+    if problem.target == "index" and x.shape[-1] and quantity == "loss":
+        predicted = np.where(_kept(problem), x.argmax(axis=-1), labels)
+        yield _mistake("the predicted classes for the labels", dataclasses.replace(problem, labels=predicted), base)
+
+
+def _orders(classes: int) -> dict[tuple[int, ...], str]:
+    """The column of each class in orders of the classes that are none of their own."""
+    columns = np.arange(classes)
+    return {
+        tuple(((columns + 1) % classes).tolist()): "labels shifted up by one",
+        tuple(((columns - 1) % classes).tolist()): "labels shifted down by one",
+        tuple(columns[::-1].tolist()): "classes in reverse order",
+    }
+
+
+def _kept(problem: Problem) -> npt.NDArray[np.bool_]:
+    """Which samples of index labels are not ignored."""
+    ignored = problem.options.ignore_index
+    return np.ones(problem.labels.shape, dtype=bool) if ignored is None else problem.labels != ignored
+
+
+def _renamed(problem: Problem, columns: tuple[int, ...]) -> Array:
+    """Index labels with the columns of their classes; ignored ones, and those of no class, stay."""
+    labels = problem.labels
+    moved = _kept(problem) & (labels >= 0) & (labels < len(columns))
+    return np.where(moved, np.array(columns, dtype=labels.dtype)[np.where(moved, labels, 0)], labels)
+
+
+def _other_orders(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    """Orders of the classes in which other libraries, or encoders of labels, put them."""
+    classes = problem.predictions.shape[-1] if problem.target == "index" else 0
+    orders: dict[tuple[int, ...], str] = {}
+    if classes >= MIN_SORTED_AS_TEXT:
+        orders[_ranks(sorted(range(classes), key=str))] = "classes sorted as text: 0, 1, 10, 11"
+    if classes and problem.labels.ndim == 1:
+        seen = dict.fromkeys(problem.labels[_kept(problem)].tolist())
+        first = [label for label in seen if 0 <= label < classes]
+        rest = [label for label in range(classes) if label not in seen]
+        orders.setdefault(_ranks([*first, *rest]), "classes in the order in which they first occur")
+    if 2 < classes <= MAX_PERMUTED:
+        for order in itertools.permutations(range(classes)):
+            orders.setdefault(_ranks(order), f"classes in the order {', '.join(map(str, order))}")
+    known = {tuple(range(classes)), *_orders(classes)}
+    for columns, text in orders.items():
+        if columns not in known:
+            yield _mistake(text, dataclasses.replace(problem, labels=_renamed(problem, columns)), base)
+
+
+def _ranks(order: Sequence[int]) -> tuple[int, ...]:
+    """The column of each class, of classes in the order of their columns."""
+    return tuple(np.argsort(order).tolist())
+
+
+def _taken_as(problem: Problem, kind: InputKind) -> Problem:
+    return dataclasses.replace(problem, input_kind=kind)
+
+
+def _other_predictions(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    x = problem.predictions
+    as_they_are = dataclasses.replace(base, accepts=_TAKEN | base.accepts)
+    clipped = dataclasses.replace(as_they_are, clip=1e-7)
+    categorical = problem.loss == "categorical"
+    if problem.input_kind == "logits":
+        softmax = "softmax" if categorical else "sigmoid"
+        once, _ = convert(problem, "probabilities")
+        yield _mistake(f"{softmax} applied twice", _taken_as(once, "logits"), base)
+        yield _mistake("logits taken as probabilities, clipped at 1e-7", _taken_as(problem, "probabilities"), clipped)
+        if categorical:
+            renormalised = dataclasses.replace(clipped, renormalise="before_clip")
+            text = "logits taken as probabilities, divided by their sum and clipped at 1e-7"
+            yield _mistake(text, _taken_as(problem, "probabilities"), renormalised)
+    elif problem.input_kind == "probabilities":
+        yield _mistake("probabilities taken as logits", _taken_as(problem, "logits"), base)
+    if categorical and problem.input_kind != "log_probabilities":
+        yield _mistake(
+            f"{problem.input_kind} taken as log-probabilities", _taken_as(problem, "log_probabilities"), as_they_are
+        )
+    if categorical and problem.input_kind == "logits" and quantity == "loss":
+        text = "the softmax taken as log-probabilities"
+        yield _mistake(text, _taken_as(once, "log_probabilities"), as_they_are)
+        with np.errstate(all="ignore"):
+            sigmoid = dataclasses.replace(problem, input_kind="probabilities", predictions=1 / (1 + np.exp(-x)))
+        yield _mistake("a sigmoid for the softmax", sigmoid, as_they_are)
+        text = "a sigmoid for the softmax, divided by the sum of the row"
+        yield _mistake(text, sigmoid, dataclasses.replace(as_they_are, renormalise="before_clip"))
+    if categorical and problem.target == "index" and x.ndim == 2 and x.shape[0] == x.shape[1]:
+        yield _mistake("classes taken from the first axis", dataclasses.replace(problem, predictions=x.T.copy()), base)
+    if problem.input_kind == "probabilities" and problem.labels.shape == x.shape:
+        swapped = dataclasses.replace(problem, predictions=problem.labels.astype(np.float64), labels=x)
+        yield _mistake("labels and predictions swapped, clipped at 1e-7", swapped, clipped)
+
+
+def _epsilons(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    """Probabilities that are kept from 0; losses only."""
+    if quantity != "loss":
+        return
+    p, _ = convert(problem, "probabilities")
+    as_they_are = dataclasses.replace(base, accepts=_TAKEN | base.accepts)
+    x = p.predictions.astype(np.float64)
+    smallest = float(np.min(np.minimum(x, 1 - x) if problem.loss == "binary" else x, initial=1.0))
+    for epsilon in EPSILONS:
+        if epsilon >= MIN_EFFECT * smallest:
+            yield _mistake(f"probabilities clipped at {epsilon:.3g}", p, dataclasses.replace(as_they_are, clip=epsilon))
+    two = _as_two_classes(p)
+    for epsilon in EPSILONS:
+        if two is not None and epsilon >= MIN_EFFECT * smallest:
+            added = dataclasses.replace(two, predictions=two.predictions + epsilon)
+            yield _mistake(f"{epsilon:.3g} added to each probability before its logarithm", added, as_they_are)
+    if two is not None and problem.loss == "binary":
+        without = two.predictions.copy()
+        without[..., 0] = 1.0
+        yield _mistake("the logarithm of 1 - p left out", dataclasses.replace(two, predictions=without), as_they_are)
+
+
+def _as_two_classes(problem: Problem) -> Problem | None:
+    """Binary probabilities as those of two classes, categorical ones as they are; None if there is no such problem."""
+    if problem.loss == "categorical":
+        return problem
+    if problem.options.positive_weight is not None or problem.labels.shape != problem.predictions.shape:
+        return None
+    p, y = problem.predictions.astype(np.float64), problem.labels.astype(np.float64)
+    return dataclasses.replace(
+        problem,
+        loss="categorical",
+        target="distribution",
+        predictions=np.stack([1 - p, p], axis=-1),
+        labels=np.stack([1 - y, y], axis=-1),
+        layout=Layout(),
+    )
+
+
+def _other_axes(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    """A softmax over samples, outputs beside the labels of all, and classes without a column; losses only."""
+    if quantity == "gradient":
+        return
+    x, labels = problem.predictions, problem.labels
+    if problem.loss == "categorical" and problem.input_kind == "logits" and x.ndim > 1 and x.shape[0] > 1:
+        over_samples = dataclasses.replace(
+            problem, input_kind="log_probabilities", predictions=_log_softmax(x), layout=Layout()
+        )
+        yield _mistake("softmax over the first axis, that of the samples", over_samples, base)
+    weights = any(getattr(problem.options, name) is not None for name in ("sample_weights", "positive_weight"))
+    is_column = x.ndim == 2 and x.shape[-1] == 1
+    if problem.loss == "binary" and (x.ndim == 1 or is_column) and 1 < x.size <= MAX_CROSSED and not weights:
+        shape = (x.size, x.size)
+        crossed = dataclasses.replace(
+            problem,
+            predictions=np.broadcast_to(x.reshape(-1, 1), shape),
+            labels=np.broadcast_to(labels.reshape(1, -1), shape),
+        )
+        yield _mistake("a column of predictions, (N, 1), broadcast against labels of shape (N,)", crossed, base)
+    yield from _without_column(problem, base)
+
+
+def _without_column(problem: Problem, base: Convention) -> Iterator[Variant]:
+    """Targets without the column of the first or the last class, as with C - 1 indicators for C classes."""
+    if problem.loss != "categorical" or problem.predictions.shape[-1] < 2 or problem.labels.shape != (
+        problem.sample_shape if problem.target == "index" else problem.predictions.shape
+    ):  # fmt: skip
+        return
+    rows, kept = _rows_of_targets(problem)
+    options, classes = problem.options, problem.predictions.shape[-1]
+    if not kept.all() or options.label_smoothing:
+        return
+    logs = convert(problem, "log_probabilities")[0] if problem.input_kind == "logits" else problem
+    for name, column, columns in (
+        ("first", 0, slice(1, None)),
+        ("last", classes - 1, slice(None, -1)),
+    ):
+        weights = None if options.class_weights is None else options.class_weights[columns]
+        without: dict[str, Any] = {
+            "target": "distribution",
+            "labels": rows[..., columns],
+            "options": dataclasses.replace(options, class_weights=weights),
+            "layout": Layout(),
+        }
+        text = f"the column of the {name} class, {column}, dropped from the targets"
+        yield _mistake(text, dataclasses.replace(logs, predictions=logs.predictions[..., columns], **without), base)
+        if problem.input_kind == "logits" and classes > 2:
+            fewer = dataclasses.replace(problem, predictions=problem.predictions[..., columns], **without)
+            yield _mistake(f"{text} and from the softmax", fewer, base)
+
+
+def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    """Binary losses of each class instead of the categorical loss."""
+    valid = problem.labels.shape == (problem.sample_shape if problem.target == "index" else problem.predictions.shape)
+    if problem.loss != "categorical" or not valid or not problem.sample_shape:
+        return
+    rows, kept = _rows_of_targets(problem)
+    options, shape = problem.options, problem.predictions.shape
+    weights = None
+    if options.class_weights is not None:
+        weights = np.broadcast_to(options.class_weights, shape)
+    if options.sample_weights is not None:
+        full = options.sample_weights.reshape(
+            options.sample_weights.shape + (1,) * (len(shape) - options.sample_weights.ndim)
+        )
+        weights = np.broadcast_to(full if weights is None else full * weights, shape)
+    counted = kept if not kept.all() else slice(None)
+    fields: dict[str, Any] = {
+        "loss": "binary",
+        "target": "binary",
+        "labels": rows[counted],
+        "options": Options(
+            sample_weights=None if weights is None else weights[counted], label_smoothing=options.label_smoothing
+        ),
+        "layout": Layout(),
+    }
+    each = dataclasses.replace(base, mean_divides_by="samples")
+    if problem.input_kind == "logits":
+        of_classes = dataclasses.replace(problem, predictions=problem.predictions[counted], **fields)
+        yield _mistake("a binary loss of each class's logit, one against all", of_classes, each)
+    if quantity == "loss" and problem.input_kind != "log_probabilities":
+        of = convert(problem, "probabilities")[0] if problem.input_kind == "logits" else problem
+        outputs = dataclasses.replace(of, predictions=of.predictions[counted], **fields)
+        what = "the softmax's outputs" if problem.input_kind == "logits" else "each class's probability"
+        yield _mistake(f"a binary loss of {what}", outputs, each)
+
+
+MISTAKES: tuple[Callable[[Problem, Convention, Quantity], Iterator[Variant]], ...] = (
+    _left_out,
+    _other_smoothing,
+    _other_weights,
+    _other_labels,
+    _other_predictions,
+    _other_axes,
+    _other_losses,
+)
+"""Kinds of mistakes, in the order in which two are made at once."""
+SINGLE_MISTAKES = (*MISTAKES, _epsilons, _other_orders)
+"""With those that are only made alone."""
+
+
+def pairs(problem: Problem, quantity: Quantity) -> Iterator[Variant]:
+    """Two mistakes of different kinds at once."""
+    for position, mistakes in enumerate(MISTAKES):
+        for first in mistakes(problem, DEFINITION, quantity):
+            for others in MISTAKES[position + 1 :]:
+                for second in others(first.problem, first.convention, quantity):
+                    yield dataclasses.replace(second, hypothesis=first.hypothesis + second.hypothesis)
+
+
+def _rows_of_targets(problem: Problem) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """(Targets as a number per class, which samples are not ignored); an ignored sample has a row of zeros."""
+    if problem.target != "index":
+        return problem.labels.astype(np.float64), np.ones(problem.sample_shape, dtype=bool)
+    labels = problem.labels[..., np.newaxis] == np.arange(problem.predictions.shape[-1])
+    ignored = problem.options.ignore_index
+    kept = np.ones(problem.sample_shape, dtype=bool) if ignored is None else problem.labels != ignored
+    return (labels & kept[..., np.newaxis]).astype(np.float64), kept
+
+
+def _log_softmax(x: Array) -> Array:
+    """The logarithm of the softmax over the first axis, in float64."""
+    with np.errstate(all="ignore"):
+        shifted = x - x.max(axis=0)
+        return np.asarray(np.minimum(shifted - np.log(np.exp(shifted).sum(axis=0)), 0.0))
