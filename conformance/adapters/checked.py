@@ -31,12 +31,24 @@ from conformance.adapters.contract.declaration import without_effect
 from conformance.adapters.contract.errors import unknown_name
 from conformance.adapters.contract.source import ARRAYS, DERIVED, HEAD, parameter_of
 from conformance.adapters.registry import Installed
-from conformance.model.case import INPUT_KINDS, OPTIONS, InputKind
+from conformance.model.case import DTYPES, INPUT_KINDS, OPTIONS, Array, InputKind
 from conformance.model.errors import UserError
 from conformance.model.text import truncate
 
 NAME = "checked"
 """Name of the framework of every callable that is checked."""
+
+
+def _without_dtype(bundle: Arrays) -> Arrays:
+    """An array library in which a number of Python is a result without a dtype."""
+
+    def read(result: Any) -> tuple[Array, str]:
+        value, dtype = bundle.numpy(result)
+        return value, "" if type(result) is float else dtype
+
+    return replace(bundle, numpy=read)
+
+
 BUNDLES: Mapping[str, Arrays] = {name: getattr(arrays, name) for name in ("numpy", "torch", "jax", "tensorflow")}
 """Array libraries whose arrays a callable can take, by name."""
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
@@ -96,7 +108,7 @@ class CheckedCallable:
     ranks: tuple[int, ...] = ()
     """Ranks of the predictions that it takes; those of the known function if empty."""
     result_dtype: str = ""
-    """dtype of the result; that of the predictions if empty."""
+    """dtype of the result; if empty, that of the predictions, or the one that the known function always returns."""
     other_dtypes: bool = False
     """Ask labels and weights in the other dtypes that the known function takes, too; the result may be promoted."""
 
@@ -317,7 +329,7 @@ def _framework(name: str) -> Framework:
             distributions=(),
             modules=(),
             functions=(_function(checked, found, known),),
-            arrays=own or like.arrays,
+            arrays=_without_dtype(own or like.arrays),
             imports="; ".join(filter(None, ["" if own else like.imports, _imports(split_target(checked.target)[0])])),
             modes={} if own else like.modes,
             backends={} if own else like.backends,
@@ -376,7 +388,7 @@ def _function(checked: CheckedCallable, found: Inspection, known: Function) -> F
         orders=known.orders,
         excludes=known.excludes,
         weight_dtypes=known.weight_dtypes if all_dtypes else "same",
-        result_dtype=checked.result_dtype or ("same_or_promoted" if all_dtypes else "same"),
+        result_dtype=checked.result_dtype or _result_dtype(known, all_dtypes),
         sample_weight_shape=known.sample_weight_shape,
     )
     return replace(whole, conventions=tuple(_convention(checked, one, whole) for one in known.conventions))
@@ -452,6 +464,13 @@ def _input_kinds(
 def _usual_dtype(target: str, dtypes: str) -> str:
     """The dtype of labels that every function of a kind takes; "" for any."""
     return dtypes.split()[0] if dtypes else "int64" if target == "index" else ""
+
+
+def _result_dtype(known: Function, all_dtypes: bool) -> str:
+    """That of the predictions, or the one that the known function has for all of them, or promotes to."""
+    if known.result_dtype in DTYPES:
+        return f"same_or_{known.result_dtype}"
+    return "same_or_promoted" if all_dtypes else "same"
 
 
 def _among(ranks: range, chosen: tuple[int, ...]) -> range:

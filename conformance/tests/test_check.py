@@ -58,6 +58,8 @@ def subtracts(logits, labels):
 
 def unreduced(logits, labels): return right(logits, labels, reduction="none")
 def wide(logits, labels): return np.float64(right(logits, labels))
+def number(logits, labels): return float(right(logits, labels))
+def sklearn_like(y_true, y_pred): return -np.log(y_pred[np.arange(len(y_true)), y_true].astype(float)).mean()
 def raises(logits, labels): raise RuntimeError("Found no NVIDIA driver on your system")
 def nothing(logits, labels): return None
 def dies(logits, labels):
@@ -75,7 +77,7 @@ def takes_one(logits, labels):
     return zeros(logits, labels)
 def needs(logits, labels, extra): pass
 def one(logits): pass
-number = 3
+three = 3
 
 class Loss:
     def __init__(self, reduction="mean", **options): self.options = options | {"reduction": reduction}
@@ -178,6 +180,16 @@ def test_bad_callables_have_rows_with_a_reason(check, name, code):
     assert {row.reason_code for row in rows} == {code}
 
 
+def test_number_of_python_and_the_dtype_of_the_known_function_are_right_results(check):
+    found = check("number", SMALL)
+    assert not found.wrong
+    assert {row.result_dtype for row in found.run.rows if row.status == "agrees"} == {""}
+    pytest.importorskip("sklearn")
+    found = check("sklearn_like", "index_labels and float32", like="sklearn.log_loss", arrays="")
+    assert not found.wrong
+    assert {row.result_dtype for row in found.run.rows if row.status == "agrees"} == {"float64"}
+
+
 @pytest.mark.parametrize(("name", "reason"), [("hangs", "timed_out"), ("dies", "crashed")])
 def test_a_callable_that_hangs_or_dies_is_given_up(check, name, reason):
     found = check(name, SMALL, timeout=1.0, dtypes=("float32", "float64"))
@@ -197,7 +209,7 @@ def test_what_it_prints_is_told(check):
     ("target", "says"),
     [
         ("{file}:missing", "has no missing; it has right"),
-        ("{file}:number", "it is a int, which cannot be called"),
+        ("{file}:three", "it is a int, which cannot be called"),
         ("{file}:one", "no parameter for labels; it has logits"),
         ("{file}:needs", "it requires extra"),
         ("no_such_module_here:f", "no_such_module_here cannot be imported: ModuleNotFoundError"),

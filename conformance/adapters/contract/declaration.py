@@ -219,7 +219,8 @@ def _range_errors(function: Function) -> Iterator[tuple[str, str]]:
     for name, stated in {**dtypes, "weight_dtypes": function.weight_dtypes}.items():
         if unknown := [dtype for dtype in stated.split() if dtype not in ("same", *WEIGHT_DTYPES)]:
             yield name, unknown_name("dtype", unknown[0], ("same", *WEIGHT_DTYPES))
-    result_dtypes = ("same", "promoted", "promoted_with_weights", "same_or_promoted", *DTYPES)
+    result_dtypes = ("same", "promoted", "promoted_with_weights", *DTYPES)
+    result_dtypes += tuple(f"same_or_{other}" for other in ("promoted", *DTYPES))
     if function.result_dtype not in result_dtypes:
         yield "result_dtype", unknown_name("dtype", function.result_dtype, result_dtypes)
     for name, versions in (

@@ -142,7 +142,7 @@ class Function:
     """Documented conventions; the first one whose scope has the problem applies."""
     result_dtype: str = "same"
     """dtype of the result: `same` as the predictions, `promoted` from them and float labels, `promoted_with_weights`
-    also from float class weights, `same_or_promoted`, or one fixed dtype."""
+    also from float class weights, one fixed dtype, or `same_or_` promoted or a fixed one."""
     documentation: str = ""
     """URL of its documentation."""
     quantity: Returned = "loss"
@@ -258,11 +258,13 @@ class Function:
         return self._promoted_dtype(problem) if self.result_dtype.startswith("promoted") else self.result_dtype
 
     def may_return(self, dtype: str, problem: Problem, quantity: str = "loss") -> bool:
-        """Whether a correct result may have a dtype."""
-        if dtype == self.result_dtype_for(problem, quantity):
+        """Whether a correct result may have a dtype; "" is that of a number of Python, which has none."""
+        if dtype in ("", self.result_dtype_for(problem, quantity)):
             return True
-        may_be_promoted = self.result_dtype == "same_or_promoted" and not is_derivative(quantity)
-        return may_be_promoted and dtype == self._promoted_dtype(problem)
+        if is_derivative(quantity) or not self.result_dtype.startswith("same_or_"):
+            return False
+        other = self.result_dtype.removeprefix("same_or_")
+        return dtype == (self._promoted_dtype(problem) if other == "promoted" else other)
 
     def _promoted_dtype(self, problem: Problem) -> str:
         """The dtype that holds predictions, float labels and, unless `result_dtype` says otherwise, class weights."""

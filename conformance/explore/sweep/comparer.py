@@ -134,6 +134,10 @@ class Subject:
         """Dtype of the losses, as the function documents it."""
         return self.function.result_dtype_for(self._example)
 
+    def may_return(self, dtype: str) -> bool:
+        """Whether its losses may have a dtype."""
+        return self.function.may_return(dtype, self._example)
+
     @cached_property
     def _example(self) -> Problem:
         return self.problem(np.zeros(1, numpy_dtype(self.family.dtype)), np.zeros(1, np.int64))
@@ -202,7 +206,7 @@ def _check_form(subject: Subject, x: Array, label: Array, outcome: Outcome) -> L
     shape = subject.loss_shape(len(x))
     if outcome.mutated:
         return NoLosses("disagrees", "", str(MutatedArgument(outcome.mutated)))
-    if outcome.dtype != subject.result_dtype:
+    if not subject.may_return(outcome.dtype):
         return NoLosses("disagrees", "", str(WrongDtype(outcome.dtype, subject.result_dtype)))
     if outcome.value.shape != shape:
         return NoLosses("disagrees", "", str(WrongShape(got=outcome.value.shape, want=shape)))
