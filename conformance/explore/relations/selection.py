@@ -45,7 +45,7 @@ def select_instances(
     item_filter: whether an instance, given by its framework and id, is requested. It is applied after the selection, so
     that it does not change what is selected; a relation without any requested instance is skipped early.
     """
-    candidates = list(_candidates(cases))
+    candidates = list(_candidates(cases, relations))
     chosen: list[Instance] = []
     by_sample = ((one, function) for one in available for function in one.functions if function.has_independent_losses)
     for installed, function in by_sample:  # relations are about their sums
@@ -73,7 +73,7 @@ def select_instances(
             eligible = [
                 candidate
                 for candidate in transformable
-                if relation.is_about(candidate.problem) and relation.is_callable(candidate.problem, function)
+                if relation.name in candidate.relations and relation.is_callable(candidate.problem, function)
             ]
             instance_of = functools.partial(_instance, relation, installed, function)
             requested = [candidate for candidate in eligible if candidate.case.id in named]
@@ -115,6 +115,8 @@ class _Candidate:
     """The traits of the problem other than dtype and reduction."""
     features: frozenset[object]
     """The combination, what is unusual about the problem, and the pair of its dtype and reduction."""
+    relations: frozenset[str]
+    """Names of the relations that are about the problem."""
 
 
 def _item(installed: Installed, function: Function, candidate: _Candidate) -> Item:
@@ -139,17 +141,18 @@ def exclusion_reason(case: Case) -> str:
     return ""
 
 
-def _candidates(cases: Iterable[Case]) -> Iterator[_Candidate]:
+def _candidates(cases: Iterable[Case], relations: Sequence[Relation]) -> Iterator[_Candidate]:
     for case in (case.representative for case in cases if not exclusion_reason(case)):
-        traits_of: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
+        described: dict[str, tuple[frozenset[str], frozenset[str], frozenset[str]]] = {}  # the same for all reductions
         for problem in case.problems():
             dtype, reduction = problem.dtype, problem.reduction
-            if dtype not in traits_of:
+            if dtype not in described:
                 combination = required_capabilities(problem, problem.target_kind) - {dtype, reduction}
                 traits = combination | _kinds(problem) | _size_traits(problem) | _pair_traits(problem)
-                traits_of[dtype] = combination, traits
-            combination, traits = traits_of[dtype]
-            yield _Candidate(case, problem, combination, frozenset({*traits, (dtype, reduction)}))
+                about = frozenset(relation.name for relation in relations if relation.is_about(problem))
+                described[dtype] = combination, traits, about
+            combination, traits, about = described[dtype]
+            yield _Candidate(case, problem, combination, frozenset({*traits, (dtype, reduction)}), about)
 
 
 def _kinds(problem: Problem) -> frozenset[str]:
