@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import importlib
 import math
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,8 @@ def _chosen(where: str, found: Any, names: Sequence[str]) -> Any:
     if not names and len(found) == 1:
         return next(iter(found.values()))
     if len(names) != 1:
+        if not found:
+            raise DataError(f"{where}: it holds no array")
         listed = ", ".join(list(map(str, found))[:MAX_SHOWN])
         raise DataError(f"{where}: it holds {len(found)} arrays; name one behind a colon, of {listed}")
     _check_names(where, names, list(map(str, found)), "array")
@@ -106,8 +109,11 @@ def _check_names(where: str, names: Sequence[str], there: Sequence[str], what: s
 def _csv(path: Path, separator: str = ",") -> pd.DataFrame:
     """A table whose first row is a header unless all of it is numbers."""
     head = pd.read_csv(path, sep=separator, nrows=1, header=None, dtype=str)
-    numeric = pd.to_numeric(head.iloc[0], errors="coerce").notna().all()
-    return pd.read_csv(path, sep=separator, header=None if numeric else "infer")
+    names = head.iloc[0]
+    numeric = pd.to_numeric(names, errors="coerce").notna().all()
+    has_index = names.isna().tolist() == [True] + [False] * (len(names) - 1)  # as `DataFrame.to_csv` writes it
+    index = 0 if has_index and len(names) > 1 else None
+    return pd.read_csv(path, sep=separator, header=None if numeric else "infer", index_col=index)
 
 
 def _torch(path: Path) -> Any:
@@ -121,6 +127,8 @@ def _npy(path: Path) -> Any:
 
 
 def _npz(path: Path) -> dict[str, Any]:
+    if not zipfile.is_zipfile(path):  # `np.load` reads other formats, too
+        raise ValueError("it is no zip archive")
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -170,6 +178,7 @@ def read_data(
     names: tuple[Any, ...] = ()
     if targets.dtype.kind in "OUS" or classes is not None:
         targets, names = _named_labels(targets, values, classes, columns, decided)
+    decided += _nan_among(values)
     if not kind:
         kind = decide_kind(values, targets, decided)
     elif kind not in INPUT_KINDS:
@@ -201,6 +210,16 @@ def read_data(
         decided.append(f"{shapes}: the definition rejects them; functions take, broadcast or reject them as documented")
         case = dataclasses.replace(case, labels=case.labels.reshape(targets.shape), expect=MustRaise("shape_mismatch"))
     return Data(case, tuple(decided), inputs)
+
+
+def _nan_among(predictions: Array) -> list[str]:
+    """A sentence on nan among predictions; none if there is none.  Only then is an array of booleans made."""
+    has_nan = predictions.dtype.kind == "f" and predictions.size and np.isnan(np.minimum.reduce(predictions, axis=None))
+    if not has_nan:
+        return []
+    nan = np.isnan(predictions)
+    row = int(np.flatnonzero(nan)[0]) * (len(nan) if nan.ndim else 1) // nan.size
+    return [f"{int(nan.sum())} of the predictions are nan, the first in row {row}"]
 
 
 def _without_odd_axis(predictions: Array, labels: Array, loss: str, class_axis: int | None) -> Array | None:
@@ -260,8 +279,12 @@ def _plain(name: str, value: Any) -> Array:
     except Exception as error:
         what = f"{type(error).__name__}: {truncate(' '.join(str(error).split()), 200)}"
         raise DataError(f"{name}: a {type(value).__name__} cannot be read as an array: {what}") from error
+    if found.dtype.names:
+        raise DataError(f"{name}: an array with fields {', '.join(found.dtype.names[:MAX_SHOWN])}; pass one of them")
     if found.dtype.kind == "O":
         found = _unpacked(name, found)
+    if found.dtype.kind == "S":
+        found = np.char.decode(found, "utf-8", "replace")
     if name == "labels" and found.dtype.kind == "f" and np.isnan(found).any() and found.ndim == 1:
         raise DataError(_missing(name, np.isnan(found)))
     if name != "labels" and found.dtype.kind not in "bif" + "uV":

@@ -137,6 +137,17 @@ def test_integers_can_be_names_of_classes():
     assert "labels run from 1 to 3" in api.compare(LABELS % 2 * 2 + 1, LOGITS).decided[-1]
 
 
+def test_names_of_classes_may_be_bytes():
+    result = api.compare(NAMES.astype("S")[LABELS], PROBABILITIES, classes=NAMES.tolist())
+    assert returned(result)["Categorical"] == pytest.approx(LOSSES.mean())
+
+
+def test_nan_among_predictions_is_told_with_its_row():
+    logits = LOGITS.copy()
+    logits[5, 1] = logits[9, 0] = np.nan
+    assert read_data(LABELS, logits).decided[0] == "2 of the predictions are nan, the first in row 5"
+
+
 def test_two_names_are_labels_of_a_binary_loss():
     result = api.compare(["no", "yes", "yes"], [0.1, 0.8, 0.7])
     assert result.decided[0] == "labels 'yes' are 1, and 'no' 0: it is the second in sorted order"
@@ -164,6 +175,7 @@ def test_two_names_are_labels_of_a_binary_loss():
         ([0, 1], [[0.5, 0.5]] * 2, {"label_smoothing": 2}, "label_smoothing: 2"),
         ([0, 1], [[0.5, 0.5]] * 2, {"class_weights": [1, 2, 3]}, "class_weights: "),
         ([0, 1], object(), {}, "predictions: "),
+        ([0, 1], np.zeros(2, [("a", "f4"), ("b", "f4")]), {}, "predictions: an array with fields a, b; pass one"),
         ([1, 2], [[0.5, 0.5]] * 2, {"classes": ["a", "b"]}, "classes: a, b beside labels that are integers"),
     ],
 )
@@ -265,6 +277,7 @@ def files(tmp_path):
     table.to_csv(tmp_path / "all.csv", index=False)
     table.to_csv(tmp_path / "all.tsv", index=False, sep="\t")
     table.to_parquet(tmp_path / "all.parquet")
+    table[NAMES].to_csv(tmp_path / "index.csv")
     np.savez(tmp_path / "all.npz", p=PROBABILITIES, y=LABELS)
     np.save(tmp_path / "p.npy", PROBABILITIES)
     np.save(tmp_path / "y.npy", LABELS)
@@ -280,6 +293,7 @@ def files(tmp_path):
         ("all.csv:label", "all.csv:spam,ham,eggs"),
         ("all.tsv:label", "all.tsv:spam, ham, eggs"),
         ("all.parquet:label", "all.parquet:spam,ham,eggs"),
+        ("y.npy", "index.csv"),
         ("y.npy", "p.csv"),
     ],
 )
@@ -313,6 +327,8 @@ def test_compare_reads_tensors_without_executing_what_is_pickled(tmp_path):
         ("all.npz:z", "it has no array 'z'; expected one of p, y"),
         ("all.csv:labels", "it has no column 'labels'; expected one of spam, ham, eggs, label"),
         ("y.npy:y", "it holds one array, without a name"),
+        ("empty.npz", "it holds no array"),
+        ("npy.npz", "it is no zip archive"),
         ("folder", "is no regular file"),
         ("fifo.npy", "is no regular file"),
     ],
@@ -323,6 +339,8 @@ def test_file_that_cannot_be_read_is_one_message(conformance, files, text, messa
     (files / "short.npy").write_bytes((files / "p.npy").read_bytes()[:100])
     (files / "text.npy").write_text("0.1 0.2 0.3", encoding="utf-8")
     (files / "folder").mkdir()
+    np.savez(files / "empty.npz")
+    (files / "npy.npz").write_bytes((files / "p.npy").read_bytes())
     os.mkfifo("fifo.npy")
     status, _, err = conformance("compare", "--labels", text, "--predictions", "p.npy")
     assert status == 2
