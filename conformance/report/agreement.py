@@ -36,6 +36,8 @@ DISCREPANCY_COLUMNS = (
 )  # fmt: skip
 CHUNK_ELEMENTS = 1 << 18
 """About how many elements are compared at a time, to bound memory."""
+CHUNK_ROWS = 1 << 13
+"""About how many rows are compared with each other at a time, for the same reason."""
 FLOAT64_ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """Bound on the rounding errors of a comparison, which is made in float64, relative to the budget."""
 _RIGHT = ("agrees", "diverges")
@@ -44,7 +46,12 @@ _EXPLAINING = [
     *PROBLEM, "label", "array_shape", "raised", "status", "convention", "explanation", "exception", "bridge",
     "conversion",
 ]  # fmt: skip
-"""Columns of rows that `pairs` reads."""
+"""Columns of rows that pairs are explained by."""
+_READ = [
+    *PROBLEM, "function", *PLACE, "got", "want", "want_by_convention", "budget", "budgets", "where", "shape", "status",
+    "convention", "explanation", "exception", "bridge", "conversion",
+]  # fmt: skip
+"""Columns of a report that `pairs` reads."""
 _NO_ELEMENTS = np.zeros(0)
 _WORST_FIRST = (
     "unexpected", "stale", "unexplained", "crashed", "timed_out", "disagrees", "incomparable", "diverges", "explained",
@@ -53,10 +60,8 @@ _WORST_FIRST = (
 """Order of discrepancies: by `expected` if that is one of these, else by status or relation."""
 
 
-def pairs(results: pd.DataFrame, values: pd.DataFrame | None = None) -> pd.DataFrame:
+def pairs(results: pd.DataFrame) -> pd.DataFrame:
     """Compare the functions of each problem two by two: one row per unordered pair that returned or raised.
-
-    values: result of `parse(results)`, if already computed.
 
     Returns a frame with the columns PAIR_COLUMNS:
         relation:
@@ -73,13 +78,20 @@ def pairs(results: pd.DataFrame, values: pd.DataFrame | None = None) -> pd.DataF
         where: index of the worst element.
         conventions: `function: choices` of both, without the choices that they have in common.
     """
-    results = results.reset_index(drop=True)
-    answered = results[(results["got"] != "") | (results["exception"] != "")]
-    rows = answered.sort_values([*PROBLEM, "function", *PLACE], kind="stable")
-    values = (parse(results) if values is None else values).iloc[rows.index]
-    rows = rows.reset_index(drop=True)
-    rows = rows.assign(label=_labels(rows), array_shape=values["shape"].array, raised=rows["got"].eq(""))
-    problems = pd.DataFrame({"problem": rows.groupby(list(PROBLEM), sort=False).ngroup(), "row": range(len(rows))})
+    answered = results.loc[(results["got"] != "") | (results["exception"] != ""), _READ]
+    rows = answered.sort_values([*PROBLEM, "function", *PLACE], kind="stable", ignore_index=True)
+    rows = rows.assign(label=_labels(rows))
+    problem = np.asarray(rows.groupby(list(PROBLEM), sort=False).ngroup(), dtype=np.int64)
+    bounds = np.unique([0, *np.searchsorted(problem, problem[CHUNK_ROWS::CHUNK_ROWS]), len(rows)])
+    parts = [_pairs(rows[start:stop], problem[start:stop]) for start, stop in itertools.pairwise(bounds.tolist())]
+    return set_dtypes(pd.concat(parts) if parts else pd.DataFrame(columns=list(PAIR_COLUMNS)), PAIR_FLOATS)
+
+
+def _pairs(rows: pd.DataFrame, problem: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """The pairs of rows of whole problems.  problem: number of that of each row."""
+    values = parse(rows)
+    rows = rows.assign(array_shape=values["shape"].array, raised=rows["got"].eq(""))
+    problems = pd.DataFrame({"problem": problem, "row": range(len(rows))})
     both = problems.merge(problems, on="problem", suffixes=("_a", "_b")).query("row_a < row_b")
     row_a, row_b = both["row_a"].to_numpy(), both["row_b"].to_numpy()
     rows = rows[_EXPLAINING].astype(object)  # rows are taken and iterated much faster than with Arrow's strings
@@ -116,7 +128,7 @@ def pairs(results: pd.DataFrame, values: pd.DataFrame | None = None) -> pd.DataF
         **{name: compared[name].to_numpy() for name in (*PAIR_FLOATS, "where")},
         **texts,
     }
-    return set_dtypes(pd.DataFrame(table, columns=list(PAIR_COLUMNS)), PAIR_FLOATS)
+    return pd.DataFrame(table, columns=list(PAIR_COLUMNS))
 
 
 def agreement_matrix(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -129,10 +141,10 @@ def agreement_matrix(pairs: pd.DataFrame) -> pd.DataFrame:
     return matrix.rename_axis(index=None, columns=None)
 
 
-def discrepancies(results: pd.DataFrame, pair_table: pd.DataFrame, values: pd.DataFrame | None = None) -> pd.DataFrame:
+def discrepancies(results: pd.DataFrame, pair_table: pd.DataFrame) -> pd.DataFrame:
     """Rows and pairs that do not agree, worst first.
 
-    pair_table: result of `pairs(results)`.  values: result of `parse(results)`, if already computed.
+    pair_table: result of `pairs(results)`.
 
     Returns a frame with the columns DISCREPANCY_COLUMNS:
         kind: `function` or `pair`.
@@ -143,7 +155,7 @@ def discrepancies(results: pd.DataFrame, pair_table: pd.DataFrame, values: pd.Da
     """
     chosen = np.flatnonzero(failing(results) | results["status"].eq("diverges"))
     rows = results.iloc[chosen].reset_index(drop=True)
-    values = parse(rows) if values is None else values.iloc[chosen]
+    values = parse(rows)
     returned = rows["got"].ne("").to_numpy() & values["has_definition"].to_numpy()
     compared = _aligned(_compare(values[returned], _as_definition(values[returned])), returned)
     functions = rows.assign(kind="function", function_b="", **{name: compared[name] for name in PAIR_FLOATS})

@@ -122,13 +122,13 @@ def _write(folder: Path, results: pd.DataFrame, run: RunInfo, supplement: PageSu
         html = executor.submit(page, results, run, supplement)
         write_pieces("results.csv", _csv(results))
         write_file("results.parquet", parquet.result())
-        values = agreement.parse(results)
-        pairs = agreement.pairs(results, values)
+        text = html.result()  # one after the other, to bound memory
+        pairs = agreement.pairs(results)
         write_file("pairs.parquet", _parquet(pairs))
-        write_pieces("discrepancies.csv", _csv(agreement.discrepancies(results, pairs, values)))
+        write_pieces("discrepancies.csv", _csv(agreement.discrepancies(results, pairs)))
         write_file("summary.md", summary(results, pairs, run).encode())
         write_file("badge.json", badge(results, run).encode())
-        write_file("index.html", html.result().encode())
+        write_file("index.html", text.encode())
     record = run_record(run, results, pairs, digests)
     write_atomically(folder / RUN, (json.dumps(record, indent=2) + "\n").encode())
     return record

@@ -246,6 +246,21 @@ def test_pairs_name_environments_of_a_repeated_function():
     assert found[["function_a", "function_b"]].values.tolist() == [["torch.A (new, 2.0)", "torch.A (old, 1.0)"]]
 
 
+def test_pairs_do_not_depend_on_how_many_rows_are_compared_at_a_time(monkeypatch):
+    several = [
+        row(name, case=f"categorical/a/{case}", environment=environment)
+        for case, count in (("x", 3), ("y", 1), ("z", 4))
+        for name in ("torch.A", "keras.B", "sklearn.C", "jax.D")[:count]
+        for environment in (("1.0", "2.0") if case == "z" else ("1.0",))
+    ]
+    table = report.from_records(several)
+    whole = report.pairs(table)
+    assert len(whole) == 3 + 28
+    for count in (1, 2, 3, 5):
+        monkeypatch.setattr(agreement, "CHUNK_ROWS", count)
+        pd.testing.assert_frame_equal(report.pairs(table), whole)
+
+
 def test_agreement_matrix_has_the_share_of_common_problems():
     got = [("a.A", 1, "1"), ("b.B", 1, "1"), ("a.A", 2, "1"), ("b.B", 2, "9")]
     cases = [row(function, case=f"binary/{case}", got=value) for function, case, value in got]
