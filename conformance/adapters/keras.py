@@ -1,5 +1,5 @@
 """Keras: the three cross-entropy losses, from probabilities or logits, on the backend of KERAS_BACKEND, the operations
-that they call, and the metrics of their names.
+that they call, the metrics of their names, and the losses as a compiled model has them.
 
 A loss of Keras 3 casts to float32 unless it is given a dtype, which it takes since 3.4, so it is given one;
 before, float32 is all that it has.  A loss of Keras 2 keeps the dtype of the predictions.
@@ -23,7 +23,7 @@ from conformance.adapters import arrays
 from conformance.adapters.arrays import Arrays, Device, Tensor
 from conformance.adapters.contract import Backend, DocumentedConvention, Framework, Function, Mode
 from conformance.model.case import DTYPES, Array, Loss, dtype_name
-from conformance.model.convention import Convention
+from conformance.model.convention import Convention, EmptyBatch
 
 DOCUMENTATION = "https://keras.io/api/losses/probabilistic_losses/"
 SOURCE = "https://github.com/keras-team/keras/blob/"
@@ -260,6 +260,99 @@ def in_batches(of: Function) -> Function:
     )
 
 
+IDENTITY = """
+model = keras.Sequential([keras.layers.Identity()])
+model.compile(loss=keras.losses.{name}({{options}}))
+loss = model.{call}
+keras.ops.convert_to_tensor(loss, "float32")
+"""
+EVALUATE = "evaluate(x={predictions}, y={labels}, {sample_weights}, batch_size=2, verbose=0)"
+TRAIN_ON_BATCH = "train_on_batch(x={predictions}, y={labels}, {sample_weights}, {class_weights})"
+MASKED = """
+kept = {labels} != [{ignore_index}, None][0]
+x, y = {predictions}.copy(), {labels}.copy()
+x[~kept], y[~kept] = -1e9, 0
+model = keras.Sequential([keras.layers.Masking(mask_value=-1e9)])
+model.compile(loss=keras.losses.SparseCategoricalCrossentropy({options}))
+loss = model.test_on_batch(x, y, {sample_weights})
+keras.ops.convert_to_tensor(loss, "float32")
+"""
+TRAINERS = frozenset({"tensorflow", "jax", "torch"})
+MODEL_FILES = {
+    "BinaryCrossentropy": {"article/binary", "binary/sample_weights"},
+    "CategoricalCrossentropy": {"article/one_hot_labels", "categorical/weights_rows"},
+    "SparseCategoricalCrossentropy": {"article/index_labels", "categorical/sample_weights"},
+}
+
+
+def of_model(
+    of: Function,
+    name: str,
+    call: str,
+    *files: str,
+    arguments: Mapping[str, str] | None = None,
+    empty_batch: EmptyBatch = "reduced",
+    **fields: Any,
+) -> Function:
+    """A loss as a model that returns its input has it: in float32, reduced for each batch.
+
+    Not on numpy, which trains nothing, and tries the loss of a new model on labels that are not initialised.
+
+    name: of the method, and after a colon what tells the function from others.
+    files: case files of a plain run, beside those of the loss.
+    """
+    (loss,) = of.ranks
+    page = f"https://keras.io/api/models/model_training_apis/#{name.partition(':')[0]}-method"
+    return replace(of, backends=TRAINERS).like(
+        f"Model.{name}",
+        first="3",
+        call=call,
+        ranks={loss: range(2, 9)},
+        arguments={"dtype": None, "class_axis": None, **(arguments or {})},
+        reductions=MEAN,
+        untested=dict.fromkeys(UNTESTED),
+        dtypes=frozenset({"float32"}),
+        differentiates=False,
+        modes=frozenset(),
+        choices={"empty_batch": empty_batch, "gradient_cancellation": "none", "gradient_total": "targets"},
+        default_files=frozenset({*MODEL_FILES[of.name], *files}),
+        signature=page,
+        documentation=page,
+        **fields,
+    )
+
+
+def evaluated(of: Function) -> Function:
+    """The loss that `evaluate` returns for batches of two samples, the last of which may have one.
+
+    Of a loss with reduction "sum" that is no sum, but the mean of those of the batches.
+    """
+    call = IDENTITY.format(name=of.name, call=EVALUATE)
+    files = ("categorical/ignore_index",) if "index" in of.targets else ()
+    return of_model(of, f"evaluate:{of.name}", call, *files, empty_batch="unreduced")
+
+
+def trained(of: Function, *others: str) -> Function:
+    """The loss that `train_on_batch` returns, with the weight of its class for each sample, which needs one label.
+
+    others: capabilities that it has without class weights alone.
+    """
+    return of_model(
+        of,
+        f"train_on_batch:{of.name}",
+        IDENTITY.format(name=of.name, call=TRAIN_ON_BATCH),
+        "categorical/class_weights",
+        arguments={"class_weights": "class_weight=dict(enumerate({}.tolist()))"},
+        excludes=tuple(frozenset({"class_weights", name}) for name in ("sample_weights", "higher_rank", *others)),
+    )
+
+
+def masked(of: Function) -> Function:
+    """The sparse loss of a batch in which the mask of a layer says what is ignored."""
+    name = f"test_on_batch:{of.name}:Masking"
+    return of_model(of, name, MASKED, "categorical/ignore_index", arguments={"ignore_index": "{}"})
+
+
 def to_native(memory: Array) -> Any:
     """Pass arrays as they are, except for bfloat16 to Keras 2, which takes TensorFlow's and not numpy's."""
     import keras
@@ -369,6 +462,12 @@ METRICS = (
     metric(SOFT),
     metric(SPARSE).since("3.14", arguments={"ignore_index": "ignore_class"}),
 )
+MODELS = (
+    *map(evaluated, LOSSES),
+    trained(SOFT, "distribution", "label_smoothing"),
+    trained(SPARSE),
+    masked(replace(SPARSE, labels_column=False)),
+)
 FRAMEWORK = Framework(
     name="keras",
     distributions=("keras",),
@@ -378,7 +477,7 @@ FRAMEWORK = Framework(
     imports="import keras",
     prepare=quiet,
     extra_requirements=(("<2.15", "numpy<2"), ("<2.12", "protobuf<3.20")),
-    functions=(*LOSSES, *map(weighted, LOSSES), *OPERATIONS, *METRICS, *map(in_batches, METRICS)),
+    functions=(*LOSSES, *map(weighted, LOSSES), *OPERATIONS, *METRICS, *map(in_batches, METRICS), *MODELS),
     modes={name: Mode(f"import tensorflow as tf\n{wrap}", backends=TENSORFLOW) for name, wrap in GRAPHS.items()},
     backends={
         "tensorflow": Backend(

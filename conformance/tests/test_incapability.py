@@ -69,10 +69,11 @@ UNSAYABLE = {
         for reduction in ("none", "sum")
     },
     **{
-        (function.name, reduction): "a metric of Keras is a mean"
+        (function.name, reduction): "a metric is a mean, and a model has one number"
         for function in registry.functions()
-        if function.name.startswith("keras.metrics.")
-        for reduction in ("none", "sum")
+        if function.name.startswith(("keras.metrics.", "keras.Model."))
+        for reduction in REDUCTIONS
+        if reduction not in function.reductions
     },
     **{
         (name, layout): "it makes the logits itself: no call passes some that lie otherwise"
@@ -111,6 +112,10 @@ TAKEN = {
         )
         for name in (*LOG_LOSSES, "sklearn.d2_log_loss_score")
     },
+    (
+        "keras.Model.evaluate:BinaryCrossentropy",
+        "rank 1",
+    ): "outputs of one axis are averaged in each batch",
     **{
         ("keras.ops.categorical_crossentropy", f"{kind} as {labels} beside {dtype}"): (
             "TensorFlow casts labels beside logits, and refuses them beside probabilities"
@@ -321,7 +326,7 @@ def of_group(function: Function, loss: str, group: frozenset[str]) -> Iterator[A
     reduction = next((name for name in REDUCTIONS if name in group), sorted(function.reductions)[0])
     shape: tuple[int, ...] = ()
     values: dict[str, Any] = {"ignore_index": 1, "label_smoothing": 0.25, "class_weights": np.array([0.5, 2.0, 1.25])}
-    values["positive_weight"] = np.array(1.0)
+    values |= {"positive_weight": np.array(1.0), "sample_weights": np.array([0.5, 2.0, 1.25, 3.0])}
     options: dict[str, Any] = {name: value for name, value in values.items() if name in group}
     if "output_weights" in group:
         shape = (2, 3) if loss == "binary" else ()

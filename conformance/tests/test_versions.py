@@ -82,7 +82,8 @@ def test_a_release_has_one_description_of_a_function(name, version, backend):
 @pytest.mark.parametrize(("name", "version", "backend"), EVERY)
 def test_a_release_has_the_same_functions_in_every_variant(name, version, backend):
     usual = {function.name for function in functions_in(FRAMEWORKS[name], version)}
-    assert {function.name for function in functions_in(FRAMEWORKS[name], version, backend)} == usual
+    lacking = usual - {function.name for function in functions_in(FRAMEWORKS[name], version, backend)}
+    assert all(function.startswith("keras.Model.") and backend == "numpy" for function in lacking), lacking
 
 
 def test_what_is_described_for_a_variant_is_described_for_one_that_there_is():

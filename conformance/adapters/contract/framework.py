@@ -177,7 +177,7 @@ class Function:
     versions: str = ""
     """PEP 440 specifiers of the releases that this description is for, "" for all; computed from the changes."""
     backends: frozenset[str] | None = None
-    """Backends that this description is for, None for all; computed from the changes."""
+    """Backends that have it, None for all; afterwards those that this description is for."""
 
     def since(
         self, version: str, *, backends: Iterable[str] = (), documentation: str = "", choices: Any = None, **fields: Any

@@ -77,7 +77,7 @@ def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Func
             raise DeclarationError(f"{name}.since({change.since!r}): {message}")
     bounds = sorted({c.since for c in function.changes} | {function.first}, key=_release)
     starts = [bound for bound in bounds if _release(bound) >= _release(function.first)]
-    among = backends or ("",)
+    among = tuple(name for name in backends if function.backends is None or name in function.backends) or ("",)
     states = {backend: [(start, _at(function, start, backend)) for start in starts] for backend in among}
     conventions = _ranges(
         {backend: [(start, state.conventions) for start, state in found] for backend, found in states.items()}
@@ -93,7 +93,7 @@ def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Func
             if _overlap(span, within) and (on is None or among is None or on & among)
             for one in documented
         ]
-        yield replace(state, conventions=tuple(kept), versions=_specifiers(span), backends=on)
+        yield replace(state, conventions=tuple(kept), versions=_specifiers(span), backends=on or function.backends)
 
 
 def _overlap(one: Span, other: Span) -> bool:
