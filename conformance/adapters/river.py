@@ -119,6 +119,7 @@ FRAMEWORK = Framework(
     modules=("river",),
     arrays=arrays.numpy,
     imports="import numpy as np; import river.metrics; import river.optim",
+    extra_requirements=(("<0.21", "numpy<2"), ("==0.23.*", "typing_extensions")),
     functions=(
         metric("LogLoss", "{predictions}.tolist()", "log_loss", **BINARY),
         metric("CrossEntropy", ROW_DICTS, "cross_entropy", **CLASSES),

@@ -54,6 +54,7 @@ FRAMEWORK = Framework(
     modules=("statsmodels",),
     arrays=arrays.numpy,
     imports="import numpy as np; import statsmodels.api",
+    extra_requirements=(("<0.14.5", "scipy<1.16"),),
     functions=(
         function("loglike", LOSS_CONVENTION, reductions=SUMMED_RESULT),
         function("loglikeobs", LOSS_CONVENTION, reductions=UNREDUCED_RESULT),
