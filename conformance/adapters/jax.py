@@ -37,7 +37,10 @@ FRAMEWORK = Framework(
     arrays=arrays.jax,
     imports="import jax, jax.numpy as jnp",
     reductions=REDUCTIONS,
-    modes={"jit": Mode("jax.jit({loss})")},
+    modes={
+        "jit": Mode("jax.jit({loss})"),
+        "vmap": Mode("jax.vmap({loss})", unreduced=True, excludes=(frozenset({"unbatched"}),)),
+    },
     functions=(
         label_idiom("log_softmax_of_label", "z = {predictions}\n-" + TAKE_LABEL.format("jax.nn.log_softmax(z)")),
         idiom(

@@ -347,9 +347,17 @@ def functions_in(
 ) -> tuple[Function, ...]:
     """A framework's functions in one version, backend (the first by default), mode and device."""
     backend = backend or framework.backend({})
-    excludes = (*framework.mode(mode).excludes, *framework.device(device, backend).excludes)
+    called = framework.mode(mode)
+    excludes = (*called.excludes, *framework.device(device, backend).excludes)
+
+    def placed(function: Function) -> Function:
+        if not excludes and not called.result_dtype:
+            return function
+        dtype = called.result_dtype or function.result_dtype
+        return replace(function, excludes=(*function.excludes, *excludes), result_dtype=dtype)
+
     return tuple(
-        replace(function, excludes=(*function.excludes, *excludes)) if excludes else function
+        placed(function)
         for function in framework.functions
         if within(version, function.versions)
         and (function.backends is None or backend in function.backends)

@@ -120,6 +120,8 @@ CROSS_ENTROPY = (
         excludes=(*EXCLUDES, frozenset({"index", "weight_dtype"})),
     )
 )
+# Autocast multiplies a head in bfloat16, for which no budget has room, and does not cast for the multi-label loss.
+ALL_BUT_AUTOCAST = frozenset({"compile", "one_thread", "export", "tf32", "no_tf32"})
 # Without chunks it is CrossEntropyLoss of a product, so it is called with cases that the product may get wrong.
 HEAD_FILES = frozenset({"categorical/index_labels", "categorical/class_weights", "categorical/vocabularies"})
 CHUNKED_FILES = HEAD_FILES | {
@@ -139,6 +141,7 @@ LINEAR = CROSS_ENTROPY.like(
     class_axis=-1,
     excludes=(*IGNORE_INDEX_WITH_ROWS, frozenset({"index", "weight_dtype"})),
     no_effect={**dict.fromkeys(NEUTRAL), "options": "implementation"},
+    modes=ALL_BUT_AUTOCAST,
     default_files=HEAD_FILES | {"categorical/label_smoothing", "categorical/label_smoothing_rows"},
     documentation="https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.linear_cross_entropy.html",
     first="2.13",
@@ -265,6 +268,7 @@ MULTI_LABEL = function(
     result_dtype="promoted",
     untested={"weight=None": "a weight of each class, by which its losses are multiplied"},
     dtypes=ALL_DTYPES,
+    modes=ALL_BUT_AUTOCAST,
     default_files=MULTI_LABEL_FILES,
     conventions=(
         DocumentedConvention(
@@ -293,6 +297,18 @@ TWINS = (
     MULTI_LABEL,
     functional(MULTI_LABEL, "multilabel_soft_margin_loss", "article/binary"),
 )
+EXPORTED = """class Loss(torch.nn.Module):
+    def forward(self, *arrays):
+        return {loss}(*arrays)
+def exported(*arrays):
+    return torch.export.export(Loss(), arrays).module()(*arrays)
+exported"""
+AUTOCAST = """def autocast(*arrays):
+    with torch.autocast("cpu", torch.bfloat16):
+        return {loss}(*arrays)
+autocast"""
+NOT_AUTOCAST = (frozenset({"float16"}), frozenset({"float64"}))
+"""What is neither computed in bfloat16 nor cast to float32 (docs.pytorch.org/docs/stable/amp.html, of the CPU)."""
 FRAMEWORK = Framework(
     name="torch",
     distributions=("torch",),
@@ -303,6 +319,8 @@ FRAMEWORK = Framework(
     modes={
         "compile": Mode("torch.compile({loss})", obstacle=no_compiler),
         "one_thread": Mode(environment=ONE_THREAD),
+        "export": Mode(EXPORTED),
+        "autocast": Mode(AUTOCAST, excludes=NOT_AUTOCAST, result_dtype="float32"),
         "tf32": Mode(environment={TF32: "1"}, devices=CUDA),
         "no_tf32": Mode(environment={TF32: "0"}, devices=CUDA),
     },

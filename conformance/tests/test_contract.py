@@ -424,6 +424,10 @@ def test_declaration_that_contradicts_itself_is_refused_with_its_field(fields, m
         ({"modes": {"eager": Mode()}}, "modes[eager]: it must be one word, and not eager"),
         ({"modes": {"jit": Mode("jax.jit(loss)")}}, "modes[jit].wrap: it has no {loss}"),
         (
+            {"modes": {"mixed": Mode(result_dtype="float")}},
+            "modes[mixed].result_dtype: unknown dtype 'float'; expected one of float16, bfloat16, float32, float64",
+        ),
+        (
             {"modes": {"jit": Mode("jax.jit({los})")}},
             "modes[jit].wrap: unknown placeholder '{los}'; expected one of {loss}",
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ from conformance.judging.coverage import coverage
 from conformance.judging.plan import documented_convention, plan
 from conformance.judging.published import published
 from conformance.judging.selection import compile_expression, substring_of
+from conformance.model.row_key import CPU
 from conformance.tests.stated import shipped
 
 CASES = shipped()
@@ -75,6 +77,14 @@ def test_slice_of_a_backend_has_each_known_issue_and_each_kind_of_call(checkout:
         for of in (among, items)
     )
     assert conventions == all_conventions
+
+
+def test_each_mode_of_a_processor_is_run_by_the_environment_modes(checkout: Path) -> None:
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(checkout / "tox.ini", encoding="utf-8")
+    modes = [one for framework in registry.frameworks() for one in framework.modes.items()]
+    of_processor = {name for name, mode in modes if mode.devices is None or CPU in mode.devices}
+    assert set(re.findall(r"--mode (\w+)", settings["testenv:modes"]["commands"])) == of_processor
 
 
 def test_it_writes_the_answers_of_a_report_into_the_readme() -> None:

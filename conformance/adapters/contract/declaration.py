@@ -153,6 +153,8 @@ def _mode_errors(framework: Framework, name: str, mode: Mode) -> Iterator[str]:
         yield f"modes[{name}]: it must be one word, and not {EAGER}"
     for error in _source_errors(mode.wrap, ("loss",), required=("loss",)):
         yield f"modes[{name}].wrap: {error}"
+    if mode.result_dtype not in ("", *DTYPES):
+        yield f"modes[{name}].result_dtype: {unknown_name('dtype', mode.result_dtype, DTYPES)}"
     if unknown := sorted((mode.backends or frozenset()) - framework.backends.keys()):
         yield f"modes[{name}].backends: {unknown_name('backend', unknown[0], framework.backends)}"
     devices = {device for backend in framework.backends or ("",) for device in framework.devices_in(backend)}

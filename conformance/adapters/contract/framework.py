@@ -469,6 +469,8 @@ class Mode:
     """Whether it wraps the unreduced loss, as `jax.vmap` does, so that `{result}` of a reduction is what it returns."""
     excludes: tuple[frozenset[str], ...] = ()
     """Groups of capabilities that no function supports together in this mode, as in `Function`."""
+    result_dtype: str = ""
+    """dtype of what every function returns in this mode, as in `Function`; that of eager calls if empty."""
     backends: frozenset[str] | None = None
     """Backends of the framework that have it; None for all."""
     devices: frozenset[str] | None = None
