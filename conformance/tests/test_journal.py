@@ -777,6 +777,30 @@ def test_disk_that_is_full_from_the_start_ends_in_a_message(there):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_interruption_of_writing_loses_no_row(tmp_path, monkeypatch, times):
+    run = recording.RecordedRun(tmp_path, pytest.fail)
+    run.plan(PLAN)
+    for one in ROWS:
+        run.accept(one)
+    write, interruptions = recording.write, iter(range(times))
+
+    def interrupted(*arguments):
+        if next(interruptions, None) is not None:
+            raise KeyboardInterrupt
+        return write(*arguments)
+
+    monkeypatch.setattr(recording, "write", interrupted)
+    with contextlib.nullcontext() if times == 1 else pytest.raises(KeyboardInterrupt):
+        run.write()
+    assert (tmp_path / RUN_JSON).exists() == (times == 1)
+    assert len(read_journal(tmp_path).rows) == 3
+    assert not (tmp_path / LOCK).exists()
+    if times == 1:
+        table, record = report.read(tmp_path)
+        assert (len(table), record["interrupted"], record["complete"]) == (3, "interrupted", False)
+
+
 def test_whole_report_from_before_comes_back_where_nothing_was_asked(tmp_path):
     report.write(tmp_path, report.frame(ROWS), RunInfo(3))
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
