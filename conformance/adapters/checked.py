@@ -417,7 +417,7 @@ def _passed(checked: CheckedCallable, found: Inspection, arrays: tuple[str, ...]
         if word not in passed and free:
             passed[word] = free[0]
     if missing := {*arrays} - passed.keys():
-        has = ", ".join(names) or "no parameter"
+        has = ", ".join(names) or "none with a name; wrap it in a function that has them"
         raise CheckError(f"{checked.target}: it has no parameter for {' and '.join(sorted(missing))}; it has {has}")
     return passed
 

@@ -316,6 +316,20 @@ def memory(bench: Bench) -> Iterator[Measurement]:
         yield Measurement(f"memory of a row of {shape} in addition to {bare['function']}", extra, "MiB", 1024, note)
 
 
+def assertions(bench: Bench) -> Iterator[Measurement]:
+    """`assert_cross_entropy`, in processor time, and the memory of its process beside the logits."""
+    rounds = [bench.run("asserted")[1] for _ in range(bench.size.repeats)]
+    small, large = (min(found[name] for found in rounds) for name in ("small", "ratio"))
+    found = rounds[0]
+    shape = " x ".join(map(str, found["shape"]))
+    yield Measurement("assert_cross_entropy of 32 x 10 in float64", 1e3 * small, "ms", 5.0)
+    yield Measurement(f"assert_cross_entropy of {shape} in bfloat16 to a log-softmax in float64", large, "", 5.0)
+    note = f"the logits have {found['array'] / MIB:.0f} MiB"
+    yield Measurement(
+        "memory of its process beside the logits", (found["bytes"] - found["array"]) / MIB, "MiB", 2048, note
+    )
+
+
 def fuzzing(bench: Bench) -> Iterator[Measurement]:
     """A random case: its exact answer, its judgement and the framework's call, without imports."""
     names = [function.name for found in installed()[0] for function in found.functions]
@@ -408,6 +422,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "relations": relations,
     "audit": auditing,
     "memory": memory,
+    "assert": assertions,
     "fuzz": fuzzing,
     "sweep": sweeps,
     "mutants": mutation_score,

@@ -47,6 +47,12 @@ SMALL = (32, 10)
 """Samples and classes of the cases that the cost of a row is measured on."""
 LARGE = (2_000, 10) if SHORT else (100_000, 100)
 """Samples and classes of the case that memory is measured on."""
+VOCABULARY = (64, 1024) if SHORT else (4096, 32_768)
+"""Samples and classes of the logits of a large assertion."""
+BLOCK = 64
+"""Samples of which a log-softmax is taken at once."""
+ASSERTIONS = 20
+"""How often a small assertion is timed."""
 SLICES = 2 if SHORT else 40
 """Chunks of float32 that stand for all in a sweep."""
 ROUNDS, NARROW_ROUNDS = (1, 1) if SHORT else (3, 30)
@@ -301,6 +307,37 @@ def row_memory(framework: str) -> Result:
     item = _large_item(framework)
     row = Judge(Oracle(), load_suite()[1]).assess(item).row
     return {"function": item.function.name, "bytes": _peak(), "status": row.status}
+
+
+def asserted() -> Result:
+    """`assert_cross_entropy` on a small problem and on a vocabulary, beside a blocked log-softmax in float64."""
+    from conformance.testing import assert_cross_entropy
+
+    random = np.random.default_rng(0)
+    rows, classes = VOCABULARY
+    logits = np.empty(VOCABULARY, numpy_dtype("bfloat16"))
+    for start in range(0, rows, BLOCK):
+        logits[start : start + BLOCK] = random.normal(size=(BLOCK, classes))
+    labels = random.integers(classes, size=rows)
+    losses = np.empty(rows)
+    began = time.process_time()
+    for start in range(0, rows, BLOCK):
+        x = logits[start : start + BLOCK].astype(np.float64)
+        shifted = x - x.max(axis=1, keepdims=True)
+        log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        losses[start : start + BLOCK] = -log_p[np.arange(BLOCK), labels[start : start + BLOCK]]
+    bare = time.process_time() - began
+    small, few = logits[: SMALL[0], : SMALL[1]].astype(np.float64), labels[: SMALL[0]] % SMALL[1]
+    mean = (np.log(np.exp(small).sum(axis=1)) - small[np.arange(len(few)), few]).mean()
+    taken = []
+    for _ in range(ASSERTIONS):
+        began = time.process_time()
+        assert_cross_entropy(mean, logits=small, labels=few)
+        taken.append(time.process_time() - began)
+    began = time.process_time()
+    assert_cross_entropy(np.float32(losses.mean()), logits=logits, labels=labels)
+    large = time.process_time() - began
+    return {"small": min(taken), "ratio": large / bare, "bytes": _peak(), "array": logits.nbytes, "shape": VOCABULARY}
 
 
 def _installed(names: Sequence[str]) -> list[Installed]:
