@@ -139,6 +139,8 @@ def hints(found: api.CheckResult) -> list[str]:
         CANCELS: "terms that are larger than their sum cancel, which --cancellation accepts",
         "raised": "--dtype, --targets and --rank leave out what it does not take",
     }.get(code, "")
+    if code == "raised" and count == sum(row.status != "unsupported" for row in found.run.rows):
+        advice = "no call returns, whatever it is passed; make the one that is printed above alone"
     if any(word in raised for word in ("cuda", "gpu", "nvidia", "driver", "hip error")):
         advice = "it needs a device that is not there: check it on a machine that has it"
     elif "modulenotfounderror" in raised or "importerror" in raised:

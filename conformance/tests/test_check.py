@@ -61,6 +61,7 @@ def wide(logits, labels): return np.float64(right(logits, labels))
 def number(logits, labels): return float(right(logits, labels))
 def sklearn_like(y_true, y_pred): return -np.log(y_pred[np.arange(len(y_true)), y_true].astype(float)).mean()
 def raises(logits, labels): raise RuntimeError("Found no NVIDIA driver on your system")
+def recursive(logits, labels): return recursive(logits, labels)
 def nothing(logits, labels): return None
 def dies(logits, labels):
     import os; os._exit(3)
@@ -397,6 +398,7 @@ def test_gradients_are_asked_with_an_upstream_gradient(check, tmp_path, text, fa
     [
         ("subtracts", "units_on_top", "--cancellation accepts"),
         ("raises", "index_labels", "check it on a machine that has it"),
+        ("recursive", "index_labels", "no call returns"),
         ("takes_one", "index_labels", "--targets and --rank leave out"),
     ],
 )
