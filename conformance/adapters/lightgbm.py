@@ -18,7 +18,7 @@ from conformance.adapters.contract import DocumentedConvention, Framework, Funct
 from conformance.model.case import InputKind, Returned
 from conformance.model.convention import Convention
 
-SOURCE = "https://github.com/microsoft/LightGBM/blob/v4.6.0/src/"
+SOURCE = "https://github.com/lightgbm-org/LightGBM/blob/v4.7.0/src/"
 PARAMETERS = "https://lightgbm.readthedocs.io/en/v4.6.0/Parameters.html#"
 REFIT = "https://lightgbm.readthedocs.io/en/v4.6.0/pythonapi/lightgbm.Booster.html#lightgbm.Booster.refit"
 FLOOR = float(np.log(np.float32(1e-15)))
@@ -82,7 +82,7 @@ MULTICLASS: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": 
 MANY_CLASSES = frozenset({"categorical/vocabularies"})
 """A booster allocates num_class x num_class numbers for auc_mu, whatever the metric is; 8 GiB for 32,768 classes.
 
-See https://github.com/microsoft/LightGBM/blob/v4.6.0/src/io/config.cpp#L222."""
+See https://github.com/lightgbm-org/LightGBM/blob/v4.7.0/src/io/config.cpp#L229."""
 MANY_TREES = MANY_CLASSES | {"categorical/generated", "categorical/batches_in_blocks"}
 """A tree is grown for each class, with a leaf for each sample."""
 
@@ -156,9 +156,9 @@ LABELS = {"labels_narrowed_to": "float32"}
 OF_CLASSES = documented("one_class", hessian_factor="classes", hessian_cancellation="complement")
 CANCELS = documented("one_class", gradient_cancellation="targets")
 OF_SOFT = documented("negative_weight")
-BINARY_METRIC, MULTICLASS_METRIC = "metric/binary_metric.hpp#L119", "metric/multiclass_metric.hpp#L167"
-SOFT_METRIC, SOFT_OBJECTIVE = "metric/xentropy_metric.hpp#L35", "objective/xentropy_objective.hpp#L77"
-BINARY_OBJECTIVE, MULTICLASS_OBJECTIVE = "objective/binary_objective.hpp#L105", "objective/multiclass_objective.hpp#L86"
+BINARY_METRIC, MULTICLASS_METRIC = "metric/binary_metric.hpp#L120", "metric/multiclass_metric.hpp#L168"
+SOFT_METRIC, SOFT_OBJECTIVE = "metric/xentropy_metric.hpp#L36", "objective/xentropy_objective.hpp#L78"
+BINARY_OBJECTIVE, MULTICLASS_OBJECTIVE = "objective/binary_objective.hpp#L106", "objective/multiclass_objective.hpp#L87"
 FRAMEWORK = Framework(
     name="lightgbm",
     distributions=("lightgbm",),

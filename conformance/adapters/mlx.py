@@ -13,12 +13,9 @@ from conformance.adapters.contract import INTEGER_DTYPES, DocumentedConvention, 
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://ml-explore.github.io/mlx/build/html/python/nn/_autosummary_functions/mlx.nn.losses."
-SOURCE = "https://github.com/ml-explore/mlx/blob/v0.32.0/python/mlx/nn/losses.py"
+SOURCE = "https://github.com/ml-explore/mlx/blob/v0.32.4/python/mlx/nn/losses.py"
 INDEXING = "https://ml-explore.github.io/mlx/build/html/usage/indexing.html"
 """The page says that bounds are not checked, and that an index outside them is undefined behaviour."""
-READS_OUTSIDE_MEMORY = (frozenset({"unbatched", "distribution"}),)
-"""For one sample without a batch axis, a target without axes is used as an index, whatever its dtype: it reads outside
-its row, and each call returns another loss."""
 
 
 def function(name: str, convention: Convention, link: str = SOURCE, **fields: Any) -> Function:
@@ -51,7 +48,6 @@ CROSS_ENTROPY = function(
     ranks={"categorical": range(1, 9)},
     input_kinds={"logits": ""},
     targets={"index": INTEGER_DTYPES, "one_hot": "", "distribution": ""},
-    excludes=READS_OUTSIDE_MEMORY,
     arguments={"sample_weights": "weights", "label_smoothing": "label_smoothing", "class_axis": "axis"},
     positional={"predictions": "logits", "labels": "targets"},
 )

@@ -240,7 +240,7 @@ WITH_LOGITS = (
                     gradient_cancellation="targets",
                     empty_mean="nan",
                 ),
-                documentation="https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/Loss.cpp",
+                documentation="https://github.com/pytorch/pytorch/blob/v2.13.0/aten/src/ATen/native/Loss.cpp",
             ),
         ),
     )

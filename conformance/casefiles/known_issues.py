@@ -30,7 +30,11 @@ SWEEP_PREFIX = "sweep/"
 """Prefix of ids that name a region of a sweep and no case; `conformance sweep` checks these entries."""
 HARVEST_PREFIX = "harvest/"
 """Prefix of the ids of harvested cases, which are read at run time from other projects' tests and may be absent."""
-EXTERNAL_PREFIXES = (SWEEP_PREFIX, HARVEST_PREFIX)
+EXCLUDED_PREFIX = "excluded/"
+"""Prefix of ids that name no case but traits, separated by /, of problems that are never put to a function, because it
+would destroy the process.  The function excludes them, or has no adapter; the reproducer shows the issue.
+"""
+EXTERNAL_PREFIXES = (SWEEP_PREFIX, HARVEST_PREFIX, EXCLUDED_PREFIX)
 """Prefixes of ids that are not in the case folder; entries with such ids are checked elsewhere."""
 RELATION_PREFIX = "relation/"
 """Prefix of the `case` of an entry about a relation: `relation/NAME/CASE`, or `relation/NAME/asks/` and the options

@@ -14,14 +14,14 @@ import pandas as pd
 
 from conformance.adapters import registry
 from conformance.adapters.registry import within
-from conformance.casefiles.known_issues import HARVEST_PREFIX, RELATION_PREFIX, SWEEP_PREFIX, KnownIssue
+from conformance.casefiles.known_issues import EXTERNAL_PREFIXES, RELATION_PREFIX, KnownIssue
 from conformance.docs.markup import anchor_line, code_html, escaped, link, prose_html, slug, table
 from conformance.docs.ranking import KINDS, Entry, Example, Kind, examples, framework_of, kind_of
 from conformance.judging.plan import Item
 from conformance.judging.row import array_of
-from conformance.model.case import Case
+from conformance.model.case import Case, is_derivative
 from conformance.model.text import counted, truncate_list
-from conformance.reference.oracle import cached_oracle
+from conformance.reference.oracle import Oracle, cached_oracle
 from conformance.report.markdown import fenced_block
 
 FOLDER = "findings"
@@ -174,8 +174,7 @@ class Findings:
                     entry,
                     kind_of(entry, example),
                     example,
-                    "" if example is None else example.exact(oracle),
-                    *_row_of(example, rows),
+                    *_answers(example, rows, oracle),
                 )
                 for entry, example in zip(
                     entries, examples(entries, cases, lambda item: _question(item) in rows), strict=True
@@ -247,7 +246,7 @@ class Findings:
 
     def _example(self, lead: RankedEntry) -> str:
         """What is returned for the example, and the exact answer."""
-        if lead.example is None:
+        if lead.example is None or not lead.exact:
             return ""
         item = lead.example.item
         of = f"{self._case(item.case.id)}, {', '.join((item.dtype, item.reduction, item.quantity))}"
@@ -268,7 +267,7 @@ class Findings:
         version = self._versions.get(finding.framework, "")
         parts = [
             finding.title,
-            finding.reason if finding.reason.rstrip(".") != finding.title else "",
+            finding.reason.removeprefix(f"{finding.title}.").strip(),
             f"Functions: {', '.join(finding.functions)}.",
             fenced_block(finding.lead.code, "python"),
             f"prints\n\n{fenced_block(first.shows)}" if first.shows else "",
@@ -281,7 +280,7 @@ class Findings:
         return _folded("Text for a new issue", fenced_block(text, "markdown"))
 
     def _case(self, case: str) -> str:
-        if "*" in case or case.startswith((SWEEP_PREFIX, HARVEST_PREFIX, RELATION_PREFIX)):
+        if "*" in case or case.startswith((*EXTERNAL_PREFIXES, RELATION_PREFIX)):
             return code_html(case)
         return f"[{code_html(case)}]({self._source}/cases/{case.rpartition('/')[0]}.yaml)"
 
@@ -342,21 +341,28 @@ _QUESTION = ("case", "function", "dtype", "reduction", "quantity", "backend")
 """Columns by which the row of an example is found."""
 
 
-def _rows(results: pd.DataFrame) -> dict[tuple[str, ...], tuple[str, str]]:
-    """What each known row returned, or raised, and its call."""
+def _rows(results: pd.DataFrame) -> dict[tuple[str, ...], tuple[str, str, str]]:
+    """The exact answer to each known row, what it returned, or raised, and its call."""
     known = results[results["expected"] == "known"]
     answers = known["got"].where(known["got"] != "", known["exception"])
     keys = known[list(_QUESTION)].itertuples(index=False, name=None)
-    return dict(zip(keys, zip(answers, known["call"], strict=True), strict=True))
+    return dict(zip(keys, zip(known["want"], answers, known["call"], strict=True), strict=True))
 
 
 def _question(item: Item) -> tuple[str, ...]:
     return tuple(getattr(item.key, name) for name in _QUESTION)
 
 
-def _row_of(example: Example | None, rows: Mapping[tuple[str, ...], tuple[str, str]]) -> tuple[str, str]:
-    answer, call = ("", "") if example is None else rows.get(_question(example.item), ("", ""))
-    return _quoted(answer), call
+def _answers(
+    example: Example | None, rows: Mapping[tuple[str, ...], tuple[str, str, str]], oracle: Oracle
+) -> tuple[str, str, str]:
+    """The exact answer to an example, what was returned for it, and the call; without a row, only of a loss."""
+    if example is None:
+        return "", "", ""
+    if (row := rows.get(_question(example.item))) is not None:
+        exact, answer, call = row
+        return exact, _quoted(answer), call
+    return "" if is_derivative(example.item.quantity) else example.exact(oracle), "", ""
 
 
 def _project(address: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from conformance.adapters import registry
 from conformance.adapters.contract.calling import perform
+from conformance.adapters.libraries import pinned
 from conformance.adapters.registry import within
 from conformance.casefiles import known_issues
 from conformance.casefiles.known_issues import KnownIssue, Ledger
@@ -525,4 +526,41 @@ def names_in_source(function) -> set[str]:
 def test_reproducer_calls_a_function_of_its_entry(entry):
     functions = [one for framework in registry.frameworks() for one in framework.functions]
     names = set().union(*(names_in_source(one) for one in functions if entry.matches_function(one.name)))
+    if not names:  # a function without an adapter
+        assert entry.case.startswith(known_issues.EXCLUDED_PREFIX)
+        names = {entry.function.partition(".")[2]}
     assert names & set(re.findall(r"\w+", entry.reproducer)), names
+
+
+def test_excluded_problems_of_the_ledger_are_never_put_to_the_function():
+    entries = [one for one in known_issues.load(shipped_cases()).entries if one.case.startswith("excluded/")]
+    assert entries
+    functions = {one.name: one for one in registry.functions()}
+    for entry in entries:
+        traits_of_entry = frozenset(entry.case.split("/")[1:])
+        function = functions.get(entry.function)
+        assert function is None or traits_of_entry in function.excludes, entry
+
+
+# Links.
+
+REPOSITORIES = {
+    framework.repository: next(iter(pinned(framework))).version.partition("+")[0] for framework in registry.frameworks()
+}
+TAG = re.compile(r"(https://github\.com/[\w.-]+/[\w.-]+)/(?:blob|tree)/v?([\w.]+)/")
+
+
+@pytest.mark.parametrize("entry", SHIPPED.values(), ids=str)
+def test_source_link_of_ledger_names_the_pinned_release(entry):
+    """Or one of the releases that an entry about earlier ones is about."""
+    of_library = {one.name: one.repository for one in registry.frameworks()}[entry.function.partition(".")[0]]
+    for repository, release in TAG.findall(entry.see):
+        pinned_release = REPOSITORIES[repository]
+        earlier = repository == of_library and not within(pinned_release, entry.versions)
+        assert within(release, entry.versions) if earlier else release == pinned_release
+
+
+def test_source_links_of_adapters_name_the_pinned_release():
+    for file in Path(registry.__file__).parent.glob("*.py"):
+        links = TAG.findall(file.read_text(encoding="utf-8"))
+        assert all(release == REPOSITORIES[repository] for repository, release in links), file
