@@ -103,7 +103,7 @@ def test_it_writes_the_answers_of_a_report_into_the_readme() -> None:
         for row in (
             {"function": "a.Loss", "got": "0.5", "status": "agrees"},
             {"function": "b.Loss", "got": "0.25", "status": "diverges"},
-            {"function": "c.Loss", "got": "nan", "status": "disagrees"},
+            {"function": "c.Loss", "got": "nan", "status": "disagrees", "expected": "unexpected"},
             {"function": "d.Loss", "got": "", "status": "diverges"},
         )
     ]
