@@ -400,7 +400,8 @@ def _of_rounded(
     above = held(np.maximum(minus_log - np.log1p(lost), 0.0))
     value = held(minus_log)
     if not is_bounded:
-        below = np.where(p * (1 + relative) < underflow_loss, math.inf, np.minimum(below, -math.log(smallest)))
+        may_be_zero = (relative >= 1) | (p * (1 + relative) < underflow_loss)
+        below = np.where(may_be_zero, math.inf, np.minimum(below, -math.log(smallest)))
     return value, np.maximum(below - value, value - above) + unit * (g + 1) * value
 
 

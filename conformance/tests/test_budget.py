@@ -562,3 +562,14 @@ def test_it_allows_a_mean_what_its_divisor_loses_where_weights_cancel(left):
 @pytest.mark.parametrize("n", [1, 2, 5, 17, 100, 10**6])
 def test_it_takes_the_smaller_bound_for_sums(n):
     assert error_bound.sum_error(n) == min(n - 1, error_bound.LONG_SUM_FACTOR * n**0.5)
+
+
+def test_complement_that_may_round_to_0_has_no_tolerance_without_a_floor():
+    problem = case(np.array([3.0, 32.0], np.float32), np.zeros(2), loss="binary", target="binary").problem(
+        "float32", "none"
+    )
+    unfloored = error_bound.tolerance(problem, Convention(logits_as="probabilities"))
+    floored = error_bound.tolerance(problem, Convention(logits_as="probabilities", log_floor=-36.0))
+    assert 0 < unfloored[0] < 1e-4
+    assert unfloored[1] == 0
+    assert 1 < floored[1] < 36
