@@ -31,7 +31,7 @@ _MODULES = {
     ),
     "comparing": ("CompareResult", "ObservedNumber", "compare"),
     "data": ("Data", "DataError", "read_file"),
-    "checking": ("Cell", "CheckRequest", "CheckResult", "CheckedCallable", "check"),
+    "checking": ("Cell", "CheckRequest", "CheckResult", "CheckedCallable", "Mistake", "check"),
     "exploration": (
         "FuzzResult", "RelationsResult", "SweepRequest", "SweepResult", "fuzz", "relations", "sweep",
     ),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from conformance.adapters import checked
+from conformance.adapters import checked, registry
 from conformance.adapters.checked import CheckedCallable, CheckError
 from conformance.adapters.registry import Installed
 from conformance.api.exploration import SweepResult, sweep_inputs
@@ -30,14 +31,15 @@ from conformance.explore.relations.selection import select_instances
 from conformance.explore.sweep import runner
 from conformance.explore.sweep.runner import SweepRequest
 from conformance.judging.case_set import load_suite
+from conformance.judging.hypotheses import those_that_give, values_of_hypotheses
 from conformance.judging.judge import Judge, Performer
 from conformance.judging.plan import Item, in_modes
-from conformance.judging.row import Row
+from conformance.judging.row import Elements, Row
 from conformance.judging.verdict import FAILING
-from conformance.model.case import DTYPES, OPTIONS, Case, MustRaise, is_derivative
+from conformance.model.case import DTYPES, OPTIONS, Case, MustRaise, Quantity, Reduction, is_derivative
 from conformance.model.errors import UserError
 from conformance.model.row_key import CPU
-from conformance.reference.oracle import cached_oracle
+from conformance.reference.oracle import Oracle, cached_oracle
 
 TIMEOUT = 60.0
 """Seconds that a call of a checked callable may take."""
@@ -51,6 +53,10 @@ MAX_DRAWN_SECONDS = 10.0
 """Longest duration of the random search."""
 MAX_FINDINGS = 3
 """Number of counterexamples after which the random search stops."""
+MAX_EXPLAINED = 8
+"""Wrong results with the same options, of the smallest cases, on which mistakes are tried."""
+MAX_EXPLAINED_PREDICTIONS = 400
+"""Predictions of the largest of these cases."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +106,19 @@ class Cell:
     """Why there was no call."""
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """A common mistake that gives wrong results of a callable."""
+
+    options: tuple[str, ...]
+    """Options of the cases; empty for those without."""
+    text: str
+    results: int
+    """Number of wrong results that it gives."""
+    tried: int
+    """Number of wrong results with these options on which mistakes were tried."""
+
+
 @dataclass(frozen=True, eq=False)
 class CheckResult(Result):
     """Result of a check."""
@@ -118,6 +137,8 @@ class CheckResult(Result):
     sweep: SweepResult | None
     cells: tuple[Cell, ...]
     """One for each option and dtype, sorted by option, then by dtype."""
+    mistakes: tuple[Mistake, ...]
+    """Those that give most of the wrong results on which they were tried, by options, the commonest first."""
     printed: tuple[str, ...]
     """The last lines that its process printed."""
     not_executed: tuple[str, ...]
@@ -156,6 +177,7 @@ class CheckResult(Result):
             "complete": self.complete,
             "stopped": self.stopped,
             "table": [dataclasses.asdict(cell) for cell in self.cells],
+            "mistakes": [dataclasses.asdict(one) for one in self.mistakes],
             "cases": self.run.to_dict(),
             "relations": {
                 "checked": len(self.relations),
@@ -236,6 +258,7 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
         findings=tuple(counterexamples),
         sweep=swept,
         cells=tuple(cells(installed, cases.cases, ran.rows)),
+        mistakes=tuple(mistakes(installed, cases.cases, ran.rows)),
         printed=printed,
         not_executed=(*map(str, ran.not_executed), *session.not_executed),
         stopped=ran.stopped or session.stop_reason,
@@ -317,6 +340,58 @@ class _CheckSession:
         return result
 
 
+def mistakes(installed: Installed, cases: Iterable[Case], rows: Iterable[Row]) -> Iterator[Mistake]:
+    """Yield the mistakes that give most of the wrong results with the same options.
+
+    They are tried on one result of each case and quantity that no convention explains, a reduced loss or gradient in a
+    dtype of enough digits, for which nothing was converted.
+    """
+    by_id = {case.id: case for case in cases if case.predicted <= MAX_EXPLAINED_PREDICTIONS}
+    wrong = {
+        (row.key.case, row.key.quantity): row
+        for row in rows
+        if row.status in FAILING and row.key.case in by_id and _is_explainable(row)
+    }
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in sorted(wrong.values(), key=lambda row: by_id[row.key.case].predicted):
+        groups.setdefault(by_id[row.key.case].options.names(), []).append(row)
+    with cached_oracle() as oracle:
+        for options, alike in groups.items():
+            tried = alike[:MAX_EXPLAINED]
+            counts: Counter[str] = Counter()
+            for row in tried:
+                counts.update(_mistakes_of(installed, by_id[row.key.case], row, oracle))
+            for text, count in counts.most_common():
+                if count > 1 and 2 * count > len(tried):
+                    yield Mistake(options, text, count, len(tried))
+
+
+def _is_explainable(row: Row) -> bool:
+    reduced = row.key.quantity == "loss" or (row.key.quantity == "gradient" and row.key.reduction != "none")
+    if row.key.dtype not in ("float32", "float64") or row.bridge or row.candidate or not reduced:
+        return False
+    got, want = row.got, row.want
+    return isinstance(got, Elements) and isinstance(want, Elements) and got.shape == want.shape and not got.thinned
+
+
+def _mistakes_of(installed: Installed, case: Case, row: Row, oracle: Oracle) -> set[str]:
+    """The mistakes that give the result of a row, in words."""
+    (function,) = installed.functions
+    problem = case.problem(row.key.dtype, cast(Reduction, row.key.reduction))
+    target = function.target_kind_for(problem.target_kind) or problem.target_kind
+    documented = registry.convention_for(function, installed.version, target, installed.backend).convention
+    tried = values_of_hypotheses(
+        problem,
+        cast(Quantity, row.key.quantity),
+        oracle,
+        is_reduced=problem.reduction != "none",
+        convention=documented.semantic(),
+    )
+    got, exact = (cast(Elements, elements).values for elements in (row.got, row.want))
+    groups = those_that_give(got, exact, row.budget or 0.0, problem.dtype, tried)
+    return {", ".join(map(str, hypothesis)) for group in groups for hypothesis in group}
+
+
 def _first_verdict(row: Row, calls: int) -> str:
     """The note after the first wrong row, or after as many calls as have a first verdict; empty otherwise."""
     if row.status in FAILING:
@@ -379,4 +454,4 @@ def _cell(option: str, dtype: str, rows: Sequence[Row], why: str) -> Cell:
     return Cell(option, dtype, status, len(rows), wrong, deviating, ratio, error)
 
 
-__all__ = ["Cell", "CheckRequest", "CheckResult", "CheckedCallable", "check"]
+__all__ = ["Cell", "CheckRequest", "CheckResult", "CheckedCallable", "Mistake", "check"]

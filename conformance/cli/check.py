@@ -28,6 +28,8 @@ CANCELS = "cancellation"
 DIVISORS = Divisor.__args__  # type: ignore[attr-defined]
 MAX_FINDINGS = 3
 """Number of violated relations, and of findings among drawn problems, that are printed."""
+MAX_MISTAKES = 6
+"""Number of mistakes that are printed."""
 COMMON_SHARE = 0.5
 """Share of the wrong calls from which on advice is given for what they have in common."""
 
@@ -75,6 +77,7 @@ def _print(found: api.CheckResult) -> None:
     print_groups(
         [row for row in found.run.rows if row.expected in FAILING_ROWS], found.run.cases, found.installed.framework
     )
+    out.lines(map(_in_words, found.mistakes[:MAX_MISTAKES]))
     first = {result.instance.relation.name: result for result in reversed(found.broken)}
     out.lines([*first.values()][:MAX_FINDINGS])
     out.lines(finding.message for finding in found.findings[:MAX_FINDINGS])
@@ -84,6 +87,11 @@ def _print(found: api.CheckResult) -> None:
     out.lines(filter(None, [not_asked(found.cells), *hints(found)]))
     out.print(Text(verdict(found)), soft_wrap=True)
     out.print(f"report: {found.run.report / 'index.html'}", soft_wrap=True)
+
+
+def _in_words(mistake: api.Mistake) -> str:
+    beside = f" with {' and '.join(mistake.options)}" if mistake.options else ""
+    return f"{mistake.results} of {mistake.tried} wrong results{beside} are what this gives: {mistake.text}"
 
 
 def table(cells: Sequence[api.Cell]) -> Table:

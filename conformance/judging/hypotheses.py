@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from conformance.adapters import registry
 from conformance.adapters.contract import required_capabilities
+from conformance.judging.compare import compare
 from conformance.judging.effects import answer_by, narrowed
 from conformance.judging.mistakes import BATCHES, SINGLE_MISTAKES, Departure, Hypothesis, Kind, Variant, pairs
 from conformance.judging.printed import Printed, holds_in
@@ -50,8 +51,10 @@ MAX_ROUNDED = 1000
 """Size of an array whose values are told apart by all their digits."""
 SLACK_ROUNDOFFS = 16
 """Unit roundoffs by which a value that somebody computed may differ from the hypothesis' own."""
+NARROW_SLACK_ROUNDOFFS = 4
+"""The same in dtypes of so few digits that more would fit by chance."""
 SLACK = SLACK_ROUNDOFFS * dtype_info("float32").unit_roundoff
-"""The same in float32, relative to the value."""
+"""`SLACK_ROUNDOFFS` of float32, relative to the value."""
 NEAR = 0.6
 """How far around a printed number values are counted to know how many fit one of that size, relative to it."""
 MIN_REACH = 5
@@ -173,6 +176,30 @@ def fitting_groups(
         if group := sorted(dict.fromkeys(needed), key=_rank):
             groups.append(tuple(group))
     return tuple(sorted(groups, key=lambda group: _rank(group[0]))), found
+
+
+def those_that_give(
+    got: Floats, exact: Floats, allowed: float, dtype: str, hypotheses: Iterable[tuple[Hypothesis, Floats]]
+) -> tuple[tuple[Hypothesis, ...], ...]:
+    """The hypotheses whose values were returned and are wrong, grouped as by `fitting_groups`.
+
+    allowed: how far off a right result may be.  dtype: in which `got` was computed.
+    """
+    roundoffs = SLACK_ROUNDOFFS if dtype in ("float32", "float64") else NARROW_SLACK_ROUNDOFFS
+    unit = roundoffs * dtype_info(dtype).unit_roundoff
+
+    def fits(values: Floats) -> bool:
+        if values.shape != got.shape:
+            return False
+        size = np.max(np.abs(values), initial=0.0, where=np.isfinite(values))
+        nothing = np.zeros(values.shape)
+        near = np.full(values.shape, unit * size + allowed)
+        hypothesis = Exact(values, nothing, nothing)
+        if compare(exact, hypothesis, near, dtype).within:
+            return False  # it makes no difference here
+        return compare(got, hypothesis, near, dtype).within
+
+    return fitting_groups(hypotheses, fits)[0]
 
 
 def _rounded(values: Floats) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from conformance.judging.compare import Comparison, compare
-from conformance.judging.hypotheses import SLACK_ROUNDOFFS, fitting_groups, in_words, values_of_hypotheses
+from conformance.judging.hypotheses import SLACK_ROUNDOFFS, in_words, those_that_give, values_of_hypotheses
 from conformance.judging.mistakes import Departure, Hypothesis
 from conformance.model.case import DTYPES, InputKind, Problem, Quantity
 from conformance.model.convention import Convention
@@ -28,8 +28,6 @@ MAX_LISTED = 6
 UNEXPLAINED = "by no known convention or mistake that was tried"
 WIDESPREAD = 4
 """What is computed in a narrow dtype is wrong in one of so many elements at least, and not in a few."""
-NARROW_SLACK_ROUNDOFFS = 4
-"""As `hypotheses.SLACK_ROUNDOFFS`, in dtypes of so few digits that more would fit by chance."""
 
 
 class _QuickOracle(Oracle):
@@ -138,25 +136,10 @@ def _hypotheses(
     is_reduced = problem.reduction != "none" if quantity == "gradient" or got.ndim else True
     if quantity == "loss" and found.misshapen:
         is_reduced = got.ndim == 0
-    unit = (SLACK_ROUNDOFFS if problem.dtype in ("float32", "float64") else NARROW_SLACK_ROUNDOFFS) * dtype_info(
-        problem.dtype
-    ).unit_roundoff
     allowed = 0.0 if found.misshapen else found.tolerance
-    exact = _exact(question, quantity)
-
-    def fits(values: Floats) -> bool:
-        if values.shape != got.shape:
-            return False
-        size = np.max(np.abs(values), initial=0.0, where=np.isfinite(values))
-        nothing = np.zeros(values.shape)
-        near = np.full(values.shape, unit * size + allowed)
-        hypothesis = Exact(values, nothing, nothing)
-        if compare(exact.hi, hypothesis, near, problem.dtype).within:
-            return False  # it makes no difference here
-        return compare(got, hypothesis, near, problem.dtype).within
-
     tried = values_of_hypotheses(problem, quantity, _QuickOracle(), is_reduced=is_reduced, convention=convention)
-    groups, _ = fitting_groups(((one, values) for one, values in tried if not (is_constant and _clips(one))), fits)
+    applicable = ((one, values) for one, values in tried if not (is_constant and _clips(one)))
+    groups = those_that_give(got, _exact(question, quantity).hi, allowed, problem.dtype, applicable)
     certain, possible = [], []
     for group in groups:
         known = tuple(

@@ -56,6 +56,13 @@ def subtracts(logits, labels):
     total = top + np.log(np.exp(logits - top[:, None]).sum(-1))
     return (total - logits[np.arange(len(labels)), labels]).mean()
 
+def softmax_first(logits, labels, reduction="mean"):
+    p = np.exp(logits - logits.max(-1, keepdims=True))
+    return right(p / p.sum(-1, keepdims=True), labels, reduction=reduction)
+
+def smooths_others(logits, labels, label_smoothing=0.0):
+    return right(logits, labels, label_smoothing=label_smoothing * logits.shape[1] / (logits.shape[1] - 1))
+
 def unreduced(logits, labels): return right(logits, labels, reduction="none")
 def wide(logits, labels): return np.float64(right(logits, labels))
 def number(logits, labels): return float(right(logits, labels))
@@ -143,6 +150,31 @@ def test_whole_check_of_a_wrong_kernel_has_findings_of_every_kind(check):
     assert said["schema"] == "conformance.check/1"
     assert said["relations"]["broken"]
     assert said["drawn"]["findings"][0]["file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "keyword", "options", "mistake"),
+    [
+        ("softmax_first", "index_labels", (), "softmax applied twice"),
+        (
+            "smooths_others",
+            "label_smoothing",
+            ("label_smoothing",),
+            "label smoothing spread over the other classes only",
+        ),
+    ],
+)
+def test_mistake_that_gives_the_wrong_results_is_named(check, name, keyword, options, mistake):
+    found = check(name, f"float32 and mean and {keyword}")
+    one = found.mistakes[0]
+    assert (one.options, one.text) == (options, mistake)
+    assert 1 < one.results <= one.tried
+    assert json.loads(found.to_json())["mistakes"][0]["text"] == mistake
+
+
+def test_no_mistake_is_named_where_none_gives_the_results(check):
+    assert check("random", "float32 and mean and index_labels").mistakes == ()
+    assert check("right", "float32 and mean and index_labels").mistakes == ()
 
 
 def test_zeros_are_wrong_and_the_reproducer_runs(check):
