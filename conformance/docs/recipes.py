@@ -1,11 +1,16 @@
-"""What it takes to make one function return what another does, for all pairs of functions that are always tested."""
+"""What it takes to make one function return what another does.
+
+All pairs of functions that are always tested, and each function of another library beside one of PyTorch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from conformance.adapters import registry
+from conformance.adapters.contract import Framework
 from conformance.adapters.registry import NEWEST, Installed
 from conformance.api.recipes import setting_of
 from conformance.docs.markup import code_html, escaped, table
@@ -20,6 +25,8 @@ OPTIONS: dict[Loss, tuple[tuple[str, ...], ...]] = {
 """Options with which each pair of a loss is described, at each reduction."""
 REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum", "none")
 AS_IT_IS = "the arguments alone"
+COMPARED_WITH: dict[Loss, str] = {"categorical": "torch.CrossEntropyLoss", "binary": "torch.BCEWithLogitsLoss"}
+"""The function that those of other libraries are to equal."""
 
 
 @dataclass(frozen=True)
@@ -39,46 +46,61 @@ class Entry:
         return "; ".join(recipes[0].changes) or AS_IT_IS
 
 
-def functions(loss: Loss) -> list[InstalledFunction]:
+def functions(loss: Loss, frameworks: Iterable[Framework]) -> list[InstalledFunction]:
     """The functions of a loss, in their newest release; of those that call the same one, the first.
 
     Functions that are called with a part of the cases by default compute the same as another one.
     """
     found: dict[str, InstalledFunction] = {}
-    for framework in registry.frameworks():
-        if framework.name in FRAMEWORKS:
-            newest = Installed(framework, NEWEST, backend=framework.backend({}))
-            for one in (InstalledFunction(newest, function) for function in newest.functions):
-                if loss in one.function.ranks and one.may_have_recipe and not one.function.default_files:
-                    found.setdefault(one.function.path, one)
+    for framework in frameworks:
+        newest = Installed(framework, NEWEST, backend=framework.backend({}))
+        for one in (InstalledFunction(newest, function) for function in newest.functions):
+            if loss in one.function.ranks and one.may_have_recipe and not one.function.default_files:
+                found.setdefault(one.function.path, one)
     return list(found.values())
+
+
+def _of_pair(first: InstalledFunction, second: InstalledFunction, loss: Loss, options: Sequence[str]) -> list[Entry]:
+    """An entry for each reduction."""
+    pair = (first, second)
+    return [
+        Entry(first, second, setting_of(pair, options=options, reduction=reduction, loss=loss))
+        for reduction in REDUCTIONS
+    ]
 
 
 def entries(loss: Loss) -> Iterator[list[Entry]]:
     """Every pair of functions of a loss, in each order, with each of its `OPTIONS`; an entry for each reduction."""
-    for second in functions(loss):
-        for first in functions(loss):
-            if first.function.path != second.function.path:
-                for options in OPTIONS[loss]:
-                    yield [
-                        Entry(
-                            first, second, setting_of((first, second), options=options, reduction=reduction, loss=loss)
-                        )
-                        for reduction in REDUCTIONS
-                    ]
+    tested = functions(loss, (one for one in registry.frameworks() if one.name in FRAMEWORKS))
+    for second, first in itertools.product(tested, tested):
+        if first.function.path != second.function.path:
+            for options in OPTIONS[loss]:
+                yield _of_pair(first, second, loss, options)
+
+
+def entries_of_others(loss: Loss) -> Iterator[list[Entry]]:
+    """Each function of another library with the one of `COMPARED_WITH`, without options."""
+    torch = functions(loss, (one for one in registry.frameworks() if one.name == "torch"))
+    second = next(one for one in torch if one.function.name == COMPARED_WITH[loss])
+    for first in functions(loss, (one for one in registry.frameworks() if one.name not in FRAMEWORKS)):
+        yield _of_pair(first, second, loss, ())
 
 
 def recipe_tables() -> str:
     """What each function needs to return what another does, as Markdown."""
-    parts = []
-    for loss in LOSSES:
-        header = ("to return what", "this function", "with", *REDUCTIONS)
-        lines = []
-        for row in entries(loss):
-            names = [
-                f"[{code_html(of.name)}]({of.documentation})" for of in (row[0].second.function, row[0].first.function)
-            ]
-            options = ", ".join(row[0].setting.options) or "no options"
-            lines.append([f"{names[0]} does", names[1], options, *(escaped(one.text()) for one in row)])
-        parts.append(f"## {loss.capitalize()} losses\n\n{table(header, lines)}")
+    parts = [f"## {loss.capitalize()} losses\n\n{_table(entries(loss))}" for loss in LOSSES]
+    others = "\n".join(_table(entries_of_others(loss)) for loss in LOSSES)
+    parts.append(f"## Other libraries\n\nNo test executes these; `conformance recipe` does.\n\n{others}")
     return "\n".join(parts)
+
+
+def _table(rows: Iterable[list[Entry]]) -> str:
+    header = ("to return what", "this function", "with", *REDUCTIONS)
+    lines = []
+    for row in rows:
+        names = [
+            f"[{code_html(of.name)}]({of.documentation})" for of in (row[0].second.function, row[0].first.function)
+        ]
+        options = ", ".join(row[0].setting.options) or "no options"
+        lines.append([f"{names[0]} does", names[1], options, *(escaped(one.text()) for one in row)])
+    return table(header, lines)
