@@ -666,7 +666,8 @@ class Recorder:
         ]
         if missing:
             lines.append("conformance: left out, not installed: " + ", ".join(f.name for f in missing))
-        if elsewhere := without_device((), device := self.config.getoption("device")):
+        device = self.config.getoption("device")
+        if device != CPU and (elsewhere := without_device((), device)):
             lines.append(f"conformance: left out, no {device} for them here: {', '.join(elsewhere)}")
         lines += [loggable(f"conformance: {note}") for note in [*registry.broken(), *self.notes]]
         self.notes.clear()

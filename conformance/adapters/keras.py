@@ -269,7 +269,7 @@ keras.ops.convert_to_tensor(loss, "float32")
 EVALUATE = "evaluate(x={predictions}, y={labels}, {sample_weights}, batch_size=2, verbose=0)"
 TRAIN_ON_BATCH = "train_on_batch(x={predictions}, y={labels}, {sample_weights}, {class_weights})"
 MASKED = """
-kept = {labels} != [{ignore_index}, None][0]
+kept = {labels} != {ignore_index|None}
 x, y = {predictions}.copy(), {labels}.copy()
 x[~kept], y[~kept] = -1e9, 0
 model = keras.Sequential([keras.layers.Masking(mask_value=-1e9)])

@@ -203,19 +203,28 @@ def _problem(
     options: Options = NO_OPTIONS,
     rank: int = 2,
 ) -> Problem:
-    """A small problem of a kind that a function takes: [4, 3] or [4, 2, 3] predictions of classes, [4] of outputs."""
+    """A small problem of a kind that a function takes.
+
+    Predictions are [4, 3] or [4, 2, 3] for classes, [4] or [4, 1] for outputs.
+    """
     chosen = next(name for name in LOSSES if name in function.ranks) if loss is None else loss
     kind = kind or next(name for name in KINDS if name in function.targets.keys() & TARGET_KINDS_OF[chosen])
     binary = chosen == "binary"
-    shape = (4,) if binary else (4, 3) if rank == 2 and 2 in function.ranks[chosen] else (4, 2, 3)
+    shape = (
+        ((4,) if 1 in function.ranks[chosen] else (4, 1))
+        if binary
+        else (4, 3)
+        if rank == 2 and 2 in function.ranks[chosen]
+        else (4, 2, 3)
+    )
     crisp = np.arange(np.prod(shape[:-1], dtype=int)).reshape(shape[:-1]) % shape[-1]
     one_hot = np.eye(shape[-1])[crisp]
     labels = {
         "index": crisp.astype(np.int32),
         "one_hot": one_hot,
         "distribution": 0.75 * one_hot + 0.25 / shape[-1],
-        "binary": np.array([0, 1, 1, 0]),
-        "soft_binary": np.array([0.25, 0.5, 0.75, 1.0]),
+        "binary": np.resize([0, 1, 1, 0], shape),
+        "soft_binary": np.resize([0.25, 0.5, 0.75, 1.0], shape),
     }[kind]
     return Problem(
         case="",

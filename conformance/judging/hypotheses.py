@@ -353,8 +353,10 @@ def _divergence(problem: Problem, convention: Convention, oracle: Oracle) -> Ite
 def _means_of_groups(problem: Problem, convention: Convention, oracle: Oracle) -> Iterator[tuple[Hypothesis, Floats]]:
     """Means of the means of classes, of rows, and what training loops report of batches."""
     losses = _answer(problem.with_reduction("none"), convention, "loss", oracle)
+    if losses is None or not losses.ndim or len(losses) < 2:
+        return
     flat = flatten(narrowed(problem, convention), convention)
-    if losses is None or losses.shape != flat.shape or not losses.ndim or len(losses) < 2:
+    if losses.shape != flat.shape:
         return
     weights, counts = weights_of_mean(flat, convention)
     weights = np.where(counts, weights, 0.0).reshape(losses.shape)

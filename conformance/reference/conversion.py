@@ -140,7 +140,7 @@ def _weights_of_samples(problem: Problem) -> Array | None:
         factors.append(np.broadcast_to(by_sample.reshape(by_sample.shape + axes), labels.shape))
     factors = [np.where(kept, factor, np.ones((), factor.dtype)) for factor in factors]
     with np.errstate(all="ignore"):
-        product = factors[0] if len(factors) == 1 else factors[0] * factors[1]
+        product = factors[0] if len(factors) == 1 else np.asarray(factors[0] * factors[1])
     if not bool(np.all((product > 0) & np.isfinite(product))):
         return None
     *each, rounded = ([Fraction(value) for value in one.astype(np.float64).flat] for one in (*factors, product))

@@ -306,3 +306,11 @@ def test_a_row_names_the_conversion_of_weights(function, case_id, reduction, sta
     assert row.bridge in WEIGHTS_HANDED
     if status == "diverges":
         assert WEIGHTS_HANDED[row.bridge] in row.explanation
+
+
+def test_both_weights_of_one_unbatched_sample_are_an_array():
+    options = {"class_weights": [2.5, 1.0], "sample_weights": np.array(2.0)}
+    problem = case([0.5, 1.0], np.array(0), options=options).problem("float32", "mean")
+    converted, _ = convert_weights(problem, {"sample_weights"})
+    assert isinstance(converted.options.sample_weights, np.ndarray)
+    assert converted.options.sample_weights == 5.0

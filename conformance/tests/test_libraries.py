@@ -92,7 +92,7 @@ def test_table_of_libraries_counts_rows_of_each():
     rows += [("torch", "disagrees", "unexpected"), ("torch", "crashed", "known")]
     lines = readme.libraries(pd.DataFrame(rows, columns=["framework", "status", "expected"])).splitlines()
     cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[4:8]] for line in lines}
-    assert cells["library"] == ["agrees", "diverges", "known", "disagrees"]
+    assert cells["library"] == ["agrees", "diverges", "known", "unexpected"]
     assert cells["`optax`"] == ["2", "1", "1", "0"]
     assert cells["`torch`"] == ["0", "0", "1", "1"]
     assert cells["`sklearn`"] == ["", "", "", ""]

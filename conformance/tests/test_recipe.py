@@ -209,11 +209,11 @@ def test_it_names_functions_for_which_there_may_be_one():
         ((TORCH, TORCH), {}, "equals itself"),
         ((BCE, TORCH), {}, "no problem fits both"),
         ((TORCH, "torch.CrossEntropyLoss:perplexity"), {}, "returns no loss of predictions"),
-        ((TORCH, NLL), {"options": ["weights"]}, "there is class_weights"),
-        ((TORCH, NLL), {"reduction": "average"}, "there is none, sum, mean"),
-        ((TORCH, NLL), {"dtype": "float8"}, "there is float16"),
-        ((TORCH, NLL), {"kind": "scores"}, "there is logits"),
-        ((TORCH, NLL), {"target": "binary"}, "there is index"),
+        ((TORCH, NLL), {"options": ["weights"]}, "expected one of class_weights"),
+        ((TORCH, NLL), {"reduction": "average"}, "expected one of none, sum, mean"),
+        ((TORCH, NLL), {"dtype": "float8"}, "expected one of float16"),
+        ((TORCH, NLL), {"kind": "scores"}, "expected one of logits"),
+        ((TORCH, NLL), {"target": "binary"}, "expected one of index"),
         ((TORCH, NLL), {"loss": "binary"}, "no problem fits both"),
     ],
 )
@@ -379,10 +379,10 @@ def test_an_argument_that_is_known_to_be_broken_is_not_used():
 @pytest.mark.parametrize(
     ("named", "why"),
     [
-        ({"quantity": "hessian"}, "there is loss, gradient"),
-        ({"layout": ["sparse"]}, "there is class_axis"),
-        ({"label_dtype": "int3"}, "there is bool"),
-        ({"weight_dtype": "int3"}, "there is float16"),
+        ({"quantity": "hessian"}, "expected one of loss, gradient"),
+        ({"layout": ["sparse"]}, "expected one of class_axis"),
+        ({"label_dtype": "int3"}, "expected one of bool"),
+        ({"weight_dtype": "int3"}, "expected one of float16"),
     ],
 )
 def test_it_refuses_arrays_that_do_not_exist(named, why):

@@ -592,7 +592,7 @@ def command(monkeypatch):
 @pytest.mark.parametrize(("option", "value"), [("--dtype", "float8"), ("--given", "odds")])
 def test_sweep_refuses_unknown_choice(command, option, value):
     refused = command("miniature.Binary", option, value)
-    assert f"{option} {value}: there is " in str(refused.exception)
+    assert f"{option} {value}: expected one of " in str(refused.exception)
 
 
 def test_sweep_exit_status_depends_on_verdicts(command, tmp_path):
