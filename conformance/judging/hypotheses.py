@@ -33,7 +33,7 @@ from conformance.model.case import (
 )
 from conformance.model.convention import DEFINITION, Convention, Divisor, describe
 from conformance.model.text import counted
-from conformance.reference.domain import dtype_info
+from conformance.reference.domain import dtype_info, examine
 from conformance.reference.error_bound import weights_of_mean
 from conformance.reference.flat_problem import flatten
 from conformance.reference.oracle import Exact, Oracle
@@ -435,6 +435,8 @@ def _variants(problem: Problem, quantity: Quantity, base: Convention, oracle: Or
         choices = convention.choices()
         departure = Departure(kind, describe(choices), functions, tuple(choices.items()))
         yield Variant((departure,), problem, convention)
+    if examine(problem) & {"shape_mismatch", "trailing_axis"} == {"shape_mismatch"}:
+        return  # no mistake is about arrays that do not fit
     for mistakes in SINGLE_MISTAKES:
         yield from mistakes(problem, base, quantity)
 

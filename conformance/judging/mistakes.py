@@ -151,7 +151,7 @@ def _other_labels(problem: Problem, base: Convention, quantity: Quantity) -> Ite
     if problem.target_kind == "distribution":
         largest = dataclasses.replace(problem, target="index", labels=labels.argmax(axis=-1))
         yield _mistake("the largest target of each sample for its targets", largest, base)
-    if problem.target == "index" and x.shape[-1] and quantity == "loss":
+    if problem.target == "index" and x.shape[-1] and labels.shape == x.shape[:-1] and quantity == "loss":
         predicted = np.where(_kept(problem), x.argmax(axis=-1), labels)
         yield _mistake("the predicted classes for the labels", dataclasses.replace(problem, labels=predicted), base)
 
