@@ -543,7 +543,7 @@ def lint(folder: Path | None = None, *, strict: bool = False) -> LintResult:
     folder : Path, optional
         Folder of case files, or one file; the shipped cases if None.
     strict : bool
-        Also require what published cases have: a first line that names the schema, `source` and `why`.
+        Also require what published cases have: a first line that names the schema, `about`, `source` and `why`.
 
     Returns
     -------

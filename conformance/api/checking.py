@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from conformance.adapters import checked, registry
+from conformance.adapters import checked
 from conformance.adapters.checked import CheckedCallable, CheckError
 from conformance.adapters.registry import Installed
 from conformance.api.exploration import SweepResult, sweep_inputs
@@ -33,7 +33,7 @@ from conformance.explore.sweep.runner import SweepRequest
 from conformance.judging.case_set import load_suite
 from conformance.judging.hypotheses import those_that_give, values_of_hypotheses
 from conformance.judging.judge import Judge, Performer
-from conformance.judging.plan import Item, in_modes
+from conformance.judging.plan import Item, documented_convention, in_modes
 from conformance.judging.row import Elements, Row
 from conformance.judging.verdict import FAILING
 from conformance.model.case import DTYPES, OPTIONS, Case, MustRaise, Quantity, Reduction, is_derivative
@@ -377,15 +377,12 @@ def _is_explainable(row: Row) -> bool:
 def _mistakes_of(installed: Installed, case: Case, row: Row, oracle: Oracle) -> set[str]:
     """The mistakes that give the result of a row, in words."""
     (function,) = installed.functions
-    problem = case.problem(row.key.dtype, cast(Reduction, row.key.reduction))
-    target = function.target_kind_for(problem.target_kind) or problem.target_kind
-    documented = registry.convention_for(function, installed.version, target, installed.backend).convention
+    reduction, quantity = cast(Reduction, row.key.reduction), cast(Quantity, row.key.quantity)
+    problem = case.problem(row.key.dtype, reduction)
+    item = Item(installed, function, case, row.key.dtype, reduction, quantity)
+    convention = documented_convention(item, problem).convention.semantic()
     tried = values_of_hypotheses(
-        problem,
-        cast(Quantity, row.key.quantity),
-        oracle,
-        is_reduced=problem.reduction != "none",
-        convention=documented.semantic(),
+        problem, quantity, oracle, is_reduced=problem.reduction != "none", convention=convention
     )
     got, exact = (cast(Elements, elements).values for elements in (row.got, row.want))
     groups = those_that_give(got, exact, row.budget or 0.0, problem.dtype, tried)
