@@ -258,7 +258,7 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
         findings=tuple(counterexamples),
         sweep=swept,
         cells=tuple(cells(installed, cases.cases, ran.rows)),
-        mistakes=tuple(mistakes(installed, cases.cases, ran.rows)),
+        mistakes=tuple(_mistakes(installed, cases.cases, ran.rows)),
         printed=printed,
         not_executed=(*map(str, ran.not_executed), *session.not_executed),
         stopped=ran.stopped or session.stop_reason,
@@ -340,7 +340,7 @@ class _CheckSession:
         return result
 
 
-def mistakes(installed: Installed, cases: Iterable[Case], rows: Iterable[Row]) -> Iterator[Mistake]:
+def _mistakes(installed: Installed, cases: Iterable[Case], rows: Iterable[Row]) -> Iterator[Mistake]:
     """Yield the mistakes that give most of the wrong results with the same options.
 
     They are tried on one result of each case and quantity that no convention explains, a reduced loss or gradient in a
