@@ -71,7 +71,7 @@ def arrays(dtype: str) -> Iterator[Any]:
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", dict.fromkeys((*DTYPES, *LABEL_DTYPES)))
-def test_it_prints_arrays_that_read_back_bit_for_bit(dtype, order):
+def test_array_literals_round_trip_bit_for_bit(dtype, order):
     for values in arrays(dtype):
         tensor = Tensor(np.asarray(values), order)
         made, again = tensor.laid_out(), eval(tensor.source(), dict(NAMES))
@@ -86,7 +86,7 @@ def test_it_prints_arrays_that_read_back_bit_for_bit(dtype, order):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_it_lays_arrays_out_as_they_are_called(dtype):
+def test_arrays_are_laid_out_in_each_memory_order(dtype):
     values = np.arange(24).reshape(2, 3, 4).astype(numpy_dtype(dtype))
     size = values.dtype.itemsize
     laid = {order: Tensor(values, order).laid_out() for order in ORDERS}
@@ -100,7 +100,7 @@ def test_it_lays_arrays_out_as_they_are_called(dtype):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_it_repeats_what_is_the_same_without_a_copy(axis):
+def test_repeated_axis_is_a_broadcast(axis):
     values = np.repeat(np.arange(12.0).reshape(3, 4)[(slice(None),) * axis + (None,)], 5, axis=axis)
     tensor = Tensor(values, "broadcast")
     for made in (tensor.laid_out(), eval(tensor.source(), dict(NAMES))):
@@ -109,7 +109,7 @@ def test_it_repeats_what_is_the_same_without_a_copy(axis):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_it_prints_numbers_in_as_few_digits_as_they_need(dtype):
+def test_array_literals_have_shortest_digits(dtype):
     text = nested(np.array([[0.1, -2.0], [1e-3, np.nan]]).astype(numpy_dtype(dtype)))
     if dtype in ("float16", "float32", "float64"):
         assert text == "[[0.1, -2.0], [0.001, float('nan')]]"
@@ -177,31 +177,31 @@ def recorded(mode: str, x: Any = (1.0, np.nan, -0.0), **said: Any) -> Any:
 @pytest.mark.parametrize(
     ("mode", "value", "dtype"), [("array", [1.0, 2.0], "int32"), ("half", float(np.float16(0.1)), "float16")]
 )
-def test_it_records_values_as_float64_beside_their_dtype(mode, value, dtype):
+def test_outcome_has_float64_values_and_result_dtype(mode, value, dtype):
     outcome = recorded(mode)
     assert isinstance(outcome, Returned)
     assert (outcome.value.tolist(), outcome.value.dtype, outcome.dtype) == (value, np.float64, dtype)
     assert (outcome.warnings, outcome.mutated) == ((), ())
 
 
-def test_it_records_each_warning_once_and_on_one_line():
+def test_outcome_has_each_warning_once_on_one_line():
     outcome = recorded("warns")
     assert outcome.warnings == ("UserWarning: it is late", "DeprecationWarning: too old")
     outcome = recorded("warns and raises")
     assert outcome == Raised("ZeroDivisionError", "", ("RuntimeWarning: careful",))
 
 
-def test_it_records_exceptions_on_one_line():
+def test_outcome_has_exception_on_one_line():
     assert recorded("raises at once") == Raised("TypeError", "made wrongly")
     assert recorded("exits") == Raised("SystemExit", "3")
     assert recorded("interrupts") == Raised("KeyboardInterrupt", "")
 
 
-def test_it_records_what_is_no_number():
+def test_result_without_number_is_recorded():
     assert isinstance(recorded("word"), NonNumeric)
 
 
-def test_it_records_which_arguments_were_written():
+def test_outcome_has_mutated_arguments():
     assert recorded("writes").mutated == ("predictions", "weight")
     assert recorded("writes the same").mutated == ()
     assert recorded("sums").mutated == ()
@@ -225,7 +225,7 @@ def test_arrays_are_the_same_where_no_bit_that_counts_differs(dtype, count):
         assert not calling._same(-zero, zero)
 
 
-def test_it_hands_over_memory_that_a_call_may_break():
+def test_call_receives_copies_of_arrays():
     x = np.array([1.0, 2.0])
     recorded("writes", x)
     assert x.tolist() == [1.0, 2.0]
@@ -250,12 +250,12 @@ def broken(*_: Any) -> Any:
     ],
     ids=["lower", "native", "prepare", "module", "attribute", "name", "missing", "too many", "unexpected"],
 )
-def test_it_takes_a_bug_of_an_adapter_for_no_finding(bug):
+def test_adapter_bug_is_a_lowering_error(bug):
     with pytest.raises(LoweringError, match=r"recording\.Recording on a/b/c: "):
         recorded("sums", **bug)
 
 
-def test_it_finds_an_object_at_the_longest_module():
+def test_object_is_resolved_from_longest_module():
     assert (
         resolve("conformance.tests.miniatures.Categorical.placeholder_values")
         == miniatures.Categorical.placeholder_values
@@ -280,7 +280,7 @@ def test_split_last_expression_refuses_source_without_one(text):
 # Lowerings share these
 
 
-def test_it_encodes_labels_without_changing_the_problem():
+def test_label_encoding_keeps_the_problem():
     index = case([[0.5, 1.0, 2.0], [0.1, 0.2, 0.3]], [2, 0]).problem("float32", "mean")
     one_hot = case(index.predictions, [[0, 0, 1], [1, 0, 0]], target="distribution").problem("float32", "mean")
     assert encoding.one_hot_labels(index).values.tolist() == [[0, 0, 1], [1, 0, 0]]
@@ -290,11 +290,11 @@ def test_it_encodes_labels_without_changing_the_problem():
 
 
 @pytest.mark.parametrize("labels", [[3, 0], [-1, 0], [0]])
-def test_it_encodes_no_labels_outside_the_classes(labels):
+def test_labels_outside_classes_are_not_encodable(labels):
     assert not encoding.encodable(case([[0.5, 1.0, 2.0], [0.1, 0.2, 0.3]], labels).problem("float32", "mean"))
 
 
-def test_it_moves_the_classes_where_the_layout_wants_them():
+def test_class_axis_is_moved_for_layout():
     x = np.arange(24.0).reshape(2, 3, 4)
     stated = case(x, np.zeros((2, 3), dtype=int), layout=Layout(class_axis=1, labels="column", order="strided"))
     problem = stated.problem("float32", "mean")
@@ -400,7 +400,7 @@ def check(item: Item) -> None:
 
 
 @pytest.mark.parametrize("loss", miniatures.RIGHT, ids=lambda loss: loss.__name__)
-def test_it_prints_the_call_that_it_makes(loss):
+def test_reproducer_is_the_call_that_was_made(loss):
     items = sampled(miniatures.installed(loss), 40)
     assert len(items) > 20
     for item in items:

@@ -306,7 +306,7 @@ def _inside(problem: Problem) -> bool:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # probabilities that float16 rounds to 0 and 1
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("kind", "way"), NAMES)
-def test_it_allows_correct_code(kind, way, dtype):
+def test_budget_allows_correct_code(kind, way, dtype):
     found = ratios(kind, way, dtype)
     assert len(found) >= 4
     print(kind, way, dtype, max(found.values()))
@@ -321,7 +321,7 @@ def test_it_allows_correct_code(kind, way, dtype):
         (two_softplus, DEFINITION),
     ],
 )
-def test_it_allows_weighted_outputs_by_the_hundred_thousand(way, convention, positive):
+def test_budget_allows_many_weighted_outputs(way, convention, positive):
     # In float32, so that float64 is exact enough to hold them against.
     rng = np.random.default_rng(0)
     n = 200_000
@@ -348,7 +348,7 @@ def reduced(
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_it_allows_losses_that_are_added_in_any_order(dtype, reduction, weighted):
+def test_budget_allows_any_summation_order(dtype, reduction, weighted):
     rng = np.random.default_rng(11)
     ratios = []
     for n in [*range(1, 24), 64, 300, *([3000] if dtype != "float16" else [])]:
@@ -369,7 +369,7 @@ def test_it_allows_losses_that_are_added_in_any_order(dtype, reduction, weighted
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("smoothing", [None, 0.2])
 @pytest.mark.parametrize("rows", [1, 12])
-def test_it_allows_class_weights_averaged_over_targets_in_any_order(dtype, smoothing, rows):
+def test_budget_allows_class_weights_averaged_in_any_order(dtype, smoothing, rows):
     rng = np.random.default_rng(13)
     ratios = []
     for classes in (2, 3, 30, 400):
@@ -392,7 +392,7 @@ def test_it_allows_class_weights_averaged_over_targets_in_any_order(dtype, smoot
     assert max(ratios) > 0.05
 
 
-def test_it_allows_what_tiny_targets_lose_of_the_weight_of_their_row():
+def test_budget_allows_row_weight_lost_by_tiny_targets():
     tiny = case(
         [[-0.75, -0.5], [-0.25, -2.0]], [[1e-7, 2e-7], [0.25, 0.125]], target="distribution",
         input_kind="log_probabilities", options={"class_weights": [2.0, 0.5]},
@@ -414,7 +414,7 @@ def test_it_allows_what_tiny_targets_lose_of_the_weight_of_their_row():
     ],
     ids=["targets", "labels", "outputs"],
 )
-def test_it_allows_a_count_no_roundings(stated):
+def test_budget_of_mean_has_no_rounding_of_a_count(stated):
     problem = stated.problem("float32", "mean")
     by_number = error_bound.tolerance(problem, Convention(mean_divides_by="kept"))
     assert error_bound.tolerance(problem, DEFINITION) == by_number
@@ -428,7 +428,7 @@ def test_it_allows_a_count_no_roundings(stated):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("kind", "way"), [("logits", "pairwise"), ("binary logits", "two softplus")])
-def test_it_is_no_wider_than_correct_code_needs(kind, way, dtype):
+def test_budget_is_no_wider_than_correct_code_needs(kind, way, dtype):
     # Even the correctly rounded answer uses some of it, and so each way must use more than a little.
     assert 0.05 < max(ratios(kind, "correctly rounded", dtype).values()) < max(ratios(kind, way, dtype).values()) <= 1
 
@@ -436,7 +436,7 @@ def test_it_is_no_wider_than_correct_code_needs(kind, way, dtype):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", NEXT_LOWER)
 @pytest.mark.parametrize(("kind", "way"), NAMES)
-def test_it_catches_the_next_lower_precision(kind, way, dtype):
+def test_budget_rejects_next_lower_precision(kind, way, dtype):
     make, input_kind, ways = WAYS[kind]
     compute, convention = ways[way]
     for soft in (False, True):
@@ -451,7 +451,7 @@ def largest_ratio_or_infinite(problem: Problem, got: Array, convention: Conventi
     return largest_ratio(problem, got, convention)
 
 
-def test_it_allows_a_mean_of_many_wide_rows_a_few_units_of_its_conditioning():
+def test_budget_of_mean_of_wide_rows_is_few_units_of_conditioning():
     rng = np.random.default_rng(2)
     z, y = rng.normal(size=(2000, 1000)) * 3, rng.integers(0, 1000, 2000)
     problem = case(z, y).problem("float32", "mean")
@@ -463,7 +463,7 @@ def test_it_allows_a_mean_of_many_wide_rows_a_few_units_of_its_conditioning():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_it_does_not_depend_on_where_the_logits_lie(dtype):
+def test_budget_is_invariant_under_logit_shift(dtype):
     z = np.array([[0.5, -1.25, 2.0], [0.0, 0.25, -3.0]])
     here, there = (case(z + shift, [0, 2]).problem(dtype, "none") for shift in (0.0, 64.0))
     np.testing.assert_array_equal(error_bound.tolerance(here, DEFINITION), error_bound.tolerance(there, DEFINITION))
@@ -471,7 +471,7 @@ def test_it_does_not_depend_on_where_the_logits_lie(dtype):
     assert np.all(cancelling > error_bound.tolerance(there, DEFINITION) + 100 * dtype_info(dtype).unit_roundoff)
 
 
-def test_it_is_zero_where_the_answer_must_be_met_exactly():
+def test_budget_is_zero_for_exact_answers():
     ignored = case([[1.0, 2.0], [3.0, 1.0]], [-1, 0], options={"ignore_index": -1}).problem("float32", "none")
     assert error_bound.tolerance(ignored, DEFINITION)[0] == 0
     assert error_bound.tolerance(ignored, DEFINITION)[1] > 0
@@ -483,7 +483,7 @@ def test_it_is_zero_where_the_answer_must_be_met_exactly():
 
 @pytest.mark.parametrize("weight", [np.inf, np.nan])
 @pytest.mark.parametrize("reduction", ["none", "sum"])
-def test_it_judges_a_loss_beside_an_ignored_one_of_whatever_weight(weight, reduction):
+def test_budget_ignores_weight_of_ignored_sample(weight, reduction):
     weighted = {"ignore_index": -1, "sample_weights": [1.0, weight]}
     beside = case([[1.0, 2.0]] * 2, [0, -1], options=weighted).problem("float32", reduction)
     alone = case([[1.0, 2.0]], [0], options={"sample_weights": [1.0]}).problem("float32", reduction)
@@ -492,7 +492,7 @@ def test_it_judges_a_loss_beside_an_ignored_one_of_whatever_weight(weight, reduc
 
 @pytest.mark.parametrize("weight", [np.inf, np.nan])
 @pytest.mark.parametrize("labels", [[0, 0], [[1, 0], [1, 0]]])
-def test_it_judges_a_mean_where_no_label_has_the_class_whose_weight_is_not_finite(weight, labels):
+def test_budget_of_mean_ignores_infinite_weight_of_absent_class(weight, labels):
     target = "index" if np.ndim(labels) == 1 else "distribution"
     weighted = case([[1.0, 2.0]] * 2, labels, target=target, options={"class_weights": [2.0, weight]})
     plain = case([[1.0, 2.0]] * 2, labels, target=target, options={"class_weights": [2.0, 1.0]})
@@ -500,7 +500,7 @@ def test_it_judges_a_mean_where_no_label_has_the_class_whose_weight_is_not_finit
     assert error_bound.tolerance(problems[0], DEFINITION) == error_bound.tolerance(problems[1], DEFINITION) > 0
 
 
-def test_it_judges_a_finite_loss_beside_an_infinite_logit():
+def test_budget_of_finite_loss_beside_infinite_logit_is_finite():
     outputs = case([np.inf, -np.inf, 0.4], [1, 0, 1], loss="binary", target="binary").problem("float32", "sum")
     alone = case([0.4], [1], loss="binary", target="binary").problem("float32", "sum")
     assert error_bound.tolerance(outputs, DEFINITION) >= error_bound.tolerance(alone, DEFINITION) > 0
@@ -511,7 +511,7 @@ BESIDE = Convention(binary_outputs="mean_of_last_axis")
 
 
 @pytest.mark.parametrize(("dtype", "gaps"), [("float16", (9.0, 18.0)), ("float32", (80.0, 104.0))])
-def test_it_allows_the_logarithm_of_a_probability_that_underflows(dtype, gaps):
+def test_budget_allows_log_of_underflowing_probability(dtype, gaps):
     convention = Convention(logits_as="probabilities")
     logits = np.linspace(*gaps, 300).astype(dtype)[:, np.newaxis] * np.array([0, 1], dtype)
     logs = -np.logaddexp(0, logits[:, 1].astype(float))
@@ -539,7 +539,7 @@ def test_it_allows_the_logarithm_of_a_probability_that_underflows(dtype, gaps):
     ],
     ids=range(6),
 )
-def test_it_is_some_units_of_a_loss_next_to_the_largest_number(stated, convention, reduction):
+def test_budget_near_largest_number_is_few_ulps(stated, convention, reduction):
     problem = stated.problem("float64", reduction)
     answer = evaluate(problem, convention)
     assert isinstance(answer, Exact)
@@ -549,7 +549,7 @@ def test_it_is_some_units_of_a_loss_next_to_the_largest_number(stated, conventio
 
 
 @pytest.mark.parametrize("left", [2.0**-5, 2.0**-9, 2.0**-16])
-def test_it_allows_a_mean_what_its_divisor_loses_where_weights_cancel(left):
+def test_budget_allows_cancellation_of_divisor(left):
     # The sum of the weights is what comes of the worst roundings, the numerator what is exact.
     weights = [1.0, -1.0 + left]
     problem = case([[0.0, 0.0]] * 2, [0, 1], options={"sample_weights": weights}).problem("float32", "mean")
@@ -560,7 +560,7 @@ def test_it_allows_a_mean_what_its_divisor_loses_where_weights_cancel(left):
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 17, 100, 10**6])
-def test_it_takes_the_smaller_bound_for_sums(n):
+def test_sum_error_is_smaller_of_both_bounds(n):
     assert error_bound.sum_error(n) == min(n - 1, error_bound.LONG_SUM_FACTOR * n**0.5)
 
 

@@ -56,13 +56,13 @@ def exactly(name: str, row: list[float]) -> list[Any]:
     return softmax if name == "softmax" else [mpmath.log(p) for p in softmax]
 
 
-def test_it_knows_every_conversion():
+def test_conversion_names_cover_every_pair_of_input_kinds():
     assert set(NAMES) == {(loss, a, b) for loss in LOSSES for a in INPUT_KINDS for b in INPUT_KINDS if a != b}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("loss", "input_kind", "wanted"), WAYS)
-def test_it_converts_to_the_nearest_number(loss, input_kind, wanted, dtype):
+def test_conversion_rounds_to_nearest(loss, input_kind, wanted, dtype):
     asked = problem(loss, input_kind, dtype)
     if input_kind != "logits" and loss == "binary":
         inside = (
@@ -88,12 +88,12 @@ def test_it_converts_to_the_nearest_number(loss, input_kind, wanted, dtype):
                 assert abs(exact - value) <= unit * (0.5 if dtype == "float64" else 0.5 + 2.0**-25)
 
 
-def test_it_hands_over_the_problem_itself_where_it_fits():
+def test_conversion_to_same_kind_returns_problem_itself():
     asked = problem("categorical", "logits", "float32")
     assert convert(asked, "logits") == (asked, "")
 
 
-def test_it_changes_nothing_but_the_predictions():
+def test_conversion_changes_only_predictions():
     asked = case(
         [[[0.5, 1.0], [2.0, -1.0]]], [[0, 1]], options={"class_weights": [1.0, 2.0], "label_smoothing": 0.1}
     ).problem("float32", "sum")
@@ -124,7 +124,7 @@ def test_it_changes_nothing_but_the_predictions():
         ("binary", "log_probabilities", "logits", [0.0, -math.inf], [math.inf, -math.inf]),
     ],
 )
-def test_it_converts_the_ends(loss, input_kind, wanted, row, want, dtype):
+def test_conversion_of_boundary_values(loss, input_kind, wanted, row, want, dtype):
     binary = loss == "binary"
     values, labels = (row, [1] * len(row)) if binary else ([row], [0])
     asked = case(values, labels, loss=loss, input_kind=input_kind, target="binary" if binary else "index").problem(
@@ -136,7 +136,7 @@ def test_it_converts_the_ends(loss, input_kind, wanted, row, want, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_it_converts_long_arrays_like_short_ones(dtype):
+def test_conversion_of_long_array_equals_that_of_its_rows(dtype):
     z = np.random.default_rng(1).normal(size=(5000, 2))
     whole, _ = convert(case(z, [0] * 5000).problem(dtype, "none"), "probabilities")
     end, _ = convert(case(z[-3:], [0] * 3).problem(dtype, "none"), "probabilities")
@@ -163,7 +163,7 @@ def from_given(handed: Problem) -> Any:
 @pytest.mark.parametrize(
     ("loss", "input_kind", "wanted"), [way for way in WAYS if way[0] == "categorical" or "log_probabilities" not in way]
 )
-def test_it_costs_no_more_than_the_budget_says(loss, input_kind, wanted, dtype):
+def test_conversion_error_is_within_its_budget(loss, input_kind, wanted, dtype):
     asked = problem(loss, input_kind, dtype, seed=4)
     handed, name = convert(asked, wanted)
     exact = evaluate(asked)
@@ -236,7 +236,7 @@ def test_an_ignored_sample_has_any_weight():
         ({"class_weights": [1e200, 1.0, 1.0], "sample_weights": [1.0, 1.0, 1.0, 1e200]}, {}),
     ],
 )
-def test_it_converts_no_weights_that_another_form_does_not_say(options, named):
+def test_weight_conversion_rejects_weights_without_equivalent(options, named):
     asked = weighted(options, **named)
     assert convert_weights(asked, frozenset({"sample_weights", "ignore_index", "label_smoothing"})) == (asked, "")
 

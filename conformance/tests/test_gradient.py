@@ -58,7 +58,7 @@ def difference(problem: Problem, convention: Convention, index: tuple[int, ...],
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda convention: str(convention) or "definition")
-def test_it_is_the_slope_of_the_loss(convention):
+def test_gradient_is_slope_of_loss(convention):
     compared = 0
     for found in small():
         problem = found.problem("float64", ("sum", "mean")[compared % 2])
@@ -213,7 +213,7 @@ def test_the_budget_has_what_is_lost_before_a_division_by_a_small_probability():
     assert off > 100 * gradient_error_bound.tolerance(wide, DEFINITION)[0]
 
 
-def test_it_has_none_where_the_loss_has_none():
+def test_gradient_is_undefined_if_loss_is():
     stated = case(predictions=[[np.inf, 0.0]], labels=[0])
     assert isinstance(exact(stated.problem("float64", "sum")), Undefined)
 

@@ -80,19 +80,19 @@ assert len(count.tests) == 2 and min(count.tests.values()) > 1000, count.tests
 """
 
 
-def test_it_collects_every_test_without_importing_a_framework(tmp_path):
+def test_collection_imports_no_framework(tmp_path):
     files = [str(PACKAGE / name) for name in ("test_conformance.py", "test_relations.py")]
     names = imported(COLLECT.format(arguments=[*files, "--rootdir", str(tmp_path)]), tmp_path)
     assert "flint" in names
     assert not names & FRAMEWORKS
 
 
-def test_it_says_what_is_installed_without_importing_it(tmp_path):
+def test_registry_finds_installed_frameworks_without_importing_them(tmp_path):
     names = imported("from conformance.adapters import registry\nregistry.installed()", tmp_path)
     assert not names & FRAMEWORKS
 
 
-def test_it_imports_nothing_with_the_package(tmp_path):
+def test_importing_package_imports_no_dependency(tmp_path):
     names = imported("import conformance", tmp_path)
     assert not names & {"numpy", "pytest", "flint", "pandas", *FRAMEWORKS}
 
@@ -125,20 +125,20 @@ for module in {modules}:
 """
 
 
-def test_it_needs_nothing_but_numpy_beside_a_framework(tmp_path):
+def test_worker_modules_need_numpy_only(tmp_path):
     names = imported(BLOCKED.format(modules=FOREIGN), tmp_path)
     assert "conformance" in names
     assert not names & {"flint", "pandas", "yaml", "pytest", "packaging", "ml_dtypes"}
 
 
-def test_it_would_notice_an_import(tmp_path):
+def test_blocked_imports_are_detected(tmp_path):
     done = run(BLOCKED.format(modules=["conformance.reference.oracle"]), tmp_path)
     assert done.returncode == 1
     assert "is not there" in done.stderr
 
 
 @pytest.mark.parametrize("module", FOREIGN)
-def test_it_runs_on_python_3_10_beside_a_framework(module):
+def test_worker_modules_parse_on_python_3_10(module):
     source = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
     tree = ast.parse(source, feature_version=(3, 10))
     # Names that came after 3.10 would parse.
@@ -172,7 +172,7 @@ def test_plain():
 """
 
 
-def test_it_imports_no_numpy_where_nobody_asks_for_cases(tmp_path):
+def test_plugin_imports_no_numpy_without_cases(tmp_path):
     (tmp_path / "test_plain.py").write_text(PLAIN)
     source = "import sys, pytest\nsys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', 'test_plain.py']))"
     done = run(source, tmp_path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTEST_PLUGINS="conformance.plugin")

@@ -239,7 +239,7 @@ def difference(problem: Problem) -> str:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_it_agrees_with_a_second_derivation_on_every_case(dtype):
+def test_oracle_agrees_with_second_derivation_on_every_case(dtype):
     problems = [
         found.problem(dtype, reduction)
         for found in shipped()
@@ -305,7 +305,7 @@ def problems(draw: Any) -> Problem:
 
 @settings(max_examples=600, deadline=None, derandomize=True)
 @given(problems())
-def test_it_agrees_with_a_second_derivation_on_any_problem(problem):
+def test_oracle_agrees_with_second_derivation_on_random_problems(problem):
     assert difference(problem) == ""
 
 
@@ -313,13 +313,13 @@ def test_it_agrees_with_a_second_derivation_on_any_problem(problem):
     ("weights", "labels", "want"),
     [([math.inf, 1.0], [0], math.inf), ([1.0, math.inf], [0], 1.0), ([math.nan, 1.0], [0], math.nan)],
 )
-def test_it_weighs_with_what_is_not_finite(weights, labels, want):
+def test_oracle_applies_class_weights_that_are_not_finite(weights, labels, want):
     problem = case([[-1.0, -2.0]], labels, input_kind="log_probabilities", options={"class_weights": weights})
     assert answer(problem, reduction="sum") == pytest.approx(want, abs=0, nan_ok=True)
 
 
 @pytest.mark.parametrize("weight", [math.inf, math.nan])
-def test_it_leaves_out_what_does_not_count_whatever_its_weight(weight):
+def test_terms_with_factor_zero_are_excluded_whatever_their_weight(weight):
     by_class = {"class_weights": [2.0, weight]}
     index = case([[0.0, 1.0], [0.0, 1.0]], [0, 0], options=by_class)
     rows = case([[0.0, 1.0], [0.0, 1.0]], [[1, 0], [1, 0]], target="distribution", options=by_class)
@@ -336,13 +336,13 @@ def test_it_leaves_out_what_does_not_count_whatever_its_weight(weight):
 
 
 @pytest.mark.parametrize("choice", ["nan", "zero", None])
-def test_it_has_no_mean_over_weights_whose_sum_is_not_finite(choice):
+def test_mean_is_undefined_if_sum_of_weights_is_not_finite(choice):
     weighted = case([[0.0, 0.0]] * 2, [0, 1], options={"sample_weights": [1.0, math.inf]})
     assert isinstance(answer(weighted, Convention(empty_mean=choice), reduction="mean"), Undefined)
     assert answer(weighted, reduction="sum") == math.inf
 
 
-def test_it_has_no_value_for_a_weight_of_zero_on_an_infinite_loss():
+def test_zero_weight_times_infinite_loss_is_undefined():
     problem = case([[1.0, 0.0]], [1], input_kind="probabilities", options={"class_weights": [1.0, 0.0]})
     assert isinstance(evaluate(problem.problem("float64", "sum")), Undefined)
 
@@ -359,7 +359,7 @@ def test_it_has_no_value_for_a_weight_of_zero_on_an_infinite_loss():
     ],
 )
 @pytest.mark.parametrize("convention", [DEFINITION, Convention(empty_mean="nan")], ids=str)
-def test_it_has_no_mean_where_weights_of_both_signs_cancel_but_for_their_roundings(convention, dtype, weights, sure):
+def test_mean_is_undefined_if_weights_cancel_up_to_rounding(convention, dtype, weights, sure):
     weighted = case([[1.0, 0.0]] * 3, [0, 1, 1], options={"sample_weights": weights})
     assert isinstance(answer(weighted, convention, dtype, "mean"), float) == sure
     assert isinstance(answer(weighted, convention, dtype, "sum"), float)
@@ -367,7 +367,7 @@ def test_it_has_no_mean_where_weights_of_both_signs_cancel_but_for_their_roundin
     assert isinstance(answer(by_class, convention, dtype, "mean"), float) == sure
 
 
-def test_it_has_a_mean_of_many_rows_by_class_weights_that_are_all_negative():
+def test_mean_of_many_rows_with_negative_class_weights_is_defined():
     rows = 3000  # as many roundings of float16 are more than 1
     negative = case(
         [[-1.0, -2.0]] * rows, [[0.1, 0.3]] * rows, input_kind="log_probabilities", target="distribution",
@@ -378,13 +378,13 @@ def test_it_has_a_mean_of_many_rows_by_class_weights_that_are_all_negative():
     assert answer(negative, dtype="float16", reduction="mean") == pytest.approx(want, rel=1e-12)
 
 
-def test_it_has_a_mean_by_number_whatever_the_weights_leave():
+def test_mean_over_samples_is_defined_if_weights_cancel():
     weighted = case([[1.0, 0.0]] * 3, [0, 1, 1], options={"sample_weights": [0.1, 0.2, -0.3]})
     assert isinstance(answer(weighted, Convention(mean_divides_by="kept"), "float32", "mean"), float)
 
 
 @pytest.mark.parametrize("losses", [[math.nan, 0.0], [0.0, math.nan], [math.inf, -math.inf, math.nan]])
-def test_it_is_nan_wherever_the_nan_stands(losses):
+def test_sum_with_nan_is_nan_in_any_order(losses):
     """Infinite losses of either sign: those of log-probabilities of -inf, by weights of either sign."""
     rows = [[-abs(loss), -1.0] for loss in losses]
 
@@ -431,7 +431,7 @@ LOSSES = Fraction(9, 4) + Fraction(39, 2)
         ("samples", 3),
     ],
 )
-def test_it_divides_the_mean_by(divisor, counts):
+def test_mean_divides_by_each_choice(divisor, counts):
     convention = Convention(mean_divides_by=divisor)
     assert answer(WEIGHTED, convention, reduction="mean") == float(LOSSES / counts)
     assert answer(WEIGHTED, convention, reduction="sum") == float(LOSSES)
@@ -507,7 +507,7 @@ ACCEPTS = frozenset({"invalid_target"})
     ],
 )
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_it_has_no_mean_with_class_weights_where_targets_sum_to_zero_or_less(labels, sure, dtype):
+def test_class_weighted_mean_is_undefined_if_targets_sum_to_zero_or_less(labels, sure, dtype):
     weighted = case(
         [[-1.0, -2.0, -3.0]], [labels], input_kind="log_probabilities", target="distribution",
         options={"class_weights": [2.0, 2.0, 2.0]}, layout=Layout(label_dtype="float64"),
@@ -607,7 +607,7 @@ def logarithm(p: float) -> float:
         ("float64", 1e-7, 1 - 1e-7),
     ],
 )
-def test_it_clips_at_ends_that_the_dtype_rounds(dtype, low, high):
+def test_clip_bounds_are_rounded_to_dtype(dtype, low, high):
     convention = Convention(clip=1e-7)
     at_the_ends = probabilities([[0.0, 1.0], [0.0, 1.0], [0.5, 0.5]], [0, 1, 0])
     assert answer(at_the_ends, convention, dtype) == [logarithm(low), logarithm(high), logarithm(0.5)]
@@ -618,23 +618,23 @@ def test_it_clips_at_ends_that_the_dtype_rounds(dtype, low, high):
 
 
 @pytest.mark.parametrize(("dtype", "epsilon"), [("float16", 2.0**-10), ("float32", 2.0**-23), ("float64", 2.0**-52)])
-def test_it_clips_at_the_epsilon_of_the_dtype(dtype, epsilon):
+def test_clip_at_dtype_epsilon(dtype, epsilon):
     at_the_ends = probabilities([[0.0, 1.0], [0.0, 1.0]], [0, 1])
     assert answer(at_the_ends, Convention(clip="dtype"), dtype) == [logarithm(epsilon), logarithm(1 - epsilon)]
 
 
-def test_it_clips_no_logits():
+def test_clip_does_not_apply_to_logits():
     far = case([[0.0, 100.0]], [0])
     assert answer(far, Convention(clip=1e-7)) == [100.0]
 
 
-def test_it_floors_logarithms():
+def test_log_floor_bounds_losses():
     outputs = probabilities([0.0, 1.0, 1e-300, 0.5], [1, 0, 1, 1], loss="binary", target="binary")
     assert answer(outputs, Convention(log_floor=-100.0)) == [100.0, 100.0, 100.0, logarithm(0.5)]
     assert answer(outputs) == [math.inf, math.inf, logarithm(1e-300), logarithm(0.5)]
 
 
-def test_it_renormalises_rows_before_or_after_the_clip():
+def test_rows_are_renormalised_before_or_after_clip():
     rows = probabilities([[0.0, 0.5], [0.0, 0.5]], [0, 1])
     assert answer(rows, Convention(clip=0.125)) == [logarithm(0.125), logarithm(0.5)]
     before = Convention(clip=0.125, renormalise="before_clip")
@@ -645,7 +645,7 @@ def test_it_renormalises_rows_before_or_after_the_clip():
     assert answer(rows, Convention(renormalise="before_clip")) == [math.inf, 0.0]
 
 
-def test_it_averages_binary_outputs_before_it_weighs_them():
+def test_binary_outputs_are_averaged_before_weighting():
     outputs = case(
         [[0.0, 0.0], [math.inf, -math.inf]], [[0, 1], [1, 0]], loss="binary", target="binary",
         options={"sample_weights": [3.0, 5.0]},
@@ -659,7 +659,7 @@ def test_it_averages_binary_outputs_before_it_weighs_them():
     assert answer(outputs, averaged, reduction="mean") == pytest.approx(3 * log2 / 8, rel=1e-15)
 
 
-def test_it_ignores_a_label_that_nobody_asked_to_ignore():
+def test_default_ignore_index_excludes_its_label():
     rows = case([[-1.0, -2.0], [-3.0, -4.0]], [0, -100], input_kind="log_probabilities")
     assert isinstance(answer(rows), Invalid)
     ignoring = Convention(default_ignore_index=-100)
@@ -668,21 +668,21 @@ def test_it_ignores_a_label_that_nobody_asked_to_ignore():
 
 
 @pytest.mark.parametrize(("choice", "want"), [("wrap", 4.0), ("zero", 0.0), ("nan", math.nan)])
-def test_it_takes_labels_outside_the_classes(choice, want):
+def test_labels_outside_classes_follow_convention(choice, want):
     rows = case([[-1.0, -2.0], [-3.0, -4.0]], [0, -1], input_kind="log_probabilities")
     assert answer(rows) == Invalid(("label_out_of_range",))
     np.testing.assert_array_equal(answer(rows, Convention(out_of_range=choice)), [1.0, want])
 
 
 @pytest.mark.parametrize(("choice", "want"), [("nan", math.nan), ("zero", 0.0)])
-def test_it_takes_the_mean_of_nothing(choice, want):
+def test_empty_mean_follows_convention(choice, want):
     rows = case([[-1.0, -2.0]], [-1], input_kind="log_probabilities", options={"ignore_index": -1})
     assert isinstance(answer(rows, reduction="mean"), Undefined)
     np.testing.assert_array_equal(answer(rows, Convention(empty_mean=choice), reduction="mean"), want)
     assert answer(rows, Convention(empty_mean=choice), reduction="sum") == 0.0
 
 
-def test_it_leaves_an_empty_batch_unreduced():
+def test_empty_batch_may_stay_unreduced():
     empty = dataclasses.replace(
         case([], [], loss="binary", target="binary"), predictions=np.zeros(0), labels=np.zeros(0)
     )
@@ -707,7 +707,7 @@ def test_it_leaves_an_empty_batch_unreduced():
         ("trailing_axis", case([[-1.0, -2.0]], [[1]], input_kind="log_probabilities"), [2.0]),
     ],
 )
-def test_it_takes_invalid_input_as_it_is_where_that_is_the_convention(kind, problem, want):
+def test_accepted_invalid_input_is_evaluated_as_is(kind, problem, want):
     assert isinstance(answer(problem), Invalid)
     assert answer(problem, Convention(accepts=frozenset({kind}))) == want
 
@@ -732,11 +732,11 @@ def test_log_probability_above_zero_is_invalid(predictions, options, valid):
 @pytest.mark.parametrize(
     "convention", [Convention(rejects=frozenset({"one_class"})), Convention(cancellation="logits")]
 )
-def test_it_has_the_same_answer_under_what_changes_no_value(convention):
+def test_numeric_choices_do_not_change_the_answer(convention):
     assert answer(WEIGHTED, convention) == answer(WEIGHTED)
 
 
-def test_it_refuses_kinds_of_input_that_nobody_knows():
+def test_convention_rejects_unknown_input_anomalies():
     with pytest.raises(ValueError, match="unknown input anomalies"):
         Convention(rejects=frozenset({"full_moon"}))
 
@@ -746,7 +746,7 @@ def test_it_refuses_kinds_of_input_that_nobody_knows():
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(problems())
-def test_it_encloses_what_many_more_digits_say(problem):
+def test_enclosure_contains_high_precision_answer(problem):
     found = evaluate(problem)
     if not isinstance(found, Exact):
         return
@@ -761,7 +761,7 @@ def test_it_encloses_what_many_more_digits_say(problem):
             assert rad <= abs(hi) * 2.0**-75 + 2.0**-100
 
 
-def test_it_raises_the_precision_until_the_enclosure_is_as_narrow_as_asked():
+def test_precision_is_raised_until_enclosure_is_narrow():
     tiny = case([[800.0, 0.0]], [0]).problem("float64", "none")
     exact = Fraction(int(mpmath.floor(mpmath.exp(-800) * mpf(10) ** 380)), 10**380)
     found = evaluate(tiny, within=np.array([5e-324]))
@@ -770,12 +770,12 @@ def test_it_raises_the_precision_until_the_enclosure_is_as_narrow_as_asked():
     assert abs(exact - Fraction(found.hi[0]) - Fraction(found.lo[0])) <= Fraction(found.rad[0])
 
 
-def test_it_gives_up_where_no_precision_suffices():
+def test_evaluation_raises_if_no_precision_suffices():
     with pytest.raises(ArithmeticError, match="a/b/c: the enclosure stays too wide"):
         evaluate(case([[0.5, 0.0]], [0]).problem("float64", "none"), within=np.array([0.0]))
 
 
-def test_it_prints_certain_digits():
+def test_certain_digits_are_common_to_the_enclosure():
     third = case([[-1.0, -2.0]], [[0.25, 0.75]], input_kind="log_probabilities", target="distribution")
     assert oracle.digits(third.problem("float64", "none"), count=12) == ["1.75000000000"]
     exact = oracle.digits(case([[0.0, 0.0]], [0]).problem("float64", "sum"), count=40)
@@ -797,7 +797,7 @@ def test_it_prints_certain_digits():
     ],
     ids=["scalar", "special", "empty", "undefined", "invalid"],
 )
-def test_it_stores_answers_bit_for_bit(stored):
+def test_cache_encoding_round_trips_bit_for_bit(stored):
     again = decode(encode(stored))
     assert encode(again) == encode(stored)
     assert type(again) is type(stored)
@@ -831,7 +831,7 @@ def filled(tmp_path):
     return path
 
 
-def test_it_finds_on_disk_what_it_knew(filled, monkeypatch):
+def test_cache_returns_stored_answers(filled, monkeypatch):
     monkeypatch.setattr(oracle, "evaluate", lambda *_: pytest.fail("evaluated again"))
     assert asked(filled) == RIGHT
 
@@ -852,7 +852,7 @@ def test_it_finds_on_disk_what_it_knew(filled, monkeypatch):
     ids=["truncated", "replaced", "text", "unchecked", "no UTF-8", "value no UTF-8", "number", "swapped"],
 )
 @pytest.mark.filterwarnings("error")
-def test_it_replaces_an_entry_that_it_cannot_trust(filled, damage, monkeypatch):
+def test_cache_replaces_damaged_entry(filled, damage, monkeypatch):
     with sqlite3.connect(filled) as database:
         database.execute(damage)
     database.close()
@@ -904,11 +904,11 @@ TRUE = decode(RIGHT).hi
     }.values(),
     ids=lambda entry: entry[:12].hex(),
 )
-def test_it_recomputes_an_entry_that_the_problem_cannot_have(tmp_path, entry):
+def test_cache_recomputes_implausible_entry(tmp_path, entry):
     assert planted(tmp_path / "oracle.sqlite", PROBLEM, entry) == RIGHT
 
 
-def test_it_recomputes_a_finite_entry_where_the_answer_is_infinite(tmp_path):
+def test_cache_recomputes_finite_entry_of_infinite_answer(tmp_path):
     infinite = case([[0.0, -np.inf]], [1]).problem("float64", "mean")
     assert planted(tmp_path / "oracle.sqlite", infinite, exact_entry(700.0)) == encode(evaluate(infinite))
 
@@ -933,7 +933,7 @@ def test_answers_are_possible_and_found_on_disk(tmp_path, stated, reduction, mon
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 4096])
-def test_it_rebuilds_a_file_that_is_no_cache(filled, content, monkeypatch):
+def test_cache_rebuilds_file_that_is_no_database(filled, content, monkeypatch):
     for file in filled.parent.iterdir():
         file.unlink()
     filled.write_bytes(content)
@@ -944,7 +944,7 @@ def test_it_rebuilds_a_file_that_is_no_cache(filled, content, monkeypatch):
         assert asked(filled) == RIGHT
 
 
-def test_it_rebuilds_a_table_of_another_shape(filled):
+def test_cache_rebuilds_table_with_another_schema(filled):
     with sqlite3.connect(filled) as database:
         database.execute("DROP TABLE answers")
         database.execute("CREATE TABLE answers (question TEXT)")
@@ -953,7 +953,7 @@ def test_it_rebuilds_a_table_of_another_shape(filled):
     assert asked(filled) == RIGHT
 
 
-def test_it_survives_a_file_that_is_damaged_in_the_middle(filled):
+def test_cache_survives_damaged_pages(filled):
     content = bytearray(filled.read_bytes())
     content[4096:] = b"\xa5" * (len(content) - 4096)
     filled.write_bytes(content)
@@ -987,7 +987,7 @@ def unusable(tmp_path: Any, kind: str) -> Any:
         ),
     ],
 )
-def test_it_goes_on_without_a_cache_after_one_warning(tmp_path, kind):
+def test_unusable_cache_warns_once(tmp_path, kind):
     path = unusable(tmp_path, kind)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -1003,7 +1003,7 @@ def test_it_goes_on_without_a_cache_after_one_warning(tmp_path, kind):
     assert "CONFORMANCE_CACHE=off" in str(warning.message)
 
 
-def test_it_shares_a_cache_that_another_process_writes(tmp_path):
+def test_cache_is_shared_with_another_process(tmp_path):
     path = tmp_path / "oracle.sqlite"
     one, two = Cache(path), Cache(path)
     one.put("a", b"1")
@@ -1015,7 +1015,7 @@ def test_it_shares_a_cache_that_another_process_writes(tmp_path):
     two.close()
 
 
-def test_it_sharpens_an_answer_that_was_stored_too_wide(tmp_path):
+def test_cache_entry_is_replaced_by_narrower_enclosure(tmp_path):
     path = tmp_path / "oracle.sqlite"
     small = case([[90.0, 0.0]], [0]).problem("float64", "sum")
     known = oracle.evaluate(small)
@@ -1031,7 +1031,7 @@ def test_it_sharpens_an_answer_that_was_stored_too_wide(tmp_path):
     assert asked(path, small) == encode(sharp)
 
 
-def test_it_keeps_no_cache_where_it_is_turned_off(monkeypatch):
+def test_cache_can_be_turned_off(monkeypatch):
     monkeypatch.setenv("CONFORMANCE_CACHE", "off")
     assert oracle.open_cache() is None
 
@@ -1039,7 +1039,7 @@ def test_it_keeps_no_cache_where_it_is_turned_off(monkeypatch):
 # Digests
 
 
-def test_it_has_digests_that_no_release_may_change():
+def test_problem_digests_are_pinned():
     plain = case([[0.5, -1.5], [2.0, 0.25]], [1, 0])
     assert plain.digest == "e654673ccbd65290"
     assert WEIGHTED.digest == "0609776f94361b1d"
@@ -1052,7 +1052,7 @@ def test_it_has_digests_that_no_release_may_change():
     )
 
 
-def test_it_has_another_digest_where_anything_that_matters_differs():
+def test_digest_depends_on_every_mathematical_field():
     base = WEIGHTED
     others = [
         dataclasses.replace(base, predictions=base.predictions + 2.0**-40),
@@ -1075,7 +1075,7 @@ def test_it_has_another_digest_where_anything_that_matters_differs():
     assert len(set(at)) == len(at)
 
 
-def test_it_has_the_same_digest_where_nothing_that_matters_differs():
+def test_digest_ignores_descriptive_fields():
     told = dataclasses.replace(WEIGHTED, id="x/y/z", why="another", line=7, reductions=("none",), dtypes=("float16",))
     assert told.digest == WEIGHTED.digest
     laid_out = dataclasses.replace(WEIGHTED, layout=Layout(order="fortran", labels="column"))
@@ -1083,7 +1083,7 @@ def test_it_has_the_same_digest_where_nothing_that_matters_differs():
     assert laid_out.problem("float32", "mean").digest == WEIGHTED.problem("float32", "mean").digest
 
 
-def test_it_keeps_answers_under_different_conventions_apart():
+def test_answer_key_depends_on_convention():
     problem = WEIGHTED.problem("float64", "mean")
     found = Oracle()
     one, two = (found.answer(problem, Convention(mean_divides_by=divisor)) for divisor in ("kept", "samples"))

@@ -107,13 +107,13 @@ def folder(pytester, monkeypatch):
 # What is collected
 
 
-def test_it_runs_the_cases_of_a_folder_without_tests(folder):
+def test_plugin_runs_cases_of_folder_without_tests(folder):
     result = folder.run(fresh=True)
     result.assert_outcomes(passed=3)
     assert result.ret == 0
 
 
-def test_it_names_tests_by_function_case_dtype_and_reduction(folder):
+def test_ids_have_function_case_dtype_and_reduction(folder):
     assert folder.ids() == [
         "miniature.Categorical-categorical/x/plain-float32-mean",
         "miniature.Categorical-categorical/x/smoothed-float32-none",
@@ -121,30 +121,30 @@ def test_it_names_tests_by_function_case_dtype_and_reduction(folder):
     ]
 
 
-def test_it_runs_one_file(folder):
+def test_cases_option_takes_one_file(folder):
     result = folder.run("--cases", "mine/categorical/x.yaml", cases=False)
     result.assert_outcomes(passed=3)
 
 
-def test_it_reads_the_folder_from_the_ini_file(folder):
+def test_cases_folder_is_read_from_ini_file(folder):
     folder.pytester.makeini("[pytest]\nconformance_cases = mine\n")
     folder.run(cases=False).assert_outcomes(passed=3)
     inner = folder.pytester.mkdir("inner")
     folder.run("--rootdir", str(folder.pytester.path), str(inner), cases=False).assert_outcomes(passed=3)
 
 
-def test_it_runs_beside_tests_of_the_folder(folder):
+def test_plugin_runs_cases_beside_tests(folder):
     folder.pytester.makepyfile(test_own="def test_own(): pass")
     folder.run().assert_outcomes(passed=4)
     folder.run("test_own.py").assert_outcomes(passed=4)
 
 
-def test_it_is_loaded_by_name_where_plugins_are_not_loaded(folder, monkeypatch):
+def test_plugin_loads_by_name_without_autoload(folder, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     folder.run("-p", "conformance", fresh=True).assert_outcomes(passed=3)
 
 
-def test_it_does_nothing_where_nobody_asks(folder):
+def test_plugin_is_inactive_without_cases(folder):
     folder.pytester.makepyfile(test_own="def test_own(): pass")
     result = folder.run(cases=False, fresh=True)
     result.assert_outcomes(passed=1)
@@ -301,11 +301,11 @@ def test_marker_of_other_tests_is_not_refused(folder):
         ("torch", 0),
     ],
 )
-def test_it_selects_by_words_of_the_id(folder, keyword, count):
+def test_keyword_selects_by_words_of_id(folder, keyword, count):
     assert len(folder.ids("-k", keyword, losses="Categorical DropsSmoothing")) == count
 
 
-def test_it_selects_whatever_the_folder_is_called(folder, monkeypatch):
+def test_keyword_ignores_name_of_folder(folder, monkeypatch):
     above = folder.pytester.mkdir("test_smoothed")
     folder.file.parents[1].rename(above / "mine")
     monkeypatch.chdir(above)
@@ -314,7 +314,7 @@ def test_it_selects_whatever_the_folder_is_called(folder, monkeypatch):
         assert len(folder.ids("-k", word)) == count, word
 
 
-def test_it_selects_whatever_the_checkout_is_called(folder):
+def test_keyword_ignores_name_of_checkout(folder):
     checkout = Path(conformance.__file__).parents[1]
     ids = folder.ids()
     seen = [f"conformance test_conformance.py test_conformance[{name}] miniature" for name in ids]
@@ -322,7 +322,7 @@ def test_it_selects_whatever_the_checkout_is_called(folder):
     assert folder.ids("--rootdir", str(checkout), "-k", f"not {checkout.name}") == expected
 
 
-def test_it_says_at_its_end_the_same_with_and_without_a_report(folder):
+def test_terminal_summary_is_the_same_without_report(folder):
     losses = "Categorical DividesBySamples"
     said = []
     for options in ((), ("--report", "r")):
@@ -346,20 +346,20 @@ def test_a_failure_says_how_it_is_run_again(folder, called, path):
         folder.run(*shlex.split(line), losses="DropsSmoothing", cases=False).assert_outcomes(failed=1)
 
 
-def test_it_marks_tests_with_their_framework(folder):
+def test_tests_are_marked_with_framework(folder):
     assert len(folder.ids("-m", "miniature")) == 3
     assert len(folder.ids("-m", "not miniature")) == 0
     assert folder.run("-m", "mini").ret == pytest.ExitCode.USAGE_ERROR
     folder.run("--strict-markers", "-m", "miniature").assert_outcomes(passed=3)
 
 
-def test_it_leaves_an_expression_that_is_none_to_pytest(folder):
+def test_invalid_expression_is_left_to_pytest(folder):
     result = folder.run("-k", "smoothed and")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "Traceback" not in result.stderr.str()
 
 
-def test_it_takes_frameworks_of_other_packages(folder):
+def test_plugin_calls_frameworks_of_other_packages(folder):
     write_metadata(folder.pytester.path, "mini", "1.5", "mini")
     folder.pytester.makepyfile(
         mini="""
@@ -386,7 +386,7 @@ def test_it_takes_frameworks_of_other_packages(folder):
         ("raise SystemExit(3)", "the adapter mini (mini:FRAMEWORK) cannot be loaded: it exits with 3"),
     ],
 )
-def test_it_says_which_adapter_is_broken(folder, source, message):
+def test_broken_adapter_is_named(folder, source, message):
     write_metadata(folder.pytester.path, "mini", "1.5", "mini")
     folder.pytester.makepyfile(mini=source)
     result = interpreter().run_pytest(folder.pytester.path, "--cases", "mine", "-p", "no:cacheprovider")
@@ -397,7 +397,7 @@ def test_it_says_which_adapter_is_broken(folder, source, message):
 # What passes and what fails
 
 
-def test_it_fails_with_the_message_and_no_traceback(folder):
+def test_failure_has_message_without_traceback(folder):
     result = folder.run(losses="DropsSmoothing")
     result.assert_outcomes(passed=1, failed=2)
     assert result.ret == 1
@@ -430,7 +430,7 @@ known:
 """
 
 
-def test_it_expects_what_the_ledger_of_the_folder_knows(folder):
+def test_ledger_of_folder_makes_failure_expected(folder):
     folder.pytester.mkdir("mine/known").joinpath("miniature.yaml").write_text(
         KNOWN.format(case="smoothed", function="DropsSmoothing")
     )
@@ -453,7 +453,7 @@ def test_it_expects_what_the_ledger_of_the_folder_knows(folder):
     result.stdout.fnmatch_lines(["*although the ledger knows it as a discrepancy*", "*remove the entry*"])
 
 
-def test_it_refuses_a_ledger_that_matches_nothing(folder):
+def test_ledger_entry_without_match_is_rejected(folder):
     folder.pytester.mkdir("mine/known").joinpath("miniature.yaml").write_text(
         KNOWN.format(case="nothing", function="DropsSmoothing")
     )
@@ -475,7 +475,7 @@ def assert_said(result: Any, *words: str) -> None:
     assert not re.search(r"^\S+\.py:\d+: in ", text, re.MULTILINE)
 
 
-def test_it_is_not_green_where_no_framework_is_installed(folder):
+def test_run_without_framework_fails(folder):
     nobody = "registry.installed = lambda among=None: ([], [FRAMEWORK])"
     folder.pytester.makepyfile(nobody=f"import fakes\nfrom fakes import *\n{nobody}")
     result = folder.run("-p", "nobody")
@@ -484,7 +484,7 @@ def test_it_is_not_green_where_no_framework_is_installed(folder):
 
 
 @pytest.mark.parametrize("flags", [[], ["-n", "2"]], ids=["alone", "xdist"])
-def test_it_is_not_green_where_nothing_can_be_asked(folder, flags):
+def test_run_without_items_fails(folder, flags):
     folder.run("--report", "r")
     result = folder.run("--report", "r", *flags, losses="Binary")
     assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
@@ -508,7 +508,7 @@ def test_a_selection_that_holds_nothing_leaves_the_older_report(folder):
 
 
 @pytest.mark.parametrize("flags", [[], ["-n", "2"]], ids=["alone", "xdist"])
-def test_it_says_what_is_wrong_with_a_file(folder, flags):
+def test_invalid_case_file_is_reported(folder, flags):
     folder.file.write_text(CASES.replace("label_smoothing: 0.5", "label_smoothing: 1.5"), encoding="utf-8")
     result = folder.run(*flags)
     assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
@@ -516,7 +516,7 @@ def test_it_says_what_is_wrong_with_a_file(folder, flags):
     assert result.stdout.str().count("$.cases.smoothed.options.label_smoothing") <= 2
 
 
-def test_it_says_that_there_is_no_folder(folder):
+def test_missing_folder_is_reported(folder):
     result = folder.run("--cases", "nowhere", cases=False)
     assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
     assert_said(result, "nowhere: there is no such folder")
@@ -532,7 +532,7 @@ def written(folder: Folder, name: str) -> tuple[list[dict[str, str]], dict[str, 
         return list(csv.DictReader(rows)), json.loads((report / "run.json").read_text(encoding="utf-8"))
 
 
-def test_it_writes_the_same_rows_alone_and_under_xdist(folder):
+def test_report_is_the_same_under_xdist(folder):
     losses = "Categorical DropsSmoothing ReturnsDouble"
     folder.run("--report", "one", losses=losses).assert_outcomes(passed=4, failed=5)
     folder.run("--report", "two", "-n", "2", losses=losses).assert_outcomes(passed=4, failed=5)
@@ -544,14 +544,14 @@ def test_it_writes_the_same_rows_alone_and_under_xdist(folder):
     assert alone["status"] == spread["status"] == {"agrees": 4, "disagrees": 5}
 
 
-def test_it_marks_a_report_that_stopped_at_the_first_failure(folder):
+def test_report_after_first_failure_is_incomplete(folder):
     folder.run("--report", "stopped", "-x", losses="DropsSmoothing").assert_outcomes(passed=1, failed=1)
     rows, run = written(folder, "stopped")
     assert (len(rows), run["planned"], run["finished"], run["complete"]) == (2, 3, 2, False)
 
 
 @pytest.mark.parametrize("inherited", ["default", "ignored"])
-def test_it_marks_a_report_of_a_run_that_was_interrupted(folder, request, inherited):
+def test_report_of_interrupted_run_is_incomplete(folder, request, inherited):
     if inherited == "ignored":
         request.getfixturevalue("ignored_signals")
     result = folder.run("--report", "stopped", losses="Interrupts", more=INTERRUPTS)
@@ -561,13 +561,13 @@ def test_it_marks_a_report_of_a_run_that_was_interrupted(folder, request, inheri
     assert not run["complete"]
 
 
-def test_it_marks_nothing_where_a_part_was_asked_for(folder):
+def test_report_of_selection_is_complete(folder):
     folder.run("--report", "part", "-k", "plain").assert_outcomes(passed=1, deselected=0)
     rows, run = written(folder, "part")
     assert (len(rows), run["complete"]) == (1, True)
 
 
-def test_it_says_where_a_report_cannot_be_written(folder):
+def test_unwritable_report_is_reported(folder):
     (folder.pytester.path / "taken").write_text("")
     result = folder.run("--report", "taken")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -577,13 +577,13 @@ def test_it_says_where_a_report_cannot_be_written(folder):
 @pytest.mark.parametrize(
     "options", [("--call-timeout", "inf"), ("--call-timeout", "0"), ("--report", ""), ("--cases", "")]
 )
-def test_it_refuses_options_that_name_nothing_or_never_end(folder, options):
+def test_invalid_option_values_are_rejected(folder, options):
     result = folder.run(*options, losses="Categorical", cases=False)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert f"argument {options[0]}: invalid" in result.stderr.str()
 
 
-def test_it_ends_with_published_numbers_that_do_not_hold(folder):
+def test_terminal_summary_has_published_numbers_that_do_not_hold(folder):
     stated = folder.file.read_text(encoding="utf-8")
     number = '    published: [{value: "9.25", source: s}]\n    why:'
     folder.file.write_text(stated.replace("    why:", number, 1), encoding="utf-8")
@@ -591,13 +591,13 @@ def test_it_ends_with_published_numbers_that_do_not_hold(folder):
     assert "1 of 1 published number does not hold: see r/summary.md, or conformance show --cases " in text
 
 
-def test_it_suggests_a_word_for_one_that_no_id_has(folder):
+def test_unknown_keyword_has_suggestion(folder):
     result = folder.run("-k", "Categoricl", losses="Categorical")
     result.stdout.fnmatch_lines(['nothing is selected by -k Categoricl; did you mean "categorical"?'])
     assert "did you mean" not in folder.run("-k", "nobody", losses="Categorical").stdout.str()
 
 
-def test_it_names_its_options_where_nothing_is_collected(folder):
+def test_empty_collection_names_options(folder):
     hint = "pytest --pyargs conformance -k 'a or torch' runs the shipped cases, pytest --cases DIR -k 'a or torch'"
     assert hint in folder.run("-k", "a or torch", cases=False).stdout.str()
     assert "pytest --pyargs conformance runs the shipped cases" in folder.run(cases=False).stdout.str()
@@ -609,7 +609,7 @@ def test_it_names_its_options_where_nothing_is_collected(folder):
     )
 
 
-def test_it_sums_up_at_the_end(folder):
+def test_terminal_summary_counts_statuses(folder):
     result = folder.run(losses="DropsSmoothing")
     verdict = "2 unexpected rows: 1 agree"
     result.stdout.fnmatch_lines(["*= cross-entropy conformance =*", verdict])
@@ -623,7 +623,7 @@ def test_it_sums_up_at_the_end(folder):
 # Relations
 
 
-def test_it_holds_relations_where_their_file_is_asked_for(folder):
+def test_relations_run_if_their_file_is_named(folder):
     relations = ["--pyargs", "conformance.test_relations"]
     found = folder.run("--collect-only", "-q", *relations, "-k", "test_relations").stdout.str()
     ids = re.findall(r"::test_relations\[(.*)\]$", found, re.MULTILINE)
@@ -631,7 +631,7 @@ def test_it_holds_relations_where_their_file_is_asked_for(folder):
     assert "::test_relations" not in folder.run("--collect-only", "-q").stdout.str()
 
 
-def test_it_fails_where_a_relation_is_broken_and_counts_no_row_for_it(folder):
+def test_broken_relation_fails_without_row(folder):
     asked = ["--pyargs", "conformance.test_relations", "-k", "permuted_classes or plain and not test_relations"]
     result = folder.run("--report", "rows", *asked, losses="SwapsTwoClasses")
     text = result.stdout.str()
@@ -641,7 +641,7 @@ def test_it_fails_where_a_relation_is_broken_and_counts_no_row_for_it(folder):
     assert (len(rows), run["planned"], run["complete"]) == (1, 1, True)
 
 
-def test_it_expects_what_the_ledger_knows_of_relations(folder):
+def test_ledger_of_relations_makes_failure_expected(folder):
     folder.pytester.mkdir("mine/known").joinpath("miniature.yaml").write_text(
         KNOWN.format(case="*", function="SwapsTwoClasses").replace("categorical/x/", "relation/*/categorical/x/")
     )
@@ -651,7 +651,7 @@ def test_it_expects_what_the_ledger_knows_of_relations(folder):
     assert result.parseoutcomes()["xfailed"] >= 1
 
 
-def test_it_refuses_a_ledger_of_relations_that_there_are_not(folder):
+def test_ledger_of_unknown_relation_is_rejected(folder):
     folder.pytester.mkdir("mine/known").joinpath("miniature.yaml").write_text(
         KNOWN.format(case="*", function="Categorical").replace("categorical/x/", "relation/permuted_class/")
     )

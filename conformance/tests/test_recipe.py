@@ -168,7 +168,7 @@ def test_the_printed_code_gives_equal_numbers_for_data_of_no_case(first, second,
     np.testing.assert_allclose(one, other, rtol=3e-6, atol=1e-7)
 
 
-def test_it_compares_what_was_printed_with_the_exact_answer():
+def test_recipe_compares_printed_call_with_exact_answer():
     result = recipe_of(SPARSE, TORCH, "class_weights")
     assert "sample_weight=weights" in result.first.code
     assert len(result.proof.equal) >= 10
@@ -179,7 +179,7 @@ def test_it_compares_what_was_printed_with_the_exact_answer():
     assert first != second, "without the recipe they differ"
 
 
-def test_it_says_what_remains():
+def test_recipe_lists_remaining_differences():
     result = recipe_of(LOG_LOSS, TORCH)
     reasons = {why for one in result.proof.remaining for why in one.why}
     assert f"{LOG_LOSS}: clip=dtype" in reasons
@@ -194,7 +194,7 @@ def test_code_that_is_wrong_is_no_recipe(monkeypatch):
     assert result.why.startswith("the code that follows from what they document is wrong in ")
 
 
-def test_it_names_functions_for_which_there_may_be_one():
+def test_recipe_suggests_other_functions():
     result = recipe_of(SPARSE, TORCH, "label_smoothing")
     assert not result.equal
     assert f"try {SOFT}" in result.why
@@ -217,7 +217,7 @@ def test_it_names_functions_for_which_there_may_be_one():
         ((TORCH, NLL), {"loss": "binary"}, "no problem fits both"),
     ],
 )
-def test_it_refuses_what_is_no_pair(names, named, why):
+def test_recipe_rejects_invalid_pair(names, named, why):
     installed(TORCH)
     with pytest.raises(SelectionError, match=why):
         api.recipe(*names, **named)
@@ -284,7 +284,7 @@ def test_command_prints_what_json_has(options, status):
     assert ("What remains" in printed.output) == bool(data["proof"]["remaining"])
 
 
-def test_it_prints_that_results_are_equal_bit_for_bit():
+def test_recipe_reports_bitwise_equality():
     installed(TORCH)
     printed = CliRunner().invoke(app, ["recipe", NLL, TORCH, "--option", "class_weights"])
     assert "bit for bit" in printed.output
@@ -385,6 +385,6 @@ def test_an_argument_that_is_known_to_be_broken_is_not_used():
         ({"weight_dtype": "int3"}, "expected one of float16"),
     ],
 )
-def test_it_refuses_arrays_that_do_not_exist(named, why):
+def test_recipe_rejects_missing_arrays(named, why):
     with pytest.raises(SelectionError, match=why):
         recipe_of(SPARSE, TORCH, **named)

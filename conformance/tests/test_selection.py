@@ -48,7 +48,7 @@ def pytests(expression: str, name: str) -> bool:
         ("((sklearn))", [2]),
     ],
 )
-def test_it_selects_what_pytest_selects(expression, selected):
+def test_expression_selects_as_pytest_does(expression, selected):
     assert [i for i, name in enumerate(IDS) if ours(expression, name)] == selected
     assert [i for i, name in enumerate(IDS) if pytests(expression, name)] == selected
 
@@ -68,7 +68,7 @@ EXPRESSIONS = st.recursive(
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(EXPRESSIONS)
-def test_it_selects_what_pytest_selects_by_any_expression(expression):
+def test_random_expressions_select_as_pytest_does(expression):
     for name in IDS:
         assert ours(expression, name) == pytests(expression, name), expression
 
@@ -135,20 +135,20 @@ def test_filter_of_the_whole_names_every_function():
         ("torch or or keras", 'the selection "torch or or keras": a word should stand where "or" is'),
     ],
 )
-def test_it_says_where_an_expression_ends_being_one(expression, message):
+def test_syntax_error_states_position(expression, message):
     with pytest.raises(SelectionError) as caught:
         compile_expression(expression)
     assert str(caught.value) == message
     assert isinstance(caught.value, ValueError)
 
 
-def test_it_asks_a_matcher_for_each_word():
+def test_expression_calls_matcher_for_each_word():
     assert compile_expression("torch and not slow")({"torch", "fast"}.__contains__)
     assert not compile_expression("torch and not slow")({"torch", "slow"}.__contains__)
     assert not compile_expression("torch")({"torchvision"}.__contains__)
 
 
-def test_it_takes_every_combination_of_two_words():
+def test_expressions_of_two_words():
     for (left, right), join in itertools.product(itertools.product(["torch", "not torch"], repeat=2), ["and", "or"]):
         expression = f"{left} {join} {right}"
         assert [ours(expression, name) for name in IDS] == [pytests(expression, name) for name in IDS]

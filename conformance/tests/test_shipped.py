@@ -26,7 +26,7 @@ CASES = shipped()
 ENTRIES, WRONG = known_issues.read(shipped_cases())
 
 
-def test_it_has_at_least_a_hundred_and_twenty_cases_that_say_why() -> None:
+def test_at_least_120_cases_are_shipped_with_why() -> None:
     assert len(CASES) >= 120
     assert all(len(case.why) > 20 for case in CASES)
 
@@ -35,25 +35,25 @@ def test_cases_cover_each_pair_of_capabilities_of_a_function() -> None:
     assert coverage(CASES, registry.functions()).lacking == []
 
 
-def test_it_agrees_with_digits_from_an_independent_derivation() -> None:
+def test_stated_digits_agree_with_oracle() -> None:
     stated = [case for case in CASES if type(case.expect).__name__ == "Digits"]
     assert len(stated) >= 40
     assert [error for case in stated for error in expectation_errors(case)] == []
 
 
-def test_it_says_that_the_number_the_article_prints_does_not_hold() -> None:
+def test_published_number_of_article_does_not_hold() -> None:
     verdicts = {number.published.value: number.holds for case in CASES for number in published(case)}
     assert verdicts["0.2162"] is False
     assert verdicts["0.21616"] is True
 
 
-def test_it_ships_a_ledger_in_which_every_entry_names_a_case_and_a_function() -> None:
+def test_shipped_ledger_entries_name_case_and_function() -> None:
     assert WRONG == []
     assert ENTRIES
     load_suite()
 
 
-def test_it_ships_a_ledger_that_says_in_which_way_each_row_is_wrong() -> None:
+def test_shipped_ledger_entries_have_symptoms() -> None:
     assert [str(entry) for entry in ENTRIES if entry.status == "disagrees" and not entry.symptoms] == []
 
 
@@ -87,7 +87,7 @@ def test_each_mode_of_a_processor_is_run_by_the_environment_modes(checkout: Path
     assert set(re.findall(r"--mode (\w+)", settings["testenv:modes"]["commands"])) == of_processor
 
 
-def test_it_writes_the_answers_of_a_report_into_the_readme() -> None:
+def test_readme_findings_show_answers_of_report() -> None:
     rows = [
         {
             "case": case,

@@ -27,7 +27,7 @@ HERE = {installed.framework.name: installed for installed in libraries_under_tes
 
 
 @pytest.mark.parametrize("entry", {(entry.path, entry.line): entry for entry in ENTRIES}.values(), ids=str)
-def test_it_shows_each_known_discrepancy_with_its_reproducer(entry: known_issues.KnownIssue) -> None:
+def test_reproducer_shows_known_discrepancy(entry: known_issues.KnownIssue) -> None:
     name = entry.function.partition(".")[0]
     there = HERE.get(name)
     if there is None or not registry.within(there.version, entry.versions):

@@ -119,7 +119,7 @@ def test_call_hands_over_arrays_without_an_axis():
     assert {tensor.values.shape for tensor in call.arrays.values()} == {()}
 
 
-def test_it_is_a_trait_of_its_own():
+def test_unbatched_is_a_trait():
     for name, found in CASES.items():
         problem = found.problem("float32", "none")
         known = traits(problem, problem, problem.target_kind)

@@ -62,7 +62,7 @@ def exactly(stated: Case, convention: Convention = DEFINITION, dtype: str = "flo
     return found.hi.astype(dtype)
 
 
-def test_it_knows_every_status():
+def test_statuses_include_failing_ones():
     assert set(STATUSES) >= FAILING
     assert len(STATUSES) == len(typing.get_args(Outcome)) + 1  # two of them disagree
 
@@ -72,7 +72,7 @@ def test_it_knows_every_status():
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
-def test_it_agrees_with_the_rounded_answer(dtype, reduction):
+def test_rounded_exact_answer_agrees(dtype, reduction):
     got = returned(exactly(PLAIN, dtype=dtype, reduction=reduction), dtype)
     verdict = judged(PLAIN, got, dtype=dtype, reduction=reduction)
     assert verdict.status == "agrees"
@@ -84,7 +84,7 @@ def test_it_agrees_with_the_rounded_answer(dtype, reduction):
 @pytest.mark.parametrize(
     ("budgets", "status"), [(0.98, "agrees"), (-0.98, "agrees"), (1.02, "disagrees"), (-3, "disagrees")]
 )
-def test_it_draws_the_line_at_one_budget(budgets, status):
+def test_status_changes_at_one_budget(budgets, status):
     tolerance = float(error_bound.tolerance(PLAIN.problem("float32", "sum"), DEFINITION))
     verdict = judged(
         PLAIN,
@@ -150,7 +150,7 @@ def test_so_it_is_with_the_weight_of_positives(labels, options, status):
     assert verdict.status == status
 
 
-def test_it_says_where_and_how_far():
+def test_disagreement_states_position_and_distance():
     got = exactly(PLAIN, reduction="none")
     got[1] += 1e-3
     verdict = judged(PLAIN, returned(got), reduction="none")
@@ -173,7 +173,7 @@ def test_it_says_where_and_how_far():
         ([1], 1e-300, False),
     ],
 )
-def test_it_compares_nan_and_infinity_as_they_are(labels, got, within):
+def test_nan_and_infinity_are_compared_as_values(labels, got, within):
     certain = case([[0.0, 1.0]], labels, input_kind="probabilities")
     verdict = judged(certain, returned(got), reduction="sum")
     assert verdict.status == ("agrees" if within else "disagrees")
@@ -181,13 +181,13 @@ def test_it_compares_nan_and_infinity_as_they_are(labels, got, within):
         assert verdict.explanation.startswith(f"returned {got}, where {verdict.want.hi} is expected")
 
 
-def test_it_wants_nan_where_a_nan_counts():
+def test_nan_prediction_requires_nan():
     unknown = case([[math.nan, 0.0]], [0])
     assert judged(unknown, returned(math.nan)).status == "agrees"
     assert judged(unknown, returned(0.0)).status == "disagrees"
 
 
-def test_it_takes_infinity_for_what_overflows_the_dtype():
+def test_infinity_is_accepted_beyond_dtype_range():
     large = case([[60000.0, -60000.0]], [1])
     assert judged(large, returned(math.inf, "float16"), dtype="float16").status == "agrees"
     assert judged(large, returned(-math.inf, "float16"), dtype="float16").status == "disagrees"
@@ -195,13 +195,13 @@ def test_it_takes_infinity_for_what_overflows_the_dtype():
 
 
 @pytest.mark.parametrize("shape", [(2, 1), (1, 2), (1,), (), (4,), (2, 2)])
-def test_it_compares_shapes_first(shape):
+def test_shape_is_compared_before_values(shape):
     verdict = judged(PLAIN, returned(np.zeros(shape)), reduction="none")
     assert verdict.status == "disagrees"
     assert verdict.explanation.startswith(f"returned shape {shape}, where (2,) is expected")
 
 
-def test_it_wants_the_dtype_of_the_predictions_unless_another_is_documented():
+def test_result_dtype_is_that_of_predictions_unless_documented():
     right = exactly(PLAIN, dtype="float32")
     verdict = judged(PLAIN, returned(right, "float64"), dtype="float32")
     assert (verdict.status, verdict.explanation) == ("disagrees", "returned float64, where float32 is expected")
@@ -210,7 +210,7 @@ def test_it_wants_the_dtype_of_the_predictions_unless_another_is_documented():
     assert judged(PLAIN, returned(right, "float32"), dtype="float32", function=double).status == "disagrees"
 
 
-def test_it_blames_a_call_that_changes_its_arguments():
+def test_mutated_argument_disagrees():
     verdict = judged(PLAIN, returned(exactly(PLAIN), mutated=("input", "weight")))
     assert verdict.status == "disagrees"
     assert verdict.explanation == "the call changed its argument input, weight in place"
@@ -232,7 +232,7 @@ DOCUMENTED = Convention(mean_divides_by="kept", clip=1e-7, renormalise="before_c
         (Convention(clip=1e-7, mean_divides_by="kept"), "mean", "mean_divides_by=kept; clip=1e-07"),
     ],
 )
-def test_it_names_the_smallest_part_of_the_documented_convention(part, reduction, named):
+def test_divergence_names_smallest_part_of_documented_convention(part, reduction, named):
     verdict = judged(EDGES, returned(exactly(EDGES, part, reduction=reduction)), DOCUMENTED, reduction=reduction)
     assert verdict.status == "diverges"
     assert verdict.convention == named
@@ -242,7 +242,7 @@ def test_it_names_the_smallest_part_of_the_documented_convention(part, reduction
     assert verdict.comparison.within
 
 
-def test_it_does_not_take_half_of_a_convention_for_the_whole():
+def test_partly_documented_convention_disagrees():
     # It clips as documented, and divides as it does not document.
     got = exactly(EDGES, Convention(clip=1e-7, mean_divides_by="samples"))
     verdict = judged(EDGES, returned(got), DOCUMENTED)
@@ -251,7 +251,7 @@ def test_it_does_not_take_half_of_a_convention_for_the_whole():
     assert "mean_divides_by=samples would explain it, which is not what it documents" in verdict.explanation
 
 
-def test_it_finds_the_convention_that_would_explain_a_disagreement():
+def test_disagreement_names_convention_that_would_explain_it():
     got = returned(exactly(EDGES, Convention(clip=1e-8), reduction="sum"))
     documented = Convention(clip=1e-7)
     verdict = judged(EDGES, got, documented, reduction="sum", conventions=(Convention(clip=1e-8, log_floor=-100.0),))
@@ -261,7 +261,7 @@ def test_it_finds_the_convention_that_would_explain_a_disagreement():
     assert alone.explanation.endswith("no known convention explains it")
 
 
-def test_it_holds_a_convention_to_the_same_budget():
+def test_documented_convention_has_the_same_budget():
     documented = Convention(clip=1e-7)
     got = exactly(EDGES, documented, reduction="sum")
     tolerance = float(error_bound.tolerance(EDGES.problem("float64", "sum"), documented))
@@ -439,7 +439,7 @@ def test_loss_is_recommended_only_if_it_has_the_right_answer(input_kind, wanted,
     assert f". {named}" in verdict.explanation
 
 
-def test_it_does_not_name_a_conversion_that_changes_nothing():
+def test_conversion_without_effect_is_not_named():
     plain = case([[0.5, -1.5, 0.25]], [1])
     verdict = judged(plain, returned(exactly(plain)), handed="probabilities")
     assert (verdict.status, verdict.convention) == ("agrees", "")
@@ -561,7 +561,7 @@ OUTSIDE = case([[0.5, -1.5]], [-1])
 
 
 @pytest.mark.parametrize("expect", [ByOracle(), MustRaise("label_out_of_range")])
-def test_it_wants_an_exception_for_invalid_input(expect):
+def test_invalid_input_requires_exception(expect):
     verdict = judged(OUTSIDE, REFUSED, expect=expect)
     assert (verdict.status, verdict.explanation) == ("agrees", "rejected, as it must: label_out_of_range")
     verdict = judged(OUTSIDE, returned(1.0), expect=expect)
@@ -579,14 +579,14 @@ def test_it_wants_an_exception_for_invalid_input(expect):
         (Convention(accepts=frozenset({"invalid_probability"})), case([[1.5, 0.5]], [1], input_kind="probabilities")),
     ],
 )
-def test_it_takes_a_value_where_that_is_documented(documented, stated):
+def test_value_for_invalid_input_diverges_if_documented(documented, stated):
     verdict = judged(stated, returned(exactly(stated, documented)), documented)
     assert (verdict.status, verdict.convention) == ("diverges", str(documented))
     assert judged(stated, REFUSED, documented).status == "agrees"
     assert judged(stated, returned(123.0), documented).status == "disagrees"
 
 
-def test_it_names_only_the_kind_of_input_that_was_accepted():
+def test_divergence_names_only_accepted_anomaly():
     documented = Convention(accepts=frozenset({"invalid_probability", "trailing_axis"}))
     stated = case([[1.5, 0.5]], [1], input_kind="probabilities")
     assert judged(stated, returned(math.log(2)), documented).convention == "accepts=invalid_probability"
@@ -614,7 +614,7 @@ def test_judge_expects_exception_for_weights_that_do_not_fit(labels, options, ha
     assert judged(stated, REFUSED, **input_kind).status == "agrees"
 
 
-def test_it_wants_no_exception_where_there_is_an_answer():
+def test_exception_disagrees_if_answer_exists():
     verdict = judged(PLAIN, REFUSED)
     assert verdict.status == "disagrees"
     assert verdict.explanation == "it raised ValueError: no, where there is an answer"
@@ -627,7 +627,7 @@ def test_it_wants_no_exception_where_there_is_an_answer():
 
 
 @pytest.mark.parametrize("outcome", [returned(0.0), returned(math.nan), REFUSED])
-def test_it_records_what_happens_where_nothing_is_right(outcome):
+def test_outcome_of_undefined_problem_is_recorded(outcome):
     nothing = case([[0.5, -1.5]], [-1], options={"ignore_index": -1})
     verdict = judged(nothing, outcome)
     assert verdict.status == "undefined"
@@ -647,13 +647,13 @@ def test_it_records_what_happens_where_nothing_is_right(outcome):
         (Unsupported("it has no ears"), "unsupported", "it has no ears"),
     ],
 )
-def test_it_passes_on_what_was_no_answer(outcome, status, explanation):
+def test_outcome_without_answer_keeps_its_status(outcome, status, explanation):
     for stated in (PLAIN, OUTSIDE):
         verdict = judged(stated, outcome)
         assert (verdict.status, verdict.explanation) == (status, explanation)
 
 
-def test_it_compares_empty_arrays():
+def test_empty_arrays_are_compared():
     empty = Exact(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2)))
     assert compare(np.zeros((0, 2)), empty, np.zeros((0, 2)), "float32").within
     assert not compare(np.zeros((0,)), empty, np.zeros((0, 2)), "float32").within
@@ -677,7 +677,7 @@ SMOOTHED = case(
 )  # fmt: skip
 
 
-def test_it_prints_all_that_is_needed_to_understand_a_failure(tmp_path, monkeypatch):
+def test_assessment_text_has_every_detail_of_failure(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where `cases` is not the folder of the shipped ones
     assessment = assessed(miniatures.DropsSmoothing, SMOOTHED, "none")
     text = str(assessment)
@@ -699,7 +699,7 @@ def test_it_prints_all_that_is_needed_to_understand_a_failure(tmp_path, monkeypa
     assert lines["again"] == f'pytest --cases cases -k "{asked}"'
 
 
-def test_it_prints_a_line_that_pytest_takes_again():
+def test_printed_pytest_expression_selects_the_item():
     from conformance.judging.selection import compile_expression, substring_of
 
     assessment = assessed(miniatures.DropsSmoothing, SMOOTHED)
@@ -707,7 +707,7 @@ def test_it_prints_a_line_that_pytest_takes_again():
     assert compile_expression(expression)(substring_of(assessment.item.id))
 
 
-def test_it_has_rows_of_builtin_values_in_the_order_of_the_columns():
+def test_rows_have_builtin_values_in_column_order():
     for loss, reduction in ((miniatures.Categorical, "none"), (miniatures.DropsSmoothing, "mean")):
         row = assessed(loss, SMOOTHED, reduction).row.cells
         assert tuple(row) == COLUMNS
@@ -739,7 +739,7 @@ def known(**said: Any) -> Ledger:
     return Ledger([KnownIssue(**{**entry, **said})])
 
 
-def test_it_expects_what_the_ledger_knows():
+def test_ledger_entry_makes_disagreement_known():
     assessment = assessed(miniatures.DropsSmoothing, SMOOTHED, ledger=known())
     assert (assessment.expected, assessment.row.cells["known"]) == ("known", "it does")
     for other in ({"case": "x/*"}, {"versions": "<1"}, {"dtypes": ("float32",)}, {"reductions": ("sum",)}):
@@ -748,7 +748,7 @@ def test_it_expects_what_the_ledger_knows():
     assert crashed.expected == "unexpected"
 
 
-def test_it_fails_what_the_ledger_knows_and_is_gone():
+def test_ledger_entry_of_fixed_discrepancy_is_stale():
     assessment = assessed(miniatures.Categorical, SMOOTHED, ledger=known(function="miniature.Categorical"))
     assert assessment.expected == "stale"
     text = str(assessment)
@@ -757,7 +757,7 @@ def test_it_fails_what_the_ledger_knows_and_is_gone():
 
 
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
-def test_it_searches_an_explanation_beside_weights_per_output(reduction):
+def test_explanation_is_searched_with_weights_per_output(reduction):
     stated = case(
         [[0.5, -1.0], [2.0, 0.25], [0.1, 0.2], [0.3, 0.4]], [[1, 0], [0, 1], [1, 1], [0, 0]],
         loss="binary", target="binary",
@@ -770,11 +770,11 @@ def test_it_searches_an_explanation_beside_weights_per_output(reduction):
     assert verdict.explanation.endswith("no known convention explains it")
 
 
-def test_it_prints_no_distance_where_there_is_none():
+def test_assessment_text_omits_distance_of_shape_mismatch():
     assert "how far" not in str(assessed(miniatures.ReturnsColumns, SMOOTHED, "none"))
 
 
-def test_it_has_nothing_to_ask_again_by_a_wrong_name():
+def test_replay_rejects_unknown_name():
     import conformance
 
     with pytest.raises(LookupError, match=r"no installed nobody\.loss takes categorical/index_labels/three_by_three"):
@@ -819,12 +819,12 @@ LOSSES = exactly(PLAIN, reduction="none")
         ([1.0], {"wrong_shape"}),
     ],
 )
-def test_it_says_in_which_way_a_value_is_wrong(got, symptoms):
+def test_symptoms_of_wrong_value(got, symptoms):
     verdict = judged(PLAIN, returned(got), reduction="none")
     assert (verdict.status, verdict.symptoms) == ("disagrees", symptoms)
 
 
-def test_it_says_in_which_way_what_is_no_right_value_is_wrong():
+def test_symptoms_of_outcomes_without_value():
     def symptoms(outcome, stated=PLAIN):
         return judged(stated, outcome).symptoms
 
@@ -880,7 +880,7 @@ OTHERS = Ledger(
 )  # fmt: skip
 
 
-def test_it_knows_a_case_of_somebody_elses_by_traits_and_symptom():
+def test_ledger_matches_other_cases_by_traits_and_symptom():
     assessment = wrong_by(float("nan"), OTHERS)
     assert (assessment.expected, assessment.row.cells["known"]) == ("known", "It is nan. (https://example.org/1)")
     assert "  ledger     known/m.yaml:3: It is nan. (https://example.org/1)" in str(assessment)

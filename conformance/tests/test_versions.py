@@ -164,7 +164,7 @@ def called_in(text: str) -> tuple[str, frozenset[str]]:
 
 
 @pytest.mark.parametrize("function", DESCRIBED, ids=described_as)
-def test_it_says_what_it_declares(function):
+def test_calls_are_lowered_for_every_declared_kind(function):
     count, met = 0, set()
     for file, problem in asked_of(function):
         call = lower(function, problem)
@@ -262,7 +262,7 @@ def test_a_loss_of_keras_gets_what_it_was_asked_for():
         ),
     ],
 )
-def test_it_is_asked_from_the_release_on_that_can_say_it(name, first, before, stated):
+def test_option_is_available_from_its_release_on(name, first, before, stated):
     call(name, first, **stated)
     with pytest.raises(AssertionError):
         call(name, before, **stated)

@@ -1,7 +1,7 @@
 """Hypothesis strategies for whole cases, with the grammar of `generation`; they need the extra `fuzz`.
 
     @given(cases())
-    def test_it_agrees(case): ...
+    def test_loss_agrees(case): ...
 
 Hypothesis shrinks to small and readable cases: few samples and classes, round numbers, no irrelevant option.
 """
