@@ -325,9 +325,9 @@ def pytest_make_collect_report(
     report = yield
     if not report.failed or not isinstance(collector, pytest.Module) or collector.path.parent != PACKAGE:
         return report
-    told = report.call.excinfo.value
+    raised = report.call.excinfo.value
     texts: dict[str, list[str]] = {}
-    for error in file_errors(told.__context__):
+    for error in file_errors(raised.__context__):
         name = loggable(_relative_path(collector.config, error.path))
         texts.setdefault(f"{name}::{INVALID}", []).append(loggable(str(error)))
     if not texts:
@@ -706,7 +706,7 @@ class Recorder:
             f"conformance: harvested {counted(len(one.cases), 'case')} of {one.source} {one.version}"
             for one in harvests.harvests
         ]
-        return [*lines, *(loggable(f"conformance: left out: {left_out}") for left_out in harvests.missing)]
+        return [*lines, *(loggable(f"conformance: left out: {notice}") for notice in harvests.missing)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

@@ -180,7 +180,7 @@ def _imports(module: str) -> str:
     )
 
 
-def _find_here() -> None:
+def _find_current_folder() -> None:
     """Have modules of the current folder found, behind all others."""
     if os.getcwd() not in sys.path:  # noqa: PTH109
         sys.path.append(os.getcwd())  # noqa: PTH109
@@ -212,7 +212,7 @@ def inspect_callable(target: str) -> Inspection:
 def _inspected(target: str) -> dict[str, Any]:
     """What `Inspection` has, as builtin values; or the `error`."""
     module, attribute = split_target(target)
-    _find_here()
+    _find_current_folder()
     names: dict[str, Any] = {}
     try:
         exec(_imports(module), names)  # noqa: S102
@@ -319,7 +319,7 @@ def _framework(name: str) -> Framework:
     own = BUNDLES.get(checked.arrays)
 
     def prepare() -> None:
-        _find_here()
+        _find_current_folder()
         if own is None:
             like.prepare()
 
@@ -366,9 +366,9 @@ def _function(checked: CheckedCallable, found: Inspection, known: Function) -> F
     arguments = {word: mine for word, entry in entries.items() if (mine := own(word, entry))}
     reductions = _reductions(checked, known, lambda entry: own("reduction", entry))
     input_kinds = _input_kinds(checked, known, passed.get("predictions", ""), taken)
-    given = {parameter_of(text) for text in (*arguments.values(), *reductions.values(), *input_kinds.values())}
+    in_tables = {parameter_of(text) for text in (*arguments.values(), *reductions.values(), *input_kinds.values())}
     required = [one.name for one in (*found.constructor, *found.call) if one.required]
-    if unknown := sorted({*required} - given - {*passed.values()}):
+    if unknown := sorted({*required} - in_tables - {*passed.values()}):
         raise CheckError(
             f"{checked.target}: it requires {', '.join(unknown)}, and nothing says what to pass; say it with "
             f"--arguments {unknown[0]}=OPTION, one of {', '.join((*OPTIONS, 'reduction'))}, or give it a default"

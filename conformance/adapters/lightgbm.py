@@ -92,11 +92,14 @@ def metric(name: str, objective: str, convention: Convention, link: str, more: s
 
     objective: turns scores into probabilities.  link: what says its convention, below the source.  more: parameters.
     """
-    given: dict[InputKind, str] = {"logits": OBJECTIVE.format(objective), "probabilities": OBJECTIVE.format("none")}
+    input_kinds: dict[InputKind, str] = {
+        "logits": OBJECTIVE.format(objective),
+        "probabilities": OBJECTIVE.format("none"),
+    }
     return Function(
         name,
         EVALUATED.replace("METRIC", name).replace("{options}", f"{{options}}{more}"),
-        input_kinds=given,
+        input_kinds=input_kinds,
         reductions={"mean": ""},
         conventions=(DocumentedConvention(convention, documentation=SOURCE + link),),
         documentation=PARAMETERS + "metric",
@@ -113,14 +116,14 @@ def objective(
     """A derivative that an objective hands to a tree for each sample."""
     call = TRAINED
     scaled = parameters == SCALE
-    for name_there, text in {
+    for placeholder, text in {
         "NAME": name,
         "PARAMETERS": parameters,
         "VALUE": VALUES[quantity],
         "TREES": "shape[1]" if "categorical" in fields["ranks"] else "1",
         "SCALES": "{positive_weight|1.0}" if scaled else "1.0",
     }.items():
-        call = call.replace(name_there, text)
+        call = call.replace(placeholder, text)
     return Function(
         f"{name}:{quantity}",
         call,

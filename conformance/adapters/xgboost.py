@@ -79,7 +79,7 @@ def metric(name: str, objective: str, convention: Convention, link: str, more: s
     objective: turns margins into probabilities.  link: what says its convention, below the source.  more: parameters.
     """
     call = DATA + EVALUATED.replace("METRIC", name).replace("{options}", f"{{options}}{more}")
-    given: dict[InputKind, str] = {
+    input_kinds: dict[InputKind, str] = {
         "logits": OBJECTIVE.format(objective),
         "probabilities": OBJECTIVE.format("reg:squarederror"),
     }
@@ -87,7 +87,7 @@ def metric(name: str, objective: str, convention: Convention, link: str, more: s
     return Function(
         name,
         call,
-        input_kinds=given,
+        input_kinds=input_kinds,
         reductions={"mean": ""},
         conventions=conventions,
         result_dtype="float64",

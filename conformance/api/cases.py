@@ -435,10 +435,10 @@ def explain(
     narrow = "float32" if "float32" in case.dtypes else case.dtypes[0]
     chosen = one_of("--dtype", dtype or narrow, case.dtypes)
     reduced = cast(Reduction, one_of("--reduction", reduction or mean, case.reductions))
-    wanted = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
+    requested = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
     available = _available(frameworks, functions, [mode])
     with judge_of(available, ledger) as judge:
-        explanation = explain_case(case, chosen, reduced, available, judge, wanted, functions)
+        explanation = explain_case(case, chosen, reduced, available, judge, requested, functions)
     return ExplainResult(case, explanation)
 
 

@@ -235,7 +235,7 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
         session = _CheckSession(pool, available, observer)
         ran = run(
             RunRequest(
-                report=request.report, keyword=request.keyword, given=(cases, Executor(available, session.rows))
+                report=request.report, keyword=request.keyword, prepared=(cases, Executor(available, session.rows))
             ),
             observer=observer,
         )

@@ -171,14 +171,14 @@ def compare(
         reduction=reduction,
         options={**weights, "label_smoothing": label_smoothing, "ignore_index": ignore_index},
     )
-    wanted = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
-    numbers = [_parse(text, reduction, wanted) for text in observed]
+    requested = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
+    numbers = [_parse(text, reduction, requested) for text in observed]
     available, _ = installed_among(frameworks, [mode])
     check_functions(functions, available)
     case, chosen = data.case, data.case.dtypes[0]
     ledger = Ledger((), read_ledger(shipped_cases()).entries)
     with judge_of(available, ledger, EnclosingOracle) as judge:
-        explanation = explain_case(case, chosen, data.inputs.reduction, available, judge, wanted, functions)
+        explanation = explain_case(case, chosen, data.inputs.reduction, available, judge, requested, functions)
         found = tuple(_explained(of, number, data, explanation, judge.oracle) for of, number in numbers)
     return CompareResult(data.decided, explanation, found, data)
 

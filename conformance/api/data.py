@@ -100,10 +100,10 @@ def _chosen(where: str, found: Any, names: Sequence[str]) -> Any:
     return {str(name): value for name, value in found.items()}[names[0]]
 
 
-def _check_names(where: str, names: Sequence[str], there: Sequence[str], what: str) -> None:
+def _check_names(where: str, names: Sequence[str], available: Sequence[str], what: str) -> None:
     for name in names:
-        if name not in there:
-            raise DataError(f"{where}: it has no {what} {name!r}; expected one of {', '.join(there[:MAX_SHOWN])}")
+        if name not in available:
+            raise DataError(f"{where}: it has no {what} {name!r}; expected one of {', '.join(available[:MAX_SHOWN])}")
 
 
 def _csv(path: Path, separator: str = ",") -> pd.DataFrame:
@@ -142,7 +142,7 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     ".pt": _torch,
     ".pth": _torch,
 }
-_ADVICE = f"wanted is {', '.join(_READERS)}; pickles are not read"
+_ADVICE = f"expected {', '.join(_READERS)}; pickles are not read"
 
 
 # Arrays.
@@ -182,7 +182,7 @@ def read_data(
     if not kind:
         kind = decide_kind(values, targets, decided)
     elif kind not in INPUT_KINDS:
-        raise DataError(f"kind: {kind!r}; wanted is one of {', '.join(INPUT_KINDS)}")
+        raise DataError(f"kind: {kind!r}; expected one of {', '.join(INPUT_KINDS)}")
     given = {name: value for name, value in (options or {}).items() if value is not None}
     given |= {name: _plain(name, given[name]) for name in WEIGHTS if name in given}
     given |= {"labels": targets, kind: values, "loss": loss or None, "reduction": reduction, "class_axis": class_axis}
@@ -288,7 +288,7 @@ def _plain(name: str, value: Any) -> Array:
     if name == "labels" and found.dtype.kind == "f" and np.isnan(found).any() and found.ndim == 1:
         raise DataError(_missing(name, np.isnan(found)))
     if name != "labels" and found.dtype.kind not in "bif" + "uV":
-        raise DataError(f"{name}: {found.dtype.name} of shape {list(found.shape)}; wanted are numbers")
+        raise DataError(f"{name}: {found.dtype.name} of shape {list(found.shape)}; expected numbers")
     return found
 
 
@@ -305,7 +305,7 @@ def _check_numeric(name: str, value: Any) -> None:
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             text = truncate(repr(table[column].iloc[row]), 40)
-            raise DataError(f"{name}: {text} in row {row} of column {str(column)!r}; wanted is a number")
+            raise DataError(f"{name}: {text} in row {row} of column {str(column)!r}; expected a number")
 
 
 def _dtypes(value: Any) -> list[Any]:
@@ -322,10 +322,10 @@ def _unpacked(name: str, found: Array) -> Array:
     types = {type(value).__name__: value for value in found.ravel()[::-1].tolist()}
     if len(types) > 1 and not set(types) <= {"int", "float"}:
         listed = ", ".join(f"{kind} such as {truncate(repr(value), 20)}" for kind, value in list(types.items())[:3])
-        raise DataError(f"{name}: values of {len(types)} types, {listed}; wanted is one type")
+        raise DataError(f"{name}: values of {len(types)} types, {listed}; expected one type")
     values = np.array(found.tolist())
     if values.dtype.kind == "O":
-        raise DataError(f"{name}: values of type {next(iter(types))}; wanted are numbers, booleans or strings")
+        raise DataError(f"{name}: values of type {next(iter(types))}; expected numbers, booleans or strings")
     return values
 
 
@@ -340,7 +340,7 @@ def _named_labels(
             raise DataError(f"labels: all are {given[0]!r}, so that nothing says which is the other one; pass classes")
         if len(given) != 2:
             listed = ", ".join(map(repr, given[:MAX_SHOWN]))
-            raise DataError(f"labels: {len(given)} names, {listed}, beside a single prediction each; wanted are two")
+            raise DataError(f"labels: {len(given)} names, {listed}, beside a single prediction each; expected two")
         _check_known(found, given)
         why = "the second in sorted order" if classes is None else "the second of the classes"
         decided.append(f"labels {given[1]!r} are 1, and {given[0]!r} 0: it is {why}")
@@ -362,7 +362,7 @@ def _named_labels(
     _check_known(found, given)
     by_name = {name: index for index, name in enumerate(given)}
     if len(by_name) != len(given):
-        raise DataError("classes: a name stands twice; wanted is one for each column")
+        raise DataError("classes: a name stands twice; expected one for each column")
     unique, inverse = np.unique(labels, return_inverse=True)
     indices = np.array([by_name[name] for name in unique.tolist()], dtype=np.int64)[inverse].reshape(labels.shape)
     return indices, tuple(given)

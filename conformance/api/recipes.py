@@ -184,7 +184,7 @@ def recipe(
     pair = (_in_mode(pair[0], modes), _in_mode(pair[1], modes))
     setting = setting_of(pair, **request)
     found, ledger = load_suite(cases)
-    if any(one.installed.framework not in [there.framework for there in available] for one in pair):
+    if any(one.installed.framework not in [other.framework for other in available] for one in pair):
         return _unproved(pair, setting, list(cases_of(found, setting)), ledger)
     with judge_of([one.installed for one in pair], ledger) as judge:
         return prove_recipe(pair, setting, list(cases_of(found, setting)), judge)

@@ -76,7 +76,7 @@ class RunRequest:
     """Names of the sources to harvest; all if empty."""
     resume: bool = False
     """Go on with the unfinished run in the report's folder."""
-    given: tuple[CaseSet, Executor] | None = None
+    prepared: tuple[CaseSet, Executor] | None = None
     """Cases and what makes their rows, instead of those that the fields above name."""
 
     def validate(self) -> None:
@@ -248,8 +248,8 @@ def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, ob
 
 
 def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
-    if request.given is not None:
-        return request.given[0]
+    if request.prepared is not None:
+        return request.prepared[0]
     if not request.harvest and not request.sources:
         return CaseSet(*load_suite(request.cases))
     with observer.status() as show:
@@ -260,8 +260,8 @@ def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
 
 
 def _local(request: RunRequest, prepared: _Prepared, stack: contextlib.ExitStack) -> Executor:
-    if request.given is not None:
-        return request.given[1]
+    if request.prepared is not None:
+        return request.prepared[1]
     available, missing = installed_among(list(request.frameworks), request.modes, request.keyword, request.device)
     prepared.missing = tuple(missing)
     check_devices(available)
@@ -276,15 +276,15 @@ def _timeouts(request: RunRequest) -> Timeouts:
 
 
 def _in_environments(request: RunRequest, cases: CaseSet, observer: Observer, stack: contextlib.ExitStack) -> Executor:
-    wanted: dict[str, tuple[str, ...]] = dict.fromkeys(request.environments, request.frameworks)
+    requested: dict[str, tuple[str, ...]] = dict.fromkeys(request.environments, request.frameworks)
     if request.all:
-        wanted |= {one.environment: (one.framework.name,) for one in _libraries(request, cases)}
+        requested |= {one.environment: (one.framework.name,) for one in _libraries(request, cases)}
     with observer.status() as show:
         timeouts, modes = _timeouts(request), request.modes
         if not request.engine:
-            return executor.in_environments(stack, wanted, request.processes, timeouts, show, modes, request.device)
+            return executor.in_environments(stack, requested, request.processes, timeouts, show, modes, request.device)
         address = "" if request.engine == "ray" else request.engine
-        return executor.on_ray(address, stack, wanted, timeouts, show, modes)
+        return executor.on_ray(address, stack, requested, timeouts, show, modes)
 
 
 def _libraries(request: RunRequest, cases: CaseSet) -> list[Installed]:

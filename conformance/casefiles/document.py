@@ -597,15 +597,15 @@ def _value_error(wrong: _SchemaError) -> CaseFileError:
     value, meaning, facts = wrong.value, wrong.meaning, wrong.facts
     match wrong.kind:
         case "type":
-            wanted = " or ".join(_TYPES[name] for name in facts["types"])
-            return wrong.at(f"{describe_value(value)} is not {wanted}", _type_advice(value, facts["types"], meaning))
+            expected = " or ".join(_TYPES[name] for name in facts["types"])
+            return wrong.at(f"{describe_value(value)} is not {expected}", _type_advice(value, facts["types"], meaning))
         case "enum":
             options = [str(option) for option in facts["options"]]
             text = value if isinstance(value, str) else describe_value(value)
             return wrong.at(f'"{text}" is not one of {join_names(options)}', suggest(str(text), options))
         case "const":
-            wanted = facts["expected_value"]
-            return wrong.at(f"{describe_value(value)} is not {wanted}", meaning or f"write {wanted}")
+            expected = facts["expected_value"]
+            return wrong.at(f"{describe_value(value)} is not {expected}", meaning or f"write {expected}")
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
             interval, advice = _interval(wrong.rule)[:2]
             return wrong.at(f"{number_text(value)} is not {interval}", f"give {advice}")
@@ -634,8 +634,8 @@ def _type_advice(value: Any, types: list[str], meaning: str) -> str:
         return f"write {'-' if word[1] == '-' and word[2] != 'nan' else ''}.{word[2][:3]}"
     if types == ["integer"] and isinstance(value, float):
         return "give a whole number without a point"
-    wanted = "give " + " or ".join(_TYPES[name] for name in types)
-    return f"{wanted}: {meaning}" if meaning else wanted
+    advice = "give " + " or ".join(_TYPES[name] for name in types)
+    return f"{advice}: {meaning}" if meaning else advice
 
 
 def _interval(rule: Mapping[str, Any]) -> tuple[str, str]:

@@ -189,17 +189,19 @@ def _with_weights(options: Options, arrays: GeneratedArrays) -> Options:
 def _generate(recipe: Recipe) -> GeneratedArrays:
     # The class that a confident model is sure of: the label, also where the target is softened around it.
     classes = max(recipe.classes, 2) if recipe.loss == "binary" else recipe.classes
-    truth = _truth(recipe, classes)
-    predictions = _logits(recipe, truth) if recipe.input_kind == "logits" else _probabilities(recipe, truth)
+    true_classes = _true_classes(recipe, classes)
+    predictions = (
+        _logits(recipe, true_classes) if recipe.input_kind == "logits" else _probabilities(recipe, true_classes)
+    )
     return GeneratedArrays(
         predictions=_read_only(predictions),
-        labels=_read_only(_labels(recipe, truth)),
+        labels=_read_only(_labels(recipe, true_classes)),
         sample_weights=_weights(recipe, _SAMPLE_WEIGHTS, recipe.shape[:1]) if recipe.sample_weights else None,
         class_weights=_weights(recipe, _CLASS_WEIGHTS, (recipe.classes,)) if recipe.class_weights else None,
     )
 
 
-def _truth(recipe: Recipe, classes: int) -> Integers:
+def _true_classes(recipe: Recipe, classes: int) -> Integers:
     """The label of each sample."""
     words = _random_words(recipe, _LABELS, recipe.shape)
     width = classes if recipe.label_block == "any" else min(BLOCK, classes)
@@ -244,21 +246,21 @@ def _weights(recipe: Recipe, role: int, shape: tuple[int, ...]) -> Floats:
     return weights if role == _CLASS_WEIGHTS else _in_runs(recipe, weights)
 
 
-def _labels(recipe: Recipe, truth: Integers) -> Array:
+def _labels(recipe: Recipe, true_classes: Integers) -> Array:
     if recipe.target == "distribution" and not recipe.soft:
         labels = np.zeros((*recipe.shape, recipe.classes), dtype=np.int64)
-        np.put_along_axis(labels, truth[..., np.newaxis], 1, axis=-1)
+        np.put_along_axis(labels, true_classes[..., np.newaxis], 1, axis=-1)
         return labels
     if recipe.target != "index" and recipe.soft:
-        return _random_shares(recipe, _TARGETS, truth, TRUE_CLASS_SHARE)
+        return _random_shares(recipe, _TARGETS, true_classes, TRUE_CLASS_SHARE)
     if recipe.ignored:
-        run = _run_of(recipe, truth.size)
+        run = _run_of(recipe, true_classes.size)
         runs = int(run[-1]) + 1
         count = max(1, round(recipe.ignored * runs))
         order = np.argsort(_random_words(recipe, _IGNORED, (runs,)), kind="stable")
-        truth = truth.copy()
-        truth.reshape(-1)[np.isin(run, order[:count])] = recipe.ignore_index
-    return truth
+        true_classes = true_classes.copy()
+        true_classes.reshape(-1)[np.isin(run, order[:count])] = recipe.ignore_index
+    return true_classes
 
 
 def _row_plan(recipe: Recipe, per_row: int) -> tuple[int, int, int]:
@@ -268,7 +270,7 @@ def _row_plan(recipe: Recipe, per_row: int) -> tuple[int, int, int]:
     return rows // repeats, repeats, max(1, CHUNK // per_row)
 
 
-def _logits(recipe: Recipe, truth: Integers) -> Floats:
+def _logits(recipe: Recipe, true_classes: Integers) -> Floats:
     binary = recipe.loss == "binary"
     rows, repeats, step = _row_plan(recipe, recipe.classes)
     draw = _stream(recipe, _PREDICTIONS)
@@ -287,7 +289,7 @@ def _logits(recipe: Recipe, truth: Integers) -> Floats:
             total += (words & np.uint32(0xFFFF)).sum(axis=-1, dtype=np.int64)
             np.multiply((total - 2 * 0xFFFF).astype(np.float64), recipe.scale * 1.75 / 2.0**16, out=part)
         if recipe.distribution in ("confident", "wrong"):
-            lifted = _lifted(recipe, truth.reshape(-1)[start : start + step])
+            lifted = _lifted(recipe, true_classes.reshape(-1)[start : start + step])
             margin = LOGIT_MARGIN * recipe.scale
             if binary:
                 part += np.where(lifted == 1, margin, -margin)[:, np.newaxis]
@@ -300,16 +302,19 @@ def _logits(recipe: Recipe, truth: Integers) -> Floats:
     return _in_shape(recipe, values, repeats)
 
 
-def _lifted(recipe: Recipe, truth: Integers) -> Integers:
+def _lifted(recipe: Recipe, true_classes: Integers) -> Integers:
     classes = 2 if recipe.loss == "binary" else recipe.classes
-    return truth if recipe.distribution == "confident" else (truth + 1) % classes
+    return true_classes if recipe.distribution == "confident" else (true_classes + 1) % classes
 
 
-def _probabilities(recipe: Recipe, truth: Integers) -> Floats:
+def _probabilities(recipe: Recipe, true_classes: Integers) -> Floats:
     sure = recipe.distribution in ("confident", "wrong")
     classes = 2 if recipe.loss == "binary" else recipe.classes
     return _random_shares(
-        recipe, _PREDICTIONS, _lifted(recipe, truth) if sure else truth, SHARE_LIFT * classes if sure else 0
+        recipe,
+        _PREDICTIONS,
+        _lifted(recipe, true_classes) if sure else true_classes,
+        SHARE_LIFT * classes if sure else 0,
     )
 
 

@@ -247,10 +247,10 @@ def _first_match(entries: Iterable[KnownIssue], key: RowKey, symptoms: Collectio
     """
     entries = list(entries)
     followed = () if symptoms is None else FOLLOWS_FROM[key.quantity]
-    for wanted_quantity in (key.quantity, *followed):
+    for quantity in (key.quantity, *followed):
         for entry in entries:
-            documented = symptoms is None or entry.explains(symptoms, gradient=wanted_quantity != key.quantity)
-            if documented and entry.matches_except_case(key, wanted_quantity):
+            documented = symptoms is None or entry.explains(symptoms, gradient=quantity != key.quantity)
+            if documented and entry.matches_except_case(key, quantity):
                 return entry
     return None
 

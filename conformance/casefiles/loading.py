@@ -306,8 +306,8 @@ def _family_fits(document: Document, errors: list[CaseFileError]) -> bool:
     content, family = document.value, ("loss", "given", "target")
     if not isinstance(content, dict) or any(key not in content or document.refuses((key,)) for key in family):
         return False
-    loss, given, target = (content[key] for key in family)
-    found = list(validation.family_errors(loss, given, STORED_TARGETS.get(target, target), target))
+    loss, input_kind, target = (content[key] for key in family)
+    found = list(validation.family_errors(loss, input_kind, STORED_TARGETS.get(target, target), target))
     errors += [document.error(error.path, error.message, error.advice) for error in found]
     return not found and isinstance(content.get("cases"), dict)
 

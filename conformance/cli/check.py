@@ -84,7 +84,7 @@ def _print(found: api.CheckResult) -> None:
     if found.sweep is not None:
         out.print_each(sweep_rendering.terminal(found.sweep.regions, found.sweep.means))
     out.print(table(found.cells))
-    out.lines(filter(None, [not_asked(found.cells), *hints(found)]))
+    out.lines(filter(None, [not_called(found.cells), *hints(found)]))
     out.print(Text(verdict(found)), soft_wrap=True)
     out.print(f"report: {found.run.report / 'index.html'}", soft_wrap=True)
 
@@ -106,10 +106,10 @@ def table(cells: Sequence[api.Cell]) -> Table:
     return made
 
 
-def not_asked(cells: Sequence[api.Cell]) -> str:
+def not_called(cells: Sequence[api.Cell]) -> str:
     """The options that are not asked at any dtype, each with the reason; empty if there are none."""
-    asked = {cell.option for cell in cells if cell.calls}
-    whys = {cell.option: cell.why for cell in cells if cell.option not in asked and cell.why != NO_DTYPE}
+    called = {cell.option for cell in cells if cell.calls}
+    whys = {cell.option: cell.why for cell in cells if cell.option not in called and cell.why != NO_DTYPE}
     listed = ", ".join(f"{option} ({why})" for option, why in whys.items())
     return f"not asked: {listed}" if listed else ""
 
@@ -161,16 +161,16 @@ def hints(found: api.CheckResult) -> list[str]:
 def verdict(found: api.CheckResult) -> str:
     """The verdict in a sentence."""
     rows = found.run.rows
-    asked = len([row for row in rows if row.status != "unsupported"])
+    called = len([row for row in rows if row.status != "unsupported"])
     counts = [
-        (sum(row.expected in FAILING_ROWS for row in rows), asked, "calls"),
+        (sum(row.expected in FAILING_ROWS for row in rows), called, "calls"),
         (len(found.broken), len(found.relations), "relations"),
         (len(found.findings), found.drawn, "drawn problems"),
     ]
     wrong = [f"{bad} of {total:,} {what}" for bad, total, what in counts if bad]
     right = [f"{total:,} {what}" for bad, total, what in counts if not bad and total]
     sure = (
-        f"wrong: {', '.join(wrong)}" if wrong else "certified" if found.complete and asked else "nothing wrong so far"
+        f"wrong: {', '.join(wrong)}" if wrong else "certified" if found.complete and called else "nothing wrong so far"
     )
     held = f"; {', '.join(right)} held" if right else ""
     given_up = f"; {found.stopped}" if found.stopped else ""

@@ -80,7 +80,7 @@ def sentences(audit: Audit, say: Mapping[str, Callable[..., str]]) -> list[str]:
 
 def notes(audit: Audit) -> list[str]:
     """Sentences about what was not compared."""
-    return [f"{note}." for note in audit.left_out]
+    return [f"{note}." for note in audit.excluded]
 
 
 def _inputs_sentence(ordinary: bool, summary: Summary) -> str:
@@ -212,7 +212,7 @@ def as_dict(audit: Audit) -> dict[str, Any]:
         "format": FORMAT,
         "answer": answer(audit),
         "versions": {name: list(both) for name, both in audit.versions.items()},
-        "left_out": list(audit.left_out),
+        "left_out": list(audit.excluded),
         "sections": {str(name): int(count) for name, count in sorted(audit.sections.value_counts().items())},
         "causes": [_cause_record(cause) for cause in audit.causes],
         "signatures": [

@@ -61,8 +61,8 @@ class Query:
 
     def selects(self, item: Item) -> bool:
         """Whether the answer to an item is searched."""
-        wanted = ((self.function, item.function.name), (self.dtype, item.dtype), (self.reduction, item.reduction))
-        return all(name in ("", value) for name, value in wanted)
+        filters = ((self.function, item.function.name), (self.dtype, item.dtype), (self.reduction, item.reduction))
+        return all(name in ("", value) for name, value in filters)
 
 
 @dataclass(frozen=True)
@@ -122,15 +122,15 @@ def releases_between(good: str, bad: str, releases: Sequence[Version], distribut
 
 def _resolved(text: str, releases: Sequence[Version], distribution: str) -> Version:
     try:
-        wanted = Version(text)
+        requested = Version(text)
     except InvalidVersion as error:
         raise UserError(f"{text} is no version; write, for example, 1.2.0") from error
-    if wanted in releases:
-        return wanted
-    below = [one for one in releases if one.release[: len(wanted.release)] == wanted.release]
+    if requested in releases:
+        return requested
+    below = [one for one in releases if one.release[: len(requested.release)] == requested.release]
     if below:
         return min(below)
-    nearest = sorted(sorted(releases, key=lambda one: _distance(one, wanted))[:MAX_NEAREST])
+    nearest = sorted(sorted(releases, key=lambda one: _distance(one, requested))[:MAX_NEAREST])
     suggestion = f"; the nearest are {', '.join(map(str, nearest))}" if nearest else ""
     raise UserError(f"there is no release {text} of {distribution} on the package index{suggestion}")
 

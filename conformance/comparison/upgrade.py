@@ -46,7 +46,7 @@ class Sides:
     """The frameworks that both environments have, as the old one has them."""
     new: tuple[Installed, ...]
     """The same frameworks, in the same order, as the new one has them."""
-    left_out: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
     """A sentence for each framework that is not audited."""
 
     @property
@@ -200,7 +200,7 @@ class Audit:
     """Whether each row of the difference is about ordinary inputs, on both sides; see `traits.is_ordinary`."""
     causes: list[Cause]
     signatures: list[SignatureChange]
-    left_out: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
     """Sentences about frameworks that were not audited."""
 
     def of(self, section: str, *, ordinary: bool | None = None) -> list[Cause]:
@@ -254,7 +254,7 @@ def audit(sides: Sides, run: AuditRun, folder: Path) -> Audit:
         ordinary,
         [*causes(table[ordinary], ordinary=True), *causes(table[~ordinary])],
         sorted(found, key=lambda change: (signatures.KINDS.index(change.kind), change.path, str(change))),
-        sides.left_out,
+        sides.excluded,
     )
 
 

@@ -115,7 +115,7 @@ def local(
 
 def in_environments(
     stack: contextlib.ExitStack,
-    wanted: Mapping[str, Sequence[str]],
+    frameworks: Mapping[str, Sequence[str]],
     processes: int | None,
     timeouts: Timeouts,
     progress: Progress,
@@ -124,9 +124,9 @@ def in_environments(
 ) -> Executor:
     """Execute items in environments, made at need.
 
-    wanted: as `start_workers` takes it.  processes: as `local` takes it.
+    frameworks: as `start_workers` takes it.  processes: as `local` takes it.
     """
-    assignments, failed = resolve(wanted, progress, modes=modes, device=device)
+    assignments, failed = resolve(frameworks, progress, modes=modes, device=device)
     count = process_count(len(assignments)) if processes is None else min(processes, len(assignments))
     first = [[one.worker.name for one in assignments[start::count]] for start in range(count)]
     progress("importing frameworks ...")
@@ -138,13 +138,13 @@ def in_environments(
 def on_ray(
     address: str,
     stack: contextlib.ExitStack,
-    wanted: Mapping[str, Sequence[str]],
+    frameworks: Mapping[str, Sequence[str]],
     timeouts: Timeouts,
     progress: Progress,
     modes: Sequence[str] = (),
 ) -> Executor:
     """Execute items in environments that Ray makes.  address: of its cluster, as `start_workers` takes it."""
-    workers = start_workers(wanted, progress, timeouts, address, modes)
+    workers = start_workers(frameworks, progress, timeouts, address, modes)
     pool = stack.enter_context(workers.pool)
     return Executor(workers.available, lambda cases, items: _judged(cases, items, pool), workers.failed)
 

@@ -13,10 +13,10 @@ DEFAULT_MAX_PROCESSES = 4
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def process_count(wanted: int) -> int:
-    """How many judging processes, each with a worker, to start if `wanted` could have something to do; at least 1."""
+def process_count(limit: int) -> int:
+    """How many judging processes, each with a worker, to start if at most `limit` would be busy; at least 1."""
     memory = available_memory()
-    return max(1, min(wanted, available_cores(), DEFAULT_MAX_PROCESSES if memory is None else memory // PROCESS_BYTES))
+    return max(1, min(limit, available_cores(), DEFAULT_MAX_PROCESSES if memory is None else memory // PROCESS_BYTES))
 
 
 def available_cores() -> int:

@@ -168,7 +168,7 @@ class EnvironmentWorkers:
 
 
 def start_workers(
-    wanted: Mapping[str, Sequence[str]],
+    frameworks: Mapping[str, Sequence[str]],
     progress: Progress,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ray: str | None = None,
@@ -177,13 +177,13 @@ def start_workers(
 ) -> EnvironmentWorkers:
     """Start a worker for each framework in environments.
 
-    wanted: names of frameworks, by what `--with` takes; all that it is for if there are none.  progress: called with a
-    line for each step.  ray: address of a Ray cluster, "" for RAY_ADDRESS or a Ray of this machine; None to use this
+    frameworks: names by what `--with` takes; all that it is for if there are none.  progress: called with a line for
+    each step.  ray: address of a Ray cluster, "" for RAY_ADDRESS or a Ray of this machine; None to use this
     machine without Ray.  modes: in which calls are made, each in a worker of its own; eager if empty.  device: where
     arrays are placed.  An environment that cannot be made, or whose framework cannot be imported or has no such device
     there, becomes a row.  Raises UserError if there is no other.
     """
-    assignments, failed = resolve(wanted, progress, ray, modes, device)
+    assignments, failed = resolve(frameworks, progress, ray, modes, device)
     pool = _start_pool([one.worker for one in assignments], progress, timeouts, ray)
     try:
         return EnvironmentWorkers(pool, find_available(assignments, pool.all_versions(), failed), failed)
@@ -193,7 +193,7 @@ def start_workers(
 
 
 def resolve(
-    wanted: Mapping[str, Sequence[str]],
+    frameworks: Mapping[str, Sequence[str]],
     progress: Progress,
     ray: str | None = None,
     modes: Sequence[str] = (),
@@ -205,11 +205,11 @@ def resolve(
     """
     from conformance.execution.environments import parse  # slow to import; a run without environments does not need it
 
-    find = _find_on_ray if ray is not None else _find_here
+    find = _find_on_ray if ray is not None else _find_locally
     failed: list[Row] = []
     assignments: dict[str, Assignment] = {}
     found: list[tuple[Framework, str]] = []
-    for text, names in wanted.items():
+    for text, names in frameworks.items():
         try:
             request = parse(text)
             packages, spec_of = find(request, progress)
@@ -221,7 +221,7 @@ def resolve(
                     assignments[name] = Assignment(request.name, spec_of(name, framework, mode, device), mode)
         except UserError as error:
             failed.append(failed_row(text, names[0] if len(names) == 1 else "", str(error)))
-    check_modes(modes, found, device, here=ray is None)
+    check_modes(modes, found, device, local=ray is None)
     return list(assignments.values()), failed
 
 
@@ -248,7 +248,7 @@ Found = tuple[Mapping[str, str], Callable[[str, Framework, str, str], WorkerSpec
 """Versions by distribution, and what makes the worker of a name, framework, mode and device."""
 
 
-def _find_here(request: EnvironmentRequest, progress: Progress) -> Found:
+def _find_locally(request: EnvironmentRequest, progress: Progress) -> Found:
     from conformance.execution.environments import build
 
     made = build(request, progress)

@@ -262,13 +262,13 @@ def _narrowing_lines(choice: _Choice) -> Iterator[Step]:
         yield from _rounding_line("its target", choice.problem.labels, narrow.labels)
     else:
         for name in (name for name in WEIGHTS if getattr(narrow.options, name) is not None):
-            given, used = getattr(choice.problem.options, name), getattr(narrow.options, name)
-            yield from _rounding_line(f"its {name.replace('_', ' ').removesuffix('s')}", given, used)
+            stated, used = getattr(choice.problem.options, name), getattr(narrow.options, name)
+            yield from _rounding_line(f"its {name.replace('_', ' ').removesuffix('s')}", stated, used)
 
 
-def _rounding_line(what: str, given: Array, used: Array) -> Iterator[Step]:
+def _rounding_line(what: str, stated: Array, used: Array) -> Iterator[Step]:
     """The number that rounding changes most."""
-    wide, narrow = given.ravel(), used.ravel()
+    wide, narrow = stated.ravel(), used.ravel()
     with np.errstate(all="ignore"):
         off = np.nan_to_num(np.abs(wide.astype(np.float64) - narrow.astype(np.float64)), nan=0.0)
     worst = int(np.argmax(off))
@@ -384,12 +384,12 @@ def _changed_logs(choice: _Choice, i: int) -> list[tuple[int, Any, Any]]:
 def _probability_lines(choice: _Choice, i: int, classes: list[int], place: str) -> Iterator[Step]:
     """The probabilities that the choice applies to, and for a renormalisation the sum of the row."""
     flat, x = choice.flat, choice.flat.x[i]
-    given = "z" if flat.input_kind == "logits" else "p"
+    symbol = "z" if flat.input_kind == "logits" else "p"
     if flat.binary:
-        yield step(f"{given}{place}", format_element(x))
-    elif choice.name != "renormalise" or given == "z":
+        yield step(f"{symbol}{place}", format_element(x))
+    elif choice.name != "renormalise" or symbol == "z":
         for c in classes:
-            yield step(f"{given}_{c}{place}", format_element(x[c]))
+            yield step(f"{symbol}_{c}{place}", format_element(x[c]))
     elif flat.clip is not None:
         yield step(f"p{place}", format_row(np.clip(x, *np.array(flat.clip).astype(x.dtype))), "clipped")
     elif np.all(np.isfinite(x.astype(np.float64))):

@@ -57,15 +57,15 @@ def explain(
     available: Sequence[Installed],
     judge: Judge,
     quantity: Quantity = "loss",
-    functions_wanted: Iterable[str] = (),
+    functions: Iterable[str] = (),
 ) -> Explanation:
     """Explain how the definition reaches its answer and what each function returns instead.
 
     available: the installed frameworks whose functions are called.
-    functions_wanted: names of functions; none means all.
+    functions: names of functions; none means all.
     """
     problem = judge.problems.of(case, dtype, reduction)
-    names = frozenset(functions_wanted)
+    names = frozenset(functions)
     named = ItemFilter(is_named=names.__contains__)
     items = [
         item
@@ -74,7 +74,7 @@ def explain(
     ]
     derivation = _derivation(case, problem, quantity, judge.oracle)
     run = Run()
-    functions = tuple(run.each(items, lambda item: function_result(judge.assess(item), judge)))
+    results = tuple(run.each(items, lambda item: function_result(judge.assess(item), judge)))
     function_of = {item.id: item.function.name for item in items}
     failed = [(function_of[one.id], f"the harness could not say it: {one.why}") for one in run.not_executed]
     selected = {item.function.name for item in items}
@@ -95,7 +95,7 @@ def explain(
         quantity,
         (*facts(problem), *([("note", case.axis_note)] if case.axis_note else [])),
         derivation,
-        functions,
+        results,
         (*failed, *skipped),
         _published(case, reduction, quantity),
     )

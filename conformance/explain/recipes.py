@@ -292,18 +292,18 @@ class _Draft:
 
     def _predictions(self) -> str:
         """The predictions as the function takes them."""
-        kind, given = self.kind, self.setting.input_kind
+        kind, source = self.kind, self.setting.input_kind
         name = "predictions"
         takes_all = self.own.clip is None and self.own.renormalise == "no"
         if (self.goal.clip is not None or self.goal.renormalise != "no") and (kind != "probabilities" or takes_all):
-            name = self._clip(self._converted(given, "probabilities", name))
-            given = "probabilities"
-        return self._converted(given, kind, name)
+            name = self._clip(self._converted(source, "probabilities", name))
+            source = "probabilities"
+        return self._converted(source, kind, name)
 
-    def _converted(self, given: InputKind, kind: InputKind, name: str) -> str:
-        if given == kind:
+    def _converted(self, source: InputKind, kind: InputKind, name: str) -> str:
+        if source == kind:
             return name
-        conversion = NAMES[self.setting.loss, given, kind]
+        conversion = NAMES[self.setting.loss, source, kind]
         self.changes.append(f"it is passed {HANDED[conversion]}")
         return name if conversion == "as logits" else self.write(kind, self.op(conversion, name))
 
@@ -350,12 +350,12 @@ class _Draft:
 
     def _labels(self) -> str:
         """The targets as the function takes them."""
-        name, given = "labels", self.setting.target
-        if given == "index":
+        name, kind = "labels", self.setting.target
+        if kind == "index":
             name = "classes" if "ignore_index" in self.weights else "labels"
             if self.target != "index":
                 name = self.write("targets", self.from_last(self.op("one_hot", name)), "labels become one-hot rows")
-        elif given == "one_hot" and self.target == "index":
+        elif kind == "one_hot" and self.target == "index":
             name = self.write("targets", self.op("argmax", name), "one-hot rows become labels")
         if self._in_targets("label_smoothing"):
             name = self.write("targets", self._smoothed(name), "targets are smoothed before")

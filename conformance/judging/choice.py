@@ -39,8 +39,8 @@ def installed_among(
 def without_device(names: Sequence[str], device: str) -> list[str]:
     """The names of the installed frameworks among some that a device leaves out; see `installed_among`."""
     among = tuple(one for one in frameworks_among(names) if names or one.by_default)
-    here = registry.installed(among)[0]
-    return [one.framework.name for one in here if device not in one.framework.devices_in(one.backend)]
+    installed = registry.installed(among)[0]
+    return [one.framework.name for one in installed if device not in one.framework.devices_in(one.backend)]
 
 
 def frameworks_among(names: Sequence[str]) -> tuple[Framework, ...]:

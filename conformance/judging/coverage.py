@@ -40,12 +40,12 @@ AXES = (frozenset(INPUT_KINDS), ALL_TARGET_KINDS, frozenset(REDUCTIONS), frozens
 """Dimensions of the coverage grid; each problem has exactly one value in each."""
 EXCLUSIVE = (*AXES, frozenset(MEMORY_ORDERS), frozenset(CLASS_AXES))
 """Sets of capabilities of which each problem has at most one."""
-FOREIGN: dict[Loss, frozenset[str]] = {
+IMPOSSIBLE: dict[Loss, frozenset[str]] = {
     "categorical": frozenset({"positive_weight", "output_weights", "rank_1"}),
     "binary": frozenset({"class_weights", "ignore_index", *CLASS_AXES, "log_probabilities"}),
 }
 """What a problem with this loss cannot have, by the rules of case files."""
-SENSELESS = (
+IMPOSSIBLE_TOGETHER = (
     *(frozenset({"ignore_index", kind}) for kind in ("one_hot", "distribution")),
     *(frozenset({"labels_column", kind}) for kind in ("one_hot", "distribution")),
     *(frozenset({"output_weights", rank}) for rank in ("unbatched", "rank_1")),
@@ -147,21 +147,21 @@ def declared(function: Function, loss: Loss) -> frozenset[str]:
     if "sample_weights" in function.options:
         found.add("output_weights")
     known = {*INPUT_KINDS, *OPTIONS, *LAYOUTS, *REDUCTIONS, *DTYPES, *RANKS, *TARGET_KINDS_OF[loss], "output_weights"}
-    return frozenset(found & known - FOREIGN[loss])
+    return frozenset(found & known - IMPOSSIBLE[loss])
 
 
-def _takes(function: Function, declared_capabilities: frozenset[str], wanted: set[str]) -> bool:
+def _takes(function: Function, declared_capabilities: frozenset[str], required: set[str]) -> bool:
     """Whether there is a problem with the wanted capabilities that the function supports."""
-    if not wanted <= declared_capabilities:
+    if not required <= declared_capabilities:
         return False
-    wanted = wanted | {"sample_weights"} if "output_weights" in wanted else wanted
-    axes = [sorted(wanted & axis or declared_capabilities & axis) for axis in AXES]
-    return any(_fits(function, wanted.union(rest)) for rest in itertools.product(*axes))
+    required = required | {"sample_weights"} if "output_weights" in required else required
+    axes = [sorted(required & axis or declared_capabilities & axis) for axis in AXES]
+    return any(_fits(function, required.union(rest)) for rest in itertools.product(*axes))
 
 
 def _fits(function: Function, capabilities: set[str]) -> bool:
     """Whether a problem with exactly these capabilities makes sense, and is not excluded by the function."""
-    if any(group <= capabilities for group in SENSELESS):
+    if any(group <= capabilities for group in IMPOSSIBLE_TOGETHER):
         return False
     passed = {function.target_kind_for(name) or name if name in ALL_TARGET_KINDS else name for name in capabilities}
     return not any(group <= passed for group in function.excludes)

@@ -80,13 +80,13 @@ def _mistake(text: str, problem: Problem, convention: Convention) -> Variant:
     return Variant((Departure("mistake", text),), problem, convention)
 
 
-def _left_out(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+def _omitted_option(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
     options = problem.options
     for name in options.names():
         if name != "ignore_index" or 0 <= (options.ignore_index or 0) < problem.predictions.shape[-1]:
-            left_out = dataclasses.replace(options, **{name: None})
+            omitted = dataclasses.replace(options, **{name: None})
             what = name.replace("_", " ")
-            yield _mistake(f"{what} left out", dataclasses.replace(problem, options=left_out), base)
+            yield _mistake(f"{what} left out", dataclasses.replace(problem, options=omitted), base)
     weights = [name for name in WEIGHTS if name in options.names()]
     if len(weights) > 1:
         unweighted = dataclasses.replace(options, **dict.fromkeys(weights))
@@ -371,7 +371,7 @@ def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Ite
 
 
 MISTAKES: tuple[Callable[[Problem, Convention, Quantity], Iterator[Variant]], ...] = (
-    _left_out,
+    _omitted_option,
     _other_smoothing,
     _other_weights,
     _other_labels,

@@ -145,11 +145,11 @@ def chosen_modes(modes: Sequence[str], framework: Framework, backend: str, devic
 
 
 def check_modes(
-    modes: Sequence[str], frameworks: Iterable[tuple[Framework, str]], device: str = CPU, *, here: bool = True
+    modes: Sequence[str], frameworks: Iterable[tuple[Framework, str]], device: str = CPU, *, local: bool = True
 ) -> None:
     """Raise SelectionError for a mode or a device that none of some frameworks, each with its backend, has.
 
-    here: whether calls are made on this machine; then also for a mode with an obstacle on it.
+    local: whether calls are made on this machine; then also for a mode with an obstacle on it.
     """
     frameworks = tuple(frameworks)
     placed = [(framework, backend) for framework, backend in frameworks if device in framework.devices_in(backend)]
@@ -162,7 +162,7 @@ def check_modes(
         if had and not any(mode in names for names in had.values()):
             listed = "; ".join(f"{name} has {', '.join(names)}" for name, names in had.items())
             raise SelectionError(f"--mode {mode}: no selected framework has it; {listed}")
-        for framework, _ in frameworks if here else ():
+        for framework, _ in frameworks if local else ():
             if mode in had[framework.name] and (why := framework.mode(mode).obstacle()):
                 raise SelectionError(f"--mode {mode}: {framework.name} cannot be called in it here: {why}")
 

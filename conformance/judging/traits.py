@@ -130,8 +130,8 @@ def is_ordinary(problem: Problem, converted: Problem, target: str) -> bool:
         if any(bool(np.any(np.abs(row.sum(axis=-1) - 1) > off)) for row in rows):
             return False
     clip = max(WIDEST_CLIP, 2 * unit)
-    given = [_wide(one.predictions) for one in (problem, converted) if one.input_kind == "probabilities"]
-    return all(bool(np.all(np.minimum(values, 1 - values) >= clip)) for values in given)
+    probabilities = [_wide(one.predictions) for one in (problem, converted) if one.input_kind == "probabilities"]
+    return all(bool(np.all(np.minimum(values, 1 - values) >= clip)) for values in probabilities)
 
 
 def _saturates(converted: Problem) -> bool:

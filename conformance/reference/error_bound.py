@@ -181,11 +181,11 @@ def _rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows
     loss, error = np.empty(len(flat.x)), np.empty(len(flat.x))
     of_index = _has_index_formula(flat, convention, is_converted)
     with np.errstate(all="ignore"):
-        for here in flat.chunks(MAX_PREDICTIONS_AT_ONCE) if of_index else flat.chunks():
+        for chunk in flat.chunks(MAX_PREDICTIONS_AT_ONCE) if of_index else flat.chunks():
             if of_index:
-                loss[here], error[here] = _index_of_logits(flat.rows(here), convention, arithmetic)
+                loss[chunk], error[chunk] = _index_of_logits(flat.rows(chunk), convention, arithmetic)
             else:
-                loss[here], error[here] = _losses(flat, convention, here, arithmetic)
+                loss[chunk], error[chunk] = _losses(flat, convention, chunk, arithmetic)
     return _Rows(flat, loss, error)
 
 
@@ -236,17 +236,17 @@ class _Arithmetic:
     is_converted: bool
 
 
-def _losses(flat: FlatProblem, convention: Convention, here: slice, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
+def _losses(flat: FlatProblem, convention: Convention, chunk: slice, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
     """(loss, error) for a chunk of rows, weights per sample not yet applied.
 
     What is rounded is multiplied by u before anything else: the error of a loss next to the largest number is a number.
     """
-    x = flat.x[here].astype(np.float64)
-    return (_binary if flat.binary else _categorical)(flat, convention, x, here, arithmetic)
+    x = flat.x[chunk].astype(np.float64)
+    return (_binary if flat.binary else _categorical)(flat, convention, x, chunk, arithmetic)
 
 
 def _categorical(
-    flat: FlatProblem, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
+    flat: FlatProblem, convention: Convention, x: Floats, chunk: slice, arithmetic: _Arithmetic
 ) -> tuple[Floats, Floats]:
     g, unit = arithmetic.elementary, arithmetic.unit
     classes = x.shape[1]
@@ -271,7 +271,7 @@ def _categorical(
             error += unit * np.nansum(p * g * minus_log, axis=1, keepdims=True)
     products = 1.0 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
     products += sum_error(classes) + 3 if flat.weighs_rows else 0  # the sum of the row's weights
-    part = _targets(flat, here, classes)
+    part = _targets(flat, chunk, classes)
     with_conversion = error + unit * products * np.abs(minus_log)
     if arithmetic.is_converted:
         with_conversion = with_conversion + unit * _categorical_conversion(flat, x, minus_log)
@@ -279,7 +279,7 @@ def _categorical(
     losses = np.where(used, part * minus_log, 0.0)
     terms = int(used.sum(axis=1).max(initial=1))
     size = (unit * np.abs(losses)).sum(axis=1)
-    part_size = _targets(flat.absolute, here, classes) if flat.weighs_rows else np.abs(part)
+    part_size = _targets(flat.absolute, chunk, classes) if flat.weighs_rows else np.abs(part)
     rounding = np.where(used, part_size * with_conversion, 0.0).sum(axis=1)
     loss = losses.sum(axis=1)
     if convention.log_sum_exp == "one" and flat.input_kind == "logits":
@@ -311,23 +311,23 @@ def _index_of_logits(flat: FlatProblem, convention: Convention, arithmetic: _Ari
     index = flat.index % classes
     top, total, spread, of_label, signed, absolute = np.zeros((6, len(flat.x), 1))
     chunks = flat.chunks()
-    buffers = np.empty((2, max((here.stop - here.start for here in chunks), default=0), classes))
-    for here in chunks:
-        x = flat.x[here]
+    buffers = np.empty((2, max((chunk.stop - chunk.start for chunk in chunks), default=0), classes))
+    for chunk in chunks:
+        x = flat.x[chunk]
         d, exponentials = buffers[:, : len(x)]
         d[...] = x
-        d.max(axis=1, keepdims=True, out=top[here])
-        d -= top[here]
-        of_label[here] = np.take_along_axis(d, index[here, np.newaxis], axis=1)
+        d.max(axis=1, keepdims=True, out=top[chunk])
+        d -= top[chunk]
+        of_label[chunk] = np.take_along_axis(d, index[chunk, np.newaxis], axis=1)
         np.exp(d, out=exponentials)
-        exponentials.sum(axis=1, keepdims=True, out=total[here])
+        exponentials.sum(axis=1, keepdims=True, out=total[chunk])
         if e:
             those = d if counted.all() else d[:, counted]  # a weight of 0 on a logit of -inf counts nothing
             for sums, factors in ((signed, weights), (absolute, np.abs(weights))):
-                sums[here, 0] = -those.sum(axis=1) if flat.class_weights is None else -(those @ factors[counted])
+                sums[chunk, 0] = -those.sum(axis=1) if flat.class_weights is None else -(those @ factors[counted])
         np.maximum(d, -EXP_UNDERFLOW, out=d)
         exponentials *= d
-        exponentials.sum(axis=1, keepdims=True, out=spread[here])
+        exponentials.sum(axis=1, keepdims=True, out=spread[chunk])
     minus_log, shared = _of_sums(total, -spread / total, of_label, classes, arithmetic.elementary)
     own = weights[index][:, np.newaxis]
     products = 1 + (flat.class_weights is not None) + 3 * bool(e)
@@ -405,14 +405,14 @@ def _of_rounded(
     return value, np.maximum(below - value, value - above) + unit * (g + 1) * value
 
 
-def _targets(flat: FlatProblem, here: slice, classes: int) -> Floats:
+def _targets(flat: FlatProblem, chunk: slice, classes: int) -> Floats:
     """w_c q'_c: [rows, C]."""
     if flat.index is not None:
-        q = np.zeros((len(flat.index[here]), classes))
-        q[np.arange(len(q)), flat.index[here] % classes] = 1.0
+        q = np.zeros((len(flat.index[chunk]), classes))
+        q[np.arange(len(q)), flat.index[chunk] % classes] = 1.0
     else:
         assert flat.q is not None
-        q = flat.q[here]
+        q = flat.q[chunk]
     if flat.smoothing:
         q = (1 - flat.smoothing) * q + flat.smoothing / classes
     if flat.class_weights is None:
@@ -447,13 +447,13 @@ def _categorical_conversion(flat: FlatProblem, x: Floats, minus_log: Floats) -> 
 
 
 def _binary(
-    flat: FlatProblem, convention: Convention, x: Floats, here: slice, arithmetic: _Arithmetic
+    flat: FlatProblem, convention: Convention, x: Floats, chunk: slice, arithmetic: _Arithmetic
 ) -> tuple[Floats, Floats]:
     assert flat.q is not None
     g, unit = arithmetic.elementary, arithmetic.unit
     e = flat.smoothing
-    y = flat.q[here] * (1 - e) + e / 2
-    positive = np.ones_like(y) if flat.positive_weight is None else flat.positive_weight[here]
+    y = flat.q[chunk] * (1 - e) + e / 2
+    positive = np.ones_like(y) if flat.positive_weight is None else flat.positive_weight[chunk]
     products = unit * (1.0 + (flat.positive_weight is not None))
     if flat.input_kind == "logits" and convention.logits_as == "probabilities":
         tail = np.log1p(np.exp(-np.abs(x)))

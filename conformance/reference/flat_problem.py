@@ -85,10 +85,10 @@ class FlatProblem:
         rows = max(1, predictions // max(1, math.prod(self.x.shape[1:])))
         return [slice(start, min(start + rows, len(self.x))) for start in range(0, len(self.x), rows)]
 
-    def rows(self, here: slice) -> FlatProblem:
+    def rows(self, chunk: slice) -> FlatProblem:
         """Some of the rows, for what is computed before losses are grouped and weighted."""
         names = ("x", "index", "q", "kept", "positive_weight")
-        parts: dict[str, Any] = {name: value[here] for name in names if (value := getattr(self, name)) is not None}
+        parts: dict[str, Any] = {name: value[chunk] for name in names if (value := getattr(self, name)) is not None}
         return dataclasses.replace(self, **parts, log_sum_exps={})
 
 

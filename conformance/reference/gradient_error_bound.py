@@ -87,11 +87,11 @@ def in_chunks(problem: Problem, convention: Convention, *, size: int) -> Iterato
     flat = flatten(problem, convention)
     factors = _factors(problem, flat, convention)
     of_rows = _binary if flat.binary else _categorical
-    for here in flat.chunks(size):
-        part = flat.rows(here)
+    for chunk in flat.chunks(size):
+        part = flat.rows(chunk)
         with np.errstate(all="ignore"):
             scale, error = of_rows(part, convention, ELEMENTARY[problem.dtype])
-            of_part = _Factors(factors.unweighted[here], factors.factor[here], factors.products)
+            of_part = _Factors(factors.unweighted[chunk], factors.factor[chunk], factors.products)
             yield _weighted(part, convention, scale, error, of_part)
 
 

@@ -328,7 +328,7 @@ def closing_lines(largest: Iterable[Mapping[str, Any]], coverage: str) -> list[s
     lines = ["largest error / budget of what is right:"] if named else []
     for function, of in itertools.groupby(named, key=lambda found: found[0]):
         lines.append(f"  {function}")
-        lines += [f"    {dtype:<8} {told}" for _, dtype, told in of]
+        lines += [f"    {dtype:<8} {text}" for _, dtype, text in of]
     return [*lines, *([coverage] if coverage else [])]
 
 

@@ -50,7 +50,7 @@ def read_argument(name: str, value: Any) -> Argument:
     kind = dtype_name(values.dtype)
     if kind not in DTYPES and values.dtype.kind not in "biu":
         what = "strings" if values.dtype.kind in "US" else kind
-        advice = f"wanted are numbers: {', '.join(DTYPES)}, integers or booleans"
+        advice = f"expected numbers: {', '.join(DTYPES)}, integers or booleans"
         raise TypeError(f"{name}: a {_type_name(value)} of {what}, shape {list(values.shape)}; {advice}")
     return Argument(values, kind if typed else "")
 

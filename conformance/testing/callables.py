@@ -139,8 +139,8 @@ def _cases() -> tuple[Any, ...]:
     from conformance.casefiles.loading import load, shipped_cases
     from conformance.model.case import MustRaise
 
-    wanted = (case for case in load(shipped_cases()) if not isinstance(case.expect, MustRaise))
-    return tuple(sorted(wanted, key=lambda case: case.predicted))
+    cases = (case for case in load(shipped_cases()) if not isinstance(case.expect, MustRaise))
+    return tuple(sorted(cases, key=lambda case: case.predicted))
 
 
 def _calls(installed: Installed, seed: int, *, of_gradients: bool, of_blocks: bool | None) -> Iterator[Failure]:

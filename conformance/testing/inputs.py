@@ -177,7 +177,7 @@ def read_inputs(**problem: Unpack[ProblemArguments]) -> Inputs:
     """
     if unknown := problem.keys() - ProblemArguments.__annotations__.keys():
         raise TypeError(
-            f"{min(unknown)}: there is no such argument; wanted are {', '.join(ProblemArguments.__annotations__)}"
+            f"{min(unknown)}: there is no such argument; expected {', '.join(ProblemArguments.__annotations__)}"
         )
     like, loss, class_axis = problem.get("like"), problem.get("loss"), problem.get("class_axis")
     reduction = problem.get("reduction", DEFAULTS["reduction"])
@@ -187,7 +187,7 @@ def read_inputs(**problem: Unpack[ProblemArguments]) -> Inputs:
         one_of("loss", loss, LOSSES)
     kind, predictions = _predictions(problem)
     if (labels := problem.get("labels")) is None:
-        raise TypeError("labels: wanted are the labels, in an array or a list")
+        raise TypeError("labels: expected the labels, in an array or a list")
     targets = read_argument("labels", labels)
     axis = _class_axis(class_axis, predictions, function)
     weights = {name: _weights(name, value) for name in WEIGHTS if (value := problem.get(name)) is not None}
@@ -225,7 +225,7 @@ def known_function(name: str) -> Function:
     Raises ValueError if it returns something else than a loss.
     """
     if not isinstance(name, str):
-        raise TypeError(f"like: a {type(name).__name__}; wanted is the name of a known function as text")
+        raise TypeError(f"like: a {type(name).__name__}; expected the name of a known function as text")
     from conformance.adapters.registry import function_named
 
     function = function_named(name)
@@ -256,13 +256,13 @@ def read_dtype(dtype: Any) -> str:
 def one_of(argument: str, value: Any, among: tuple[str, ...]) -> None:
     """Raise ValueError if an argument has none of its values."""
     if value not in among:
-        raise ValueError(f"{argument}: {value!r}; wanted is one of {', '.join(among)}")
+        raise ValueError(f"{argument}: {value!r}; expected one of {', '.join(among)}")
 
 
 def read_flag(name: str, value: Any) -> bool:
     """Read an argument that is True or False; raises TypeError for anything else, which Python would take as either."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: {_brief(value)}; wanted is True or False")
+        raise TypeError(f"{name}: {_brief(value)}; expected True or False")
     return bool(value)
 
 
@@ -274,12 +274,12 @@ def _predictions(arrays: Mapping[str, Any]) -> tuple[InputKind, Argument]:
     passed = [kind for kind in INPUT_KINDS if arrays.get(kind) is not None]
     if len(passed) != 1:
         what = " and ".join(passed) if passed else "no predictions"
-        raise TypeError(f"{what}: wanted is one of logits, probabilities and log_probabilities")
+        raise TypeError(f"{what}: expected one of logits, probabilities and log_probabilities")
     kind = passed[0]
     predictions = read_argument(kind, arrays[kind])
     if not predictions.is_float:
         if predictions.dtype:
-            raise TypeError(f"{kind}: {predictions}; wanted are floats: {', '.join(DTYPES)}")
+            raise TypeError(f"{kind}: {predictions}; expected floats: {', '.join(DTYPES)}")
         predictions = Argument(predictions.values.astype(np.float64), "")
     return kind, predictions
 
@@ -290,7 +290,7 @@ def _class_axis(class_axis: Any, predictions: Argument, function: Function | Non
         return rank - 1 if function is None or rank <= function.class_axis else function.class_axis % rank
     is_integer = isinstance(class_axis, int | np.integer) and not isinstance(class_axis, bool)
     if not is_integer or not -rank <= class_axis < rank:
-        raise ValueError(f"class_axis: {class_axis!r} in predictions {predictions}; wanted is {-rank} to {rank - 1}")
+        raise ValueError(f"class_axis: {class_axis!r} in predictions {predictions}; expected {-rank} to {rank - 1}")
     return int(class_axis) % rank
 
 
@@ -314,17 +314,17 @@ def _weights(name: str, value: Any) -> Argument:
 def _smoothing(value: Any) -> float | None:
     if value is None:
         return None
-    wanted = f"label_smoothing: {value!r}; wanted is a number from 0 to 1"
+    message = f"label_smoothing: {value!r}; expected a number from 0 to 1"
     if not isinstance(value, numbers.Real):  # a scalar of a framework
         try:
             value = read_argument("label_smoothing", value).values
         except TypeError as error:
-            raise TypeError(wanted) from error
+            raise TypeError(message) from error
     if isinstance(value, bool) or (isinstance(value, np.ndarray) and (value.ndim or value.dtype.kind == "b")):
-        raise TypeError(wanted)
+        raise TypeError(message)
     smoothing = float(value)
     if not 0 <= smoothing <= 1:
-        raise ValueError(wanted)
+        raise ValueError(message)
     return smoothing
 
 
@@ -332,7 +332,7 @@ def _ignore_index(value: Any) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
-        raise TypeError(f"ignore_index: {value!r}; wanted is an integer")
+        raise TypeError(f"ignore_index: {value!r}; expected an integer")
     return int(value)
 
 
@@ -370,7 +370,7 @@ def _family(
     if loss == "binary":
         return "binary", "binary"
     if not shape:
-        raise ValueError(f"{kind}: a number; wanted is an array of shape [N, C], or loss='binary'")
+        raise ValueError(f"{kind}: a number; expected an array of shape [N, C], or loss='binary'")
     return "categorical", "distribution" if labels.values.shape == shape else "index"
 
 
@@ -379,15 +379,15 @@ def _loss_of_targets(predictions: Argument, labels: Argument, axis: int) -> Loss
     shape = predictions.values.shape
     if labels.values.shape != shape:
         samples = list(shape[:-1])
-        wanted = f"wanted are class indices of shape {samples}, or targets of shape {list(shape)}"
+        expected = f"expected class indices of shape {samples}, or targets of shape {list(shape)}"
         if shape[-1:] == (1,):
-            wanted = f"wanted are labels of shape {list(shape)} for a binary loss; loss='categorical' has one class"
-        raise ValueError(f"labels: {labels} beside predictions {predictions}; {wanted}")
+            expected = f"expected labels of shape {list(shape)} for a binary loss; loss='categorical' has one class"
+        raise ValueError(f"labels: {labels} beside predictions {predictions}; {expected}")
     if len(shape) < 2 or shape[-1] == 1:
         return "binary"
     targets = labels.values.astype(np.float64)
     if nan := first_nan("labels", move_axis(targets, -1, axis)):
-        raise ValueError(f"{nan}; wanted are targets from 0 to 1, or loss= where nan is meant")
+        raise ValueError(f"{nan}; expected targets from 0 to 1, or loss= where nan is meant")
     if bool(np.all(np.abs(targets.sum(axis=-1) - 1) <= SUM_TOLERANCE)):
         return "categorical"
     if bool(np.all((targets == 0) | (targets == 1))):
@@ -402,14 +402,14 @@ def _indices(labels: Argument, ignored: int | None) -> Argument:
     """Index labels as int64."""
     values = labels.values
     if values.dtype.kind == "b":
-        wanted = "wanted are class indices: integers; booleans are labels of a binary loss"
-        raise TypeError(f"labels: {list(values.shape)} of booleans; {wanted}")
+        expected = "expected class indices: integers; booleans are labels of a binary loss"
+        raise TypeError(f"labels: {list(values.shape)} of booleans; {expected}")
     if labels.is_float:
         whole = values.astype(np.float64)
         if not bool(np.all(np.isfinite(whole) & (whole == np.floor(whole)))):
             at = tuple(int(i) for i in np.argwhere(~(np.isfinite(whole) & (whole == np.floor(whole))))[0])
-            wanted = "wanted are class indices: integers of the shape of the predictions without the classes"
-            raise ValueError(f"labels: {labels}, with {whole[at]:g} at {list(at)}; {wanted}")
+            expected = "expected class indices: integers of the shape of the predictions without the classes"
+            raise ValueError(f"labels: {labels}, with {whole[at]:g} at {list(at)}; {expected}")
         values = whole
     if values.dtype == np.uint64 and values.size and int(values.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"labels: {labels}, with {int(values.max())}, which is no int64")
@@ -429,12 +429,12 @@ def _check_shapes(inputs: Inputs, because: str) -> None:
     loss it is, "" for none.
     """
     predictions = inputs.predictions.values.shape
-    wanted = predictions[:-1] if inputs.target == "index" else predictions
+    expected = predictions[:-1] if inputs.target == "index" else predictions
     have = inputs.labels.values.shape
-    if have != wanted:
+    if have != expected:
         hint = ""
-        if math.prod(have) == math.prod(wanted) and 1 in (*have, *wanted):
-            hint = f"; reshape them to {list(wanted)}"
+        if math.prod(have) == math.prod(expected) and 1 in (*have, *expected):
+            hint = f"; reshape them to {list(expected)}"
         elif inputs.class_axis != len(predictions) - 1:
             hint = f", with the classes on axis {inputs.class_axis} of the predictions as they were passed"
         elif len(predictions) > 2:
@@ -442,7 +442,7 @@ def _check_shapes(inputs: Inputs, because: str) -> None:
         of = f"{inputs.loss} {inputs.input_kind} {inputs.predictions}"
         if because:
             hint += f"; {because} makes the loss {inputs.loss}"
-        raise ValueError(f"labels: {inputs.labels} beside {of}; wanted is {list(wanted)}{hint}")
+        raise ValueError(f"labels: {inputs.labels} beside {of}; expected {list(expected)}{hint}")
     belongs = {"class_weights": "categorical", "positive_weight": "binary"}
     for name, weights in inputs.weights.items():
         if belongs.get(name, inputs.loss) != inputs.loss:
@@ -454,7 +454,7 @@ def _check_shapes(inputs: Inputs, because: str) -> None:
                 "sample_weights": f"the shape {list(samples)} of the samples, or its leading axes",
                 "positive_weight": f"a number, or what broadcasts against {list(predictions)}",
             }[name]
-            raise ValueError(f"{name}: {weights} beside predictions {inputs.predictions}; wanted is {due}")
+            raise ValueError(f"{name}: {weights} beside predictions {inputs.predictions}; expected {due}")
     if inputs.ignore_index is not None and inputs.target != "index":
         raise ValueError(f"ignore_index: it is for class indices, and labels {inputs.labels} are targets")
 
@@ -474,22 +474,24 @@ def _outside(inputs: Inputs, kind: str) -> str:
     if inputs.target != "index":
         y = inputs.as_passed(inputs.labels).values
     classes = x.shape[inputs.class_axis] if x.ndim else 1
-    array, name, where, wanted = y, "labels", np.zeros(y.shape, dtype=bool), kind.replace("_", " ")
+    array, name, where, expected = y, "labels", np.zeros(y.shape, dtype=bool), kind.replace("_", " ")
     if kind == "label_out_of_range":
         where = ((y < 0) | (y >= classes)) & (y != inputs.ignore_index)
-        wanted = f"wanted are classes from 0 to {classes - 1}"
-        wanted += ", or the ignore_index" if inputs.ignore_index is not None else "; ignore_index= names one to ignore"
+        expected = f"expected classes from 0 to {classes - 1}"
+        expected += (
+            ", or the ignore_index" if inputs.ignore_index is not None else "; ignore_index= names one to ignore"
+        )
     elif kind == "invalid_target":
-        where, wanted = (y < 0) | (y > 1), "wanted are targets from 0 to 1"
+        where, expected = (y < 0) | (y > 1), "expected targets from 0 to 1"
     elif kind == "invalid_probability":
         array, name = x, inputs.input_kind
         with np.errstate(invalid="ignore"):
             wide = x.astype(np.float64)
             is_log = inputs.input_kind == "log_probabilities"
             where = np.asarray(wide > 0) if is_log else np.asarray((wide < 0) | (wide > 1))
-        wanted = "wanted are log-probabilities up to 0" if is_log else "wanted are probabilities from 0 to 1"
-        wanted += "; logits are passed as logits="
+        expected = "expected log-probabilities up to 0" if is_log else "expected probabilities from 0 to 1"
+        expected += "; logits are passed as logits="
     if not where.any():
-        return f"{name}: {wanted}"
+        return f"{name}: {expected}"
     at = tuple(int(i) for i in np.argwhere(where)[0])
-    return f"{name}: {float(array[at]):g} at {list(at)} of shape {list(array.shape)}; {wanted}"
+    return f"{name}: {float(array[at]):g} at {list(at)} of shape {list(array.shape)}; {expected}"

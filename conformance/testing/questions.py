@@ -80,8 +80,8 @@ class Question:
         fraction = 0.0 if in_balls else enclosure.radius_fraction(problem.dtype, classes)
         exact = gradient.in_chunks(of, relevant_convention, in_balls=in_balls, size=CHUNK)
         tolerances = gradient_error_bound.in_chunks(problem, rounded, size=CHUNK)
-        for (here, found), tolerance in zip(exact, tolerances, strict=True):
-            yield here, dataclasses.replace(found, rad=found.rad + fraction * tolerance), tolerance
+        for (chunk, found), tolerance in zip(exact, tolerances, strict=True):
+            yield chunk, dataclasses.replace(found, rad=found.rad + fraction * tolerance), tolerance
 
     def as_passed(self, rows: Floats) -> Floats:
         """An array of rows in the shape in which the predictions were passed."""
@@ -164,20 +164,20 @@ def _wrong_gradient(question: Question, actual: Argument) -> str:
     got = question.classes_last(actual.values)
     rows = got.reshape(-1) if problem.loss == "binary" else got.reshape(-1, got.shape[-1])
     worst, exact, failing, start = Comparison(None), np.zeros(()), 0, 0
-    for here, want, tolerance in question.gradient_chunks():
-        found = compare(rows[here].astype(np.float64), want, tolerance, problem.dtype, actual.dtype)
+    for chunk, want, tolerance in question.gradient_chunks():
+        found = compare(rows[chunk].astype(np.float64), want, tolerance, problem.dtype, actual.dtype)
         failing += found.failing
         if not found.within and (worst.within or found.error_ratio > worst.error_ratio):
-            worst, exact, start = found, want.hi, here.start
+            worst, exact, start = found, want.hi, chunk.start
     if worst.within:
         return ""
     row, *of_class = worst.where
     where = [int(i) for i in np.unravel_index(row + start, problem.sample_shape)]
     if of_class:
         where.insert(question.inputs.class_axis, of_class[0])
-    there = np.asarray(exact[worst.where])
+    expected = np.asarray(exact[worst.where])
     worst = dataclasses.replace(worst, where=tuple(where), failing=failing)
-    return _rendered(question, "gradient", actual.values, there, worst, rows.size)
+    return _rendered(question, "gradient", actual.values, expected, worst, rows.size)
 
 
 def _rendered(question: Question, quantity: Quantity, got: Any, exact: Floats, found: Comparison, size: int) -> str:

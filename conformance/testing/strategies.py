@@ -61,7 +61,7 @@ def cross_entropy_problems(
     """
     from conformance.explore.fuzz import generation, strategies
 
-    wanted: tuple[tuple[str, Sequence[str | None], tuple[str, ...]], ...] = (
+    choices: tuple[tuple[str, Sequence[str | None], tuple[str, ...]], ...] = (
         ("loss", (loss,), LOSSES),
         ("predictions", (predictions,), INPUT_KINDS),
         ("target", (target,), TARGETS),
@@ -69,14 +69,14 @@ def cross_entropy_problems(
         ("reductions", reductions, REDUCTIONS),
         ("dtypes", dtypes, DTYPES),
     )
-    for name, values, known in wanted:
+    for name, values, known in choices:
         for value in values:
             if value is not None:
                 one_of(name, value, known)
     families = tuple(
         family
         for family in generation.FAMILIES
-        if all(given in (None, part) for given, part in zip((loss, predictions, target), family, strict=True))
+        if all(requested in (None, part) for requested, part in zip((loss, predictions, target), family, strict=True))
     )
     if not families:
         raise ValueError(f"no problem has loss={loss!r}, predictions={predictions!r}, target={target!r}")

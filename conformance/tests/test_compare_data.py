@@ -170,7 +170,7 @@ def test_two_names_are_labels_of_a_binary_loss():
         (np.array([0, np.nan]), [[0.5, 0.5]] * 2, {}, "labels: 1 missing, the first in row 1"),
         ([0, 1], pd.DataFrame({"a": [0.5, 0.5], "b": ["0.5", "x"]}), {}, "predictions: 'x' in row 1 of column 'b'"),
         ([0, 1], np.array([1j, 2]), {}, "predictions: complex128"),
-        ([0, 1], [[0.5, 0.5]] * 2, {"kind": "odds"}, "kind: 'odds'; wanted is one of logits"),
+        ([0, 1], [[0.5, 0.5]] * 2, {"kind": "odds"}, "kind: 'odds'; expected one of logits"),
         ([0, 1], [[0.5, 0.5]] * 2, {"dtype": "float8"}, "dtype: 'float8'"),
         ([0, 1], [[0.5, 0.5]] * 2, {"label_smoothing": 2}, "label_smoothing: 2"),
         ([0, 1], [[0.5, 0.5]] * 2, {"class_weights": [1, 2, 3]}, "class_weights: "),
@@ -264,7 +264,7 @@ def test_shapes_that_differ_by_an_axis_of_one_are_put_to_functions_as_they_are(m
 
 
 def test_shapes_that_a_function_would_broadcast_to_too_much_are_refused():
-    with pytest.raises(DataError, match="wanted are labels of shape"):
+    with pytest.raises(DataError, match="expected labels of shape"):
         api.compare(np.zeros(2000, dtype=int), np.linspace(-1, 1, 2000)[:, np.newaxis])
 
 

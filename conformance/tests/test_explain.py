@@ -603,7 +603,7 @@ def test_page_explains_each_cause_once():
     assert list(found) == ["categorical/a/case,float32,mean,loss"]
     functions, blocks = found["categorical/a/case,float32,mean,loss"]
     assert functions == ["miniature.DividesBySamples"]
-    own = list(render_blocks(explain(of, "float32", "mean", here, suite, functions_wanted=functions)))
+    own = list(render_blocks(explain(of, "float32", "mean", here, suite, functions=functions)))
     assert [text for _, text, _ in blocks] == [block.text for block in own]
     assert rows == (4, 4)  # of both dtypes, and their gradients
 

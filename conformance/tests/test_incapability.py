@@ -20,7 +20,7 @@ from conformance.adapters.contract.lowering import Call, lower
 from conformance.adapters.contract.source import calls_with_predictions
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
-from conformance.judging.coverage import FOREIGN, LAYOUTS, SENSELESS, TARGET_KINDS_OF
+from conformance.judging.coverage import IMPOSSIBLE, IMPOSSIBLE_TOGETHER, LAYOUTS, TARGET_KINDS_OF
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item
 from conformance.judging.prepare import PreparedCall
@@ -217,8 +217,8 @@ def of_options(function: Function, loss: str) -> Iterator[Attempt]:
         "ignore_index": 1,
     }
     for option in OPTIONS:
-        senseless = option in FOREIGN[loss] or frozenset({option, kind}) in SENSELESS  # type: ignore[index]
-        if option in function.options or senseless:
+        impossible = option in IMPOSSIBLE[loss] or frozenset({option, kind}) in IMPOSSIBLE_TOGETHER  # type: ignore[index]
+        if option in function.options or impossible:
             continue
         case = small(function, loss, kind, options=Options(**{option: values[option]}))
         call = plain(function, small(function, loss, kind), dtype, reduction)
@@ -262,8 +262,8 @@ def of_layouts(function: Function, loss: str) -> Iterator[Attempt]:
     kind, dtype = usual(function, loss)
     reduction = sorted(function.reductions)[0]
     for name in LAYOUTS:
-        senseless = name in FOREIGN[loss] or frozenset({name, kind}) in SENSELESS  # type: ignore[index]
-        if name in function.layouts or name in ("label_dtype", "weight_dtype") or senseless:
+        impossible = name in IMPOSSIBLE[loss] or frozenset({name, kind}) in IMPOSSIBLE_TOGETHER  # type: ignore[index]
+        if name in function.layouts or name in ("label_dtype", "weight_dtype") or impossible:
             continue
         if (function.name, name) in UNSAYABLE:
             continue
@@ -310,7 +310,7 @@ def of_weight_dtypes(function: Function, loss: str) -> Iterator[Attempt]:
     kind, dtype = usual(function, loss)
     reduction = sorted(function.reductions)[0]
     values = {"class_weights": np.array([1.0, 3.0, 2.0]), "sample_weights": np.array([1.0, 3.0, 2.0, 4.0])}
-    for option in sorted(values.keys() & function.options - FOREIGN[loss]):  # type: ignore[index]
+    for option in sorted(values.keys() & function.options - IMPOSSIBLE[loss]):  # type: ignore[index]
         for other in WEIGHT_DTYPES:
             if function.weight_dtypes != "same" or other in (dtype, "bool"):
                 continue

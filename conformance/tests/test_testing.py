@@ -778,8 +778,8 @@ NO_FAMILY = {"loss": "binary", "predictions": "logits", "target": "index"}
 @pytest.mark.parametrize(
     ("text", "options"),
     [
-        ("loss: 'cat'; wanted is one of categorical, binary", {"loss": "cat"}),
-        ("options: 'weights'; wanted is one of", {"options": ["weights"]}),
+        ("loss: 'cat'; expected one of categorical, binary", {"loss": "cat"}),
+        ("options: 'weights'; expected one of", {"options": ["weights"]}),
         ("no problem has loss='binary', predictions='logits', target='index'", NO_FAMILY),
     ],
 )
@@ -798,26 +798,26 @@ SOFT_WITH_NAN = SOFT.copy()
 SOFT_WITH_NAN[1, 2] = np.nan
 NO_NUMBERS = ["much", "0.1", True, np.True_, [0.1], np.array([0.1]), 0.1j]
 BAD = [
-    (TypeError, "logits and probabilities: wanted is one of", {"probabilities": softmax(X)}),
-    (TypeError, "no predictions: wanted is one of", {"logits": None}),
-    (TypeError, "labels: wanted are the labels", {"labels": None}),
-    (TypeError, "weights: there is no such argument; wanted are logits, ", {"weights": [1, 2]}),
+    (TypeError, "logits and probabilities: expected one of", {"probabilities": softmax(X)}),
+    (TypeError, "no predictions: expected one of", {"logits": None}),
+    (TypeError, "labels: expected the labels", {"labels": None}),
+    (TypeError, "weights: there is no such argument; expected logits, ", {"weights": [1, 2]}),
     (ValueError, r"labels: \[31\] int64 beside predictions \[32, 10\] float32", {"labels": Y[1:]}),
-    (ValueError, r"labels: \[32\] int64 beside binary logits .*; wanted is \[32, 10\]", {"loss": "binary"}),
+    (ValueError, r"labels: \[32\] int64 beside binary logits .*; expected \[32, 10\]", {"loss": "binary"}),
     (ValueError, r"labels: \[32, 1\] int64 .*; reshape them to \[32\]", {"labels": Y[:, None], "loss": "categorical"}),
-    (ValueError, "wanted are labels of shape .32, 1. for a binary loss", {"logits": X[:, :1], "labels": Y * 0}),
-    (ValueError, r"labels: 10 at \[\d+\] of shape \[32\]; wanted are classes from 0 to 9", {"labels": Y + 1}),
+    (ValueError, "expected labels of shape .32, 1. for a binary loss", {"logits": X[:, :1], "labels": Y * 0}),
+    (ValueError, r"labels: 10 at \[\d+\] of shape \[32\]; expected classes from 0 to 9", {"labels": Y + 1}),
     (ValueError, "labels: .* with nan at", {"labels": np.full(32, np.nan)}),
     (ValueError, r"labels: 2 at \[0, 0\].*targets from 0 to 1", {"labels": BINARY * 0 + 2, "loss": "binary"}),
     (TypeError, "labels: a list of strings", {"labels": ["cat"] * 32}),
-    (ValueError, r"class_weights: \[9\] .*; wanted is one for each of 10 classes", {"class_weights": WEIGHTS[1:]}),
-    (ValueError, r"sample_weights: \[10\] .*; wanted is the shape \[32\]", {"sample_weights": WEIGHTS}),
+    (ValueError, r"class_weights: \[9\] .*; expected one for each of 10 classes", {"class_weights": WEIGHTS[1:]}),
+    (ValueError, r"sample_weights: \[10\] .*; expected the shape \[32\]", {"sample_weights": WEIGHTS}),
     (ValueError, "class_weights: it is for categor", {"class_weights": WEIGHTS, "loss": "binary", "labels": BINARY}),
-    (ValueError, "label_smoothing: nan; wanted is a number from 0 to 1", {"label_smoothing": float("nan")}),
-    *((TypeError, "label_smoothing: .*; wanted is a number", {"label_smoothing": value}) for value in NO_NUMBERS),
-    (TypeError, r"labels: \[32\] of booleans; wanted are class indices", {"labels": Y > 4}),
+    (ValueError, "label_smoothing: nan; expected a number from 0 to 1", {"label_smoothing": float("nan")}),
+    *((TypeError, "label_smoothing: .*; expected a number", {"label_smoothing": value}) for value in NO_NUMBERS),
+    (TypeError, r"labels: \[32\] of booleans; expected class indices", {"labels": Y > 4}),
     (ValueError, r"labels: nan at \[1, 2\] of shape \[32, 10\]", {"labels": SOFT_WITH_NAN}),
-    (ValueError, r"wanted is \[32, 10\]; positive_weight= makes the loss binary", {"positive_weight": 2.0}),
+    (ValueError, r"expected \[32, 10\]; positive_weight= makes the loss binary", {"positive_weight": 2.0}),
     (ValueError, "like='torch.BCEWithLogitsLoss' makes the loss binary", {"like": "torch.BCEWithLogitsLoss"}),
     (ValueError, "ignore_index= makes the loss categorical", {"labels": Y[1:], "ignore_index": 0}),
     (ValueError, "class_weights: a number beside predictions", {"class_weights": 2.0}),
@@ -825,11 +825,11 @@ BAD = [
     (ValueError, r"log_probabilities: 0.5 at \[2, 3\] .*up to 0; ", {**LOGS, "log_probabilities": ABOVE}),
     (ValueError, "class_axis: True in predictions", {"class_axis": True}),
     (TypeError, "ignore_index: .*True", {"ignore_index": np.True_}),
-    (TypeError, "ignore_index: 1.5; wanted is an integer", {"ignore_index": 1.5}),
+    (TypeError, "ignore_index: 1.5; expected an integer", {"ignore_index": 1.5}),
     (ValueError, "ignore_index: it is for class indices", {"ignore_index": 1, "labels": SOFT}),
-    (ValueError, "reduction: 'avg'; wanted is one of none, sum, mean", {"reduction": "avg"}),
-    (ValueError, "loss: 'cat'; wanted is one of", {"loss": "cat"}),
-    (ValueError, "dtype: 'float8'; wanted is one of", {"dtype": "float8"}),
+    (ValueError, "reduction: 'avg'; expected one of none, sum, mean", {"reduction": "avg"}),
+    (ValueError, "loss: 'cat'; expected one of", {"loss": "cat"}),
+    (ValueError, "dtype: 'float8'; expected one of", {"dtype": "float8"}),
     (ValueError, "class_axis: 2 in predictions", {"class_axis": 2}),
     (ValueError, 'did you mean "torch.CrossEntropyLoss"', {"like": "torch.CrosEntropyLoss"}),
     (ValueError, 'did you mean "torch.CrossEntropyLoss"', {"like": "CrossEntropyLoss"}),
@@ -838,12 +838,12 @@ BAD = [
     (ValueError, "torch.BCELoss takes probabilities", {"labels": BINARY, "like": "torch.BCELoss"}),
     (ValueError, "torch.NLLLoss takes no distribution targets", {**LOGS, "labels": SOFT, "like": "torch.NLLLoss"}),
     (TypeError, "logits: a list cannot be read", {"logits": [[1.0, 2.0], [3.0]]}),
-    (TypeError, r"logits: \[32, 10\] int64; wanted are floats", {"logits": X.astype(int)}),
+    (TypeError, r"logits: \[32, 10\] int64; expected floats", {"logits": X.astype(int)}),
     (TypeError, "logits: a numpy.ndarray of complex64", {"logits": X.astype(np.complex64)}),
     (TypeError, "logits: a dict of object", {"logits": {}}),
     (ValueError, "logits: a number", {"logits": 3.0, "labels": 0, "loss": "categorical"}),
     (ValueError, "logits: 320 elements are masked", {"logits": np.ma.masked_array(X, mask=True)}),
-    (ValueError, r"probabilities: .*; wanted are probabilities from 0 to 1", {"logits": None, "probabilities": X}),
+    (ValueError, r"probabilities: .*; expected probabilities from 0 to 1", {"logits": None, "probabilities": X}),
     (ValueError, "there is no exact answer: the mean divides by zero", {"labels": Y * 0, "ignore_index": 0}),
     (ValueError, "there is no exact answer: a logit is .inf", {"logits": X * np.inf}),
 ]  # fmt: skip
@@ -860,12 +860,12 @@ def test_bad_input_is_one_clear_error(kind, text, options):
 @pytest.mark.parametrize("value", ["no", 1, None, np.ones(2)])
 def test_flag_that_is_no_bool_is_refused(value):
     loss = losses(X).mean()
-    with pytest.raises(TypeError, match=r"cancellation: .*; wanted is True or False"):
+    with pytest.raises(TypeError, match=r"cancellation: .*; expected True or False"):
         assert_cross_entropy(loss, logits=X, labels=Y, cancellation=value)
-    with pytest.raises(TypeError, match=r"cancellation: .*; wanted is True or False"):
+    with pytest.raises(TypeError, match=r"cancellation: .*; expected True or False"):
         tolerance(loss, logits=X, labels=Y, cancellation=value)
     for name in ("gradient", "with_radius"):
-        with pytest.raises(TypeError, match=f"{name}: .*; wanted is True or False"):
+        with pytest.raises(TypeError, match=f"{name}: .*; expected True or False"):
             exact_cross_entropy(logits=X, labels=Y, **{name: value})
 
 

@@ -204,11 +204,11 @@ def _raise_limits() -> None:
         now = _resource.getrlimit(number)
         if now != before:
             endless = _resource.RLIM_INFINITY
-            soft, hard, wanted = (sys.maxsize if one == endless else one for one in (*now, before[0]))
-            wanted = min(wanted, hard)
-            if soft < wanted:
+            soft, hard, target = (sys.maxsize if one == endless else one for one in (*now, before[0]))
+            target = min(target, hard)
+            if soft < target:
                 with contextlib.suppress(OSError, ValueError):
-                    _resource.setrlimit(number, (endless if wanted == sys.maxsize else wanted, now[1]))
+                    _resource.setrlimit(number, (endless if target == sys.maxsize else target, now[1]))
 
 
 def _reopen(descriptor: int) -> None:

@@ -20,17 +20,15 @@ def encodable(problem: Problem) -> bool:
 
 def predictions(problem: Problem, axis: int = -1) -> Tensor:
     """The predictions, classes moved to the layout's axis, or to `axis` where the layout names none."""
-    wanted = problem.layout.class_axis if problem.layout.class_axis != -1 else axis
-    values = problem.predictions
-    return Tensor(values if wanted == -1 else np.moveaxis(values, -1, wanted), problem.layout.order, wanted)
+    values, axis = _move_classes(problem, problem.predictions, axis)
+    return Tensor(values, problem.layout.order, axis)
 
 
 def labels(problem: Problem, dtype: str | None = None, axis: int = -1) -> Tensor:
     """The labels as the layout wants them; `dtype` is what the function requires, if it requires one."""
     values = problem.labels
     if problem.target == "distribution":
-        wanted = problem.layout.class_axis if problem.layout.class_axis != -1 else axis
-        values = values if wanted == -1 else np.moveaxis(values, -1, wanted)
+        values, _ = _move_classes(problem, values, axis)
     return Tensor(_as_laid_out(problem, values, dtype), _label_order(problem))
 
 
@@ -40,8 +38,7 @@ def one_hot_labels(problem: Problem, dtype: str | None = None, axis: int = -1) -
         return labels(problem, dtype, axis)
     values = np.zeros((*problem.labels.shape, problem.predictions.shape[-1]), dtype=numpy_dtype(problem.dtype))
     np.put_along_axis(values, problem.labels[..., np.newaxis], 1, axis=-1)
-    wanted = problem.layout.class_axis if problem.layout.class_axis != -1 else axis
-    values = values if wanted == -1 else np.moveaxis(values, -1, wanted)
+    values, _ = _move_classes(problem, values, axis)
     return Tensor(values.astype(numpy_dtype(dtype)) if dtype else values, _label_order(problem))
 
 
@@ -74,10 +71,16 @@ def broadcast_weights(problem: Problem) -> Problem:
     return replace(problem, options=replace(problem.options, sample_weights=spread))
 
 
+def _move_classes(problem: Problem, values: Array, axis: int) -> tuple[Array, int]:
+    """Values [..., C] with the classes on the layout's axis, or on `axis` if it names none; and that axis."""
+    axis = problem.layout.class_axis if problem.layout.class_axis != -1 else axis
+    return values if axis == -1 else np.moveaxis(values, -1, axis), axis
+
+
 def _as_laid_out(problem: Problem, values: Array, dtype: str | None) -> Array:
-    wanted = dtype or problem.layout.label_dtype
-    if wanted is not None:
-        found = values.astype(numpy_dtype(wanted), copy=False)
+    label_dtype = dtype or problem.layout.label_dtype
+    if label_dtype is not None:
+        found = values.astype(numpy_dtype(label_dtype), copy=False)
         if dtype and found.dtype.kind in "iu" and values.dtype.kind in "iu" and not np.array_equal(found, values):
             raise LoweringError(f"labels do not fit {dtype}")
         values = found

@@ -571,7 +571,7 @@ class Framework:
         """The names of the devices on which a backend computes, `cpu` first."""
         return (CPU, *self.arrays_of(backend).devices)
 
-    def devices_here(self, backend: str) -> tuple[str, ...]:
+    def available_devices(self, backend: str) -> tuple[str, ...]:
         """Those of them that this machine has; imports the library."""
 
         def is_available(device: Device) -> bool:

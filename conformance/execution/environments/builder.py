@@ -185,20 +185,22 @@ class Builder:
 
     def _candidates(self) -> Iterator[Interpreter]:
         """The interpreters that the request allows, in order of preference. Raises Refusal if there is none."""
-        wanted, tool = self.request.python, self.tool
-        if not wanted:
+        requested, tool = self.request.python, self.tool
+        if not requested:
             yield from interpreters.in_order_of_preference(lambda: other_interpreters(tool))
             return
-        found = interpreters.find_matching(wanted, []) or interpreters.find_matching(wanted, other_interpreters(tool))
+        found = interpreters.find_matching(requested, []) or interpreters.find_matching(
+            requested, other_interpreters(tool)
+        )
         if found is None and "automatic" in (os.environ.get("UV_PYTHON_DOWNLOADS"), tool.sources.python_downloads):
-            self.progress(f"downloading Python {wanted} ...")
-            tool.run("python", "install", wanted, extra={"UV_PYTHON_DOWNLOADS": "automatic"})
-            found = interpreters.find_matching(wanted, other_interpreters(tool))
+            self.progress(f"downloading Python {requested} ...")
+            tool.run("python", "install", requested, extra={"UV_PYTHON_DOWNLOADS": "automatic"})
+            found = interpreters.find_matching(requested, other_interpreters(tool))
         if found is None:
             present = [interpreters.running_interpreter(), *other_interpreters(tool)]
             available = ", ".join(dict.fromkeys(one.version for one in present))
-            advice = f"install it, for example with `uv python install {wanted}`"
-            raise Refusal(f"there is no Python {wanted} here, only {available}; {advice}")
+            advice = f"install it, for example with `uv python install {requested}`"
+            raise Refusal(f"there is no Python {requested} here, only {available}; {advice}")
         yield found
 
     def lock(self, python: Interpreter) -> str:

@@ -154,7 +154,7 @@ def _absolute(value: str, folder: Path) -> str:
 
 
 @functools.cache
-def _tell_of_hashes(path: Path) -> None:
+def _warn_about_hashes(path: Path) -> None:
     """Log, once, what is not taken from a file."""
     _log.warning(
         "%s: versions are taken from it; its hashes are not checked, and wheels come from your package index, not from "
@@ -167,7 +167,7 @@ def _text(path: Path) -> str:
     try:
         content = read_regular(path, MAX_BYTES)
         if re.search(rb"--hash[=\s]|\bsha(256|384|512)\b", content):
-            _tell_of_hashes(path)
+            _warn_about_hashes(path)
         wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # PowerShell's redirection
         return content.decode("utf-16" if wide else "utf-8-sig")
     except OSError as error:

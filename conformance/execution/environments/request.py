@@ -46,7 +46,7 @@ def parse(text: str) -> EnvironmentRequest:
     path = _path(text.strip())
     if path is None:
         return _make_request(text, list(_requirements(text)), ())
-    if not _is_there(path):
+    if not _exists(path):
         raise UserError(f"{_quoted(text)}: there is no such file or folder")
     if path.is_dir() or (path.suffix not in REQUIREMENT_SUFFIXES and os.access(path, os.X_OK)):
         return EnvironmentRequest(text, interpreter=_interpreter(path))
@@ -212,14 +212,14 @@ def _path(text: str) -> Path | None:
         return None
     path = Path(text).expanduser()
     separated = "/" in text or os.sep in text or text.startswith((".", "~"))
-    if separated and (_is_there(path) or not re.search(r"[\s,]", text)):
+    if separated and (_exists(path) or not re.search(r"[\s,]", text)):
         return path
     if not re.search(r"[\s,=<>]", text) and path.suffix in REQUIREMENT_SUFFIXES:
         return path
-    return path if _is_there(path / "pyvenv.cfg") else None
+    return path if _exists(path / "pyvenv.cfg") else None
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     """Whether a path exists; a list of requirements may be longer than any."""
     with contextlib.suppress(OSError, ValueError):
         return path.exists()

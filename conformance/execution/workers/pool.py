@@ -488,9 +488,9 @@ class LocalWorker(Worker):
                 self._out.popleft()
             else:
                 self._out[0] = self._out[0][count:]
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
-        if self._selector.get_key(self._socket).events != wanted:
-            self._selector.modify(self._socket, wanted, self)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
+        if self._selector.get_key(self._socket).events != events:
+            self._selector.modify(self._socket, events, self)
 
     def _receive(self) -> None:
         assert self._socket is not None

@@ -58,7 +58,7 @@ class Server:
             why = f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}"
             return wire.message({"failed": f"the framework cannot be imported: {why}"})
         backend = self._framework.backend(os.environ)
-        if header["device"] not in (found := self._framework.devices_here(backend)):
+        if header["device"] not in (found := self._framework.available_devices(backend)):
             why = f"{self._framework.name} has no device {header['device']} on this machine; it has {', '.join(found)}"
             return wire.message({"failed": why})
         versions = {

@@ -192,11 +192,11 @@ def _cover_traits(
     requested: those whose instances are needed.  Features that none of them has are not looked at, so that others,
     which only decide whether those of a requested candidate are new, are seldom prepared.
     """
-    wanted = frozenset().union(*(candidate.features for candidate in requested))
+    required = frozenset().union(*(candidate.features for candidate in requested))
     covered: set[object] = set()
     uncovered = assigned & {candidate.combination for candidate in requested}
     for candidate in candidates:
-        if candidate.features & wanted <= covered and candidate.combination not in uncovered:
+        if candidate.features & required <= covered and candidate.combination not in uncovered:
             continue
         instance = instance_of(candidate)
         if instance.prepared is not None:

@@ -186,8 +186,8 @@ def _families(function: Function, request: SweepRequest) -> Iterator[ProblemFami
     dtypes = [d for d in DTYPES if d in function.dtypes and (not request.dtypes or d in request.dtypes)]
     if request.exhaustive and "float64" in dtypes:
         dtypes.remove("float64")
-    wanted = request.input_kinds or INPUT_KINDS
-    kinds = [kind for kind in INPUT_KINDS if kind in function.input_kinds and kind in wanted]
+    requested = request.input_kinds or INPUT_KINDS
+    kinds = [kind for kind in INPUT_KINDS if kind in function.input_kinds and kind in requested]
     pairs = [
         (loss, target)
         for loss in function.ranks

@@ -427,9 +427,9 @@ class Head(Categorical):
 
         weight: [C, H].
         """
-        given = {"hidden": hidden, "weight": weight, "bias": self.bias}
-        by = next((name for name, array in given.items() if isinstance(array, Differentiated)), "")
-        h, w, b = (array.values if isinstance(array, Differentiated) else array for array in given.values())
+        operands = {"hidden": hidden, "weight": weight, "bias": self.bias}
+        by = next((name for name, array in operands.items() if isinstance(array, Differentiated)), "")
+        h, w, b = (array.values if isinstance(array, Differentiated) else array for array in operands.values())
         self.dtype = h.dtype
         with np.errstate(all="ignore"):
             logits = self.logits(h, w, b)

@@ -82,7 +82,7 @@ def _log_loss(record: Record) -> CaseDraft:
     if isinstance(proba, str) or not isinstance(proba, np.ndarray):
         raise UntranslatableError("probabilities that are no array of numbers")
     reduction: Reduction = "mean" if arguments.get("normalize", True) else "sum"
-    truth = np.asarray(arguments["y_true"])
+    labels = np.asarray(arguments["y_true"])
     common: dict[str, Any] = {
         "input_kind": "probabilities",
         "predictions": proba,
@@ -91,17 +91,17 @@ def _log_loss(record: Record) -> CaseDraft:
         "narrow_dtype": proba.dtype.name,
         "documented_function": "sklearn.log_loss",
     }
-    if truth.ndim == 2:
-        return CaseDraft(loss="categorical", target="distribution", labels=truth, **common)
+    if labels.ndim == 2:
+        return CaseDraft(loss="categorical", target="distribution", labels=labels, **common)
     listed = arguments.get("labels")
-    classes = np.unique(truth if listed is None else np.asarray(listed))
+    classes = np.unique(labels if listed is None else np.asarray(listed))
     binary = proba.ndim == 1
     count = 2 if binary else proba.shape[-1]
     if len(classes) != count:
         raise UntranslatableError("labels that name another number of classes than there are probabilities for")
-    if not np.all(np.isin(truth, classes)):
+    if not np.all(np.isin(labels, classes)):
         raise UntranslatableError("a label that is not among those that were listed")
-    index = np.searchsorted(classes, truth)
+    index = np.searchsorted(classes, labels)
     if binary:
         return CaseDraft(loss="binary", target="binary", labels=index, **common)
     return CaseDraft(loss="categorical", target="index", labels=index, **common)
