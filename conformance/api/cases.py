@@ -282,20 +282,10 @@ class ShowResult(Result):
     """Calls that could not be made, each with the reason."""
 
     def to_dict(self) -> dict[str, Any]:
-        published = [
-            {
-                **dataclasses.asdict(number.published),
-                "exact": number.exact,
-                "holds": number.holds,
-                "dtype": number.dtype,
-                "explanations": [] if number.explanations is None else number.explanations.lines(),
-            }
-            for number in self.published
-        ]
         return {
             **describe_case(self.case),
             "answers": [answer.to_dict() for answer in self.answers],
-            "published": published,
+            "published": [{**number.record(), **dataclasses.asdict(number.published)} for number in self.published],
             "unsupported": [row.cells for row in self.unsupported],
         }
 

@@ -430,6 +430,11 @@ def _without_infinities(value: Any) -> Any:
     return 0.5 if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def error_paths(schema: str, value: Any) -> list[JsonPath]:
+    """Where a value is not what a JSON Schema of this package says."""
+    return [tuple(error.instance_path) for error in _validator(schema).iter_errors(value)]
+
+
 def _schema_errors(document: Document, schema: str) -> list[CaseFileError]:
     errors: dict[tuple[str, str], CaseFileError] = {}
     arrays: set[JsonPath] = set()

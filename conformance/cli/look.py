@@ -19,7 +19,6 @@ from conformance.api.cases import CaseAnswers, ShowResult
 from conformance.cli import github
 from conformance.cli.shared import MAX_WIDTH, options, print_not_executed, print_notes
 from conformance.cli.terminal import USAGE, out
-from conformance.judging.published import digits_text
 from conformance.judging.row import Elements, Row
 from conformance.judging.unsupported import render_unsupported
 from conformance.judging.verdict import want_of
@@ -87,13 +86,12 @@ def _print(shown: ShowResult) -> None:
     called = [row for answers in shown.answers for row in answers.rows]
     out.lines(render_unsupported([*called, *shown.unsupported]))
     for number in shown.published:
-        stated = number.published
+        stated, record = number.published, number.record()
         of = f"{stated.reduction}, {stated.quantity}" if stated.quantity != "loss" else stated.reduction
-        source = f" ({escape(stated.source)})" if stated.source else ""
-        what = f"published {digits_text(stated.value)}{source}, {of}"
+        source = f" ({stated.source})" if stated.source else ""
         verdict = f"holds in {number.dtype}" if number.holds else f"does not hold: {number.exact}"
-        out.print(f"{what}: {escape(verdict)}", soft_wrap=True)
-        out.lines(f"    {line}" for line in ([] if number.explanations is None else number.explanations.lines()))
+        out.lines([f"published {record['value']}{source}, {of}: {verdict}"])
+        out.lines(f"    {line}" for line in record["explanations"])
 
 
 def _print_case(case: Case) -> None:

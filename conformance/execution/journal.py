@@ -385,7 +385,6 @@ def _object(line: bytes) -> dict[str, Any]:
 def _plan(value: Any) -> Plan | None:
     try:
         info = RunInfo.of(value["info"])
-        info.check()
         beside = value["beside"]
         sizes = {str(name): (int(samples), int(classes)) for name, (samples, classes) in beside["sizes"].items()}
         problems = {str(name): str(text) for name, text in beside["problems"].items()}

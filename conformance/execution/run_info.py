@@ -6,20 +6,19 @@ import functools
 import hashlib
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
 from conformance import __version__
+from conformance.casefiles.document import error_paths
 
 FORMAT = 1
 """Version of the layout of a report's folder; raised when an older reader would misread it."""
 
-MAX_TEXT = 1 << 16
-"""Characters of a text that a report may have about its run."""
-MAX_DURATION = 1e10
-"""Seconds that no run takes: three hundred years."""
+SCHEMA = "run.schema.json"
+"""JSON Schema of the fields of a run."""
 
 
 @functools.cache
@@ -47,17 +46,6 @@ def is_moment(text: str) -> bool:
     except (ValueError, OverflowError, OSError):
         return False
     return True
-
-
-def _is_published(number: object) -> bool:
-    """Whether a value is a published number as a report has it; some fields are newer than others."""
-    if not isinstance(number, Mapping) or not {"case", "value", "exact", "holds", "source"} <= set(number):
-        return False
-    texts = [number["case"], number["source"], number.get("quantity", ""), number.get("dtype", "")]
-    explanations = number.get("explanations")
-    if explanations is not None and not isinstance(explanations, list):
-        return False
-    return all(isinstance(text, str) for text in [*texts, *(explanations or ())])
 
 
 def fingerprint(cases: Iterable[tuple[str, str]]) -> str:
@@ -98,42 +86,20 @@ class RunInfo:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> RunInfo:
-        """Read the content of a `run.json`; fields that an older one lacks have their defaults."""
-        names = ("planned", "versions", "interrupted", "started", "duration", "coverage", "host", "suite", "selected")
-        said = {name: record[name] for name in (*names, "partial") if name in record}
-        for name in ("missing", "shards", "published"):
-            found = record.get(name, ())
-            said[name] = tuple(found) if isinstance(found, list) else found
-        return cls(**said)
+        """Read the content of a `run.json`; fields that an older one lacks have their defaults.
 
-    def check(self) -> None:
-        """Raise TypeError if a field has a value that no run has, as a file may."""
-        kinds: dict[str, type | tuple[type, ...]] = {
-            "planned": int, "versions": Mapping, "interrupted": str, "started": str, "duration": (int, float),
-            "coverage": str, "host": Mapping, "suite": str, "selected": str, "partial": str,
-            "missing": tuple, "shards": tuple, "published": tuple,
-        }  # fmt: skip
-        wrong = [name for name, kind in kinds.items() if not isinstance(getattr(self, name), kind)]
-        texts = {
-            "versions": [*self.versions, *self.versions.values()] if "versions" not in wrong else [],
-            "host": [*self.host, *self.host.values()] if "host" not in wrong else [],
-            **{name: getattr(self, name) for name in ("missing", "shards") if name not in wrong},
-        }
-        wrong += [name for name, found in texts.items() if not all(isinstance(text, str) for text in found)]
-        texts |= {name: [getattr(self, name)] for name, kind in kinds.items() if kind is str and name not in wrong}
-        wrong += [
-            name for name, found in texts.items() if any(len(text) > MAX_TEXT for text in found if name not in wrong)
-        ]
-        if "planned" not in wrong and not 0 <= self.planned < 2**63:
-            wrong.append("planned")
-        if "duration" not in wrong and not 0 <= self.duration < MAX_DURATION:
-            wrong.append("duration")
-        if "started" not in wrong and self.started and not is_moment(self.started):
-            wrong.append("started")
-        if "published" not in wrong and not all(map(_is_published, self.published)):
-            wrong.append("published")
+        Raises TypeError if a field has a value that no run has, as a file may.
+        """
+        said: dict[str, Any] = {one.name: record[one.name] for one in fields(cls) if one.name in record}
+        wrong = {str(path[0]) if path else "planned" for path in error_paths(SCHEMA, said)}
+        if "started" not in wrong and (started := said.get("started")) and not is_moment(started):
+            wrong.add("started")
+        if isinstance(said.get("planned"), float):  # for JSON Schema 6.0 is an integer
+            wrong.add("planned")
         if wrong:
-            raise TypeError(f"it says {', '.join(wrong)} in another way")
+            raise TypeError(f"it says {', '.join(sorted(wrong))} in another way")
+        said |= {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
+        return cls(**said)
 
     def complete(self, finished: int) -> bool:
         """Whether nothing is missing when so many rows were finished."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from conformance.explain.explanation import (
     Decomposition,
@@ -12,7 +12,6 @@ from conformance.explain.explanation import (
     Explanation,
     FunctionResult,
     KnownIssueNote,
-    PublishedNumber,
     Step,
 )
 from conformance.explain.number_format import format_number
@@ -95,15 +94,16 @@ def _differing_blocks(functions: Sequence[FunctionResult]) -> Iterator[Block]:
             yield from function_blocks(function)
 
 
-def _published_blocks(published: Sequence[PublishedNumber]) -> Iterator[Block]:
+def _published_blocks(published: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
     for number in published:
-        right, wrong = f"which holds in {number.dtype}", f"which does not hold: in float64 it is {number.exact}"
-        source = f" ({number.source})" if number.source else ""
-        yield _prose(f"Published is {number.value}, {right if number.holds else wrong}{source}.")
-        for line in number.explanations[:1]:
-            yield _prose(f"{line[:1].upper()}{line[1:]}{':' if len(number.explanations) > 1 else '.'}")
-        for line in number.explanations[1:]:
-            yield _formula(line)
+        wrong = f"which does not hold: in float64 it is {number['exact']}"
+        source = f" ({number['source']})" if number["source"] else ""
+        holds = f"which holds in {number['dtype']}" if number["holds"] else wrong
+        yield _prose(f"Published is {number['value']}, {holds}{source}.")
+        lines = number["explanations"]
+        for line in lines[:1]:
+            yield _prose(f"{line[:1].upper()}{line[1:]}{':' if len(lines) > 1 else '.'}")
+        yield from map(_formula, lines[1:])
 
 
 def _equivalence_key(function: FunctionResult) -> object:

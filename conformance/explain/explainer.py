@@ -17,7 +17,6 @@ from conformance.explain.explanation import (
     Explanation,
     FunctionResult,
     KnownIssueNote,
-    PublishedNumber,
     Step,
 )
 from conformance.explain.number_format import format_element
@@ -33,7 +32,7 @@ from conformance.judging.plan import (
     not_differentiated,
     unsupported,
 )
-from conformance.judging.published import digits_text, published
+from conformance.judging.published import published
 from conformance.judging.selection import ItemFilter
 from conformance.model.case import Case, Problem, Quantity, Reduction, is_derivative
 from conformance.model.convention import DEFINITION
@@ -97,22 +96,11 @@ def explain(
         derivation,
         results,
         (*failed, *skipped),
-        _published(case, reduction, quantity),
-    )
-
-
-def _published(case: Case, reduction: Reduction, quantity: Quantity) -> tuple[PublishedNumber, ...]:
-    return tuple(
-        PublishedNumber(
-            digits_text(number.published.value),
-            number.published.source,
-            number.exact,
-            number.holds,
-            number.dtype,
-            () if number.explanations is None else tuple(number.explanations.lines()),
-        )
-        for number in published(case)
-        if (number.published.reduction, number.published.quantity) == (reduction, quantity)
+        tuple(
+            number.record()
+            for number in published(case)
+            if (number.published.reduction, number.published.quantity) == (reduction, quantity)
+        ),
     )
 
 

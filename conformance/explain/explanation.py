@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -168,22 +170,6 @@ class FunctionResult:
 
 
 @dataclass(frozen=True)
-class PublishedNumber:
-    """A published number, compared with the exact one."""
-
-    value: str
-    """The number as printed, or a list of numbers."""
-    source: str
-    exact: str
-    holds: bool
-    """Whether it is right in a dtype of the case, rounded or cut to its digits."""
-    dtype: str = ""
-    """The first such dtype; empty if there is none."""
-    explanations: tuple[str, ...] = ()
-    """What would explain a number that does not hold, after a sentence about all of them."""
-
-
-@dataclass(frozen=True)
 class Explanation:
     """The explanation of a case at one dtype and reduction."""
 
@@ -200,4 +186,5 @@ class Explanation:
     functions: tuple[FunctionResult, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     """Functions that were not called, and why, as (name, reason)."""
-    published: tuple[PublishedNumber, ...] = ()
+    published: tuple[Mapping[str, Any], ...] = ()
+    """Published numbers, as `PublishedVerdict.record` has them."""

@@ -43,6 +43,19 @@ class PublishedVerdict:
         """Whether the number is right in a dtype of the case."""
         return bool(self.dtype)
 
+    def record(self) -> dict[str, Any]:
+        """The verdict as builtin values, as reports and explanations have it."""
+        return {
+            "case": self.case,
+            "value": digits_text(self.published.value),
+            "exact": self.exact,
+            "holds": self.holds,
+            "quantity": self.published.quantity,
+            "dtype": self.dtype,
+            "explanations": [] if self.explanations is None else self.explanations.lines(),
+            "source": self.published.source,
+        }
+
 
 def published(case: Case) -> list[PublishedVerdict]:
     """The verdicts on the published numbers of a case, in their order."""

@@ -28,7 +28,7 @@ from conformance.execution.run import INTERRUPTED, Run
 from conformance.execution.run_info import RunInfo, fingerprint, host
 from conformance.judging.coverage import coverage
 from conformance.judging.plan import Item
-from conformance.judging.published import PublishedVerdict, digits_text, published
+from conformance.judging.published import published
 from conformance.judging.row import Row
 from conformance.judging.verdict import FAILING_ROWS, STATUSES
 from conformance.model.case import Case
@@ -62,7 +62,7 @@ def make_plan(
         coverage=coverage_line(cases),
         suite=fingerprint((case.id, case.digest) for case in cases),
         selected=selected,
-        published=tuple(_number(number) for case in cases if case.id in executed for number in published(case)),
+        published=tuple(number.record() for case in cases if case.id in executed for number in published(case)),
     )
     return Plan(info, problems(cases), sizes(cases), _basis(ledger, installed, timeout))
 
@@ -303,19 +303,6 @@ def _basis(ledger: Ledger | None, installed: Iterable[Installed], timeout: float
 def coverage_line(cases: Sequence[Case]) -> str:
     """What the cases cover of what the known functions take, in a line."""
     return str(coverage(cases, registry.functions()))
-
-
-def _number(number: PublishedVerdict) -> dict[str, object]:
-    return {
-        "case": number.case,
-        "value": digits_text(number.published.value),
-        "exact": number.exact,
-        "holds": number.holds,
-        "quantity": number.published.quantity,
-        "dtype": number.dtype,
-        "explanations": [] if number.explanations is None else number.explanations.lines(),
-        "source": number.published.source,
-    }
 
 
 def closing_lines(largest: Iterable[Mapping[str, Any]], coverage: str) -> list[str]:

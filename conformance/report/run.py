@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -30,26 +31,16 @@ def largest(results: pd.DataFrame) -> list[dict[str, Any]]:
 
 def run_record(info: RunInfo, results: pd.DataFrame, pairs: pd.DataFrame, digests: Mapping[str, str]) -> dict[str, Any]:
     """What `run.json` says: builtin values only.  digests: SHA-256 of the other files by name."""
+    told = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(info).items()}
     return {
         "format": FORMAT,
         "complete": info.complete(len(results)),
-        "interrupted": info.interrupted,
-        "planned": info.planned,
         "finished": len(results),
+        **told,
         "status": tally(results["status"]),
         "expected": tally(results["expected"]),
         "relations": tally(pairs["relation"]),
         "versions": dict(sorted(info.versions.items())),
-        "missing": list(info.missing),
-        "host": dict(info.host),
-        "coverage": info.coverage,
-        "suite": info.suite,
-        "selected": info.selected,
-        "shards": list(info.shards),
-        "partial": info.partial,
-        "published": [dict(number) for number in info.published],
-        "started": info.started,
-        "duration": info.duration,
         "largest": largest(results),
         "files": dict(digests),
     }

@@ -1104,7 +1104,7 @@ def test_merge_refuses_to_replace_a_part(tmp_path):
 @pytest.mark.parametrize("name", ["missing", "shards", "published"])
 def test_run_info_refuses_a_text_where_a_list_is_due(name):
     with pytest.raises(TypeError, match=name):
-        RunInfo.of({"planned": 1, name: "torch"}).check()
+        RunInfo.of({"planned": 1, name: "torch"})
 
 
 def test_run_info_reads_an_earlier_run_json(tmp_path):

@@ -162,7 +162,7 @@ def test_derivation_of_very_large_case_computes_leading_losses_only(monkeypatch)
 def test_published_number_is_compared_with_the_exact_one(value, verdict):
     of = case(published=(Published(value, "a paper"),))
     (number,) = explained(of).published
-    assert (number.value, number.holds) == (value, verdict == "holds")
+    assert (number["value"], number["holds"]) == (value, verdict == "holds")
     assert f"Published is {value}, which {verdict}" in text(explained(of))
 
 
