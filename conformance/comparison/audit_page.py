@@ -10,6 +10,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from string import Template
+
+import tomllib
 
 from conformance.comparison.audit_rendering import ENGLISH, INPUTS, drift_text, notes, sentences
 from conformance.comparison.causes import REPORTED_SECTIONS, Cause, Say, Section
@@ -25,64 +28,11 @@ MAX_ANSWER = 160
 """Characters of an answer."""
 CLASSES = {"regression": "disagrees", "change": "known", "improvement": "agrees", "note": "undefined"}
 """Class in the style by severity."""
-WORDS = {
-    "title": ("Audit of an upgrade", "升级审计"),
-    "ordinary": ("Ordinary inputs", "普通输入"),
-    "edges": ("Edges", "边缘情形"),
-    "unaffected": ("Ordinary inputs are not affected", "普通输入不受影响"),
-    "affected": ("Ordinary inputs are affected", "普通输入受影响"),
-    "not asked": ("No ordinary input was asked", "没有测普通输入"),
-    "total": ("rows", "行数"),
-    "documented": ("documented changes", "有文档的变化"),
-    "undocumented": ("changes that are documented nowhere", "没有文档的变化"),
-    "support": ("what can be asked", "可测范围"),
-    "wording": ("what only raises or warns otherwise", "仅异常或警告不同"),
-    "rounding": ("moved by rounding", "因舍入而变"),
-    "nothing": ("Nothing changed here.", "这里没有变化。"),
-    "before": ("before", "之前"),
-    "after": ("after", "之后"),
-    "cases": ("cases", "用例"),
-    "worst in": ("worst in", "最差于"),
-    "move": ("farthest move", "最大变动"),
-    "documented by": ("documented by", "文档"),
-    "known as": ("known as", "已知为"),
-    "signatures": ("Signatures", "签名"),
-    "breaking": ("may break a call", "可能使调用失效"),
-    "more": ("more are in audit.csv", "项更多，见 audit.csv"),
-    "files": ("Files", "文件"),
-    "old": ("report before", "之前的报告"),
-    "new": ("report after", "之后的报告"),
-    "regression": ("regression", "退化"),
-    "change": ("change", "变化"),
-    "improvement": ("improvement", "改进"),
-    "note": ("note", "提示"),
-}
+_TEXTS = tomllib.loads(files(__package__).joinpath("audit_page.toml").read_text(encoding="utf-8"))
+WORDS: Mapping[str, tuple[str, str]] = _TEXTS["words"]
 """What the page says, in English and Chinese."""
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; style-src {style_hash}; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body id="zh">
-<header id="en">
-<div class="bar"><h1>{heading}</h1>
-<nav class="language"><a href="#en" lang="en">English</a> <a href="#zh" lang="zh-CN">中文</a></nav></div>
-<p class="help">{date}</p>
-</header>
-<main>
-{main}
-</main>
-<footer class="files"><p>{footer}</p></footer>
-</body>
-</html>
-"""
+DESCRIPTIONS: Mapping[str, str] = _TEXTS["descriptions"]
+"""The templates and words of descriptions in Chinese."""
 _BREAK_OPPORTUNITY = re.compile(r"(?<=[.:/_,=])(?=[^\W\d])")
 """Places where a long name may be broken: between words, never in a number."""
 
@@ -129,62 +79,15 @@ CHINESE: Mapping[str, Callable[..., str]] = {
 """As `ENGLISH`."""
 
 
-DESCRIPTIONS = {
-    "no longer {}": "不再有 {}",
-    " (since {})": "（自 {} 起）",
-    "{}, different value": "{}，数值不同",
-    "convention": "约定",
-    "dtype": "数据类型",
-    "none": "无",
-    "the function is new": "函数是新的",
-    "the function is gone": "函数已不存在",
-    "the case is new, {dtype}": "用例是新的，{dtype}",
-    "the case is gone, {dtype}": "用例已不存在，{dtype}",
-    "the case changed, {dtype}": "用例有改动，{dtype}",
-    "was not called before, {dtype}": "以前没有调用，{dtype}",
-    "is not called any more, {dtype}": "不再调用，{dtype}",
-    "can be called now, {dtype}": "现在可以调用，{dtype}",
-    "cannot be called any more, {dtype}": "不再能调用，{dtype}",
-    ", and {}": "，且{}",
-    "raises {new}, and raised {old}": "现在抛出 {new}，以前抛出 {old}",
-    "nothing": "无",
-    "no longer warns: {}": "不再警告：{}",
-    "warns: {}": "警告：{}",
-    "words its {} otherwise": "{} 的措辞不同",
-    " and ": " 和 ",
-    "right": "正确",
-    "wrong": "错误",
-    "no right answer": "没有正确答案",
-    "disagrees": "不一致",
-    "crashed": "崩溃",
-    "timed out": "超时",
-    "unsupported": "不支持",
-    "raises {}": "抛出 {}",
-    "returns {}": "返回 {}",
-    "a number": "数值",
-    "parameter {old} is gone": "参数 {old} 已不存在",
-    "parameter {old} is now called {new}": "参数 {old} 改名为 {new}",
-    "parameter {name} was {old}, and is {new}": "参数 {name} 以前是 {old}，现在是 {new}",
-    "parameter {name} stands at position {new}, and stood at {old}": "参数 {name} 的位置从 {old} 变为 {new}",
-    "parameter {name} has the default {new}, and had {old}": "参数 {name} 的默认值从 {old} 变为 {new}",
-    "parameter {name} has no default any more, and had {old}": "参数 {name} 不再有默认值，以前是 {old}",
-    "parameter {name} has the default {new}, and had none, so it was required": "参数 {name} 有默认值 {new}，以前必填",
-    "parameter {new} is new": "参数 {new} 是新的",
-    "deprecated: {new}": "已弃用：{new}",
-    "deprecated: parameter {name}": "已弃用：参数 {name}",
-}
-"""The templates and words of descriptions in Chinese."""
-
-
 def page(audit: Audit) -> str:
     """Render as HTML."""
-    own = files(__package__).joinpath("audit_page.css").read_text(encoding="utf-8").replace("\r\n", "\n")
-    style = static_parts()["page.css"] + own
+    own = static_parts(__package__)
+    style = static_parts()["page.css"] + own["audit_page.css"]
     sides = [audit.difference.old.name, audit.difference.new.name]
     links = (("old/index.html", "old"), ("new/index.html", "new"))
     footer = [f'<a href="{address}">{_word(key)}</a>' for address, key in links]
     footer += [f'<a href="{name}">{name}</a>' for name in ("audit.md", "audit.csv", "audit.json")]
-    return _PAGE.format(
+    return Template(own["audit_page.html"]).substitute(
         style=style,
         style_hash=source_hash(style),
         title=" → ".join(map(_text, sides)),

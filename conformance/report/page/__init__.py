@@ -74,12 +74,11 @@ def page(
 
 
 @functools.cache
-def static_parts() -> dict[str, str]:
-    """The template, the style and the script by file name."""
-    folder = files(__package__)
-    names = ("template.html", "page.css", "page.js")
+def static_parts(package: str = __name__) -> dict[str, str]:
+    """The template, the style and the script of a page by file name; all that its package has of them."""
+    files_of = (file for file in files(package).iterdir() if file.name.endswith((".html", ".css", ".js")))
     # An HTML parser turns \r\n to \n before it hashes what is between the tags.
-    return {name: folder.joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n") for name in names}
+    return {file.name: file.read_text(encoding="utf-8").replace("\r\n", "\n") for file in files_of}
 
 
 def source_hash(text: str) -> str:
