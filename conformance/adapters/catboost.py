@@ -44,6 +44,11 @@ VALUES: dict[Returned, str] = {
     "gradient": '-leaf(i, "Gradient") * scales[i]',
     "hessian": 'quotient(leaf(i, "Gradient"), leaf(i, "Newton")) * scales[i]',
 }
+RANKING = dict.fromkeys(("group_id=None", "group_weight=None", "subgroup_id=None", "pairs=None"), "for ranking")
+OF_FEATURES = (
+    *(f"{kind}_features" for kind in ("cat", "text", "embedding")),
+    *("embedding_features_data", "column_description", "feature_tags"),
+)
 SHARED: dict[str, Any] = {"dtypes": frozenset({"float32", "float64"}), "weight_dtypes": "", "differentiates": False}
 BINARY: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": ""}}
 SOFT: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": "", "soft_binary": ""}}
@@ -68,12 +73,7 @@ def metric(name: str, convention: Convention, page: str, link: str = "", **field
         documentation=page,
         result_dtype="float64",
         labels_column=True,
-        untested={
-            "group_id=None": "for ranking",
-            "group_weight=None": "for ranking",
-            "subgroup_id=None": "for ranking",
-            "pairs=None": "for ranking",
-        },
+        untested=RANKING,
         **SHARED,
         **fields,
     )
@@ -103,25 +103,14 @@ def derivative(
         result_dtype="float64",
         skipped_files=MANY,
         untested={
-            "cat_features=None": "about features",
-            "text_features=None": "about features",
-            "embedding_features=None": "about features",
-            "embedding_features_data=None": "about features",
-            "column_description=None": "about features",
-            "pairs=None": "for ranking",
-            "graph=None": "for ranking",
-            "delimiter='\\t'": "about files",
-            "has_header=False": "about files",
-            "ignore_csv_quoting=False": "about files",
-            "group_id=None": "for ranking",
-            "group_weight=None": "for ranking",
-            "subgroup_id=None": "for ranking",
+            **RANKING,
             "pairs_weight=None": "for ranking",
+            "graph=None": "for ranking",
             "timestamp=None": "about an order of samples",
-            "feature_tags=None": "about features",
-            "log_cout=None": "about messages",
-            "log_cerr=None": "about messages",
             "data_can_be_none=False": "about data",
+            **dict.fromkeys(("delimiter='\\t'", "has_header=False", "ignore_csv_quoting=False"), "about files"),
+            **dict.fromkeys(("log_cout=None", "log_cerr=None"), "about messages"),
+            **dict.fromkeys((f"{name}=None" for name in OF_FEATURES), "about features"),
         },
         no_effect={"feature_names": "name", "thread_count": "implementation"},
         **SHARED,
