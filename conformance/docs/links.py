@@ -1,9 +1,8 @@
-"""Checks the links of a built site: `python -m conformance.docs.links FOLDER` fails if one is dead."""
+"""The links of a built site."""
 
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -71,8 +70,3 @@ def _fault(file: Path, address: str, page: Callable[[Path], Page]) -> str:
     if found.fragment and target.suffix == ".html" and unquote(found.fragment) not in page(target).ids:
         return "there is no such place on that page"
     return ""
-
-
-if __name__ == "__main__":
-    wrong = list(dead_links(Path(sys.argv[1])))
-    sys.exit("\n".join(wrong) if wrong else None)

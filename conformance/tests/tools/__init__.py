@@ -1,0 +1,1 @@
+"""Checks of the suite's own tools: the bench, the mutants, and the documentation."""
