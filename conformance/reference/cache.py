@@ -9,6 +9,7 @@ cache says so once and the run goes on without it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import sqlite3
@@ -36,6 +37,15 @@ def default_folder() -> Path | None:
     if chosen == "off":
         return None
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("cross-entropy-conformance", appauthor=False))
+
+
+@functools.cache
+def code_digest(*folders: Path) -> str:
+    """A digest of all Python files below some folders: part of the key of what follows from that code."""
+    sha = hashlib.sha256()
+    for file in sorted(file for folder in folders for file in folder.rglob("*.py")):
+        sha.update(file.read_bytes())
+    return sha.hexdigest()
 
 
 class Store(Protocol):
@@ -145,7 +155,7 @@ class Cache:
     def _give_up(self, reason: str) -> None:
         self._database = None
         warnings.warn(
-            f"the oracle's cache {self._path} is not used ({reason}); answers are computed again. "
+            f"the cache {self._path} is not used ({reason}); what it remembers is computed again. "
             f"Make its folder writable, or name another with {ENV}=FOLDER, or turn it off with {ENV}=off",
             CacheWarning,
             stacklevel=3,

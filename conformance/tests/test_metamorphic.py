@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import sqlite3
 import sys
 from fractions import Fraction
 from typing import ClassVar
@@ -15,9 +17,10 @@ from conformance import cli
 from conformance.adapters import registry
 from conformance.adapters.contract import encoding
 from conformance.adapters.contract.calling import perform
+from conformance.adapters.registry import Installed
 from conformance.api import exploration
 from conformance.casefiles.known_issues import KnownIssue, Ledger
-from conformance.explore.relations import rendering
+from conformance.explore.relations import rendering, selection
 from conformance.explore.relations.catalogue import RELATIONS, check_names
 from conformance.explore.relations.checker import Instance, RelationResult, check, stale_entries
 from conformance.explore.relations.selection import exclusion_reason, select_instances
@@ -202,6 +205,34 @@ def test_selection_is_independent_of_filter():
     some = select_instances(CASES, here, ItemFilter(lambda _, name: "float64-none" in name), among)
     assert [instance.id for instance in some] == [name for name in everything if "float64-none" in name]
     assert len(everything) == len(set(everything))
+
+
+def test_selection_is_remembered_while_nothing_that_decides_it_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
+    few = CASES[: len(CASES) // 20]
+    sklearn = Installed(next(one for one in registry.frameworks() if one.name == "sklearn"), "1.9.0")
+    selected = [instance.id for instance in select_instances(few, [sklearn])]
+    monkeypatch.setattr(selection, "_candidates", lambda *_: pytest.fail("selects"))
+    again = select_instances(few, [sklearn], keyword_filter("float64"))
+    assert [instance.id for instance in again] == [name for name in selected if "float64" in name]
+    assert again
+    assert all(instance.prepared is not None for instance in again)
+    for cases, installed in (few[1:], sklearn), (few, dataclasses.replace(sklearn, version="1.8.0")):
+        with pytest.raises(pytest.fail.Exception, match="selects"):
+            select_instances(cases, [installed])
+    monkeypatch.setattr(selection, "code_digest", lambda *_: "another")
+    with pytest.raises(pytest.fail.Exception, match="selects"):
+        select_instances(few, [sklearn])
+
+
+def test_damaged_selection_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
+    sklearn = Installed(next(one for one in registry.frameworks() if one.name == "sklearn"), "1.9.0")
+    few = CASES[: len(CASES) // 20]
+    selected = [instance.id for instance in select_instances(few, [sklearn])]
+    with contextlib.closing(sqlite3.connect(tmp_path / "relations.sqlite")) as database, database:
+        assert database.execute("UPDATE answers SET value = substr(value, 1, 40)").rowcount
+    assert [instance.id for instance in select_instances(few, [sklearn])] == selected
 
 
 @pytest.mark.parametrize("keyword", [CASES[len(CASES) // 2].id, "unweighted or plain", "Categorical and not plain"])

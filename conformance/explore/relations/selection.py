@@ -13,25 +13,35 @@ Cases with generated arrays are used in their small form: two samples, drawn wit
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from conformance import adapters
+from conformance.adapters import registry
 from conformance.adapters.contract import Function, required_capabilities
 from conformance.adapters.registry import Installed
+from conformance.casefiles.loading import is_shipped
 from conformance.explore.relations.catalogue import RELATIONS
 from conformance.explore.relations.checker import Instance, has_no_losses
 from conformance.explore.relations.relation import Relation
 from conformance.judging.plan import Item, is_selected, unsupported
+from conformance.judging.prepare import Problems
 from conformance.judging.selection import ItemFilter
-from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem
+from conformance.model.case import DTYPES, Case, MustRaise, NoRightAnswer, Problem, Reduction
+from conformance.reference.cache import Cache, code_digest, default_folder
 from conformance.reference.domain import examine
 
 MAX_PREDICTIONS = 700
 """Number of predictions above which a case is not used."""
 COMBINATION_STRIDE = 4
 """A combination is assigned to one of this many relations."""
+DECIDING = ("model", "adapters", "reference", "casefiles", "judging", "explore")
+"""The packages whose code decides what is selected."""
 
 
 def select_instances(
@@ -45,47 +55,20 @@ def select_instances(
     item_filter: whether an instance, given by its framework and id, is requested. It is applied after the selection, so
     that it does not change what is selected; a relation without any requested instance is skipped early.
     """
-    candidates = list(_candidates(cases, relations))
+    cases = list(cases)
     chosen: list[Instance] = []
     by_sample = ((one, function) for one in available for function in one.functions if function.has_independent_losses)
-    for installed, function in by_sample:  # relations are about their sums
-        named = _named_cases(item_filter, installed, function, candidates)
-        if not named:
-            continue
-        last = next(number for number, of in enumerate(reversed(candidates)) if of.case.id in named)
-        expressible = [
-            candidate
-            for candidate in candidates[: len(candidates) - last]  # what follows does not decide what is selected
-            if is_selected(function, candidate.case, item_filter)
-            and unsupported(function, candidate.case, candidate.problem, as_stated=True) is None
-        ]
-        numbers = {
-            combination: number for number, combination in enumerate(dict.fromkeys(f.combination for f in expressible))
-        }
-        transformable = [
-            candidate
-            for candidate in expressible
-            if not has_no_losses(_item(installed, function, candidate), candidate.problem)
-        ]
-        for relation_number, relation in enumerate(relations):
-            if not relation.is_supported(function):
-                continue
-            eligible = [
-                candidate
-                for candidate in transformable
-                if relation.name in candidate.relations and relation.is_callable(candidate.problem, function)
-            ]
-            instance_of = functools.partial(_instance, relation, installed, function)
-            requested = [candidate for candidate in eligible if candidate.case.id in named]
-            if item_filter is None or any(
-                item_filter(function.framework_name, instance_of(candidate).id) for candidate in requested
-            ):
-                assigned = {
-                    combination
-                    for combination, number in numbers.items()
-                    if (relation_number + number) % COMBINATION_STRIDE == 0
-                }
-                chosen += _cover_traits(eligible, requested, assigned, instance_of)
+    with _Selections(cases, relations) as earlier:
+        candidates = functools.cache(lambda: list(_candidates(cases, relations)))
+        for installed, function in by_sample:  # relations are about their sums
+            if named := _named_cases(item_filter, installed, function, cases):
+                is_named = bool(function.default_files and item_filter and item_filter.is_named(function.name))
+                found = earlier.get(installed, function, is_named)
+                if found is None:
+                    found, is_whole = _of_function(installed, function, candidates(), named, relations, item_filter)
+                    if is_whole and len(named) == len(cases):
+                        earlier.put(installed, function, is_named, found)
+                chosen += found
     return [
         instance
         for instance in chosen
@@ -93,16 +76,146 @@ def select_instances(
     ]
 
 
+def _of_function(
+    installed: Installed,
+    function: Function,
+    candidates: Sequence[_Candidate],
+    named: set[str],
+    relations: Sequence[Relation],
+    item_filter: ItemFilter | None,
+) -> tuple[list[Instance], bool]:
+    """(the instances of a function, whether none of the relations was skipped).
+
+    named: ids of the cases of which an instance may be requested.
+    """
+    chosen: list[Instance] = []
+    last = next((number for number, of in enumerate(reversed(candidates)) if of.case.id in named), len(candidates))
+    expressible = [
+        candidate
+        for candidate in candidates[: len(candidates) - last]  # what follows does not decide what is selected
+        if is_selected(function, candidate.case, item_filter)
+        and unsupported(function, candidate.case, candidate.problem, as_stated=True) is None
+    ]
+    numbers = {
+        combination: number for number, combination in enumerate(dict.fromkeys(f.combination for f in expressible))
+    }
+    transformable = [
+        candidate
+        for candidate in expressible
+        if not has_no_losses(_item(installed, function, candidate), candidate.problem)
+    ]
+    is_whole = True
+    for relation_number, relation in enumerate(relations):
+        if not relation.is_supported(function):
+            continue
+        eligible = [
+            candidate
+            for candidate in transformable
+            if relation.name in candidate.relations and relation.is_callable(candidate.problem, function)
+        ]
+        instance_of = functools.partial(_instance, relation, installed, function)
+        requested = [candidate for candidate in eligible if candidate.case.id in named]
+        if item_filter is None or any(
+            item_filter(function.framework_name, instance_of(candidate).id) for candidate in requested
+        ):
+            assigned = {
+                combination
+                for combination, number in numbers.items()
+                if (relation_number + number) % COMBINATION_STRIDE == 0
+            }
+            chosen += _cover_traits(eligible, requested, assigned, instance_of)
+        else:
+            is_whole = is_whole and not eligible
+    return chosen, is_whole
+
+
+class _Selections:
+    """What earlier runs selected for functions, in the user's cache; see `reference.cache`.
+
+    Preparing each candidate of a function only to see whether it can be called takes most of the time of a selection.
+    An entry is about one function; it is found if the code, the cases and the release are those that it was made with.
+    """
+
+    def __init__(self, cases: Sequence[Case], relations: Sequence[Relation]) -> None:
+        self._cases = {case.id: case for case in cases}
+        self._names = {relation.name: relation for relation in relations}
+        self._problems = Problems(len(DTYPES) * len(cases))
+        folder = default_folder()
+        # Only the code of this package is part of the key.
+        self._file = folder / "relations.sqlite" if folder is not None and relations is RELATIONS else None
+
+    def __enter__(self) -> _Selections:
+        self._cache = None if self._file is None else Cache(self._file)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._cache is not None:
+            self._cache.close()
+
+    def get(self, installed: Installed, function: Function, is_named: bool) -> list[Instance] | None:
+        """The instances of a function; None if they are unknown.  is_named: see `selection.ItemFilter`."""
+        if self._cache is None or not _is_of_package(installed):
+            return None
+        key = self._key(installed, function, is_named)
+        value = self._cache.get(_name(installed, function, is_named), lambda value: value.startswith(key))
+        return (
+            None
+            if value is None
+            else [self._instance(installed, function, *of) for of in json.loads(value[len(key) :])]
+        )
+
+    def put(self, installed: Installed, function: Function, is_named: bool, selected: Iterable[Instance]) -> None:
+        """Remember all instances of a function in place of what an earlier run selected."""
+        if self._cache is not None and _is_of_package(installed):
+            of = [[one.relation.name, one.item.case.id, one.item.dtype, one.item.reduction] for one in selected]
+            key = self._key(installed, function, is_named)
+            self._cache.put(_name(installed, function, is_named), key + json.dumps(of).encode())
+
+    def _instance(
+        self, installed: Installed, function: Function, relation: str, case: str, dtype: str, reduction: Reduction
+    ) -> Instance:
+        representative = self._cases[case].representative
+        item = Item(installed, function, representative, dtype, reduction)
+        return Instance(self._names[relation], item, self._problems.of(representative, dtype, reduction))
+
+    def _key(self, installed: Installed, function: Function, is_named: bool) -> bytes:
+        facts = (self._common, _name(installed, function, is_named), installed.version)
+        return hashlib.sha256(repr(facts).encode()).digest()
+
+    @functools.cached_property
+    def _common(self) -> str:
+        """What decides the selection for any function: code, numpy and cases."""
+        facts = [
+            (case.id, case.digest, case.dtypes, case.reductions, bool(case.path) and is_shipped(case.path))
+            for case in self._cases.values()
+        ]
+        code = code_digest(*(Path(__file__).parents[2] / name for name in DECIDING))
+        return hashlib.sha256(repr((code, np.__version__, facts)).encode()).hexdigest()
+
+
+def _name(installed: Installed, function: Function, is_named: bool) -> str:
+    """The name of the entry of a function."""
+    parts = (function.name, installed.environment, installed.backend, installed.mode, installed.device, is_named)
+    return " ".join(map(str, parts))
+
+
+def _is_of_package(installed: Installed) -> bool:
+    """Whether a framework is one that this package describes, so that `code_digest` has its declaration."""
+    framework = installed.framework
+    return framework in registry.frameworks() and registry.origin(framework).adapter.startswith(f"{adapters.__name__}.")
+
+
 def _named_cases(
-    item_filter: ItemFilter | None, installed: Installed, function: Function, candidates: Iterable[_Candidate]
+    item_filter: ItemFilter | None, installed: Installed, function: Function, cases: Iterable[Case]
 ) -> set[str]:
     """The ids of cases of which an instance of a function may be requested, of any relation."""
-    cases = dict.fromkeys(candidate.case.id for candidate in candidates)
     if item_filter is None:
-        return set(cases)
+        return {case.id for case in cases}
     names = "\n".join(relation.name for relation in RELATIONS)
     parts = (installed.mode, installed.device, names)
-    return {case for case in cases if item_filter.may_select(function.framework_name, function.name, case, *parts)}
+    return {
+        case.id for case in cases if item_filter.may_select(function.framework_name, function.name, case.id, *parts)
+    }
 
 
 @dataclass(frozen=True, eq=False)

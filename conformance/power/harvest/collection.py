@@ -7,7 +7,6 @@ versions and files of the source, and a digest of this package.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 import platform
@@ -27,7 +26,7 @@ from conformance.model.files import write_atomically
 from conformance.power.harvest import collector
 from conformance.power.harvest.records import CollectedRecords, decode
 from conformance.power.harvest.source import HarvestError, Source
-from conformance.reference.cache import default_folder
+from conformance.reference.cache import code_digest, default_folder
 
 TIMEOUT = 300.0
 """Time limit for a source, in seconds."""
@@ -149,7 +148,7 @@ def _cache_file(source: Source) -> Path | None:
         return None
     facts: list[str | None] = [source.name, source.version, platform.python_version(), np.__version__]
     facts += [os.environ.get(name) for name in source.depends]
-    facts += [_file_state(place) for place in source.paths] + [_own_digest()]
+    facts += [_file_state(place) for place in source.paths] + [code_digest(Path(__file__).parent)]
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     return folder / "harvest" / f"{source.name}-{source.version}-{key}"
 
@@ -160,12 +159,3 @@ def _file_state(file: Path) -> str:
     except OSError:
         return "missing"
     return f"{found.st_size}:{found.st_mtime_ns}"
-
-
-@functools.cache
-def _own_digest() -> str:
-    """A digest of the modules that read sources."""
-    sha = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        sha.update(file.read_bytes())
-    return sha.hexdigest()
