@@ -157,6 +157,10 @@ UNIMPORTABLE = Framework(
     name="unimportable", distributions=("numpy",), modules=("no_such_module",), functions=(),
     arrays=arrays.numpy,
 )  # fmt: skip
+RENAMED = Framework(
+    name="renamed", distributions=("numpy",), modules=("numpy",), functions=(), imports="from numpy import former_name",
+    arrays=arrays.numpy,
+)  # fmt: skip
 DEADLY = Framework(
     name="deadly", distributions=("numpy",), modules=("numpy",), functions=(), prepare=die,
     arrays=arrays.numpy,

@@ -396,6 +396,7 @@ def test_worker_has_environment_variables_of_spec():
     ("attribute", "why"),
     [
         ("UNIMPORTABLE", "the framework cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("RENAMED", "the framework cannot be imported: ImportError: cannot import name 'former_name' from 'numpy'"),
         ("DEADLY", r"the framework cannot be imported: it was killed by SIGABRT; it said: .*"),
         ("NOBODY", "the framework cannot be imported: AttributeError"),
     ],

@@ -43,7 +43,7 @@ class Server:
         return wire.message({"harness": f"there is no {header['do']}"})
 
     def _start(self, header: Header) -> Buffers:
-        """Import the adapter and the framework; return their versions, or why they cannot be used."""
+        """Import the adapter, the framework and what its calls need; return versions, or why they cannot be used."""
         try:
             module, _, attribute = header["adapter"].partition(":")
             if header["file"] and importlib.util.find_spec(module.partition(".")[0]) is None:
@@ -54,6 +54,7 @@ class Server:
                 warnings.simplefilter("ignore")
                 for name in self._framework.modules:
                     importlib.import_module(name)
+                _ = self._framework.runtime
         except (Exception, SystemExit) as error:
             why = f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}"
             return wire.message({"failed": f"the framework cannot be imported: {why}"})
