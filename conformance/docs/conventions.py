@@ -17,8 +17,8 @@ from conformance.adapters import registry
 from conformance.adapters.contract import DocumentedConvention, Function
 from conformance.docs.markup import code_html, escaped, link, prose_html, table
 from conformance.docs.python_api import class_fields
-from conformance.model.convention import DEFINITION, EDGE, INVALID, Convention
-from conformance.model.meanings import ANOMALY_MEANINGS, meaning
+from conformance.model.convention import ANOMALY_MEANINGS, DEFINITION, EDGE, INVALID, Convention
+from conformance.model.meanings import meaning
 
 FIELDS = {name: " ".join(text.split()) for name, _, text in class_fields(Convention)}
 """What each field of a convention is."""

@@ -129,15 +129,8 @@ def _agree(a: bytes, b: bytes) -> bool:
     one, other = decode(a), decode(b)
     if not isinstance(one, Exact) or not isinstance(other, Exact):
         return one == other
-    if one.hi.shape != other.hi.shape or not np.array_equal(one.hi, other.hi, equal_nan=True):
-        return False
-    if (one.unconstrained is None) != (other.unconstrained is None):
-        return False
-    if (
-        one.unconstrained is not None
-        and other.unconstrained is not None
-        and not np.array_equal(one.unconstrained, other.unconstrained)
-    ):
+    masks = [np.asarray(answer.unconstrained) for answer in (one, other)]
+    if not np.array_equal(one.hi, other.hi, equal_nan=True) or not np.array_equal(masks[0], masks[1]):
         return False
     return bool(np.all(np.abs(one.lo - other.lo) <= one.rad + other.rad))
 

@@ -32,34 +32,30 @@ HessianFloorOf = Literal["sample", "weighted"]
 EmptyBatch = Literal["reduced", "unreduced"]
 Epsilon = float | Literal["dtype"]
 
-INVALID = frozenset(
-    {
-        "shape_mismatch",
-        "label_out_of_range",
-        "invalid_probability",
-        "invalid_target",
-    }
-)
+ANOMALY_MEANINGS: dict[str, str] = {
+    "shape_mismatch": "labels or weights whose shape does not fit the predictions",
+    "label_out_of_range": "a label that names no class",
+    "invalid_probability": "a probability outside [0, 1], or a log-probability above 0",
+    "invalid_target": "a target outside [0, 1]",
+    "trailing_axis": "labels that fit but for an axis of length 1",
+    "nan_prediction": "a prediction that is nan",
+    "infinite_prediction": "a prediction that is infinite",
+    "nan_target": "a target that is nan",
+    "nan_weight": "a weight that is nan",
+    "infinite_weight": "a weight that is infinite",
+    "negative_weight": "a weight below 0",
+    "zero_weight": "a weight of 0",
+    "no_weight": "sample weights that are all 0",
+    "empty_batch": "a batch of no samples",
+    "one_class": "predictions of a single class",
+    "missing_class": "a class that none of the labels names",
+    "unnormalised_row": "a row of probabilities that does not sum to 1",
+    "subnormal_prediction": "a probability below the dtype's smallest normal number",
+}
+"""Input anomalies, outside the definition's domain or at its edge."""
+INVALID = frozenset({"shape_mismatch", "label_out_of_range", "invalid_probability", "invalid_target"})
 """Input anomalies outside the definition's domain: an exception is the right answer."""
-
-EDGE = frozenset(
-    {
-        "trailing_axis",
-        "nan_prediction",
-        "infinite_prediction",
-        "nan_target",
-        "nan_weight",
-        "infinite_weight",
-        "negative_weight",
-        "zero_weight",
-        "no_weight",
-        "empty_batch",
-        "one_class",
-        "missing_class",
-        "unnormalised_row",
-        "subnormal_prediction",
-    }
-)
+EDGE = frozenset(ANOMALY_MEANINGS) - INVALID
 """Input anomalies inside the domain, at its edge: some functions document that they reject them."""
 
 

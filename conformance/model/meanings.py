@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.model.case import Problem
+from conformance.model.convention import ANOMALY_MEANINGS
 
 Sentences = dict[Any, str]
 
@@ -140,28 +141,6 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
     "rejects": {frozenset: "rejects what the definition accepts: {0}"},
 }
 """Sentences by field and choice. A type as key matches any value of that type; the value fills {0}."""
-
-ANOMALY_MEANINGS: dict[str, str] = {
-    "shape_mismatch": "labels or weights whose shape does not fit the predictions",
-    "label_out_of_range": "a label that names no class",
-    "invalid_probability": "a probability outside [0, 1], or a log-probability above 0",
-    "invalid_target": "a target outside [0, 1]",
-    "trailing_axis": "labels that fit but for an axis of length 1",
-    "nan_prediction": "a prediction that is nan",
-    "infinite_prediction": "a prediction that is infinite",
-    "nan_target": "a target that is nan",
-    "nan_weight": "a weight that is nan",
-    "infinite_weight": "a weight that is infinite",
-    "negative_weight": "a weight below 0",
-    "zero_weight": "a weight of 0",
-    "no_weight": "sample weights that are all 0",
-    "empty_batch": "a batch of no samples",
-    "one_class": "predictions of a single class",
-    "missing_class": "a class that none of the labels names",
-    "unnormalised_row": "a row of probabilities that does not sum to 1",
-    "subnormal_prediction": "a probability below the dtype's smallest normal number",
-}
-"""Input anomalies, outside the definition's domain or at its edge."""
 
 
 def meaning(field: str, choice: Any) -> str:
