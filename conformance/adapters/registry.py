@@ -153,12 +153,21 @@ def origin(framework: Framework) -> Origin:
     return Origin(framework.adapter) if framework.adapter else _found()[0][framework.name][1]
 
 
+def is_of_package(framework: Framework) -> bool:
+    """Whether a framework is one that a module of this package declares."""
+    return any(known is framework and _is_ours(origin) for known, origin in _found()[0].values())
+
+
+def _is_ours(origin: Origin) -> bool:
+    return origin.adapter.startswith(f"{adapters.__name__}.")
+
+
 def described(functions: Iterable[Function], describe: Callable[[Function], T]) -> list[T]:
     """What a table says of each function; one from outside that cannot be described is left out, and that is logged."""
     found = []
     for function in functions:
-        where = _found()[0].get(function.framework_name, (None, Origin("")))[1].adapter
-        if not where or where.startswith(f"{adapters.__name__}."):
+        where = _found()[0].get(function.framework_name, (None, Origin("")))[1]
+        if not where.adapter or _is_ours(where):
             found.append(describe(function))
             continue
         try:

@@ -6,8 +6,10 @@ The id of a case is `<file path without suffix>/<case name>`, relative to the ca
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import math
 import os
@@ -33,6 +35,7 @@ from conformance.casefiles.document import (
     schema_of,
 )
 from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, yaml_quoted_digest
+from conformance.casefiles.parsed import UnstorableError, from_json, to_json
 from conformance.casefiles.stated_values import wrong_digits
 from conformance.casefiles.validation import ValidationError
 from conformance.model.case import (
@@ -51,6 +54,7 @@ from conformance.model.case import (
 )
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.text import join_names, suggest, truncate
+from conformance.reference.cache import Remembered, code_digest
 
 SCHEMA = "case.schema.json"
 SUFFIXES = (".yaml", ".yml")
@@ -71,6 +75,8 @@ WANTED = {
 """Texts that the cases of a published suite have, and what they say; that of a published number is its source."""
 
 Shape: TypeAlias = "tuple[int, ...]"
+FileReader: TypeAlias = "Callable[[Path, str], tuple[list[Case], list[CaseFileError]]]"
+"""Reads the cases and the errors of a file, given the prefix of their ids."""
 T = TypeVar("T")
 
 
@@ -102,7 +108,15 @@ def read(folder: Path, *, thorough: bool = False, strict: bool = False) -> tuple
     answer, which takes as long as computing both.  strict: want what cases that others rely on have: a first line that
     names the schema, `about`, `source` and `why`.
     """
-    files, errors = _files(Path(folder))
+    if not (thorough or strict) and resolve_links(Path(folder)) == resolve_links(shipped_cases()):
+        with Remembered() as remembered:
+            return _read_all(Path(folder), functools.partial(_read_or_remember, remembered))
+    return _read_all(Path(folder), functools.partial(read_file, thorough=thorough, strict=strict))
+
+
+def _read_all(folder: Path, read_one: FileReader) -> tuple[list[Case], list[CaseFileError]]:
+    """See `read`."""
+    files, errors = _files(folder)
     cases: list[Case] = []
     files_by_prefix: dict[str, Path] = {}
     for file, id_prefix in files:
@@ -114,10 +128,30 @@ def read(folder: Path, *, thorough: bool = False, strict: bool = False) -> tuple
                 )
             )
         files_by_prefix[id_prefix] = file
-        cases_of_file, errors_of_file = read_file(file, id_prefix, thorough=thorough, strict=strict)
+        cases_of_file, errors_of_file = read_one(file, id_prefix)
         errors += errors_of_file
         cases += [] if errors_of_file else cases_of_file
     return sorted(cases, key=lambda case: case.id), errors
+
+
+def _read_or_remember(remembered: Remembered, file: Path, id_prefix: str) -> tuple[list[Case], list[CaseFileError]]:
+    """`read_file` of a shipped file: parsing and checking all of them takes ten times as long as what they became."""
+    content = file.read_bytes() if file.is_file() else b""
+    facts = (display_path(file), hashlib.sha256(content).hexdigest(), _reader_digest())
+    name = f"cases of {id_prefix}"
+    if (found := remembered.get(name, *facts)) is not None:
+        return list(from_json(found)), []
+    cases, errors = read_file(file, id_prefix)
+    if not errors:
+        with contextlib.suppress(UnstorableError):
+            remembered.put(name, to_json(tuple(cases)), *facts)
+    return cases, errors
+
+
+@functools.cache
+def _reader_digest() -> str:
+    """A digest of what decides which cases a file becomes."""
+    return f"{code_digest('model', 'reference', 'casefiles')} {schema_of(SCHEMA)}"
 
 
 def count_cases(folder: Path) -> tuple[int, int]:

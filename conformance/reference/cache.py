@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import sqlite3
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import platformdirs
 
@@ -40,10 +41,10 @@ def default_folder() -> Path | None:
 
 
 @functools.cache
-def code_digest(*folders: Path) -> str:
-    """A digest of all Python files below some folders: part of the key of what follows from that code."""
+def code_digest(*packages: str) -> str:
+    """A digest of the code of some packages of this one, such as `reference`: a fact of what follows from it."""
     sha = hashlib.sha256()
-    for file in sorted(file for folder in folders for file in folder.rglob("*.py")):
+    for file in sorted(file for name in packages for file in (Path(__file__).parents[1] / name).rglob("*.py")):
         sha.update(file.read_bytes())
     return sha.hexdigest()
 
@@ -160,6 +161,39 @@ class Cache:
             CacheWarning,
             stacklevel=3,
         )
+
+
+class Remembered:
+    """JSON values by name in the default folder, each found only with the facts that it was made from.
+
+    A value with other facts replaces the one of its name, so that the file does not grow with each change of them.
+    """
+
+    def __init__(self) -> None:
+        folder = default_folder()
+        self._cache = None if folder is None else Cache(folder / "remembered.sqlite")
+
+    def __enter__(self) -> Remembered:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._cache is not None:
+            self._cache.close()
+
+    def get(self, name: str, *facts: str) -> Any:
+        """The value of a name that was made from these facts; None if there is none."""
+        key = _facts_digest(facts)
+        value = None if self._cache is None else self._cache.get(name, lambda value: value.startswith(key))
+        return None if value is None else json.loads(value[len(key) :])
+
+    def put(self, name: str, value: Any, *facts: str) -> None:
+        """Remember a value."""
+        if self._cache is not None:
+            self._cache.put(name, _facts_digest(facts) + json.dumps(value).encode())
+
+
+def _facts_digest(facts: tuple[str, ...]) -> bytes:
+    return hashlib.sha256(repr(facts).encode()).digest()
 
 
 def _checksum(key: str, value: bytes) -> str:

@@ -1,11 +1,13 @@
 """The loader: what it reads, and what it says about files that are wrong."""
 
+import contextlib
 import json
 import math
 import pickle
 import random
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +16,9 @@ import numpy as np
 import pytest
 import yaml
 
-from conformance.casefiles import document, generated_arrays, loading
+from conformance.casefiles import document, generated_arrays, loading, parsed
 from conformance.casefiles.generated_arrays import GeneratedCase, Recipe
+from conformance.casefiles.loading import read_file
 from conformance.casefiles.writing import case_file_text
 from conformance.model.case import Case, Digits, MustRaise, NoRightAnswer
 from conformance.model.convention import EDGE, INVALID
@@ -59,6 +62,41 @@ def said(read: "tuple[list[Case], list[CaseFileError]]") -> str:
 
 
 # What it reads
+
+
+def stated_fields(cases: "list[Case]") -> "list[tuple[str, str]]":
+    return [
+        (case.digest, repr([vars(case)[name] for name in sorted(parsed.FIELDS[type(case)] & vars(case).keys())]))
+        for case in cases
+    ]
+
+
+def test_remembered_cases_are_those_of_the_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONFORMANCE_CACHE", "off")
+    plain = loading.read(loading.shipped_cases())[0]
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
+    loading.read(loading.shipped_cases())
+    parsed_again = []
+    monkeypatch.setattr(
+        loading, "read_file", lambda file, prefix: (parsed_again.append(prefix), read_file(file, prefix))[1]
+    )
+    remembered = loading.read(loading.shipped_cases())[0]
+    assert stated_fields(remembered) == stated_fields(plain)
+    assert len(parsed_again) < 10  # those whose arrays have another order in memory
+    assert [case.predictions.flags.c_contiguous for case in remembered if type(case) is Case] == [
+        case.predictions.flags.c_contiguous for case in plain if type(case) is Case
+    ]
+
+
+def test_remembered_cases_of_a_file_that_changed_or_of_a_damaged_cache_are_read_again(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "shipped_cases", lambda: tmp_path / "cases")
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path / "cache"))
+    assert only(write(HEAD + CASE, strict=False)).labels.tolist() == [0, 1]
+    assert only(write(HEAD + CASE.replace("[0, 1]", "[2, 1]"), strict=False)).labels.tolist() == [2, 1]
+    with contextlib.closing(sqlite3.connect(tmp_path / "cache/remembered.sqlite")) as database, database:
+        assert database.execute("UPDATE answers SET value = replace(value, '[2, 1]', '[0, 0]')").rowcount == 1
+    assert only(loading.read(Path("cases"))).labels.tolist() == [2, 1]
+    assert said(write(HEAD + CASE.replace("[0, 1]", "[0, 7]"), strict=False))
 
 
 def test_read_returns_case(write):

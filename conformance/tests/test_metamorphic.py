@@ -230,7 +230,7 @@ def test_damaged_selection_is_made_again(tmp_path, monkeypatch):
     sklearn = Installed(next(one for one in registry.frameworks() if one.name == "sklearn"), "1.9.0")
     few = CASES[: len(CASES) // 20]
     selected = [instance.id for instance in select_instances(few, [sklearn])]
-    with contextlib.closing(sqlite3.connect(tmp_path / "relations.sqlite")) as database, database:
+    with contextlib.closing(sqlite3.connect(tmp_path / "remembered.sqlite")) as database, database:
         assert database.execute("UPDATE answers SET value = substr(value, 1, 40)").rowcount
     assert [instance.id for instance in select_instances(few, [sklearn])] == selected
 

@@ -13,15 +13,11 @@ Cases with generated arrays are used in their small form: two samples, drawn wit
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from conformance import adapters
 from conformance.adapters import registry
 from conformance.adapters.contract import Function, required_capabilities
 from conformance.adapters.registry import Installed
@@ -33,15 +29,13 @@ from conformance.judging.plan import Item, is_selected, unsupported
 from conformance.judging.prepare import Problems
 from conformance.judging.selection import ItemFilter
 from conformance.model.case import DTYPES, Case, MustRaise, NoRightAnswer, Problem, Reduction
-from conformance.reference.cache import Cache, code_digest, default_folder
+from conformance.reference.cache import Remembered, code_digest
 from conformance.reference.domain import examine
 
 MAX_PREDICTIONS = 700
 """Number of predictions above which a case is not used."""
 COMBINATION_STRIDE = 4
 """A combination is assigned to one of this many relations."""
-DECIDING = ("model", "adapters", "reference", "casefiles", "judging", "explore")
-"""The packages whose code decides what is selected."""
 
 
 def select_instances(
@@ -58,7 +52,8 @@ def select_instances(
     cases = list(cases)
     chosen: list[Instance] = []
     by_sample = ((one, function) for one in available for function in one.functions if function.has_independent_losses)
-    with _Selections(cases, relations) as earlier:
+    with Remembered() as remembered:
+        earlier = _Selections(remembered, cases, relations)
         candidates = functools.cache(lambda: list(_candidates(cases, relations)))
         for installed, function in by_sample:  # relations are about their sums
             if named := _named_cases(item_filter, installed, function, cases):
@@ -130,46 +125,33 @@ def _of_function(
 
 
 class _Selections:
-    """What earlier runs selected for functions, in the user's cache; see `reference.cache`.
+    """What earlier runs selected for functions, as the user's cache folder has it.
 
     Preparing each candidate of a function only to see whether it can be called takes most of the time of a selection.
-    An entry is about one function; it is found if the code, the cases and the release are those that it was made with.
     """
 
-    def __init__(self, cases: Sequence[Case], relations: Sequence[Relation]) -> None:
+    def __init__(self, remembered: Remembered, cases: Sequence[Case], relations: Sequence[Relation]) -> None:
+        self._remembered = remembered
         self._cases = {case.id: case for case in cases}
         self._names = {relation.name: relation for relation in relations}
         self._problems = Problems(len(DTYPES) * len(cases))
-        folder = default_folder()
-        # Only the code of this package is part of the key.
-        self._file = folder / "relations.sqlite" if folder is not None and relations is RELATIONS else None
-
-    def __enter__(self) -> _Selections:
-        self._cache = None if self._file is None else Cache(self._file)
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        if self._cache is not None:
-            self._cache.close()
+        self._is_whole = relations is RELATIONS  # which are of the code that is a fact of an entry
 
     def get(self, installed: Installed, function: Function, is_named: bool) -> list[Instance] | None:
-        """The instances of a function; None if they are unknown.  is_named: see `selection.ItemFilter`."""
-        if self._cache is None or not _is_of_package(installed):
+        """The instances of a function; None if they are unknown.
+
+        is_named: whether a filter names a function that is called with some files only; see `plan.is_selected`.
+        """
+        if not (self._is_whole and registry.is_of_package(installed.framework)):
             return None
-        key = self._key(installed, function, is_named)
-        value = self._cache.get(_name(installed, function, is_named), lambda value: value.startswith(key))
-        return (
-            None
-            if value is None
-            else [self._instance(installed, function, *of) for of in json.loads(value[len(key) :])]
-        )
+        found = self._remembered.get(_entry(installed, function, is_named), installed.version, self._facts)
+        return None if found is None else [self._instance(installed, function, *of) for of in found]
 
     def put(self, installed: Installed, function: Function, is_named: bool, selected: Iterable[Instance]) -> None:
-        """Remember all instances of a function in place of what an earlier run selected."""
-        if self._cache is not None and _is_of_package(installed):
-            of = [[one.relation.name, one.item.case.id, one.item.dtype, one.item.reduction] for one in selected]
-            key = self._key(installed, function, is_named)
-            self._cache.put(_name(installed, function, is_named), key + json.dumps(of).encode())
+        """Remember all instances of a function."""
+        if self._is_whole and registry.is_of_package(installed.framework):
+            of = [(one.relation.name, one.item.case.id, one.item.dtype, one.item.reduction) for one in selected]
+            self._remembered.put(_entry(installed, function, is_named), of, installed.version, self._facts)
 
     def _instance(
         self, installed: Installed, function: Function, relation: str, case: str, dtype: str, reduction: Reduction
@@ -178,31 +160,21 @@ class _Selections:
         item = Item(installed, function, representative, dtype, reduction)
         return Instance(self._names[relation], item, self._problems.of(representative, dtype, reduction))
 
-    def _key(self, installed: Installed, function: Function, is_named: bool) -> bytes:
-        facts = (self._common, _name(installed, function, is_named), installed.version)
-        return hashlib.sha256(repr(facts).encode()).digest()
-
     @functools.cached_property
-    def _common(self) -> str:
-        """What decides the selection for any function: code, numpy and cases."""
-        facts = [
+    def _facts(self) -> str:
+        """What decides the selection for any function."""
+        cases = [
             (case.id, case.digest, case.dtypes, case.reductions, bool(case.path) and is_shipped(case.path))
             for case in self._cases.values()
         ]
-        code = code_digest(*(Path(__file__).parents[2] / name for name in DECIDING))
-        return hashlib.sha256(repr((code, np.__version__, facts)).encode()).hexdigest()
+        code = code_digest("model", "adapters", "reference", "casefiles", "judging", "explore")
+        return f"{code} {np.__version__} {cases}"
 
 
-def _name(installed: Installed, function: Function, is_named: bool) -> str:
+def _entry(installed: Installed, function: Function, is_named: bool) -> str:
     """The name of the entry of a function."""
-    parts = (function.name, installed.environment, installed.backend, installed.mode, installed.device, is_named)
-    return " ".join(map(str, parts))
-
-
-def _is_of_package(installed: Installed) -> bool:
-    """Whether a framework is one that this package describes, so that `code_digest` has its declaration."""
-    framework = installed.framework
-    return framework in registry.frameworks() and registry.origin(framework).adapter.startswith(f"{adapters.__name__}.")
+    of = (function.name, installed.environment, installed.backend, installed.mode, installed.device, is_named)
+    return f"relations of {of}"
 
 
 def _named_cases(

@@ -148,7 +148,7 @@ def _cache_file(source: Source) -> Path | None:
         return None
     facts: list[str | None] = [source.name, source.version, platform.python_version(), np.__version__]
     facts += [os.environ.get(name) for name in source.depends]
-    facts += [_file_state(place) for place in source.paths] + [code_digest(Path(__file__).parent)]
+    facts += [_file_state(place) for place in source.paths] + [code_digest("power/harvest")]
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     return folder / "harvest" / f"{source.name}-{source.version}-{key}"
 

@@ -1,0 +1,64 @@
+"""Cases as values of JSON and back, for files that an earlier run has parsed and found nothing wrong with.
+
+A list stands for a tuple; arrays, mappings, lists and dataclasses are mappings that say what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from conformance.casefiles.generated_arrays import GeneratedCase, Recipe
+from conformance.model.case import ByOracle, Case, Digits, Layout, MustRaise, NoRightAnswer, Options, Published
+
+_KINDS: Mapping[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        Case, GeneratedCase, Recipe, Options, Layout, ByOracle, Digits, MustRaise, NoRightAnswer, Published,
+    )
+}  # fmt: skip
+FIELDS = {
+    kind: {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())} for kind in _KINDS.values()
+}
+"""Kind of object -> names of the fields that it is made of."""
+
+
+class UnstorableError(ValueError):
+    """A value that would come back as another one."""
+
+
+def to_json(value: Any) -> Any:
+    """A part of a case as values of JSON.  Raises UnstorableError."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, tuple):
+        return [to_json(one) for one in value]
+    if isinstance(value, list):
+        return {"list": [to_json(one) for one in value]}
+    if isinstance(value, Mapping):
+        return {"mapping": {name: to_json(one) for name, one in value.items()}}
+    if isinstance(value, np.ndarray):
+        if not value.flags.c_contiguous:
+            raise UnstorableError("its memory order would be lost, and with it the order in which it is added up")
+        return {"array": value.tolist(), "dtype": value.dtype.name, "shape": value.shape}
+    if type(value) not in FIELDS:
+        raise UnstorableError(type(value).__name__)
+    stated = {name: one for name, one in vars(value).items() if name in FIELDS[type(value)]}
+    return {"is": type(value).__name__, **{name: to_json(one) for name, one in stated.items()}}
+
+
+def from_json(value: Any) -> Any:
+    """What `to_json` made these values of."""
+    if isinstance(value, list):
+        return tuple([from_json(one) for one in value])
+    if not isinstance(value, dict):
+        return value
+    if "is" in value:
+        return _KINDS[value.pop("is")](**{name: from_json(one) for name, one in value.items()})
+    if "array" in value:
+        return np.array(value["array"], dtype=value["dtype"]).reshape(value["shape"])
+    if "list" in value:
+        return [from_json(one) for one in value["list"]]
+    return {name: from_json(one) for name, one in value["mapping"].items()}
