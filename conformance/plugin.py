@@ -476,17 +476,16 @@ def case_check(request: pytest.FixtureRequest, judge: Judge) -> Iterator[CaseChe
 @pytest.fixture(scope="session")
 def check_relation(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Callable[[Instance], RelationResult]]:
     """Checks a relation, with calls in this process or in a worker."""
-    from conformance.explore.relations.checker import check
+    from conformance.explore.relations.checker import Checker
 
     if not request.config.getoption("isolate"):
-        yield lambda instance: check(instance, judge.performer, judge.ledger)
+        yield Checker(judge.performer, judge.ledger).check
         return
     from conformance.execution.targets import local_pool, performer
 
     available = _installed_frameworks(request.config)
     with local_pool(available, _timeouts(request.config)) as pool:
-        calls = performer(pool, available)
-        yield lambda instance: check(instance, calls, judge.ledger)
+        yield Checker(performer(pool, available), judge.ledger).check
 
 
 def _timeouts(config: pytest.Config) -> Timeouts:

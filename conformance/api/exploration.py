@@ -28,7 +28,7 @@ from conformance.explore.fuzz.search import Counterexample, Search, SearchState,
 from conformance.explore.fuzz.strategies import check_installed
 from conformance.explore.relations import rendering
 from conformance.explore.relations.catalogue import check_names
-from conformance.explore.relations.checker import RelationResult, check, stale_entries
+from conformance.explore.relations.checker import Checker, RelationResult, stale_entries
 from conformance.explore.relations.selection import exclusion_reason, select_instances
 from conformance.explore.sweep import comparer, long_means, runner, table
 from conformance.explore.sweep import rendering as sweep_rendering
@@ -140,8 +140,8 @@ def relations(
         observer.note(f"left out, not installed: {', '.join(missing)}")
     run, results = Run(), list[RelationResult]()
     with run.ending(), pool_if_needed(available) as pool, observer.rows(len(instances)) as advance:
-        calls = perform if pool is None else performer(pool, available)
-        results += run.each(instances, lambda instance: check(instance, calls, ledger), advance)
+        checker = Checker(perform if pool is None else performer(pool, available), ledger)
+        results += run.each(instances, checker.check, advance)
     if run.failure is not None:
         raise run.failure
     narrowed = keyword or frameworks or modes or device != CPU

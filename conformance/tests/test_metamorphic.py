@@ -18,11 +18,10 @@ from conformance.adapters import registry
 from conformance.adapters.contract import encoding
 from conformance.adapters.contract.calling import perform
 from conformance.adapters.registry import Installed
-from conformance.api import exploration
 from conformance.casefiles.known_issues import KnownIssue, Ledger
-from conformance.explore.relations import rendering, selection
+from conformance.explore.relations import checker, rendering, selection
 from conformance.explore.relations.catalogue import RELATIONS, check_names
-from conformance.explore.relations.checker import Instance, RelationResult, check, stale_entries
+from conformance.explore.relations.checker import Checker, Instance, RelationResult, check, stale_entries
 from conformance.explore.relations.selection import exclusion_reason, select_instances
 from conformance.judging.selection import ItemFilter, keyword_filter
 from conformance.model.case import REDUCTIONS
@@ -477,11 +476,28 @@ def test_interrupted_relations_command_reports_partial_results(conformance, monk
             raise KeyboardInterrupt
         return check(*arguments)
 
-    monkeypatch.setattr(exploration, "check", interrupted)
+    monkeypatch.setattr(checker, "check", interrupted)
     status, out, err = conformance()
-    assert status == 130
+    assert status == 130, err
     assert "miniature.Categorical" in out
     assert "interrupted; 2 of" in err
+
+
+def test_checker_makes_identical_calls_once_and_finds_the_same():
+    made = []
+
+    def counted(framework, call, what):
+        made.append(call)
+        return perform(framework, call, what)
+
+    for loss in (miniatures.Categorical, miniatures.SwapsTwoClasses):
+        instances = select_instances(NARROW, [miniatures.installed(loss)])
+        alone = [check(instance, counted, Ledger()) for instance in instances]
+        each = len(made)
+        checked = list(map(Checker(counted, Ledger()).check, instances))
+        assert len(made) - each < 0.75 * each
+        assert [finding.violation for finding in checked] == [finding.violation for finding in alone]
+        made.clear()
 
 
 def test_instance_id_names_function_relation_and_case():
@@ -505,7 +521,7 @@ class Unsteady(miniatures.Categorical):
 
 def test_nondeterminism_is_detected_within_tolerance():
     chosen = select_instances([PLAIN], [miniatures.installed(Unsteady)], relations=named("asked_again"))
-    findings = [check(instance, perform, Ledger()) for instance in chosen]
+    findings = [Checker(perform, Ledger()).check(instance) for instance in chosen]
     assert {finding.violation for finding in findings} >= {
         "it is not deterministic: called again, it returned another number"
     }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import assert_never
@@ -21,7 +21,7 @@ from typing import assert_never
 import numpy as np
 
 from conformance.adapters.arrays import Tensor
-from conformance.adapters.contract import Function
+from conformance.adapters.contract import Framework, Function
 from conformance.adapters.contract.lowering import Call
 from conformance.adapters.contract.reproducer import reproducer
 from conformance.adapters.registry import Installed
@@ -47,6 +47,8 @@ from conformance.reference.oracle import Exact, divisor
 
 UNIT_ROUNDOFF = 2.0**-53
 """Unit roundoff of float64, in which answers are added."""
+MAX_REMEMBERED = 4096
+"""Number of outcomes that a `Checker` remembers; functions of the shipped adapters have about half as many."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -197,23 +199,18 @@ def _is_same_call(a: PreparedProblem, b: PreparedProblem) -> bool:
         and (x.shape != y.shape or x.tobytes() != y.tobytes())
     ):
         return False  # seen without lowering them, which is most of what a call costs before it is made
-    return _same_arguments(a.call, b.call)
+    return _call_key(a.call) == _call_key(b.call)
 
 
-def _same_arguments(a: Call, b: Call) -> bool:
-    named = a.text == b.text and list(a.arrays) == list(b.arrays)
-    return named and all(map(_same_array, a.arrays.values(), b.arrays.values()))
+def _call_key(call: Call) -> Hashable:
+    """What is the same for identical calls."""
+    return call.text, call.mode, call.device, tuple((name, _array_key(array)) for name, array in call.arrays.items())
 
 
-def _same_array(a: Tensor, b: Tensor) -> bool:
-    x, y = a.laid_out(), b.laid_out()
-    return (
-        x.dtype == y.dtype
-        and x.shape == y.shape
-        and x.strides == y.strides
-        and x.flags.writeable == y.flags.writeable
-        and x.tobytes() == y.tobytes()
-    )
+def _array_key(array: Tensor) -> Hashable:
+    x = array.laid_out()
+    bits = tuple(x.flat) if x.dtype.hasobject else x.tobytes()
+    return x.dtype, x.shape, x.strides, x.flags.writeable, bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,6 +273,33 @@ class RelationResult:
             options = f"{item.installed.options}{cases_option(item.case)}"
             lines.append(f'  again      conformance relations {options}-k "{chosen}"')
         return printable("\n".join(lines))
+
+
+class Checker:
+    """Checks instances of functions in turn, and makes identical calls once: relations share sources and follow-ups.
+
+    A relation that repeats a call makes it each time.
+
+    performer: makes the calls.  ledger: known issues.
+    """
+
+    def __init__(self, performer: Performer, ledger: Ledger) -> None:
+        self._performer = performer
+        self._ledger = ledger
+        self._outcomes: dict[Hashable, Outcome] = {}
+
+    def check(self, instance: Instance) -> RelationResult:
+        """Check a prepared instance; raises LoweringError."""
+        performer = self._performer if instance.relation.repeats_call else self._perform_once
+        return check(instance, performer, self._ledger)
+
+    def _perform_once(self, framework: Framework, call: Call, what: str) -> Outcome:
+        key = framework.name, _call_key(call)
+        if key not in self._outcomes:
+            if len(self._outcomes) == MAX_REMEMBERED:
+                self._outcomes.clear()
+            self._outcomes[key] = self._performer(framework, call, what)
+        return self._outcomes[key]
 
 
 def check(instance: Instance, performer: Performer, ledger: Ledger) -> RelationResult:
