@@ -107,30 +107,30 @@ class Bench:
         """(seconds, result) of one probe in a fresh process; the time counts from its start to its end."""
         result = self._folder / "result.json"
         result.unlink(missing_ok=True)
-        where = "off" if cache == "off" else str(self._folder / cache)
         size = "short" if self.size.short else "whole"
-        command = [sys.executable, "-P", "-m", "conformance.bench.probe", kind, str(result), *words]
+        variables = {**(environment or {}), "CONFORMANCE_BENCH": size, "PYTEST_ADDOPTS": ""}
         began = time.perf_counter()
-        done = subprocess.run(  # noqa: S603
-            command,
+        done = self._python("conformance.bench.probe", kind, str(result), *words, cache=cache, environment=variables)
+        seconds = time.perf_counter() - began
+        if done.returncode or not result.exists():
+            raise BenchError(f"{kind} {' '.join(words)}: exit status {done.returncode}\n{done.stderr[-2000:]}")
+        if cache != "off" and kind not in CACHELESS and not any((self._folder / cache).rglob("*")):
+            raise BenchError(f"{kind} {' '.join(words)} kept no answer of the oracle in {self._folder / cache}")
+        return seconds, json.loads(result.read_text())
+
+    def _python(
+        self, module: str, *words: str, cache: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a module in a process of its own, with a cache of answers in the folder."""
+        kept = "off" if cache == "off" else str(self._folder / cache)
+        return subprocess.run(  # noqa: S603
+            [sys.executable, "-P", "-m", module, *words],
             cwd=self._folder,
-            env={
-                **os.environ,
-                **(environment or {}),
-                "CONFORMANCE_BENCH": size,
-                "CONFORMANCE_CACHE": where,
-                "PYTEST_ADDOPTS": "",
-            },
+            env={**os.environ, **(environment or {}), "CONFORMANCE_CACHE": kept},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
         )
-        seconds = time.perf_counter() - began
-        if done.returncode or not result.exists():
-            raise BenchError(f"{kind} {' '.join(words)}: exit status {done.returncode}\n{done.stderr[-2000:]}")
-        if cache != "off" and kind not in CACHELESS and not any(Path(where).rglob("*")):
-            raise BenchError(f"{kind} {' '.join(words)} kept no answer of the oracle in {where}")
-        return seconds, json.loads(result.read_text())
 
     def rounds(self, cold: T, warm: T) -> tuple[T, ...]:
         """What is measured without answers of the oracle and with them; a short measurement does the first only."""
@@ -139,13 +139,7 @@ class Bench:
     def command(self, *words: str, cache: str = "off") -> tuple[float, float, Any]:
         """(seconds, processor seconds, what it prints with --json) of the command line with some words."""
         before, began = os.times(), time.perf_counter()
-        done = subprocess.run(  # noqa: S603
-            [sys.executable, "-P", "-m", "conformance", *words],
-            cwd=self._folder,
-            env={**os.environ, "CONFORMANCE_CACHE": "off" if cache == "off" else str(self._folder / cache)},
-            capture_output=True,
-            text=True,
-        )
+        done = self._python("conformance", *words, cache=cache)
         if done.returncode not in (0, 1):
             raise BenchError(f"conformance {' '.join(words)}: exit status {done.returncode}\n{done.stderr[-2000:]}")
         processor = _children(os.times()) - _children(before)
