@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,14 @@ PAGES = Path(docs.__file__).parent / "pages"
 RUN = ("console", "sh", "python")
 """Languages of blocks that are executed."""
 MARKS = {
-    "index": "environments are made for it, with packages from an index",
-    "long": "it takes more than seconds",
+    "index": "packages are installed from an index",
+    "long": "it takes more than seconds, unless it has the options that follow the mark",
     "ci": "continuous integration is what runs it",
     "device": "it needs a GPU",
-    "names": "its names stand for yours",
 }
-"""Marks of blocks that are not executed with the others, and the reason."""
+"""Marks of blocks that are executed in another way than the others, or not at all, and the reason."""
 _BLOCK = re.compile(
-    r"(?:^<!-- example: (?P<mark>\w+) -->\n+)?(?:^`(?P<file>[^`\n]+)`:\n\n)?"
+    r"(?:^<!-- example: (?P<mark>\w+)(?: (?P<options>[^\n]+))? -->\n+)?(?:^`(?P<file>[^`\n]+)`:\n\n)?"
     r"^(?P<fence>```+)(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
@@ -47,6 +47,19 @@ class Block:
     """Path to write the body to; "" if it is executed."""
     mark: str = ""
     """One of `MARKS`, or ""."""
+    options: str = ""
+    """Options, each with a value, that its commands are executed with, in place of their own of the same names."""
+
+    def command(self, step: Step) -> str:
+        """What is executed for a step."""
+        if not self.options:
+            return step.command
+        options = shlex.split(self.options)
+        words = shlex.split(step.command, comments=True)
+        others = [
+            word for before, word in zip(["", *words], words, strict=False) if not {before, word} & {*options[::2]}
+        ]
+        return shlex.join([*others, *options])
 
     def steps(self) -> Iterator[Step]:
         """The commands of a `console` or `sh` block, in order."""
@@ -67,11 +80,11 @@ def blocks(page: str) -> list[Block]:
     found = []
     for match in _BLOCK.finditer(page):
         line = page.count("\n", 0, match.start("fence")) + 1
-        mark, file = match["mark"] or "", match["file"] or ""
+        mark, file, options = (match[name] or "" for name in ("mark", "file", "options"))
         if mark and mark not in MARKS:
             raise ValueError(f"line {line}: there is no mark {mark!r}; there are {', '.join(MARKS)}")
         if file or match["language"] in RUN:
-            found.append(Block(line, match["language"], match["body"], file, mark))
+            found.append(Block(line, match["language"], match["body"], file, mark, options))
     return found
 
 

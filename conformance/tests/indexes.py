@@ -24,4 +24,5 @@ def _answers():
     return True
 
 
-needs_index = pytest.mark.skipif(not _answers(), reason="the package index cannot be reached")
+INDEX_ANSWERS = _answers()
+needs_index = pytest.mark.skipif(not INDEX_ANSWERS, reason="the package index cannot be reached")
