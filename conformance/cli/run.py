@@ -20,7 +20,7 @@ from conformance.casefiles.loading import SUFFIXES
 from conformance.cli import github
 from conformance.cli.failing import places, workflow_commands
 from conformance.cli.shared import Printer, options, print_not_executed, print_notes, warn
-from conformance.cli.terminal import UNEXPECTED, USAGE, out
+from conformance.cli.terminal import UNEXPECTED, UNLIMITED_WIDTH, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import RUN
 from conformance.execution.report_folder import FILES, JOURNAL
@@ -157,7 +157,9 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, v
     if request.cases is not None and not strict_known:
         print_groups([row for row in ended.rows if row.expected == "known"], ended.cases)
     if ended.rows:
-        out.print(report.status_table(ended.results, wraps=out.wraps))
+        table = report.status_table(ended.results, wraps=False)
+        width = out.measure(table, options=out.options.update(max_width=UNLIMITED_WIDTH)).maximum
+        out.print(table if width <= out.width else report.status_table(ended.results))
     if ended.rows and verbose:
         partly = request.keyword or request.frameworks or request.modes or request.device != CPU or ended.harvested
         out.lines(recording.closing_lines(ended.record["largest"], "" if partly else ended.record["coverage"]))

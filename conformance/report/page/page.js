@@ -70,7 +70,7 @@
   const statusMark = (status) => make("span", { class: `mark ${status}`, "aria-hidden": "true" }, GLYPHS[status] ?? "?");
   const statusTag = (status) => make("span", { class: "tag" }, statusMark(status), translateValue("status", status));
   /** A text that may be broken between words of its names and addresses; copies of it have no other characters. */
-  const withBreaks = (text) => text.split(/(?<=[/_.:=])(?=[\p{L}_])/u).flatMap((part, index) => (index ? [make("wbr"), part] : [part]));
+  const withBreaks = (text) => text.split(/(?<=[/_.:])(?=[\p{L}_])|(?<==)/u).flatMap((part, index) => (index ? [make("wbr"), part] : [part]));
   /** A text whose numbers stay whole: browsers break a line after the hyphen of 1e-07. */
   const unbroken = (text) => text.split(/(\d[\d.]*e-\d+)/).map((part, index) => (index % 2 ? make("span", { class: "number" }, part) : part));
   const withLinks = (text) => text.split(/(https?:\/\/[^\s()<>"'`]+)/).flatMap((part, index) => {
