@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Container, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from conformance.adapters import registry
 from conformance.adapters.contract import DocumentedConvention, Framework, Function, required_capabilities
@@ -15,10 +20,13 @@ from conformance.judging.selection import ItemFilter, SelectionError
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction, is_derivative
 from conformance.model.convention import Convention
 from conformance.model.row_key import CPU, EAGER, RowKey, item_id
+from conformance.reference.cache import Remembered, code_digest
 from conformance.reference.conversion import conversion_obstacle, convert_weights
 
 MAX_DIFFERENTIATED = 20_000
 """Predictions of the largest case whose gradient is tested: larger ones are about long sums."""
+MIN_REMEMBERED = 100
+"""Number of cases from which on declarations are remembered; for fewer, opening the cache takes longer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +71,14 @@ class Item:
 
 def plan(cases: Iterable[Case], available: Sequence[Installed], item_filter: ItemFilter | None = None) -> list[Item]:
     """The selected items that the functions of the available frameworks declare they can take, case by case."""
+    cases = list(cases)
     items: list[Item] = []
-    for case in cases:
-        functions = candidates(case, available, item_filter)
-        for problem in case.representative.problems() if functions else ():
-            items += items_of(case, problem, functions, item_filter)
+    with Declarations.on(cases) as declarations:
+        for case in cases:
+            functions = candidates(case, available, item_filter)
+            for of in itertools.product(case.dtypes, case.reductions) if functions else ():
+                declared = functools.partial(declarations.get, case, *of)
+                items += _items(case, *of, functions, item_filter, declared)
     return items
 
 
@@ -106,8 +117,20 @@ def _is_shipped(case: Case) -> bool:
 def items_of(
     case: Case, problem: Problem, functions: Candidates, item_filter: ItemFilter | None = None
 ) -> Iterator[Item]:
-    """The items of a case at one dtype and reduction, in the order of the functions; see `plan`."""
-    of = problem.dtype, problem.reduction
+    """The items of a case on a problem, in the order of the functions; see `plan`."""
+    declared = functools.partial(_declared, case, problem)
+    return _items(case, problem.dtype, problem.reduction, functions, item_filter, declared)
+
+
+def _items(
+    case: Case,
+    dtype: str,
+    reduction: Reduction,
+    functions: Candidates,
+    item_filter: ItemFilter | None,
+    declared: Callable[[Installed, Function], Declaration],
+) -> Iterator[Item]:
+    of = dtype, reduction
     for installed, function in functions:
         name = functools.partial(item_id, function.name, case.id, *of, mode=installed.mode, device=installed.device)
         quantities: list[Quantity] = [
@@ -115,10 +138,107 @@ def items_of(
             for quantity in function.quantities
             if item_filter is None or item_filter(function.framework_name, name(quantity))
         ]
-        if quantities and unsupported(function, case, problem) is None:
+        if quantities and (declaration := declared(installed, function)).unsupported is None:
             for quantity in quantities:
-                if not (is_derivative(quantity) and not_differentiated(installed, function, case, problem)):
+                if declaration.is_differentiated or not is_derivative(quantity):
                     yield Item(installed, function, case, *of, quantity)
+
+
+class Declaration(NamedTuple):
+    """What a function declares of a problem."""
+
+    unsupported: str | None
+    """Why it is not called on it; None if it is."""
+    is_differentiated: bool
+    """Whether its gradients are tested."""
+
+
+def _declared(case: Case, problem: Problem, installed: Installed, function: Function) -> Declaration:
+    why = unsupported(function, case, problem)
+    derivatives = why is None and any(map(is_derivative, function.quantities))
+    return Declaration(why, derivatives and not not_differentiated(installed, function, case, problem))
+
+
+class Declarations:
+    """What functions declare of the problems of cases.
+
+    Those of many shipped cases are remembered in the user's cache folder: to look a function up takes less time there
+    than to ask it about some thousand problems, at each start.
+    """
+
+    def __init__(self, remembered: Remembered | None = None, facts: str = "") -> None:
+        self._remembered = remembered
+        self._facts = facts
+        self._problems: tuple[Case, list[Problem]] | None = None
+        """Those of the case that was asked about last."""
+        self._tables: dict[int, _Table] = {}
+        """By the identity of the function."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def on(cls, cases: Sequence[Case]) -> Iterator[Declarations]:
+        """What functions declare of these cases; at the end, what is new is remembered."""
+        if len(cases) < MIN_REMEMBERED or not all(map(_is_shipped, cases)):
+            yield cls()
+            return
+        with Remembered() as remembered:
+            declarations = cls(remembered, deciding_facts(cases))
+            yield declarations
+            for table in declarations._tables.values():
+                table.remember()
+
+    def get(
+        self, case: Case, dtype: str, reduction: Reduction, installed: Installed, function: Function
+    ) -> Declaration:
+        """What a function declares of a case at one dtype and reduction."""
+        table = self._tables.get(id(function))
+        if table is None:
+            remembered = self._remembered if registry.is_of_package(installed.framework) else None
+            table = self._tables[id(function)] = _Table(installed, function, remembered, self._facts)
+        numbers = table.numbers.get(case.id)
+        if numbers is None:
+            if self._problems is None or self._problems[0] is not case:
+                self._problems = case, case.representative.problems()
+            numbers = table.add(case, self._problems[1])
+        at = case.dtypes.index(dtype) * len(case.reductions) + case.reductions.index(reduction)
+        return table.distinct[numbers[at]]
+
+
+class _Table:
+    """What one function declares: few distinct things, of each problem of a case the number of one."""
+
+    def __init__(self, installed: Installed, function: Function, remembered: Remembered | None, facts: str) -> None:
+        self._of = installed, function
+        self._remembered = remembered
+        names = (function.name, installed.environment, installed.backend, installed.mode, installed.device)
+        self._name, self._facts = f"declarations of {names}", (installed.version, facts)
+        known = remembered and remembered.get(self._name, *self._facts)
+        distinct, numbers = known or ([], {})
+        self.distinct = [Declaration(*one) for one in distinct]
+        self.numbers: dict[str, list[int]] = numbers
+        self._is_new = False
+
+    def add(self, case: Case, problems: Iterable[Problem]) -> list[int]:
+        """The numbers of what is declared of the problems of a case."""
+        numbers: list[int] = []
+        for problem in problems:
+            if (found := _declared(case, problem, *self._of)) not in self.distinct:
+                self.distinct.append(found)
+            numbers.append(self.distinct.index(found))
+        self.numbers[case.id] = numbers
+        self._is_new = True
+        return numbers
+
+    def remember(self) -> None:
+        """Remember what was added."""
+        if self._is_new and self._remembered is not None:
+            self._remembered.put(self._name, (self.distinct, self.numbers), *self._facts)
+
+
+def deciding_facts(cases: Iterable[Case]) -> str:
+    """What decides the plan of any function in a release: the code, numpy, and of cases what a function looks at."""
+    of = [(case.id, case.digest, case.dtypes, case.reductions, case.no_gradient, _is_shipped(case)) for case in cases]
+    return f"{code_digest('model', 'adapters', 'reference', 'casefiles', 'judging')} {np.__version__} {of}"
 
 
 def in_modes(available: Sequence[Installed], modes: Sequence[str], device: str = CPU) -> list[Installed]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,10 +10,10 @@ from dataclasses import dataclass
 
 from conformance.adapters.registry import Installed
 from conformance.judging.judge import unsupported_assessments
-from conformance.judging.plan import Candidates, Item, candidates, unsupported
+from conformance.judging.plan import Candidates, Declarations, Item, candidates
 from conformance.judging.row import Row
 from conformance.judging.selection import ItemFilter
-from conformance.model.case import Case, Problem
+from conformance.model.case import Case, Reduction
 from conformance.model.errors import UserError
 from conformance.model.row_key import item_id
 from conformance.reference.oracle import Oracle, open_cache
@@ -40,51 +41,56 @@ def unsupported_rows(
     selected item has no row.  answers: whether rows have the exact answer, which nobody reads outside of reports.
     """
     taken = {(item.case.id, item.dtype, item.reduction) for item in items}
+    cases = list(cases)
     rows: list[Row] = []
     cache = None
-    try:
+    with contextlib.ExitStack() as stack:
+        declarations = stack.enter_context(Declarations.on(cases))
         for case in cases:
             if all((case.id, *of) in taken for of in itertools.product(case.dtypes, case.reductions)):
                 continue
             functions = candidates(case, available, item_filter)
             found = [
-                (problem, reasons)
-                for problem in (case.representative.problems() if functions else ())
-                if (case.id, problem.dtype, problem.reduction) not in taken
-                and (reasons := _reasons(case, problem, functions, item_filter))
+                reasons
+                for of in (itertools.product(case.dtypes, case.reductions) if functions else ())
+                if (case.id, *of) not in taken
+                and (reasons := _reasons(case, *of, functions, item_filter, declarations))
             ]
-            if found and answers and cache is None:
-                cache = open_cache()
+            if found and answers and cache is None and (cache := open_cache()) is not None:
+                stack.callback(cache.close)
             oracle = Oracle(cache) if answers else None
             for reasons in _representative(case, found):
                 rows += _rows(reasons, oracle)
-    finally:
-        if cache is not None:
-            cache.close()
     return rows
 
 
-def _reasons(case: Case, problem: Problem, functions: Candidates, item_filter: ItemFilter | None) -> Reasons:
+def _reasons(
+    case: Case,
+    dtype: str,
+    reduction: Reduction,
+    functions: Candidates,
+    item_filter: ItemFilter | None,
+    declarations: Declarations,
+) -> Reasons:
     """(item, why it is unsupported) for each selected function; () if one of them supports the problem."""
     found = []
+    of = dtype, reduction
     for installed, function in functions:
-        of = problem.dtype, problem.reduction
         name = item_id(function.name, case.id, *of, mode=installed.mode, device=installed.device)
         if item_filter is None or item_filter(function.framework_name, name):
-            if (why := unsupported(function, case, problem)) is None:
+            if (why := declarations.get(case, *of, installed, function).unsupported) is None:
                 return ()
             found.append((Item(installed, function, case, *of), why))
     return tuple(found)
 
 
-def _representative(case: Case, found: Sequence[tuple[Problem, Reasons]]) -> Iterator[Reasons]:
+def _representative(case: Case, found: Sequence[Reasons]) -> Iterator[Reasons]:
     """The fewest problems that show what is unsupported."""
     if len(found) == len(case.dtypes) * len(case.reductions):
         found = found[:1]
-    for _, group in itertools.groupby(found, key=lambda one: one[0].dtype):
+    for _, group in itertools.groupby(found, key=lambda reasons: reasons[0][0].dtype):
         of = list(group)
-        for _, reasons in of[:1] if len(of) == len(case.reductions) else of:
-            yield reasons
+        yield from of[:1] if len(of) == len(case.reductions) else of
 
 
 def _rows(reasons: Reasons, oracle: Oracle | None) -> list[Row]:

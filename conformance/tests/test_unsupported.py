@@ -11,12 +11,14 @@ from typer.testing import CliRunner
 
 from conformance import report
 from conformance.adapters import registry
+from conformance.adapters.registry import NEWEST, Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import shipped_cases
 from conformance.cli import app
 from conformance.comparison.baseline import check_baseline
 from conformance.comparison.changes import compare_results
 from conformance.execution.run_info import RunInfo
+from conformance.judging import plan as planning
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.judging.selection import ItemFilter, keyword_filter
@@ -24,7 +26,7 @@ from conformance.judging.unsupported import render_unsupported, unsupported_rows
 from conformance.model.case import Layout
 from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures
-from conformance.tests.stated import case
+from conformance.tests.stated import case, shipped
 
 PLAIN = case([[0.5, -1.0]], [0], id="a/b/plain", dtypes=("float32", "float64"), reductions=("none", "mean"))
 BINARY = case([0.5], [1], id="a/b/binary", loss="binary", target="binary", dtypes=("float32", "float64"))
@@ -40,6 +42,25 @@ def narrow():
 
 def rows_of(cases, here=HERE, wanted=None):
     return unsupported_rows(cases, plan(cases, here, wanted), here, wanted)
+
+
+def test_plan_from_remembered_declarations_is_the_same(tmp_path, monkeypatch):
+    cases = shipped()[: planning.MIN_REMEMBERED + 10]
+    here = [Installed(one, NEWEST) for one in registry.frameworks() if one.name in ("sklearn", "optax")]
+
+    def planned(here):
+        rows = unsupported_rows(cases, [], here, answers=False)
+        return [item.id for item in plan(cases, here)], [(row.key.id, row.explanation) for row in rows]
+
+    monkeypatch.setenv("CONFORMANCE_CACHE", "off")
+    plain = planned(here)
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
+    assert planned(here) == plain
+    assert all(plain)
+    monkeypatch.setattr(planning, "_declared", lambda *_: pytest.fail("asks"))
+    assert planned(here) == plain
+    with pytest.raises(pytest.fail.Exception, match="asks"):
+        planned([replace(one, version="0") for one in here])
 
 
 def test_unsupported_case_has_row_per_function_with_reason_and_exact_answer():

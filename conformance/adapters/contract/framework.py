@@ -193,7 +193,7 @@ class Function:
         twin = replace(self, name=name, first=first or self.first)
         return twin.since("", documentation=documentation, choices=choices, **fields)
 
-    @property
+    @cached_property
     def framework_name(self) -> str:
         return self.name.partition(".")[0]
 

@@ -21,11 +21,10 @@ import numpy as np
 from conformance.adapters import registry
 from conformance.adapters.contract import Function, required_capabilities
 from conformance.adapters.registry import Installed
-from conformance.casefiles.loading import is_shipped
 from conformance.explore.relations.catalogue import RELATIONS
 from conformance.explore.relations.checker import Instance, has_no_losses
 from conformance.explore.relations.relation import Relation
-from conformance.judging.plan import Item, is_selected, unsupported
+from conformance.judging.plan import Item, deciding_facts, is_selected, unsupported
 from conformance.judging.prepare import Problems
 from conformance.judging.selection import ItemFilter
 from conformance.model.case import DTYPES, Case, MustRaise, NoRightAnswer, Problem, Reduction
@@ -163,12 +162,7 @@ class _Selections:
     @functools.cached_property
     def _facts(self) -> str:
         """What decides the selection for any function."""
-        cases = [
-            (case.id, case.digest, case.dtypes, case.reductions, bool(case.path) and is_shipped(case.path))
-            for case in self._cases.values()
-        ]
-        code = code_digest("model", "adapters", "reference", "casefiles", "judging", "explore")
-        return f"{code} {np.__version__} {cases}"
+        return f"{code_digest('explore')} {deciding_facts(self._cases.values())}"
 
 
 def _entry(installed: Installed, function: Function, is_named: bool) -> str:
