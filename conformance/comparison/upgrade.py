@@ -15,6 +15,7 @@ from conformance.adapters.registry import Installed
 from conformance.comparison import signatures
 from conformance.comparison.causes import REPORTED_SECTIONS, Cause, Section, causes, sections
 from conformance.comparison.changes import SAME_QUESTIONS, compare_results, fails
+from conformance.comparison.errors import AuditError
 from conformance.comparison.reports import Difference, Side
 from conformance.comparison.signatures import SignatureChange
 from conformance.execution import assessing
@@ -239,7 +240,11 @@ def audit(sides: Sides, run: AuditRun, folder: Path) -> Audit:
     if run.stopped:
         raise KeyboardInterrupt
     (before, old), (after, new) = (report.read(folder / name) for name in NAMES)
-    table = compare_results(before, after, sides.names, SAME_QUESTIONS)
+    try:
+        table = compare_results(before, after, sides.names, SAME_QUESTIONS)
+    except AuditError:
+        run.require_all(f"{' and '.join(sides.names)} have no answer in common")
+        raise
     paths = _paths(sides, set(table["function"]))
     both = table[(table["old_status"] != "") & (table["new_status"] != "")]
     found = [

@@ -401,19 +401,36 @@ def test_audit_refuses_with_one_message(library, corpus, tmp_path, old, new, why
     assert why in str(result.exception)
 
 
-def test_audit_leaves_out_an_item_that_one_side_cannot_execute(library, corpus, tmp_path, monkeypatch):
-    def rows_of(items, judge, pool):
-        for made in real(items, judge, pool):
-            lost = made.key.case.endswith("plain") and made.key.version == "1.0"
-            yield NotExecuted("", f"fake.log_loss-{made.key.case}-float64-mean", "no") if lost else made
+@pytest.fixture
+def lose(monkeypatch):
+    """Have the items of the release 1.0 whose cases have a name not be executed."""
+
+    def lose(name):
+        def rows_of(items, judge, pool):
+            for made in real(items, judge, pool):
+                lost = made.key.case.endswith(name) and made.key.version == "1.0"
+                yield NotExecuted("", f"fake.log_loss-{made.key.case}-float64-mean", "no") if lost else made
+
+        monkeypatch.setattr(upgrade.assessing, "rows_of", rows_of)
 
     real = upgrade.assessing.rows_of
-    monkeypatch.setattr(upgrade.assessing, "rows_of", rows_of)
+    return lose
+
+
+def test_audit_leaves_out_an_item_that_one_side_cannot_execute(library, corpus, tmp_path, lose):
+    lose("plain")
     result, folder = audited(corpus, tmp_path, "1.0", "1.1")
     assert result.exit_code == 2
     assert "not executed, and left out on both sides" in result.output
     assert json.loads((folder / "new" / "run.json").read_text())["complete"] is False
     assert json.loads((folder / "audit.json").read_text())["edges"]["total"] == 2
+
+
+def test_audit_says_why_one_side_has_no_answer(library, corpus, tmp_path, lose):
+    lose("")
+    result, _ = audited(corpus, tmp_path, "1.0", "1.1")
+    assert "have no answer in common: fake.log_loss-" in str(result.exception)
+    assert str(result.exception).endswith(": no")
 
 
 # Causes
