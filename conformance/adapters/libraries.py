@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from conformance.adapters.contract import Framework
-from conformance.adapters.registry import Installed
+from conformance.adapters.registry import Installed, within
 
 
 @functools.cache
@@ -31,13 +31,29 @@ def pinned(framework: Framework) -> Iterator[Installed]:
     for backend in framework.backends or ("",):
         named = [f"{name}[{backend}]" if backend else name for name in own]
         needed = [*named, *(framework.backends[backend].requirements if backend else ())]
-        texts = [_pinned(one) for one in map(Requirement, needed) if one.marker is None or one.marker.evaluate()]
+        texts = [_pinned(one) for one in _on_this_platform(needed)]
         if texts and all("==" in text for text in texts):
             yield Installed(framework, texts[0].partition("==")[2], " ".join(texts), backend=backend)
 
 
+def companions(framework: Framework, version: str) -> Iterator[Requirement]:
+    """What an environment with a release of a framework needs beside it, whatever its metadata says."""
+    own = set(map(canonicalize_name, framework.distributions))
+    extra = [need for versions, need in framework.extra_requirements if within(version, versions)]
+    for one in _on_this_platform(need.format(version=version) for need in [*framework.requirements, *extra]):
+        if canonicalize_name(one.name) not in own:
+            yield one
+
+
+def _on_this_platform(requirements: Iterable[str]) -> Iterator[Requirement]:
+    """The requirements whose markers hold here, without them."""
+    for one in map(Requirement, requirements):
+        if one.marker is None or one.marker.evaluate():
+            one.marker = None
+            yield one
+
+
 def _pinned(requirement: Requirement) -> str:
     """A requirement with the version that is pinned, unless it has one or there is none."""
-    requirement.marker = None
     version = pinned_releases().get(canonicalize_name(requirement.name))
     return f"{requirement}=={version}" if version and not requirement.specifier else str(requirement)

@@ -92,6 +92,7 @@ FRAMEWORK = Framework(
     repository="https://github.com/ml-explore/mlx",
     modules=("mlx",),
     requirements=("mlx", "mlx-cpu; sys_platform == 'linux'"),
+    extra_requirements=(("", "mlx-cpu=={version}; sys_platform == 'linux'"),),
     arrays=arrays.mlx,
     imports="import mlx.nn",
     reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},

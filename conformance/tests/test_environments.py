@@ -712,6 +712,17 @@ def test_undeclared_requirement_is_added(links, monkeypatch):
 
 
 @needs_uv
+def test_what_a_framework_needs_beside_it_is_added(links, monkeypatch):
+    wheel(links, "companion", "1.0")
+    wheel(links, "companion", "2.0")
+    use(monkeypatch, dataclasses.replace(MINI, requirements=("miniature", "companion", "absent; sys_platform == '-'")))
+    assert build(parse("miniature==1.0")).packages["companion"] == "2.0"
+    assert build(parse("miniature==1.0 companion<2")).packages["companion"] == "1.0"
+    use(monkeypatch, dataclasses.replace(MINI, extra_requirements=(("", "companion=={version}"),)))
+    assert build(parse("miniature==1.0")).packages["companion"] == "1.0"
+
+
+@needs_uv
 def test_second_build_does_not_call_uv(links, monkeypatch):
     first = build(parse("miniature==1.0"))
     monkeypatch.setattr(uv.Uv, "_run", lambda *words: pytest.fail("uv was asked"))

@@ -509,7 +509,10 @@ class Framework:
     backends: Mapping[str, Backend] = field(default_factory=dict)
     """Backend by name, as in brackets in a requirement: `keras[jax]`."""
     extra_requirements: tuple[tuple[str, str], ...] = ()
-    """What the metadata of old releases forgets to say, as (specifiers of its versions, requirement)."""
+    """What the metadata of releases forgets to say, as (specifiers of its versions, requirement).
+
+    `{version}` in a requirement is the release.
+    """
     requirements: tuple[str, ...] = ()
     """What an environment for it alone needs, without the versions that `adapters/libraries.txt` pins; its first
     distribution if empty.  What a backend needs comes on top."""

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from conformance.adapters import registry
+from conformance.adapters.libraries import companions
 from conformance.execution.environments import interpreters, uv
 from conformance.execution.environments.interpreters import Interpreter
 from conformance.execution.environments.model import Environment, EnvironmentFailure, EnvironmentRequest
@@ -110,7 +111,7 @@ def _request_key(request: EnvironmentRequest, stamp: str) -> str:
     """Key of a request in the index: a digest of all that determines the result, except the content of the package
     index.
     """
-    needs = [[framework.distributions, framework.extra_requirements] for framework in registry.frameworks()]
+    needs = [[one.distributions, one.extra_requirements, one.requirements] for one in registry.frameworks()]
     platform_key = [platform.python_version(), sys.implementation.name, sys.platform, platform.machine()]
     parts = [request.requirements, request.options, request.python, stamp, needs, platform_key]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -297,12 +298,10 @@ def _undeclared(versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """
     for framework in registry.frameworks():
         names = [name for name in map(canonicalize_name, framework.distributions) if name in versions]
-        for specifiers, need in framework.extra_requirements if names else ():
-            required = Requirement(need)
+        for required in companions(framework, versions[names[0]]) if names else ():
             have = versions.get(canonicalize_name(required.name))
-            met = have is not None and registry.within(have, str(required.specifier))
-            if registry.within(versions[names[0]], specifiers) and not met:
-                yield need, f"{names[0]} {versions[names[0]]}"
+            if have is None or not registry.within(have, str(required.specifier)):
+                yield str(required), f"{names[0]} {versions[names[0]]}"
 
 
 def _versions(lock: str) -> dict[str, str]:
