@@ -328,7 +328,7 @@ tinygrad = Arrays(
     native=_tinygrad_tensor,
     literal=_tinygrad_literal,
     numpy=_tinygrad_values,
-    imports="import tinygrad; tinygrad.helpers.DEV.value = 'CPU'",
+    imports="import os; os.environ['DEV'] = 'CPU'; import tinygrad",
     derivatives={"gradient": "{result}.sum().backward()\n{x}.grad"},
 )
 """Arrays of tinygrad on the CPU, where clang compiles for it."""

@@ -139,6 +139,7 @@ FRAMEWORK = Framework(
     modules=("catboost",),
     arrays=arrays.numpy,
     imports="import catboost; import catboost.utils; import numpy as np",
+    extra_requirements=(("<1.2.7", "numpy<2"),),
     functions=(
         metric("Logloss", Convention(**EVALUATES), LOGLOSS, SOURCE, **BINARY),
         metric("CrossEntropy", Convention(labels_narrowed_to="float32", **EVALUATES), LOGLOSS, SOURCE, **SOFT),

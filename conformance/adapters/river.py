@@ -19,7 +19,7 @@ UPDATED = """
 metric = river.metrics.METRIC()
 weights = {sample_weights|np.ones(len({labels}))}.tolist()
 for y, {predictions}, weight in zip({labels}.tolist(), PREDICTIONS, weights, strict=True):
-    metric.update(y_true=y, y_pred={predictions}, w=weight)
+    metric.update(y, {predictions}, weight)
 float(metric.get())
 """
 BINARY_LOSS = "loss = river.optim.losses.Log(weight_pos=np.asarray({positive_weight|1.0}).tolist())"

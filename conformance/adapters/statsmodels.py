@@ -35,6 +35,7 @@ def function(method: str, convention: Convention, **fields: Any) -> Function:
         result_dtype="float64",
         differentiates=False,
         labels_column=True,
+        first="0.14.0",  # before it an offset is ignored without a word
         untested={"kwargs={}": "what is done about nan", "check_rank=True": "about regressors"},
         **fields,
     )
@@ -54,7 +55,7 @@ FRAMEWORK = Framework(
     modules=("statsmodels",),
     arrays=arrays.numpy,
     imports="import numpy as np; import statsmodels.api",
-    extra_requirements=(("<0.14.5", "scipy<1.16"),),
+    extra_requirements=(("<0.14.2", "numpy<2"), ("<0.14.5", "scipy<1.16"), ("<0.14.6", "pandas<3")),
     functions=(
         function("loglike", LOSS_CONVENTION, reductions=SUMMED_RESULT),
         function("loglikeobs", LOSS_CONVENTION, reductions=UNREDUCED_RESULT),

@@ -56,6 +56,7 @@ def function(name: str, convention: Convention, **fields: Any) -> Function:
         name,
         f"tinygrad.Tensor.{name}({{predictions}}, {{labels}}, {{options}})",
         **{
+            "first": "0.10.0",
             "dtypes": DTYPES,
             "result_dtype": "promoted",
             "positional": {"predictions": "self", "labels": "Y"},
@@ -109,8 +110,7 @@ WITH_LOGITS = function(
     ranks={"binary": range(9)},
     input_kinds={"logits": ""},
     targets={"binary": "", "soft_binary": ""},
-    arguments={"positive_weight": "pos_weight"},
-)
+).since("0.11.0", arguments={"positive_weight": "pos_weight"})
 
 
 @functools.cache

@@ -51,7 +51,11 @@ CAUSAL = function(
 )
 # It flattens labels, so a trailing axis is accepted.
 MASKED = function(
-    "ForMaskedLMLoss", 0, frozenset({"trailing_axis"}), untested={"kwargs={}": "arguments of other losses"}
+    "ForMaskedLMLoss",
+    0,
+    frozenset({"trailing_axis"}),
+    first="4.48.0",
+    untested={"kwargs={}": "arguments of other losses"},
 )
 BY_COUNT = CAUSAL.like(
     "ForCausalLMLoss:num_items_in_batch",
