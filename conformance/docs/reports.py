@@ -45,13 +45,18 @@ class LibraryHistory:
         """For each group of environments, a sentence with the releases that were run."""
         return [line for line in self.page.splitlines() if line.startswith(RUN_WERE)]
 
+    @property
+    def releases(self) -> list[str]:
+        """The releases that were run, ascending."""
+        listed = (line.removeprefix(RUN_WERE).partition(". ")[0].rstrip(".") for line in self.run)
+        return sorted({version for line in listed for version in line.split(", ")}, key=version_key)
+
 
 def releases_overview(histories: Mapping[str, LibraryHistory]) -> str:
     """The number of changes of each kind by library, with links to its page, as a Markdown table."""
     lines = []
     for name, history in histories.items():
-        listed = (line.removeprefix(RUN_WERE).partition(". ")[0].rstrip(".") for line in history.run)
-        versions = sorted({version for line in listed for version in line.split(", ")}, key=version_key)
+        versions = history.releases
         counts = [str((history.changes["kind"] == kind).sum() or "") for kind in KINDS]
         lines.append([f"[{escaped(name)}]({FOLDER}/{name}.md)", escaped(versions[0]), escaped(versions[-1]), *counts])
     return table(("library", "from", "to", *KINDS.values()), lines)
