@@ -27,9 +27,7 @@ def fuzz(as_json: bool = False, **request: Any) -> None:
     def print_counterexample(counterexample: Counterexample, file: Path | None) -> None:
         if not as_json:
             out.print(f"[bold]found[/] {escape(counterexample.message)}", soft_wrap=True)
-            out.print(escape(counterexample.text), soft_wrap=True)
-            if file is not None:
-                out.print(f"written: {escape(str(file))}\n", soft_wrap=True)
+            out.lines([counterexample.text, *([] if file is None else [f"written: {file}\n"])])
 
     result = api.fuzz(found=print_counterexample, observer=Printer(), **request)
     out.print_result(result, _print_totals, as_json)
@@ -45,11 +43,8 @@ def _print_totals(result: api.FuzzResult) -> None:
     for counterexample in result.findings:
         again = done.again[counterexample.case]
         more = f", {again} rows more" if again else ""
-        out.print(
-            escape(f"{counterexample.case}: {counterexample.function} {counterexample.signature}{more}"), soft_wrap=True
-        )
-    for entry, rows in done.known.most_common():
-        out.print(f"known: {rows} rows, {escape(truncate(entry, MAX_WIDTH))}", soft_wrap=True)
+        out.lines([f"{counterexample.case}: {counterexample.function} {counterexample.signature}{more}"])
+    out.lines(f"known: {rows} rows, {truncate(entry, MAX_WIDTH)}" for entry, rows in done.known.most_common())
     rate = done.position / done.seconds if done.seconds else 0
     out.print(
         f"{done.summary(len(result.findings))}; {done.cases} cases were run; {rate:.0f} cases/s; seed {result.seed}"

@@ -21,10 +21,10 @@ listing = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, 
 @options
 def list_cases(cases: Path | None = None, as_json: bool = False) -> None:
     """Every case: its id, what it is about, at which dtypes and reductions, and why it is there."""
-    result = api.list_cases(cases)
-    if as_json:
-        out.write(result.to_json())
-        return
+    out.print_result(api.list_cases(cases), _print_cases, as_json)
+
+
+def _print_cases(result: api.CaseList) -> None:
     found = result.cases
     for case in found:
         out.print(f"[bold]{case.id}[/]", soft_wrap=True)
@@ -39,10 +39,10 @@ def list_cases(cases: Path | None = None, as_json: bool = False) -> None:
 @options
 def list_functions(as_json: bool = False) -> None:
     """Every function: what it takes and what it supports, from the adapters' own data."""
-    result = api.list_functions(Printer())
-    if as_json:
-        out.write(result.to_json())
-        return
+    out.print_result(api.list_functions(Printer()), _print_functions, as_json)
+
+
+def _print_functions(result: api.FunctionList) -> None:
     for library, entries in itertools.groupby(result.functions, lambda entry: entry.function.partition(".")[0]):
         found = list(entries)
         out.print(f"[bold]{library}[/]  ({found[0].version or 'not installed'}), {counted(len(found), 'function')}")
@@ -59,10 +59,10 @@ def list_functions(as_json: bool = False) -> None:
 @options
 def list_libraries(as_json: bool = False) -> None:
     """Every library: what `run --all` installs in each environment that it makes for it."""
-    result = api.list_libraries()
-    if as_json:
-        out.write(result.to_json())
-        return
+    out.print_result(api.list_libraries(), _print_libraries, as_json)
+
+
+def _print_libraries(result: api.LibraryList) -> None:
     for entry in result.libraries:
         where = f"{entry.installed} here" if entry.installed else "not installed here"
         out.print(f"[bold]{entry.library}[/]  ({counted(entry.functions, 'function')}, {where})", soft_wrap=True)

@@ -41,10 +41,10 @@ def show(case: str, as_json: bool = False, **request: Any) -> None:
 @options
 def expect(case: str, as_json: bool = False, **request: Any) -> None:
     """Print the exact digits of a case, as its `expect` wants them, so that nobody types them."""
-    result = api.expect(case, **request)
-    if as_json:
-        out.write(result.to_json())
-        return
+    out.print_result(api.expect(case, **request), _print_expectation, as_json)
+
+
+def _print_expectation(result: api.ExpectResult) -> None:
     out.print("expect:", soft_wrap=True)
     for name, value in result.expect.items():
         if name == "error":

@@ -106,18 +106,12 @@ def merge(
 ) -> None:
     """Join partial reports (shards, frameworks, machines) into one, the same whatever their order."""
     result = api.merge(paths, folder)
-    if as_json:
-        out.write(result.to_json())
-        return
     record = result.record
     state = "complete" if record["complete"] else "incomplete"
     why = "; ".join(filter(None, (str(record["interrupted"]), str(record["partial"]))))
-    out.print(
-        escape(f"{len(paths)} reports, {record['finished']} of {record['planned']} rows, {state}")
-        + (f" ({escape(why)})" if why else ""),
-        soft_wrap=True,
-    )
-    out.print(f"report: {escape(str(folder))}", soft_wrap=True)
+    merged = f"{len(paths)} reports, {record['finished']} of {record['planned']} rows, {state}"
+    lines = [f"{merged} ({why})" if why else merged, f"report: {folder}"]
+    out.print_result(result, lambda _: out.lines(lines), as_json)
 
 
 def _text(result: api.DiffResult, form: Format) -> str:
@@ -164,15 +158,12 @@ def recover(
     It is marked as incomplete unless every row is there. `conformance run --resume` runs what is missing.
     """
     result = api.recover(folder, Printer())
-    if as_json:
-        out.write(result.to_json())
-        return
     record = result.record
     finished = f"{record['finished']} of {record['planned']} rows were done"
     if result.planned is None:
         finished = f"{record['finished']} rows were done; how many were planned is not known"
-    out.print(escape(finished), soft_wrap=True)
-    out.print(escape(f"report: {folder}{'' if record['complete'] else ', marked incomplete'}"), soft_wrap=True)
+    lines = [finished, f"report: {folder}{'' if record['complete'] else ', marked incomplete'}"]
+    out.print_result(result, lambda _: out.lines(lines), as_json)
 
 
 @options
