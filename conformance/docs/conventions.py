@@ -43,7 +43,7 @@ def choice_section(name: str) -> str:
     made = list(_choices_of(name))
     lines = []
     for choice in _choices(name, (choice for choice, *_ in made)):
-        functions = _documented_by(name, choice, made)
+        functions = _documented_by(choice, made)
         default = "the definition" if choice == getattr(DEFINITION, name) else ""
         lines.append([_shown(choice), _sentence(name, choice), functions or default or "none of those known here"])
     return f"{prose_html(FIELDS[name])}\n\n{table(('choice', 'a function with it', 'documented by'), lines)}"
@@ -133,7 +133,7 @@ def _sentence(name: str, choice: Any) -> str:
     return escaped(meaning(name, choice))
 
 
-def _documented_by(name: str, choice: Any, made: list[DocumentedChoices]) -> str:
+def _documented_by(choice: Any, made: list[DocumentedChoices]) -> str:
     """The functions that document a choice, each with the releases, backends and labels for which they do."""
     found: dict[str, list[tuple[Scope, str]]] = {}
     for other, function, scope, source in made:

@@ -73,7 +73,7 @@ def derive(
     losses = answer_of(subproblem(problem, flat, range(MAX_TERMS)) if truncated else problem.with_reduction("none"))
     if not isinstance(losses, Exact) or not len(flat.x):
         return Derivation(formula_text, answer="" if why else answer_text(want), why=why or explain_non_finite(want))
-    picked = _pick_samples(problem, flat, losses)
+    picked = _pick_samples(flat, losses)
     digits = (
         distinguishing_digits(losses.hi.ravel()[picked].tolist())
         if truncated or len(flat.x) == losses.hi.size
@@ -161,7 +161,7 @@ def formula(problem: Problem) -> str:
     return f"loss_i = {s}sum_c {w and w + 'c '}{q}_c ({log}c){smoothed}"
 
 
-def _pick_samples(problem: Problem, flat: FlatProblem, losses: Exact) -> list[int]:
+def _pick_samples(flat: FlatProblem, losses: Exact) -> list[int]:
     """Flat indices of the leading samples, and of the sample with the largest loss."""
     first = list(range(min(SAMPLES_SHOWN, len(flat.x))))
     if SAMPLES_SHOWN < len(flat.x) == losses.hi.size:

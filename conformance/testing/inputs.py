@@ -199,7 +199,7 @@ def read_inputs(**problem: Unpack[ProblemArguments]) -> Inputs:
     decided, because = _loss_of_arguments(loss, function, weights, ignored, kind)
     chosen, target = _family(decided, predictions, targets, kind, axis)
     if target == "index":
-        targets = _indices(targets, ignored)
+        targets = _indices(targets)
     if function is not None:
         _check_function(function, chosen, kind)
     found = Inputs(
@@ -398,7 +398,7 @@ def _loss_of_targets(predictions: Argument, labels: Argument, axis: int) -> Loss
     )
 
 
-def _indices(labels: Argument, ignored: int | None) -> Argument:
+def _indices(labels: Argument) -> Argument:
     """Index labels as int64."""
     values = labels.values
     if values.dtype.kind == "b":
