@@ -29,7 +29,7 @@ from conformance.adapters.registry import NEWEST, convention_for, functions_in
 from conformance.comparison.alignment import version_key
 from conformance.docs.reports import LibraryHistory
 from conformance.judging.plan import unsupported
-from conformance.model.case import Layout, Problem
+from conformance.model.case import Case, Layout, Problem
 from conformance.reference.conversion import convert_weights
 from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import divisor
@@ -143,17 +143,22 @@ def test_a_release_has_a_convention_for_every_kind_of_target(name, version, back
 # Calls
 
 
+@functools.cache
+def problems() -> list[tuple[Case, Problem]]:
+    """The problems of the shipped cases, small if the case is large."""
+    return [(found, problem) for found in shipped() for problem in found.representative.problems()]
+
+
 def asked_of(function: Function) -> Iterator[tuple[str, Problem]]:
-    """What a function declares that it takes, small if the case is large, with weights and predictions of its kinds.
+    """What a function declares that it takes, with weights and predictions of its kinds.
 
     Each with the name of its case file.
     """
-    for found in shipped():
-        for problem in found.representative.problems():
-            if unsupported(function, found, problem) is None:
-                weighted, _ = convert_weights(problem, function.options)
-                file = found.id.rpartition("/")[0]
-                yield file, dataclasses.replace(weighted, input_kind=function.input_kind_for(problem.input_kind))
+    for found, problem in problems():
+        if unsupported(function, found, problem) is None:
+            weighted, _ = convert_weights(problem, function.options)
+            file = found.id.rpartition("/")[0]
+            yield file, dataclasses.replace(weighted, input_kind=function.input_kind_for(problem.input_kind))
 
 
 def kinds_of(function: Function) -> set[str]:
