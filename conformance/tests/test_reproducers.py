@@ -8,8 +8,6 @@ import json
 import os
 import pickle
 import random
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +29,7 @@ from conformance.model.outcome import Raised, Returned
 from conformance.model.row_key import RowKey
 from conformance.model.text import whole
 from conformance.tests import miniatures
+from conformance.tests.fork_server import interpreter
 from conformance.tests.stated import case, shipped
 
 HEAD = """\
@@ -191,13 +190,8 @@ def test_reproducer_returns_the_bits_of_the_row(framework, backend, other, mine,
     own = dict(here.backends[backend].environment) if backend else {}
     chosen = dict(list(here.backends[other].environment.items())[:1]) if backend else {}
     for program, arguments, environment in ((ASK, [framework, backend, str(mine)], own), (PASTE, [], chosen)):
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(tmp_path / "calls"), *arguments],
-            env={**plain, **environment},
-            cwd=mine.parent if program == ASK else tmp_path,
-            capture_output=True,
-            text=True,
-        )
+        words = ["-c", program, str(tmp_path / "calls"), *arguments]
+        done = interpreter().run(words, mine.parent if program == ASK else tmp_path, {**plain, **environment}, 900)
         assert done.returncode == 0, done.stderr[-6000:]
     calls = pickle.loads((tmp_path / "calls").read_bytes())
     of_lines = {function.name for function in here.functions if "\n" in function.call}
