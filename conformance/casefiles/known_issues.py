@@ -143,10 +143,6 @@ class KnownIssue:
             expected |= {other for symptom in self.symptoms for other in _GRADIENT_SYMPTOMS.get(symptom, ())}
         return bool(symptoms) and expected.issuperset(symptoms)
 
-    def matches(self, key: RowKey) -> bool:
-        """Whether the entry is about the row."""
-        return self.matches_case(key.case) and self.matches_except_case(key, key.quantity)
-
     def matches_except_case(self, key: RowKey, quantity: str) -> bool:
         """Whether the entry is about the row if its case is ignored.
 
