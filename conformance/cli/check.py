@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import typer
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +18,7 @@ from conformance.cli.run import print_groups
 from conformance.cli.shared import Printer, options, warn
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.explore.sweep import rendering as sweep_rendering
+from conformance.judging.row import Elements, Row
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import DTYPES, REDUCTIONS, is_derivative
 from conformance.model.convention import Divisor
@@ -133,14 +135,19 @@ def hints(found: api.CheckResult) -> list[str]:
         lines.append(
             "the losses are right: a backward pass has to multiply by the upstream gradient that it is given, "
             "`upstream` or 2 in the calls, by that of each loss if they are not reduced"
+            if sum(map(_may_lack_upstream, failing)) >= COMMON_SHARE * len(failing)
+            else "the losses are right, and gradients are wrong"
         )
     code, count = Counter(CANCELS if CANCELS in row.candidate else row.reason_code for row in failing).most_common(1)[0]
     if count < COMMON_SHARE * len(failing):
         return lines
     raised = " ".join(row.explanation for row in failing[:3]).lower()
+    of_losses = any(not is_derivative(row.key.quantity) for row in failing if row.reason_code == code)
     advice = {
         "wrong_shape": "if it returns something else than the mean, say --reduction none or --reduction sum",
-        "wrong_dtype": "if it returns a dtype of its own, say --result-dtype",
+        "wrong_dtype": "if it returns a dtype of its own, say --result-dtype"
+        if of_losses
+        else "a gradient has the dtype of what it is the gradient of",
         "mutated_argument": "it writes into its arguments, so nothing that its callers do with them is safe",
         "timed_out": "--timeout says how long a call may take",
         "no_number": "it has to return the loss alone; wrap it in a function that does",
@@ -151,11 +158,20 @@ def hints(found: api.CheckResult) -> list[str]:
         advice = "no call returns, whatever it is passed; make the one that is printed above alone"
     if any(word in raised for word in ("cuda", "gpu", "nvidia", "driver", "hip error")):
         advice = "it needs a device that is not there: check it on a machine that has it"
+    elif "does not require grad" in raised:
+        advice = "the result does not depend on the array of the gradient, or is detached from it"
     elif "modulenotfounderror" in raised or "importerror" in raised:
         advice = "it imports what is not installed here"
     if advice:
         lines.append(f"{count} of {len(failing)} wrong rows are of one kind: {advice}")
     return lines
+
+
+def _may_lack_upstream(row: Row) -> bool:
+    """Whether a wrong gradient may be that without an upstream gradient, which is 2 of a reduced loss."""
+    if row.got is None or not isinstance(row.want, Elements) or row.got.shape != row.want.shape:
+        return False
+    return row.key.reduction == "none" or np.allclose(2 * row.got.values, row.want.values, rtol=1e-3)
 
 
 def verdict(found: api.CheckResult) -> str:

@@ -425,6 +425,33 @@ def test_gradients_are_asked_with_an_upstream_gradient(check, tmp_path, text, fa
     assert failing == ({"gradient"} if wrong else set())
 
 
+def test_gradient_of_wider_result_has_dtype_of_predictions(check, tmp_path):
+    pytest.importorskip("torch")
+    text = UNREDUCED.replace("{factor}", " * upstream[:, None]").replace("apply(logits,", "apply(logits.float(),")
+    (tmp_path / "wider.py").write_text(text, encoding="utf-8")
+    described = {"dtypes": ("bfloat16", "float32"), "cancellation": True, "reduction": "none"}
+    found = check("wider:loss", "index_labels", arrays="", result_dtype="float32", **described)
+    assert not found.wrong
+    assert status(found, "gradient", "bfloat16") in ("certified", "deviates as declared")
+
+
+@pytest.mark.parametrize(
+    ("factor", "end", "advice"),
+    [
+        (" * upstream * 3", "", "the losses are right, and gradients are wrong"),
+        (" * upstream", ".detach()", "detached from it"),
+    ],
+)
+def test_hints_do_not_blame_upstream_gradient_for_other_mistakes(check, tmp_path, factor, end, advice):
+    pytest.importorskip("torch")
+    text = FUSED.replace("{factor}", factor).rstrip() + end
+    (tmp_path / "other.py").write_text(text, encoding="utf-8")
+    found = check("other:loss", "index_labels", arrays="", dtypes=("float32",), cancellation=True, reduction="mean")
+    said = " ".join(hints(found))
+    assert advice in said
+    assert "`upstream`" not in said
+
+
 @pytest.mark.parametrize(
     ("name", "keyword", "advice"),
     [

@@ -8,7 +8,7 @@ of two and their negatives, so that neither the product nor the quotient rounds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,11 +32,14 @@ class Upstream:
     """What makes it broadcast to the predictions, such as `[..., None]`."""
     is_undone: bool = True
     """Whether the derivative is divided by it; if not, the exact answer has it, too."""
+    narrow: Array | None = None
+    """The same in the dtype of the predictions, if the result has another; their gradient is divided by it."""
 
     @property
     def arrays(self) -> Mapping[str, Tensor]:
         """Name in the source -> array."""
-        return {"upstream": Tensor(self.values)} if self.values.ndim else {}
+        named = {"upstream": self.values if self.values.ndim else None, "narrow_upstream": self.narrow}
+        return {name: Tensor(values) for name, values in named.items() if values is not None}
 
     def multiplied(self, derivative: str) -> str:
         """The source of a derivative with it."""
@@ -45,7 +48,7 @@ class Upstream:
         if not self.is_undone:
             return text
         *lines, last = text.splitlines()
-        return "\n".join([*lines, f"{last} / {name}{index}"])
+        return "\n".join([*lines, f"{last} / {name if self.narrow is None else 'narrow_upstream'}{index}"])
 
 
 def upstream_of(
@@ -57,18 +60,21 @@ def upstream_of(
     """
     unreduced = problem.reduction == "none"
     if function.has_head and unreduced:
-        return Upstream(_values(function, problem, problem.sample_shape), is_undone=False)
+        return replace(_upstream(function, problem, problem.sample_shape), is_undone=False, narrow=None)
     if not framework.uses_upstream_gradient:
         return None
     if not unreduced or not function.has_independent_losses or convention.unreduced_class_axis != "dropped":
         return Upstream(UNIFORM)
     if problem.loss == "categorical":
         index = f"[{':, ' * (class_axis % problem.predictions.ndim)}None]"
-        return Upstream(_values(function, problem, problem.sample_shape), index)
+        return _upstream(function, problem, problem.sample_shape, index)
     if convention.binary_outputs == "mean_of_last_axis":
-        return Upstream(_values(function, problem, problem.sample_shape[:-1]), "[..., None]")
-    return Upstream(_values(function, problem, problem.sample_shape))
+        return _upstream(function, problem, problem.sample_shape[:-1], "[..., None]")
+    return _upstream(function, problem, problem.sample_shape)
 
 
-def _values(function: Function, problem: Problem, shape: tuple[int, ...]) -> Array:
-    return upstream_gradient(shape).astype(numpy_dtype(function.result_dtype_for(problem)))
+def _upstream(function: Function, problem: Problem, shape: tuple[int, ...], index: str = "") -> Upstream:
+    """A number for each loss of a shape."""
+    values, dtype = upstream_gradient(shape), numpy_dtype(function.result_dtype_for(problem))
+    narrow = None if problem.predictions.dtype == dtype else values.astype(problem.predictions.dtype)
+    return Upstream(values.astype(dtype), index, narrow=narrow)
