@@ -57,7 +57,8 @@ class Implementation:
     """What it returns: `loss`, or `hessian` of logits."""
     dtypes: ClassVar[frozenset[str]] = Function.dtypes
     excludes: ClassVar[tuple[frozenset[str], ...]] = ()
-    """See `contract.Function`."""
+    named_classes: ClassVar[bool] = False
+    """Whether it takes the names of classes."""
     raises: ClassVar[bool] = False
     """Whether the fault is an exception."""
     family: ClassVar[str] = ""
@@ -78,6 +79,7 @@ class Implementation:
         self.positive_weight: Array | None = options.pop("positive_weight", None)
         self.smoothing: float = options.pop("label_smoothing", 0.0)
         self.ignore_index: int | None = options.pop("ignore_index", None)
+        self.class_names: list[Any] | None = options.pop("class_names", None)
         self.noise: Array | None = options.pop("noise", None)
         assert not options, options
 
@@ -268,6 +270,7 @@ class Implementation:
         binary = issubclass(cls, Binary)
         own = ("positive_weight",) if binary else ("class_weights", "ignore_index")
         words = ("target", "label_smoothing", "sample_weights", *own, "noise")
+        words += ("class_names",) if cls.named_classes else ()
         second = cls.quantity == "hessian"
         kinds: tuple[InputKind, ...] = ("logits", "probabilities", "log_probabilities")
         kinds = kinds[: 1 if second else 2 if binary else 3]
@@ -280,6 +283,7 @@ class Implementation:
             arguments={"class_axis": "axis", "labels_column": "column", **{word: word for word in words}},
             reductions={name: f"reduction={name!r}" for name in REDUCTIONS},
             labels_column=True,
+            named_classes=cls.named_classes,
             dtypes=frozenset(cls.dtypes),
             excludes=cls.excludes,
             conventions=(DocumentedConvention(cls.documented),),
