@@ -7,7 +7,6 @@ targets by the number of losses.  A class of `nn` hands its arguments to the fun
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -27,7 +26,7 @@ NARROW = frozenset({"float16", "float32"})
 CLASS_OPTIONS = {"class_weights": "weight", "ignore_index": "ignore_index"}
 INPUT_AND_TARGET = {"predictions": "input", "labels": "target"}
 EPSILON = 1e-12
-"""It is added to a probability before its logarithm, as a float32; in float16 it is 0."""
+"""It is added to a probability before its logarithm, and is 0 in float16."""
 IGNORE_INDEX_WITH_ROWS = (frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index", "distribution"}))
 
 
@@ -131,13 +130,9 @@ BCE = of_class(
     sample_weight_shape="per_loss",
     conventions=(
         DocumentedConvention(
-            Convention(mean_divides_by="kept", empty_mean="nan", accepts=frozenset({"invalid_target"})),
-            capabilities=frozenset({"float16"}),
-        ),
-        DocumentedConvention(
             Convention(
                 mean_divides_by="kept",
-                log_floor=math.log(EPSILON),
+                log_offset=EPSILON,
                 gradient_floor=EPSILON,
                 empty_mean="nan",
                 accepts=frozenset({"invalid_target"}),

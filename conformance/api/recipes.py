@@ -348,11 +348,11 @@ def _differences(pair: FunctionPair, setting: Setting) -> tuple[tuple[str, str, 
     for one in pair:
         found = one.convention(one.function.target_kind_for(setting.target) or setting.target)
         if one.function.input_kind_for(setting.input_kind) != "probabilities":
-            found = dataclasses.replace(found, clip=None, renormalise="no", log_floor=None)
+            found = dataclasses.replace(found, clip=None, renormalise="no", log_offset=None, log_floor=None)
         conventions.append(dataclasses.replace(found, mean_divides_by=_divisor(found.mean_divides_by, setting)))
     first, second = conventions
     fields = ["mean_divides_by"] if setting.reduction == "mean" else []
-    fields += ["clip", "renormalise", "log_floor"]
+    fields += ["clip", "renormalise", "log_offset", "log_floor"]
     fields += ["class_columns"] if "class_names" in setting.layout else []
     fields += ["gradient_cancellation", "gradient_total"] if setting.quantity != "loss" else []
     fields += ["binary_outputs"] if setting.loss == "binary" else []

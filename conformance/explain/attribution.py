@@ -53,6 +53,7 @@ from conformance.reference.flat_problem import (
     clip_ends,
     flatten,
     labels_by,
+    offset_of_logarithm,
     refused,
     shape_of_losses,
     shifts_labels,
@@ -130,7 +131,8 @@ class _Choice:
         """Whether it changes no exact answer, only how far rounding may take the result from it."""
         if self.name in NUMERIC_FIELDS:
             return True
-        if self.after.logits_as == "logits" or self.name not in ("logits_as", "clip", "log_floor", "renormalise"):
+        of_logarithm = ("logits_as", "clip", "log_offset", "log_floor", "renormalise")
+        if self.after.logits_as == "logits" or self.name not in of_logarithm:
             return False
         old, new = (answer(self.assessment, part, self.exact) for part in (self.before, self.after))
         return isinstance(old, Exact) and isinstance(new, Exact) and np.array_equal(old.hi, new.hi, equal_nan=True)
@@ -337,16 +339,20 @@ def _logarithm_lines(choice: _Choice) -> Iterator[Step]:
         ends = clip_ends(problem.dtype, after)
         assert ends is not None
         yield step(f"its clip in {problem.dtype}", f"[{', '.join(format_in_dtype(problem, end) for end in ends)}]")
+    if choice.name == "log_offset":
+        offset = offset_of_logarithm(problem.dtype, after)
+        yield step(f"what it adds in {problem.dtype}", format_in_dtype(problem, offset))
     if flat.x.size > MAX_PREDICTIONS_SEARCHED:
         return
     changes = [(i, changed) for i in np.flatnonzero(flat.kept).tolist() if (changed := _changed_logs(choice, i))]
     changes = sorted(changes, key=lambda row: -_change_size(row[1]))
     changes = [row for row in changes if _change_size(row[1]) >= MIN_RELATIVE_CHANGE * _change_size(changes[0][1])]
+    is_constant = choice.name not in ("renormalise", "log_offset")
     for i, changed in sorted(changes[:ROWS_SHOWN]):
         place = f" of {'output' if flat.binary else 'sample'} {_position_text(problem, i)}" if len(flat.x) > 1 else ""
         yield from _probability_lines(choice, i, [c for c, _, _ in changed[:ROWS_SHOWN]], place)
         for c, old, new in changed[:ROWS_SHOWN]:
-            if choice.is_derivative and choice.name != "renormalise" and after.renormalise == "no":
+            if choice.is_derivative and is_constant and after.renormalise == "no":
                 yield step(f"slope{place}", "0", "nothing depends on p there")
                 continue
             digits = distinguishing_digits([float_of(old), float_of(new)])
@@ -502,7 +508,7 @@ _LINES: dict[str, Callable[[_Choice], Iterator[Step]]] = {
     "log_sum_exp": _log_sum_exp_lines,
     "unreduced_class_axis": _shape_lines,
     "binary_outputs": _output_mean_lines,
-    **dict.fromkeys(("logits_as", "clip", "log_floor"), _logarithm_lines),
+    **dict.fromkeys(("logits_as", "clip", "log_offset", "log_floor"), _logarithm_lines),
     "renormalise": _logarithm_lines,
     **dict.fromkeys(("hessian_factor", "hessian_floor", "hessian_floor_of"), _second_derivative_lines),
     "gradient_total": _target_sum_lines,

@@ -208,7 +208,7 @@ def _pass_logits(context: _Context) -> Iterator[Remedy]:
         or is_derivative(item.quantity)
     ):
         return
-    if not context.names & {"clip", "log_floor", "renormalise"} or refused(problem, DEFINITION):
+    if not context.names & {"clip", "log_offset", "log_floor", "renormalise"} or refused(problem, DEFINITION):
         return
     if conversion_obstacle(problem, "logits") is not None:
         return

@@ -18,7 +18,7 @@ from conformance.reference.oracle import NoAnswerError, Term
 
 PRECISION = 160
 """Bits of the ball arithmetic."""
-LOGARITHM_FIELDS = ("logits_as", "clip", "log_floor", "renormalise", "accepts")
+LOGARITHM_FIELDS = ("logits_as", "clip", "log_offset", "log_floor", "renormalise", "accepts")
 """The fields of a convention that determine the logarithm of a prediction."""
 
 

@@ -148,6 +148,7 @@ _OF_LOGARITHM: dict[str, Callable[[Problem, str], bool]] = {
     "logits_as": lambda problem, kind: problem.input_kind == "logits",
     "clip": lambda problem, kind: kind == "probabilities",
     "renormalise": lambda problem, kind: kind == "probabilities" and problem.loss == "categorical",
+    "log_offset": lambda problem, kind: kind == "probabilities",
     "log_floor": lambda problem, kind: kind != "logits",
 }
 """Whether a choice about logarithms can have an effect on a problem, by the kind of which a logarithm is taken."""

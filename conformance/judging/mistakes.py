@@ -254,11 +254,11 @@ def _epsilons(problem: Problem, base: Convention, quantity: Quantity) -> Iterato
     for epsilon in EPSILONS:
         if epsilon >= MIN_EFFECT * smallest:
             yield _mistake(f"probabilities clipped at {epsilon:.3g}", p, dataclasses.replace(as_they_are, clip=epsilon))
-    two = _as_two_classes(p)
     for epsilon in EPSILONS:
-        if two is not None and epsilon >= MIN_EFFECT * smallest:
-            added = dataclasses.replace(two, predictions=two.predictions + epsilon)
-            yield _mistake(f"{epsilon:.3g} added to each probability before its logarithm", added, as_they_are)
+        if epsilon >= MIN_EFFECT * smallest:
+            added = dataclasses.replace(as_they_are, clip=None, log_floor=None, log_offset=epsilon)
+            yield _mistake(f"{epsilon:.3g} added to each probability before its logarithm", p, added)
+    two = _as_two_classes(p)
     if two is not None and problem.loss == "binary":
         without = two.predictions.copy()
         without[..., 0] = 1.0

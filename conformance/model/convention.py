@@ -71,10 +71,12 @@ class Convention:
     `kept`: how many are not ignored.  `samples`: how many there are."""
     logits_as: LogitsAs = "logits"
     """Whether logits are turned into probabilities first, which are rounded to the dtype, and to which a clip, a
-    division by their sum and a floor of the logarithm apply as to probabilities."""
+    division by their sum, an offset and a floor of the logarithm apply as to probabilities."""
     clip: Epsilon | None = None
     """Probabilities are clipped to [eps, 1 - eps] before the logarithm, both ends rounded to the dtype;
     `dtype` stands for the dtype's machine epsilon."""
+    log_offset: float | None = None
+    """Is added to a probability, after it was clipped, just before its logarithm; rounded to the dtype."""
     log_floor: float | None = None
     """Logarithms of probabilities below this count as this."""
     renormalise: Renormalise = "no"

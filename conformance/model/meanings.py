@@ -32,6 +32,10 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
         "dtype": "clips probabilities to [eps, 1 - eps] before the logarithm, eps being the dtype's machine epsilon",
         float: "clips probabilities to [{0:g}, 1 - {0:g}] before the logarithm, both ends as the dtype has them",
     },
+    "log_offset": {
+        None: "takes the logarithm of a probability itself",
+        float: "adds {0:g}, as the dtype has it, to a probability before it takes its logarithm",
+    },
     "log_floor": {
         None: "takes logarithms as they are",
         float: "clamps the logarithm of a probability at {0:g} from below",

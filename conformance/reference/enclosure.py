@@ -82,7 +82,7 @@ def _without_conversion(
     problem: Problem, convention: Convention, taken_as: InputKind
 ) -> tuple[Problem, Convention] | None:
     """A problem and a convention with the answer that a conversion without rounding has; None if there is none."""
-    plain = dataclasses.replace(convention, clip=None, log_floor=None, renormalise="no")
+    plain = dataclasses.replace(convention, clip=None, log_offset=None, log_floor=None, renormalise="no")
     if taken_as == "probabilities" and plain != convention:
         return None
     if taken_as != "logits" or problem.loss == "binary":

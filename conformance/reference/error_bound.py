@@ -23,13 +23,14 @@ positive weight, makes products of |z| that are rounded, 2u |z| each side.  With
 terms of size |z| cancel and u |z| is lost once more on each, three times where a positive weight multiplies one;
 that weight p is then 1 + (p - 1) y, which is off by 2u |p - 1| y however small it is.
 
-*Probabilities.*  log is relatively accurate; 1 - p is rounded once, which moves log(1 - p) by u.  A
-convention that renormalises divides by a rounded sum (h(C) + 1, and 1 because rounding the inputs already
-moved the row's sum); where the quotient is below the smallest normal number it is off by half a step of the
-subnormal ones, however small it is.  One that does it through log and log-sum-exp pays as for logits.  One that turns
-logits into probabilities first (`logits_as`) rounds p, to r u of itself: what log p is off by for logits, two more for
-the quotient; of a sigmoid (g + 3) u, and 1 - p by r u p, which may be all of it.  So log p lies between log p (1 - r u)
-and log p (1 + r u), each clipped and floored as the convention has it: next to p = 1 anything down to the floor.
+*Probabilities.* log is relatively accurate; 1 - p is rounded once, which moves log(1 - p) by u, and so is the sum of
+either and what a convention adds to it (`log_offset`). A convention that renormalises divides by a rounded sum (h(C)
++ 1, and 1 because rounding the inputs already moved the row's sum); where the quotient is below the smallest normal
+number it is off by half a step of the subnormal ones, however small it is. One that does it through log and
+log-sum-exp pays as for logits. One that turns logits into probabilities first (`logits_as`) rounds p, to r u of
+itself: what log p is off by for logits, two more for the quotient; of a sigmoid (g + 3) u, and 1 - p by r u p, which
+may be all of it. So log p lies between log p (1 - r u) and log p (1 + r u), each clipped, offset and floored as the
+convention has it: next to p = 1 anything down to the floor.
 
 *Weights and smoothing* are products: one rounding each, three for a smoothed label; the result itself
 is rounded once.  A smoothed binary label is rounded relative to itself, and its complement inherits that as
@@ -260,10 +261,10 @@ def _categorical(
     else:
         p = x / x.sum(axis=1, keepdims=True) if convention.renormalise == "before_clip" else x
         p = np.clip(p, *flat.clip) if flat.clip is not None else p
-        minus_log = -np.log(p)
+        minus_log = -np.log(p + flat.offset)
         if convention.log_floor is not None:
             minus_log = np.minimum(minus_log, -convention.log_floor)
-        error = unit * g * minus_log
+        error = unit * (g * np.abs(minus_log) + (flat.offset > 0))
         if convention.renormalise == "before_clip":
             error = error + unit * (2 + sum_error(classes) + underflow(p, str(flat.x.dtype)))
         if convention.renormalise == "after_clip":
@@ -376,24 +377,24 @@ def softmax_error(z: Floats, convention: Convention, g: float, unit: float = 1.0
 def _of_rounded(
     p: Floats, minus_log: Floats, relative: Floats | float, flat: FlatProblem, convention: Convention, g: float
 ) -> tuple[Floats, Floats]:
-    """(-log p, its error) of probabilities that were rounded before a clip, a floor and a logarithm were applied.
+    """(-log p, its error) of probabilities that were rounded before a clip, an offset, a logarithm and a floor.
 
     relative: what they are off by, as a part of them; where that is all of them, the logarithm may be that of 0.  No
-    budget has an infinite loss, which only a clip or a floor prevents.  Without one a probability is rounded to the
-    nearest number, which is 0 or at least the smallest one, and not flushed to 0.
+    budget has an infinite loss, which only a clip, an offset or a floor prevents.  Without one a probability is rounded
+    to the nearest number, which is 0 or at least the smallest one, and not flushed to 0.
     """
     dtype = str(flat.x.dtype)
     least, most = (0.0, 1.0) if flat.clip is None else flat.clip
     if flat.binary and flat.clip is not None:  # of p and of 1 - p alike
         least, most = min(least, 1 - most), max(most, 1 - least)
-    ceiling = -math.log(least) if least else math.inf
-    ceiling = ceiling if convention.log_floor is None else min(ceiling, -convention.log_floor)
+    ceiling = math.inf if convention.log_floor is None else -convention.log_floor
 
     def held(logs: Floats) -> Floats:
-        return np.minimum(np.maximum(logs, -math.log(most)), ceiling)
+        clipped = np.minimum(np.maximum(logs, -math.log(most)), -math.log(least) if least else math.inf)
+        return np.minimum(-np.log(np.exp(-clipped) + flat.offset) if flat.offset else clipped, ceiling)
 
     unit, normal, epsilon, _ = dtype_info(dtype)
-    smallest, is_bounded = normal * epsilon, ceiling < math.inf
+    smallest, is_bounded = normal * epsilon, least + flat.offset > 0 or ceiling < math.inf
     underflow_loss = underflow_error(dtype) if is_bounded else smallest / 2
     lost = relative + underflow_loss / p
     below = held(minus_log - np.log1p(-np.minimum(lost, 1.0)))
@@ -402,7 +403,8 @@ def _of_rounded(
     if not is_bounded:
         may_be_zero = (relative >= 1) | (p * (1 + relative) < underflow_loss)
         below = np.where(may_be_zero, math.inf, np.minimum(below, -math.log(smallest)))
-    return value, np.maximum(below - value, value - above) + unit * (g + 1) * value
+    of_logarithm = unit * ((g + 1) * np.abs(value) + (flat.offset > 0))
+    return value, np.maximum(below - value, value - above) + of_logarithm
 
 
 def _targets(flat: FlatProblem, chunk: slice, classes: int) -> Floats:
@@ -477,11 +479,12 @@ def _binary(
     else:
         p = np.exp(x) if flat.input_kind == "log_probabilities" else x
         p = np.clip(p, *flat.clip) if flat.clip is not None else p
-        on, off = -np.log(p), -np.log1p(-p)
+        on, off = -np.log(p + flat.offset), -np.log(1 - p + flat.offset) if flat.offset else -np.log1p(-p)
         if convention.log_floor is not None:
             on, off = np.minimum(on, -convention.log_floor), np.minimum(off, -convention.log_floor)
-        on_error = (unit * g + products) * on
-        off_error = (unit * g + products) * off + unit * (p > 0)
+        of_sum = unit * (flat.offset > 0)
+        on_error = (unit * g + products) * np.abs(on) + of_sum
+        off_error = (unit * g + products) * np.abs(off) + unit * (p > 0) + of_sum
         sensitivity_on, sensitivity_off = np.ones_like(p), p / (1 - p)
     if arithmetic.is_converted:
         most = 1 / math.sqrt(unit)

@@ -56,6 +56,8 @@ class FlatProblem:
     """The label smoothing e."""
     clip: tuple[float, float] | None
     """Both ends of the clip, rounded to the dtype; None if nothing is clipped."""
+    offset: float
+    """What is added to a probability before its logarithm, rounded to the dtype; 0 if nothing is."""
     group: int
     """Number of consecutive rows that are averaged to one loss before weights are applied; 1 if none are."""
     shape: tuple[int, ...]
@@ -68,8 +70,8 @@ class FlatProblem:
 
     @functools.cached_property
     def unconverted(self) -> FlatProblem:
-        """The same without conversion and clip."""
-        return dataclasses.replace(self, taken_as=None, clip=None)
+        """The same without conversion, clip and offset."""
+        return dataclasses.replace(self, taken_as=None, clip=None, offset=0.0)
 
     @functools.cached_property
     def absolute(self) -> FlatProblem:
@@ -228,6 +230,7 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
         full = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)) if shape else weights.reshape(())
         spread = np.broadcast_to(full, shape).reshape(-1).astype(np.float64)
     positive = options.positive_weight
+    of_probabilities = read_as(problem, convention, taken_as) == "probabilities"
     return FlatProblem(
         binary=binary,
         input_kind=problem.input_kind,
@@ -242,9 +245,8 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
         else np.broadcast_to(positive, problem.predictions.shape).reshape(n).astype(np.float64),
         sample_weights=spread,
         smoothing=options.label_smoothing or 0.0,
-        clip=clip_ends(problem.dtype, convention)
-        if read_as(problem, convention, taken_as) == "probabilities"
-        else None,
+        clip=clip_ends(problem.dtype, convention) if of_probabilities else None,
+        offset=offset_of_logarithm(problem.dtype, convention) if of_probabilities else 0.0,
         group=group,
         shape=shape,
         taken_as=None if taken_as == problem.input_kind else taken_as,
@@ -298,3 +300,8 @@ def clip_ends(dtype: str, convention: Convention) -> tuple[float, float] | None:
     epsilon = dtype_info(dtype).epsilon if convention.clip == "dtype" else convention.clip
     ends = np.array([epsilon, 1.0 - epsilon]).astype(numpy_dtype(dtype))
     return float(ends[0]), float(ends[1])
+
+
+def offset_of_logarithm(dtype: str, convention: Convention) -> float:
+    """What a convention adds to a probability of a dtype before its logarithm, rounded to it; 0 where nothing is."""
+    return float(np.asarray(convention.log_offset or 0.0).astype(numpy_dtype(dtype)))

@@ -263,7 +263,7 @@ def row_weights(flat: FlatProblem, to_numbers: ToNumbers) -> Numbers:
 def _counted(
     t: Numbers, p: Numbers, x: Floats, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
-    """Zero the targets whose log-probability is constant (behind the clip or floor).
+    """Zero the targets whose log-probability is constant (behind the clip or floor), and scale those with an offset.
 
     p: the probabilities of logits x.  Returns (targets, mask of the elements whose derivative is unconstrained), both
     shaped as x.
@@ -271,13 +271,15 @@ def _counted(
     if convention.logits_as == "logits":
         return t, np.zeros(x.shape, dtype=bool)
     inside, at_kink = clip_masks(p, x, flat, convention)
+    e = to_numbers(np.asarray(flat.offset))
     if convention.log_floor is not None:
         least = float(np.exp(convention.log_floor))
         margin = least * KINK_MARGIN * dtype_info(str(flat.x.dtype)).unit_roundoff
-        inside, at_kink = inside & ~(p < least), at_kink | (abs(p - least) <= margin)
+        inside, at_kink = inside & ~(p + e < least), at_kink | (abs(p + e - least) <= margin)
     at_kink = at_kink & (t != 0)
     unconstrained = at_kink if flat.binary else at_kink.any(axis=-1, keepdims=True)
-    return np.where(inside | at_kink, t, to_numbers(np.zeros(()))), np.broadcast_to(unconstrained, x.shape)
+    t = np.where(inside | at_kink, _share(t, p, flat.offset, to_numbers), to_numbers(np.zeros(())))
+    return t, np.broadcast_to(unconstrained, x.shape)
 
 
 def of_others(values: Numbers) -> Numbers:
@@ -318,16 +320,20 @@ def _of_probabilities(
     inside, unconstrained = clip_masks(p, x, flat, convention)
     has_slope = inside | unconstrained
     u = p if flat.clip is None else np.where(has_slope, p, _nearest_end(p, flat.clip, to_numbers))
+    e = to_numbers(np.asarray(flat.offset))
     if convention.log_floor is not None:
-        has_slope = has_slope & ~(u < np.exp(convention.log_floor))
+        has_slope = has_slope & ~(u + e < np.exp(convention.log_floor))
     if convention.renormalise == "no":
-        value = np.where(has_slope, _minus_over(t, u, to_numbers), zero)
+        value = np.where(has_slope, _minus_over(t, u + e, to_numbers), zero)
     elif convention.renormalise == "before_clip":
         counted = np.where(has_slope, t, zero)
-        value = (_minus_over(counted * of_others(p), p, to_numbers) + of_others(counted)) / row_sum
+        shares = of_others(_share(counted, p, flat.offset, to_numbers))
+        value = (_minus_over(counted * of_others(p), p + e, to_numbers) + shares) / row_sum
         unconstrained = np.broadcast_to(unconstrained.any(axis=1, keepdims=True), unconstrained.shape)
     else:
-        value = (_minus_over(t * of_others(u), u, to_numbers) + of_others(t)) / u.sum(axis=1, keepdims=True)
+        total = u.sum(axis=1, keepdims=True)
+        shares = of_others(_share(t, u / total, flat.offset, to_numbers))
+        value = (_minus_over(t * of_others(u), u + e * total, to_numbers) + shares) / total
         value = np.where(has_slope, value, zero)
         unconstrained = unconstrained | (nan.any(axis=1, keepdims=True) & ~has_slope)
     if convention.renormalise != "no":
@@ -372,6 +378,11 @@ def _minus_over(t: Numbers, p: Numbers, to_numbers: ToNumbers) -> Numbers:
     value = -t / np.where(is_zero, to_numbers(np.ones(())), p)
     infinite = np.where(np.asarray(t > 0, dtype=bool), -np.inf, np.inf)
     return np.where(np.asarray(t != 0, dtype=bool), np.where(is_zero, infinite, value), to_numbers(np.zeros(())))
+
+
+def _share(t: Numbers, p: Numbers, offset: float, to_numbers: ToNumbers) -> Numbers:
+    """The slope of -t log(p + e) along -log p, t p / (p + e), elementwise; e is the offset."""
+    return t * p / (p + to_numbers(np.asarray(offset))) if offset else t
 
 
 def binary_gradient(flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Gradient:
@@ -427,9 +438,11 @@ def _of_outputs(
     inside, unconstrained = clip_masks(p, x, flat, convention)
     has_slope = inside | unconstrained
     u = p if flat.clip is None else np.where(has_slope, p, _nearest_end(p, flat.clip, to_numbers))
-    first, second = _minus_over(on, u, to_numbers), -_minus_over(off, 1 - u, to_numbers)
+    e = to_numbers(np.asarray(flat.offset))
+    raised, rest = u + e, 1 - u + e
+    first, second = _minus_over(on, raised, to_numbers), -_minus_over(off, rest, to_numbers)
     if convention.log_floor is not None:
         least = np.exp(convention.log_floor)
-        first = np.where(u < least, to_numbers(np.zeros(())), first)
-        second = np.where(1 - u < least, to_numbers(np.zeros(())), second)
+        first = np.where(raised < least, to_numbers(np.zeros(())), first)
+        second = np.where(rest < least, to_numbers(np.zeros(())), second)
     return np.where(has_slope, first + second, to_numbers(np.zeros(()))), unconstrained

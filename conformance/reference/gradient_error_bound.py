@@ -13,10 +13,11 @@ a positive weight it is (pos y' + 1 - y') sigma(z) - pos y', whose 1 cancels: si
 sigmoid is exp(z - L), L = log(1 + e^z) = max(z, 0) + t, t = log1p(e^-|z|), the exponent is off by 2 g u t for t and by
 two roundings: of z + t or z - t, by u (|z| + t) and by no more than t, as z is a number of the dtype; and of t, by u t.
 
-*Probabilities.*  t_c / p_c is a division.  1 - p is rounded once.  A row that is divided by its sum has T / S
-subtracted from every element, each of which knows S and its quotient to h(C) + 3; one that is normalised
-through log and log-sum-exp pays for them as in logits.  A binary gradient has two terms of opposite
-sign, or their common form (p - y) / (p (1 - p)): the scale is the sum of the two terms' sizes.
+*Probabilities.* t_c / p_c is a division. 1 - p is rounded once, and so is a sum with an offset. A row that is divided
+by its sum has T / S subtracted from every element, each of which knows S and its quotient to h(C) + 3; one that is
+normalised through log and log-sum-exp pays for them as in logits. A binary gradient has two terms of opposite sign,
+or their common form (p - y) / (p (1 - p)): the scale is the sum of the two terms' sizes. With a `gradient_floor` it
+is that of p - y, to which a smoothed label adds 3u y'.
 
 *Weights and smoothing* are products as in the loss; the complement of a smoothed label is off by 3u y'. *The mean*
 multiplies every sample by 1 / D, which is rounded, and as accurate as D is where its weights cancel
@@ -146,12 +147,13 @@ def _lost(flat: FlatProblem, convention: Convention, factor: Floats) -> Any:
     if convention.renormalise == "before_clip" and not flat.binary:
         row = x.sum(axis=1, keepdims=True)
     p = x / row if flat.clip is None else np.clip(x / row, *flat.clip)
+    p, rest = p + flat.offset, 1 - p + flat.offset
     if flat.binary:
         assert flat.q is not None
         y = flat.q * (1 - flat.smoothing) + flat.smoothing / 2
         on = factor * np.abs(y if flat.positive_weight is None else flat.positive_weight * y)
-        apart = quotient(on, p) + quotient(factor * np.abs(1 - y), 1 - p)
-        divisor = np.maximum(p * (1 - p), gradient.gradient_floor(flat, convention))
+        apart = quotient(on, p) + quotient(factor * np.abs(1 - y), rest)
+        divisor = np.maximum(p * rest, gradient.gradient_floor(flat, convention))
         return np.maximum(apart, quotient(factor * np.abs(p - y), divisor))
     t = factor * np.abs(gradient.targets(flat, _floats))
     lost = quotient(t, p)
@@ -182,24 +184,26 @@ def _categorical(flat: FlatProblem, convention: Convention, g: float) -> tuple[F
         return t, products * t
     if flat.input_kind == "logits":
         return _through_softmax(x, t, total, products + sum_error(counted), convention, g)
-    p = x
-    divided: Any = 0.0
+    p, row = x, np.abs(x).sum(axis=1, keepdims=True)
     if convention.renormalise == "before_clip":
-        row = np.abs(x).sum(axis=1, keepdims=True)
         p = x / x.sum(axis=1, keepdims=True)
-        divided = sum_error(x.shape[1]) + 3 + underflow(p, str(flat.x.dtype))
     if flat.clip is not None:
         p = np.clip(p, *flat.clip)
-    if convention.renormalise == "after_clip":
+    if convention.renormalise == "after_clip" and not flat.offset:
         logs = np.log(p)
         size, error = _through_softmax(logs, t, total, products + sum_error(counted), convention, g)
         lost = g * np.abs(logs) + (np.exp(logs) / p.sum(axis=1, keepdims=True) * g * np.abs(logs)).sum(
             axis=1, keepdims=True
         )
         return size / p, (error + size * (lost + 2)) / p
-    size = np.where(t == 0, 0.0, t / np.where(p == 0, np.inf, p))
-    error = size * (products + divided + 1)
-    if convention.renormalise == "before_clip":
+    if convention.renormalise == "after_clip":
+        row = p.sum(axis=1, keepdims=True)
+        p = p / row
+    raised = p + flat.offset
+    size = np.where(t == 0, 0.0, t / np.where(raised == 0, np.inf, raised))
+    divided = sum_error(x.shape[1]) + 3 + underflow(p, str(flat.x.dtype)) if convention.renormalise != "no" else 0.0
+    error = size * (products + divided + 1 + (flat.offset > 0))
+    if convention.renormalise != "no":
         size = (size + total) / row
         error = (error + total * (products + 2 * divided + sum_error(counted) + 1)) / row + divided * size
     return size, error
@@ -244,17 +248,20 @@ def _binary(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats
     p = np.exp(x) if flat.input_kind == "log_probabilities" else x
     if flat.clip is not None:
         p = np.clip(p, *flat.clip)
-    first, second, inherited = _over(on, p), _over(off, 1 - p), _over(smoothed, 1 - p)
+    raised, rest = p + flat.offset, 1 - p + flat.offset
+    first, second, inherited = _over(on, raised), _over(off, rest), _over(smoothed, rest)
+    products += flat.offset > 0
     if convention.log_floor is not None:  # what lies below it is constant
         least = np.exp(convention.log_floor)
-        first = np.where(p < least, 0.0, first)
-        second, inherited = (np.where(1 - p < least, 0.0, term) for term in (second, inherited))
+        first = np.where(raised < least, 0.0, first)
+        second, inherited = (np.where(rest < least, 0.0, term) for term in (second, inherited))
     if flat.input_kind == "log_probabilities":
         first, second = on, second * p
         return first + second, (first + second) * (2 * g + 4 + products) + inherited * p
     if floor := gradient.gradient_floor(flat, convention):
-        size = np.abs(p - y) * unit / np.maximum(p * (1 - p), floor)
-        return size, size * (4 + products)
+        divisor = np.maximum(p * (1 - p), floor)
+        size = np.abs(p - y) * unit / divisor
+        return size, size * (4 + products) + smoothed / divisor
     return first + second, (first + second) * (4 + products) + inherited
 
 

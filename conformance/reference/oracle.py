@@ -392,14 +392,14 @@ def _log_sum_exp(x: list[float]) -> Term:
 
 
 def _logs_of(p: dict[int, Term], flat: FlatProblem, convention: Convention, picked: Sequence[int]) -> dict[int, Term]:
-    """-log p for the picked classes of a row of probabilities, clipped and renormalised by the convention."""
+    """-log p for the picked classes of a row of probabilities, which a convention may clip, renormalise and offset."""
     if convention.renormalise == "before_clip":
         p = _normalised(p)
     if flat.clip is not None:
         p = {c: _clipped(value, flat.clip) for c, value in p.items()}
     if convention.renormalise == "after_clip":
         p = _normalised(p)
-    return {c: _minus_log(p[c], convention) for c in picked}
+    return {c: _minus_log(p[c], flat.offset, convention) for c in picked}
 
 
 def _converted_logs(
@@ -417,7 +417,7 @@ def _converted_logs(
         return dict.fromkeys(picked, NAN)
     if flat.taken_as == "probabilities":
         if flat.clip is None and of_picked:
-            return {c: _between(logs[c], arb(0), INF, convention) for c in picked}
+            return {c: _between(logs[c], arb(0), INF, flat.offset, convention) for c in picked}
         p = {c: arb(0) if isinstance(log, float) else (-log).exp() for c, log in logs.items()}
         return _logs_of(p, flat, convention, picked)
     finite = [-log for log in logs.values() if not isinstance(log, float)]
@@ -453,8 +453,10 @@ def _minus_log_pair(flat: FlatProblem, convention: Convention, x: float) -> tupl
         if flat.taken_as != "probabilities":
             return positive, negative
         low, high = flat.clip or (0.0, 1.0)
-        ends = [_minus_log_ends(low, high), _minus_log_ends(1 - arb(high), 1 - arb(low))]
-        return _between(positive, *ends[0], convention), _between(negative, *ends[1], convention)
+        ends = _minus_log_ends(low, high), _minus_log_ends(1 - arb(high), 1 - arb(low))
+        both = zip((positive, negative), ends, strict=True)
+        on, off = (_between(log, *of_log, flat.offset, convention) for log, of_log in both)
+        return on, off
     if flat.input_kind == "logits":
         if math.isinf(x):
             return (arb(0), INF) if x > 0 else (INF, arb(0))
@@ -466,36 +468,44 @@ def _minus_log_pair(flat: FlatProblem, convention: Convention, x: float) -> tupl
             return arb(0), INF
         return ball(-x), (arb(0) if math.isinf(x) else -(-arb(x).expm1()).log())
     p = ball(x) if flat.clip is None else _clipped(ball(x), flat.clip)
-    return _minus_log(p, convention), _minus_log(p, convention, complement=True)
+    return _minus_log(p, flat.offset, convention), _minus_log(p, flat.offset, convention, complement=True)
 
 
 def _minus_log_ends(low: Any, high: Any) -> tuple[Term, Term]:
     """-log p of the ends of [low, high], the smaller one first."""
-    return _minus_log(arb(high), DEFINITION), _minus_log(arb(low), DEFINITION)
+    return _minus_log(arb(high), 0.0, DEFINITION), _minus_log(arb(low), 0.0, DEFINITION)
 
 
-def _between(log: Term, least: Term, most: Term, convention: Convention) -> Term:
-    """A -log p of a probability that is clipped, and floored by the convention."""
-    if convention.log_floor is not None:
-        ceiling = arb(-convention.log_floor)
-        least, most = least.min(ceiling), ceiling if isinstance(most, float) else most.min(ceiling)
+def _between(log: Term, least: Term, most: Term, offset: float, convention: Convention) -> Term:
+    """A -log p of a probability that is clipped to these ends, then offset, and floored by the convention."""
     if isinstance(log, float):
-        return most if log == INF else log
-    return log.max(least) if isinstance(most, float) else log.max(least).min(most)
+        log = most if log == INF else log
+    else:
+        log = log.max(least) if isinstance(most, float) else log.max(least).min(most)
+    if offset and not (isinstance(log, float) and math.isnan(log)):
+        p = arb(0) if isinstance(log, float) else (-log).exp()
+        log = -(p + arb(offset)).log()
+    return _floored(log, convention)
 
 
-def _minus_log(p: Term, convention: Convention, complement: bool = False) -> Term:
-    """-log p, or -log(1 - p), under the convention's floor."""
+def _minus_log(p: Term, offset: float, convention: Convention, complement: bool = False) -> Term:
+    """-log p, or -log(1 - p), with the offset added to what it is taken of, under the convention's floor."""
     if isinstance(p, float):
         return NAN
+    e = arb(offset)
     if complement:
-        value: Term = INF if p == 1 else (-(-p).log1p() if p < 1 else NAN)
+        value: Term = INF if p == 1 + e else (-(e - p).log1p() if p < 1 + e else NAN)
     else:
-        value = INF if p == 0 else (-p.log() if p > 0 else NAN)
-    if convention.log_floor is None or (isinstance(value, float) and math.isnan(value)):
-        return value
+        value = INF if p == -e else (-(p + e).log() if p > -e else NAN)
+    return _floored(value, convention)
+
+
+def _floored(minus_log: Term, convention: Convention) -> Term:
+    """A -log p under the convention's floor."""
+    if convention.log_floor is None or (isinstance(minus_log, float) and math.isnan(minus_log)):
+        return minus_log
     ceiling = arb(-convention.log_floor)
-    return ceiling if isinstance(value, float) else value.min(ceiling)
+    return ceiling if isinstance(minus_log, float) else minus_log.min(ceiling)
 
 
 def _clipped(p: Term, clip: tuple[float, float]) -> Term:

@@ -16,7 +16,7 @@ from conformance.reference.domain import examine, reads_other_columns
 from conformance.reference.flat_problem import read_as, shifts_labels, weighs_rows_of_targets
 
 _MEAN = {"mean_divides_by", "empty_mean"}
-_PROBABILITIES = {"logits_as", "clip", "log_floor", "renormalise"}
+_PROBABILITIES = {"logits_as", "clip", "log_offset", "log_floor", "renormalise"}
 _ROWS = {"class_weighting", "log_sum_exp"}
 _SHAPE = {"binary_outputs", "unreduced_class_axis", "label_shift", "class_columns", "default_ignore_index"}
 _ROUNDING = {"cancellation", "gradient_cancellation"}
@@ -85,7 +85,7 @@ def _names(
     if reduction != "none":
         names -= {"unreduced_class_axis"}
     if input_kind != "probabilities":
-        names -= {"logits_as", "clip", "renormalise"}
+        names -= _PROBABILITIES - {"log_floor"}
         names -= {"log_floor"} if input_kind == "logits" or "out_of_range" in read else set()
     if input_kind != "logits" and not read & _GRADIENT:
         names -= {"cancellation"}

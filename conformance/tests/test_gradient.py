@@ -18,6 +18,8 @@ from conformance.tests.stated import case, shipped
 STEP = 2.0**-14
 ROOM = 2.0**16
 """Numbers that there have to be between two sides of an element."""
+LEAST_CHANGE = 1e-25
+"""Change of a loss that its digits, twice those of a float64, show well enough; slopes that change it less are left."""
 LARGEST = 40
 """Predictions of the largest case that is differentiated numerically."""
 CONVENTIONS = (
@@ -28,6 +30,10 @@ CONVENTIONS = (
     Convention(mean_divides_by="target_weight", renormalise="before_clip"),
     Convention(mean_divides_by="samples", clip=1e-3, binary_outputs="mean_of_last_axis"),
     Convention(log_floor=-5.0, out_of_range="wrap"),
+    Convention(log_offset=1e-2, clip=1e-3),
+    Convention(log_offset=1e-2, renormalise="before_clip"),
+    Convention(log_offset=1e-2, renormalise="after_clip", clip=1e-3),
+    Convention(log_offset=0.1, log_floor=-1.5, logits_as="probabilities"),
     Convention(out_of_range="zero"),
 )
 
@@ -74,6 +80,8 @@ def test_gradient_is_slope_of_loss(convention):
             if not step or not np.isfinite(want) or (answer.unconstrained is not None and answer.unconstrained[index]):
                 continue
             if step < ROOM * np.spacing(abs(x)):  # its two sides are not at the same distance, where they differ at all
+                continue
+            if abs(want) * step < LEAST_CHANGE:
                 continue
             slope, finer = (difference(problem, convention, index, h) for h in (step, step / 2))
             if np.isfinite(slope) and np.isfinite(finer):

@@ -634,6 +634,16 @@ def test_log_floor_bounds_losses():
     assert answer(outputs) == [math.inf, math.inf, logarithm(1e-300), logarithm(0.5)]
 
 
+def test_log_offset_is_added_to_probabilities():
+    outputs = probabilities([0.0, 1.0, 0.25, 0.25], [1, 1, 1, 0], loss="binary", target="binary")
+    losses = [logarithm(2.0**-20), -math.log1p(2.0**-20), logarithm(0.25 + 2.0**-20), logarithm(0.75 + 2.0**-20)]
+    assert answer(outputs, Convention(log_offset=2.0**-20)) == losses
+    row = probabilities([[0.0, 0.5]], [0])
+    assert answer(row, Convention(log_offset=0.25, clip=0.25)) == [logarithm(0.5)]
+    assert answer(row, Convention(log_offset=0.25, log_floor=-1.0)) == [1.0]
+    assert answer(probabilities([[0.0, 1.0]], [0]), Convention(log_offset=1e-12), "float16") == [math.inf]
+
+
 def test_rows_are_renormalised_before_or_after_clip():
     rows = probabilities([[0.0, 0.5], [0.0, 0.5]], [0, 1])
     assert answer(rows, Convention(clip=0.125)) == [logarithm(0.125), logarithm(0.5)]
@@ -1102,7 +1112,13 @@ def test_answer_key_depends_on_convention():
 
 @pytest.mark.parametrize(
     "convention",
-    [Convention(clip=1e-7), Convention(log_floor=-3.0), Convention(clip=0.2, renormalise="after_clip"), DEFINITION],
+    [
+        Convention(clip=1e-7),
+        Convention(log_floor=-3.0),
+        Convention(log_offset=0.01),
+        Convention(clip=0.2, renormalise="after_clip"),
+        DEFINITION,
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("input_kind", ["logits", "log_probabilities"])

@@ -58,6 +58,7 @@ CONVENTIONS = {
         CLIPS,
         Convention(clip="dtype"),
         Convention(log_floor=-100.0),
+        Convention(log_offset=1e-7),
         Convention(renormalise="before_clip"),
         Convention(renormalise="after_clip"),
         Convention(clip=1e-7, renormalise="before_clip"),

@@ -59,6 +59,7 @@ _EFFECTS: Mapping[str, Callable[[Function, Convention], bool]] = {
     "logits_as": lambda f, _: "logits" in f.input_kinds and f.quantity != "hessian",
     "clip": lambda f, c: "probabilities" in _kinds(f, c),
     "renormalise": lambda f, c: "probabilities" in _kinds(f, c) and "categorical" in f.ranks,
+    "log_offset": lambda f, c: "probabilities" in _kinds(f, c),
     "log_floor": lambda f, c: bool(_kinds(f, c) - {"logits"}),
     "cancellation": lambda f, _: "logits" in f.input_kinds and not is_derivative(f.quantity),
     "binary_outputs": lambda f, _: "binary" in f.ranks,

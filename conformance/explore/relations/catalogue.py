@@ -131,9 +131,11 @@ def as_log_probabilities(problem: Problem, convention: Convention) -> Transforme
 
 
 def is_clipped(problem: Problem, convention: Convention) -> bool:
-    """Whether the function documents to clip a probability, or to floor its logarithm."""
+    """Whether the function documents to clip or offset a probability, or to floor its logarithm."""
     if problem.input_kind != "probabilities":
         return False
+    if convention.log_offset is not None:
+        return True
     p = problem.predictions.astype(np.float64)
     p = np.stack([p, 1 - p]) if problem.loss == "binary" else p
     low, high = flatten(problem, convention).clip or (0.0, 1.0)
@@ -285,8 +287,8 @@ def opposite_outputs(problem: Problem, convention: Convention) -> Transformed:
     x = problem.predictions
     predictions = -x if problem.input_kind == "logits" else exact_complement(x)
     labels = exact_complement(problem.labels.astype(np.int64) if problem.labels.dtype == bool else problem.labels)
-    without_floor = dataclasses.replace(convention, log_floor=None)  # which both ends have, as they have no clip
-    if predictions is None or labels is None or is_clipped(problem, without_floor):
+    clip_alone = dataclasses.replace(convention, log_floor=None, log_offset=None)  # both ends have the others
+    if predictions is None or labels is None or is_clipped(problem, clip_alone):
         return None
     labels = labels if problem.labels.dtype.kind == "f" else labels.astype(problem.labels.dtype)
     return replace_fields(problem, predictions=predictions, labels=labels)

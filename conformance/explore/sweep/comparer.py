@@ -46,7 +46,7 @@ Regions = dict[str, RegionCounts]
 
 ROWWISE_CHOICES = {
     "logits": ("cancellation",),
-    "probabilities": ("clip", "log_floor", "renormalise"),
+    "probabilities": ("clip", "log_offset", "log_floor", "renormalise"),
     "log_probabilities": (),
 }
 """Choices that affect a single row of one or two predictions; the others concern several rows."""
