@@ -16,7 +16,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from conformance import report
+from conformance.adapters import numpy, scipy
 from conformance.adapters.contract import LoweringError
+from conformance.adapters.libraries import pinned
 from conformance.execution.assessing import rows_of
 from conformance.execution.environments import builder, interpreters, parse, uv
 from conformance.execution.targets import start_workers
@@ -156,6 +159,20 @@ def test_rows_equal_those_of_local_run(cluster):
         rows = list(rows_of(items, suite, pool))
     assert len(rows) == len(items) > 10
     assert sorted(repr(row.cells) for row in rows) == sorted(repr(row.cells) for row in expected)
+
+
+@needs_index
+def test_run_of_all_libraries_calls_them_in_actors(head, tmp_path):
+    words = ["--framework", "numpy", "--framework", "scipy", "-k", "article/ and float32 and mean and not gradient"]
+    done = subprocess.run(
+        [sys.executable, "-m", "conformance", "run", "--all", "--on", "ray", *words, "--report", str(tmp_path)],
+        env={**os.environ, "RAY_ADDRESS": head.address}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = report.read(tmp_path)[0]
+    expected = {one.environment for library in (numpy, scipy) for one in pinned(library.FRAMEWORK)}
+    assert set(rows["environment"]) == expected
+    assert set(rows["status"]) == {"agrees", "unsupported"}
 
 
 # What comes of a call

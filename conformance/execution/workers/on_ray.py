@@ -67,14 +67,13 @@ CONNECT_TIMEOUT = 10.0
 PACKAGE = "conformance"
 FILES = (
     "__init__.py",
-    "adapters/__init__.py",
-    "adapters/arrays.py",
+    "adapters/*.py",
     "adapters/contract/*.py",
     "execution/__init__.py",
     "execution/workers/*.py",
     "model/*.py",
 )
-"""Patterns of the files of this package that are sent to nodes, in addition to the adapters."""
+"""Patterns of the files of this package that are sent to nodes: what adapters and workers import."""
 MAX_PACKAGE_BYTES = 1 << 24
 """Maximum size of an adapter's package that is sent."""
 INSTALL_OPTIONS = ("--no-deps", "--only-binary", ":all:")
