@@ -33,7 +33,7 @@ from conformance.judging.judge import Judge
 from conformance.judging.plan import in_modes, plan
 from conformance.judging.published import PublishedVerdict, published
 from conformance.judging.row import Row
-from conformance.judging.selection import SelectionError, keyword_filter
+from conformance.judging.selection import SelectionError, function_filter
 from conformance.judging.unsupported import unsupported_rows
 from conformance.judging.verdict import want_of
 from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
@@ -343,10 +343,8 @@ def show(
     case, ledger = load_case(case_id, cases)
     dtypes = (one_of("--dtype", dtype, case.dtypes),) if dtype else case.dtypes
     available = _available(frameworks, functions, modes)
-    item_filter = keyword_filter(" or ".join(functions))
-    planned = [
-        item for item in plan([case], available, item_filter) if not functions or item.function.name in functions
-    ]
+    item_filter = function_filter(functions)
+    planned = plan([case], available, item_filter)
     run = Run()
     with pool_if_needed(available) as pool:
         run.execute(rows_of([item for item in planned if item.dtype in dtypes], Judge(Oracle(), ledger), pool))
@@ -360,11 +358,7 @@ def show(
         for chosen in dtypes
         for reduction in case.reductions
     ]
-    unsupported = [
-        row
-        for row in unsupported_rows([case], planned, available, item_filter)
-        if row.key.dtype in dtypes and (not functions or row.key.function in functions)
-    ]
+    unsupported = [row for row in unsupported_rows([case], planned, available, item_filter) if row.key.dtype in dtypes]
     numbers = tuple(published(case))
     return ShowResult(case, tuple(answers), numbers, unsupported, tuple(run.not_executed))
 

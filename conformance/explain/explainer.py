@@ -33,7 +33,7 @@ from conformance.judging.plan import (
     unsupported,
 )
 from conformance.judging.published import published
-from conformance.judging.selection import ItemFilter
+from conformance.judging.selection import function_filter
 from conformance.model.case import Case, Problem, Quantity, Reduction, is_derivative
 from conformance.model.convention import DEFINITION
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
@@ -65,12 +65,8 @@ def explain(
     """
     problem = judge.problems.of(case, dtype, reduction)
     names = frozenset(functions)
-    named = ItemFilter(is_named=names.__contains__)
-    items = [
-        item
-        for item in items_of(case, problem, candidates(case, available, named))
-        if item.quantity == quantity and (not names or item.function.name in names)
-    ]
+    called = candidates(case, available, function_filter(names))
+    items = [item for item in items_of(case, problem, called) if item.quantity == quantity]
     derivation = _derivation(case, problem, quantity, judge.oracle)
     run = Run()
     results = tuple(run.each(items, lambda item: function_result(judge.assess(item), judge)))

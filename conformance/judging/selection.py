@@ -52,6 +52,14 @@ class ItemFilter:
         return self.selects(framework, item)
 
 
+def function_filter(names: Iterable[str]) -> ItemFilter | None:
+    """The filter of items by the names of their functions; None if there are no names."""
+    named = frozenset(names)
+    if not named:
+        return None
+    return ItemFilter(may_select=lambda framework, function, *others: function in named, is_named=named.__contains__)
+
+
 def keyword_filter(keyword: str, markers: str = "", names: str = "", whole: bool = False) -> ItemFilter | None:
     """The filter of items by `-k` and `-m`; None if all are selected.  Raises SelectionError.
 
