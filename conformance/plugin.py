@@ -613,9 +613,11 @@ class Recorder:
         self.signals = contextlib.ExitStack()
 
     @property
-    def rows(self) -> list[Row]:
-        """The rows so far."""
-        return [] if self.run is None else self.run.rows
+    def results(self) -> pd.DataFrame:
+        """A `report.frame` of the rows so far."""
+        from conformance import report
+
+        return report.frame([] if self.run is None else self.run.rows)
 
     def pytest_sessionstart(self) -> None:
         if all(PACKAGE.resolve() in _path_of(self.config, argument).parents for argument in self.config.args):
@@ -741,7 +743,7 @@ class Recorder:
         self.planned = len(row_cases)
         if self.run is None:
             self.run = Run()
-            self.run.rows += unsupported
+            self.run.rows.extend(unsupported)
             return
         from conformance.report import recording  # which imports pandas
 
@@ -845,7 +847,6 @@ class Recorder:
 
     def _compare_with_baseline(self, baseline: _Baseline, session: pytest.Session) -> None:
         """Compare the rows with the baseline; the session fails if something got worse."""
-        from conformance import report
         from conformance.comparison.baseline import RunScope, check_baseline, processor_difference
 
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
@@ -853,8 +854,9 @@ class Recorder:
         named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_conformance_test(argument)}
         has_case = self._case_filter()
         accepted, about = baseline
+        results = self.results
         scope = RunScope(
-            frozenset(row.framework for row in self.rows),
+            frozenset(results["framework"]),
             lambda of, name: (
                 (not named or name in named) and (item_filter is None or item_filter(of, name)) and has_case(name)
             ),
@@ -863,7 +865,7 @@ class Recorder:
             processor_difference(about),
         )
         try:
-            check = check_baseline(accepted, report.frame(self.rows), scope, self.config.getoption("baseline"))
+            check = check_baseline(accepted, results, scope, self.config.getoption("baseline"))
         except UserError as error:
             self.problem = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -878,8 +880,9 @@ class Recorder:
             for fault in self.faults[:MAX_FAULTS]:
                 terminalreporter.line(loggable(fault), red=True)
             terminalreporter.line(f"{len(self.faults)} tests; please report it: {ISSUES}")
-        near = (self._similar() or self._option_hint(terminalreporter)) if not self.rows else ""
-        if not self.rows and not near:
+        has_rows = self.run is not None and len(self.run.rows) > 0
+        near = "" if has_rows else self._similar() or self._option_hint(terminalreporter)
+        if not has_rows and not near:
             return
         terminalreporter.section("cross-entropy conformance")
         if near:
@@ -930,22 +933,24 @@ class Recorder:
     def _closing_lines(self) -> list[str]:
         """The lines at the end of a run, with the cases that no function could be called with, and the verdict."""
         from conformance.adapters.registry import installed
-        from conformance.judging.unsupported import render_unsupported
+        from conformance.judging.unsupported import PROBLEM_COLUMNS, render_unsupported, unsupported_problems
         from conformance.report import frames, recording
 
+        results = self.results
         details = []
         if self.config.get_verbosity() > 0:
             partly = self.config.getoption("keyword") or self.config.getoption("markexpr") or self._harvested()
             coverage = "" if partly else recording.coverage_line(_cases_of(self.config))
-            largest = frames.records(frames.largest_ratios(frames.frame(self.rows)))
+            largest = frames.records(frames.largest_ratios(results))
             details = recording.closing_lines(largest, coverage)
         narrowed = bool(self.config.getoption("markexpr") or self.config.getoption("keyword") or installed()[1])
-        verdict = recording.verdict_line(self.rows, self.planned)
+        unsupported = unsupported_problems(results[PROBLEM_COLUMNS].itertuples(index=False, name=None))
+        verdict = recording.verdict_line(results, self.planned)
         published = ""
         if self.written and _folder(self.config) is not None:
             report = Path(self.config.getoption("report"))
             published = recording.published_line(self.written, _cases_of(self.config), report)
-        return [*details, *render_unsupported(self.rows, narrowed=narrowed), verdict, *filter(None, [published])]
+        return [*details, *render_unsupported(unsupported, narrowed=narrowed), verdict, *filter(None, [published])]
 
     def _harvested(self) -> bool:
         return _harvested(self.config) is not None

@@ -402,7 +402,7 @@ GRADIENT = "gradient"
 LAYOUT = "memory layout"
 
 
-def cells(installed: Installed, cases: Sequence[Case], rows: Sequence[Row]) -> Iterator[Cell]:
+def cells(installed: Installed, cases: Sequence[Case], rows: Iterable[Row]) -> Iterator[Cell]:
     """The table of a check: a cell for each option, the layout and the gradient, at each dtype."""
     by_id = {case.id: case for case in cases}
     rows_by_cell: dict[tuple[str, str], list[Row]] = {}

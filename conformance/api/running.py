@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from conformance.execution.targets import check_devices
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT, Timeouts
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import frameworks_among, installed_among, selected, without_device
+from conformance.judging.packed_rows import PackedRows
 from conformance.judging.plan import Item, check_modes, chosen_modes, plan
 from conformance.judging.row import COLUMNS, Cells, Row
 from conformance.judging.selection import keyword_filter
@@ -35,7 +36,7 @@ from conformance.model.errors import UserError
 from conformance.model.row_key import CPU
 from conformance.power.harvest.pipeline import load_harvest
 from conformance.report import recording
-from conformance.report.frames import records
+from conformance.report.frames import records, rows_of
 from conformance.report.recording import RecordedRun
 from conformance.report.sarif import RULES, Failure
 
@@ -110,10 +111,10 @@ class RunResult(Result):
     """Folder of the report."""
     record: dict[str, Any]
     """What its `run.json` says."""
-    rows: list[Row]
-    """The rows, in the order of the plan."""
+    rows: PackedRows
+    """The rows, in the order in which they were judged; can be iterated over."""
     results: pd.DataFrame
-    """The rows as a table."""
+    """The rows as a table, sorted by problem and function."""
     items: int
     """Number of items that there were to execute."""
     cases: tuple[Any, ...]
@@ -139,7 +140,11 @@ class RunResult(Result):
 
         strict_known: known issues count, too, whatever the baseline has.
         """
-        return list(failures(self.rows, self.check, strict_known))
+        return list(failures(self.results, self.check, strict_known))
+
+    def rows_that_are(self, *expected: str) -> list[Row]:
+        """The rows with one of these values of `expected`, in the order of `results`."""
+        return rows_of(self.results[self.results["expected"].isin(expected)])
 
     def to_dict(self) -> dict[str, Any]:
         """Number of rows of each kind, and every row that is not as it should be, as builtin values."""
@@ -148,13 +153,13 @@ class RunResult(Result):
         return {
             "report": str(self.report),
             "planned": self.record["planned"],
-            "finished": len(self.rows),
+            "finished": len(self.results),
             "interrupted": self.stopped,
             **counted,
-            "unexpected": [row.cells for row in self.rows if row.expected in FAILING_ROWS],
-            "known": [row.cells for row in self.rows if row.expected == "known"],
+            "unexpected": [row.cells for row in self.rows_that_are(*FAILING_ROWS)],
+            "known": [row.cells for row in self.rows_that_are("known")],
             "not_asked": list(map(str, self.not_executed)),
-            "unsupported": [row.cells for row in self.rows if row.status == "unsupported"],
+            "unsupported": [row.cells for row in rows_of(self.results[self.results["status"] == "unsupported"])],
             "baseline": None if self.check is None else {"ok": self.check.ok, "said": self.check.lines()},
         }
 
@@ -198,19 +203,20 @@ def run(
     except UserError:
         recorded.abandon()
         raise
+    found, count, scope = prepared.cases, len(recorded.items), None
+    if accepted is not None and found and prepared.executor:
+        scope = _scope(request, found, prepared.executor, recorded.items, processor_difference(accepted[1]))
+    recorded.items = ()  # whose memory the report needs
     record = recorded.write()
     check = None
-    if accepted is not None and record["complete"] and prepared.cases and prepared.executor:
-        difference = processor_difference(accepted[1])
-        scope = _scope(request, prepared.cases, prepared.executor, recorded.items, difference)
+    if accepted is not None and scope is not None and record["complete"]:
         check = check_baseline(accepted[0], recorded.results, scope, str(baseline))
-    found = prepared.cases
     return RunResult(
         request.report,
         record,
         recorded.rows,
         recorded.results,
-        len(recorded.items),
+        count,
         () if found is None else tuple(found.cases),
         found is not None and found.harvested,
         tuple(recorded.not_executed),
@@ -244,7 +250,6 @@ def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, ob
         if due:
             with observer.rows(len(due)) as advance:
                 recorded.execute(prepared.executor.rows(cases, due), advance)
-    recorded.sort()
 
 
 def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
@@ -350,24 +355,22 @@ _RULES = {"vanished": "vanished", "status or convention changed": "changed", "dr
 """SARIF rule of each reason for which a row is worse than the baseline; others have that of their status."""
 
 
-def failures(rows: Sequence[Row], check: Check | None, strict_known: bool = False) -> Iterator[Failure]:
+def failures(results: pd.DataFrame, check: Check | None, strict_known: bool = False) -> Iterator[Failure]:
     """The rows that make a run fail: unexpected ones or, with a baseline, those that got worse.
 
     strict_known: known issues count, too, whatever the baseline has.
     """
     if strict_known:
-        for row in rows:
-            if row.expected == "known":
-                yield Failure(row.status, row.cells, f"known: {row.known}; {row.explanation}")
+        for row in rows_of(results[results["expected"] == "known"]):
+            yield Failure(row.status, row.cells, f"known: {row.known}; {row.explanation}")
     if check is not None:
         for changed in records(check.failures):
             cells = _cells_of(changed)
             rule = _RULES.get(changed["reason"]) or (cells["status"] if cells["status"] in RULES else "changed")
             yield Failure(rule, cells, f"{changed['reason']} against the baseline: {changed['what']}")
         return
-    for row in rows:
-        if row.expected in FAILING_ROWS:
-            yield Failure("stale" if row.expected == "stale" else row.status, row.cells, row.explanation)
+    for row in rows_of(results[results["expected"].isin(FAILING_ROWS)]):
+        yield Failure("stale" if row.expected == "stale" else row.status, row.cells, row.explanation)
 
 
 def _cells_of(changed: Cells) -> Cells:

@@ -20,7 +20,7 @@ from conformance.cli import github
 from conformance.cli.shared import MAX_WIDTH, options, print_not_executed, print_notes
 from conformance.cli.terminal import USAGE, out
 from conformance.judging.row import Elements, Row
-from conformance.judging.unsupported import render_unsupported
+from conformance.judging.unsupported import problem_cells, render_unsupported, unsupported_problems
 from conformance.judging.verdict import want_of
 from conformance.model.case import Case
 from conformance.model.row_key import unusual
@@ -84,7 +84,7 @@ def _print(shown: ShowResult) -> None:
     for answers in shown.answers:
         _print_answers(answers)
     called = [row for answers in shown.answers for row in answers.rows]
-    out.lines(render_unsupported([*called, *shown.unsupported]))
+    out.lines(render_unsupported(unsupported_problems(map(problem_cells, [*called, *shown.unsupported]))))
     for number in shown.published:
         stated, record = number.published, number.record()
         of = f"{stated.reduction}, {stated.quantity}" if stated.quantity != "loss" else stated.reduction

@@ -26,7 +26,7 @@ from conformance.execution.marking import RUN
 from conformance.execution.report_folder import FILES, JOURNAL
 from conformance.judging.replay import reproducer_of
 from conformance.judging.row import Row
-from conformance.judging.unsupported import render_unsupported
+from conformance.judging.unsupported import PROBLEM_COLUMNS, render_unsupported, unsupported_problems
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import Case
 from conformance.model.errors import UserError
@@ -130,7 +130,7 @@ class _Files:
 def _warn_incomplete(ended: api.RunResult) -> None:
     more = f"{ended.stopped}; " if ended.stopped else ""
     more += f"{len(ended.not_executed)} could not be executed; " if ended.not_executed else ""
-    rows = len(ended.rows)
+    rows = len(ended.results)
     warn(f"{more}{rows} of {ended.record['planned']} rows are in the report, which is marked incomplete")
     if rows:
         warn("the same command with --resume runs only what is missing")
@@ -153,19 +153,20 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, v
     coverage of options.
     """
     failing = {*FAILING_ROWS, *(["known"] if strict_known else [])}
-    print_groups([row for row in ended.rows if row.expected in failing], ended.cases)
+    print_groups(ended.rows_that_are(*failing), ended.cases)
     if request.cases is not None and not strict_known:
-        print_groups([row for row in ended.rows if row.expected == "known"], ended.cases)
-    if ended.rows:
+        print_groups(ended.rows_that_are("known"), ended.cases)
+    if len(ended.results):
         table = report.status_table(ended.results, wraps=False)
         width = out.measure(table, options=out.options.update(max_width=UNLIMITED_WIDTH)).maximum
         out.print(table if width <= out.width else report.status_table(ended.results))
-    if ended.rows and verbose:
+    if len(ended.results) and verbose:
         partly = request.keyword or request.frameworks or request.modes or request.device != CPU or ended.harvested
         out.lines(recording.closing_lines(ended.record["largest"], "" if partly else ended.record["coverage"]))
     narrowed = bool(request.keyword or request.frameworks or request.modes or ended.record["missing"])
-    out.lines(render_unsupported(ended.rows, narrowed=narrowed))
-    verdict = recording.verdict_line(ended.rows, ended.record["planned"], ended.record["duration"], failing)
+    unsupported = unsupported_problems(ended.results[PROBLEM_COLUMNS].itertuples(index=False, name=None))
+    out.lines(render_unsupported(unsupported, narrowed=narrowed))
+    verdict = recording.verdict_line(ended.results, ended.record["planned"], ended.record["duration"], failing)
     out.print(Text(verdict), soft_wrap=True)
     published = recording.published_line(ended.record, ended.cases, ended.report)
     if published and request.cases is not None:

@@ -23,6 +23,7 @@ from conformance.execution.run import Run
 from conformance.execution.targets import Progress, start_workers
 from conformance.execution.workers.pool import DEFAULT_TIMEOUTS, Timeouts, WorkerPool
 from conformance.judging.judge import Judge
+from conformance.judging.packed_rows import PackedRows
 from conformance.judging.plan import Item
 from conformance.judging.prepare import Problems, prepare
 from conformance.judging.row import Row
@@ -154,7 +155,8 @@ class AuditRun(Run):
         lost = {one.id for one in self.not_executed}
         for side in self.sides:
             side.stopped = self.stopped
-            side.rows = [row for row in side.rows if row.key.id not in lost]
+            if lost:
+                side.rows = PackedRows(row for row in side.rows if row.key.id not in lost)
             side.write()
 
     def accept(self, row: Row) -> None:

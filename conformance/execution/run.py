@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from conformance.execution.assessing import E, NotExecuted, RowOrError, results_of
 from conformance.execution.interruption import interruption, reinstall_handlers
+from conformance.judging.packed_rows import PackedRows
 from conformance.judging.plan import Item
 from conformance.judging.row import Row
 from conformance.model.errors import UserError
@@ -23,8 +24,8 @@ class Run:
     def __init__(self) -> None:
         self.items: Sequence[Item] = ()
         """Those that are planned."""
-        self.rows: list[Row] = []
-        """The rows, in the order in which they were judged; see `sort`."""
+        self.rows = PackedRows()
+        """The rows, in the order in which they were judged."""
         self.not_executed: list[NotExecuted] = []
         self.stopped = ""
         """Why it ended early; empty if it did not."""
@@ -81,11 +82,6 @@ class Run:
         """Raise UserError if an item could not be executed.  what: begins the message."""
         if self.not_executed:
             raise UserError(f"{what}: {self.not_executed[0]}")
-
-    def sort(self) -> None:
-        """Put rows into the order of the items; rows without an item come first."""
-        order = {item.key.across_versions(): position for position, item in enumerate(self.items)}
-        self.rows.sort(key=lambda row: order.get(row.key.across_versions(), -1))
 
     def _executed(self, results: Iterable[T | NotExecuted], failed: Callable[[], None] = lambda: None) -> Iterator[T]:
         reinstall_handlers()

@@ -10,7 +10,7 @@ from conformance.adapters.contract import Framework
 from conformance.adapters.registry import Installed
 from conformance.judging.plan import Item, in_modes, plan
 from conformance.judging.selection import MAX_SHOWN, SelectionError, keyword_filter, similar
-from conformance.judging.unsupported import render_unsupported, unsupported_rows
+from conformance.judging.unsupported import problem_cells, render_unsupported, unsupported_problems, unsupported_rows
 from conformance.model.case import Case
 from conformance.model.row_key import CPU
 from conformance.model.text import suggest, truncate
@@ -68,7 +68,7 @@ def selected(cases: list[Case], available: list[Installed], keyword: str) -> lis
         what = f"by -k {truncate(keyword, MAX_SHOWN)!r}" if keyword else "of what the installed functions can express"
         near = similar(keyword, [item.id for item in plan(cases, available)]) if keyword else ""
         unsupported = unsupported_rows(cases, [], available, keyword_filter(keyword), answers=False)
-        why = "".join(f"\n{line}" for line in render_unsupported(unsupported))
+        why = "".join(f"\n{line}" for line in render_unsupported(unsupported_problems(map(problem_cells, unsupported))))
         near = near or "`conformance list cases` and `conformance list functions` print what there is"
         raise SelectionError(f"nothing is selected {what}; {near}{why}")
     return items

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from conformance.judging.row import Row
 from conformance.judging.selection import ItemFilter
 from conformance.model.case import Case, Reduction
 from conformance.model.errors import UserError
-from conformance.model.row_key import item_id
+from conformance.model.row_key import KEY, item_id
 from conformance.reference.oracle import Oracle, open_cache
 
 MAX_CASES = 5
 """Cases that a terminal shows one by one."""
 PROBLEM_COLUMNS = ["case", "dtype", "reduction", "function", "status", "explanation"]
+problem_cells = operator.attrgetter(*(f"key.{name}" if name in KEY else name for name in PROBLEM_COLUMNS))
+"""A row in these columns."""
 Reasons = tuple[tuple[Item, str], ...]
 
 
@@ -140,15 +143,12 @@ def unsupported_problems(rows: Iterable[tuple[str, ...]]) -> list[UnsupportedPro
     ]
 
 
-def render_unsupported(rows: Iterable[Row], *, narrowed: bool = False) -> list[str]:
-    """Render the unsupported problems among rows for a terminal: the first `MAX_CASES` with reasons, and how many.
+def render_unsupported(found: Sequence[UnsupportedProblem], *, narrowed: bool = False) -> list[str]:
+    """Render unsupported problems for a terminal: the first `MAX_CASES` with reasons, and how many.
 
     narrowed: functions are selected, or some are not installed, so that many are no surprise; one line says how many
     there are.
     """
-    found = unsupported_problems(
-        (row.key.case, row.key.dtype, row.key.reduction, row.key.function, row.status, row.explanation) for row in rows
-    )
     cases = len({one.case for one in found})
     what = f"{cases} cases have" if cases != 1 else "1 case has"
     if narrowed and cases > MAX_CASES:

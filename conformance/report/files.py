@@ -18,7 +18,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,19 +115,15 @@ def _write(folder: Path, results: pd.DataFrame, run: RunInfo, supplement: PageSu
         with (folder / name).open("rb") as file:
             digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
 
-    # The rows first: they are safe even if the making of another file fails.
-    with ThreadPoolExecutor(2) as executor:
-        parquet = executor.submit(_parquet, results)  # which compresses without Python's lock, as the page does
-        html = executor.submit(page, results, run, supplement)
-        write_pieces("results.csv", _csv(results))
-        write_file("results.parquet", parquet.result())
-        text = html.result()  # one after the other, to bound memory
-        pairs = agreement.pairs(results)
-        write_file("pairs.parquet", _parquet(pairs))
-        write_pieces("discrepancies.csv", _csv(agreement.discrepancies(results, pairs)))
-        write_file("summary.md", summary(results, pairs, run).encode())
-        write_file("badge.json", badge(results, run).encode())
-        write_file("index.html", text.encode())
+    # The rows first: they are safe even if the making of another file fails.  One after the other, to bound memory.
+    write_pieces("results.csv", _csv(results))
+    write_file("results.parquet", _parquet(results))
+    pairs = agreement.pairs(results)
+    write_file("pairs.parquet", _parquet(pairs))
+    write_pieces("discrepancies.csv", _csv(agreement.discrepancies(results, pairs)))
+    write_file("summary.md", summary(results, pairs, run).encode())
+    write_file("badge.json", badge(results, run).encode())
+    write_file("index.html", page(results, run, supplement).encode())
     record = run_record(run, results, pairs, digests)
     write_atomically(folder / RUN, (json.dumps(record, indent=2) + "\n").encode())
     return record

@@ -6,14 +6,14 @@ on the order in which rows were made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS, Row, column_of
+from conformance.judging.packed_rows import PackedRows, column_array
+from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS, Row
 from conformance.judging.verdict import FAILING, FAILING_ROWS, STATUSES
-from conformance.model.text import printable
 
 ORDER = (
     "case", "dtype", "reduction", "quantity", "function", "environment", "version", "device", "digest", "backend",
@@ -23,34 +23,29 @@ ORDER = (
 
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
-    """Rows as a DataFrame, one line per row; see `from_records`."""
-    listed = list(rows)
-    return _by_column(len(listed), lambda name: column_of(listed, name))
+    """Rows as a DataFrame, one line per row."""
+    return _frame((rows if isinstance(rows, PackedRows) else PackedRows(rows)).column)
 
 
 def from_records(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows that are given by column as a DataFrame, one line per row; absent columns get their defaults.
-
-    Control characters and lone surrogates, which the message of an exception may have and a file may not, are escaped.
-    """
+    """Rows that are given by column as a DataFrame, one line per row; absent columns get their defaults."""
     lines = [row if len(row) == len(COLUMNS) else {**dict.fromkeys(COLUMNS), **DEFAULTS, **row} for row in rows]
-    return _by_column(len(lines), lambda name: [row[name] for row in lines])
+    return _frame(lambda name: column_array(name, [row[name] for row in lines]))
 
 
-def _by_column(count: int, cells: Callable[[str], list[Any]]) -> pd.DataFrame:
-    """A frame of `count` rows.  cells: those of a column; called for one after another, to bound memory."""
-    keys: list[tuple[Any, ...]] = list(zip(*(_column(name, cells(name)) for name in ORDER), strict=True))
-    if len(set(keys)) < len(keys):
-        # Every column is a key, so that rows which are alike in ORDER still have one order.
-        rest = zip(*(map(str, _column(name, cells(name))) for name in COLUMNS), strict=True)
-        keys = [(*key, *more) for key, more in zip(keys, rest, strict=True)]
-    order = sorted(range(count), key=keys.__getitem__)
-    del keys
-    columns = {}
-    for name in COLUMNS:
-        values = _column(name, cells(name))
-        columns[name] = pd.array([values[i] for i in order], dtype="float64" if name in FLOATS else "str")
-    return set_dtypes(pd.DataFrame(columns), FLOATS)
+def _frame(column: Callable[[str], Any]) -> pd.DataFrame:
+    """A frame of columns that are Arrow arrays, made one after another to bound memory."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    keys = pa.table({name: column(name) for name in ORDER})
+    order = pc.sort_indices(keys, [(name, "ascending") for name in ORDER])
+    longest_first = sorted(COLUMNS, key=lambda name: name != "call")  # while there is most memory for its copies
+    columns = {name: column(name).take(order) for name in longest_first}
+    table = pa.table({name: columns.pop(name) for name in COLUMNS}).to_pandas()
+    if table.duplicated(list(ORDER)).any():  # the other columns are keys, too, so that there is one order
+        table = table.sort_values([*ORDER, *COLUMNS])
+    return set_dtypes(table, FLOATS)
 
 
 def set_dtypes(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
@@ -59,19 +54,17 @@ def set_dtypes(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
     return table.astype(dtypes).reset_index(drop=True)
 
 
+def rows_of(table: pd.DataFrame) -> list[Row]:
+    """The rows in a frame."""
+    floats = sorted(FLOATS)
+    numbers = table[floats].astype(object)
+    return list(map(Row.of, records(table.assign(**numbers.where(numbers.notna(), None)))))
+
+
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dictionaries by column."""
     names = list(map(str, rows.columns))
     return [dict(zip(names, row, strict=True)) for row in rows.itertuples(index=False, name=None)]
-
-
-def _column(name: str, values: Sequence[Any]) -> list[Any]:
-    if name in FLOATS:
-        return [float("nan") if value is None else float(value) for value in values]
-    if set(map(type, values)) != {str}:
-        values = ["" if value is None else str(value) for value in values]
-    clean = {text: printable(text) for text in set(values)}
-    return list(map(clean.__getitem__, values))
 
 
 def counts(results: pd.DataFrame) -> pd.DataFrame:

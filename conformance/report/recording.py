@@ -27,6 +27,7 @@ from conformance.execution.report_folder import JOURNAL, ReportError
 from conformance.execution.run import INTERRUPTED, Run
 from conformance.execution.run_info import RunInfo, fingerprint, host
 from conformance.judging.coverage import coverage
+from conformance.judging.packed_rows import PackedRows
 from conformance.judging.plan import Item
 from conformance.judging.published import published
 from conformance.judging.row import Row
@@ -132,7 +133,7 @@ class RecordedRun(Run):
         self.items = items
         for row in uncalled:
             self.accept(row)
-        self.rows += taken
+        self.rows.extend(taken)
         present = {row.key.across_versions() for row in taken}
         return [item for item in items if item.key.across_versions() not in present]
 
@@ -147,7 +148,7 @@ class RecordedRun(Run):
         """
         resumed = self.journal.resumed
         if self.planned is None and resumed is not None and not self.rows:
-            self.rows = list(resumed.rows.values())
+            self.rows.extend(resumed.rows.values())
         plan = self.planned or (resumed and resumed.plan) or empty_plan(iso_time(self.started))
         record: dict[str, Any] = {"complete": False}
         try:
@@ -226,7 +227,7 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
 
 def write_content(folder: Path, content: JournalContent, ended: float) -> dict[str, Any]:
     """Write the report of what a journal holds.  ended: seconds since the epoch."""
-    rows = list(content.rows.values())
+    rows = PackedRows(content.rows.values())
     plan = content.plan or empty_plan(content.started, len(rows))
     began = datetime.fromisoformat(content.started).timestamp() if content.started else ended
     finished = len(rows) == plan.info.planned
@@ -320,24 +321,28 @@ def closing_lines(largest: Iterable[Mapping[str, Any]], coverage: str) -> list[s
 
 
 def verdict_line(
-    rows: Sequence[Row], planned: int, seconds: float | None = None, failing: Collection[str] = FAILING_ROWS
+    results: pd.DataFrame, planned: int, seconds: float | None = None, failing: Collection[str] = FAILING_ROWS
 ) -> str:
     """The verdict on a run in a sentence: `nothing unexpected: 12 agree, 3 known; 4 s`.
 
     That nothing unexpected was found by a run that did not come to its end is no verdict, which is said first.
-    planned: number of rows that there were to be.  seconds: how long it took, if that is to be said.
+    results: a `report.frame`.  planned: number of rows that there were to be.  seconds: how long it took, if that is to
+    be said.
     failing: values of `expected` of rows that make the run fail.
     """
-    bad = sum(row.expected in failing for row in rows)
-    counts = Counter("known" if row.expected == "known" else row.status for row in rows if row.expected not in failing)
+    fails = results["expected"].isin(failing)
+    bad, others = int(fails.sum()), results.loc[~fails, ["status", "expected"]]
+    counts = others["status"].mask(others["expected"] == "known", "known").value_counts()
     words = {"agrees": "agree", "diverges": "diverge as is documented"}
     named = (*STATUSES[:2], "known", *STATUSES[2:])
-    others = ", ".join(f"{counts[name]:,} {words.get(name, name.replace('_', ' '))}" for name in named if counts[name])
+    numbers = ", ".join(
+        f"{counts[name]:,} {words.get(name, name.replace('_', ' '))}" for name in named if name in counts
+    )
     verdict = f"{counted(bad, 'unexpected row')}" if bad else "nothing unexpected"
-    if len(rows) != planned:
+    if len(results) != planned:
         begin = "incomplete" if bad else "no verdict"
-        verdict = f"{begin}, as {len(rows):,} of {planned:,} rows are there; so far {verdict}"
-    return f"{verdict}{f': {others}' if others else ''}{'' if seconds is None else f'; {duration_text(seconds)}'}"
+        verdict = f"{begin}, as {len(results):,} of {planned:,} rows are there; so far {verdict}"
+    return f"{verdict}{f': {numbers}' if numbers else ''}{'' if seconds is None else f'; {duration_text(seconds)}'}"
 
 
 def published_line(record: Mapping[str, Any], cases: Iterable[Case], folder: Path) -> str:

@@ -18,7 +18,6 @@ from conformance.casefiles.loading import load
 from conformance.cli.failing import places
 from conformance.comparison.baseline import check_baseline
 from conformance.execution.targets import failed_row
-from conformance.judging.row import Row
 from conformance.report.sarif import MAX_RESULTS, RULES
 from conformance.tests import miniatures
 from conformance.tests.test_audit import BAD
@@ -77,7 +76,7 @@ def run(mine, monkeypatch):
 
 
 def sarif_of(rows, check=None, cases=(), notes=(), **rest):
-    return report.sarif(failures([Row.of(one) for one in rows], check), places(cases), notes, **rest)
+    return report.sarif(failures(report.from_records(rows), check), places(cases), notes, **rest)
 
 
 def results(said):
@@ -93,8 +92,8 @@ def test_sarif_is_valid_for_every_rule_and_location(valid, mine):
         row(case="binary/a b#?/\u00e9", **{**BAD, "expected": "stale", "status": "agrees"}),
     ]
     said = valid(sarif_of(rows, None, cases, ["torch==0: it cannot be had"]))
-    assert [result["ruleId"] for result in said["results"]] == ["disagrees", "crashed", "timed_out", "stale"]
-    assert [result["level"] for result in said["results"]] == ["error", "error", "error", "warning"]
+    assert [result["ruleId"] for result in said["results"]] == ["stale", "timed_out", "disagrees", "crashed"]
+    assert [result["level"] for result in said["results"]] == ["warning", "error", "error", "error"]
     for result in said["results"]:
         assert said["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
     assert said["invocations"][0]["executionSuccessful"] is False
@@ -108,7 +107,7 @@ def test_sarif_result_is_on_the_line_of_its_case(run, valid, mine):
     status, said = run()
     assert status == 1
     found = valid(said)["results"]
-    assert [result["properties"]["reduction"] for result in found] == ["none", "mean"]
+    assert [result["properties"]["reduction"] for result in found] == ["mean", "none"]
     for result in found:
         (place,) = result["locations"]
         assert place["physicalLocation"]["artifactLocation"] == {
@@ -229,7 +228,7 @@ def test_known_discrepancy_of_a_folder_is_printed_once_with_reason_and_link(run,
     (mine / "known" / "miniature.yaml").write_text(KNOWN_BUG, encoding="utf-8")
     assert run()[0] == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "known miniature.DropsSmoothing-categorical/x/smoothed-float32-none (0.1.0) It forgets." in shown
+    assert "known miniature.DropsSmoothing-categorical/x/smoothed-float32-mean (0.1.0) It forgets." in shown
     assert "(https://example.org/1) (and 1 row more)" in shown
     assert shown.count("It forgets. (https://example.org/1)") == 1
     assert run("--json")[0] == 0

@@ -22,7 +22,7 @@ from conformance.judging import plan as planning
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.judging.selection import ItemFilter, keyword_filter
-from conformance.judging.unsupported import render_unsupported, unsupported_rows
+from conformance.judging.unsupported import problem_cells, render_unsupported, unsupported_problems, unsupported_rows
 from conformance.model.case import Layout
 from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures
@@ -63,6 +63,10 @@ def test_plan_from_remembered_declarations_is_the_same(tmp_path, monkeypatch):
         planned([replace(one, version="0") for one in here])
 
 
+def rendered(rows, **options):
+    return render_unsupported(unsupported_problems(map(problem_cells, rows)), **options)
+
+
 def test_unsupported_case_has_row_per_function_with_reason_and_exact_answer():
     (row,) = rows_of([PLAIN, BINARY])
     assert (row.key.case, row.key.function, row.status, row.expected) == (
@@ -100,7 +104,7 @@ def test_unsupported_dtype_has_rows_of_its_first_reduction_only():
     told = rows_of([stated], [narrow()])
     assert [(row.key.dtype, row.key.reduction) for row in told] == [("bfloat16", "none")]
     supported = replace(told[0], status="agrees")
-    assert render_unsupported([supported, *told])[0] == "no selected function supports a/b/c as bfloat16, none"
+    assert rendered([supported, *told])[0] == "no selected function supports a/b/c as bfloat16, none"
 
 
 def test_unsupported_rows_are_of_the_selection_only():
@@ -151,14 +155,14 @@ def test_baseline_reports_lost_support_as_vanished():
 
 def test_render_unsupported_shows_five_problems_and_counts():
     cases = [case([0.5], [1], id=f"a/b/c{n}", loss="binary", target="binary") for n in range(7)]
-    lines = render_unsupported(rows_of(cases))
+    lines = rendered(rows_of(cases))
     assert lines[:2] == ["no selected function supports a/b/c0", "    it is no binary loss: miniature.Categorical"]
     assert lines[-1] == "and 2 more; 7 cases have rows with status unsupported in the report"
     assert json.dumps([row.cells for row in rows_of(cases)])
-    assert render_unsupported(rows_of(cases), narrowed=True) == [
+    assert rendered(rows_of(cases), narrowed=True) == [
         "7 cases have problems that no function here supports: rows with status unsupported say why"
     ]
-    assert render_unsupported([], narrowed=True) == []
+    assert rendered([], narrowed=True) == []
 
 
 @pytest.mark.parametrize(

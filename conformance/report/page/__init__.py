@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from string import Template
 
@@ -58,17 +57,14 @@ def page(
         "views": supplement.views(),
         "sizes": {case: supplement.sizes[case] for case in results["case"].unique() if case in supplement.sizes},
     }
-    with ThreadPoolExecutor(2) as compressing:  # which zlib does without Python's lock
-        index = compressing.submit(index_json, results, about)
-        detail = compressing.submit(detail_json, results, supplement.problems)
     template = Template(parts["template.html"])
     return template.substitute(
         style=parts["page.css"],
         style_hash=source_hash(parts["page.css"]),
         script=parts["page.js"],
         script_hash=source_hash(parts["page.js"]),
-        index=index.result(),
-        detail=detail.result(),
+        index=index_json(results, about),
+        detail=detail_json(results, supplement.problems),
         supplement=supplement.embedded(),
     )
 
