@@ -902,7 +902,8 @@ class Recorder:
         from conformance.judging.selection import SelectionError, similar
 
         keyword = self.config.getoption("keyword")
-        if not keyword or self.planned or not _requests_file(self.config, TEST_FILE):
+        is_selected = self.planned or any(map(_item, self.config.stash[_SESSION].items))  # `--collect-only` plans none
+        if not keyword or is_selected or not _requests_file(self.config, TEST_FILE):
             return ""
         try:
             near = similar(

@@ -595,6 +595,8 @@ def test_unknown_keyword_has_suggestion(folder):
     result = folder.run("-k", "Categoricl", losses="Categorical")
     result.stdout.fnmatch_lines(['nothing is selected by -k Categoricl; did you mean "categorical"?'])
     assert "did you mean" not in folder.run("-k", "nobody", losses="Categorical").stdout.str()
+    collected = folder.run("--collect-only", "-k", "Categorical or Categoricl", losses="Categorical").stdout.str()
+    assert "nothing is selected" not in collected
 
 
 def test_empty_collection_names_options(folder):
