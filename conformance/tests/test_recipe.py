@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from itertools import islice
@@ -21,6 +22,7 @@ from conformance.execution.targets import judge_of
 from conformance.explain import recipes
 from conformance.explain.proof import cases_of
 from conformance.explain.recipes import InstalledFunction, NoRecipeError, derive_recipes
+from conformance.judging.case_set import load_suite
 from conformance.judging.selection import SelectionError
 from conformance.model.case import LOSSES
 from conformance.tests.stated import shipped
@@ -30,6 +32,15 @@ HERE = {one.framework.name for one in AVAILABLE}
 SPARSE, SOFT, BINARY = (f"keras.{name}Crossentropy" for name in ("SparseCategorical", "Categorical", "Binary"))
 TORCH, NLL, LOGITS, BCE = (f"torch.{name}Loss" for name in ("CrossEntropy", "NLL", "BCEWithLogits", "BCE"))
 LOG_LOSS = "sklearn.log_loss"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def suite_read_once():
+    """The shipped cases and ledger, whose reading takes half of a recipe, are read once."""
+    shipped_suite = functools.cache(lambda: load_suite(None))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("conformance.api.recipes.load_suite", lambda of: load_suite(of) if of else shipped_suite())
+        yield
 
 
 def installed(*names):
