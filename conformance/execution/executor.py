@@ -3,8 +3,8 @@
 Several processes judge beside this one, which distributes the items and collects the rows.  Each process judges the
 outcomes of its workers, and sends each row when it is judged.  A call that kills its worker, or takes too long, is a
 row.  If a judging process dies, only the items that it was executing are lost: these become `NotExecuted`, and the
-other processes go on with its rest.  An exception in a process is raised here.  A process whose run is gone ends
-itself.
+other processes go on with its rest, or a new one if none is left.  An exception in a process is raised here.  A process
+whose run is gone ends itself.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ CHUNK = 128
 """Number of items that a process is sent at a time."""
 CHUNKS_AHEAD = 2
 """Chunks that a process has before it has finished the first of them."""
+MAX_REPLACED = 5
+"""How often a process is started because all of them have died."""
 MIN_SHARED_ITEMS = 4000
 """Number of remaining items of a framework from which it is worthwhile that another process imports it, too.
 
@@ -193,8 +195,8 @@ class JudgingProcesses:
 
     def __init__(self, assignments: Collection[Assignment], first: Sequence[Sequence[str]], timeouts: Timeouts) -> None:
         by_name = {assignment.worker.name: assignment for assignment in assignments}
-        setups = [_Setup(by_name, tuple(names), timeouts) for names in first]
-        self._processes = TaskProcesses[Any, Any](_judging, [(setup,) for setup in setups])
+        self._setups = [_Setup(by_name, tuple(names), timeouts) for names in first]
+        self._processes = TaskProcesses[Any, Any](_judging, [(setup,) for setup in self._setups])
         self._first = first
         self._current = [""] * len(first)
         """For each process, the name of the worker whose items it takes."""
@@ -228,6 +230,16 @@ class JudgingProcesses:
             found = item.installed
             self._versions[found.worker] = Versions(found.version, found.python, found.numpy, found.backend)
             self._queues.setdefault(found.worker, deque()).append(item.key)
+        why = yield from self._until_all_died(cases)
+        for _ in range(MAX_REPLACED):
+            if any(self._queues.values()):
+                self._processes = TaskProcesses[Any, Any](_judging, [(self._setups[0],)])
+                why = yield from self._until_all_died(cases)
+        for worker, queue in self._queues.items():
+            yield from (NotExecuted(worker, key.id, f"{why}, and no other one is left") for key in queue)
+
+    def _until_all_died(self, cases: CaseSet) -> Generator[RowOrError, None, str]:
+        """The rows of the items in the queues, some of which stay if all processes die; returns how the last died."""
         suites = dict.fromkeys(range(len(self._first)), cases)
         why = ""
         for result in self._processes.results(lambda one: suites.pop(one, None) or self._next_chunk(one), CHUNKS_AHEAD):
@@ -238,8 +250,7 @@ class JudgingProcesses:
                 chunk, row = result
                 chunk.keys.popleft()
                 yield row
-        for worker, queue in self._queues.items():  # of which there are some if no process is left
-            yield from (NotExecuted(worker, key.id, f"{why}, and no other one is left") for key in queue)
+        return why
 
     def _take_back(self, lost: Lost[Any]) -> list[tuple[str, RowKey]]:
         """Queue the items of a process that has died again; return those that it was executing, by worker.
