@@ -137,7 +137,8 @@ class Arrays:
 def array_operations(module: str, nonlinear: str, sigmoid: str = "sigmoid", **others: str) -> dict[str, str]:
     """Operations of a library whose functions are called as those of numpy.
 
-    nonlinear: module that has softmax and log_softmax.  sigmoid: its name there.  others: other operations.
+    nonlinear: module that has softmax and log_softmax.  sigmoid: its name there.  others: other operations, empty for
+    one that the library lacks.
     """
     table = {
         "sum": "@.sum({0})",
@@ -169,7 +170,7 @@ def array_operations(module: str, nonlinear: str, sigmoid: str = "sigmoid", **ot
         "logit of exp": "{0} - @.log(-@.expm1({0}))",
         **others,
     }
-    return {name: text.replace("@", module) for name, text in table.items()}
+    return {name: text.replace("@", module) for name, text in table.items() if text}
 
 
 def _numpy_array(result: Any) -> tuple[Array, str]:
@@ -218,7 +219,7 @@ TORCH_OPERATIONS = array_operations(
     "torch",
     as_dtype="{0}.to(torch.{1})",
     array_of="torch.tensor({0})",
-    mean_of_last_axis="{0}.mean(-1)",
+    mean_of_last_axis="torch.mean({0}, -1)",
     size="{0}.numel()",
     argmax="{0}.int().argmax({axis})",  # which takes no booleans
     cast="{0}.to(predictions.dtype)",
@@ -270,6 +271,16 @@ paddle = Arrays(
     numpy=lambda result: (result.numpy(), str(result.dtype).removeprefix("paddle.")),
     imports="import paddle",
     derivatives={"gradient": "{x}.stop_gradient = False\n{result}.sum().backward()\n{x}.grad"},
+    operations=array_operations(
+        "paddle",
+        "paddle.nn.functional",
+        as_dtype="paddle.cast({0}, '{1}')",
+        array_of="paddle.to_tensor({0})",
+        size="{0}.size",
+        cast="paddle.cast({0}, '{dtype}')",
+        one_hot="paddle.cast(paddle.nn.functional.one_hot({0}, predictions.shape[{axis}]), '{dtype}')",
+        normalised="{0} / @.sum({0}, axis={axis}, keepdim=True)",
+    ),
 )
 """Arrays of PaddlePaddle, which has no narrow dtypes on the CPU."""
 
@@ -300,6 +311,14 @@ mlx = Arrays(
     numpy=_mlx_values,
     imports="import mlx.core as mx; mx.set_default_device(mx.cpu)",
     derivatives={"gradient": "mx.grad(lambda {x}: {result}.sum())({x})"},
+    operations=array_operations(
+        "mx",
+        "mlx.nn",
+        as_dtype="{0}.astype(mx.{1})",
+        size="{0}.size",
+        cast="{0}.astype(mx.{dtype})",
+        one_hot="mx.eye(predictions.shape[{axis}], dtype=mx.{dtype})[{0}]",
+    ),
 )
 """Arrays of MLX on the CPU, where it has float64."""
 
@@ -330,6 +349,22 @@ tinygrad = Arrays(
     numpy=_tinygrad_values,
     imports="import os; os.environ['DEV'] = 'CPU'; import tinygrad",
     derivatives={"gradient": "{result}.sum().backward()\n{x}.grad"},
+    operations=array_operations(
+        "tinygrad.Tensor",
+        "tinygrad.Tensor",
+        # The lengths of the axes are their numbers, so that a shape is an order of axes.
+        moveaxis="{0}.permute(np.moveaxis(np.empty(range({0}.ndim)), {1}, {2}).shape)",
+        broadcast="@.expand({0}, {1})",
+        as_dtype="@.cast({0}, '{1}')",
+        array_of="@({0})",
+        size="{0}.numel()",
+        cast="@.cast({0}, '{dtype}')",
+        one_hot="@.one_hot({0}, predictions.shape[{axis}]).cast('{dtype}')",
+        normalised="{0} / @.sum({0}, axis={axis}, keepdim=True)",
+        log_sigmoid="@.logsigmoid({0})",
+        logit="@.log({0}) - @.log(1 - {0})",
+        **{"logit of exp": ""},
+    ),
 )
 """Arrays of tinygrad on the CPU, where clang compiles for it."""
 
@@ -358,6 +393,20 @@ mindspore = Arrays(
     literal=_mindspore_literal,
     numpy=_mindspore_values,
     derivatives={"gradient": "mindspore.grad(lambda {x}: {result}.sum())({x})"},
+    operations=array_operations(
+        "mindspore.ops",
+        "mindspore.ops",
+        moveaxis="@.movedim({0}, {1}, {2})",
+        sum_of_classes="@.sum({0}, {axis})",
+        as_dtype="@.cast({0}, mindspore.{1})",
+        array_of="mindspore.Tensor({0})",
+        size="{0}.size",
+        argmax="@.argmax({0}, {axis})",
+        cast="@.cast({0}, mindspore.{dtype})",
+        one_hot="@.cast(@.one_hot({0}, predictions.shape[{axis}]), mindspore.{dtype})",
+        normalised="{0} / @.sum({0}, {axis}, True)",
+        log_sigmoid="@.logsigmoid({0})",
+    ),
 )
 """Arrays of MindSpore outside of graphs (PyNative mode)."""
 

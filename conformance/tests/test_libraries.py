@@ -285,14 +285,14 @@ def test_baseline_is_compared_library_by_library(outside):
 @pytest.mark.skipif("CONFORMANCE_LIBRARIES" not in os.environ, reason="`tox run -e libraries` makes the environments")
 @pytest.mark.parametrize("one", PINNED, ids=lambda one: one.environment.replace(" ", ","))
 def test_library_passes_its_tests_in_its_environment(one):
-    """Its parameters, the reproducers of what is known of it, and `test_NAME.py`, beside what this interpreter has."""
+    """Its operations, parameters, reproducers and `test_NAME.py`, beside what this interpreter has."""
     name = one.framework.name
     if name in FULL:
         pytest.skip("the environment `tests` has it")
     made = build(parse(one.environment))
     site = site_packages(made.interpreter.parents[1])
     folder = Path(__file__).parent
-    files = [folder / f"test_{file}.py" for file in ("parameters", "shipped_reproducers", name)]
+    files = [folder / f"test_{file}.py" for file in ("operations", "parameters", "shipped_reproducers", name)]
     words = ["-q", "-p", "no:cacheprovider", "--rootdir", str(folder), "-k", f"{name} or {name}."]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words, *(str(file) for file in files if file.exists())],
