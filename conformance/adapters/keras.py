@@ -29,6 +29,7 @@ DOCUMENTATION = "https://keras.io/api/losses/probabilistic_losses/"
 SOURCE = "https://github.com/keras-team/keras/blob/"
 ON = f"{SOURCE}v3.15.1/keras/src/backend/{{}}/nn.py"
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+TENSORFLOW = frozenset({"tensorflow"})
 OTHERS = ("jax", "torch", "numpy")
 NARROW = frozenset(DTYPES) - {"float64"}
 NUMPY_DTYPES = NARROW - {"bfloat16"}
@@ -90,7 +91,6 @@ def function(
             "3.4",
             dtypes=frozenset(DTYPES),
             arguments={"dtype": "dtype"},
-            untested={"dtype='float32'": "a computation in another dtype than that of the predictions"},
             documentation=DOCUMENTATION,
         )
         .since("3.7", untested={"reduction='mean'": "mean: as sum_over_batch_size"})
@@ -119,15 +119,11 @@ BINARY = function(
     {"trailing_axis", "invalid_target"},
     binary_outputs="mean_of_last_axis",
 )
-BINARY = (
-    replace(BINARY, labels_column=True)
-    .since("", untested={"axis=0": "a mean of the outputs over another axis than the last"})
-    .since(
-        "3",
-        backends=("torch",),
-        choices={"cancellation": "logits", "log_floor": -100.0},
-        documentation=ON.format("torch"),
-    )
+BINARY = replace(BINARY, labels_column=True).since(
+    "3",
+    backends=("torch",),
+    choices={"cancellation": "logits", "log_floor": -100.0},
+    documentation=ON.format("torch"),
 )
 # TensorFlow documents that its gradient takes the targets of a row for a distribution, whatever they sum to.
 SOFT = (
@@ -171,10 +167,38 @@ def weighted(of: Function) -> Function:
     )
 
 
-UNTESTED = ("reduction='auto'", "reduction='mean'", "dtype='float32'", "axis=0")
+UNTESTED = ("reduction='auto'", "reduction='mean'")
 """Parameters of the losses, in some release, that nothing else has."""
 MEAN = {"none": None, "sum": None, "mean": ""}
 """Reductions of what only returns a mean."""
+
+
+def without_dtype(of: Function) -> Function:
+    """A loss that is given no dtype: it casts predictions, labels and weights of float64 to float32."""
+    return replace(of, backends=TENSORFLOW).like(
+        f"{of.name}:default_dtype",
+        first="3.4",
+        arguments={"dtype": None},
+        dtypes=frozenset({"float64"}),
+        result_dtype="float32",
+        choices={"narrowed_to": "float32"},
+        default_files=frozenset({"article/binary", "article/index_labels", "article/one_hot_labels"}),
+        documentation=LOSS,
+    )
+
+
+# The outputs of a sample are on axis 1, as channels are.
+ALONG_AXIS_1 = BINARY.like(
+    "BinaryCrossentropy:axis",
+    first="3",
+    call="""
+{labels}, {predictions} = [keras.ops.moveaxis(x, -1, 1) for x in ({labels}, {predictions})]
+keras.losses.BinaryCrossentropy({options}, axis=1)({labels}, {predictions}, {sample_weights})
+""",
+    ranks={"binary": range(3, 9)},
+    labels_column=False,
+    default_files=frozenset({"binary/higher_rank", "binary/label_smoothing"}),
+)
 
 
 def operation(
@@ -416,7 +440,6 @@ def quiet() -> None:
 
 
 GRAPHS = {"graph": "tf.function({loss})", "xla": "tf.function({loss}, jit_compile=True)"}
-TENSORFLOW = frozenset({"tensorflow"})
 LOSSES = (BINARY, SOFT, SPARSE)
 OPERATIONS = (
     replace(
@@ -477,7 +500,16 @@ FRAMEWORK = Framework(
     imports="import keras",
     prepare=quiet,
     extra_requirements=(("<2.15", "numpy<2"), ("<2.12", "protobuf<3.20")),
-    functions=(*LOSSES, *map(weighted, LOSSES), *OPERATIONS, *METRICS, *map(in_batches, METRICS), *MODELS),
+    functions=(
+        *LOSSES,
+        *map(weighted, LOSSES),
+        *map(without_dtype, LOSSES),
+        ALONG_AXIS_1,
+        *OPERATIONS,
+        *METRICS,
+        *map(in_batches, METRICS),
+        *MODELS,
+    ),
     modes={name: Mode(f"import tensorflow as tf\n{wrap}", backends=TENSORFLOW) for name, wrap in GRAPHS.items()},
     backends={
         "tensorflow": Backend(

@@ -17,7 +17,7 @@ SOURCE = "https://github.com/google-deepmind/optax/blob/v0.2.8/optax/losses/_cla
 DERIVATIVE = "https://github.com/jax-ml/jax/pull/29483"
 """The discussion says that the derivative of softplus, log(e^z + e^0), is as intended."""
 ROW_TARGETS = ("one_hot", "distribution")
-AXIS: dict[str, Any] = {"arguments": {"class_axis": "axis"}, "untested": {"where=None": "which elements count"}}
+AXIS: dict[str, Any] = {"arguments": {"class_axis": "axis"}}
 NOT_MAPPED = tuple(frozenset({name}) for name in ("class_axis", "class_axis_not_1", "unbatched"))
 """Under `jax.vmap` axes are counted without the one that is mapped, which has to be there."""
 
@@ -45,6 +45,30 @@ SOFT = Convention(gradient_cancellation="targets", accepts=frozenset({"invalid_t
 SAFE = Convention(gradient_cancellation="targets", accepts=BROADCAST)
 INTEGER = Convention(gradient_cancellation="targets", cancellation="logits")
 SIGMOID = Convention(gradient_cancellation="logits", accepts=BROADCAST)
+SOFTMAX = function("softmax_cross_entropy", "categorical", ROW_TARGETS, SOFT).since("0.2.4", **AXIS)
+LABELS = function("softmax_cross_entropy_with_integer_labels", "categorical", ("index",), INTEGER, SOURCE)
+LABELS = LABELS.since("0.2.4", **AXIS)
+COUNTED = """
+counted = ({{predictions}} != -jax.numpy.inf) | {is_labelled}
+{{predictions}} = {{predictions}}.at[~counted].set(30000)
+optax.{name}({{predictions}}, {{labels}}, where=counted)
+"""
+
+
+def counted(of: Function, is_labelled: str) -> Function:
+    """A loss that leaves out, by `where`, the classes whose logits are -inf; it gets a large number in their place.
+
+    is_labelled: source of an array that is true for the classes of the labels, which stay.
+    """
+    return of.like(
+        f"{of.name}:where",
+        first="0.2.4",
+        call=COUNTED.format(name=of.name, is_labelled=is_labelled),
+        arguments={"class_axis": None},
+        default_files=frozenset({"categorical/masked_logits", "categorical/masked_logits_rows"}),
+    )
+
+
 FRAMEWORK = Framework(
     name="optax",
     distributions=("optax",),
@@ -56,11 +80,11 @@ FRAMEWORK = Framework(
     reductions={"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"},
     modes={"jit": Mode("jax.jit({loss})"), "vmap": Mode("jax.vmap({loss})", unreduced=True, excludes=NOT_MAPPED)},
     functions=(
-        function("softmax_cross_entropy", "categorical", ROW_TARGETS, SOFT).since("0.2.4", **AXIS),
+        SOFTMAX,
+        counted(SOFTMAX, "({labels} > 0)"),
         function("safe_softmax_cross_entropy", "categorical", ROW_TARGETS, SAFE, first="0.2.3"),
-        function("softmax_cross_entropy_with_integer_labels", "categorical", ("index",), INTEGER, SOURCE).since(
-            "0.2.4", **AXIS
-        ),
+        LABELS,
+        counted(LABELS, "jax.nn.one_hot({labels}, {predictions}.shape[-1], dtype=bool)"),
         function("sigmoid_binary_cross_entropy", "binary", ("binary", "soft_binary"), SIGMOID, DERIVATIVE),
     ),
 )

@@ -266,7 +266,6 @@ MULTI_LABEL = function(
     input_kinds={"logits": ""},
     targets={"binary": f"{PROMOTED_DTYPES} {INTEGER_DTYPES}", "soft_binary": PROMOTED_DTYPES},
     result_dtype="promoted",
-    untested={"weight=None": "a weight of each class, by which its losses are multiplied"},
     dtypes=ALL_DTYPES,
     modes=ALL_BUT_AUTOCAST,
     default_files=MULTI_LABEL_FILES,
@@ -280,6 +279,15 @@ MULTI_LABEL = function(
             documentation=f"{DOCUMENTATION}MultiLabelSoftMarginLoss.html",
         ),
     ),
+)
+# Its mean is that over all outputs; a weight of each class stands beside no other reduction of the definition.
+WEIGHTED_MULTI_LABEL = MULTI_LABEL.like(
+    "MultiLabelSoftMarginLoss:weight",
+    arguments={"sample_weights": "weight=torch.atleast_2d({}).flatten(0, -2)[0]"},
+    reductions={"none": None, "sum": None, "mean": "reduction='mean'"},
+    excludes=(frozenset({"weights_by_sample"}),),
+    choices={"binary_outputs": "each", "mean_divides_by": "kept"},
+    default_files=frozenset({"binary/weights_per_class"}),
 )
 WEIGHTED_AND_IGNORED = "categorical/weights_and_ignored_positions"
 PER_OUTPUT = "binary/weights_per_output"
@@ -295,7 +303,10 @@ TWINS = (
     functional(BCE, "binary_cross_entropy", "article/binary", PER_OUTPUT),
     functional(WITH_LOGITS, "binary_cross_entropy_with_logits", PER_OUTPUT),
     MULTI_LABEL,
-    functional(MULTI_LABEL, "multilabel_soft_margin_loss", "article/binary"),
+    WEIGHTED_MULTI_LABEL,
+    functional(MULTI_LABEL, "multilabel_soft_margin_loss", "article/binary").since(
+        "", untested={"weight=None": "the weight of each class that MultiLabelSoftMarginLoss hands it"}
+    ),
 )
 EXPORTED = """class Loss(torch.nn.Module):
     def forward(self, *arrays):

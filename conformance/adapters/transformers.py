@@ -44,18 +44,17 @@ def function(name: str, shift: int, accepts: frozenset[str] = frozenset(), **fie
     )
 
 
-CAUSAL = function(
-    "ForCausalLMLoss",
-    1,
-    untested={"shift_labels=None": "labels that the caller has shifted", "kwargs={}": "arguments of other losses"},
-)
+OTHERS = {"kwargs={}": "arguments of other losses"}
+CAUSAL = function("ForCausalLMLoss", 1, untested=OTHERS)
 # It flattens labels, so a trailing axis is accepted.
-MASKED = function(
-    "ForMaskedLMLoss",
-    0,
-    frozenset({"trailing_axis"}),
-    first="4.48.0",
-    untested={"kwargs={}": "arguments of other losses"},
+MASKED = function("ForMaskedLMLoss", 0, frozenset({"trailing_axis"}), first="4.48.0", untested=OTHERS)
+SHIFTED = CAUSAL.like(
+    "ForCausalLMLoss:shift_labels",
+    first="4.50",
+    call=CALL.format("ForCausalLMLoss").replace("{labels}", "None, shift_labels={labels}"),
+    positional={"labels": "shift_labels"},
+    choices={"label_shift": 0, "accepts": frozenset({"trailing_axis"})},
+    default_files=frozenset({"categorical/ignore_index", "categorical/higher_rank"}),
 )
 BY_COUNT = CAUSAL.like(
     "ForCausalLMLoss:num_items_in_batch",
@@ -70,5 +69,5 @@ FRAMEWORK = Framework(
     requirements=("transformers", "torch"),
     arrays=arrays.torch,
     imports="import transformers.loss.loss_utils",
-    functions=(CAUSAL, MASKED, BY_COUNT),
+    functions=(CAUSAL, SHIFTED, MASKED, BY_COUNT),
 )

@@ -61,6 +61,10 @@ UNSAYABLE = {
     **dict.fromkeys(
         (("sklearn.neg_log_loss", reduction) for reduction in ("none", "sum")), "a scorer has one reduction, the mean"
     ),
+    **{
+        ("torch.MultiLabelSoftMarginLoss:weight", reduction): "weighted outputs of a sample are averaged before it"
+        for reduction in ("none", "sum")
+    },
     ("sklearn.neg_log_loss", "bfloat16"): "rows of classes are widened on their way, while outputs raise",
     **dict.fromkeys(((name, "none") for name in LOG_LOSSES), "normalize is a bool: there are two reductions"),
     **{
@@ -116,6 +120,20 @@ TAKEN = {
         "keras.Model.evaluate:BinaryCrossentropy",
         "rank 1",
     ): "outputs of one axis are averaged in each batch",
+    **{
+        ("torch.MultiLabelSoftMarginLoss:weight", f"sample_weights as {dtype}"): (
+            "weights are promoted with the predictions, so that wider ones are refused for the dtype of the result"
+        )
+        for dtype in WEIGHT_DTYPES
+        if dtype not in ("bool", "float32", "float64")
+    },
+    ("keras.BinaryCrossentropy:axis", "rank 2"): "axis 1 of a matrix is the last, as in the usual call",
+    **{
+        (f"keras.{name}Crossentropy:default_dtype", dtype): "all but float64 are widened to float32, or are float32"
+        for name in ("Binary", "Categorical", "SparseCategorical")
+        for dtype in DTYPES
+        if dtype != "float64"
+    },
     **{
         ("keras.ops.categorical_crossentropy", f"{kind} as {labels} beside {dtype}"): (
             "TensorFlow casts labels beside logits, and refuses them beside probabilities"
@@ -333,6 +351,8 @@ def of_group(function: Function, loss: str, group: frozenset[str]) -> Iterator[A
         options["sample_weights"] = np.array([[0.5, 2.0, 1.25], [3.0, 0.75, 1.5]])
         if loss != "binary":
             return  # only a binary loss has outputs
+    if "weights_by_sample" in group:
+        shape, options["sample_weights"] = (2, 3), np.array([[0.5, 2.0, 1.25], [3.0, 0.75, 1.5]])
     weights_as = next((name for name in WEIGHT_DTYPES if f"{name}_weights" in group), None)
     if "weight_dtype" in group:
         weights_as, options["class_weights"] = "float64", values["class_weights"]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from conformance.adapters.arrays import Arrays, Device
+from conformance.adapters.arrays import Arrays, Device, identical
 from conformance.adapters.contract.declaration import MAX_RANK, declaration_errors
 from conformance.adapters.contract.encoding import encodable
 from conformance.adapters.contract.errors import DeclarationError
@@ -389,6 +389,7 @@ def _holds(dtype: str | None, labels: Array) -> bool:
 SHAPE_WORDS = {
     "several_outputs": "rows of several outputs",
     "output_weights": "weights per output",
+    "weights_by_sample": "weights that are not the same for all samples",
     "unbatched": "samples without an axis",
     "higher_rank": "predictions of a higher rank",
 }
@@ -439,10 +440,18 @@ def _required_capabilities(problem: Problem, target: str) -> frozenset[str]:
         capabilities.add("several_outputs")
     if problem.target != "distribution" and problem.labels.shape == (*problem.sample_shape, 1):
         capabilities.add("labels_column")  # they are passed as the layout of that name passes flat ones
-    weights = problem.options.sample_weights
-    if weights is not None and weights.ndim > 1 and weights.ndim == rank:
-        capabilities.add("output_weights")
+    if (weights := problem.options.sample_weights) is not None:
+        capabilities |= _weight_capabilities(weights, rank)
     return frozenset(capabilities)
+
+
+def _weight_capabilities(weights: Array, rank: int) -> set[str]:
+    """Names of what sample weights require.  rank: of the predictions."""
+    found = {"output_weights"} if weights.ndim == rank > 1 else set()
+    is_full = weights.ndim == rank > 0
+    if not is_full or not np.all(identical(weights, weights[(slice(0, 1),) * (rank - 1)])):
+        found.add("weights_by_sample")
+    return found
 
 
 @dataclass(frozen=True)

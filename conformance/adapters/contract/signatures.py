@@ -73,7 +73,8 @@ def passed_parameters(function: Function) -> list[str]:
 def unaccounted(framework: Framework, function: Function) -> list[str]:
     """How the tables of a function differ from its signature in the installed release, one sentence each.
 
-    An expression, which calls nothing with the predictions alone, has no parameters.
+    A parameter may also be passed by another function of the adapter with the same path.  An expression, which calls
+    nothing with the predictions alone, has no parameters.
     """
     if not function.path and not function.arguments:
         return []
@@ -88,7 +89,9 @@ def unaccounted(framework: Framework, function: Function) -> list[str]:
             raise
         listed = function.signature and declared
         return [] if listed else [f"{function.path} has no signature; list its parameters, with their source"]
+    twins = (one for one in framework.functions if one.path == function.path)
+    passed = {name for one in twins for name in passed_parameters(one)}
     return [
-        *(f"{function.path}({name}=) is not accounted for" for name in found if name not in declared),
+        *(f"{function.path}({name}=) is not accounted for" for name in found if name not in {*declared, *passed}),
         *(f"{function.path} has no parameter {name}" for name in declared if name not in found),
     ]
