@@ -306,13 +306,20 @@ def cases():
     return sorted(shipped(), key=lambda case: case.predicted)
 
 
+@pytest.fixture(scope="module")
+def judge():
+    """A judge whose workers import the frameworks once for all entries."""
+    with judge_of(AVAILABLE, Ledger()) as judge:
+        yield judge
+
+
 ON_THE_PAGE = [row for loss in LOSSES for row in entries(loss)]
 
 
 @pytest.mark.parametrize(
     "row", ON_THE_PAGE, ids=lambda row: f"{row[0].first.function.name}-{row[0].second.function.name}"
 )
-def test_every_entry_of_the_page_is_proved(row: list[Entry], cases):
+def test_every_entry_of_the_page_is_proved(row: list[Entry], cases, judge):
     first, second = row[0].first.function.name, row[0].second.function.name
     installed(first, second)
     found = {function.name: InstalledFunction(one, function) for one in AVAILABLE for function in one.functions}
@@ -322,8 +329,7 @@ def test_every_entry_of_the_page_is_proved(row: list[Entry], cases):
         setting = setting_of(pair, loss=wanted.loss, options=wanted.options, reduction=wanted.reduction)
         assert setting == wanted
         for few in (12, None):  # a function that refuses most edges is equal in later cases
-            with judge_of(AVAILABLE, Ledger()) as judge:
-                result = prove_recipe(pair, setting, list(islice(cases_of(cases, setting), few)), judge)
+            result = prove_recipe(pair, setting, list(islice(cases_of(cases, setting), few)), judge)
             if proved := result.equal or entry.text() == f"none: {result.why.partition('; try')[0]}":
                 break
         assert proved, entry.text()
