@@ -647,7 +647,7 @@ def test_report_without_backends_is_compared_with_one_that_has_several():
     assert changed(having, having[::-1])["backend"].tolist() == ["jax", "torch"]
 
 
-def test_modes_of_one_question_are_told_apart():
+def test_modes_of_one_item_are_distinguished():
     modes = [row(mode=name) for name in ("eager", "jit")]
     assert changed(modes, modes)["mode"].tolist() == ["eager", "jit"]
     (told,) = report.pairs(report.from_records(modes))[["function_a", "function_b"]].to_numpy().tolist()
@@ -788,7 +788,7 @@ def test_check_fails_rows_of_the_suite_that_nobody_answered():
     assert checked(old[:2], [row()]).ok
 
 
-def test_difference_from_a_larger_suite_says_no_longer_asked(tmp_path):
+def test_difference_from_a_larger_suite_says_no_longer_called(tmp_path):
     old = written(tmp_path / "old", [row(), row("torch.B"), row(case="binary/b"), row(dtype="float16")])
     new = written(tmp_path / "new", [row(), row("torch.B")])
     found = reports.difference(old, new)

@@ -140,16 +140,16 @@ def library(tmp_path, monkeypatch):
     """Environments of that library, made here; gives the list of those that were made."""
     made = []
 
-    def build(wanted, told=print):
-        version = next(one.partition("==")[2] for one in wanted.requirements if one.startswith("fake-losses=="))
+    def build(expected, told=print):
+        version = next(one.partition("==")[2] for one in expected.requirements if one.startswith("fake-losses=="))
         if version in ("2.5", "9.9"):
-            raise EnvironmentFailure(wanted, "it cannot be resolved")
+            raise EnvironmentFailure(expected, "it cannot be resolved")
         folder = tmp_path / "environments" / version
         write_metadata(folder, "fake-losses", version)
         number = int(version.partition(".")[0])
         (folder / "fakelosses.py").write_text(SOURCE.replace("{version}", str(number)))
         made.append(version)
-        return Environment(wanted.name, sys.executable, {"PYTHONPATH": str(folder)}, {"fake-losses": version}, "3")
+        return Environment(expected.name, sys.executable, {"PYTHONPATH": str(folder)}, {"fake-losses": version}, "3")
 
     adapter = tmp_path / "fakeadapter.py"
     adapter.write_text(ADAPTER)
@@ -524,7 +524,7 @@ def test_cause_of_gained_rows_is_support():
     ]
 
 
-def test_cause_of_a_row_on_one_side_says_whether_it_was_asked_before():
+def test_cause_of_a_row_on_one_side_says_whether_it_was_called_before():
     few, more = [row()], [row(), row(reduction="sum"), row("torch.B")]
     asked = [causes.causes(compare_results(*map(report.from_records, sides))) for sides in ((few, more), (more, few))]
     assert [[(cause.function, cause.description) for cause in found] for found in asked] == [

@@ -258,9 +258,9 @@ def test_run_reports_link_that_leads_to_itself(folder, name, github, monkeypatch
     monkeypatch.setattr(sys, "argv", ["conformance", "run", "--cases", str(folder), "--report", str(folder / "r")])
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    told = "".join(capsys.readouterr())
-    assert ended.value.code == 2, told
-    assert f"{name}: cannot be read: a link that leads to itself" in told
+    text = "".join(capsys.readouterr())
+    assert ended.value.code == 2, text
+    assert f"{name}: cannot be read: a link that leads to itself" in text
 
 
 def test_read_reports_file_that_grows(folder, monkeypatch):

@@ -232,7 +232,7 @@ def test_a_callable_that_hangs_or_dies_is_given_up(check, name, reason):
     assert not found.complete
 
 
-def test_what_it_prints_is_told(check):
+def test_printed_output_is_reported(check):
     found = check("prints", SMALL)
     assert not found.wrong
     assert set(found.printed) == {"hello"}
@@ -272,7 +272,7 @@ def test_a_wrong_description_is_one_message(check, fields, says):
         check("right", **fields)
 
 
-def test_import_errors_and_exits_are_told(check, tmp_path):
+def test_import_errors_and_exits_are_reported(check, tmp_path):
     for number, (text, says) in enumerate(
         [
             ("1 / 0", "ZeroDivisionError"),
@@ -415,7 +415,7 @@ UNREDUCED = FUSED.replace(" / len(labels)", "").replace(".mean()", "")
         (UNREDUCED, "", True),
     ],
 )
-def test_gradients_are_asked_with_an_upstream_gradient(check, tmp_path, text, factor, wrong):
+def test_gradients_have_an_upstream_gradient(check, tmp_path, text, factor, wrong):
     pytest.importorskip("torch")
     (tmp_path / "fused.py").write_text(text.replace("{factor}", factor), encoding="utf-8")
     dtypes, reduction = ("float32", "float64"), "mean" if text is FUSED else "none"

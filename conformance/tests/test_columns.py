@@ -37,7 +37,7 @@ LOG_LOSS, KERAS, BCE = newest(sklearn, "log_loss"), newest(keras, "BinaryCrossen
 
 
 @pytest.mark.parametrize("function", [LOG_LOSS, KERAS, BCE])
-def test_column_of_probabilities_is_asked(function):
+def test_column_of_probabilities_is_called(function):
     assert function.unsupported(problem(COLUMN, LABEL_COLUMN)) is None
 
 

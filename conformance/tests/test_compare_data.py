@@ -142,7 +142,7 @@ def test_names_of_classes_may_be_bytes():
     assert returned(result)["Categorical"] == pytest.approx(LOSSES.mean())
 
 
-def test_nan_among_predictions_is_told_with_its_row():
+def test_nan_among_predictions_is_reported_with_its_row():
     logits = LOGITS.copy()
     logits[5, 1] = logits[9, 0] = np.nan
     assert read_data(LABELS, logits).decided[0] == "2 of the predictions are nan, the first in row 5"

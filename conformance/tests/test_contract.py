@@ -227,7 +227,7 @@ def test_mode_wraps_a_call_and_is_printed_with_it(mode, call):
     assert executed(reproducer(of, loss, PROBLEM, wrapped)) == outcome.value
 
 
-def test_mode_or_quantity_that_there_is_not_is_told():
+def test_unknown_mode_or_quantity_is_reported():
     of = framework(Function(**USUAL), modes=MODES)
     call = lower(of.functions[0], PROBLEM)
     with pytest.raises(LoweringError, match="mine has no mode jit; it has eager, twice, set"):
@@ -465,7 +465,7 @@ def test_backend_that_nothing_chooses_is_refused():
         framework(Function(**USUAL), backends={"b": Backend()})
 
 
-def test_lowering_error_is_told_once():
+def test_lowering_error_is_reported_once():
     with pytest.raises(LoweringError) as caught:
         lower(function(), problem(label_smoothing=0.1))
     assert "LoweringError" not in str(caught.value)

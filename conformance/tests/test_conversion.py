@@ -61,8 +61,8 @@ def test_conversion_names_cover_every_pair_of_input_kinds():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("loss", "input_kind", "wanted"), WAYS)
-def test_conversion_rounds_to_nearest(loss, input_kind, wanted, dtype):
+@pytest.mark.parametrize(("loss", "input_kind", "expected"), WAYS)
+def test_conversion_rounds_to_nearest(loss, input_kind, expected, dtype):
     asked = problem(loss, input_kind, dtype)
     if input_kind != "logits" and loss == "binary":
         inside = (
@@ -72,8 +72,8 @@ def test_conversion_rounds_to_nearest(loss, input_kind, wanted, dtype):
         )
         keep = (inside > 0) & (inside < 1)
         asked = dataclasses.replace(asked, predictions=asked.predictions[keep], labels=asked.labels[keep])
-    handed, name = convert(asked, wanted)
-    assert name == NAMES[loss, input_kind, wanted]
+    handed, name = convert(asked, expected)
+    assert name == NAMES[loss, input_kind, expected]
     got = handed.predictions
     assert got.dtype == asked.predictions.dtype
     rows = asked.predictions.reshape(-1, asked.predictions.shape[-1]).astype(np.float64).tolist()
@@ -108,7 +108,7 @@ def test_conversion_changes_only_predictions():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    ("loss", "input_kind", "wanted", "row", "want"),
+    ("loss", "input_kind", "expected", "row", "want"),
     [
         ("categorical", "logits", "probabilities", [0.0, -math.inf], [1.0, 0.0]),
         ("categorical", "logits", "log_probabilities", [0.0, -math.inf], [0.0, -math.inf]),
@@ -124,13 +124,13 @@ def test_conversion_changes_only_predictions():
         ("binary", "log_probabilities", "logits", [0.0, -math.inf], [math.inf, -math.inf]),
     ],
 )
-def test_conversion_of_boundary_values(loss, input_kind, wanted, row, want, dtype):
+def test_conversion_of_boundary_values(loss, input_kind, expected, row, want, dtype):
     binary = loss == "binary"
     values, labels = (row, [1] * len(row)) if binary else ([row], [0])
     asked = case(values, labels, loss=loss, input_kind=input_kind, target="binary" if binary else "index").problem(
         dtype, "none"
     )
-    handed, _ = convert(asked, wanted)
+    handed, _ = convert(asked, expected)
     rounded = np.array(want).astype(asked.predictions.dtype).astype(np.float64)
     np.testing.assert_array_equal(handed.predictions.reshape(-1).astype(np.float64), rounded)
 
@@ -161,11 +161,12 @@ def from_given(handed: Problem) -> Any:
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize(
-    ("loss", "input_kind", "wanted"), [way for way in WAYS if way[0] == "categorical" or "log_probabilities" not in way]
+    ("loss", "input_kind", "expected"),
+    [way for way in WAYS if way[0] == "categorical" or "log_probabilities" not in way],
 )
-def test_conversion_error_is_within_its_budget(loss, input_kind, wanted, dtype):
+def test_conversion_error_is_within_its_budget(loss, input_kind, expected, dtype):
     asked = problem(loss, input_kind, dtype, seed=4)
-    handed, name = convert(asked, wanted)
+    handed, name = convert(asked, expected)
     exact = evaluate(asked)
     assert isinstance(exact, Exact)
     tolerance = error_bound.tolerance(handed, DEFINITION, asked)

@@ -122,7 +122,7 @@ def stop_itself(number):
 
 
 @pytest.mark.skipif(not hasattr(os, "waitid"), reason="needs waitid")
-def test_stopped_process_goes_on_and_that_is_told(monkeypatch, capsys):
+def test_stopped_process_continues_and_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(distribution, "STOPPED_SECONDS", 0.1)
     assert sorted(result for _, result in distribute(stop_itself, [(1,), (2,)], 2)) == [1, 2]
     assert "was stopped by a signal; it goes on" in capsys.readouterr().err

@@ -162,8 +162,8 @@ def test_choice_section_lists_documenting_functions():
         for line in lines
         for function in re.findall(r"[a-z]+\.[\w.]+(?::\w+)*(?=[ ,])", line[2])
     }
-    told = {(name, shown(choice), function) for name, choice, function in documented()}
-    assert {one for one in found if one[2] in {function for _, _, function in told}} == told
+    text = {(name, shown(choice), function) for name, choice, function in documented()}
+    assert {one for one in found if one[2] in {function for _, _, function in text}} == text
 
 
 def shown(choice):
@@ -260,9 +260,9 @@ def test_earlier_releases_list_differences():
     newest = {id(function) for function in registry.functions()}
     others = [function for one in registry.frameworks() for function in one.functions if id(function) not in newest]
     assert sorted(line[0] for line in lines) == sorted(function.name for function in others)
-    told = {tuple(line[:2]): line[2] for line in lines}
-    assert "label_smoothing: —" in told["torch.CrossEntropyLoss", "below 1.10"]
-    assert "reduction='none'" in told["keras.BinaryCrossentropy", "below 3"]
+    text = {tuple(line[:2]): line[2] for line in lines}
+    assert "label_smoothing: —" in text["torch.CrossEntropyLoss", "below 1.10"]
+    assert "reduction='none'" in text["keras.BinaryCrossentropy", "below 3"]
 
 
 # Findings
@@ -286,7 +286,7 @@ def test_findings_list_every_ledger_entry(site):
         assert re.findall(r"\(#([^)]*)\)", page) == anchors, name
 
 
-def test_findings_are_told_once_for_all_functions_that_have_them(site):
+def test_finding_is_written_once_for_all_its_functions(site):
     page = site.findings.page("paddle")
     assert not re.search(r"^###.*&#42;", page, re.MULTILINE)
     assert page.count("The label smoothing is kept in float32") == 3  # in the list, in its section, in a new issue
@@ -397,8 +397,8 @@ def test_releases_list_every_change_of_a_library(site, name):
     page = reports.releases(history)
     found = [line for header, lines in tables(page) for line in lines if header == list(reports.COLUMNS)]
     assert len(found) == len(history.changes) > 20
-    told = sorted((line[0], line[1].partition(":")[0], line[3]) for line in found)
-    assert told == sorted(
+    text = sorted((line[0], line[1].partition(":")[0], line[3]) for line in found)
+    assert text == sorted(
         (row["function"], row["kind"], " ".join(f"{row['case']}<br>{row['before']} → {row['answer']}".split()))
         for row in history.changes.to_dict("records")
     )
@@ -442,14 +442,14 @@ def test_accuracy_table_has_every_function_and_dtype(site):
     page = reports.case_table(site.baseline[0])
     quantities = [name for name in QUANTITIES if name in set(found["quantity"])]
     assert {"loss", "gradient", "perplexity"} <= set(quantities)
-    told = {
+    text = {
         (line[0], quantity, dtype): cell
         for quantity, (header, lines) in zip(quantities, tables(page), strict=True)
         for line in lines
         for dtype, cell in zip(header[1:], line[1:], strict=True)
         if cell.strip("\xa0")
     }
-    assert told == {
+    assert text == {
         (row["function"], row["quantity"], row["dtype"]): f"{row['ratio']:.3g} ({row['rows']})"
         for row in found.to_dict("records")
     }
@@ -487,8 +487,8 @@ def properties(part):
 def test_schema_reference_has_every_property(name):
     described = schema_of(name)
     page = schema.reference(described, "x")
-    told = [line[0].strip("[]").partition("]")[0] for _, lines in tables(page) for line in lines]
-    assert sorted(set(told)) == sorted(set(properties(described)))
+    text = [line[0].strip("[]").partition("]")[0] for _, lines in tables(page) for line in lines]
+    assert sorted(set(text)) == sorted(set(properties(described)))
     assert all(line[2] for _, lines in tables(page) for line in lines)
     anchors = set(re.findall(r'^<a id="([\w-]+)"></a>$', page, re.MULTILINE))
     assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= anchors
@@ -512,10 +512,10 @@ def test_command_reference_has_every_option():
     for words, command in found.items():
         section = page.partition(anchor_line(f"conformance-{'-'.join(words)}"))[2].partition("\n<a id=")[0]
         [(_, lines)] = tables(section)
-        told = " ".join(line[0] for line in lines)
+        text = " ".join(line[0] for line in lines)
         assert len(lines) == len(command.params)
         options = [name for one in command.params if one.param_type_name == "option" for name in one.opts]
-        assert set(options) == {name for name in re.split(r"[ ,]+", told) if name.startswith("-")}, words
+        assert set(options) == {name for name in re.split(r"[ ,]+", text) if name.startswith("-")}, words
         assert " ".join(command.help.split()).replace("`", "") in whole(section).replace("`", "")
 
 

@@ -124,10 +124,10 @@ def wheel(folder, name, version, *requires, tag="py3-none-any"):
     return path
 
 
-def heard(wanted, **options):
+def heard(expected, **options):
     """(environment, what was told)."""
     lines = []
-    return build(parse(wanted) if isinstance(wanted, str) else wanted, lines.append, **options), lines
+    return build(parse(expected) if isinstance(expected, str) else expected, lines.append, **options), lines
 
 
 def failure(text):
@@ -504,7 +504,7 @@ def test_parse_refuses_odd_lock_file(plain, tmp_path, content):
     assert len(str(caught.value)) < 1500
 
 
-def test_hashes_that_are_not_checked_are_told(plain, tmp_path, capsys):
+def test_unchecked_hashes_are_reported(plain, tmp_path, capsys):
     file = tmp_path / "pins.txt"
     file.write_text("miniature==1.9.1 --hash=sha256:00\n")
     assert parse(str(file)).requirements == ("miniature==1.9.1",)
@@ -525,14 +525,14 @@ def test_parse_rejects_old_interpreter(plain):
 
 def test_environment_without_numpy_or_framework_fails(plain, tmp_path, monkeypatch):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
-    wanted = parse(str(tmp_path / "venv"))
+    expected = parse(str(tmp_path / "venv"))
     with pytest.raises(EnvironmentFailure, match="none of miniature, backed is installed there"):
-        build(wanted)
+        build(expected)
     site = next((tmp_path / "venv").glob("lib/python3*/site-packages"), tmp_path / "venv/Lib/site-packages")
     with zipfile.ZipFile(wheel(tmp_path, "miniature", "1.0")) as archive:
         archive.extractall(site)
     with pytest.raises(EnvironmentFailure, match="numpy is not installed there"):
-        build(wanted)
+        build(expected)
 
 
 def test_interpreters_are_ordered_by_distance_to_running(monkeypatch):
@@ -872,12 +872,12 @@ def test_concurrent_builds_install_once(links):
 
 @needs_uv
 def test_waiting_build_reports_progress(links):
-    wanted = parse("miniature==1.0")
-    folder = build(wanted).interpreter.parent.parent
+    expected = parse("miniature==1.0")
+    folder = build(expected).interpreter.parent.parent
     (folder / MARKER).unlink()
     lines, done = [], []
     with Store(folder.parent).lock(folder.name, lines.append):
-        thread = threading.Thread(target=lambda: done.append(build(wanted, lines.append)))
+        thread = threading.Thread(target=lambda: done.append(build(expected, lines.append)))
         thread.start()
         deadline = time.monotonic() + 30
         while not any("waiting" in line for line in lines) and time.monotonic() < deadline:
@@ -1057,9 +1057,9 @@ def test_releases_from_folder_and_file_index(plain, monkeypatch, tmp_path):
 
 class Index(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        wanted = f"Basic {base64.b64encode(b'user:pass word').decode()}"
+        expected = f"Basic {base64.b64encode(b'user:pass word').decode()}"
         status, kind, text = 404, "text/html", "nothing"
-        if self.path.startswith("/closed/") and self.headers.get("Authorization") != wanted:
+        if self.path.startswith("/closed/") and self.headers.get("Authorization") != expected:
             status = 401
         elif self.path.endswith("/miniature/"):
             status = 200

@@ -54,7 +54,7 @@ def test_fork_equals_fresh_process(programs, kind, end, status):
 
 
 @pytest.mark.parametrize("inherits", [True, False])
-def test_fork_inherits_ignored_signals_if_told_so(tmp_path, ignored_signals, inherits):
+def test_fork_inherits_ignored_signals_if_requested(tmp_path, ignored_signals, inherits):
     source = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
     for runs in (Interpreter(), interpreter()):
         with runs.start(["-c", source], tmp_path, os.environ, inherits=inherits) as process:

@@ -132,14 +132,14 @@ def test_recorder_ignores_user_settings(quarry, yielded, monkeypatch):
 
 def test_collection_is_cached_until_tests_change(quarry, monkeypatch):
     only(monkeypatch, quarry.source("recorded"))
-    told = []
+    text = []
     for _ in range(2):
-        assert harvest(timeout=TIMEOUT, progress=told.append).harvests[0].inputs == 6
-    assert told == ["reading quarry 1.5"]
+        assert harvest(timeout=TIMEOUT, progress=text.append).harvests[0].inputs == 6
+    assert text == ["reading quarry 1.5"]
     with (quarry.folder / "quarry" / "test_losses.py").open("a") as out:
         out.write("\n\ndef test_loss_more():\n    loss([0], [[0.125, 0.875]])\n")
-    assert harvest(timeout=TIMEOUT, progress=told.append).harvests[0].inputs == 7
-    assert len(told) == 2
+    assert harvest(timeout=TIMEOUT, progress=text.append).harvests[0].inputs == 7
+    assert len(text) == 2
 
 
 def test_broken_cache_is_ignored(quarry, monkeypatch, tmp_path):

@@ -154,7 +154,7 @@ def test_no_command_echoes_a_long_word(conformance, words, tmp_path, monkeypatch
     assert len(out) < 5_000
 
 
-def test_what_is_wrong_with_a_file_is_told_without_its_control_characters(conformance, tmp_path):
+def test_message_about_a_file_has_no_control_characters(conformance, tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text(f"{schema_line(None, SCHEMA)}\nabout: x\n{json.dumps(HOSTILE)}: 1\n", encoding="utf-8")
     status, out = conformance("lint", tmp_path)
@@ -232,8 +232,8 @@ def test_what_is_wrong_with_a_file_stands_beside_it_and_gives_no_other_command(c
     for words in (("lint", commanding), ("lint", commanding, "--json"), ("run", "--cases", commanding)):
         status, out = conformance(*words)
         assert status == 2
-        (told,) = commands(out)
-        assert re.match(rf"::error file=cases/binary/x\.yaml,line={line},col=\d+,title=\$.*::", told), told
+        (text,) = commands(out)
+        assert re.match(rf"::error file=cases/binary/x\.yaml,line={line},col=\d+,title=\$.*::", text), text
 
 
 def test_a_report_gives_no_command_to_github(conformance, tmp_path, on_github):

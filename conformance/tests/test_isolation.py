@@ -184,7 +184,7 @@ def test_the_rows_are_those_of_one_process(elsewhere):
     (_,) = {(elsewhere / name / "results.csv").read_bytes() for name in ways}
 
 
-def test_run_makes_calls_in_processes_that_may_die_unless_told_otherwise(elsewhere):
+def test_run_makes_calls_in_worker_processes_by_default(elsewhere):
     chosen = ["-k", "plain or smoothed or wide"]
     for words in ([], ["-n", "2"]):
         assert run(elsewhere, *chosen, *words).returncode == 1
@@ -219,8 +219,8 @@ def test_judging_process_that_dies_loses_only_what_it_was_at(elsewhere, cases, l
     (elsewhere / "packages" / "shaky_adapter.py").write_text(ADAPTER + KILLING.replace("{cases}", repr(cases)))
     done = run(elsewhere, "-n", "2", "-k", "plain or smoothed or wide")
     assert done.returncode == 2, done.stdout
-    told = re.findall(r"not executed: shaky.loss-rows/(\S+): the process .* was killed by SIGSEGV(.*)", done.stderr)
-    assert dict(told) == lost
+    text = re.findall(r"not executed: shaky.loss-rows/(\S+): the process .* was killed by SIGSEGV(.*)", done.stderr)
+    assert dict(text) == lost
     assert f"{len(lost)} could not be executed; {5 - len(lost)} of 5 rows are in the report" in done.stderr
 
 
@@ -324,12 +324,12 @@ def fakes(monkeypatch):
     monkeypatch.setattr(registry, "frameworks", lambda: (fragile.FRAMEWORK,))
     monkeypatch.setattr(registry, "origin", lambda framework: origin)
 
-    def build(wanted, told):
-        told(f"making {wanted.name}")
-        if "99" in wanted.name:
-            raise environments.EnvironmentFailure(wanted, "there is no such release")
-        packages = {"numpy": "1.0"} if "numpy" in wanted.name else {"six": "1.0"}
-        return environments.Environment(wanted.name, Path(sys.executable), wanted.variables, packages, "3.11.0")
+    def build(expected, text):
+        text(f"making {expected.name}")
+        if "99" in expected.name:
+            raise environments.EnvironmentFailure(expected, "there is no such release")
+        packages = {"numpy": "1.0"} if "numpy" in expected.name else {"six": "1.0"}
+        return environments.Environment(expected.name, Path(sys.executable), expected.variables, packages, "3.11.0")
 
     monkeypatch.setattr(environments, "build", build)
     return build
@@ -363,7 +363,7 @@ def test_an_adapter_that_is_not_installed_there_is_taken_from_its_file(tmp_path)
         assert pool.versions("it").python
 
 
-def test_what_reports_have_in_several_environments_is_told_apart():
+def test_rows_of_several_environments_are_distinguished():
     row = dict.fromkeys(COLUMNS, "") | dict.fromkeys(("error", "budget", "ratio", "ulps"), 0.0)
     row |= {"case": "a/b", "framework": "x", "function": "x.f", "status": "agrees", "got": "1.0", "expected": "ok"}
     table = report.from_records([row | {"environment": name, "version": name} for name in ("1.0", "2.0")])

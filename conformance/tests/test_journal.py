@@ -588,7 +588,7 @@ def test_exception_of_the_suite_is_a_message_and_status_3(there, words):
     assert done.returncode == 0, done.stderr
 
 
-def test_traceback_is_printed_where_it_is_asked_for(there):
+def test_traceback_is_printed_if_requested(there):
     done = there.ran(*HERE, FAULT="held", CONFORMANCE_TRACEBACK="1")
     assert done.returncode == 3
     assert "Traceback" in done.stderr
@@ -655,9 +655,9 @@ def test_main_says_whether_an_exception_is_of_the_import(monkeypatch, capsys):
     monkeypatch.setattr(cli, "main", fails)
     with pytest.raises(SystemExit) as ended:
         __main__.main()
-    told = capsys.readouterr().err
+    text = capsys.readouterr().err
     assert ended.value.code == 3
-    assert "the suite itself failed: an exception that it does not expect (RuntimeError: odd)" in told
+    assert "the suite itself failed: an exception that it does not expect (RuntimeError: odd)" in text
     monkeypatch.setitem(sys.modules, "conformance.cli", None)
     with pytest.raises(SystemExit):
         __main__.main()
@@ -744,8 +744,8 @@ def test_journal_that_is_no_file_is_refused_and_not_waited_for(tmp_path, kind):
 
 
 def test_full_disk_is_said_once_and_rows_are_written_later(tmp_path, monkeypatch):
-    told = []
-    held = begun(tmp_path, told.append)
+    text = []
+    held = begun(tmp_path, text.append)
     held.plan(PLAN)
     write = os.write
 
@@ -758,8 +758,8 @@ def test_full_disk_is_said_once_and_rows_are_written_later(tmp_path, monkeypatch
     held.append(ROWS[0])
     held.append(ROWS[1])
     monkeypatch.setattr(journal.os, "write", write)
-    assert len(told) == 1
-    assert "No space left on device" in told[0]
+    assert len(text) == 1
+    assert "No space left on device" in text[0]
     held.append(ROWS[2])
     found = read_journal(tmp_path)
     assert (len(found.rows), found.torn) == (3, 0)
@@ -802,7 +802,7 @@ def test_interruption_of_writing_loses_no_row(tmp_path, monkeypatch, times):
         assert (len(table), record["interrupted"], record["complete"]) == (3, "interrupted", False)
 
 
-def test_whole_report_from_before_comes_back_where_nothing_was_asked(tmp_path):
+def test_earlier_report_is_restored_after_a_run_without_calls(tmp_path):
     report.write(tmp_path, report.frame(ROWS), RunInfo(3))
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     held = begun(tmp_path)
@@ -930,9 +930,9 @@ def test_recover_counts_row_that_no_report_can_be_made_of(tmp_path, name):
     held.close(whole=False)
     with (tmp_path / JOURNAL).open("a") as file:
         file.write(json.dumps({**ROWS[2].cells, name: ODD[name]}) + "\n")
-    told = []
-    record = recording.recover(tmp_path, told.append)
-    assert told == ["1 line of the journal could not be read"]
+    text = []
+    record = recording.recover(tmp_path, text.append)
+    assert text == ["1 line of the journal could not be read"]
     assert (record["finished"], record["planned"], record["complete"]) == (2, 3, False)
     assert len(report.read(tmp_path)[0]) == 2
 
@@ -942,9 +942,9 @@ def test_recover_counts_time_that_is_none(tmp_path, started):
     plan = {"info": asdict(RunInfo(planned=2, started=str(started))), "beside": {"sizes": {}, "problems": {}}}
     lines = [{"journal": 1, "started": started}, {"plan": {**plan, "basis": {}}}, *(one.cells for one in ROWS[:2])]
     (tmp_path / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    told = []
-    record = recording.recover(tmp_path, told.append)
-    assert told == ["2 lines of the journal could not be read"]
+    text = []
+    record = recording.recover(tmp_path, text.append)
+    assert text == ["2 lines of the journal could not be read"]
     assert (record["finished"], record["complete"]) == (2, False)
 
 

@@ -186,8 +186,8 @@ def test_lint_counts_cases_of_files_with_errors(conformance, tmp_path):
     found = facts(conformance("lint", folder, "--json")[1], "lint")
     assert (whole["uncounted_files"], found["uncounted_files"]) == (0, 1)
     assert found["cases"] == whole["cases"] > 0
-    told = " ".join(conformance("lint", folder)[1].split())
-    assert f"{whole['cases']} cases and 1 file that cannot be counted in {folder}: 2 problems" in told
+    text = " ".join(conformance("lint", folder)[1].split())
+    assert f"{whole['cases']} cases and 1 file that cannot be counted in {folder}: 2 problems" in text
 
 
 def test_lint_prints_working_command_for_wrong_digits(conformance, tmp_path):
@@ -258,9 +258,9 @@ def test_find_case_suggests_cases_option():
 
 def test_help_lists_exit_statuses(conformance):
     status, out = conformance("--help")
-    told = " ".join(out.split()).partition("Exit status: ")[2]
+    text = " ".join(out.split()).partition("Exit status: ")[2]
     assert status == 0
-    assert re.findall(r"(?:^|; )(\d+) ", told) == ["0", "1", "2", "3", "130"]
+    assert re.findall(r"(?:^|; )(\d+) ", text) == ["0", "1", "2", "3", "130"]
 
 
 def test_list_cases_prints_dtypes_and_reductions(conformance, tmp_path):

@@ -115,7 +115,7 @@ def test_binary_labels_are_names_of_0_and_1(tmp_path):
         (["labels: [a, b]", "classes: [a, b]", "layout: {label_dtype: int8}"], "10:27", "labels that are numbers"),
     ],
 )
-def test_wrong_name_is_told_where_it_stands(tmp_path, lines, position, words):
+def test_unknown_name_is_reported_with_its_position(tmp_path, lines, position, words):
     cases, (error,) = written(tmp_path, *lines)
     assert cases == [] or error.line
     assert f"{error.line}:{error.column}" == position
@@ -242,7 +242,7 @@ def test_generated_arrays_may_be_unbatched_and_have_names(tmp_path, recipe, line
         ("seed: 5, samples: 2, soft: true", ["classes: [a, b]"], "binary", "soft ones name none"),
     ],
 )
-def test_wrong_recipe_of_names_is_told(tmp_path, recipe, lines, loss, words):
+def test_invalid_recipe_of_names_is_reported(tmp_path, recipe, lines, loss, words):
     _, errors = generated(tmp_path, recipe, *lines, loss=loss, target="index" if loss == "categorical" else "binary")
     assert words in str(errors[0])
 
@@ -393,7 +393,7 @@ def test_names_are_handed_over_as_the_layout_says(order, labels):
 
 @pytest.mark.parametrize("count", [3, 999])
 @pytest.mark.parametrize("name", ["b", "bcd", "bcdef"])
-def test_changed_names_are_told(count, name):
+def test_changed_names_are_reported(count, name):
     writes = framework(call="{labels}[-1:] = 'a'; np.float64(len({labels}) + 0 * {predictions}.sum())")
     for called, mutated in ((writes, ("labels",)), (framework(), ())):
         problem = named([name, "a"], [name] * count, [[0.5, 0.5]] * count).problem("float64", "mean")
@@ -437,9 +437,9 @@ def rows():
 def test_log_loss_diverges_where_columns_are_not_sorted_by_name(rows):
     assert {row.item.case.layout.is_sorted for row in rows} == {True, False}
     for row in rows:
-        wanted = "" if row.item.case.layout.is_sorted else "class_columns=sorted"
-        assert row.verdict.status == ("diverges" if wanted else "agrees")
-        assert wanted in row.verdict.convention
+        expected = "" if row.item.case.layout.is_sorted else "class_columns=sorted"
+        assert row.verdict.status == ("diverges" if expected else "agrees")
+        assert expected in row.verdict.convention
 
 
 @pytest.mark.filterwarnings("ignore:Labels passed")

@@ -276,9 +276,9 @@ def problems(draw: Any) -> Problem:
     shape = (*shape[:-1], draw(st.integers(1, 5)))
     samples = shape[:-1] if loss == "categorical" else shape
 
-    def array(of: Any, wanted: tuple[int, ...]) -> Any:
-        size = math.prod(wanted)
-        return np.array(draw(st.lists(of, min_size=size, max_size=size)), dtype=np.float64).reshape(wanted)
+    def array(of: Any, expected: tuple[int, ...]) -> Any:
+        size = math.prod(expected)
+        return np.array(draw(st.lists(of, min_size=size, max_size=size)), dtype=np.float64).reshape(expected)
 
     value = {"logits": LOGIT, "probabilities": PROBABILITY, "log_probabilities": st.one_of(st.floats(-80, 0), LOGIT)}
     labels: Any = array(st.sampled_from([0.0, 1.0, 0.25, 0.5, 0.1, 1.0, 0.0, math.nan]), shape)
@@ -1086,8 +1086,8 @@ def test_digest_depends_on_every_mathematical_field():
 
 
 def test_digest_ignores_descriptive_fields():
-    told = dataclasses.replace(WEIGHTED, id="x/y/z", why="another", line=7, reductions=("none",), dtypes=("float16",))
-    assert told.digest == WEIGHTED.digest
+    text = dataclasses.replace(WEIGHTED, id="x/y/z", why="another", line=7, reductions=("none",), dtypes=("float16",))
+    assert text.digest == WEIGHTED.digest
     laid_out = dataclasses.replace(WEIGHTED, layout=Layout(order="fortran", labels="column"))
     assert laid_out.digest != WEIGHTED.digest
     assert laid_out.problem("float32", "mean").digest == WEIGHTED.problem("float32", "mean").digest

@@ -301,9 +301,9 @@ def whole(tmp_path_factory):
 def small(tmp_path_factory):
     file = tmp_path_factory.mktemp("small") / "index.html"
     lines = [*rows(), *hostile()]
-    told = {"categorical/a/case": "about: as it was asked"}
+    text = {"categorical/a/case": "about: as it was asked"}
     file.write_text(
-        page(report.from_records(lines), RunInfo(7), supplement=report.PageSupplement(problems=told)), encoding="utf-8"
+        page(report.from_records(lines), RunInfo(7), supplement=report.PageSupplement(problems=text)), encoding="utf-8"
     )
     return file
 

@@ -129,13 +129,13 @@ def described(path: str, names: Iterable[str], signature: str = "", **more: Any)
 
 
 @pytest.mark.parametrize("without", PARTS)
-def test_a_parameter_that_nobody_accounted_for_is_told(without: str) -> None:
+def test_unaccounted_parameter_is_reported(without: str) -> None:
     path = f"{__name__}.fused"
     assert described(path, PARTS) == []
     assert described(path, set(PARTS) - {without}) == [f"{path}({without}=) is not accounted for"]
 
 
-def test_an_argument_that_the_signature_lacks_is_told() -> None:
+def test_argument_missing_in_the_signature_is_reported() -> None:
     path = f"{__name__}.fused"
     assert described(path, PARTS, arguments={"class_axis": "axis"}) == [f"{path} has no parameter axis"]
     assert described(path, set(PARTS) - {"scale"}, untested={"scale=2": "x", "dim=0": "another axis"}) == [

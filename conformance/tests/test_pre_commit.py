@@ -18,8 +18,8 @@ from conformance.tests.test_plugin import CASES
 
 
 def pins_of(lines):
-    wanted = [Requirement(line) for line in lines]
-    return {canonicalize_name(one.name): str(one.specifier) for one in wanted}
+    expected = [Requirement(line) for line in lines]
+    return {canonicalize_name(one.name): str(one.specifier) for one in expected}
 
 
 @pytest.fixture(scope="session")

@@ -325,9 +325,9 @@ def test_every_entry_of_the_page_is_proved(row: list[Entry], cases, judge):
     found = {function.name: InstalledFunction(one, function) for one in AVAILABLE for function in one.functions}
     pair = found[first], found[second]
     for entry in row:
-        wanted = entry.setting
-        setting = setting_of(pair, loss=wanted.loss, options=wanted.options, reduction=wanted.reduction)
-        assert setting == wanted
+        expected = entry.setting
+        setting = setting_of(pair, loss=expected.loss, options=expected.options, reduction=expected.reduction)
+        assert setting == expected
         for few in (12, None):  # a function that refuses most edges is equal in later cases
             result = prove_recipe(pair, setting, list(islice(cases_of(cases, setting), few)), judge)
             if proved := result.equal or entry.text() == f"none: {result.why.partition('; try')[0]}":

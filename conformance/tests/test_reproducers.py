@@ -122,12 +122,12 @@ def asked(framework: str, backend: str, folder: str) -> list[tuple[str, str, Any
         large = list({item.quantity: item for item in large}.values())
     assert {item.quantity for item in large} == {item.quantity for item in items}
     assert {item.function.name for item in items} == {function.name for function in here.functions}
-    told = []
+    text = []
     for item in [*items, *large]:
         made = prepare(item)
         outcome = perform(item.framework, made.call, made.what)
-        told.append((item.id, Assessment(made, SimpleNamespace(outcome=outcome), None).call, outcome))  # type: ignore[arg-type]
-    return told
+        text.append((item.id, Assessment(made, SimpleNamespace(outcome=outcome), None).call, outcome))  # type: ignore[arg-type]
+    return text
 
 
 def one_of_each(items: list[Item]) -> list[Item]:

@@ -39,12 +39,12 @@ def test_memory_is_what_a_container_has_left(container):
 
 
 @pytest.mark.parametrize(
-    ("memory", "wanted", "count"),
+    ("memory", "expected", "count"),
     [(2 * GIB, 8, 1), (7 * GIB, 8, 4), (GIB // 2, 8, 1), (100 * GIB, 3, 3), (None, 8, 4), (100 * GIB, 99, 16)],
 )
-def test_processes_fit_into_memory(container, monkeypatch, memory, wanted, count):
+def test_processes_fit_into_memory(container, monkeypatch, memory, expected, count):
     monkeypatch.setattr(resources, "available_memory", lambda: memory)
-    assert resources.process_count(wanted) == count
+    assert resources.process_count(expected) == count
 
 
 def test_framework_with_most_items_gets_several_workers():

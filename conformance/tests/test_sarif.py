@@ -152,10 +152,10 @@ def test_sarif_rule_follows_the_reason_of_a_check(valid):
     check = check_baseline(old, new)
     found = valid(sarif_of([], check))["results"]
     assert {result["properties"]["function"] for result in found} == {"torch.A"}
-    told = {result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"]: result["ruleId"] for result in found}
-    assert told == {"x/y/a": "disagrees", "x/y/d": "vanished", "x/y/b": "changed", "x/y/c": "drifted"}
+    text = {result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"]: result["ruleId"] for result in found}
+    assert text == {"x/y/a": "disagrees", "x/y/d": "vanished", "x/y/b": "changed", "x/y/c": "drifted"}
     assert all("against the baseline: " in result["message"]["text"] for result in found)
-    assert set(told.values()) <= set(RULES)
+    assert set(text.values()) <= set(RULES)
 
 
 def test_sarif_has_failed_environments_as_notifications(run, valid, monkeypatch):
@@ -232,8 +232,8 @@ def test_known_discrepancy_of_a_folder_is_printed_once_with_reason_and_link(run,
     assert "(https://example.org/1) (and 1 row more)" in shown
     assert shown.count("It forgets. (https://example.org/1)") == 1
     assert run("--json")[0] == 0
-    told = json.loads(capsys.readouterr().out)["known"]
-    assert [row["known"] for row in told] == ["It forgets. (https://example.org/1)"] * 2
+    text = json.loads(capsys.readouterr().out)["known"]
+    assert [row["known"] for row in text] == ["It forgets. (https://example.org/1)"] * 2
 
 
 def test_strict_known_names_reason_and_link_of_each_row_wherever_it_fails(run, mine, capsys, monkeypatch):

@@ -474,9 +474,9 @@ def test_resumed_sweep_equals_uninterrupted_sweep(short_units, tmp_path):
         sweep([job], load_state(path, [job]), advance=stop_at_the_third)
     resumed = load_state(path, [job])
     assert resumed.done[job.key] == {0, 1, 2}
-    told = []
-    sweep([job], resumed, advance=lambda what, count: told.append(count))
-    assert sum(told) == 4 * short_units
+    text = []
+    sweep([job], resumed, advance=lambda what, count: text.append(count))
+    assert sum(text) == 4 * short_units
     assert records(resumed) == records(whole)
     assert sum(tally.count for tally in resumed.regions[job.key].values()) == 4 * short_units + 6
 

@@ -346,7 +346,7 @@ def test_right_implementation_passes_in_every_dtype(dtype, implementation, reduc
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_right_gradient_passes_and_one_that_cancels_is_told(dtype):
+def test_cancelling_gradient_is_reported_and_right_one_passes(dtype):
     x = (X * 4).astype(numpy_dtype(dtype))
     p = softmax(x.astype(np.float64))
     likely = x.astype(np.float64).argmax(axis=1)
@@ -458,13 +458,13 @@ def binary(x):
 
 
 @pytest.mark.parametrize(("cause", "wrong", "options"), MISTAKES)
-def test_mistake_is_told(cause, wrong, options):
+def test_mistake_is_named(cause, wrong, options):
     named = {"logits": X, "labels": Y, **options}
     texts = explained(wrong(), **named)
     assert any(cause in text for text in texts), texts
 
 
-def test_logits_taken_as_probabilities_are_told():
+def test_logits_taken_as_probabilities_are_named():
     clipped = np.clip(X, 1e-7, 1 - 1e-7)
     wrong = -np.log(clipped[ROWS, Y].astype(np.float64)).mean().astype(np.float32)
     assert any("logits taken as probabilities" in text for text in explained(wrong, logits=X, labels=Y))
@@ -506,14 +506,14 @@ def test_narrow_dtype_ranks_after_a_mistake_with_the_same_number(monkeypatch):
 
 
 @pytest.mark.parametrize("named", [{}, {"reduction": "none"}, {"labels": BINARY}, {"labels": SOFT}])
-def test_result_of_zeros_is_told_as_such(named):
+def test_result_of_zeros_is_named(named):
     named = {"logits": X, "labels": Y, **named}
     exact = exact_cross_entropy(**named).astype(np.float32)
     assert explained(np.zeros_like(exact), **named) == ["all zeros" if exact.ndim else "zero"]
     assert explained(exact, **named, gradient=np.zeros_like(X)) == ["all zeros"]
 
 
-def test_constant_result_is_told_and_not_put_down_to_a_clip():
+def test_constant_result_is_named_and_not_explained_by_a_clip():
     x = np.array([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]], np.float32)
     named = {"logits": x, "labels": [0, 1], "reduction": "none"}
     clipped = np.float32(-np.log(1 - 1e-7))
@@ -526,14 +526,14 @@ def test_constant_result_is_told_and_not_put_down_to_a_clip():
     assert explained(losses(softmax(same), [0, 0]), **named)[0] == "softmax applied twice"
 
 
-def test_sign_turned_is_told_of_a_gradient():
+def test_negated_gradient_is_named():
     named = {"logits": X, "labels": Y}
     loss, gradient = losses(X).mean(), exact_cross_entropy(**named, gradient=True).astype(np.float32)
     assert explained(loss, **named, gradient=-gradient) == ["the sign turned"]
     assert explained(loss, **named, gradient=-gradient * np.float32(32)) == ["the sum, the sign turned"]
 
 
-def test_convention_is_told_in_words():
+def test_convention_is_described_in_words():
     wrong = (losses(X) * WEIGHTS[Y]).mean()
     text = explained(wrong, logits=X, labels=Y, class_weights=WEIGHTS)[0]
     assert "it divides the sum by how many losses are not ignored" in text
@@ -573,12 +573,12 @@ def test_places_are_those_of_the_arrays_that_were_passed():
         exact_cross_entropy(logits=x, labels=Y + 1, class_axis=0)
 
 
-def test_dtype_that_was_asked_for_is_named_as_the_one_that_is_due():
+def test_requested_dtype_is_named_as_expected():
     text = message(losses(X).mean(), logits=X, labels=Y, dtype="float64")
     assert text.endswith("returned float32, where float64 is expected, as dtype='float64' says")
 
 
-def test_mistake_in_a_gradient_is_told():
+def test_mistake_in_a_gradient_is_named():
     gradient = (softmax(X) - np.eye(10, dtype=np.float32)[Y]) / np.float32(32)
     loss = losses(X).mean()
     named = {"logits": X, "labels": Y, "cancellation": True}
@@ -588,7 +588,7 @@ def test_mistake_in_a_gradient_is_told():
     assert "labels shifted up by one" in explained(loss, **named, gradient=other)[0]
 
 
-def test_documented_convention_is_told_with_its_functions():
+def test_documented_convention_is_reported_with_its_functions():
     mean = (losses(X) * WEIGHTS[Y]).sum() / WEIGHTS[Y].sum()
     options = {"logits": X, "labels": Y, "class_weights": WEIGHTS, "label_smoothing": 0.1}
     theirs = exact_cross_entropy(**options, like="torch.CrossEntropyLoss").astype(np.float32)
@@ -599,7 +599,7 @@ def test_documented_convention_is_told_with_its_functions():
     assert "label smoothing left out" in explained(mean, **options, like="torch.CrossEntropyLoss")[0]
 
 
-def test_overflow_and_underflow_are_told():
+def test_overflow_and_underflow_are_named():
     with np.errstate(all="ignore"):
         overflown = naive(X * 100, Y).mean()
         underflown = -np.log(softmax(X * 100)[ROWS, Y]).mean()
@@ -609,7 +609,7 @@ def test_overflow_and_underflow_are_told():
     assert any("underflows to 0" in text for text in explained(underflown, logits=X * 100, labels=Y))
 
 
-def test_common_offset_that_cancels_is_told():
+def test_cancelling_common_offset_is_named():
     x = X + np.float32(1e4)
     top = x.max(axis=1)
     shifted_back = (np.log(np.exp(x - top[:, np.newaxis]).sum(axis=1)) + top) - x[ROWS, Y]
@@ -644,7 +644,7 @@ def test_unexplained_large_problem_says_that_nothing_was_tried(monkeypatch):
     assert explained(np.zeros(32, np.float32), logits=X, labels=Y, reduction="none")[0] == "all zeros"
 
 
-def test_mistake_in_a_large_problem_is_told():
+def test_mistake_in_a_large_problem_is_named():
     asked = question("float32")
     x, y = asked.problem.predictions, asked.problem.labels
     assert explained(losses(x, y).sum(), logits=x, labels=y) == ["the sum"]
@@ -720,7 +720,7 @@ def test_other_arrays_are_read():
 # Drawn problems.
 
 
-def test_drawn_problems_are_what_is_wanted():
+def test_drawn_problems_match_the_request():
     hypothesis = pytest.importorskip("hypothesis")
     seen = []
 
@@ -742,7 +742,7 @@ def test_drawn_problems_are_what_is_wanted():
     assert names == {"loss", "logits", "labels", "reduction", "class_weights"}
 
 
-def test_unusual_problems_are_drawn_if_wanted():
+def test_unusual_problems_are_drawn_if_requested():
     hypothesis = pytest.importorskip("hypothesis")
     seen = []
 

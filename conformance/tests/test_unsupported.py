@@ -92,8 +92,8 @@ def test_supported_case_has_no_unsupported_row():
 
 def test_unsupported_row_has_reason_of_each_function():
     stated = case([[0.5, -1.0]], [0], dtypes=("bfloat16",))
-    told = rows_of([stated], [narrow(), miniatures.installed(miniatures.Binary)])
-    assert {row.key.function: row.explanation for row in told} == {
+    text = rows_of([stated], [narrow(), miniatures.installed(miniatures.Binary)])
+    assert {row.key.function: row.explanation for row in text} == {
         "miniature.Categorical": "it has no dtype bfloat16",
         "miniature.Binary": "it is no categorical loss",
     }
@@ -101,17 +101,17 @@ def test_unsupported_row_has_reason_of_each_function():
 
 def test_unsupported_dtype_has_rows_of_its_first_reduction_only():
     stated = case([[0.5, -1.0]], [0], dtypes=("float32", "bfloat16"), reductions=("none", "sum", "mean"))
-    told = rows_of([stated], [narrow()])
-    assert [(row.key.dtype, row.key.reduction) for row in told] == [("bfloat16", "none")]
-    supported = replace(told[0], status="agrees")
-    assert rendered([supported, *told])[0] == "no selected function supports a/b/c as bfloat16, none"
+    text = rows_of([stated], [narrow()])
+    assert [(row.key.dtype, row.key.reduction) for row in text] == [("bfloat16", "none")]
+    supported = replace(text[0], status="agrees")
+    assert rendered([supported, *text])[0] == "no selected function supports a/b/c as bfloat16, none"
 
 
 def test_unsupported_rows_are_of_the_selection_only():
     both = [*HERE, miniatures.installed(miniatures.Binary)]
     assert rows_of([PLAIN, BINARY], both, ItemFilter(lambda function, name: "plain" in name)) == []
-    told = rows_of([PLAIN, BINARY], both, ItemFilter(lambda function, name: "Categorical" in name))
-    assert [(row.key.case, row.key.function) for row in told] == [("a/b/binary", "miniature.Categorical")]
+    text = rows_of([PLAIN, BINARY], both, ItemFilter(lambda function, name: "Categorical" in name))
+    assert [(row.key.case, row.key.function) for row in text] == [("a/b/binary", "miniature.Categorical")]
     assert rows_of([PLAIN, BINARY], HERE, ItemFilter(lambda function, name: "Nobody" in name)) == []
 
 
@@ -130,8 +130,8 @@ def test_report_lists_unsupported_problems(tmp_path):
     assert "## Unsupported problems" in summary
     assert "| `a/b/binary` | all | it is no binary loss: miniature.Categorical |" in summary
     with (tmp_path / "results.csv").open() as file:
-        told = [row for row in csv.DictReader(file) if row["status"] == "unsupported"]
-    assert [row["explanation"] for row in told] == ["it is no binary loss"]
+        text = [row for row in csv.DictReader(file) if row["status"] == "unsupported"]
+    assert [row["explanation"] for row in text] == ["it is no binary loss"]
     comment = report.comment(results, RunInfo(planned=len(results)), [])
     assert "nothing fails" in comment
     assert "No selected function supports `a/b/binary`" in comment
@@ -230,15 +230,15 @@ def test_run_of_unsupported_cases_writes_report_and_fails(tmp_path, monkeypatch)
         monkeypatch.setattr(registry, "installed", lambda among=None: (here, []))
         return CliRunner().invoke(app, [*words, *more])
 
-    def told():
+    def text():
         return report.read(tmp_path / "r")[0][["function", "status"]].values.tolist()
 
     assert ran(miniatures.Categorical).exit_code == 0
-    assert told() == [["miniature.Categorical", "agrees"]]
+    assert text() == [["miniature.Categorical", "agrees"]]
     nobody = ran(miniatures.Binary)
     assert nobody.exit_code == 2
     assert "no selected function supports any of the cases" in nobody.output
-    assert told() == [["miniature.Binary", "unsupported"]]
+    assert text() == [["miniature.Binary", "unsupported"]]
     assert "it is no categorical loss: miniature.Binary" in (tmp_path / "r" / "summary.md").read_text()
     as_json = ran(miniatures.Binary, "--json")
     assert as_json.exit_code == 2
@@ -247,7 +247,7 @@ def test_run_of_unsupported_cases_writes_report_and_fails(tmp_path, monkeypatch)
         {"unsupported": 1}, "it is no categorical loss",
     )  # fmt: skip
     assert ran(miniatures.Categorical, "-k", "nobody").exit_code != 0
-    assert told() == [["miniature.Binary", "unsupported"]]
+    assert text() == [["miniature.Binary", "unsupported"]]
 
 
 def test_default_run_puts_default_files_to_a_twin_and_a_run_that_names_it_every_case():

@@ -291,7 +291,7 @@ def test_choice_that_hides_what_a_conversion_lost_is_the_whole_cause():
     assert verdict.explanation == "as documented: clip=1e-07"
 
 
-def test_conversion_and_documented_choice_are_told_apart_where_both_matter():
+def test_conversion_and_documented_choice_are_distinguished():
     certain = case([20.0, -200.0], [0, 1], loss="binary", target="binary")
     documented = Convention(log_floor=-100.0)
     # 1 - p is rounded to 0, whose logarithm counts as -100; log p = -200 counts as -100 with or without a conversion.
@@ -335,7 +335,7 @@ def test_choice_that_is_needed_without_the_conversion_too_is_no_reason_to_name_i
     assert (verdict.convention, verdict.effects) == ("mean_divides_by=kept", "")
 
 
-def test_what_a_conversion_changes_by_fewer_choices_is_told_with_these():
+def test_conversion_effect_is_named_with_fewest_choices():
     documented = Convention(mean_divides_by="kept", log_floor=-20.000001)
     # The floor gives back what the rounding of the sigmoid took.
     certain = case([20.0, -1.0], [0, 1], loss="binary", target="binary", options={"sample_weights": [1.0, 3.0]})
@@ -409,7 +409,7 @@ def test_conversion_that_brings_what_is_refused_is_named():
 
 
 @pytest.mark.parametrize(
-    ("input_kind", "wanted", "documented", "named"),
+    ("input_kind", "expected", "documented", "named"),
     [
         (
             "probabilities",
@@ -427,11 +427,11 @@ def test_conversion_that_brings_what_is_refused_is_named():
         ("log_probabilities", "probabilities", Convention(renormalise="before_clip"), "No loss here"),
     ],
 )
-def test_loss_is_recommended_only_if_it_has_the_right_answer(input_kind, wanted, documented, named):
+def test_loss_is_recommended_only_if_it_has_the_right_answer(input_kind, expected, documented, named):
     stated = case(HALVES if input_kind == "probabilities" else np.log(HALVES), [0, 1, 1], input_kind=input_kind)
     asked = stated.problem("float64", "mean")
     handed = convert(asked, "logits")[0]
-    other = dataclasses.replace(FUNCTION, name="miniature.Other", input_kinds={wanted: ""})
+    other = dataclasses.replace(FUNCTION, name="miniature.Other", input_kinds={expected: ""})
     got = returned(evaluate(handed).hi)
     verdict = judge(
         asked, handed, stated.expect, FUNCTION, DEFINITION, got, Oracle(), alternatives=[(other, documented)]

@@ -242,7 +242,7 @@ def test_a_loss_of_keras_gets_a_dtype_where_it_takes_one(version, backend, loss)
     assert ("dtype" in said(made)) == registry.within(version, ">=3.4")
 
 
-def test_a_loss_of_keras_gets_what_it_was_asked_for():
+def test_loss_of_keras_gets_requested_arguments():
     options = {"ignore_index": -1}
     made = call("keras.SparseCategoricalCrossentropy", "2.10.0", labels=[1, -1], options=options)
     assert said(made) == {"reduction": "sum_over_batch_size", "from_logits": True, "ignore_class": -1}
@@ -375,7 +375,7 @@ def test_a_backend_of_keras_documents_its_own_convention(loss, backend, field, d
 
 
 @pytest.mark.parametrize("backend", BACKENDS["keras"])
-def test_keras_2_documents_the_same_whatever_backend_is_asked_for(backend):
+def test_keras_2_documents_the_same_for_every_backend(backend):
     for name in KERAS:
         described = function(f"keras.{name}", "2.15.0", backend)
         for target in described.targets:

@@ -40,8 +40,8 @@ def spec(name="fragile", attribute="FRAMEWORK", interpreter=HERE, **variables):
 
 
 def call(name, x=ONES, **keywords):
-    told = "".join(f", {word}={value!r}" for word, value in keywords.items())
-    return Call(f"{fragile.__name__}.{name}(x{told})", {"x": Tensor(np.asarray(x))})
+    text = "".join(f", {word}={value!r}" for word, value in keywords.items())
+    return Call(f"{fragile.__name__}.{name}(x{text})", {"x": Tensor(np.asarray(x))})
 
 
 @pytest.fixture(scope="module")
@@ -414,7 +414,7 @@ def test_failed_import_raises_worker_error_for_every_call(attribute, why):
         assert isinstance(ask(pool, "echo"), Returned)
 
 
-def test_import_is_waited_for_and_that_is_told(monkeypatch, capsys):
+def test_import_is_awaited_and_reported(monkeypatch, capsys):
     monkeypatch.setattr(pool_module, "NOTICE_SECONDS", 0.01)
     with LocalWorkerPool([spec()], Timeouts(60, 900)) as pool:
         assert pool.versions("fragile")

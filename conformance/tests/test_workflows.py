@@ -286,9 +286,9 @@ def test_workflow_commands_escapes_message(tmp_path, monkeypatch):
     asked = {"case": "x/plain", "digest": "", "dtype": "", "reduction": "", "quantity": "loss"}
     evil = {**asked, "function": "100%: a, b\r\n::warning::c"}
     failed = [Failure("disagrees", evil, "50%\r\n::error::d\x1b[2J: e, f")] * 12
-    told = failing.workflow_commands(failed, cases)
-    assert len(told) == on_github.MAX_ANNOTATIONS
-    assert told[0] == (
+    text = failing.workflow_commands(failed, cases)
+    assert len(text) == on_github.MAX_ANNOTATIONS
+    assert text[0] == (
         "::error file=a%2Cb%3Ac%25/x.yaml,line=9,title=100%25%3A a%2C b%0D%0A%3A%3Awarning%3A%3Ac-x/plain-- disagrees::"
         r"50%25%0D%0A::error::d\x1b[2J: e, f"
     )

@@ -89,7 +89,7 @@ def test_empty_arrays_have_the_shape_as_written(tmp_path):
         (["layout: {written_class_axis: 1.5}"], "9:34", "is not an integer"),
     ],
 )
-def test_wrong_axis_is_told_where_it_stands(tmp_path, lines, position, words):
+def test_invalid_axis_is_reported_with_its_position(tmp_path, lines, position, words):
     _, errors = written(tmp_path, *SQUARE, *lines)
     assert [f"{error.line}:{error.column}" for error in errors] == [position]
     assert words in str(errors[0])
@@ -138,7 +138,7 @@ def test_unlike_lengths_advise_the_axis(tmp_path):
         ((2, 3), (5,), 0, "shape [2, 3] with classes on axis 0 need [3]", "correct it, or say expect"),
     ],
 )
-def test_shapes_are_told_as_written_with_every_axis_that_fits(tmp_path, shape, labels, stated, message, advice):
+def test_shapes_are_reported_as_written_with_every_matching_axis(tmp_path, shape, labels, stated, message, advice):
     lines = [f"predictions: {np.ones(shape).tolist()}", f"labels: {np.zeros(labels, int).tolist()}"]
     lines += [] if stated is None else [f"layout: {{written_class_axis: {stated}}}"]
     _, (error,) = written(tmp_path, *lines)
@@ -146,7 +146,7 @@ def test_shapes_are_told_as_written_with_every_axis_that_fits(tmp_path, shape, l
     assert advice in error.advice
 
 
-def test_distributions_of_another_shape_are_told_as_written(tmp_path):
+def test_distributions_of_another_shape_are_reported_as_written(tmp_path):
     lines = (
         "predictions: [[1.0, 2.0], [3.0, 5.0], [0.5, 0.5]]",
         "labels: [[1, 0, 1]]",
@@ -176,11 +176,11 @@ def test_published_gradient_is_compared_and_shown_as_it_is_written(tmp_path, mon
         monkeypatch.setattr(sys, "argv", ["conformance", *command, "x/y", "--cases", str(tmp_path)])
         with pytest.raises(SystemExit):
             cli.main()
-        told = " ".join(capsys.readouterr().out.split())
-        assert f"[[[-1.0, {printed}], [0, 0]]]" in told
-        assert verdict in told
-        assert ("[[[-1, -2], [0, 0]]]" in told) is (verdict == "does not hold")
-        assert "classes are shown last; the file has them on axis 1" in told
+        text = " ".join(capsys.readouterr().out.split())
+        assert f"[[[-1.0, {printed}], [0, 0]]]" in text
+        assert verdict in text
+        assert ("[[[-1, -2], [0, 0]]]" in text) is (verdict == "does not hold")
+        assert "classes are shown last; the file has them on axis 1" in text
 
 
 @pytest.mark.parametrize(

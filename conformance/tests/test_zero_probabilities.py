@@ -81,6 +81,6 @@ def test_a_nan_where_a_number_is_due_disagrees(returned, status):
     assert (verdict.status, verdict.symptoms) == (status, frozenset({"nan"} if status == "disagrees" else ()))
 
 
-def test_what_a_conversion_would_hide_is_still_not_asked():
+def test_problem_that_a_conversion_would_change_is_not_called():
     invalid = dataclasses.replace(ELSEWHERE, expect=MustRaise("invalid_probability"))
     assert "hide" in str(unsupported(OF_LOGITS[0], invalid, invalid.problem("float64", "none")))

@@ -224,9 +224,9 @@ def test_documented_extras_exist(checkout):
 
 def test_documented_tox_environments_exist(checkout):
     script = (checkout / ".ci" / "run").read_text(encoding="utf-8")
-    told = [line for _, block, line in every_command(checkout) if block.mark == "ci" and line.startswith("tox")]
-    assert told
-    for line in told:
+    text = [line for _, block, line in every_command(checkout) if block.mark == "ci" and line.startswith("tox")]
+    assert text
+    for line in text:
         words = shlex.split(line, comments=True)
         assert re.search(rf"^step {re.escape(' '.join(words[1:]))}( --.*)?$", script, re.MULTILINE), line
 

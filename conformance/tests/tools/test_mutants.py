@@ -349,9 +349,9 @@ def test_mutants_returns_partial_results_on_interrupt(folder):
 
 def test_check_correct_reports_false_alarms(folder, monkeypatch):
     monkeypatch.setattr(measures, "CORRECT", (CountsLabelsFromOne,))
-    told = []
-    result = api.check_correct(Path(folder), found=told.append)
-    assert [alarm.name for alarm in told] == [alarm.name for alarm in result.alarms] != []
+    text = []
+    result = api.check_correct(Path(folder), found=text.append)
+    assert [alarm.name for alarm in text] == [alarm.name for alarm in result.alarms] != []
     assert set(result.to_dict()["alarms"][0]) == {"name", "item", "yaml"}
 
 
