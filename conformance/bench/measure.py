@@ -324,6 +324,31 @@ def assertions(bench: Bench) -> Iterator[Measurement]:
     )
 
 
+def checks(bench: Bench) -> Iterator[Measurement]:
+    """`check` of a function of NumPy, until the first verdict and as a whole, from the start of its process."""
+    seconds, found = bench.run("checked", "index_labels" if bench.size.short else "")
+    note = f"{found['calls']} calls, {found['relations']} relations, {found['drawn']} drawn problems"
+    yield Measurement("check of a function of NumPy until its first verdict", seconds - found["after"], "s", 5.0)
+    yield Measurement("check of a function of NumPy", seconds, "s", 60.0, note)
+
+
+def comparisons(bench: Bench) -> Iterator[Measurement]:
+    """`compare` of a framework's functions in one process, beside the slowest of their calls."""
+    available = {found.framework.name for found in installed()[0]}
+    cheapest = [name for name in dict.fromkeys(one.partition(".")[0] for one in CHEAPEST) if name in available]
+    for name in bench.size.frameworks or cheapest:
+        bare, whole = bench.run("bare_compared", name)[1], bench.run("compared", name)[1]
+        shape = " x ".join(map(str, bare["shape"]))
+        slowest, all_calls = max(bare["calls"]), sum(bare["calls"])
+        own = whole["large"] - all_calls
+        note = f"{own:.2f} s beside {len(bare['calls'])} calls of {all_calls:.2f} s"
+        extra = (whole["bytes"] - bare["bytes"]) / whole["array"]
+        what = f"compare of {shape} for {name}"
+        yield Measurement(f"compare of a small data set for {name}, without imports", whole["small"], "s", 3.0)
+        yield Measurement(f"{what} with the slowest call alone, to that", own / slowest + 1, "", 3.0, note)
+        yield Measurement(f"memory of {what} beyond that of its calls, in arrays", extra, "", 3.0, target=2.0)
+
+
 def fuzzing(bench: Bench) -> Iterator[Measurement]:
     """A random case: its exact answer, its judgement and the framework's call, without imports."""
     names = [function.name for found in installed()[0] for function in found.functions]
@@ -417,6 +442,8 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "audit": auditing,
     "memory": memory,
     "assert": assertions,
+    "check": checks,
+    "compare": comparisons,
     "fuzz": fuzzing,
     "sweep": sweeps,
     "mutants": mutation_score,

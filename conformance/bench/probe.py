@@ -51,6 +51,8 @@ VOCABULARY = (64, 1024) if SHORT else (4096, 32_768)
 """Samples and classes of the logits of a large assertion."""
 BLOCK = 64
 """Samples of which a log-softmax is taken at once."""
+COMPARED = ((20, 5), (2_000, 10)) if SHORT else ((1_000, 5), (1_000_000, 10))
+"""Samples and classes of two data sets that are compared."""
 ASSERTIONS = 20
 """How often a small assertion is timed."""
 SLICES = 2 if SHORT else 40
@@ -338,6 +340,74 @@ def asserted() -> Result:
     assert_cross_entropy(np.float32(losses.mean()), logits=logits, labels=labels)
     large = time.process_time() - began
     return {"small": min(taken), "ratio": large / bare, "bytes": _peak(), "array": logits.nbytes, "shape": VOCABULARY}
+
+
+def checked(keyword: str) -> Result:
+    """A check of a function of NumPy: the seconds from its first verdict to its end, and what it called.
+
+    keyword: selects cases as `-k` does, and leaves out relations and drawn problems; all if empty.
+    """
+    from conformance import api
+
+    verdicts: list[float] = []
+
+    class Clock(api.Observer):
+        def note(self, text: str) -> None:
+            if text.startswith("the first "):
+                verdicts.append(time.perf_counter())
+
+    described = api.CheckedCallable(
+        target="conformance.bench.echo:cross_entropy",
+        like="torch.CrossEntropyLoss",
+        arrays="numpy",
+        targets=("index",),
+        ranks=(2,),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        found = api.check(described, api.CheckRequest(report=Path(folder), keyword=keyword), Clock())
+    assert found.complete, found.stopped
+    assert not found.wrong, found.mistakes
+    after = time.perf_counter() - verdicts[0] if verdicts else 0.0
+    return {"after": after, "calls": len(found.run.rows), "drawn": found.drawn, "relations": len(found.relations)}
+
+
+def _data(shape: tuple[int, int]) -> tuple[Any, Any]:
+    """Labels and logits in float32."""
+    random = np.random.default_rng(0)
+    return random.integers(shape[1], size=shape[0]), random.normal(size=shape).astype(np.float32)
+
+
+def compared(framework: str) -> Result:
+    """`compare` of a small and of a large data set, without imports."""
+    from conformance import api
+
+    _import(_installed([framework]))
+    small, large = map(_data, COMPARED)
+    began = time.perf_counter()
+    api.compare(*small, frameworks=[framework])
+    seconds = time.perf_counter() - began
+    began = time.process_time()
+    found = api.compare(*large, frameworks=[framework])
+    spent = time.process_time() - began
+    called = [one for one in found.explanation.functions if one.value is not None]
+    assert called, f"nothing of {framework} was called"
+    return {"small": seconds, "large": spent, "bytes": _peak(), "array": large[1].nbytes, "functions": len(called)}
+
+
+def bare_compared(framework: str) -> Result:
+    """Seconds of the calls that `compare` makes for the large data set, and the memory of them and of a small one."""
+    from conformance import api
+    from conformance.api.data import read_data
+
+    small, large = map(_data, COMPARED)
+    api.compare(*small, frameworks=[framework])
+    case, calls = read_data(*large).case, []
+    for item in plan([case], _installed([framework])):
+        if (item.dtype, item.reduction, item.quantity) == (case.dtypes[0], "mean", "loss"):
+            watch = Stopwatch(time.process_time)
+            watch(item.framework, prepare(item).call, item.id, copied=False)
+            calls.append(watch.calls)
+    return {"calls": calls, "bytes": _peak(), "shape": COMPARED[1]}
 
 
 def _installed(names: Sequence[str]) -> list[Installed]:
