@@ -369,7 +369,7 @@
     return make("ol", { class: "findings" }, groups.map((group) => make("li", { class: look },
       make("p", {}, titleOf[name]?.(group) ?? withLinks(group.choice)),
       make("p", { class: "help" }, breakable(distinct("function", group.rows).join(", ")), ": ",
-        make("a", { href: hashFor({ [name]: group.choice, view: "table" }), "aria-label": translate("show_rows", { count: group.rows.length, name: group.choice }) }, translate("rows_count", { count: formatCount(group.rows.length) }))))));
+        make("a", { href: hashFor({ [name]: group.choice, view: "table" }), "aria-label": translate("show_rows", { count: group.rows.length, name: group.choice }) }, translate(group.rows.length === 1 ? "row_count" : "rows_count", { count: formatCount(group.rows.length) }))))));
   };
   const findingSection = (key, name, found, look, view) => {
     if (!found.length) return [];
