@@ -41,7 +41,6 @@ BESIDES = {
     "sklearn": "1.0 1.2.0 1.5.0 1.7.0 1.9.0",
     "keras": "2.9.0 2.11.0 2.13.1 3.0.0 3.1.1 3.2.1 3.4.0 3.5.0 3.7.0 3.8.0 3.10.0 3.11.3 3.13.0 3.14.1",
     "torch": "1.9.1 1.10.2 2.13.0",
-    "tinygrad": "0.10.3 0.14.0",
 }
 """Releases that an adapter was tried with and that are not in the history of its library."""
 
