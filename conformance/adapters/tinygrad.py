@@ -70,12 +70,12 @@ def function(name: str, convention: Convention, **fields: Any) -> Function:
 CROSS_ENTROPY = function(
     "cross_entropy",
     Convention(gradient_cancellation="targets", empty_mean="nan", accepts=frozenset({"invalid_target"})),
-    ranks={"categorical": range(1, 9)},
+    ranks={"categorical": range(2, 9)},
     input_kinds={"logits": ""},
     targets={"index": INTEGER_DTYPES, "one_hot": "", "distribution": ""},
     arguments={"label_smoothing": "label_smoothing"},
     class_axis=1,
-)
+).since("0.11.0", ranks={"categorical": range(1, 9)})
 SPARSE = function(
     "sparse_categorical_crossentropy",
     Convention(default_ignore_index=-1, gradient_cancellation="targets", empty_mean="nan"),
