@@ -480,7 +480,7 @@
     appendRows(ROWS_PER_STEP + Math.ceil((byId("view").querySelector(".scroll")?.scrollTop ?? 0) / 26));
     return [make("p", { class: "help" }, translate("matrix_help")), legend(), region, moreNote(rowOrder.length - MAX_LINES.matrix), moreNote(columnOrder.length - MAX_LINES.functions)];
   };
-  const breakable = (name) => name.replace(/([.:=])/g, "$1\u200b").replace(/([a-z])([A-Z])/g, "$1\u200b$2").replaceAll("_", "_\u200b");
+  const breakable = (name) => name.replace(/\.(?!\d)|[:=]/g, "$&\u200b").replace(/([a-z])([A-Z])/g, "$1\u200b$2").replaceAll("_", "_\u200b");
   const legend = () => make("p", { class: "legend" }, run.statuses.filter((status) => facets.status.number.has(status)).map(statusTag));
   const emptyNote = () => make("p", { class: "nothing" }, translate("nothing"));
   const moreNote = (count) => (count > 0 ? make("p", { class: "help" }, translate("more", { count: formatCount(count) })) : null);
