@@ -95,7 +95,9 @@ def test_a_release_has_one_description_of_a_function(name, version, backend):
 def test_a_release_has_the_same_functions_in_every_variant(name, version, backend):
     usual = {function.name for function in functions_in(FRAMEWORKS[name], version)}
     lacking = usual - {function.name for function in functions_in(FRAMEWORKS[name], version, backend)}
-    assert all(function.startswith("keras.Model.") and backend == "numpy" for function in lacking), lacking
+    # Other backends compute in 32 bits of themselves, so that there is no float64 to narrow.
+    others = {one for one in lacking if not one.endswith(":default_dtype")}
+    assert all(function.startswith("keras.Model.") and backend == "numpy" for function in others), others
 
 
 def test_what_is_described_for_a_variant_is_described_for_one_that_there_is():
