@@ -182,7 +182,7 @@ def without_dtype(of: Function) -> Function:
         dtypes=frozenset({"float64"}),
         result_dtype="float32",
         choices={"narrowed_to": "float32"},
-        default_files=frozenset({"article/binary", "article/index_labels", "article/one_hot_labels"}),
+        default_files=frozenset(MODEL_FILES[of.name]),
         documentation=LOSS,
     )
 

@@ -205,13 +205,13 @@ def _problem(
 ) -> Problem:
     """A small problem of a kind that a function takes.
 
-    Predictions are [4, 3] or [4, 2, 3] for classes, [4] or [4, 1] for outputs.
+    Predictions are [4, 3] or [4, 2, 3] for classes, [4] or with as many axes of length 1 as it needs for outputs.
     """
     chosen = next(name for name in LOSSES if name in function.ranks) if loss is None else loss
     kind = kind or next(name for name in KINDS if name in function.targets.keys() & TARGET_KINDS_OF[chosen])
     binary = chosen == "binary"
     shape = (
-        ((4,) if 1 in function.ranks[chosen] else (4, 1))
+        (4, *(1,) * (max(1, function.ranks[chosen].start) - 1))
         if binary
         else (4, 3)
         if rank == 2 and 2 in function.ranks[chosen]
