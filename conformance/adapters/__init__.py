@@ -1,1 +1,1 @@
-"""One module per framework, `contract` with what an adapter declares, and `registry`, which finds them."""
+"""One module per framework; `contract` defines the interface of an adapter, and `registry` discovers adapters."""

@@ -33,36 +33,36 @@ from conformance.reference.oracle import Oracle
 
 @dataclass(frozen=True)
 class ObservedNumber:
-    """A number that somebody got, and what gives it to its digits."""
+    """A number that somebody got, and what reproduces it at its printed precision."""
 
     text: str
-    """Its digits."""
-    of: str
-    """The framework or function that returned it; empty if that is not said."""
+    """The number as it was given."""
+    source: str
+    """The framework or function that is said to have returned it; empty if none is."""
     dtype: str
-    """A dtype in which it is the definition's answer; empty if it is in none."""
+    """A dtype in which it is the definition's answer; empty if there is none."""
     returned_by: tuple[str, ...]
-    """Functions that return it here, called as their documentation says."""
+    """Installed functions that return it, called as their documentation says."""
     documented_by: tuple[str, ...]
-    """Functions that `of` names, of which it is what they document."""
+    """Functions matched by `source` whose documented behaviour gives this number."""
     explanations: tuple[tuple[str, Explanations], ...]
-    """Conventions, reductions, dtypes and mistakes that give it: of the definition, under an empty name, or of each
-    other function that `of` names."""
+    """Conventions, reductions, dtypes and mistakes that reproduce it, as (function, these): of each other function
+    matched by `source`, or without a source of the definition, under an empty name."""
 
     @property
     def name(self) -> str:
-        """The number with who returned it."""
-        return f"{self.of}={self.text}" if self.of else self.text
+        """The number with its source, as `--observed` takes it."""
+        return f"{self.source}={self.text}" if self.source else self.text
 
     def lines(self) -> list[str]:
-        """A sentence for each of them."""
-        found = [f"it is the definition's answer in {self.dtype}"] if self.dtype else []
-        found += [f"{', '.join(self.returned_by)} returned it"] if self.returned_by else []
-        found += [f"it is what {', '.join(self.documented_by)} documents"] if self.documented_by else []
+        """A sentence for each way to reproduce the number."""
+        sentences = [f"it is the definition's answer in {self.dtype}"] if self.dtype else []
+        sentences += [f"{', '.join(self.returned_by)} returned it"] if self.returned_by else []
+        sentences += [f"it is what {', '.join(self.documented_by)} documents"] if self.documented_by else []
         for name, explained in self.explanations:
             first, *others = explained.lines()
-            found += [f"{name}: {first}", *(f"    {line}" for line in others)] if name else [first, *others]
-        return found
+            sentences += [f"{name}: {first}", *(f"    {line}" for line in others)] if name else [first, *others]
+        return sentences
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +71,11 @@ class CompareResult(Result):
 
     command = "compare"
     decided: tuple[str, ...]
-    """What was decided from the data, a sentence each."""
+    """A sentence for each choice that was derived from the data, such as what the predictions are."""
     explanation: Explanation
-    """The answer, and each function with its reasons."""
+    """The exact answer, and for each function what it returned and why it differs."""
     observed: tuple[ObservedNumber, ...]
-    """Numbers that were to be explained."""
+    """The numbers that were passed as `observed`."""
     data: Data
     """The data set as a case."""
 
@@ -83,7 +83,7 @@ class CompareResult(Result):
         observed = [
             {
                 "number": number.text,
-                "of": number.of,
+                "of": number.source,
                 "dtype": number.dtype,
                 "returned_by": list(number.returned_by),
                 "documented_by": list(number.documented_by),
@@ -131,22 +131,27 @@ def compare(
         Names of the classes in the order of the columns; if labels are names, the columns of a DataFrame that are
         called like them, or the sorted names, which is scikit-learn's order.
     class_weights, sample_weights, positive_weight : array_like, optional
-        Weights, as in a case file.
+        Weights of the classes [C], of the samples [N, ...] or of their leading axes, and of the positive label of a
+        binary loss, a scalar or [C]. The mean divides by the sum of the class and sample weights of the samples that
+        are not ignored.
     label_smoothing : float, optional
+        Share from 0 to 1 of each target that is spread evenly over the classes; none by default.
     ignore_index : int, optional
+        Label of samples that do not count, inside or outside the range of the classes; none by default.
     reduction : {"mean", "sum", "none"}
     class_axis : int, optional
         Axis of the classes in the predictions; the last if None.
     dtype : str, optional
-        To which predictions are rounded before functions are called; their own if empty.
+        Dtype to which predictions are rounded before functions are called; their own if empty.
     quantity : {"loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hessian"}
+        What is compared; "d2" is the fraction of the deviance that the predictions explain, as of scikit-learn.
     frameworks, functions : sequence of str
         Only these; all that are installed if both are empty.
     mode : str
-        Mode in which functions are called.
+        Mode in which functions are called, such as "eager" or "compiled"; a framework without it is left out.
     observed : sequence of str
-        Numbers that somebody got, as printed, each alone or behind the name of a framework or function, such as
-        `0.29` or `keras=0.31`.  For each, all is listed that gives it to its digits.
+        Numbers that somebody got, as printed, each alone or after the name of a framework or function, such as
+        `0.29` or `keras=0.31`.  For each, what reproduces it at its printed precision is listed.
 
     Returns
     -------
@@ -155,9 +160,9 @@ def compare(
     Raises
     ------
     DataError
-        If the arrays are no cross-entropy problem.
+        If the arrays are not a cross-entropy problem.
     SelectionError
-        If a framework, function, quantity or mode does not exist, or an observed number is none.
+        If a framework, function, quantity or mode does not exist, or an observed number is not a number.
     """
     weights = {"class_weights": class_weights, "sample_weights": sample_weights, "positive_weight": positive_weight}
     data = read_data(
@@ -172,73 +177,81 @@ def compare(
         options={**weights, "label_smoothing": label_smoothing, "ignore_index": ignore_index},
     )
     requested = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
-    numbers = [_parse(text, reduction, requested) for text in observed]
+    numbers = [_parse_observed(text, reduction, requested) for text in observed]
     available, _ = installed_among(frameworks, [mode])
     check_functions(functions, available)
-    case, chosen = data.case, data.case.dtypes[0]
-    ledger = Ledger((), read_ledger(shipped_cases()).entries)
+    ledger = Ledger(others=read_ledger(shipped_cases()).entries)
     with judge_of(available, ledger, EnclosingOracle) as judge:
-        explanation = explain_case(case, chosen, data.inputs.reduction, available, judge, requested, functions)
-        found = tuple(_explained(of, number, data, explanation, judge.oracle) for of, number in numbers)
-    return CompareResult(data.decided, explanation, found, data)
+        explanation = explain_case(
+            data.case, data.case.dtypes[0], data.inputs.reduction, available, judge, requested, functions
+        )
+        explained = tuple(_explain_observed(*number, data, explanation, judge.oracle) for number in numbers)
+    return CompareResult(data.decided, explanation, explained, data)
 
 
-def _parse(text: str, reduction: str, quantity: Quantity) -> tuple[str, Published]:
-    """The framework or function, and the number."""
-    of, _, digits = text.rpartition("=")
+def _parse_observed(text: str, reduction: str, quantity: Quantity) -> tuple[str, Published]:
+    """The framework or function, and the number.  Raises SelectionError."""
+    source, _, digits = text.rpartition("=")
     try:
         Printed.parse(digits.strip())
     except ArithmeticError:
-        raise SelectionError(f"--observed {text}: {digits!r} is no number; write 0.29, or keras=0.29") from None
+        raise SelectionError(f"--observed {text}: {digits!r} is not a number; write 0.29, or keras=0.29") from None
     names = [function.name for function in registry.functions()]
-    if not any(_is_of(name, of) for name in names):
+    if not any(_matches(name, source) for name in names):
         frameworks = [framework.name for framework in registry.frameworks()]
-        hint = suggest(of, [*frameworks, *names], "conformance list functions")
-        raise SelectionError(f"--observed {text}: there is no framework or function {of}; {hint}")
+        hint = suggest(source, [*frameworks, *names], "conformance list functions")
+        raise SelectionError(f"--observed {text}: there is no framework or function {source}; {hint}")
     if reduction == "none":
         raise SelectionError(f"--observed {text}: losses that are not reduced are several numbers; choose a reduction")
-    return of, Published(digits.strip(), "", reduction=cast(Any, reduction), quantity=quantity)
+    return source, Published(digits.strip(), reduction=cast(Any, reduction), quantity=quantity)
 
 
-def _explained(of: str, number: Published, data: Data, explanation: Explanation, oracle: Oracle) -> ObservedNumber:
-    printed = [Printed.parse(number.value)]
+def _explain_observed(
+    source: str, number: Published, data: Data, explanation: Explanation, oracle: Oracle
+) -> ObservedNumber:
+    printed = Printed.parse(number.value)
     case, reduction = data.case, number.reduction
-    right = (name for name in case.dtypes if holds_in(case.problem(name, reduction), number, printed, oracle))
-    dtype = next(right, "")
-    others = [] if dtype else [name for name in DTYPES if name not in case.dtypes]
+    dtypes = (name for name in case.dtypes if holds_in(case.problem(name, reduction), number, [printed], oracle))
+    dtype = next(dtypes, "")
+    other_dtypes = [] if dtype else [name for name in DTYPES if name not in case.dtypes]
     returned_by = tuple(
-        one.function
-        for one in explanation.functions
-        if one.value is not None and _is_of(one.function, of) and printed[0].overlap(one.value, 0.0)
+        result.function
+        for result in explanation.functions
+        if result.value is not None
+        and _matches(result.function, source)
+        and printed.overlap(result.value, tolerance=0.0)
     )
-    documented_by, found = [], []
-    wide, narrow = case.problem("float64", reduction), case.problem(case.dtypes[0], reduction)
-    for name, kind, convention in _conventions_of(of, wide):
-        passed, _ = convert(narrow, kind)
-        if of and holds_in(passed, number, printed, oracle, convention):
+    documented_by, explained = [], []
+    problem, rounded = case.problem("float64", reduction), case.problem(case.dtypes[0], reduction)
+    for name, input_kind, convention in _documented_conventions(source, problem):
+        passed, _ = convert(rounded, input_kind)
+        if source and holds_in(passed, number, [printed], oracle, convention):
             documented_by.append(name)
             continue
-        base, _ = convert(wide, kind)
-        found.append((name, explanations(base, number, printed, oracle, convention, others)))
-    return ObservedNumber(number.value, of, dtype, returned_by, tuple(documented_by), tuple(found))
+        passed, _ = convert(problem, input_kind)
+        explained.append((name, explanations(passed, number, [printed], oracle, convention, other_dtypes)))
+    return ObservedNumber(number.value, source, dtype, returned_by, tuple(documented_by), tuple(explained))
 
 
-def _is_of(function: str, of: str) -> bool:
-    """Whether a function is the one of a name, or of the framework of that name."""
-    return not of or function == of or function.startswith(f"{of}.")
+def _matches(function: str, source: str) -> bool:
+    """Whether `source` is the function or its framework, or empty."""
+    return not source or function == source or function.startswith(f"{source}.")
 
 
-def _conventions_of(of: str, problem: Problem) -> Iterator[tuple[str, InputKind, Convention]]:
-    """Functions of a framework with what they take and document for a problem; the definition if none is named."""
-    if not of:
+def _documented_conventions(source: str, problem: Problem) -> Iterator[tuple[str, InputKind, Convention]]:
+    """Yield (function, input kind, documented convention) for a problem, of the functions matched by `source`.
+
+    An empty source yields the definition, under an empty name.
+    """
+    if not source:
         yield "", problem.input_kind, DEFINITION
         return
     for function in registry.functions():
         target = function.target_kind_for(problem.target_kind)
-        if _is_of(function.name, of) and target is not None and problem.loss in function.ranks:
-            kind = function.input_kind_for(problem.input_kind)
+        if _matches(function.name, source) and target is not None and problem.loss in function.ranks:
+            input_kind = function.input_kind_for(problem.input_kind)
             capabilities = required_capabilities(problem, target)
-            yield function.name, kind, registry.newest_convention(function, target, capabilities)
+            yield function.name, input_kind, registry.newest_convention(function, target, capabilities)
 
 
 __all__ = ["CompareResult", "ObservedNumber", "compare"]

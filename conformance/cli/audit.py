@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import Level, Printer, options, output_format, print_not_executed, warn
+from conformance.cli.shared import Level, Printer, options, output_format, print_not_executed, print_stderr
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison import audit_rendering, bisection
 from conformance.execution.interruption import INTERRUPTED
@@ -33,12 +33,15 @@ def audit(
     as_json: bool = False,
     **request: Any,
 ) -> None:
-    """Do our losses change between two environments, where, by how much, and was that announced?"""
+    """Compare the losses of two environments: what changes, where, by how much, and whether that was announced.
+
+    Exit status 0 if no change reaches --fail-on, 1 if one does, 2 if something could not be executed.
+    """
     form = Format(output_format(form, as_json))
     result = api.audit(folder=folder, observer=Printer(), **request)
     audited = result.audit
     if audited is None:
-        warn(f"interrupted; what there was is in {folder}")
+        print_stderr(f"interrupted; what there was is in {folder}")
         raise typer.Exit(INTERRUPTED)
     match form:
         case Format.terminal:
@@ -47,7 +50,7 @@ def audit(
             out.write(audit_rendering.markdown(audited))
         case Format.json:
             out.write(result.to_json())
-    warn(f"audit: {folder / 'audit.html'}")
+    print_stderr(f"audit: {folder / 'audit.html'}")
     print_not_executed(result.not_executed, ", and left out on both sides")
     if result.not_executed:
         raise typer.Exit(USAGE)
@@ -60,7 +63,7 @@ def bisect(
     as_json: bool = False,
     **request: Any,
 ) -> None:
-    """Find the release in which the answer to a case changed; exit status 1 where it did not."""
+    """Find the release in which the answer to a case changed; exit status 1 if it did not."""
     result = api.bisect(case_id=case, observer=Printer(), **request)
     if as_json:
         out.write(result.to_json())

@@ -15,7 +15,7 @@ from rich.text import Text
 from conformance import api
 from conformance.api.checking import NO_DTYPE
 from conformance.cli.run import print_groups
-from conformance.cli.shared import Printer, options, warn
+from conformance.cli.shared import Printer, options, print_stderr
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.explore.sweep import rendering as sweep_rendering
 from conformance.judging.row import Elements, Row
@@ -60,7 +60,7 @@ def check(
     found = api.check(described, request, Printer())
     out.print_result(found, _print, as_json)
     for line in found.not_executed[:MAX_FINDINGS]:
-        warn(f"not executed: {line}")
+        print_stderr(f"not executed: {line}")
     if found.run.failure is not None and not found.stopped:
         raise found.run.failure
     raise typer.Exit(UNEXPECTED if found.wrong else 0 if found.complete else USAGE)

@@ -73,9 +73,9 @@ def _print(result: api.CompareResult, verbose: bool) -> None:
     lines = [("exact", explanation.derivation.answer or explanation.derivation.why, "")]
     for function in explanation.functions:
         choices = [*([function.conversion] if function.conversion else []), *(d.choice for d in function.differences)]
-        known = " (known)" if function.expected == "known" else ""
+        known = " (known)" if function.ledger_status == "known" else ""
         why = f": {', '.join(choices)}" if choices else ""
-        lines.append((function.function, truncate(function.got, MAX_WIDTH), f"{function.status}{known}{why}"))
+        lines.append((function.function, truncate(function.outcome, MAX_WIDTH), f"{function.status}{known}{why}"))
     names, values = (max(len(line[column]) for line in lines) for column in (0, 1))
     for name, value, why in lines:
         out.print(escape(f"{name:<{names}}  {value:<{min(values, FLOAT_WIDTH)}}  {why}".rstrip()), soft_wrap=True)

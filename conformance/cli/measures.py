@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance import api
-from conformance.cli.shared import Printer, options, warn
+from conformance.cli.shared import Printer, options, print_stderr
 from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.model.errors import UserError
@@ -128,9 +128,11 @@ def harvest(
     result = api.harvest(folder=folder, observer=Printer(), **request)
     out.print_result(result, _print_harvest, as_json)
     for name in result.harvests.missing:
-        warn(f"left out: {name}")
+        print_stderr(f"left out: {name}")
     if folder is not None:
-        warn(f"{counted(len(result.harvests.cases), 'case')} in {counted(len(result.files), 'file')} below {folder}")
+        print_stderr(
+            f"{counted(len(result.harvests.cases), 'case')} in {counted(len(result.files), 'file')} below {folder}"
+        )
     result.harvests.or_raise()
     raise typer.Exit(UNEXPECTED if any(map(result.wrong, result.statements)) else 0)
 

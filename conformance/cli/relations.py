@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from conformance import api
-from conformance.cli.shared import Printer, options, print_not_executed, warn
+from conformance.cli.shared import Printer, options, print_not_executed, print_stderr
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.relations import rendering
@@ -26,10 +26,10 @@ def relations(as_json: bool = False, **request: Any) -> None:
     out.print_result(found, _print, as_json)
     print_not_executed(found.not_executed)
     if not found.complete:
-        warn(f"{'interrupted; ' if found.stopped else ''}{len(found.results)} of {found.planned} were executed")
+        print_stderr(f"{'interrupted; ' if found.stopped else ''}{len(found.results)} of {found.planned} were executed")
         raise typer.Exit(INTERRUPTED if found.stopped else USAGE)
     for entry in found.stale:
-        warn(f"{entry} is known, and holds wherever it was tested; remove the entry")
+        print_stderr(f"{entry} is known, and holds wherever it was tested; remove the entry")
     raise typer.Exit(UNEXPECTED if found.stale or found.broken else 0)
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from conformance import api, report
-from conformance.cli.shared import Level, Printer, options, output_format, warn
+from conformance.cli.shared import Level, Printer, options, output_format, print_stderr
 from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.comparison import difference_rendering
 from conformance.comparison.acceptance import Proposal
@@ -50,7 +50,7 @@ def diff(
     found = result.difference
     if output is not None:
         write_output(output, _text(result, form))
-        warn(f"{difference_rendering.headline(found)}: {output}")
+        print_stderr(f"{difference_rendering.headline(found)}: {output}")
     elif form is Format.terminal:
         out.print_each(difference_rendering.terminal(found))
     else:
@@ -145,7 +145,7 @@ def history(
     """Which release changed what: a report of many releases, told release by release."""
     result = api.history(path, folder)
     out.write(result.to_json() if as_json else history_markdown(result.history))
-    warn(f"history: {result.folder}")
+    print_stderr(f"history: {result.folder}")
 
 
 @options

@@ -19,7 +19,7 @@ from conformance.adapters.contract import Framework
 from conformance.casefiles.loading import SUFFIXES
 from conformance.cli import github
 from conformance.cli.failing import places, workflow_commands
-from conformance.cli.shared import Printer, options, print_not_executed, print_notes, warn
+from conformance.cli.shared import Printer, options, print_not_executed, print_notes, print_stderr
 from conformance.cli.terminal import UNEXPECTED, UNLIMITED_WIDTH, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import RUN
@@ -75,7 +75,7 @@ def run(
     if ended.check is not None and not as_json:
         out.lines(ended.check.lines())
     if not ended.items:
-        warn("no selected function supports any of the cases; the report says why")
+        print_stderr("no selected function supports any of the cases; the report says why")
         raise typer.Exit(USAGE)
     raise typer.Exit(UNEXPECTED if found else 0)
 
@@ -131,9 +131,9 @@ def _warn_incomplete(ended: api.RunResult) -> None:
     more = f"{ended.stopped}; " if ended.stopped else ""
     more += f"{len(ended.not_executed)} could not be executed; " if ended.not_executed else ""
     rows = len(ended.results)
-    warn(f"{more}{rows} of {ended.record['planned']} rows are in the report, which is marked incomplete")
+    print_stderr(f"{more}{rows} of {ended.record['planned']} rows are in the report, which is marked incomplete")
     if rows:
-        warn("the same command with --resume runs only what is missing")
+        print_stderr("the same command with --resume runs only what is missing")
 
 
 def _put(option: str, file: Path, text: str) -> None:

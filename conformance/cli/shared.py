@@ -26,22 +26,22 @@ from conformance.model.case import DTYPES, INPUT_KINDS, QUANTITIES, Case
 from conformance.model.text import truncate
 
 MAX_FAILURES = 5
-"""Number of items that could not be executed, up to which they are printed."""
+"""Maximum number of failed items, or of notes, to print."""
 LINE_SECONDS = 30.0
-"""Seconds between lines that say what is done where there is no terminal."""
+"""Seconds between two lines of progress if there is no terminal."""
 MAX_WIDTH = 160
-"""Characters of a value or a reason on a terminal."""
+"""Maximum number of characters of a value or a reason on a terminal."""
 
 
 def named_path(text: str | Path) -> Path:
-    """The value of an option that names a file or a folder; the empty text names none."""
+    """Parse the value of an option that names a file or a folder; an empty value is an error."""
     if not str(text).strip():
         raise typer.BadParameter("it is empty; name a file or a folder")
     return Path(text)
 
 
 def duration(text: str | float) -> float:
-    """The value of an option in seconds, which ends."""
+    """Parse a positive, finite number of seconds."""
     try:
         seconds = float(text)
     except ValueError:
@@ -54,68 +54,75 @@ def duration(text: str | float) -> float:
 def options(command: Callable[..., None]) -> Callable[..., None]:
     """Declare the parameters of a command as options and arguments of typer, as `options.toml` describes them.
 
-    A parameter that is a dataclass stands for an option for each of its fields, and `**` for one for each
-    parameter of the function of `conformance.api` with the name of the command, if it is described there and none of
-    the command's own parameters.  An option of the type Path names a file or a folder; a sequence may be repeated.
+    A parameter that is a dataclass becomes one option per field.  `**kwargs` becomes one option per parameter of the
+    function of `conformance.api` that is called like the command, if `options.toml` lists it.  The command's own
+    parameters win.  An option of the type Path names a file or a folder; a sequence may be repeated.
     `--help` has arguments first, then the command's own options, in the order of `options.toml`.
     """
-    own = _table().get(command.__name__, {})
-    described = {**own, **{name: of for name, of in _table()["shared"].items() if name not in own}}
+    own = _load_option_table().get(command.__name__, {})
+    described = {**own, **{name: entry for name, entry in _load_option_table()["shared"].items() if name not in own}}
     types = get_type_hints(command)
     declared: dict[str, inspect.Parameter] = {}
-    requests: dict[str, list[str]] = {}
+    dataclass_fields: dict[str, list[str]] = {}
     for parameter in inspect.signature(command).parameters.values():
-        kind = types[parameter.name]
+        annotation = types[parameter.name]
         variadic = parameter.kind is inspect.Parameter.VAR_KEYWORD
-        if not variadic and not dataclasses.is_dataclass(kind):
-            declared[parameter.name] = _declared(parameter, kind, described)
+        if not variadic and not dataclasses.is_dataclass(annotation):
+            declared[parameter.name] = _option_parameter(parameter, annotation, described)
             continue
-        found = {
-            one.name: _declared(one, of, described)
-            for one, of in _parameters(getattr(api, command.__name__) if variadic else kind)
-            if one.name in described.keys() - types.keys()
+        expanded = {
+            inner.name: _option_parameter(inner, inner_annotation, described)
+            for inner, inner_annotation in _parameters(getattr(api, command.__name__) if variadic else annotation)
+            if inner.name in described.keys() - types.keys()
         }
-        declared |= found
+        declared |= expanded
         if not variadic:
-            requests[parameter.name] = [*found]
+            dataclass_fields[parameter.name] = [*expanded]
 
-    repeated = [name for name, one in declared.items() if get_origin(get_args(one.annotation)[0]) is list]
+    repeated = [name for name, option in declared.items() if get_origin(get_args(option.annotation)[0]) is list]
 
     @functools.wraps(command)
-    def with_requests(**values: Any) -> None:
+    def wrapper(**values: Any) -> None:
         values |= {name: tuple(values[name] or ()) for name in repeated}
-        requested = {name: types[name](**{one: values.pop(one) for one in of}) for name, of in requests.items()}
-        command(**values, **requested)
+        instances = {
+            name: types[name](**{field: values.pop(field) for field in fields})
+            for name, fields in dataclass_fields.items()
+        }
+        command(**values, **instances)
 
     names = sorted(described, key=lambda name: "argument" not in described[name])
     parameters = [declared[name] for name in names if name in declared]
-    vars(with_requests)["__signature__"] = inspect.Signature(parameters)
-    with_requests.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return with_requests
+    # typer reads the signature; a function has no such attribute for mypy.
+    vars(wrapper)["__signature__"] = inspect.Signature(parameters)
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapper
 
 
 def _parameters(source: Callable[..., Any]) -> Iterator[tuple[inspect.Parameter, Any]]:
     """The parameters of a function or a dataclass, each with its type; those that it unpacks have the default ""."""
     hints = get_type_hints(source)
     for parameter in inspect.signature(source).parameters.values():
-        kind = hints[parameter.name]
+        annotation = hints[parameter.name]
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            for name, of in get_type_hints(*get_args(kind)).items():
-                yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default="" if of is str else ()), of
+            for name, inner in get_type_hints(*get_args(annotation)).items():
+                yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default="" if inner is str else ()), inner
         else:
-            yield parameter, kind
+            yield parameter, annotation
 
 
-def _declared(parameter: inspect.Parameter, kind: Any, described: dict[str, dict[str, Any]]) -> inspect.Parameter:
+def _option_parameter(
+    parameter: inspect.Parameter, annotation: Any, described: dict[str, dict[str, Any]]
+) -> inspect.Parameter:
     default = parameter.default
-    if get_origin(kind) in (tuple, Sequence):
-        kind, default = list[get_args(kind)[0]], default or None  # type: ignore[misc]
-    option = Annotated[kind, _typer_parameter(kind, **described[parameter.name])]
+    if get_origin(annotation) in (tuple, Sequence):
+        annotation, default = list[get_args(annotation)[0]], default or None  # type: ignore[misc]
+    option = Annotated[annotation, _typer_parameter(annotation, **described[parameter.name])]
     return inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
 
 
 @functools.cache
-def _table() -> dict[str, dict[str, dict[str, Any]]]:
+def _load_option_table() -> dict[str, dict[str, dict[str, Any]]]:
+    """The entries of `options.toml`: by command, or `shared`, and by parameter."""
     text = Path(__file__).with_name("options.toml").read_text(encoding="utf-8")
     values = {"quantities": ", ".join(QUANTITIES), "dtypes": "|".join(DTYPES), "input_kinds": "|".join(INPUT_KINDS)}
     for name, value in values.items():
@@ -123,10 +130,10 @@ def _table() -> dict[str, dict[str, dict[str, Any]]]:
     return tomllib.loads(text)
 
 
-def _typer_parameter(kind: Any, *, argument: bool = False, flags: str = "", **settings: Any) -> Any:
+def _typer_parameter(annotation: Any, *, argument: bool = False, flags: str = "", **settings: Any) -> Any:
     if "parser" in settings:
         settings["parser"] = {"duration": duration}[settings["parser"]]
-    elif Path in (kind, *get_args(kind)) and not argument:
+    elif Path in (annotation, *get_args(annotation)) and not argument:
         settings["parser"] = named_path
     return (typer.Argument if argument else typer.Option)(*flags.split(), **settings)
 
@@ -139,13 +146,18 @@ def output_format(form: str, as_json: bool) -> str:
 
 
 class Level(StrEnum):
-    """What makes `diff` and `audit` fail: `comparison.LEVELS`; what is documented makes an audit fail at `any` only."""
+    """What makes `diff` and `audit` fail; documented changes make an audit fail at `any` only."""
 
     regression = "regression"
+    """A function became worse."""
     change = "change"
+    """Also another status, convention, exception, dtype or shape, or a drift by more than a budget."""
     drift = "drift"
+    """Also any other drift of an answer."""
     any = "any"
+    """Every change."""
     never = "never"
+    """Nothing makes it fail."""
 
 
 def print_styled(lines: Iterable[tuple[str, str]]) -> None:
@@ -154,29 +166,30 @@ def print_styled(lines: Iterable[tuple[str, str]]) -> None:
         out.print(f"[{style}]{escape(line)}[/]" if style else escape(line), soft_wrap=True)
 
 
-def warn(line: str) -> None:
+def print_stderr(line: str) -> None:
     """Print a line to stderr."""
     err.print(escape(line), soft_wrap=True)
 
 
 def print_notes(cases: Iterable[Case]) -> None:
-    """Print what the files of the cases leave open, of the first of them, and the number of the others, to stderr."""
+    """Print the first MAX_FAILURES `note` fields of the cases to stderr, then how many were omitted."""
     _print_first("note", [case.note for case in cases if case.note])
 
 
 def print_not_executed(items: Sequence[object], consequence: str = "") -> None:
-    """Print the first of the items that could not be executed, and the number of the others, to stderr."""
+    """Print the first MAX_FAILURES items that could not be executed to stderr, then how many were omitted."""
     _print_first(f"not executed{consequence}", items)
 
 
 def _print_first(what: str, items: Sequence[object]) -> None:
     for item in items[:MAX_FAILURES]:
-        warn(f"{what}: {item}")
+        print_stderr(f"{what}: {item}")
     if len(items) > MAX_FAILURES:
-        warn(f"... and {len(items) - MAX_FAILURES} more")
+        print_stderr(f"... and {len(items) - MAX_FAILURES} more")
 
 
-def _lines(total: int) -> Advance:
+def _line_progress(total: int) -> Advance:
+    """A progress callback that prints a line to stderr every LINE_SECONDS."""
     done, printed = 0, time.monotonic()
 
     def advance(label: str, finished: int = 1, /) -> None:
@@ -184,7 +197,7 @@ def _lines(total: int) -> Advance:
         done += finished
         if (now := time.monotonic()) - printed >= LINE_SECONDS:
             printed = now
-            warn(f"{done:,} of {total:,}{f', now {label}' if label else ''}")
+            print_stderr(f"{done:,} of {total:,}{f', now {label}' if label else ''}")
 
     return advance
 
@@ -193,8 +206,8 @@ class Printer(Observer):
     """Prints notes to stderr, and shows progress there."""
 
     def note(self, line: str) -> None:
-        """Print a line."""
-        warn(line)
+        """Print a note to stderr."""
+        print_stderr(line)
 
     @contextlib.contextmanager
     def status(self) -> Iterator[Callable[[str], None]]:
@@ -204,9 +217,9 @@ class Printer(Observer):
 
     @contextlib.contextmanager
     def rows(self, count: int) -> Iterator[Advance]:
-        """Show a progress bar, or say every so often what is done if there is no terminal to draw it on."""
+        """Show a progress bar, or print lines of progress if there is no terminal."""
         if not err.is_terminal:
-            yield _lines(count)
+            yield _line_progress(count)
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=err, transient=True) as bar:

@@ -1,9 +1,9 @@
-"""Sentences about changed rows, and their transitions, which rows of one group have in common."""
+"""Describe a changed row as a sentence, or as a short transition `old -> new`, by which rows are grouped."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from conformance.comparison.distance import drift
@@ -12,9 +12,11 @@ from conformance.judging.verdict import FAILING
 from conformance.model.text import counted, one_line
 
 Row = Mapping[str, Any]
-"""A row of `comparison.changes` by column, with `shapes`."""
+"""A row of a table with `comparison.changes.COLUMNS` and `shapes`, by column."""
 MAX_TEXT = 120
-"""Characters of a quoted text in a sentence."""
+MAX_VALUE = 40
+MAX_EXCEPTION = 60
+"""Characters of a quoted text, a returned value and an exception in a sentence."""
 
 
 def sentence(row: Row) -> str:
@@ -23,20 +25,20 @@ def sentence(row: Row) -> str:
     if "removed" in kinds or "added" in kinds:
         return _one_sided(row, kinds)
     before, after = status_text(row["old_status"]), status_text(row["new_status"])
-    texts = [f"{before} became {after}" if "status" in kinds else "", _answer(row)]
+    sentences = [f"{before} became {after}" if "status" in kinds else "", _answer(row)]
     if "convention" in kinds:
         old, new = (one_line(row[f"{side}_convention"] or "the definition", MAX_TEXT) for side in ("old", "new"))
-        texts.append(f"what explains it was {old}, and is {new}")
+        sentences.append(f"convention changed from {old} to {new}")
     if "dtype" in kinds:
-        texts.append(f"its dtype was {row['old_result_dtype']}, and is {row['new_result_dtype']}")
+        sentences.append(f"dtype changed from {row['old_result_dtype']} to {row['new_result_dtype']}")
     if "warning" in kinds:
         old, new = (one_line(row[f"{side}_warnings"], MAX_TEXT) for side in ("old", "new"))
-        texts.append(f"warns: {new}" if new else f"no longer warns: {old}")
+        sentences.append(f"warns: {new}" if new else f"no longer warns: {old}")
     if row["cause"] == "judgement":
-        texts.append("what it did is the same to the bit: it is judged differently")
+        sentences.append("the result is bit-identical; only the judgement changed")
     if row["new_status"] in FAILING and row["new_explanation"]:
-        texts.append(f"now {one_line(row['new_explanation'], MAX_TEXT)}")
-    return "; ".join(filter(None, texts))
+        sentences.append(f"now {one_line(row['new_explanation'], MAX_TEXT)}")
+    return "; ".join(filter(None, sentences))
 
 
 def transition(row: Row) -> str:
@@ -75,7 +77,11 @@ def status_text(code: str) -> str:
     return code.replace("_", " ")
 
 
-def _one_sided(row: Row, kinds: Collection[str]) -> str:
+def _one_sided(row: Row, kinds: Sequence[str]) -> str:
+    """The sentence about a row that only one report has.
+
+    kinds: the reason, then `removed` or `added`; `comparison.changes.KINDS` has them in this order.
+    """
     removed = "removed" in kinds
     side = "old" if removed else "new"
     version = row["new_version" if removed else "old_version"]
@@ -85,12 +91,12 @@ def _one_sided(row: Row, kinds: Collection[str]) -> str:
         "function gained": f"the function was not there {where}",
         "support lost": f"it no longer takes this {where}",
         "support gained": f"it did not take this {where}",
-        "case removed": "no longer asked: the suite has no such case",
-        "no longer asked": "no longer asked: neither the suite nor the selection has such a question",
+        "case removed": "removed from the suite: it has no such case",
+        "no longer asked": "removed from the selection: no function is called with this case, dtype and reduction",
         "case added": "the case is new",
-        "newly asked": "newly asked: the old report has no such question",
+        "newly asked": "added to the selection: the old report has no such row",
         "case changed": "the case changed, so its rows are not compared",
-    }[next(iter(kinds))]
+    }[kinds[0]]
     if row[f"{side}_status"] not in FAILING:
         return text
     known = ", as the ledger knows" if row[f"{side}_expected"] == "known" else ""
@@ -98,16 +104,21 @@ def _one_sided(row: Row, kinds: Collection[str]) -> str:
 
 
 def _answer(row: Row) -> str:
+    """What was returned or raised before and now; empty if that is the same."""
     got, exceptions = (row["old_got"], row["new_got"]), (row["old_exception"], row["new_exception"])
     if got[0] == got[1] and exceptions[0] == exceptions[1]:
         return ""
     if all(got):
-        before, after = (one_line(text, 40) for text in got)
-        far = f"shape {row['shapes']}" if row["shapes"] else _distance(row)
-        return f"returned {before}, now {after}" + (f" ({far})" if far else "")
+        before, after = (one_line(text, MAX_VALUE) for text in got)
+        difference = f"shape {row['shapes']}" if row["shapes"] else _distance(row)
+        return f"returned {before}, now {after}" + (f" ({difference})" if difference else "")
     words = (("returned", "raised", "did not come back"), ("returns", "raises", "does not come back"))
     before, after = (
-        f"{returns} {one_line(value, 40)}" if value else f"{raises} {one_line(exception, 60)}" if exception else ends
+        f"{returns} {one_line(value, MAX_VALUE)}"
+        if value
+        else f"{raises} {one_line(exception, MAX_EXCEPTION)}"
+        if exception
+        else ends
         for (returns, raises, ends), value, exception in zip(words, got, exceptions, strict=True)
     )
     return f"{before}, now {after}"

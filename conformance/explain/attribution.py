@@ -204,8 +204,8 @@ def _answer_texts(assessment: Assessment, answers: list[Answer | None]) -> list[
     shapes = {exact_answer.hi.shape for exact_answer in numbers}
     parts = decompose(assessment)
     if len(shapes) == 1 and numbers[0].hi.size:
-        same_shape = parts is not None and numbers[0].hi.ndim == len(parts.where)
-        where = parts.where if parts is not None and same_shape else largest_difference(numbers[0], numbers[-1])
+        same_shape = parts is not None and numbers[0].hi.ndim == len(parts.index)
+        where = parts.index if parts is not None and same_shape else largest_difference(numbers[0], numbers[-1])
         digits = distinguishing_digits([float(exact_answer.hi[where]) for exact_answer in numbers])
         place = f" at {list(where)}" if where else ""
         return [

@@ -111,17 +111,17 @@ def _equivalence_key(function: FunctionResult) -> object:
     advice = tuple((remedy.advice, remedy.shown) for remedy in function.remedies)
     return (
         function.status,
-        function.expected,
-        function.got,
+        function.ledger_status,
+        function.outcome,
         function.conversion_effect,
         function.differences,
-        function.ledger,
+        function.known_issue,
         advice,
     )
 
 
 def _headline(function: FunctionResult) -> Block:
-    known = " (known)" if function.expected == "known" else ""
+    known = " (known)" if function.ledger_status == "known" else ""
     status = STATUS_TEXT[function.status]
     if function.status == "diverges":
         causes = ["by the conversion of its predictions"] if function.conversion else []
@@ -131,7 +131,7 @@ def _headline(function: FunctionResult) -> Block:
 
 
 def _behaviour(function: FunctionResult) -> str:
-    return f"{'returns' if function.returned else 'raises'} {function.got}"
+    return f"{'returns' if function.returned else 'raises'} {function.outcome}"
 
 
 def _error_text(split: Decomposition | None) -> str:
@@ -141,14 +141,14 @@ def _error_text(split: Decomposition | None) -> str:
 
 
 def _derivation_blocks(derivation: Derivation, quantity: str) -> Iterator[Block]:
-    yield _formula(derivation.rule)
+    yield _formula(derivation.definition_formula)
     if derivation.samples or derivation.reduction:
         yield _prose("What follows is rounded from exact numbers.")
     for sample in derivation.samples:
-        where = str(sample.where[0]) if len(sample.where) == 1 else str(list(sample.where))
-        yield _formula(f"{f'sample {where}' if sample.where else 'the sample'}: {sample.about}")
-        for line in sample.lines:
-            yield _formula(line, 2)
+        index = str(sample.index[0]) if len(sample.index) == 1 else str(list(sample.index))
+        yield _formula(f"{f'sample {index}' if sample.index else 'the sample'}: {sample.about}")
+        for step in sample.steps:
+            yield _formula(step, 2)
     if derivation.omitted:
         yield _formula(f"samples that are not shown: {derivation.omitted}")
     if is_derivative(quantity) and derivation.reduction:
@@ -172,8 +172,8 @@ def _agreeing_blocks(functions: Sequence[FunctionResult]) -> Iterator[Block]:
         )
         if function.conversion_effect:
             yield _formula(function.conversion_effect, 2)
-        if function.expected == "stale" and function.ledger is not None:
-            yield _formula(f"The ledger, {function.ledger.location}, says that it disagrees; remove the entry.", 2)
+        if function.ledger_status == "stale" and function.known_issue is not None:
+            yield _formula(f"The ledger, {function.known_issue.location}, says that it disagrees; remove the entry.", 2)
 
 
 def function_blocks(function: FunctionResult) -> Iterator[Block]:
@@ -189,11 +189,11 @@ def function_blocks(function: FunctionResult) -> Iterator[Block]:
         yield _formula(f"{remedy.advice}: {remedy.shown}")
         if remedy.call:
             yield _code(remedy.call, 2)
-    if function.ledger is not None:
-        yield from _ledger_blocks(function.ledger)
-    if function.source and function.differences:
+    if function.known_issue is not None:
+        yield from _ledger_blocks(function.known_issue)
+    if function.documentation_url and function.differences:
         yield _prose("Documented at:")
-        yield _code(function.source)
+        yield _code(function.documentation_url)
     if function.reproduce:
         yield _prose("To see it:")
         yield _code(function.reproduce)
@@ -227,7 +227,7 @@ def _ledger_blocks(entry: KnownIssueNote) -> Iterator[Block]:
 def _difference_blocks(difference: Difference, also: bool) -> Iterator[Block]:
     instead = f"; the definition {difference.definition}" if difference.definition else ""
     yield _prose(f"It {'also ' if also else ''}{difference.meaning}{instead} ({difference.choice}).")
-    for line in difference.lines:
+    for line in difference.steps:
         yield _formula(line)
     if difference.before or difference.after:
         if difference.before == difference.after:
@@ -237,22 +237,24 @@ def _difference_blocks(difference: Difference, also: bool) -> Iterator[Block]:
 
 
 def _decomposition_blocks(split: Decomposition) -> Iterator[Block]:
-    place = f" at {list(split.where)}" if split.where else ""
+    place = f" at {list(split.index)}" if split.index else ""
     name = "by rounding" if split.error_ratio <= 1 else "beyond rounding, unexplained"
     far = f" ({split.error_ratio:.3g} x the tolerance {split.tolerance:.3g}, {split.ulps:.3g} ulp)"
     if split.numeric is None:
         far = ""
     total, semantic, numeric = (
-        ("not a number" if split.got == "nan" else "no finite number") if value is None else format_number(value, 5)
+        ("not a number" if split.actual == "nan" else "no finite number") if value is None else format_number(value, 5)
         for value in (split.total, split.semantic, split.numeric)
     )
-    rounding = f"{Step(name, '', _subtraction_text(split.got, split.by_convention), numeric)}{far}"
+    rounding = f"{Step(name, '', _subtraction_text(split.actual, split.by_convention), numeric)}{far}"
     if split.undefined_text:
         yield _prose(f"By the definition there is {split.undefined_text}; from what it documents it is off{place}")
         yield _formula(rounding)
         return
-    yield _prose(f"The difference from the definition{place}: {_subtraction_text(split.got, split.want)} = {total}")
-    yield _formula(str(Step(split.cause, "", _subtraction_text(split.by_convention, split.want), semantic)))
+    yield _prose(
+        f"The difference from the definition{place}: {_subtraction_text(split.actual, split.expected)} = {total}"
+    )
+    yield _formula(str(Step(split.cause, "", _subtraction_text(split.by_convention, split.expected), semantic)))
     yield _formula(rounding)
 
 

@@ -147,7 +147,11 @@ def _derivation(case: Case, problem: Problem, quantity: Quantity, exact: Oracle)
         else ()
     )
     return dataclasses.replace(
-        derivation, rule=gradient_derivation.formula(problem, quantity), samples=(), omitted=0, reduction=lines
+        derivation,
+        definition_formula=gradient_derivation.formula(problem, quantity),
+        samples=(),
+        omitted=0,
+        reduction=lines,
     )
 
 
@@ -158,7 +162,7 @@ def function_result(assessment: Assessment, judge: Judge) -> FunctionResult:
     decomposition = decompose(assessment)
     gradient: tuple[Step, ...] = ()
     if is_derivative(item.quantity) and differs and isinstance(verdict.want, Exact) and verdict.want.hi.size:
-        where = decomposition.where if decomposition is not None else gradient_derivation.largest_element(verdict.want)
+        where = decomposition.index if decomposition is not None else gradient_derivation.largest_element(verdict.want)
         problem = assessment.prepared.problem
         gradient = gradient_derivation.closed_form(problem, verdict.want, where, item.quantity, judge.oracle)
     known = assessment.known

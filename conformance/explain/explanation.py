@@ -12,6 +12,7 @@ class Step:
     """One step, `name = formula = filled = value`. Empty parts are left out."""
 
     name: str
+    """What the step computes, such as `loss`."""
     formula: str
     """The step in symbols."""
     filled: str
@@ -27,23 +28,24 @@ class Step:
 class Sample:
     """How the loss of one sample, or of one binary output, is computed."""
 
-    where: tuple[int, ...]
-    """Index of the sample."""
+    index: tuple[int, ...]
+    """Index along the sample axes."""
     about: str
-    """Its predictions, label and weight, as text."""
-    lines: tuple[Step, ...]
+    """Predictions, label and weight of the sample, as text."""
+    steps: tuple[Step, ...]
+    """The steps from the predictions to the loss."""
     loss: float
     """The loss, sample weight included."""
     weight: float
-    """Its contribution to the definition's divisor."""
+    """Contribution of the sample to the definition's divisor."""
 
 
 @dataclass(frozen=True)
 class Derivation:
     """How the definition reaches its answer."""
 
-    rule: str
-    """The formula."""
+    definition_formula: str
+    """The definition in symbols."""
     samples: tuple[Sample, ...] = ()
     """The leading samples and the one with the largest loss."""
     omitted: int = 0
@@ -53,7 +55,7 @@ class Derivation:
     answer: str = ""
     """The answer with all its digits; empty if there is none."""
     why: str = ""
-    """Why there is no answer, or why it is not finite."""
+    """Why there is no answer, or why it is not finite; empty if it is a finite number."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,14 @@ class Difference:
     """One choice in which a function departs from the definition, and its effect on this problem."""
 
     field: str
+    """Field of `Convention`, such as `divisor`."""
     choice: str
     """The choice as `field=value`."""
     meaning: str
     """What the function does, as a predicate: `divides the sum by ...`."""
     definition: str
     """What the definition does instead, as a predicate."""
-    lines: tuple[Step, ...]
+    steps: tuple[Step, ...]
     """The choice with the numbers of the case."""
     before: str
     """The answer without this choice, all earlier ones applied."""
@@ -79,20 +82,22 @@ class Difference:
 
 @dataclass(frozen=True)
 class Decomposition:
-    """The difference from the definition at one element: total = semantic + numeric, each exact and then rounded.
+    """The difference from the definition at one element: total = semantic + numeric.
 
-    A part that is not a finite number is None.
+    Each of the three is computed exactly, then rounded to float64.
+    One that is not a finite number is None.
     """
 
-    where: tuple[int, ...]
+    index: tuple[int, ...]
     """Index of the element."""
-    want: str
+    expected: str
     """The definition's value; empty if it has none."""
     by_convention: str
     """The exact value under the documented convention."""
-    got: str
+    actual: str
     """The value that the function returned."""
     total: float | None
+    """Returned value minus the definition's."""
     semantic: float | None
     """The part caused by the documented convention or a conversion."""
     numeric: float | None
@@ -104,7 +109,7 @@ class Decomposition:
     ulps: float
     """The numeric part in units in the last place."""
     undefined_text: str = ""
-    """What the definition has instead of a number that could be compared; then `want` is empty."""
+    """What the definition has instead of a number that could be compared; then `expected` is empty."""
     cause: str = "by convention"
     """Origin of the semantic part."""
 
@@ -126,8 +131,11 @@ class KnownIssueNote:
     """What the ledger says about a discrepancy."""
 
     reason: str
+    """Why the function is wrong, in a sentence."""
     see: str
+    """Address of the issue or the source; empty if there is none."""
     reproducer: str
+    """Source text that shows it in the library's own code; empty if there is none."""
     shows: str
     """What the reproducer prints."""
     location: str
@@ -141,14 +149,15 @@ class FunctionResult:
     function: str
     version: str
     status: str
-    expected: str
-    """Whether the row is `ok`, `known`, `stale` or `unexpected` by the ledger."""
-    got: str
+    """Status of the verdict, such as `agrees`."""
+    ledger_status: str
+    """Status by the ledger: `ok`, `known`, `stale` or `unexpected`."""
+    outcome: str
     """The returned value, or a description of what happened instead."""
     returned: bool
     """Whether the call returned a value."""
     value: float | None
-    """The number that was returned; None for an array, and for what is no number."""
+    """The number that was returned; None unless a scalar was returned."""
     message: str
     """The message of the verdict."""
     differs: bool
@@ -160,11 +169,12 @@ class FunctionResult:
     gradient: tuple[Step, ...] = ()
     """The definition's gradient at the element with the largest error."""
     remedies: tuple[Remedy, ...] = ()
-    ledger: KnownIssueNote | None = None
+    known_issue: KnownIssueNote | None = None
+    """The entry of the ledger; None if there is none."""
     reproduce: str = ""
     """Source text that repeats the call."""
-    source: str = ""
-    """Address of the documentation of the convention."""
+    documentation_url: str = ""
+    """Address of the documentation of the convention; empty if nothing differs."""
     conversion: str = ""
     """The conversion that is a cause of the difference, as the row names it."""
 
@@ -174,16 +184,22 @@ class Explanation:
     """The explanation of a case at one dtype and reduction."""
 
     case: str
+    """Id of the case."""
     why: str
+    """What would go unnoticed without the case."""
     location: str
     """`path:line` of the case; empty if it is in no file."""
     dtype: str
+    """Dtype of the predictions."""
     reduction: str
     quantity: str
+    """What is explained, such as `loss` or `gradient`."""
     facts: tuple[tuple[str, str], ...]
     """The inputs, as (name, text)."""
     derivation: Derivation
+    """How the definition reaches its answer."""
     functions: tuple[FunctionResult, ...] = ()
+    """Functions that were called, in the order in which they are listed."""
     skipped: tuple[tuple[str, str], ...] = ()
     """Functions that were not called, and why, as (name, reason)."""
     published: tuple[Mapping[str, Any], ...] = ()

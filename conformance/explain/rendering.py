@@ -30,6 +30,15 @@ _JSON_KEYS = {
     "conversion_effect": "bridge",
     "decomposition": "split",
     "skipped": "unasked",
+    "index": "where",
+    "steps": "lines",
+    "definition_formula": "rule",
+    "expected": "want",
+    "actual": "got",
+    "outcome": "got",
+    "ledger_status": "expected",
+    "known_issue": "ledger",
+    "documentation_url": "source",
 }
 """Keys of the published JSON that differ from the names of the fields."""
 

@@ -795,14 +795,17 @@ def test_difference_from_a_larger_suite_says_no_longer_called(tmp_path):
     lost = found.changes[found.changes["severity"] != "unchanged"].set_index("kinds")
     assert lost["severity"].to_dict() == {"case removed; removed": "change", "no longer asked; removed": "change"}
     assert lost["what"].tolist() == [
-        "no longer asked: the suite has no such case",
-        "no longer asked: neither the suite nor the selection has such a question",
+        "removed from the suite: it has no such case",
+        "removed from the selection: no function is called with this case, dtype and reduction",
     ]  # fmt: skip
     assert not found.fails("regression")
     gained = reports.difference(new, old).changes
     gained = gained[gained["severity"] != "unchanged"].set_index("kinds")
     assert gained["severity"].to_dict() == {"case added; added": "note", "newly asked; added": "note"}
-    assert gained["what"].tolist() == ["the case is new", "newly asked: the old report has no such question"]
+    assert gained["what"].tolist() == [
+        "the case is new",
+        "added to the selection: the old report has no such row",
+    ]
     part = written(tmp_path / "part", [row()], selected="-k torch.A")
     assert not reports.difference(old, part).fails("regression")
     assert set(reports.difference(part, new).changes["severity"]) == {"note", "unchanged"}

@@ -109,7 +109,7 @@ def test_sample_losses_sum_to_the_oracles_answer():
 )
 def test_loss_line_evaluates_to_its_value(of):
     for sample in explained(of).derivation.samples:
-        (loss,) = [line for line in sample.lines if line.name == "loss"]
+        (loss,) = [line for line in sample.steps if line.name == "loss"]
         assert eval(loss.filled) == pytest.approx(sample.loss, rel=2e-4)
         assert float(loss.value) == pytest.approx(sample.loss, rel=1e-4)
 
@@ -130,7 +130,7 @@ SOFT = ((0.2, 0.3, 0.0), (0.5, 0.25, 0.75), (0.0, 0.6, 0.0))
 def test_weight_line_evaluates_to_its_value(options, labels, formula):
     derivation = explained(case(options=options, labels=labels, target="distribution")).derivation
     for sample in derivation.samples:
-        (weight,) = [line for line in sample.lines if line.name == "weight"]
+        (weight,) = [line for line in sample.steps if line.name == "weight"]
         assert weight.formula == formula
         assert eval(weight.filled or weight.value) == pytest.approx(sample.weight, rel=2e-4)
     (divisor,) = [line for line in derivation.reduction if line.name == "divisor"]
@@ -143,7 +143,7 @@ def test_derivation_of_large_case_shows_leading_samples_and_largest_loss():
     logits[37, 2] = -30.0
     of = case(predictions=logits, labels=[*range(4)] * 9 + [0, 2] + [1] * 12)
     derivation = explained(of).derivation
-    assert [sample.where[0] for sample in derivation.samples] == [0, 1, 2, 3, 37]
+    assert [sample.index[0] for sample in derivation.samples] == [0, 1, 2, 3, 37]
     assert derivation.omitted == 45
     assert "samples that are not shown: 45" in text(explained(of))
 
@@ -228,7 +228,7 @@ def test_each_documented_choice_is_explained_with_its_effect(loss):
         for difference in found.differences:
             left.discard(difference.field)
             assert difference.meaning[:40] in said(found)
-            assert difference.lines or difference.field in ("rejects", "accepts", "empty_batch")
+            assert difference.steps or difference.field in ("rejects", "accepts", "empty_batch")
         _leads_on(found.differences)
         _adds_up(found)
     assert left == set()
@@ -257,7 +257,7 @@ def test_divisor_is_substituted_step_by_step():
     of = case(options={"sample_weights": (1.0, 2.0, 3.0)})
     found = answered(of, miniatures.DividesBySamples)
     (difference,) = found.differences
-    lines = {line.name: line for line in difference.lines}
+    lines = {line.name: line for line in difference.steps}
     assert lines["definition divides by"].filled == "1 + 2 + 3"
     assert lines["it divides by"].value.startswith("3 ")
     total = oracle.evaluate(of.problem("float32", "sum"))
@@ -291,7 +291,7 @@ def test_numeric_choice_keeps_the_answer_and_shows_the_tolerance():
     found = answered(of, Cancels)
     (difference,) = found.differences
     assert (difference.field, difference.numeric) == ("cancellation", True)
-    without, with_it = (float(line.value) for line in difference.lines)
+    without, with_it = (float(line.value) for line in difference.steps)
     assert without < 1e-7 < with_it
     assert found.decomposition.semantic == 0
     assert found.decomposition.numeric == pytest.approx(1e-7, rel=1e-3)
@@ -425,7 +425,7 @@ def test_explanation_quotes_the_ledger_entry():
     )
     of = case(options={"label_smoothing": 0.2})
     explanation = explained(of, miniatures.DropsSmoothing, ledger=Ledger([entry]))
-    assert explanation.functions[0].expected == "known"
+    assert explanation.functions[0].ledger_status == "known"
     assert "It forgets." in text(explanation)
     assert "https://example.org/1" in text(explanation)
 

@@ -466,7 +466,7 @@ def test_explanation_shows_the_columns_and_sorts_them():
     assert ("classes", "['cat', 'dog', 'ant']") in found.facts
     (function,) = (one for one in found.functions if one.function == "sklearn.log_loss")
     (difference,) = function.differences
-    assert [line.value for line in difference.lines][:3] == ["1, not 0", "0, not 2", "2, not 1"]
+    assert [line.value for line in difference.steps][:3] == ["1, not 0", "0, not 2", "2, not 1"]
     assert any("['ant', 'cat', 'dog']" in remedy.advice for remedy in function.remedies)
 
 

@@ -11,7 +11,8 @@ from conformance.explore.relations.checker import RelationResult
 
 WIDTH = 80
 COLUMN_WIDTH = 5
-"""Columns per function."""
+"""Width in characters of a function's column."""
+LEDGER_STATUSES = ("ok", "known", "unexpected", "stale")
 
 
 def table(results: Iterable[RelationResult]) -> Iterator[str]:
@@ -22,21 +23,18 @@ def table(results: Iterable[RelationResult]) -> Iterator[str]:
         item = result.instance.item
         functions[item.function.name] = item.installed.version
         counts[result.instance.relation.name, item.function.name, result.expected] += 1
-    wide = max(len(relation.name) for relation in RELATIONS)
+    indent = max(len(relation.name) for relation in RELATIONS)
     names = list(functions)
     for number, name in enumerate(names, 1):
         yield f"{number:>3}  {name} {functions[name]}"
-    for block in _blocks(names, (WIDTH - wide) // COLUMN_WIDTH):
+    for block in _blocks(names, (WIDTH - indent) // COLUMN_WIDTH):
         yield ""
-        yield " " * wide + "".join(f"{names.index(name) + 1:>{COLUMN_WIDTH}}" for name in block)
+        yield " " * indent + "".join(f"{names.index(name) + 1:>{COLUMN_WIDTH}}" for name in block)
         for relation in RELATIONS:
-            cells = [_cell(*(counts[relation.name, name, state] for state in EXPECTATIONS)) for name in block]
-            yield f"{relation.name:<{wide}}" + "".join(f"{cell:>{COLUMN_WIDTH}}" for cell in cells)
+            cells = [_cell(*(counts[relation.name, name, status] for status in LEDGER_STATUSES)) for name in block]
+            yield f"{relation.name:<{indent}}" + "".join(f"{cell:>{COLUMN_WIDTH}}" for cell in cells)
     yield ""
-    yield "36: so many held; 36+2: 2 more are known to be broken; 3!: broken; -: none there"
-
-
-EXPECTATIONS = ("ok", "known", "unexpected", "stale")
+    yield "N: N hold; N+K: K more fail as known; N!: N fail; -: none could be tested"
 
 
 def _blocks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -53,7 +51,11 @@ def _cell(held: int, known: int, unexpected: int, stale: int) -> str:
 
 
 def as_record(result: RelationResult) -> dict[str, Any]:
-    """A result as builtin values."""
+    """A result as builtin values.
+
+    `error` is the absolute difference of the two sides at the worst element, `allowed` the tolerance there and `ratio`
+    their quotient; None if nothing was compared.
+    """
     item, comparison = result.instance.item, result.comparison
     return {
         "relation": result.instance.relation.name,
