@@ -113,7 +113,7 @@ def request_number() -> int:
 def interject(x: Array, content: bytes, shift: int | None = None) -> Array:
     """Write bytes to the connection before the answer.  shift: if given, they are a message with the number + shift."""
     if shift is not None:
-        content = bytes(wire.numbered([memoryview(bytearray(content))], request_number() + shift)[0])
+        content = bytes(wire.set_message_number([memoryview(bytearray(content))], request_number() + shift)[0])
     with socket.socket(fileno=os.dup(connection())) as there:
         there.sendall(content)
     return x

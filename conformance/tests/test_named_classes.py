@@ -17,7 +17,7 @@ from conformance.adapters.contract.lowering import lower
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.loading import load
 from conformance.casefiles.writing import save
-from conformance.execution.workers.wire import arrays_of, call_of, call_request, read_message
+from conformance.execution.workers.wire import call_request, decode_arrays, decode_call, read_message
 from conformance.explain.explainer import explain
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
@@ -413,7 +413,7 @@ def test_names_travel_to_a_worker():
         return part
 
     arrived = read_message(receive)
-    received = call_of(arrived.header, arrays_of(arrived.header, arrived.body))
+    received = decode_call(arrived.header, decode_arrays(arrived.header, arrived.body))
     assert received.text == sent.text
     assert received.arrays["labels"].values.tolist() == ["b" * 9, "ä", "c"]
 

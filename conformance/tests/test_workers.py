@@ -78,9 +78,9 @@ def ask(pool, name, *arguments, **keywords):
     ids=lambda values: f"{values.dtype}{values.shape}",
 )
 def test_message_round_trips_arrays_bit_exactly(values):
-    stream = b"".join(wire.message({}, [values, values[:0] if values.ndim else values]))
+    stream = b"".join(wire.encode_message({}, [values, values[:0] if values.ndim else values]))
     message = wire.read_message(reader(stream))
-    arrived, _ = wire.arrays_of(message.header, message.body)
+    arrived, _ = wire.decode_arrays(message.header, message.body)
     assert arrived.shape == values.shape
     assert arrived.dtype == values.dtype.newbyteorder("=")
     assert arrived.tobytes() == values.astype(values.dtype.newbyteorder("=")).tobytes()
@@ -110,7 +110,7 @@ def reader(stream):
 )
 def test_message_round_trips_outcome(outcome):
     message = wire.read_message(reader(b"".join(wire.outcome_message(outcome))))
-    assert wire.outcome_of(message.header, message.body) == outcome
+    assert wire.decode_outcome(message.header, message.body) == outcome
 
 
 def test_read_message_refuses_other_bytes():
@@ -123,7 +123,7 @@ def test_message_round_trips_call(order):
     values = np.broadcast_to(np.arange(3.0), (2, 3))
     sent = Call("a.b(w)(x, k=0.1, word='é')", {"x": Tensor(values, order), "w": Tensor(ONES)}, mode="jit")
     message = wire.read_message(reader(b"".join(wire.call_request(sent, "me").buffers)))
-    arrived = wire.call_of(message.header, wire.arrays_of(message.header, message.body))
+    arrived = wire.decode_call(message.header, wire.decode_arrays(message.header, message.body))
     assert (arrived.text, arrived.mode, message.header["what"]) == (sent.text, "jit", "me")
     assert list(arrived.arrays) == ["x", "w"]
     assert arrived.arrays["x"].order == order
@@ -225,22 +225,28 @@ def test_malformed_answer_is_refused(content, shift):
     request = wire.call_request(call("echo"), "x")
     sent = bytearray(content)
     if shift is not None:
-        sent = bytearray(wire.numbered([memoryview(sent)], request.number + shift)[0])
-    proper = wire.ended(wire.numbered(wire.outcome_message(Returned(np.ones(1), "float64")), request.number))
+        sent = bytearray(wire.set_message_number([memoryview(sent)], request.number + shift)[0])
+    proper = wire.with_trailer(
+        wire.set_message_number(wire.outcome_message(Returned(np.ones(1), "float64")), request.number)
+    )
     with pytest.raises(wire.WireError):
-        request.answer(wire.take_answer(sent + b"".join(proper), request.number))
+        request.decode_answer(wire.take_answer(sent + b"".join(proper), request.number))
 
 
 @pytest.mark.parametrize("answered", [Versions("1", "2", "3", "4"), "no such module"])
 def test_answer_to_start_is_versions_or_reason(answered):
     request = wire.start_request("a:B", "", "cpu")
     header = {"failed": answered} if isinstance(answered, str) else {"ready": vars(answered)}
-    stream = bytearray(b"".join(wire.ended(wire.numbered(wire.message(header), request.number))))
-    assert request.answer(wire.take_answer(stream, request.number)) == answered
+    stream = bytearray(
+        b"".join(wire.with_trailer(wire.set_message_number(wire.encode_message(header), request.number)))
+    )
+    assert request.decode_answer(wire.take_answer(stream, request.number)) == answered
     for other in ({"ready": {"version": "1"}}, {"ready": []}, {"failed": None}, RETURNED):
-        stream = bytearray(b"".join(wire.ended(wire.numbered(wire.message(other), request.number))))
+        stream = bytearray(
+            b"".join(wire.with_trailer(wire.set_message_number(wire.encode_message(other), request.number)))
+        )
         with pytest.raises(wire.WireError):
-            request.answer(wire.take_answer(stream, request.number))
+            request.decode_answer(wire.take_answer(stream, request.number))
 
 
 @needs_signals

@@ -94,7 +94,7 @@ def main(address: str) -> None:
         answer = server.answer(request.header, request.body)
         if os.getpid() != process:
             os._exit(0)  # a function that was called has forked this process and returned in both
-        for piece in wire.ended(wire.numbered(answer, request.number)):
+        for piece in wire.with_trailer(wire.set_message_number(answer, request.number)):
             connection.sendall(piece)
 
 

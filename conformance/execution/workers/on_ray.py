@@ -197,18 +197,18 @@ class ActorPool(LocalWorkerPool):
 
     def answer(self, message: bytes) -> bytes:
         """The worker's answer to a message, or the outcome if it gives none."""
-        request = wire.Request.of(message)
+        request = wire.Request.from_bytes(message)
         future = self._workers[self._name].submit(request)
         self.wait_any([future])
         if future.message is not None:
             return b"".join(future.message.buffers)
         if future.ended is None:
             return _message({"failed": future.worker.broken})
-        return b"".join(wire.numbered(wire.outcome_message(future.ended), request.number))
+        return b"".join(wire.set_message_number(wire.outcome_message(future.ended), request.number))
 
 
 def _message(header: Header) -> bytes:
-    return b"".join(wire.message(header))
+    return b"".join(wire.encode_message(header))
 
 
 # Here: the pool.

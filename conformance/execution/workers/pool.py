@@ -119,7 +119,7 @@ class Future:
 
     def accept(self, message: Message) -> None:
         """Take the answer.  Raises WireError if it is malformed, or that of another request."""
-        self.answer = self.request.answer(message)
+        self.answer = self.request.decode_answer(message)
         self.message = message
 
 
@@ -532,10 +532,10 @@ class LocalWorker(Worker):
         last, is_sent = self._last, self._sent > 0
         how = f"was out of step: {error}"
         if isinstance(error, wire.RepeatedAnswerError):
-            how = f"was ended because it answered {self._waiting[0].request.what} twice"
+            how = f"was ended because it answered {self._waiting[0].request.label} twice"
         elif last is not None and isinstance(error, wire.UnexpectedAnswerError) and error.number == last.number:
-            how = f"was ended because it answered {last.what} twice"
-            _log.warning("the worker of %s answered %s twice and is ended", self.spec.name, loggable(last.what))
+            how = f"was ended because it answered {last.label} twice"
+            _log.warning("the worker of %s answered %s twice and is ended", self.spec.name, loggable(last.label))
         if is_sent:
             self._fail(self._crashed(how))
         else:

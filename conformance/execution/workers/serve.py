@@ -37,10 +37,10 @@ class Server:
                 case "perform":
                     return self._perform(header, body)
                 case "signatures":
-                    return wire.message({"signatures": {path: signature(path) for path in header["paths"]}})
+                    return wire.encode_message({"signatures": {path: signature(path) for path in header["paths"]}})
         except LoweringError as error:
-            return wire.message({"harness": str(error)})
-        return wire.message({"harness": f"there is no {header['do']}"})
+            return wire.encode_message({"harness": str(error)})
+        return wire.encode_message({"harness": f"there is no {header['do']}"})
 
     def _start(self, header: Header) -> Buffers:
         """Import the adapter, the framework and what its calls need; return versions, or why they cannot be used."""
@@ -57,27 +57,27 @@ class Server:
                 _ = self._framework.runtime
         except (Exception, SystemExit) as error:
             why = f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}"
-            return wire.message({"failed": f"the framework cannot be imported: {why}"})
+            return wire.encode_message({"failed": f"the framework cannot be imported: {why}"})
         backend = self._framework.backend(os.environ)
         if header["device"] not in (found := self._framework.available_devices(backend)):
             why = f"{self._framework.name} has no device {header['device']} on this machine; it has {', '.join(found)}"
-            return wire.message({"failed": why})
+            return wire.encode_message({"failed": why})
         versions = {
             "version": _version(self._framework.distributions),
             "python": platform.python_version(),
             "numpy": np.__version__,
             "backend": backend,
         }
-        return wire.message({"ready": versions})
+        return wire.encode_message({"ready": versions})
 
     def _perform(self, header: Header, body: bytes | bytearray) -> Buffers:
         if self._framework is None:
             raise LoweringError("a worker got a call before it was started")
         try:
-            arrays = wire.arrays_of(header, body)
+            arrays = wire.decode_arrays(header, body)
         except ImportError as error:
             return wire.outcome_message(Unsupported(f"{error} where it runs"))
-        return wire.outcome_message(perform(self._framework, wire.call_of(header, arrays), header["what"]))
+        return wire.outcome_message(perform(self._framework, wire.decode_call(header, arrays), header["what"]))
 
 
 def signature(path: str) -> list[list[str]] | None:

@@ -1,10 +1,18 @@
 """Messages between a run and its workers: a JSON header and the bytes of arrays.
 
 No pickles, so that versions of Python and numpy may differ.  Arrays are bit-exact.  A message consists of `MAGIC`, its
-number (uint64), the length of the header (uint32), the length of all arrays (uint64), the header, and the arrays.  An
-answer has the number of its request, and `END` behind it: one that something else has sent before is told from it.
-Whatever a worker sends is checked before it is used: the framework in its
-process may write to the connection, too.
+number (uint64), the length of the header (uint32), the length of all arrays (uint64), the header, and the arrays; all
+numbers are little-endian.  The request number and the `END` trailer distinguish a worker's answer from bytes that the
+framework wrote to the same stream.  Whatever a worker sends is checked before it is used.
+
+The header is a JSON object.  `arrays` lists the dtype and the shape of each array.  A request has its kind in `do`, and
+the fields of `start_request`, `signatures_request` or `call_request`.  An answer has, by the kind of its request:
+
+    start        `ready`, the fields of `Versions`; or `failed`, why the framework cannot be used
+    perform      `outcome`, the name of a class of `model.outcome`, and its fields
+    signatures   `signatures`, by path: a list of parameters, or null
+
+In place of the last two, `harness` says why the request could not be served.
 """
 
 from __future__ import annotations
@@ -28,13 +36,13 @@ from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Retu
 MAGIC = b"CE02"
 PREFIX = struct.Struct("<4sQIQ")
 END = b"ende"
-"""Stands behind each answer."""
+"""Trailer of each answer."""
 JOIN_LIMIT_BYTES = 1 << 16
 """Messages with fewer bytes in arrays are joined to one buffer: a copy costs less than another send."""
-MAX_MESSAGE_BYTES = 1 << 40
+MAX_ARRAY_BYTES = 1 << 40
 """Maximum length of the arrays of a message; a larger one means that the stream is corrupt."""
-MAX_ANSWER_BYTES = 8 * MAX_RETURNED
-"""Maximum length of the arrays of an answer."""
+MAX_ANSWER_ARRAY_BYTES = np.dtype(np.float64).itemsize * MAX_RETURNED
+"""Maximum length of the arrays of an answer, which are float64."""
 MAX_HEADER_BYTES = 1 << 26
 """Maximum length of a header: the longest has a thousand warnings."""
 
@@ -43,19 +51,19 @@ Buffers = list[memoryview]
 
 
 class WireError(Exception):
-    """The bytes are no message, or not the one that is due."""
+    """The bytes are not a message, or not the expected one."""
 
 
 class UnexpectedAnswerError(WireError):
-    """The message has another number than the request that is due."""
+    """The message has another number than the request whose answer is expected."""
 
     def __init__(self, number: int) -> None:
-        super().__init__("it sent an answer that was not due")
+        super().__init__("it sent an answer that was not expected")
         self.number = number
 
 
 class RepeatedAnswerError(WireError):
-    """A second answer to the request that is due stands where the first one should end."""
+    """A second answer to the same request starts where the first one should end."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +77,15 @@ class Message:
     @property
     def buffers(self) -> Buffers:
         """The message again, to be passed on."""
-        text = json.dumps(self.header).encode()
-        return [memoryview(PREFIX.pack(MAGIC, self.number, len(text), len(self.body)) + text + self.body)]
+        header = json.dumps(self.header).encode()
+        return [memoryview(PREFIX.pack(MAGIC, self.number, len(header), len(self.body)) + header + self.body)]
 
 
-def message(header: Mapping[str, Any], arrays: Sequence[Array] = ()) -> Buffers:
-    """The buffers of a message with the number 0, in order; contiguous arrays are not copied."""
+def encode_message(header: Mapping[str, Any], arrays: Sequence[Array] = ()) -> Buffers:
+    """The buffers of a message with the number 0, in order.
+
+    Contiguous arrays of JOIN_LIMIT_BYTES and more are not copied.
+    """
     flat = [np.ascontiguousarray(array, dtype=_little(array.dtype)) for array in arrays]
     described = [[_name(array.dtype), list(array.shape)] for array in arrays]
     text = json.dumps({**header, "arrays": described}).encode()
@@ -85,18 +96,18 @@ def message(header: Mapping[str, Any], arrays: Sequence[Array] = ()) -> Buffers:
     return [memoryview(bytearray().join(buffers))] if size < JOIN_LIMIT_BYTES else buffers
 
 
-def numbered(buffers: Buffers, number: int) -> Buffers:
-    """The buffers of a `message`, which is given a number."""
+def set_message_number(buffers: Buffers, number: int) -> Buffers:
+    """Write a number into the buffers of a message, in place, and return them."""
     struct.pack_into("<Q", buffers[0], len(MAGIC), number)
     return buffers
 
 
-def ended(buffers: Buffers) -> Buffers:
-    """The buffers of an answer, with its end."""
+def with_trailer(buffers: Buffers) -> Buffers:
+    """The buffers of an answer, followed by `END`."""
     return [memoryview(b"".join((buffers[0], END)))] if len(buffers) == 1 else [*buffers, memoryview(END)]
 
 
-def arrays_of(header: Header, body: bytes | bytearray | memoryview) -> list[Array]:
+def decode_arrays(header: Header, body: bytes | bytearray | memoryview) -> list[Array]:
     """The arrays of a message, as read-only views of its body.
 
     Raises ImportError if numpy lacks a dtype, and WireError if the body has another size than the arrays.
@@ -110,6 +121,7 @@ def arrays_of(header: Header, body: bytes | bytearray | memoryview) -> list[Arra
             array.flags.writeable = False
             arrays.append(array)
             start += count * dtype.itemsize
+    # numpy raises SyntaxError for the name of a dtype that it cannot parse.
     except (LookupError, TypeError, ValueError, ArithmeticError, SyntaxError) as error:
         raise WireError(f"its arrays cannot be read ({type(error).__name__})") from error
     if start != len(body):
@@ -123,44 +135,51 @@ def _dtype(name: str) -> np.dtype[Any]:
 
 
 def read_message(read: Callable[[int], bytes | bytearray]) -> Message:
-    """The next message of a stream.  read: returns the given number of bytes, or raises.  Raises WireError."""
-    number, header, arrays = _prefix(read(PREFIX.size), MAX_MESSAGE_BYTES)
-    return Message(number, _header(read(header)), read(arrays))
+    """The next message of a stream.
+
+    read: returns the given number of bytes, or raises.
+
+    Raises WireError if the bytes are not a message.
+    """
+    number, header_bytes, array_bytes = _prefix(read(PREFIX.size), MAX_ARRAY_BYTES)
+    return Message(number, _header(read(header_bytes)), read(array_bytes))
 
 
 def take_answer(buffer: bytearray, number: int) -> Message | None:
     """Remove the first answer from a buffer and return it, or None if it is not complete.
 
-    number: of the request.  Raises WireError if the buffer begins with anything but its answer.
+    number: of the request.
+
+    Raises WireError if the buffer begins with anything but its answer.
     """
     start = PREFIX.size
     if len(buffer) < start:
         if not MAGIC.startswith(buffer[: len(MAGIC)]):
             raise WireError(f"expected a message, got {bytes(buffer)!r}")
         return None
-    answered, header, arrays = _prefix(buffer[:start], MAX_ANSWER_BYTES)
+    answered, header_bytes, array_bytes = _prefix(buffer[:start], MAX_ANSWER_ARRAY_BYTES)
     if answered != number:
         raise UnexpectedAnswerError(answered)
-    end = start + header + arrays
-    behind = bytes(buffer[end : end + len(END)])
-    if not END.startswith(behind):
-        is_repeated = MAGIC.startswith(behind)
-        raise RepeatedAnswerError if is_repeated else WireError(f"expected the end of its answer, got {behind!r}")
-    if len(behind) < len(END):
+    end = start + header_bytes + array_bytes
+    trailer = bytes(buffer[end : end + len(END)])
+    if not END.startswith(trailer):
+        is_repeated = MAGIC.startswith(trailer)
+        raise RepeatedAnswerError if is_repeated else WireError(f"expected the end of its answer, got {trailer!r}")
+    if len(trailer) < len(END):
         return None
     content = bytes(buffer[start:end])
     del buffer[: end + len(END)]
-    return Message(answered, _header(content[:header]), content[header:])
+    return Message(answered, _header(content[:header_bytes]), content[header_bytes:])
 
 
-def _prefix(start: bytes | bytearray, max_bytes: int) -> tuple[int, int, int]:
+def _prefix(start: bytes | bytearray, max_array_bytes: int) -> tuple[int, int, int]:
     """Number, and lengths in bytes of the header and the arrays that follow."""
     if len(start) < PREFIX.size or not start.startswith(MAGIC):
         raise WireError(f"expected a message, got {bytes(start)!r}")
-    _, number, header, arrays = PREFIX.unpack(start)
-    if header > MAX_HEADER_BYTES or arrays > max_bytes:
-        raise WireError(f"it announced a message of {header} and {arrays} bytes")
-    return number, header, arrays
+    _, number, header_bytes, array_bytes = PREFIX.unpack(start)
+    if header_bytes > MAX_HEADER_BYTES or array_bytes > max_array_bytes:
+        raise WireError(f"it announced a header of {header_bytes} bytes and arrays of {array_bytes} bytes")
+    return number, header_bytes, array_bytes
 
 
 def _header(text: bytes | bytearray) -> Header:
@@ -169,7 +188,7 @@ def _header(text: bytes | bytearray) -> Header:
     except (ValueError, RecursionError) as error:
         raise WireError(f"the header of its message cannot be read ({type(error).__name__})") from error
     if not isinstance(header, dict):
-        raise WireError("the header of its message is no object")
+        raise WireError("the header of its message is not an object")
     return header
 
 
@@ -183,40 +202,42 @@ def _name(dtype: np.dtype[Any]) -> str:
     return "bfloat16" if dtype.name == "bfloat16" else dtype.newbyteorder("<").str
 
 
-# Requests
-
-
 class Request:
     """A message to a worker.
 
-    kind: `start`, `perform` or `signatures`; says what the answer may be.  buffers: of the message.
-    number: 0 until the worker gives it one.  what: name in messages.
+    kind: `start`, `perform` or `signatures`; decides what the answer may be.
+    buffers: of the message.
+    number: 0 until `assign` sets it.
+    label: in error messages.
     """
 
-    def __init__(self, kind: str, buffers: Buffers, number: int = 0, what: str = "") -> None:
+    def __init__(self, kind: str, buffers: Buffers, number: int = 0, label: str = "") -> None:
         self.kind = kind
         self.buffers = buffers
         self.number = number
-        self.what = what or f"the request to {kind}"
+        self.label = label or f"the request to {kind}"
 
     def assign(self, number: int) -> None:
         """Give the message a number, unless it has one."""
         if not self.number:
             self.number = number
-            numbered(self.buffers, number)
+            set_message_number(self.buffers, number)
 
     @classmethod
-    def of(cls, content: bytes) -> Request:
+    def from_bytes(cls, content: bytes) -> Request:
         """A request that has arrived as bytes and is passed on."""
-        number, header, _ = _prefix(content[: PREFIX.size], MAX_MESSAGE_BYTES)
-        kind = _header(content[PREFIX.size : PREFIX.size + header])["do"]
+        number, header_bytes, _ = _prefix(content[: PREFIX.size], MAX_ARRAY_BYTES)
+        kind = _header(content[PREFIX.size : PREFIX.size + header_bytes])["do"]
         return cls(kind, [memoryview(bytearray(content))], number)
 
-    def answer(self, arrived: Message) -> Any:
-        """The content of its answer.  Raises WireError if it is malformed, or the answer to another request.
+    def decode_answer(self, arrived: Message) -> Any:
+        """The content of the answer to this request.
 
-        To `start`, the versions or, as text, why the framework cannot be used; to `perform`, an `Outcome` or, as text,
-        why the call could not be made; to `signatures`, these by path.
+        start: `Versions`, or as a str, why the framework cannot be used.
+        perform: an `Outcome`, or as a str, why the call could not be made.
+        signatures: these by path.
+
+        Raises WireError if it is malformed, or the answer to another request.
         """
         if arrived.number != self.number:
             raise UnexpectedAnswerError(arrived.number)
@@ -227,32 +248,42 @@ class Request:
 
 
 def start_request(adapter: str, file: str, device: str) -> Request:
-    """The request to import a framework.  adapter, file, device: as in `WorkerSpec`."""
-    return Request("start", message({"do": "start", "adapter": adapter, "file": file, "device": device}))
+    """The request to import a framework; the parameters are fields of `WorkerSpec`."""
+    return Request("start", encode_message({"do": "start", "adapter": adapter, "file": file, "device": device}))
 
 
 def signatures_request(paths: Sequence[str]) -> Request:
     """The request for signatures; see `serve.signature`."""
-    return Request("signatures", message({"do": "signatures", "paths": list(paths)}))
+    return Request("signatures", encode_message({"do": "signatures", "paths": list(paths)}))
 
 
-def call_request(call: Call, what: str) -> Request:
-    """The request for a call.  what: name of the call in errors."""
-    named = [[name, tensor.order] for name, tensor in call.arrays.items()]
-    of = {"text": call.text, "mode": call.mode, "device": call.device}
-    header = {"do": "perform", "what": what, **of, "named": named}
-    return Request("perform", message(header, [tensor.values for tensor in call.arrays.values()]), what=what)
+def call_request(call: Call, label: str) -> Request:
+    """The request for a call.
+
+    label: name of the call in error messages.
+    """
+    header = {
+        "do": "perform",
+        "what": label,
+        "text": call.text,
+        "mode": call.mode,
+        "device": call.device,
+        "named": [[name, tensor.order] for name, tensor in call.arrays.items()],
+    }
+    buffers = encode_message(header, [tensor.values for tensor in call.arrays.values()])
+    return Request("perform", buffers, label=label)
 
 
-def call_of(header: Header, arrays: Sequence[Array]) -> Call:
+def decode_call(header: Header, arrays: Sequence[Array]) -> Call:
     """The call in a message."""
     tensors = {name: Tensor(values, order) for (name, order), values in zip(header["named"], arrays, strict=True)}
     return Call(header["text"], tensors, header["mode"], device=header["device"])
 
 
-# Outcomes
-
-_PLAIN: dict[str, Any] = {kind.__name__: kind for kind in (NonNumeric, Raised, Crashed, TimedOut, Unsupported)}
+_OUTCOME_TYPES: dict[str, Any] = {
+    outcome.__name__: outcome for outcome in (NonNumeric, Raised, Crashed, TimedOut, Unsupported)
+}
+"""Outcomes without an array, by name."""
 
 
 def outcome_message(outcome: Outcome) -> Buffers:
@@ -264,25 +295,27 @@ def outcome_message(outcome: Outcome) -> Buffers:
             "warnings": outcome.warnings,
             "mutated": outcome.mutated,
         }
-        return message(header, [outcome.value])
-    return message({"outcome": type(outcome).__name__, "fields": asdict(outcome)})
+        return encode_message(header, [outcome.value])
+    return encode_message({"outcome": type(outcome).__name__, "fields": asdict(outcome)})
 
 
-def outcome_of(header: Header, body: bytes | bytearray) -> Outcome:
-    """The outcome in a message.  Raises WireError, LookupError, TypeError or ValueError if there is none in it."""
+def decode_outcome(header: Header, body: bytes | bytearray) -> Outcome:
+    """The outcome in a message.
+
+    Raises WireError, LookupError, TypeError or ValueError if the message does not hold one.
+    """
     if header["outcome"] == "Returned":
-        (value,) = arrays_of(header, body)
+        (value,) = decode_arrays(header, body)
         if value.dtype != np.float64:
             raise TypeError(value.dtype)
         return Returned(value, _text(header["dtype"]), _texts(header["warnings"]), _texts(header["mutated"]))
     if header["arrays"] or body:
-        raise WireError("it sent arrays that were not due")
-    said = header["fields"]
+        raise WireError("it sent arrays that were not expected")
     fields = {
         name: _texts(value) if name == "warnings" else float(value) if name == "seconds" else _text(value)
-        for name, value in said.items()
+        for name, value in header["fields"].items()
     }
-    outcome: Outcome = _PLAIN[header["outcome"]](**fields)
+    outcome: Outcome = _OUTCOME_TYPES[header["outcome"]](**fields)
     return outcome
 
 
@@ -296,9 +329,6 @@ def _texts(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list):
         raise TypeError(type(values))
     return tuple(map(_text, values))
-
-
-# Answers
 
 
 @dataclass(frozen=True)
@@ -318,14 +348,16 @@ def _started(header: Header, body: bytes | bytearray) -> Versions | str:
 
 
 def _performed(header: Header, body: bytes | bytearray) -> Outcome | str:
-    return _text(header["harness"]) if "harness" in header else outcome_of(header, body)
+    return _text(header["harness"]) if "harness" in header else decode_outcome(header, body)
 
 
 def _signatures(header: Header, body: bytes | bytearray) -> dict[str, list[list[str]] | None]:
     if "harness" in header:
         return {}
-    found = header["signatures"]
-    return {_text(path): said and [list(_texts(parameter)) for parameter in said] for path, said in found.items()}
+    return {
+        _text(path): parameters and [list(_texts(parameter)) for parameter in parameters]
+        for path, parameters in header["signatures"].items()
+    }
 
 
 _ANSWERS: Mapping[str, Callable[[Header, bytes | bytearray], Any]] = {

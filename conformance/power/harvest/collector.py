@@ -24,9 +24,9 @@ def main(origin: str, file: str) -> None:
     try:
         pieces = encode(source.collect())
     except SourceMovedError as moved:
-        pieces = wire.message({"failed": f"its internals have moved: {moved}"})
+        pieces = wire.encode_message({"failed": f"its internals have moved: {moved}"})
     except (Exception, SystemExit) as error:
-        pieces = wire.message({"failed": f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}"})
+        pieces = wire.encode_message({"failed": f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}"})
     with Path(file).open("wb") as out:
         out.writelines(pieces)
 

@@ -141,12 +141,12 @@ def encode(collected: CollectedRecords) -> wire.Buffers:
             return {type(value).__name__: describe(vars(value))["mapping"]}
         return value
 
-    return wire.message({"collected": describe(collected)}, arrays)
+    return wire.encode_message({"collected": describe(collected)}, arrays)
 
 
 def decode(message: wire.Message) -> CollectedRecords:
     """Deserialise the records of a source.  Raises WireError."""
-    arrays = wire.arrays_of(message.header, message.body)
+    arrays = wire.decode_arrays(message.header, message.body)
 
     def read(description: Any) -> Any:
         if isinstance(description, list):
