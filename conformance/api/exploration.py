@@ -264,7 +264,7 @@ def fuzz(
         "seed": seed,
         "frameworks": {one.framework.name: one.version for one in available},
         "selection": keyword,
-        "shape": [limits.samples, limits.classes],
+        "shape": [limits.max_samples, limits.max_classes],
         "dtypes": list(limits.dtypes),
         "kinds": sorted(limits.kinds),
         **({"modes": sorted({one.mode for one in available})} if modes else {}),

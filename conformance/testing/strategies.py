@@ -82,8 +82,8 @@ def cross_entropy_problems(
         raise ValueError(f"no problem has loss={loss!r}, predictions={predictions!r}, target={target!r}")
     strategies.check_installed()
     limits = generation.Limits(
-        samples=max_samples,
-        classes=max_classes,
+        max_samples=max_samples,
+        max_classes=max_classes,
         dtypes=tuple(dtypes),
         kinds=generation.DEFAULT_KINDS - INVALID if unusual else frozenset(),
         families=families,

@@ -186,8 +186,8 @@ def test_restrict_limits_drops_what_no_function_expresses():
 def test_restrict_limits_draws_the_ranks_that_functions_take():
     of_sequences = dataclasses.replace(miniatures.Categorical.function(), ranks={"categorical": range(3, 4)})
     limits = restrict_limits(functions=[of_sequences])
-    assert limits.inner_axes == 1
-    assert restrict_limits(functions=[of_sequences, miniatures.Binary.function()]).inner_axes == 0
+    assert limits.min_inner_axes == 1
+    assert restrict_limits(functions=[of_sequences, miniatures.Binary.function()]).min_inner_axes == 0
     drawn = [random_case(np.random.default_rng(seed), "a/b/c", limits) for seed in range(100)]
     assert np.mean([case.predictions.ndim == 3 for case in drawn]) > 0.7
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from conformance.casefiles.validation import find_errors
+from conformance.explore.fuzz import generation
 from conformance.explore.fuzz.generation import (
     BEYOND_RANGE,
     DEFAULT_KINDS,
@@ -63,6 +64,13 @@ def test_random_cases_respect_limits():
         )
         assert case.options.names() == case.layout.names() == ()
         assert examine(case.problem("float16", "mean")) <= {"missing_class"}  # which a few labels do
+
+
+def test_limits_that_admit_no_case_are_refused(monkeypatch):
+    monkeypatch.setattr(generation, "is_admissible", lambda case, limits: False)
+    monkeypatch.setattr(generation, "MAX_ATTEMPTS", 3)
+    with pytest.raises(ValueError, match="none of 3 random cases is valid"):
+        random_case(np.random.default_rng(0), "a/b/c", Limits())
 
 
 def test_random_cases_include_all_samples_ignored(cases):

@@ -304,7 +304,7 @@ def restrict_limits(
         limits,
         dtypes=tuple(dtype for dtype in limits.dtypes if dtype in dtypes),
         reductions=tuple(reduction for reduction in limits.reductions if reduction in reductions),
-        inner_axes=max(0, min(ranks.start for one in candidates for ranks in one.ranks.values()) - 2),
+        min_inner_axes=max(0, min(ranks.start for one in candidates for ranks in one.ranks.values()) - 2),
         options=limits.options & frozenset[str]().union(*(function.options for function in candidates)),
         families=tuple(
             family for family in limits.families if any(_computes(function, *family) for function in candidates)
