@@ -134,13 +134,21 @@ def _read_all(folder: Path, read_one: FileReader) -> tuple[list[Case], list[Case
     return sorted(cases, key=lambda case: case.id), errors
 
 
+def _cases_with_prefix(found: Iterable[Any], id_prefix: str) -> list[Case]:
+    """Remembered cases; raises TypeError if they cannot be those of a file."""
+    cases = list(found)
+    if not all(isinstance(case, Case) and case.id.startswith(f"{id_prefix}/") for case in cases):
+        raise TypeError(f"no cases of {id_prefix}")
+    return cases
+
+
 def _read_or_remember(remembered: Remembered, file: Path, id_prefix: str) -> tuple[list[Case], list[CaseFileError]]:
     """`read_file` of a shipped file: parsing and checking all of them takes ten times as long as what they became."""
     content = file.read_bytes() if file.is_file() else b""
     facts = (display_path(file), hashlib.sha256(content).hexdigest(), _reader_digest())
     name = f"cases of {id_prefix}"
-    if (found := remembered.get(name, *facts)) is not None:
-        return list(from_json(found)), []
+    if found := remembered.get(name, *facts, read=lambda value: _cases_with_prefix(from_json(value), id_prefix)):
+        return found, []
     cases, errors = read_file(file, id_prefix)
     if not errors:
         with contextlib.suppress(UnstorableError):

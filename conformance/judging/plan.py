@@ -8,7 +8,7 @@ import functools
 import itertools
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -196,7 +196,7 @@ class Declarations:
             remembered = self._remembered if registry.is_of_package(installed.framework) else None
             table = self._tables[id(function)] = _Table(installed, function, remembered, self._facts)
         numbers = table.numbers.get(case.id)
-        if numbers is None:
+        if numbers is None or len(numbers) != len(case.dtypes) * len(case.reductions):
             if self._problems is None or self._problems[0] is not case:
                 self._problems = case, case.representative.problems()
             numbers = table.add(case, self._problems[1])
@@ -212,10 +212,10 @@ class _Table:
         self._remembered = remembered
         names = (function.name, installed.environment, installed.backend, installed.mode, installed.device)
         self._name, self._facts = f"declarations of {names}", (installed.version, facts)
-        known = remembered and remembered.get(self._name, *self._facts)
-        distinct, numbers = known or ([], {})
-        self.distinct = [Declaration(*one) for one in distinct]
-        self.numbers: dict[str, list[int]] = numbers
+        known = remembered and remembered.get(self._name, *self._facts, read=_table_of)
+        self.distinct: list[Declaration]
+        self.numbers: dict[str, list[int]]
+        self.distinct, self.numbers = known or ([], {})
         self._is_new = False
 
     def add(self, case: Case, problems: Iterable[Problem]) -> list[int]:
@@ -233,6 +233,15 @@ class _Table:
         """Remember what was added."""
         if self._is_new and self._remembered is not None:
             self._remembered.put(self._name, (self.distinct, self.numbers), *self._facts)
+
+
+def _table_of(value: Any) -> tuple[list[Declaration], dict[str, list[int]]]:
+    """What `_Table.remember` wrote; raises an exception if it is something else."""
+    distinct = [Declaration(*one) for one in value[0]]
+    for numbers in value[1].values():
+        if not set(numbers) <= set(range(len(distinct))):
+            raise ValueError("a number of no declaration")
+    return distinct, value[1]
 
 
 def deciding_facts(cases: Iterable[Case]) -> str:

@@ -17,7 +17,7 @@ import sqlite3
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import platformdirs
 
@@ -26,6 +26,7 @@ from conformance.reference.certified import CertifiedAnswers
 ENV = "CONFORMANCE_CACHE"
 """Environment variable that names the cache folder; `off` turns the cache off."""
 BATCH_SIZE = 512
+T = TypeVar("T")
 
 
 class CacheWarning(UserWarning):
@@ -180,11 +181,17 @@ class Remembered:
         if self._cache is not None:
             self._cache.close()
 
-    def get(self, name: str, *facts: str) -> Any:
-        """The value of a name that was made from these facts; None if there is none."""
+    def get(self, name: str, *facts: str, read: Callable[[Any], T]) -> T | None:
+        """The value of a name that was made from these facts; None if there is none, or none that can be read.
+
+        read: makes it of builtin values, and raises any exception if they are of another kind.
+        """
         key = _facts_digest(facts)
         value = None if self._cache is None else self._cache.get(name, lambda value: value.startswith(key))
-        return None if value is None else json.loads(value[len(key) :])
+        try:
+            return None if value is None else read(json.loads(value[len(key) :]))
+        except Exception:  # whoever can write the file can write anything
+            return None
 
     def put(self, name: str, value: Any, *facts: str) -> None:
         """Remember a value."""

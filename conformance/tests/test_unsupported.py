@@ -24,6 +24,7 @@ from conformance.judging.plan import plan
 from conformance.judging.selection import ItemFilter, keyword_filter
 from conformance.judging.unsupported import problem_cells, render_unsupported, unsupported_problems, unsupported_rows
 from conformance.model.case import Layout
+from conformance.reference import cache
 from conformance.reference.oracle import Oracle
 from conformance.tests import miniatures
 from conformance.tests.stated import case, shipped
@@ -61,6 +62,16 @@ def test_plan_from_remembered_declarations_is_the_same(tmp_path, monkeypatch):
     assert planned(here) == plain
     with pytest.raises(pytest.fail.Exception, match="asks"):
         planned([replace(one, version="0") for one in here])
+
+
+@pytest.mark.parametrize("value", [b"{not", b"7", b"null", b'[[["no", true]], {"a": [5]}]', b"[" * 100_000])
+def test_remembered_value_that_does_not_decode_is_none(value, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache.json, "dumps", lambda _: value.decode())
+    with cache.Remembered() as remembered:
+        remembered.put("declarations", None, "fact")
+    with cache.Remembered() as remembered:
+        assert remembered.get("declarations", "fact", read=planning._table_of) is None
 
 
 def rendered(rows, **options):

@@ -143,8 +143,12 @@ class _Selections:
         """
         if not (self._is_whole and registry.is_of_package(installed.framework)):
             return None
-        found = self._remembered.get(_entry(installed, function, is_named), installed.version, self._facts)
-        return None if found is None else [self._instance(installed, function, *of) for of in found]
+        return self._remembered.get(
+            _entry(installed, function, is_named),
+            installed.version,
+            self._facts,
+            read=lambda found: [self._instance(installed, function, *of) for of in found],
+        )
 
     def put(self, installed: Installed, function: Function, is_named: bool, selected: Iterable[Instance]) -> None:
         """Remember all instances of a function."""
