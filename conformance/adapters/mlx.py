@@ -40,6 +40,7 @@ CROSS_ENTROPY = function(
     Convention(
         mean_divides_by="kept",
         log_sum_exp="one",
+        cancellation="logits",
         out_of_range="unspecified",
         gradient_cancellation="targets",
         empty_mean="nan",
@@ -50,7 +51,7 @@ CROSS_ENTROPY = function(
     targets={"index": INTEGER_DTYPES, "one_hot": "", "distribution": ""},
     arguments={"sample_weights": "weights", "label_smoothing": "label_smoothing", "class_axis": "axis"},
     positional={"predictions": "logits", "labels": "targets"},
-)
+).since("0.32.1", choices={"cancellation": "none"})  # it subtracts the largest logit first
 NLL = function(
     "nll_loss",
     Convention(out_of_range="unspecified", empty_mean="nan", accepts=frozenset({"invalid_probability"})),
