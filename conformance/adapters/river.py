@@ -69,6 +69,7 @@ def metric(name: str, predictions: str, module: str, **fields: Any) -> Function:
         UPDATED.replace("METRIC", name).replace("PREDICTIONS", predictions),
         input_kinds={"probabilities": ""},
         arguments={"sample_weights": "{}"},
+        positional={"labels": "y_true", "predictions": "y_pred", "sample_weights": "w"},
         reductions={"mean": ""},
         conventions=(DocumentedConvention(CLIPPED, documentation=f"{SOURCE}metrics/{module}.py"),),
         documentation=f"{PAGES}metrics/{name}/",
