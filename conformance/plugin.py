@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 DISTRIBUTION = "cross-entropy-conformance"
 PACKAGE = Path(__file__).parent
 INVALID = "invalid"
-"""Stands behind a file in the id of what is reported as wrong with it, where that of a test has its function."""
+"""Follows a file in the id of what is reported as wrong with it, where that of a test has its function."""
 TESTS = PACKAGE / "tests"
 TEST_FILE = PACKAGE / "test_conformance.py"
 TEST_NAME = "test_conformance"

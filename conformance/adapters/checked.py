@@ -181,7 +181,7 @@ def _imports(module: str) -> str:
 
 
 def _find_current_folder() -> None:
-    """Have modules of the current folder found, behind all others."""
+    """Have modules of the current folder found, after all others."""
     if os.getcwd() not in sys.path:  # noqa: PTH109
         sys.path.append(os.getcwd())  # noqa: PTH109
 
@@ -275,7 +275,7 @@ def _listed(parameters: Iterable[inspect.Parameter]) -> list[dict[str, Any]]:
 def describe_object(found: Any) -> tuple[str, Inspection]:
     """The target of an object of this process, and its parameters.  Raises CheckError if it cannot be called.
 
-    An object that is no attribute of its module, such as a lambda or an instance, becomes one of a module `OBJECTS`.
+    An object that is not an attribute of its module, such as a lambda, becomes one of a module `OBJECTS`.
     """
     module, path = getattr(found, "__module__", None) or "", getattr(found, "__qualname__", "")
     if "<" in path or not path or _attribute(sys.modules.get(module), path) is not found:

@@ -349,7 +349,7 @@ def of_model(
 def evaluated(of: Function) -> Function:
     """The loss that `evaluate` returns for batches of two samples, the last of which may have one.
 
-    Of a loss with reduction "sum" that is no sum, but the mean of those of the batches.
+    Of a loss with reduction "sum" that is not a sum, but the mean of those of the batches.
     """
     call = IDENTITY.format(name=of.name, call=EVALUATE)
     files = ("categorical/ignore_index",) if "index" in of.targets else ()

@@ -24,7 +24,7 @@ loss_of({predictions}, {labels}, {class_weights}, {options})"""
 
 
 UNCHECKED = Convention(accepts=frozenset({"invalid_probability"}))
-"""Nothing says that scores which are no log-probabilities are rejected."""
+"""Nothing says that scores which are not log-probabilities are rejected."""
 
 
 def operators(run: str, dtypes: frozenset[str]) -> tuple[Function, ...]:

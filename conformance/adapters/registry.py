@@ -41,7 +41,7 @@ from conformance.model.text import suggest, text_of, truncate, type_name
 
 ENTRY_POINTS = "conformance.adapters"
 SHARED = frozenset({"arrays", "checked", "contract", "idioms", "libraries", "onnx_operators", "registry"})
-"""The modules of `conformance.adapters` that are no adapter of a framework."""
+"""The modules of `conformance.adapters` that are not an adapter of a framework."""
 
 
 MAX_REASON = 500
@@ -252,7 +252,7 @@ def _loaded(point: importlib.metadata.EntryPoint) -> Framework:
         with _watchdog(f"{name} does not come back from its import: uninstall it"):
             framework = point.load()
         if type(framework) is not Framework:  # a subclass could run code
-            raise AdapterError(f"{name} is no conformance.adapters.contract.Framework")
+            raise AdapterError(f"{name} is not a conformance.adapters.contract.Framework")
         check_field_types(framework)
         for function in functions_in(framework, NEWEST):
             hash((function.name, *function.dtypes, *function.reductions, *function.conventions))
@@ -436,7 +436,7 @@ def conventions() -> tuple[Convention, ...]:
 def within(version: str, versions: str) -> bool:
     """Whether a version is among PEP 440 specifiers; "" has all of them.
 
-    2.13.0+cpu counts as 2.13.0; what is no version is in "" only.
+    2.13.0+cpu counts as 2.13.0; what is not a version is in "" only.
     """
     if not versions:
         return True

@@ -2,7 +2,7 @@
 
 A column of probabilities of the positive class, (n_samples, 1), is taken as (n_samples,) is, with labels of either
 shape.  Called by position: the second parameter was renamed from y_pred to y_proba in 1.9.  Labels outside the classes,
-and numbers that are no probabilities, are refused since 1.7; that earlier releases take them they document nowhere.
+and numbers that are not probabilities, are refused since 1.7; that earlier releases take them they document nowhere.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ MAX_SHOWN = 8
 
 
 class DataError(UserError, ValueError):
-    """Data that are no cross-entropy problem: which array, what is wrong with it, and what to do."""
+    """Data that are not a cross-entropy problem: which array, what is wrong with it, and what to do."""
 
 
 # Files.
@@ -55,7 +55,7 @@ def read_file(option: str, text: str) -> Any:
     if not path.exists():
         raise DataError(f"{option}: there is no file {path}")
     if not path.is_file():
-        raise DataError(f"{option}: {path} is no regular file; name a file of {', '.join(_READERS)}")
+        raise DataError(f"{option}: {path} is not a regular file; name a file of {', '.join(_READERS)}")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{option}: {path}: unknown format {path.suffix or 'without an extension'}; {_ADVICE}")
@@ -70,7 +70,7 @@ def read_file(option: str, text: str) -> Any:
 
 
 def _split(text: str) -> tuple[Path, list[str]]:
-    """The path and the names behind its last colon; a file whose name has a colon is found."""
+    """The path and the names after its last colon; a file whose name has a colon is found."""
     path, colon, names = text.rpartition(":")
     if not colon or Path(text).exists() or not Path(path).suffix:
         return Path(text), []
@@ -95,7 +95,7 @@ def _chosen(where: str, found: Any, names: Sequence[str]) -> Any:
         if not found:
             raise DataError(f"{where}: it holds no array")
         listed = ", ".join(list(map(str, found))[:MAX_SHOWN])
-        raise DataError(f"{where}: it holds {len(found)} arrays; name one behind a colon, of {listed}")
+        raise DataError(f"{where}: it holds {len(found)} arrays; name one after a colon, of {listed}")
     _check_names(where, names, list(map(str, found)), "array")
     return {str(name): value for name, value in found.items()}[names[0]]
 
@@ -128,7 +128,7 @@ def _npy(path: Path) -> Any:
 
 def _npz(path: Path) -> dict[str, Any]:
     if not zipfile.is_zipfile(path):  # `np.load` reads other formats, too
-        raise ValueError("it is no zip archive")
+        raise ValueError("it is not a zip archive")
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -298,7 +298,7 @@ def _has_text(value: Any) -> bool:
 
 
 def _check_numeric(name: str, value: Any) -> None:
-    """Raise DataError for the first value of a table that is no number, with its column and its row."""
+    """Raise DataError for the first value of a table that is not a number, with its column and its row."""
     table = value.to_frame() if isinstance(value, pd.Series) else value
     for column in table.columns:
         wrong = pd.to_numeric(table[column], errors="coerce").isna() & table[column].notna()

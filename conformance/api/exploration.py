@@ -129,7 +129,7 @@ def relations(
     instances = select_instances(found, available, keyword_filter(keyword))
     functions = (function for installed in available for function in installed.functions)
     if others := dict.fromkeys(function.name for function in functions if not function.has_independent_losses):
-        observer.note(f"left out, what they return is no loss of each prediction and its label: {', '.join(others)}")
+        observer.note(f"left out, what they return is not a loss of each prediction and its label: {', '.join(others)}")
     if not instances:
         reasons = sorted({exclusion_reason(case) for case in found})
         if reasons and all(reasons):

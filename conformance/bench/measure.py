@@ -327,7 +327,7 @@ def assertions(bench: Bench) -> Iterator[Measurement]:
 def checks(bench: Bench) -> Iterator[Measurement]:
     """`check` of a function of NumPy, until the first verdict and as a whole, from the start of its process."""
     seconds, found = bench.run("checked", "index_labels" if bench.size.short else "")
-    note = f"{found['calls']} calls, {found['relations']} relations, {found['drawn']} drawn problems"
+    note = f"{found['calls']} calls, {found['relations']} relations, {found['drawn']} random problems"
     yield Measurement("check of a function of NumPy until its first verdict", seconds - found["after"], "s", 5.0)
     yield Measurement("check of a function of NumPy", seconds, "s", 60.0, note)
 

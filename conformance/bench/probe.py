@@ -345,7 +345,7 @@ def asserted() -> Result:
 def checked(keyword: str) -> Result:
     """A check of a function of NumPy: the seconds from its first verdict to its end, and what it called.
 
-    keyword: selects cases as `-k` does, and leaves out relations and drawn problems; all if empty.
+    keyword: selects cases as `-k` does, and leaves out relations and random problems; all if empty.
     """
     from conformance import api
 

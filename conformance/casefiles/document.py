@@ -422,7 +422,7 @@ def _validator(name: str) -> Any:
 
 
 def _without_infinities(value: Any) -> Any:
-    """The value with infinities and nan replaced by a number that is no integer, as JSON has neither."""
+    """The value with infinities and nan replaced by a number that is not an integer, as JSON has neither."""
     if isinstance(value, dict):
         return {key: _without_infinities(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -325,11 +325,11 @@ def _field_errors(document: Document, path: JsonPath, content: Any, framework: s
     )
     if function and not function.startswith(f"{framework}."):
         advice = f"write {framework}.{function.partition('.')[2]}, or move the entry"
-        message = f"{function} is no function of {framework}, whose file this is"
+        message = f"{function} is not a function of {framework}, whose file this is"
         yield document.error((*path, "function"), message, advice)
     for twin in () if document.refuses((*path, "twins")) else fields.get("twins", ()):
         if not twin.startswith(f"{framework}."):
-            message = f"{twin} is no function of {framework}, whose file this is"
+            message = f"{twin} is not a function of {framework}, whose file this is"
             yield document.error((*path, "twins"), message, "name functions of the same framework")
     try:
         SpecifierSet(versions)

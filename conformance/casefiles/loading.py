@@ -604,12 +604,12 @@ class _CaseParser:
             raise self.make_error((*path, *at), "labels of two kinds: booleans and numbers", "write all of one kind")
         if self.target == "index" and bool in kinds:
             at, leaf = leaves[0]
-            message = f"labels of the wrong kind: {str(leaf).lower()} is no index"
+            message = f"labels of the wrong kind: {str(leaf).lower()} is not an index"
             advice = "write 1 for true and 0 for false; layout: {label_dtype: bool} hands them over as booleans"
             raise self.make_error((*path, *at), message, advice)
         if self.target == "index" and float in kinds:
             at, leaf = next((at, leaf) for at, leaf in leaves if isinstance(leaf, float))
-            message = f"labels of the wrong kind: {number_text(leaf)} is no index"
+            message = f"labels of the wrong kind: {number_text(leaf)} is not an index"
             whole = all(leaf == leaf // 1 and abs(leaf) < 2**63 for _, leaf in leaves)
             advice = (
                 f"write {leaf:.0f}, without a point" if whole else "write whole numbers, or say target: distribution"

@@ -46,7 +46,7 @@ from conformance.model.files import write_atomically
 WIDTH = 120
 _PLAIN = re.compile(r"[A-Za-z](?:[\w .,;()/=<>+*^|'`-]|:(?=\S)|(?<=\S)#)*(?<! )")
 _PLAIN_IN_FLOW = re.compile(r"[A-Za-z][\w ./=<>+*^-]*(?<! )")
-"""Text that needs no quotes, as far as it is no word of YAML's."""
+"""Text that needs no quotes, as far as it is not a word of YAML's."""
 
 
 class WritingError(UserError):

@@ -29,7 +29,7 @@ CANCELS = "cancellation"
 """What conventions of formulas that lose digits are called; no reason code has it."""
 DIVISORS = Divisor.__args__  # type: ignore[attr-defined]
 MAX_FINDINGS = 3
-"""Number of violated relations, and of findings among drawn problems, that are printed."""
+"""Number of violated relations, and of findings among random problems, that are printed."""
 MAX_MISTAKES = 6
 """Number of mistakes that are printed."""
 COMMON_SHARE = 0.5
@@ -45,7 +45,7 @@ def check(
 ) -> None:
     """Check your own callable: a function, a module of PyTorch, a loss of Keras, a function of JAX.
 
-    It is called in a process of its own with the cases, metamorphic relations and drawn problems that its parameters
+    It is called in a process of its own with the cases, metamorphic relations and random problems that its parameters
     can express. Exit status 1 if anything is wrong.
     """
     for option, value, among in (
@@ -181,7 +181,7 @@ def verdict(found: api.CheckResult) -> str:
     counts = [
         (sum(row.expected in FAILING_ROWS for row in rows), called, "calls"),
         (len(found.broken), len(found.relations), "relations"),
-        (len(found.findings), found.drawn, "drawn problems"),
+        (len(found.findings), found.drawn, "random problems"),
     ]
     wrong = [f"{bad} of {total:,} {what}" for bad, total, what in counts if bad]
     right = [f"{total:,} {what}" for bad, total, what in counts if not bad and total]

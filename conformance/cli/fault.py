@@ -26,7 +26,7 @@ def report(error: Exception) -> None:
     saved = "" if printed else _save(text)
     if printed or not saved:
         err.print(escape(text), soft_wrap=True)
-    message = f"the suite itself failed, which is no finding about a framework: {described(error)}"
+    message = f"the suite itself failed, which is not a finding about a framework: {described(error)}"
     place = f"; the traceback is in {saved}, and {TRACEBACK}=1 prints it" if saved else ""
     advice = ""
     if has_called():

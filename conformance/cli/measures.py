@@ -42,7 +42,7 @@ def mutants(
     Exit status 1 where one survives, or with --right where one is caught.
     """
     if generated and not right:
-        raise UserError("--generated goes with --right: correct implementations are called with cases drawn at random")
+        raise UserError("--generated goes with --right: correct implementations are called with random cases")
     if right and families:
         raise UserError("--family and --right do not go together: families are of faulty implementations")
     if generated and cases is not None:
@@ -152,7 +152,7 @@ def _print_harvest(result: api.HarvestResult) -> None:
     out.print("again: duplicates; unsaid: not expressible; stated: answers, of which some hold by a convention only")
     for found in result.harvests.harvests:
         for reason, count in found.untranslated.items():
-            out.print(f"{found.source}: {count} are no cases: {escape(reason)}", soft_wrap=True)
+            out.print(f"{found.source}: {count} are not cases: {escape(reason)}", soft_wrap=True)
         for note in found.notes:
             out.print(f"{found.source}: {escape(note)}", soft_wrap=True)
     for source in result.statements:

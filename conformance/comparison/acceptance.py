@@ -110,7 +110,7 @@ def accept(proposed: Proposal) -> dict[str, Any]:
     """Make a proposal the baseline and return its `run.json`.
 
     It is written to a temporary folder and renamed, so that a reader finds the old baseline, the new one, or for a
-    moment none, and never parts of both.  Files in the folder that are no part of a report are kept.  Raises
+    moment none, and never parts of both.  Files in the folder that are not part of a report are kept.  Raises
     ReportError if it cannot be written; the old baseline is then unchanged.
     """
     target = proposed.baseline.resolve()
@@ -137,7 +137,7 @@ def accept(proposed: Proposal) -> dict[str, Any]:
 
 
 def _copy_other_files(target: Path, staging: Path) -> None:
-    """Copy the files of a baseline's folder that are no part of a report."""
+    """Copy the files of a baseline's folder that are not part of a report."""
     for entry in target.iterdir():
         if not (staging / entry.name).exists():
             (shutil.copytree if entry.is_dir() else shutil.copy2)(entry, staging / entry.name)

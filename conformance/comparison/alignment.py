@@ -63,7 +63,7 @@ def row_names(rows: pd.DataFrame) -> str:
 
 
 def version_key(text: str) -> tuple[bool, Version, str]:
-    """Sort key of versions, oldest first; texts that are no versions come before all."""
+    """Sort key of versions, oldest first; texts that are not versions come before all."""
     try:
         return True, Version(text), text
     except InvalidVersion:

@@ -5,7 +5,7 @@ plus one unit in the last place.  Reasons:
 
 - Platforms round differently: another order of summation, a fused multiply-add or another math library changes an
   error without a change of the code.  A budget is six standard deviations of a long sum (see `error_bound`), or the
-  guaranteed bound of a short one, so errors within 0.5 budgets, three deviations, are no evidence.  99.5 % of the
+  guaranteed bound of a short one, so errors within 0.5 budgets, three deviations, are not evidence.  99.5 % of the
   correct answers in the first accepted report lie below.
 - A row above 0.5 budgets may change in its last bit, the smallest difference between two platforms.  In float16 that
   can be up to one budget.  Beyond one budget an answer is not correct.

@@ -124,7 +124,7 @@ def _resolved(text: str, releases: Sequence[Version], distribution: str) -> Vers
     try:
         requested = Version(text)
     except InvalidVersion as error:
-        raise UserError(f"{text} is no version; write, for example, 1.2.0") from error
+        raise UserError(f"{text} is not a version; write, for example, 1.2.0") from error
     if requested in releases:
         return requested
     below = [one for one in releases if one.release[: len(requested.release)] == requested.release]

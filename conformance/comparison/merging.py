@@ -153,7 +153,7 @@ def _incomplete_shards(runs: list[RunInfo]) -> dict[str, list[int]]:
         for shard in run.shards:
             match = _SHARD.fullmatch(shard)
             if match is None:
-                raise AuditError(shard, "is no shard", "write 2/3 for the second of three")
+                raise AuditError(shard, "is not a shard", "write 2/3 for the second of three")
             number, count, divided = match.groups()
             found.setdefault(f"{count} of {divided or ', '.join(sorted(run.versions))}", set()).add(int(number))
     return {whole: sorted(numbers) for whole, numbers in sorted(found.items()) if len(numbers) < _shard_count(whole)}

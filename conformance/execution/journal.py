@@ -4,7 +4,7 @@ A run begins with `Journal.begin`, which takes the folder (`.lock`), moves an ol
 `journal.jsonl`.  That file has a JSON object on each line: which process writes it, then the run's plan, then its rows.
 Each row is written to the operating system when it is judged, so a killed process loses at most the row that it was
 writing; a torn line is left out on reading.  `read_journal` reads it, for `conformance recover` and `run --resume`.
-`Journal.close` removes whatever is no part of a whole report.
+`Journal.close` removes whatever is not part of a whole report.
 """
 
 from __future__ import annotations
@@ -320,7 +320,7 @@ def read_journal(folder: Path) -> JournalContent:
         if "journal" in value:
             head = _head(file, value)
         elif not head and b"\n" in data:
-            raise ReportError(file, "is no journal of a run", REMOVE)
+            raise ReportError(file, "is not a journal of a run", REMOVE)
         elif "plan" in value:
             plan = _plan(value["plan"])
             torn += plan is None

@@ -239,7 +239,7 @@ def _divide_sum(context: _Context) -> Iterator[Remedy]:
     if total is not None and isinstance(total.verdict.outcome, Returned):
         value = _value(total) / float(reference_divisor)
         if value.shape == _value(assessment).shape:
-            gradient = context.item.quantity == "gradient"  # whose call is no single expression
+            gradient = context.item.quantity == "gradient"  # whose call is not a single expression
             call = "" if gradient else f"{total.call} / {float(reference_divisor)!r}"
             shown = _computation(f"{_value_text(total)} / {weight}", value)
             advice = f"compute the sum and divide it by the weight, {weight}"

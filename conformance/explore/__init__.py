@@ -1,1 +1,1 @@
-"""Problems beyond the shipped cases: metamorphic relations, drawn cases, exhaustive sweeps."""
+"""Problems beyond the shipped cases: metamorphic relations, random cases, exhaustive sweeps."""

@@ -41,7 +41,7 @@ def read(path: Path, version: int, work: str, parse: Callable[[dict[str, Any]], 
     version: the `format` that is read.  work: what the file is the state of, as text.
     parse: makes a value of the content.
 
-    Raises StateError if the file cannot be read, has another format, or is no state of such work.
+    Raises StateError if the file cannot be read, has another format, or is not a state of such work.
     """
     try:
         content = json.loads(read_regular(path, MAX_BYTES))
@@ -53,4 +53,4 @@ def read(path: Path, version: int, work: str, parse: Callable[[dict[str, Any]], 
     except OSError as error:
         raise StateError(path, f"cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StateError(path, f"is no state of {work}") from error
+        raise StateError(path, f"is not a state of {work}") from error

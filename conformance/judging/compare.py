@@ -124,7 +124,7 @@ def _compare_numbers(got: Floats, want: Exact, tolerance: Floats, dtype: str) ->
 
 
 def symptoms_without_value(outcome: Outcome) -> frozenset[str]:
-    """The symptom of an outcome that is no value."""
+    """The symptom of an outcome that is not a value."""
     match outcome:
         case Crashed(how):
             return ProcessDied(how).symptoms

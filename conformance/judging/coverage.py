@@ -30,7 +30,7 @@ TARGET_KINDS_OF: dict[Loss, frozenset[str]] = {
     "binary": frozenset({"binary", "soft_binary"}),
 }
 PLAIN_RANK = "rank_2"
-"""The usual rank, which is no capability."""
+"""The usual rank, which is not a capability."""
 RANKS = ("unbatched", "rank_1", PLAIN_RANK, "higher_rank")
 MEMORY_ORDERS = ("fortran", "strided", "broadcast", "readonly")
 CLASS_AXES = ("class_axis", "class_axis_not_1")

@@ -19,7 +19,7 @@ from conformance.reference.oracle import Answer, Oracle
 from conformance.reference.transforms import Floats
 
 UNJUDGED = ("rejects", "empty_mean")
-"""Fields of a convention that are no cause: of an exception, and what follows where nothing is left to average."""
+"""Fields of a convention that are not a cause: of an exception, and what follows where nothing is left to average."""
 GRADIENT = ("gradient_", "hessian_")
 """How the names of fields begin that are about derivatives."""
 OF_GRADIENT = tuple(field.name for field in dataclasses.fields(Convention) if field.name.startswith(GRADIENT))

@@ -214,7 +214,7 @@ class Reason:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What findings of one kind share: the code, and details that are no numbers and no free text."""
+        """What findings of one kind share: the code, and details that are not numbers and no free text."""
         return (self.code, *(getattr(self, name) for name in self.shared))
 
 
@@ -427,7 +427,7 @@ class AcceptedInvalid(Mismatch):
     kind: str
     """Kind of the invalid input."""
     what: str = ""
-    """The returned object, if it is no number; else ""."""
+    """The returned object, if it is not a number; else ""."""
     note: str = ""
     """See `outcome.NonNumeric.reason`."""
 

@@ -31,7 +31,7 @@ class Returned:
 
 @dataclass(frozen=True)
 class NonNumeric:
-    """The function returned something that is no array of numbers.
+    """The function returned something that is not an array of numbers.
 
     what: with its article, `a str`, `an array of complex128`.  reason: why it cannot be read, if that is known.
     """

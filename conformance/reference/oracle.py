@@ -222,7 +222,7 @@ def enclosure(problem: Problem, convention: Convention = DEFINITION, precision: 
 
 
 def divisor(problem: Problem, convention: Convention = DEFINITION) -> Fraction | None:
-    """What the mean of a problem divides by under a convention, to 256 bits; None where that is no number."""
+    """What the mean of a problem divides by under a convention, to 256 bits; None where that is not a number."""
     with ctx.workprec(256):
         try:
             found = divided_by(flatten(problem, convention), convention)
@@ -237,7 +237,7 @@ def divisor(problem: Problem, convention: Convention = DEFINITION) -> Fraction |
 def answer_key(problem: Problem, convention: Convention) -> str:
     """Names an answer: the problem's content, the convention, and the oracle's version.
 
-    Where the convention keeps the axis of the classes, it names that axis, too, which is no part of the content.
+    Where the convention keeps the axis of the classes, it names that axis, too, which is not part of the content.
     """
     key = f"{VERSION}:{problem.digest}:{_convention_digest(convention)}"
     return key if convention.unreduced_class_axis == "dropped" else f"{key}:axis {problem.layout.class_axis}"

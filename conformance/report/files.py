@@ -341,7 +341,7 @@ def _run(folder: Path) -> dict[str, Any]:
         raise ReportError(file, f"is not the {RUN} of a report in format {FORMAT}", advice)
     for name, digest in run["files"].items():
         if name not in FILES or not isinstance(digest, str):
-            raise ReportError(file, f"names {str(name)[:100]!r}, which is no file of a report", again)
+            raise ReportError(file, f"names {str(name)[:100]!r}, which is not a file of a report", again)
     try:
         RunInfo.of(run)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -360,7 +360,7 @@ def _without_run(folder: Path) -> ReportError:
     advice = "run the suite again"
     if any((folder / name).is_file() for name in RESULTS):
         advice += f", or have `conformance recover {folder}` make a report of the rows that are there"
-    return ReportError(folder, f"has no {RUN}, so it is no report, or was not finished", advice)
+    return ReportError(folder, f"has no {RUN}, so it is not a report, or was not finished", advice)
 
 
 def _check_counts(file: Path, run: Mapping[str, Any], rows: pd.DataFrame) -> None:

@@ -325,7 +325,7 @@ def verdict_line(
 ) -> str:
     """The verdict on a run in a sentence: `nothing unexpected: 12 agree, 3 known; 4 s`.
 
-    That nothing unexpected was found by a run that did not come to its end is no verdict, which is said first.
+    That nothing unexpected was found by a run that did not come to its end is not a verdict, which is said first.
     results: a `report.frame`.  planned: number of rows that there were to be.  seconds: how long it took, if that is to
     be said.
     failing: values of `expected` of rows that make the run fail.

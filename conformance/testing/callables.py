@@ -54,7 +54,7 @@ def checks(
     kinds : sequence of str
         Those of "losses", "gradients", "relations", "drawn_problems" and "vocabularies" that become tests.
     seed : int
-        Of the problems that are drawn.
+        Seed of the random problems.
     arrays : {"numpy", "torch", "jax", "tensorflow"}, optional
         The arrays that it takes, if not those of `like`.
     arguments : dict of str to str, optional

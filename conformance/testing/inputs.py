@@ -412,7 +412,7 @@ def _indices(labels: Argument) -> Argument:
             raise ValueError(f"labels: {labels}, with {whole[at]:g} at {list(at)}; {expected}")
         values = whole
     if values.dtype == np.uint64 and values.size and int(values.max()) > np.iinfo(np.int64).max:
-        raise ValueError(f"labels: {labels}, with {int(values.max())}, which is no int64")
+        raise ValueError(f"labels: {labels}, with {int(values.max())}, which is not an int64")
     return Argument(values.astype(np.int64), labels.dtype)
 
 

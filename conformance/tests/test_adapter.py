@@ -273,7 +273,7 @@ def test_resolve_raises_import_error_of_a_module_that_is_there(tmp_path, monkeyp
 
 @pytest.mark.parametrize("text", ["", "# nothing", "x = 1"])
 def test_split_last_expression_refuses_source_without_one(text):
-    with pytest.raises(LoweringError, match="the last line is no expression"):
+    with pytest.raises(LoweringError, match="the last line is not an expression"):
         split_last_expression(text)
 
 

@@ -392,7 +392,7 @@ def test_audit_prints_what_it_writes(library, corpus, tmp_path, form):
     [
         ("1.0", "9.9", "fake-losses==9.9: it cannot be resolved"),
         ("1.0", "1.0", "both sides are fake-losses==1.0"),
-        ("1.0", "1.1 -k", "is no requirement"),
+        ("1.0", "1.1 -k", "is not a requirement"),
     ],
 )
 def test_audit_refuses_with_one_message(library, corpus, tmp_path, old, new, why):
@@ -695,7 +695,7 @@ def test_bisect_moves_a_broken_end_inwards(library, corpus):
         (("1.0", "3.0", "--case", "binary/fake/plain", "--function", "fake.loss"), "there is no such function"),
         (("1.0", "3.0", "--case", "binary/fake/plain", "--dtype", "float32"), "is not called as float32 there, but as"),
         (("0.9", "3.0", "--case", "binary/fake/plain"), "there is no release 0.9 of fake-losses on the package index"),
-        (("new", "3.0", "--case", "binary/fake/plain"), "new is no version"),
+        (("new", "3.0", "--case", "binary/fake/plain"), "new is not a version"),
         (("3.0", "1.0", "--case", "binary/fake/plain"), "3.0 is not before 1.0"),
     ],
 )

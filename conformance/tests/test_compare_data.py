@@ -323,14 +323,14 @@ def test_compare_reads_tensors_without_executing_what_is_pickled(tmp_path):
         ("objects.npy", "pickles are not read"),
         ("text.npy", "the magic string is not correct"),
         ("short.npy", "cannot be read"),
-        ("all.npz", "it holds 2 arrays; name one behind a colon, of p, y"),
+        ("all.npz", "it holds 2 arrays; name one after a colon, of p, y"),
         ("all.npz:z", "it has no array 'z'; expected one of p, y"),
         ("all.csv:labels", "it has no column 'labels'; expected one of spam, ham, eggs, label"),
         ("y.npy:y", "it holds one array, without a name"),
         ("empty.npz", "it holds no array"),
-        ("npy.npz", "it is no zip archive"),
-        ("folder", "is no regular file"),
-        ("fifo.npy", "is no regular file"),
+        ("npy.npz", "it is not a zip archive"),
+        ("folder", "is not a regular file"),
+        ("fifo.npy", "is not a regular file"),
     ],
 )
 def test_file_that_cannot_be_read_is_one_message(conformance, files, text, message):

@@ -353,7 +353,7 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
         ),
         ({"call": "f({predictions}, {options})"}, "call: it has no {labels}"),
         ({"call": "f({predictions}, {labels}"}, "call: '(' was never closed"),
-        ({"call": "x = f({predictions}, {labels})"}, "call: the last line is no expression"),
+        ({"call": "x = f({predictions}, {labels})"}, "call: the last line is not an expression"),
         (
             {"arguments": {"label_smooth": "e"}},
             "arguments: unknown option 'label_smooth'; expected one of class_weights, ",
@@ -362,7 +362,7 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
             {"call": "f({predictions}, {labels})", "arguments": {"label_smoothing": "e"}},
             "arguments[label_smoothing]: its call has no {options}",
         ),
-        ({"arguments": {"label_smoothing": "e ="}}, "arguments[label_smoothing]: e = is no argument as source"),
+        ({"arguments": {"label_smoothing": "e ="}}, "arguments[label_smoothing]: e = is not an argument as source"),
         ({"input_kinds": {"odds": ""}}, "input_kinds: unknown input kind 'odds'; expected one of logits, "),
         ({"input_kinds": {}}, "input_kinds: it is empty"),
         ({"targets": {"indices": ""}}, "targets: unknown target 'indices'; expected one of index, "),
@@ -384,7 +384,7 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
         ({"dtypes": frozenset({"float128"})}, "dtypes: unknown dtype 'float128'"),
         ({"orders": frozenset({"random"})}, "orders: unknown order 'random'"),
         ({"modes": frozenset({"jit"})}, "modes: unknown mode 'jit'; expected one of none"),
-        ({"untested": {"axis": "another axis"}}, "untested: axis is no argument as source"),
+        ({"untested": {"axis": "another axis"}}, "untested: axis is not an argument as source"),
         ({"no_effect": {"axis": "name"}, "untested": {"axis=0": "x"}}, "no_effect: axis is in untested, too"),
         ({"no_effect": {"axis": "name"}, "arguments": {"class_axis": "axis"}}, "no_effect: axis is passed"),
         (
@@ -520,8 +520,8 @@ ODD = {
     "broken": ("raise RuntimeError('x' * 10**6)", "RuntimeError: xxx"),
     "exiting": ("raise SystemExit(3)", "it exits with 3"),
     "interrupting": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
-    "another": ("FRAMEWORK = 3", "is no conformance.adapters.contract.Framework"),
-    "stranger": (f"{EVIL}\nFRAMEWORK = Stranger()", "is no conformance.adapters.contract.Framework"),
+    "another": ("FRAMEWORK = 3", "is not a conformance.adapters.contract.Framework"),
+    "stranger": (f"{EVIL}\nFRAMEWORK = Stranger()", "is not a conformance.adapters.contract.Framework"),
     "contradicting": ("FRAMEWORK = framework(call='f({prediction}, {labels})')", "functions[loss].call: "),
     "nameless": ("FRAMEWORK = framework(name=None)", "name: None is no text"),
     "lines": ("FRAMEWORK = framework(name='a\\n::error::b')", "name: 'a\\n::error::b' must be one word"),
@@ -550,7 +550,7 @@ ODD = {
     "far": ("FRAMEWORK = framework(class_axis=10**30)", "class_axis: it is an integer of more than 64 bits"),
     "values": ("FRAMEWORK = framework(placeholder_values=5)", "placeholder_values: a value of type int is no function"),
     "targets": ("FRAMEWORK = framework(targets={'index': 'float8'})", "targets[index]: unknown dtype 'float8'"),
-    "releases": ("FRAMEWORK = framework(first='new')", "first: 'new' is no release"),
+    "releases": ("FRAMEWORK = framework(first='new')", "first: 'new' is not a release"),
     "modules": (
         "FRAMEWORK = framework(); object.__setattr__(FRAMEWORK, 'modules', 3)",
         "modules: a value of type int is no",
@@ -695,7 +695,7 @@ registry._loaded(slow)
 def test_adapter_that_never_leaves_its_c_code_ends_the_process_with_its_name():
     found = subprocess.run([sys.executable, "-c", IN_C], capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == -signal.SIGKILL
-    assert "the adapter quick (quick:FRAMEWORK) is no conformance.adapters.contract.Framework" in found.stdout
+    assert "the adapter quick (quick:FRAMEWORK) is not a conformance.adapters.contract.Framework" in found.stdout
     assert found.stderr == (
         "conformance: the adapter slow (slow:FRAMEWORK) does not come back from its import: uninstall it\n"
     )

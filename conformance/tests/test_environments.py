@@ -211,7 +211,7 @@ def test_parse_adds_requirements_of_backend(plain, text, requirements, backend):
     ("text", "message"),
     [
         ("", "no requirements; give some"),
-        ("miniature=1.0", "'miniature=1.0' in 'miniature=1.0' is no requirement"),
+        ("miniature=1.0", "'miniature=1.0' in 'miniature=1.0' is not a requirement"),
         ("miniature==1.0 helper==", "'helper==' in"),
         ("miniature===", "has an operator without a version"),
         ("miniature 2.15", "'2.15' in 'miniature 2.15' is a version without a package"),
@@ -370,15 +370,15 @@ def test_lock_files_are_read(plain, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.txt", "miniature\n\nhelper=1\n", "a.txt:3: 'helper=1' is no requirement"),
+        ("a.txt", "miniature\n\nhelper=1\n", "a.txt:3: 'helper=1' is not a requirement"),
         ("a.txt", "miniature\n-r none.txt\n", "a.txt:2: there is no file"),
         ("a.txt", "-r a.txt\nminiature\n", "a.txt includes itself"),
         ("a.txt", "numpy==1.0\n", "names no framework that is known here; known are miniature, backed"),
         ("a.txt", "", "names no framework"),
         ("a.txt", "bad-1.whl\nminiature\n", "a.txt:1: "),
         ("a.lock", "[[package]\n", "is no TOML file"),
-        ("a.toml", "[project]\nname = 'x'\n", "is no lock file that is known here"),
-        ("a.toml", "package = [1]\n", "is no lock file that is known here"),
+        ("a.toml", "[project]\nname = 'x'\n", "is not a lock file that is known here"),
+        ("a.toml", "package = [1]\n", "is not a lock file that is known here"),
     ],
 )
 def test_file_error_names_position(plain, tmp_path, name, text, message):
@@ -425,7 +425,7 @@ def test_parse_rejects_unusable_interpreter(plain, tmp_path):
     (tmp_path / "empty").touch(0o755)
     with pytest.raises(UserError, match="is no Python interpreter"):
         parse(str(tmp_path / "empty"))
-    with pytest.raises(UserError, match="is no virtual environment"):
+    with pytest.raises(UserError, match="is not a virtual environment"):
         parse(str(tmp_path))
 
 

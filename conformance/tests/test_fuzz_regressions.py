@@ -1,4 +1,4 @@
-"""What drawn cases found wrong with the suite itself, each with the numbers that showed it."""
+"""What random cases found wrong with the suite itself, each with the numbers that showed it."""
 
 import numpy as np
 import pytest

@@ -284,7 +284,7 @@ def test_fuzz_without_finding_exits_with_0(fuzz):
         (["-k", "float32 and"], "a word should stand"),
         (["-k", "nobody"], "nothing is selected"),
         (["--state", "."], "cannot be read"),
-        (["--state", "text"], "is no state of a search"),
+        (["--state", "text"], "is not a state of a search"),
     ],
     ids=str,
 )

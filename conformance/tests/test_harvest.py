@@ -82,7 +82,7 @@ def test_recorder_records_arguments_of_losses_in_tests(yielded):
     assert doubled.reductions == ("sum",)
     assert made.cases[3].expect == MustRaise("label_out_of_range")
     assert made.duplicates == 1
-    assert made.untranslated == {"labels that are no array of numbers": 1}
+    assert made.untranslated == {"labels that are not an array of numbers": 1}
     assert plain_.source == "quarry 1.5, quarry/test_losses.py::test_loss_plain"
     assert (plain_.path, plain_.line) == ("quarry/test_losses.py", 11)
 
@@ -160,7 +160,12 @@ def test_harvest_reports_shortfall(quarry, yielded, monkeypatch):
     monkeypatch.setattr(pipeline, "expected_counts", lambda *_: on_record)
     found = harvest(timeout=TIMEOUT)
     (error,) = found.errors
-    for part in ("quarry 1.5: 4 cases where 5 are on record", "labels that are no array", "counts.toml", ">=1.5,<2"):
+    for part in (
+        "quarry 1.5: 4 cases where 5 are on record",
+        "labels that are not an array",
+        "counts.toml",
+        ">=1.5,<2",
+    ):
         assert part in str(error)
     assert len(found.cases) == 4, "nothing that was found is lost"
     with pytest.raises(HarvestError):
@@ -407,8 +412,8 @@ def test_translation_expects_error_of_invalid_input():
     [
         ({"predictions": Opaque("JVPTracer")}, "traced by a transformation, without values"),
         ({"predictions": Opaque("Module")}, "predictions that are Module"),
-        ({"labels": ["a", "b"]}, "labels that are no array of numbers"),
-        ({"labels": np.array([0.5, 1.0])}, "indices that are no whole numbers"),
+        ({"labels": ["a", "b"]}, "labels that are not an array of numbers"),
+        ({"labels": np.array([0.5, 1.0])}, "indices that are not whole numbers"),
         ({"class_axis": 5}, "predictions without an axis of classes"),
         ({"class_weights": np.ones(3)}, "class weights of shape [3] for 2 classes"),
         ({"sample_weights": np.ones(3)}, "sample weights that do not fit the samples"),
@@ -532,7 +537,7 @@ def test_untranslated_records_are_counted_by_reason(quarry):
     arguments = {"y": ["a"], "p": np.array([[0.5, 0.5]]), "reduction": "mean", "weight": None, "axis": -1}
     found = [Record("t.py::test", "x", "loss", arguments)] * 3
     made = translate_source(quarry.source("data"), CollectedRecords(tuple(found)))
-    assert made.untranslated == {"labels that are no array of numbers": 3}
+    assert made.untranslated == {"labels that are not an array of numbers": 3}
 
 
 def test_parse_refuses_truncated_message(quarry):
@@ -620,7 +625,7 @@ def test_harvest_command_prints_table(quarry, monkeypatch, command, tmp_path):
     status, out, err = command("--save", tmp_path / "saved")
     assert status == 0
     assert re.search(r"quarry +1\.5 +6 +4 +1 +1 +1 +1 +0 +0\n", out)
-    assert "quarry: 1 are no cases: labels that are no array of numbers" in out
+    assert "quarry: 1 are not cases: labels that are not an array of numbers" in out
     assert f"4 cases in 1 file below {tmp_path / 'saved'}" in err
     status, out, _ = command("--json")
     said = json.loads(out, parse_constant=pytest.fail)

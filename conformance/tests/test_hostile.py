@@ -266,7 +266,7 @@ def test_a_report_cannot_name_a_file_elsewhere(tmp_path, name):
     path = written(tmp_path / "r", [row()])
     (tmp_path / "secret").write_text("x")
     digest = hashlib.sha256(b"x").hexdigest()
-    assert "which is no file of a report" in refused(tampered(path, files={name: digest}))
+    assert "which is not a file of a report" in refused(tampered(path, files={name: digest}))
 
 
 @pytest.mark.parametrize(

@@ -347,9 +347,9 @@ WRONG = {
     ":10:42: $.cases.y.predictions[1][1]: 1e39 overflows float32; give dtypes: [float64]": but("4.0", "1e39"),
     "70000.0 overflows float16; give dtypes: [float32]": but("4.0", "70000") + "    dtypes: [float16, float32]\n",
     "1e-60 becomes 0 in float32": but("4.0", "1e-60"),
-    ":11:17: $.cases.y.labels[1]: labels of the wrong kind: 1.5 is no index": but("[0, 1]", "[0, 1.5]"),
-    "2.0 is no index; write 2, without a point": but("[0, 1]", "[2.0, 1.0]"),
-    "0.5 is no index; write whole numbers, or say target: distribution": but("[0, 1]", "[0.5, 1.0]"),
+    ":11:17: $.cases.y.labels[1]: labels of the wrong kind: 1.5 is not an index": but("[0, 1]", "[0, 1.5]"),
+    "2.0 is not an index; write 2, without a point": but("[0, 1]", "[2.0, 1.0]"),
+    "0.5 is not an index; write whole numbers, or say target: distribution": but("[0, 1]", "[0.5, 1.0]"),
     "labels of shape [2] where predictions of shape [2, 3] need [2, 3]; say target: index": SOFT + CASE,
     "labels of shape [2, 3] where predictions of shape [2, 3] need [2]; say target: distribution": but(
         "[0, 1]", ONE_HOT

@@ -109,7 +109,7 @@ NEEDS_AN_ANSWER = {
     "RenormalisesTooEarly": "what it clips afterwards is where it would have clipped before",
     "FloorsAtFifty": "the floor is the same whichever way a probability is said",
     "FloorsOneTerm": "only numbers below the floor show it, and their complements are 1",
-    "IgnoresUnasked": "a label that is no class has no second way to be said",
+    "IgnoresUnasked": "a label that is not a class has no second way to be said",
     "WrapsMinusOne": "it is about what must be refused",
     "TakesAnyLabel": "it is about what must be refused",
     "LosesLabelsOutside": "it is about what must be refused",
@@ -127,7 +127,7 @@ NEEDS_AN_ANSWER = {
 LEFT_OUT = {
     loss.__name__ for loss in miniatures.RIGHT if not miniatures.installed(loss).functions[0].has_independent_losses
 }
-"""Those that are right whose results are no losses of each prediction as it is."""
+"""Those that are right whose results are not losses of each prediction as it is."""
 BY_SAMPLE = [loss for loss in miniatures.RIGHT if loss.__name__ not in LEFT_OUT]
 
 
@@ -455,7 +455,7 @@ def test_relations_command_exit_statuses(conformance):
 def test_relations_command_says_which_functions_are_left_out(conformance, name):
     status, _, err = conformance(loss=getattr(miniatures, name))
     assert status == 2
-    assert f"left out, what they return is no loss of each prediction and its label: miniature.{name}" in err
+    assert f"left out, what they return is not a loss of each prediction and its label: miniature.{name}" in err
     assert "nothing is selected" in err
 
 

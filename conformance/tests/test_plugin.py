@@ -378,7 +378,7 @@ def test_plugin_calls_frameworks_of_other_packages(folder):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("FRAMEWORK = 3", "the adapter mini (mini:FRAMEWORK) is no conformance.adapters.contract.Framework"),
+        ("FRAMEWORK = 3", "the adapter mini (mini:FRAMEWORK) is not a conformance.adapters.contract.Framework"),
         (
             "import nowhere_at_all",
             "the adapter mini (mini:FRAMEWORK) cannot be loaded: ModuleNotFoundError: No module named 'nowhere_at_all'",
@@ -659,7 +659,7 @@ def test_ledger_of_unknown_relation_is_rejected(folder):
     )
     result = folder.run("--pyargs", "conformance.test_relations")
     assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
-    assert_said(result, "miniature.yaml:4", 'permuted_class is no relation; did you mean "permuted_classes"?')
+    assert_said(result, "miniature.yaml:4", 'permuted_class is not a relation; did you mean "permuted_classes"?')
 
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -717,7 +717,7 @@ def test_other_arrays_are_read():
     assert np.array_equal(read_argument("logits", Exporter()).values, X)
 
 
-# Drawn problems.
+# Random problems.
 
 
 def test_drawn_problems_match_the_request():

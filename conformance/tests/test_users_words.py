@@ -46,7 +46,7 @@ def test_show_calls_the_target_as_it_is_written(tmp_path, capsys, target):
 def test_boolean_index_is_refused_with_advice(tmp_path):
     cases, errors = written(tmp_path, "categorical", "index", "[[0.5, 1.0]]", "[true]")
     assert not cases
-    assert "true is no index; write 1 for true and 0 for false" in str(errors[0])
+    assert "true is not an index; write 1 for true and 0 for false" in str(errors[0])
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ def test_action_fails_on_internal_error(runner, tmp_path, fail_on):
     assert ended.returncode == 3, ended.stderr
     assert there.said("GITHUB_OUTPUT") == "status=3\n"
     assert "::error title=the suite itself failed::RuntimeError; please report it: " in ended.stderr
-    assert "The suite itself failed, which is no finding" in there.said("GITHUB_STEP_SUMMARY")
+    assert "The suite itself failed, which is not a finding" in there.said("GITHUB_STEP_SUMMARY")
 
 
 @needs_bash

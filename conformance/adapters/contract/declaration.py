@@ -170,7 +170,7 @@ def _mode_errors(framework: Framework, name: str, mode: Mode) -> Iterator[str]:
 
 
 def _source_errors(text: str, known: Iterable[str], required: Iterable[str] = ()) -> Iterator[str]:
-    """Unknown and missing placeholders, and text that is no source whose last line is an expression."""
+    """Unknown and missing placeholders, and text that is not source whose last line is an expression."""
     present = placeholders(text)
     if unknown := [word for word in present if word not in known]:
         yield unknown_name("placeholder", f"{{{unknown[0]}}}", (f"{{{word}}}" for word in known))
@@ -231,7 +231,7 @@ def _range_errors(function: Function) -> Iterator[tuple[str, str]]:
         *(("conventions", c.versions) for c in function.conventions),
     ):
         if not _VERSIONS.fullmatch(versions):
-            yield name, f"{versions!r} is no range of releases, as >=2.4,<3 is"
+            yield name, f"{versions!r} is not a range of releases, as >=2.4,<3 is"
 
 
 def _quantity_errors(function: Function) -> Iterator[tuple[str, str]]:
@@ -252,7 +252,7 @@ def _quantity_errors(function: Function) -> Iterator[tuple[str, str]]:
 def _parameter_errors(function: Function) -> Iterator[tuple[str, str]]:
     for example in function.untested:
         if not re.match(r"\w+=.", example):
-            yield "untested", f"{example} is no argument as source, as axis=0 is"
+            yield "untested", f"{example} is not an argument as source, as axis=0 is"
     declared = [*function.no_effect, *map(parameter_of, function.untested)]
     for name in sorted({*function.no_effect} & {*passed_parameters(function)}):
         yield "no_effect", f"{name} is passed"
@@ -280,4 +280,4 @@ def _call_errors(function: Function) -> Iterator[tuple[str, str]]:
         try:
             ast.parse(f"f({render_argument(entry, '0')})")
         except SyntaxError:
-            yield where, f"{entry} is no argument as source"
+            yield where, f"{entry} is not an argument as source"

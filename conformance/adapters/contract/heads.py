@@ -42,7 +42,7 @@ class Head:
 
 
 def obstacle(problem: Problem) -> str | None:
-    """Why the predictions of a problem are no product; None if they are."""
+    """Why the predictions of a problem are not a product; None if they are."""
     if problem.input_kind != "logits":
         return "it takes hidden states, which are made of logits only"
     if not np.isfinite(problem.predictions).all():
@@ -113,7 +113,7 @@ def _bias(z: Array, digits: int) -> Array:
 
 
 def _upper_half(values: Array, digits: int) -> Array:
-    """Numbers cut off behind half of their digits."""
+    """Numbers cut off after half of their digits."""
     mantissa, exponent = np.frexp(values)
     places = 2.0 ** ((digits + 1) // 2)
     return np.asarray(np.ldexp(np.trunc(mantissa * places) / places, exponent))

@@ -70,7 +70,7 @@ def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Func
     name = f"functions[{function.name.partition('.')[2]}]"
     for where, release in (("first", function.first), *((f"since({c.since!r})", c.since) for c in function.changes)):
         if not _RELEASE.fullmatch(release):
-            raise DeclarationError(f"{name}.{where}: {release!r} is no release, as 2.4 is")
+            raise DeclarationError(f"{name}.{where}: {release!r} is not a release, as 2.4 is")
     for change in function.changes:
         if unknown := sorted(change.backends - set(backends)):
             message = unknown_name("backend", unknown[0], backends)

@@ -34,7 +34,7 @@ def reproducer(
 
     call: the problem lowered, where that is at hand.  backend: of the framework, that the call is made in.  replay:
     gives an expression that makes the call again, for arrays of more than `LITERAL_LIMIT` elements; None where there
-    is no such expression.  Where nothing names an array of more than `LONGEST_LITERAL` elements, a comment says so.
+    is not such an expression.  Where nothing names an array of more than `LONGEST_LITERAL` elements, a comment says so.
     elided: whether the reader has the arrays; then `...` stands for long ones, after a comment that says what they are.
     """
     call = lower(function, problem) if call is None else call
@@ -70,6 +70,6 @@ def reproducer(
 
 @lru_cache(maxsize=4096)
 def _simple(text: str) -> bool:
-    """Whether source is statements of one line each that may stand behind one another."""
+    """Whether source is statements of one line each that may follow one another."""
     compound = (ast.FunctionDef, ast.With, ast.For, ast.While, ast.If, ast.Try, ast.ClassDef)
     return all(not isinstance(node, compound) and node.lineno == node.end_lineno for node in ast.parse(text).body)

@@ -82,7 +82,7 @@ def split_last_expression(text: str) -> tuple[str, str]:
     body = ast.parse(text).body
     last = body[-1] if body else None
     if not isinstance(last, ast.Expr):
-        raise LoweringError(f"the last line is no expression: {text}")
+        raise LoweringError(f"the last line is not an expression: {text}")
     lines = text.encode().split(b"\n")
     before = [*lines[: last.lineno - 1], lines[last.lineno - 1][: last.col_offset]]
     after = [lines[last.lineno - 1][last.col_offset :], *lines[last.lineno :]]

@@ -100,7 +100,7 @@ def _fetch(address: str, settings: Sources) -> tuple[str, str] | None:
     if login := _login(parts.username, parts.password, parts.hostname or ""):
         headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
     if parts.scheme not in ("http", "https"):
-        raise UserError(f"{redacted(address)} is no address of a package index")
+        raise UserError(f"{redacted(address)} is not an address of a package index")
     try:
         request = Request(plain, headers=headers)  # noqa: S310 - http or https, checked above
         with urlopen(request, timeout=TIMEOUT, context=_ssl_context(parts.hostname or "", settings)) as answer:  # noqa: S310

@@ -39,7 +39,7 @@ MAX_QUOTED = 200
 """Characters of a line that a message quotes."""
 _log = logging.getLogger(__name__)
 NON_RELEASE_SOURCES = ("git", "vcs", "path", "directory", "editable", "virtual")
-"""Kinds of sources that are no release."""
+"""Kinds of sources that are not a release."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ def read(path: Path) -> ParsedFile:
             return _read_lock(path)
         except (TypeError, AttributeError, ValueError) as error:
             what = f"it has something else where a lock file has packages ({type(error).__name__})"
-            raise UserError(f"{path} is no lock file that is known here: {what}") from error
+            raise UserError(f"{path} is not a lock file that is known here: {what}") from error
     file = ParsedFile()
     limits: list[Requirement] = []
     _requirements(path, file, limits, ())
@@ -124,7 +124,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _parse_requirement(line: str, location: str) -> Iterable[Requirement]:
-    """The requirement in a line; None for a folder or a checkout, which is no release."""
+    """The requirement in a line; None for a folder or a checkout, which is not a release."""
     if len(line) > MAX_LINE:
         raise UserError(f"{location}: a line of {len(line)} characters; a requirement has no more than {MAX_LINE}")
     address = line.split(";")[0].strip()
@@ -136,7 +136,7 @@ def _parse_requirement(line: str, location: str) -> Iterable[Requirement]:
         if "/" in address or os.sep in address or address.startswith("."):
             return []
         line, why = (truncate_and_count(text, MAX_QUOTED) for text in (line, str(error).splitlines()[0]))
-        raise UserError(f"{location}: {line!r} is no requirement: {why}") from error
+        raise UserError(f"{location}: {line!r} is not a requirement: {why}") from error
 
 
 def _wheel_requirement(address: str, location: str) -> Requirement:
@@ -173,7 +173,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text in UTF-8; save it as UTF-8") from error
+        raise UserError(f"{path} is not text in UTF-8; save it as UTF-8") from error
 
 
 # pylock.toml, uv.lock, poetry.lock: a table for each package.
@@ -186,7 +186,7 @@ def _read_lock(path: Path) -> ParsedFile:
         raise UserError(f"{path} is no TOML file: {one_line(error, MAX_QUOTED)}") from error
     packages = content.get("packages", content.get("package"))
     if not isinstance(packages, list) or not all(isinstance(one, dict) and "name" in one for one in packages):
-        raise UserError(f"{path} is no lock file that is known here: pylock.toml, uv.lock and poetry.lock are")
+        raise UserError(f"{path} is not a lock file that is known here: pylock.toml, uv.lock and poetry.lock are")
     file = ParsedFile()
     for package in packages:
         source = package.get("source", {})
@@ -201,7 +201,7 @@ def _read_lock(path: Path) -> ParsedFile:
 
 
 def _pinned_requirement(package: Mapping[str, Any], source: Mapping[str, Any], path: Path) -> Requirement | None:
-    """The pin of a package's table; None if it is no release."""
+    """The pin of a package's table; None if it is not a release."""
     archive = package.get("archive", {}).get("url") or ("type" not in source and source.get("url"))
     if archive:
         return Requirement(f"{package['name']} @ {archive}")

@@ -85,7 +85,7 @@ def _requirements(text: str) -> Iterable[Requirement]:
                 break
         else:
             reason, piece = one_line(str(error).splitlines()[0], MAX_QUOTED), _quoted(text[start : ends[0]])
-            raise UserError(f"{piece} in {_quoted(text)} is no requirement: {reason}; write scikit-learn==1.9.1")
+            raise UserError(f"{piece} in {_quoted(text)} is not a requirement: {reason}; write scikit-learn==1.9.1")
         yield _check_name(requirement, text)
         start = end
 
@@ -235,7 +235,7 @@ def _interpreter(path: Path) -> Path:
     """The interpreter at a path or in a virtual environment. Raises UserError if there is none, or it is too old."""
     found = interpreters.executable_in(path) if path.is_dir() else path
     if found is None:
-        raise UserError(f"{path} is no virtual environment: it has neither bin/python nor Scripts/python.exe")
+        raise UserError(f"{path} is not a virtual environment: it has neither bin/python nor Scripts/python.exe")
     interpreter = interpreters.query(Path(os.path.abspath(found)))  # noqa: PTH100 - links stay: they make the environment
     if interpreter.is_too_old:
         raise UserError(f"{path} is Python {interpreter.version}, which is too old; {PYTHON_ADVICE}")

@@ -126,7 +126,7 @@ class Future:
 class Worker(abc.ABC):
     """Makes calls for one framework in another process, in the order in which they are submitted.
 
-    A process that dies ends the call that it was at; the calls behind it are made in the next process.
+    A process that dies ends the call that it was at; the calls after it are made in the next process.
     """
 
     def __init__(self, spec: WorkerSpec, timeouts: Timeouts) -> None:

@@ -757,4 +757,4 @@ def check_names(ledger: Ledger) -> None:
 
 def _unknown(entry: KnownIssue) -> CaseFileError:
     advice = suggest(entry.relation_name, [relation.name for relation in RELATIONS])
-    return CaseFileError(entry.path, entry.line, 1, "", f"{entry.relation_name} is no relation", advice)
+    return CaseFileError(entry.path, entry.line, 1, "", f"{entry.relation_name} is not a relation", advice)

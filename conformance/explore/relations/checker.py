@@ -399,7 +399,7 @@ def _failure_text(outcome: Outcome) -> str:
         case Returned():
             return ""
         case NonNumeric(what):
-            return f"returned {what}, which is no number"
+            return f"returned {what}, which is not a number"
         case Raised(exception, message):
             return f"raised {exception}: {message}"
         case Crashed(how):

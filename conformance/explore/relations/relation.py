@@ -263,7 +263,7 @@ def ignored_mask(problem: Problem, convention: Convention) -> npt.NDArray[np.boo
 
 
 def labels_are_classes_or_ignored(problem: Problem, convention: Convention) -> bool:
-    """Whether each label is a class or ignored, and `ignore_index` is no class by default."""
+    """Whether each label is a class or ignored, and `ignore_index` is not a class by default."""
     if problem.target != "index":
         return True
     classes = problem.predictions.shape[-1]

@@ -161,7 +161,7 @@ def _breakpoints(input_kind: InputKind, dtype: str) -> list[float]:
 
 @cache
 def values_outside(input_kind: InputKind, dtype: str) -> dict[str, Array]:
-    """Values outside the bands, by kind: infinities, nan, and numbers that are no probabilities."""
+    """Values outside the bands, by kind: infinities, nan, and numbers that are not probabilities."""
     kind = numpy_dtype(dtype)
     special = {
         "positive_infinite": np.array([np.inf]).astype(kind),

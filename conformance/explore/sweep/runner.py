@@ -159,7 +159,9 @@ def plan(
             if not selects(function.name):
                 continue
             if not function.has_independent_losses:
-                skipped.append(f"{function.name}: what it returns is no loss of each prediction beside its own label")
+                skipped.append(
+                    f"{function.name}: what it returns is not a loss of each prediction beside its own label"
+                )
                 continue
             if function.has_head:
                 skipped.append(f"{function.name}: it makes the logits itself, of finite products")

@@ -178,7 +178,7 @@ class _Recorder:
                 bound = signature.bind(*args, **kwargs)
                 bound.apply_defaults()
             except TypeError:
-                return real(*args, **kwargs)  # a call that the function rejects is no input
+                return real(*args, **kwargs)  # a call that the function rejects is not an input
             place = len(self.records)
             self.records.append(self._add_record(one, bound.arguments, self._test))
             self._inside = True

@@ -142,7 +142,7 @@ def _to_numbers(value: Any, what: str) -> Array:
     if isinstance(value, bool | int | float):
         value = np.asarray(value)
     if not isinstance(value, np.ndarray):
-        raise UntranslatableError(f"{what} that are no array of numbers")
+        raise UntranslatableError(f"{what} that are not an array of numbers")
     return value
 
 
@@ -179,7 +179,7 @@ def _target_kind(draft: CaseDraft, labels: Array) -> Array:
     if draft.target != "index":
         return labels
     if not bool(np.all(labels == np.floor(labels))):
-        raise UntranslatableError("indices that are no whole numbers")
+        raise UntranslatableError("indices that are not whole numbers")
     return labels.astype(np.int64)
 
 

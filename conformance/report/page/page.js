@@ -409,7 +409,7 @@
   };
   const worst = (counts) => WORST.find((status) => counts.get(status)) ?? "undefined";
   const countsText = (counts) => WORST.filter((status) => counts.get(status)).map((status) => `${translateValue("status", status)} ${counts.get(status)}`).join(", ");
-  /** The shares of the statuses as a background image; there are thousands of cells, so it is no element. */
+  /** The shares of the statuses as a background image; there are thousands of cells, so it is not an element. */
   const statusBar = (counts, total) => {
     let done = 0;
     const parts = WORST.filter((status) => counts.get(status)).map((status) => {

@@ -80,7 +80,7 @@ def _log_loss(record: Record) -> CaseDraft:
     arguments = record.arguments
     proba = arguments.get("y_pred") if arguments.get("y_proba") is None else arguments["y_proba"]
     if isinstance(proba, str) or not isinstance(proba, np.ndarray):
-        raise UntranslatableError("probabilities that are no array of numbers")
+        raise UntranslatableError("probabilities that are not an array of numbers")
     reduction: Reduction = "mean" if arguments.get("normalize", True) else "sum"
     labels = np.asarray(arguments["y_true"])
     common: dict[str, Any] = {
