@@ -130,3 +130,4 @@ def discard(stream: IO[str]) -> None:
 out = Terminal(highlight=False, emoji=False, soft_wrap=False)
 err = Terminal(stderr=True, highlight=False, emoji=False)
 UNEXPECTED, USAGE = 1, 2
+"""Exit statuses of every command: it has a finding; it was used wrongly, or could not execute everything."""

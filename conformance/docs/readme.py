@@ -122,6 +122,7 @@ def readme_findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
     """What functions return for the same problem, from a report's rows, as a Markdown table.
 
     A number in bold is not the definition's; in italics, one that neither documentation nor a conversion explains.
+    These come first.
     """
     chosen = results[(results["dtype"] == DTYPE) & (results["quantity"] == "loss") & results["framework"].isin(SHOWN)]
     lines = []
@@ -134,7 +135,8 @@ def readme_findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
             same = answers.setdefault(_answer(str(got), str(status), words), [])
             if code(str(function).partition(":")[0]) not in same:  # else: another way to say mean, the same number
                 same.append(code(function))
-        returned = "; ".join(f"{answer} {', '.join(who)}" for answer, who in answers.items())
+        differing_first = sorted(answers.items(), key=lambda item: not item[0].startswith("*"))
+        returned = "; ".join(f"{answer} {', '.join(who)}" for answer, who in differing_first)
         lines.append([question, _number(str(rows["want"].iloc[0])), returned])
     return table(words.findings, lines)
 
