@@ -37,6 +37,7 @@ SHAPE_TRAITS = {
     "labels_column": "labels with a trailing axis of length 1 that the function takes",
     "label_dtype": "labels in a stated dtype",
     "weight_dtype": "weights in a stated dtype",
+    "weights_by_sample": "sample weights that are not the same for all samples",
 }
 """Trait of the shapes and dtypes -> what a problem with it has."""
 VALUE_TRAITS = {

@@ -524,16 +524,17 @@ def test_import_ray_says_how_to_install_it():
 # What is sent, and how it is found
 
 
-def test_files_to_send_are_this_package_and_adapter():
+def test_files_to_send_are_those_that_calls_need():
     files, top = files_to_send("conformance.adapters.torch:FRAMEWORK")
     assert top == ""
     assert {
         "conformance/__init__.py",
         "conformance/adapters/torch.py",
+        "conformance/adapters/idioms.py",
         "conformance/adapters/contract/calling.py",
         "conformance/execution/workers/wire.py",
     } <= files.keys()
-    assert not [name for name in files if "sklearn" in name or "oracle" in name]
+    assert not [name for name in files if "oracle" in name or "/tests/" in name or "/cases/" in name]
 
 
 def test_files_to_send_have_whole_foreign_package(tmp_path):
