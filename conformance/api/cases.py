@@ -346,7 +346,7 @@ def show(
     item_filter = function_filter(functions)
     planned = plan([case], available, item_filter)
     run = Run()
-    with pool_if_needed(available) as pool:
+    with pool_if_needed(available, ledger) as pool:
         run.execute(rows_of([item for item in planned if item.dtype in dtypes], Judge(Oracle(), ledger), pool))
     answers = [
         CaseAnswers(

@@ -148,7 +148,7 @@ def compare(
     frameworks, functions : sequence of str
         Only these; all that are installed if both are empty.
     mode : str
-        Mode in which functions are called, such as "eager" or "compiled"; a framework without it is left out.
+        Mode in which functions are called, such as "eager" or "compile"; a framework without it is left out.
     observed : sequence of str
         Numbers that somebody got, as printed, each alone or after the name of a framework or function, such as
         `0.29` or `keras=0.31`.  For each, what reproduces it at its printed precision is listed.

@@ -139,7 +139,7 @@ def relations(
     if missing:
         observer.note(f"left out, not installed: {', '.join(missing)}")
     run, results = Run(), list[RelationResult]()
-    with run.ending(), pool_if_needed(available) as pool, observer.rows(len(instances)) as advance:
+    with run.ending(), pool_if_needed(available, ledger) as pool, observer.rows(len(instances)) as advance:
         checker = Checker(perform if pool is None else performer(pool, available), ledger)
         results += run.each(instances, checker.check, advance)
     if run.failure is not None:
@@ -274,7 +274,7 @@ def fuzz(
     if missing:
         observer.note(f"left out, not installed: {', '.join(missing)}")
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(local_pool(available) if isolate else pool_if_needed(available))
+        pool = stack.enter_context(local_pool(available) if isolate else pool_if_needed(available, ledger))
         perform_call = perform if pool is None else performer(pool, available)
         search = Search(available, ledger, limits, seed, item_filter, perform_call, resumed, findings)
 

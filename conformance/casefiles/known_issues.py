@@ -226,6 +226,13 @@ class Ledger:
         candidates.sort(key=lambda entry: -len(entry.when))
         return _first_match(candidates, key, symptoms)
 
+    def knows_crash(self, function: str, version: str) -> bool:
+        """Whether a function of a release ends its process on some input."""
+        return any(
+            entry.status == "crashed" and entry.matches_function(function) and within(version, entry.versions)
+            for entry in (*self.entries, *self.others)
+        )
+
     def unmatched(self, cases: Collection[str], functions: Collection[str]) -> list[KnownIssue]:
         """Entries that name no existing function or no existing case."""
         cases, functions = set(cases), set(functions)

@@ -125,11 +125,18 @@ MAX_TOGETHER = 3
 
 
 @contextlib.contextmanager
-def pool_if_needed(available: Sequence[Installed]) -> Iterator[LocalWorkerPool | None]:
-    """Workers if a mode needs a process of its own, or frameworks are many; None if all calls can be made in this."""
+def pool_if_needed(available: Sequence[Installed], ledger: Ledger) -> Iterator[LocalWorkerPool | None]:
+    """Workers if calls need processes of their own; None if all can be made in this.
+
+    They do in a mode that says so, if frameworks are many, or if the ledger knows that a function ends its process.
+    """
     check_devices(available)
     several = len({one.framework.name for one in available}) > MAX_TOGETHER
-    if several or any(one.framework.mode(one.mode).environment for one in available):
+    if several or any(
+        one.framework.mode(one.mode).environment
+        or any(ledger.knows_crash(function.name, one.version) for function in one.functions)
+        for one in available
+    ):
         with local_pool(available) as pool:
             yield pool
     else:
@@ -153,7 +160,7 @@ def judge_of(available: Sequence[Installed], ledger: Ledger, oracle: type[Oracle
 
     oracle: class of its exact answers.
     """
-    with cached_oracle(oracle) as exact, pool_if_needed(available) as pool:
+    with cached_oracle(oracle) as exact, pool_if_needed(available, ledger) as pool:
         yield Judge(exact, ledger, perform if pool is None else performer(pool, available))
 
 

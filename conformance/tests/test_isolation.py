@@ -17,11 +17,12 @@ import pytest
 from conformance import report
 from conformance.adapters import registry
 from conformance.adapters.registry import Installed
+from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.execution import environments, targets
 from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
 from conformance.judging.row import COLUMNS
 from conformance.model.errors import UserError
-from conformance.tests import fragile, signals
+from conformance.tests import fragile, miniatures, signals
 from conformance.tests.fork_server import interpreter
 from conformance.tests.libraries import environment, write_library
 
@@ -379,7 +380,16 @@ def test_calls_of_many_frameworks_are_made_in_workers(monkeypatch):
         Installed(dataclasses.replace(fragile.FRAMEWORK, name=f"library_{number}"), "1")
         for number in range(targets.MAX_TOGETHER + 1)
     ]
-    with targets.pool_if_needed(named) as pool:
+    with targets.pool_if_needed(named, Ledger()) as pool:
         assert pool == len(named)
-    with targets.pool_if_needed(named[:-1]) as pool:
+    with targets.pool_if_needed(named[:-1], Ledger()) as pool:
         assert pool is None
+
+
+def test_calls_of_release_that_is_known_to_crash_are_made_in_a_worker(monkeypatch):
+    monkeypatch.setattr(targets, "local_pool", lambda available: contextlib.nullcontext(len(available)))
+    installed = miniatures.installed(miniatures.Binary)
+    entry = KnownIssue("a/b", installed.functions[0].name, versions="<2", status="crashed")
+    for version, pool_size in (("1.0", 1), ("2.0", None)):
+        with targets.pool_if_needed([dataclasses.replace(installed, version=version)], Ledger([entry])) as pool:
+            assert pool == pool_size
