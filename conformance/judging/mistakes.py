@@ -34,6 +34,10 @@ EPSILONS = (
 """Numbers that are added to probabilities, or at which these are clipped, so that the logarithm of 0 is finite."""
 MIN_EFFECT = 1e-8
 """Part of the smallest probability below which what is added to it changes no printed number."""
+SMOOTHINGS = (0.01, 0.02, 0.05, 0.15, 0.2, 0.3)
+"""Label smoothings that are tried beside 0.1."""
+FOCAL = ((1.0, None), (2.0, None), (3.0, None), (5.0, None), (2.0, 0.25))
+"""(gamma, alpha) of focal losses; alpha weighs the label 1 of a binary loss and 1 - alpha the other."""
 BATCHES = (
     *(2, 4, 5, 8, 10, 12, 16, 20, 24, 25, 30, 32, 40, 48, 50, 64, 96, 100, 128, 200, 250, 256, 500, 512),
     *(1000, 1024, 2000, 2048, 4096, 8192, 10_000),
@@ -108,6 +112,17 @@ def _other_smoothing(problem: Problem, base: Convention, quantity: Quantity) -> 
         yield _mistake(text, dataclasses.replace(problem, options=changed), base)
 
 
+def _rarer_smoothing(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    if problem.options.label_smoothing is not None:
+        return
+    smoothing = {f"label smoothing of {e:g}": e for e in SMOOTHINGS}
+    if problem.target == "index" and (classes := problem.predictions.shape[-1]) > 1:
+        smoothing["label smoothing of 0.1 spread over the other classes only"] = 0.1 * classes / (classes - 1)
+    for text, e in smoothing.items():
+        options = dataclasses.replace(problem.options, label_smoothing=e)
+        yield _mistake(text, dataclasses.replace(problem, options=options), base)
+
+
 def _other_weights(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
     options = problem.options
     for name in WEIGHTS:
@@ -118,6 +133,8 @@ def _other_weights(problem: Problem, base: Convention, quantity: Quantity) -> It
         others = {f"{what} applied twice": weights * weights}
         if np.all(weights != 0):
             others[f"the inverse of the {what}"] = 1 / weights
+        if np.all(weights >= 0):
+            others[f"the square root of the {what}"] = np.sqrt(weights)
         if name == "class_weights":
             others[f"{what} in reverse order"] = weights[::-1].copy()
         for text, changed in others.items():
@@ -370,6 +387,37 @@ def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Ite
         yield _mistake(f"a binary loss of {what}", outputs, each)
 
 
+def _focal(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    """Losses times (1 - p)^gamma, p being the probability of the label; losses only, without weights."""
+    weighted = any(getattr(problem.options, name) is not None for name in WEIGHTS)
+    if quantity != "loss" or weighted or problem.options.label_smoothing or not _has_hard_labels(problem):
+        return
+    p = convert(problem, "probabilities")[0].predictions.astype(np.float64)
+    if problem.loss == "binary":
+        is_one = problem.labels == 1
+        of_label = np.where(is_one, p, 1 - p)
+    else:
+        of_label = (_rows_of_targets(problem)[0] * p).sum(axis=-1)
+    for gamma, alpha in FOCAL:
+        with np.errstate(all="ignore"):
+            weights = (1 - of_label) ** gamma
+        text = f"a focal loss with gamma {gamma:g}"
+        if alpha is not None:
+            weights = weights * (np.where(is_one, alpha, 1 - alpha) if problem.loss == "binary" else alpha)
+            text += f" and alpha {alpha:g}"
+        options = dataclasses.replace(problem.options, sample_weights=weights)
+        yield _mistake(
+            text, dataclasses.replace(problem, options=options), dataclasses.replace(base, mean_divides_by="kept")
+        )
+
+
+def _has_hard_labels(problem: Problem) -> bool:
+    """Whether each label is a class, or 0 or 1, and has the shape of a loss."""
+    if problem.loss == "binary":
+        return problem.labels.shape == problem.predictions.shape and bool(np.isin(problem.labels, (0, 1)).all())
+    return problem.target == "index" and problem.labels.shape == problem.sample_shape
+
+
 MISTAKES: tuple[Callable[[Problem, Convention, Quantity], Iterator[Variant]], ...] = (
     _omitted_option,
     _other_smoothing,
@@ -380,7 +428,7 @@ MISTAKES: tuple[Callable[[Problem, Convention, Quantity], Iterator[Variant]], ..
     _other_losses,
 )
 """Kinds of mistakes, in the order in which two are made at once."""
-SINGLE_MISTAKES = (*MISTAKES, _epsilons, _other_orders)
+SINGLE_MISTAKES = (*MISTAKES, _epsilons, _other_orders, _rarer_smoothing, _focal)
 """With those that are only made alone."""
 
 

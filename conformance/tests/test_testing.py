@@ -419,6 +419,11 @@ def smoothed(e, others=False):
     return np.float32(-(q * log_softmax(X.astype(np.float64))).sum(axis=1).mean())
 
 
+def focal(loss):
+    return (1 - np.exp(-loss)) ** 2 * loss
+
+
+BALANCE = np.where(BINARY == 1, np.float32(0.25), np.float32(0.75))
 PADDED = np.where(ROWS % 3 == 0, 0, Y)
 MISTAKES = [
     ("softmax applied twice", lambda: losses(softmax(X)).mean(), {}),
@@ -430,6 +435,15 @@ MISTAKES = [
     ("classes in reverse order", lambda: losses(X, 9 - Y).mean(), {}),
     ("label smoothing left out", lambda: losses(X).mean(), {"label_smoothing": 0.1}),
     ("label smoothing of 0.1", lambda: smoothed(0.1), {}),
+    ("label smoothing of 0.2", lambda: smoothed(0.2), {}),
+    ("label smoothing of 0.1 spread over the other classes only", lambda: smoothed(0.1, True), {}),
+    ("a focal loss with gamma 2", lambda: focal(losses(X)).mean(), {}),
+    ("a focal loss with gamma 2 and alpha 0.25", lambda: (focal(binary(X)) * BALANCE).mean(), {"labels": BINARY}),
+    (
+        "the square root of the class weights",
+        lambda: np.average(losses(X), weights=np.sqrt(WEIGHTS[Y])).astype(np.float32),
+        {"class_weights": WEIGHTS},
+    ),
     ("label smoothing spread over the other classes only", lambda: smoothed(0.2, True), {"label_smoothing": 0.2}),
     ("class weights left out", lambda: losses(X).mean(), {"class_weights": WEIGHTS}),
     (
