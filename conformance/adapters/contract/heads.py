@@ -25,6 +25,8 @@ from conformance.model.case import Array, Problem, numpy_dtype
 FEATURE_MULTIPLE = 8
 """The number of features is a multiple of it, as kernels want it."""
 SMALLEST_BIAS = 2.0**-8
+CHUNK = 1 << 12
+"""Rows of terms that are made at once, which bounds the memory beside the factors."""
 DIGITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
 """Binary digits of a number, by dtype."""
 
@@ -78,38 +80,33 @@ def head_of(problem: Problem) -> Head:
 def _head(problem: Problem) -> Head:
     dtype, digits = numpy_dtype(problem.dtype), DIGITS[problem.dtype]
     classes = problem.predictions.shape[-1]
-    z = problem.predictions.reshape(-1, classes).astype(np.float64)
+    z = problem.predictions.reshape(-1, classes)
     samples = len(z)
     bias = _bias(z, digits)
-    upper = _upper_half(z - bias, digits)
-    terms = np.stack([upper, z - bias - upper])
     if samples > classes:
-        weight, hidden = _block_and_terms(terms.swapaxes(1, 2), dtype)
+        weight, hidden = _block_and_terms(z, bias, digits, dtype)
     else:
-        hidden, weight = _block_and_terms(terms, dtype)
-    parts = np.arange(2 + -(hidden.shape[1] + 3) % FEATURE_MULTIPLE) % 2
-    hidden, weight = (
-        np.concatenate([side, _numbers(len(side))[:, np.newaxis] * part, last[:, np.newaxis]], axis=1)
-        for side, part, last in (
-            (hidden, parts, np.full(samples, 0.0 if problem.biased else 1.0)),
-            (weight, 1 - parts, bias),
-        )
-    )
-    shape = (*problem.sample_shape, hidden.shape[1])
-    hidden, weight = hidden + 0.0, weight + 0.0  # no zero is negative
+        hidden, weight = _block_and_terms(z.T, bias[:, np.newaxis], digits, dtype)
+    parts = np.arange(hidden.shape[1] - 2 * min(samples, classes) - 1) % 2
+    for side, part, last in (
+        (hidden, parts, 0.0 if problem.biased else 1.0),
+        (weight, 1 - parts, bias),
+    ):
+        side[:, -1 - len(parts) : -1] = _numbers(len(side))[:, np.newaxis] * part + 0.0  # no zero is negative
+        side[:, -1] = last
     passed = bias.astype(dtype) if problem.biased else None
-    return Head(hidden.reshape(shape).astype(dtype), weight.astype(dtype), passed)
+    return Head(hidden.reshape(*problem.sample_shape, hidden.shape[1]), weight, passed)
 
 
 def _bias(z: Array, digits: int) -> Array:
     """A power of two for each class all of whose logits have one sign and keep their digits without it; else 0."""
     if not len(z):
         return np.zeros(z.shape[1])
-    size, positive = np.abs(z), (z > 0).all(axis=0)
-    smallest, largest = size.min(axis=0), size.max(axis=0)
+    least, most = z.min(axis=0).astype(np.float64), z.max(axis=0).astype(np.float64)
+    smallest, largest = np.minimum(np.abs(least), np.abs(most)), np.maximum(np.abs(least), np.abs(most))
     power = np.exp2(np.frexp(smallest)[1] - 1.0)
-    fits = (positive | (z < 0).all(axis=0)) & (smallest >= SMALLEST_BIAS) & (largest < power * 2.0 ** (digits - 1))
-    return np.where(fits, np.where(positive, power, -power), 0.0)
+    fits = ((least > 0) | (most < 0)) & (smallest >= SMALLEST_BIAS) & (largest < power * 2.0 ** (digits - 1))
+    return np.where(fits, np.where(least > 0, power, -power), 0.0)
 
 
 def _upper_half(values: Array, digits: int) -> Array:
@@ -119,18 +116,35 @@ def _upper_half(values: Array, digits: int) -> Array:
     return np.asarray(np.ldexp(np.trunc(mantissa * places) / places, exponent))
 
 
-def _block_and_terms(terms: Array, dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
-    """(block [n, 2 n] of powers of two, terms [m, 2 n] divided by them) for terms [2, n, m]."""
-    rows = terms.shape[1]
-    signs = np.where(np.arange(rows) % 2, -1.0, 1.0)
+def _block_and_terms(z: Array, bias: Array, digits: int, dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
+    """(block [n, H] of powers of two, terms [m, H] divided by them) for logits [m, n].
+
+    The features from 2 n on are left to the caller.  bias: of each logit, broadcast.
+    """
+    rows, columns = z.shape
+    features = 2 * columns
+    features += 3 + -(features + 3) % FEATURE_MULTIPLE
+    signs = np.where(np.arange(columns) % 2, -1.0, 1.0)
+    terms, bias = np.zeros((rows, features), dtype), np.broadcast_to(bias, z.shape)
     for powers in ((2.0, 0.5), (1.0, 1.0)):
         factors = np.multiply.outer(powers, signs)
-        divided = terms / factors[:, :, np.newaxis]
-        with np.errstate(all="ignore"):
-            if np.array_equal(divided.astype(dtype).astype(np.float64), divided):
-                break
-    block = np.concatenate([np.diag(factor) for factor in factors], axis=1)
-    return block.reshape(rows, 2 * rows), np.concatenate(divided, axis=0).T
+        chunks = (slice(start, start + CHUNK) for start in range(0, rows, CHUNK))
+        exact = [_write_terms(terms[chunk], z[chunk], bias[chunk], digits, factors) for chunk in chunks]
+        if all(exact):
+            break
+    block = np.zeros((columns, features), dtype)
+    block[:, : 2 * columns] = np.concatenate([np.diag(factor) for factor in factors], axis=1)
+    return block, terms
+
+
+def _write_terms(terms: Array, z: Array, bias: Array, digits: int, factors: Array) -> bool:
+    """Write the terms of logits, divided by the factors; returns whether the dtype has all of them exactly."""
+    rest = z.astype(np.float64) - bias
+    upper = _upper_half(rest, digits)
+    divided = np.concatenate([upper / factors[0], (rest - upper) / factors[1]], axis=1) + 0.0  # no zero is negative
+    with np.errstate(all="ignore"):
+        terms[:, : divided.shape[1]] = divided
+    return np.array_equal(terms[:, : divided.shape[1]].astype(np.float64), divided)
 
 
 def _numbers(count: int) -> Array:
