@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import traceback
 
@@ -19,7 +20,10 @@ def main() -> None:
     """Run the command line."""
     folder = marking.report_of(sys.argv[1:])
     failed = "it cannot be imported"
-    with interruptible():
+    recover = (
+        f"; `conformance recover {shlex.quote(str(folder))}` makes a report of what was executed" if folder else ""
+    )
+    with interruptible(at_once=f"interrupted again, ended at once{recover}"):
         try:
             if folder is not None:
                 marking.mark(folder)

@@ -23,22 +23,25 @@ _getsignal: Callable[[int], object] = importlib.import_module("_signal").getsign
 """`signal.getsignal` without its enumerations, which take longer than all else that is done between two rows."""
 _received: tuple[str, float] | None = None
 _finishing = False
+_at_once = ""
 _installed: dict[int, Callable[[int, FrameType | None], None]] = {}
 
 
 @contextlib.contextmanager
-def interruptible(signals: Sequence[signal.Signals] = TERMINATION_SIGNALS) -> Iterator[None]:
+def interruptible(signals: Sequence[signal.Signals] = TERMINATION_SIGNALS, *, at_once: str = "") -> Iterator[None]:
     """Within the context, raise KeyboardInterrupt at the first of some signals, and exit at a second one.
 
     The second one ends the process with status `INTERRUPTED`, also where a call does not return to Python. A signal
     that the process was started to ignore, as with `nohup` or in the background of a script, stays ignored.  Does
     nothing outside the main thread, which alone may set handlers, or when nested.
+
+    at_once: a line that is printed before a second one ends the process.
     """
-    global _received, _finishing
+    global _received, _finishing, _at_once
     if threading.current_thread() is not threading.main_thread() or _installed:
         yield
         return
-    _received, _finishing = None, False
+    _received, _finishing, _at_once = None, False, at_once
     handled = [number for number in signals if signal.getsignal(number) not in (signal.SIG_IGN, None)]
     terminals = [descriptor for descriptor in (1, 2) if _is_terminal(descriptor)]
 
@@ -109,6 +112,9 @@ def _watch(reader: socket.socket, handled: frozenset[int]) -> None:
 def _exit_if_again(first: float | None) -> None:
     """Exit at a second signal.  first: when the first one came, None if this is it."""
     if first is not None and time.monotonic() - first > DEBOUNCE_SECONDS:
+        if _at_once:
+            with contextlib.suppress(OSError):
+                os.write(2, f"{_at_once}\n".encode())  # not `print`, whose lock the main thread may hold
         os._exit(INTERRUPTED)
 
 

@@ -296,7 +296,9 @@ def test_second_signal_ends_the_run_at_once(there):
     while process.poll() is None and time.monotonic() < deadline:
         process.send_signal(signal.SIGTERM)  # on a busy machine the first may have been handled just now
         time.sleep(1.0)
-    assert there.ended(process)[0] == 130
+    status, printed = there.ended(process)
+    assert status == 130
+    assert "`conformance recover report`" in printed
     assert not (there.report / "run.json").exists()
     assert len(read_journal(there.report).rows) == BEFORE
 
