@@ -329,7 +329,8 @@ def _sums_of_weights(problem: Problem) -> dict[str, float]:
     if options.class_weights is not None:
         found["class weights"] = float(np.sum(options.class_weights, dtype=np.float64))
     if options.positive_weight is not None:
-        found["labels' weights"] = float(np.sum(labels * options.positive_weight + (1 - labels)))
+        with np.errstate(all="ignore"):  # no label 1 has an infinite weight
+            found["labels' weights"] = float(np.sum(labels * options.positive_weight + (1 - labels)))
     return found
 
 
