@@ -171,8 +171,8 @@ class Declarations:
         self._facts = facts
         self._problems: tuple[Case, list[Problem]] | None = None
         """Those of the case that was asked about last."""
-        self._tables: dict[int, _Table] = {}
-        """By the identity of the function."""
+        self._tables: dict[tuple[int, int], _Table] = {}
+        """By the identities of the installed framework and of the function, which the backends of one share."""
 
     @classmethod
     @contextlib.contextmanager
@@ -191,10 +191,10 @@ class Declarations:
         self, case: Case, dtype: str, reduction: Reduction, installed: Installed, function: Function
     ) -> Declaration:
         """What a function declares of a case at one dtype and reduction."""
-        table = self._tables.get(id(function))
-        if table is None:
+        key = id(installed), id(function)
+        if (table := self._tables.get(key)) is None:
             remembered = self._remembered if registry.is_of_package(installed.framework) else None
-            table = self._tables[id(function)] = _Table(installed, function, remembered, self._facts)
+            table = self._tables[key] = _Table(installed, function, remembered, self._facts)
         numbers = table.numbers.get(case.id)
         if numbers is None or len(numbers) != len(case.dtypes) * len(case.reductions):
             if self._problems is None or self._problems[0] is not case:

@@ -34,6 +34,7 @@ CASES = (
     "categorical/class_axis_index/three_axes",
     "categorical/soft_labels/",
     "categorical/large_logits/",
+    "categorical/masked_logits",
     "binary/logits/",
     "binary/saturated_logits/",
 )

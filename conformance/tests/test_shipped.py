@@ -109,7 +109,7 @@ def test_readme_findings_show_answers_of_report() -> None:
     ]
     text = "<!-- findings -->\nold\n<!-- /findings -->\n<!-- libraries -->\n<!-- /libraries -->\n"
     new = readme.replace_parts(text, readme.blocks(pd.DataFrame(rows)))
-    assert "0.5 `a.Loss`; **0.25** `b.Loss`; *nan* `c.Loss`; **an exception** `d.Loss`" in new
+    assert "| **0.25** `b.Loss`; *nan* `c.Loss`; **an exception** `d.Loss`; 0.5 `a.Loss` |" in new
     assert "old" not in new
     asked = len(readme.QUESTIONS)
     for framework in registry.frameworks():

@@ -487,7 +487,7 @@ def test_load_state_refuses_foreign_or_invalid_file(short_units, tmp_path):
     with pytest.raises(StateError, match="another sweep"):
         load_state(path, [exhaustive_job(miniatures.Binary)])
     path.write_text('{"format": 1, "tallies"')
-    with pytest.raises(StateError, match="no state of a sweep"):
+    with pytest.raises(StateError, match="not a state of a sweep"):
         load_state(path, [exhaustive_job()])
     with pytest.raises(StateError, match="cannot be read"):
         load_state(path / "nowhere" / "state.json", [exhaustive_job()])

@@ -61,8 +61,11 @@ def test_list_is_truncated_between_elements():
 
 def test_each_described_option_is_a_parameter_of_a_command():
     described = {
-        (name, parameter) for name, table in shared._table().items() for parameter in table if name != "shared"
+        (name, parameter)
+        for name, table in shared._load_option_table().items()
+        for parameter in table
+        if name != "shared"
     }
     parameters = {(command.callback.__name__, one.name) for _, command in commands() for one in command.params}
     assert described <= parameters
-    assert shared._table()["shared"].keys() <= {name for _, name in parameters}
+    assert shared._load_option_table()["shared"].keys() <= {name for _, name in parameters}

@@ -45,6 +45,15 @@ def rows_of(cases, here=HERE, wanted=None):
     return unsupported_rows(cases, plan(cases, here, wanted), here, wanted)
 
 
+def test_backends_that_share_a_function_are_planned_each_by_itself():
+    (keras,) = (framework for framework in registry.frameworks() if framework.name == "keras")
+    backends = {name: Installed(keras, "3.15.1", f"keras[{name}]", backend=name) for name in ("jax", "numpy")}
+    derived = {
+        item.installed.backend for item in plan(shipped()[:3], list(backends.values())) if item.quantity == "gradient"
+    }
+    assert {name for name, one in backends.items() if one.differentiates} == derived == {"jax"}
+
+
 def test_plan_from_remembered_declarations_is_the_same(tmp_path, monkeypatch):
     cases = shipped()[: planning.MIN_REMEMBERED + 10]
     here = [Installed(one, NEWEST) for one in registry.frameworks() if one.name in ("sklearn", "optax")]
