@@ -50,7 +50,7 @@ LABELS = function("softmax_cross_entropy_with_integer_labels", "categorical", ("
 LABELS = LABELS.since("0.2.4", **AXIS)
 COUNTED = """
 counted = ({{predictions}} != -jax.numpy.inf) | {is_labelled}
-{{predictions}} = {{predictions}}.at[~counted].set(30000)
+{{predictions}} = jax.numpy.where(counted, {{predictions}}, 30000)
 optax.{name}({{predictions}}, {{labels}}, where=counted)
 """
 

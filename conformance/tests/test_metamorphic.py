@@ -388,7 +388,7 @@ def test_known_issue_matches_traits_of_a_side():
 
 def test_check_names_refuses_unknown_relation():
     check_names(Ledger([KnownIssue("relation/*/*", "miniature.*"), KnownIssue("a/b", "miniature.*")]))
-    with pytest.raises(CaseErrors, match=r'x.yaml:3:1: permuted_class is no .*; did you mean "permuted_classes"\?'):
+    with pytest.raises(CaseErrors, match=r'x.yaml:3:1: permuted_class is not .*; did you mean "permuted_classes"\?'):
         check_names(Ledger([KnownIssue("relation/permuted_class/*", "miniature.*", path="x.yaml", line=3)]))
 
 

@@ -45,6 +45,8 @@ def items(mode: str) -> list[Any]:
     cases = [case for case in shipped() if case.id.startswith(CASES)]
     kinds: dict[Any, Any] = {}
     for item in plan(cases, [Installed(OPTAX, "0.2.8", mode=mode)]):
+        if "masked_logits" in item.case.id and ":where" not in item.function.name:
+            continue  # the ledger knows that they are nan
         kinds.setdefault((item.function.name, item.quantity, item.reduction, item.case.id.split("/")[1]), item)
     return list(kinds.values())
 
