@@ -50,9 +50,10 @@ LABELS = function("softmax_cross_entropy_with_integer_labels", "categorical", ("
 LABELS = LABELS.since("0.2.4", **AXIS)
 COUNTED = """
 counted = ({{predictions}} != -jax.numpy.inf) | {is_labelled}
-{{predictions}} = jax.numpy.where(counted, {{predictions}}, 30000)
+{{predictions}} = jax.numpy.where(counted, +{{predictions}}, 30000)
 optax.{name}({{predictions}}, {{labels}}, where=counted)
 """
+"""The call that gets the predictions as they are is optax's, whose parameters are accounted for: hence the plus."""
 
 
 def counted(of: Function, is_labelled: str) -> Function:

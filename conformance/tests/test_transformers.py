@@ -128,6 +128,8 @@ def test_transformers_returns_what_its_source_says(dtype, quantity):
     assert {name: row.status in ("agrees", "diverges") for name, row in rows.items()} == {
         "ForCausalLMLoss sum": True,
         "ForCausalLMLoss mean": True,
+        "ForCausalLMLoss:shift_labels sum": True,
+        "ForCausalLMLoss:shift_labels mean": True,
         "ForMaskedLMLoss sum": True,
         "ForMaskedLMLoss mean": True,
         "ForCausalLMLoss:num_items_in_batch mean": True,
