@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -98,18 +98,15 @@ def _omitted_option(problem: Problem, base: Convention, quantity: Quantity) -> I
 
 
 def _other_smoothing(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
-    e, options = problem.options.label_smoothing, problem.options
+    e = problem.options.label_smoothing
     smoothing = {}
     if e is None:
         smoothing["label smoothing of 0.1"] = 0.1
     elif problem.target == "index" and (classes := problem.predictions.shape[-1]) > 1:
-        # Smoothing by e C / (C - 1) leaves 1 - e to the label and e / (C - 1) to each other class.
-        smoothing["label smoothing spread over the other classes only"] = min(e * classes / (classes - 1), 1.0)
+        smoothing["label smoothing spread over the other classes only"] = _over_others(e, classes)
     if problem.loss == "binary" and e:
         smoothing["twice the label smoothing"] = min(2 * e, 1.0)
-    for text, other in smoothing.items():
-        changed = dataclasses.replace(options, label_smoothing=other)
-        yield _mistake(text, dataclasses.replace(problem, options=changed), base)
+    yield from _smoothed(problem, base, smoothing)
 
 
 def _rarer_smoothing(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
@@ -117,10 +114,19 @@ def _rarer_smoothing(problem: Problem, base: Convention, quantity: Quantity) -> 
         return
     smoothing = {f"label smoothing of {e:g}": e for e in SMOOTHINGS}
     if problem.target == "index" and (classes := problem.predictions.shape[-1]) > 1:
-        smoothing["label smoothing of 0.1 spread over the other classes only"] = 0.1 * classes / (classes - 1)
+        smoothing["label smoothing of 0.1 spread over the other classes only"] = _over_others(0.1, classes)
+    yield from _smoothed(problem, base, smoothing)
+
+
+def _smoothed(problem: Problem, base: Convention, smoothing: Mapping[str, float]) -> Iterator[Variant]:
     for text, e in smoothing.items():
         options = dataclasses.replace(problem.options, label_smoothing=e)
         yield _mistake(text, dataclasses.replace(problem, options=options), base)
+
+
+def _over_others(e: float, classes: int) -> float:
+    """The label smoothing that leaves 1 - e to the label and e / (C - 1) to each other class."""
+    return min(e * classes / (classes - 1), 1.0)
 
 
 def _other_weights(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
