@@ -154,7 +154,7 @@ class There:
 
     def killed(self, *words, **variables):
         process = self.held(*words, **variables)
-        wait_until(lambda: len(read_journal(self.report).rows) >= BEFORE)  # other processes may still judge them
+        wait_for_rows(self.report)  # other processes may still judge them
         os.killpg(process.pid, signal.SIGKILL)
         assert self.ended(process)[0] == -signal.SIGKILL
 
@@ -173,6 +173,14 @@ def wait_for(path, process):
     def there():
         assert process.poll() is None, process.communicate()
         return path.exists()
+
+    wait_until(there)
+
+
+def wait_for_rows(report):
+    def there():
+        with contextlib.suppress(ReportError):  # it is written to while it is read
+            return len(read_journal(report).rows) >= BEFORE
 
     wait_until(there)
 
@@ -214,7 +222,7 @@ def test_interruption_is_said_before_what_was_found(there):
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     process = subprocess.Popen([sys.executable, "-m", *RUN], cwd=there.folder, env=variables, text=True, **both)
     wait_for(there.folder / "hold.here", process)
-    wait_until(lambda: len(read_journal(there.report).rows) == BEFORE)
+    wait_for_rows(there.report)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=120)
     assert said.index("interrupted; ") < said.index(f"no verdict, as {BEFORE} of 5 rows are there; so far ")
@@ -225,7 +233,7 @@ def test_interruption_is_said_before_what_was_found(there):
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGINT"])
 def test_signal_ends_run_with_a_report_that_resume_completes(there, whole, how, words):
     process = there.held(*RUN, *words)
-    wait_until(lambda: len(read_journal(there.report).rows) == BEFORE)
+    wait_for_rows(there.report)
     process.send_signal(getattr(signal, how))
     status, told = there.ended(process)
     assert status == 130, told
@@ -247,7 +255,7 @@ def test_signal_ends_run_with_a_report_that_resume_completes(there, whole, how, 
 @pytest.mark.parametrize("words", [(), ("-n", "2"), ("--isolate",)])
 def test_signal_to_the_whole_group_is_the_runs_and_no_workers(there, words):
     process = there.held(*RUN, *words)
-    wait_until(lambda: len(read_journal(there.report).rows) >= BEFORE)
+    wait_for_rows(there.report)
     os.killpg(process.pid, signal.SIGTERM)
     status, told = there.ended(process)
     assert status == 130, told
@@ -550,7 +558,7 @@ def test_option_that_is_wrong_leaves_the_folder_as_it_was(there, whole):
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
 def test_pytest_journals_its_rows_too(there, whole, words, how):
     process = there.held(*PYTEST, *words)
-    wait_until(lambda: len(read_journal(there.report).rows) == BEFORE)
+    wait_for_rows(there.report)
     os.killpg(process.pid, getattr(signal, how))
     status, told = there.ended(process)
     assert status == (2 if how == "SIGTERM" else -signal.SIGKILL), told
