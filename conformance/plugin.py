@@ -399,7 +399,7 @@ Maker = Callable[[pytest.Config, "ItemFilter | None"], "Sequence[Item | Instance
 
 
 def _item_filter(config: pytest.Config, parents: list[str]) -> ItemFilter | None:
-    """What -k and -m select, so that the thousands of items that they leave out are never made.
+    """A filter for -k and -m, so that items which they deselect are never made: that takes longer than `-k sklearn`.
 
     parents: names of the modules and the function of the tests.  pytest selects again among the rest, and alone if an
     expression cannot be read here.

@@ -3,7 +3,8 @@
 A run begins with `Journal.begin`, which takes the folder (`.lock`), moves an older report into `previous/` and starts
 `journal.jsonl`.  That file has a JSON object on each line: which process writes it, then the run's plan, then its rows.
 Each row is written to the operating system when it is judged, so a killed process loses at most the row that it was
-writing; a torn line is left out on reading.  `read_journal` reads it, for `conformance recover` and `run --resume`.
+writing; a torn line is left out on reading.  There is no fsync: only a loss of power could lose more.  `read_journal`
+reads it, for `conformance recover` and `run --resume`.
 `Journal.close` removes whatever is not part of a whole report.
 """
 

@@ -327,7 +327,7 @@ def unsupported(function: Function, case: Case, problem: Problem, *, as_stated: 
     input_kind = function.input_kind_for(problem.input_kind)
     if why is not None or input_kind == problem.input_kind:
         return why
-    if function.quantity != "loss":
+    if function.quantity != "loss":  # the derivative of the conversion would be the harness's
         return f"a conversion of predictions is tested by their loss, and it returns a {function.quantity}"
     if isinstance(case.expect, MustRaise) and case.expect.kind == "invalid_probability":
         return "a conversion would hide what is wrong with the predictions"

@@ -8,8 +8,9 @@ promise there.  All bounds are first order in u and elementwise before reduction
 *Sums.*  n terms summed in any order err by at most h(n) u sum|t_i|.  The guaranteed bound is n - 1; for
 long sums it is never nearly attained.  Roundings that are independent and even within their ulp have a
 standard deviation of at most u / sqrt(3), which adds up to u sqrt(n) / 3 of the sum when one term after
-another is added; six of those are 2 sqrt(n).  (For the independence see Higham and Mary, "A new approach to
-probabilistic rounding error analysis", SIAM J. Sci. Comput. 41(5), 2019.)  h(n) is the smaller of the two.
+another is added; six of those are 2 sqrt(n).  With n - 1, a float32 mean of 10^5 samples could be off by 0.6 %.
+(For the independence see Higham and Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci.
+Comput. 41(5), 2019.)  h(n) is the smaller of the two.
 
 *Logits, categorical.*  With d_c = z_c - max z, S = sum exp d_c and p_c = exp(d_c) / S:
 rounding d_c moves exp(d_c) by |d_c| u, exp adds g u, the sum h(C) u, the logarithm g u log S.  So
@@ -40,7 +41,8 @@ rounding for each factor; where it is divided by the sum of the targets, that is
 rounding the targets moved their sum by up to u is one of the four roundings of any mean).  Where the targets of a row
 are so small that they underflow, so may its weight, by k of the smallest number over the sum of the targets.
 Where weights of both signs cancel, the roundings of D are a part e of it that need not be small (their number times
-u sum |w| / |D|), and 1 / D is off by e / (1 - e); where e may be 1 the oracle has no answer.  *Underflow*:
+u sum |w| / |D|), and 1 / D is off by e / (1 - e); where e may be 1 the oracle has no answer, because another order of
+the sum may change its sign.  *Underflow*:
 what is smaller than the smallest normal number may be flushed to zero.  *The conversion*: where a prediction was
 converted for the function, it was rounded once; that moves the loss by u |x dloss/dx|, counted up to the
 point where half of the digits are gone (1/sqrt(u)): what is lost beyond that is the conversion's doing and reported as

@@ -169,7 +169,8 @@ def _result(failure: Failure, location: SourceLocation, names: list[str]) -> dic
                 "logicalLocations": [{"fullyQualifiedName": row["case"], "kind": "member"}],
             }
         ],
-        # The second is the one that GitHub knows results by; made from the line, it would be one for all functions.
+        # GitHub recognises results by the second.  It would compute it from the line, which all functions of a case
+        # share: they would be one alert.  Its uploading action warns that it computes another value.
         "partialFingerprints": dict.fromkeys((FINGERPRINT, "primaryLocationLineHash"), key.fingerprint),
         "properties": {name: value for name in _PROPERTIES if (value := _property(name, row.get(name))) is not None},
     }

@@ -131,7 +131,8 @@ _BINDING = re.compile(r"required (positional|keyword-only) argument|positional a
 def _fault(error: BaseException, text: str) -> str:
     """Why an exception is a fault of the call's text and no finding; "" if it is a finding.
 
-    Names, attributes, imports and arguments that do not exist and that the text itself names.
+    Names, attributes, imports and arguments that do not exist and that the text itself names: a mistyped argument of an
+    adapter raises TypeError in every framework, and would read as a rejected input.
     """
     if type(error) not in (TypeError, NameError, AttributeError, ImportError, ModuleNotFoundError):
         return ""

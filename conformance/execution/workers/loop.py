@@ -22,7 +22,10 @@ from pathlib import Path
 
 TOKEN = "CONFORMANCE_WORKER_TOKEN"  # noqa: S105 - the name of a variable
 TERMINATION_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""Signals that workers ignore, because the run handles them; a worker ends when its connection is closed."""
+"""Signals that workers ignore, because the run handles them; a worker ends when its connection is closed.
+
+`timeout`, schedulers and terminals send them to whole process groups; a worker that ended would be reported as a crash.
+"""
 SPIN_SECONDS = 2e-3
 """Seconds for which a worker polls for its next call before it sleeps, yielding the processor."""
 PARENT_CHECK_SECONDS = 1.0

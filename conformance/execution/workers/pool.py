@@ -1,7 +1,10 @@
 """Pool of worker processes: starts them, sends calls before earlier ones are answered, and restarts processes that die.
 
 One thread serves all local workers: the next calls are in the buffers of the sockets, so that a worker continues while
-this process judges its last answer.
+this process judges its last answer.  A thread for each worker would wait for Python's lock before each answer.
+
+Messages use a socket of their own, because frameworks and their child processes print to stdout, also from C.  A call
+that kills its worker is not repeated: the crash is its outcome.  Calls sent after it are repeated in the next worker.
 """
 
 from __future__ import annotations
