@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 DISTRIBUTION = "cross-entropy-conformance"
 PACKAGE = Path(__file__).parent
 INVALID = "invalid"
-"""Follows a file in the id of what is reported as wrong with it, where that of a test has its function."""
+"""Follows the file in the id of an error in that file, in place of a test's function."""
 TESTS = PACKAGE / "tests"
 TEST_FILE = PACKAGE / "test_conformance.py"
 TEST_NAME = "test_conformance"
@@ -321,7 +321,7 @@ def _relative_path(config: pytest.Config, file: str) -> str:
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Have what is wrong with files reported once and by file, and not for each module of ours that reads them."""
+    """Report errors in files once by file, not for each test module that reads them."""
     report = yield
     if not report.failed or not isinstance(collector, pytest.Module) or collector.path.parent != PACKAGE:
         return report
@@ -695,7 +695,7 @@ class Recorder:
         ]
 
     def _harvest_header(self) -> list[str]:
-        """Say what is harvested; read here once, so that the processes of xdist find it in the cache."""
+        """Print the harvested projects; reading them here once fills the cache for the processes of xdist."""
         if _harvested(self.config) is None:
             return []
 

@@ -37,7 +37,7 @@ def pinned(framework: Framework) -> Iterator[Installed]:
 
 
 def companions(framework: Framework, version: str) -> Iterator[Requirement]:
-    """What an environment with a release of a framework needs beside it, whatever its metadata says."""
+    """Requirements of an environment with a release of a framework, beside those in its metadata."""
     own = set(map(canonicalize_name, framework.distributions))
     extra = [need for versions, need in framework.extra_requirements if within(version, versions)]
     for one in _on_this_platform(need.format(version=version) for need in [*framework.requirements, *extra]):

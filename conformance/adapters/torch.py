@@ -45,7 +45,7 @@ UINT8_WITH_SMOOTHED_MEAN = frozenset({"uint8_labels", "label_smoothing", "class_
 EXCLUDES = (*IGNORE_INDEX_WITH_ROWS, *UINT8_WITH_HIGHER_RANK, UINT8_WITH_SMOOTHED_MEAN)
 PROMOTED_DTYPES = "same float32 float64"
 GRADIENT_EPSILON = float(np.float32(1e-12))
-"""A float in the source, whatever the dtype of the loss."""
+"""A float in the source, for any dtype of the loss."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 TF32 = "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"
 """Whether matrix products of float32 may read 10 bits of each mantissa, which some containers set:

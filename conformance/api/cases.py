@@ -490,7 +490,7 @@ def expect(case_id: str, digits: int = 25, cases: Path | None = None) -> ExpectR
 
 @dataclass(frozen=True, eq=False)
 class LintResult(Result):
-    """What is wrong with case files and their ledger, and what the cases cover."""
+    """Errors in case files and their ledger, and the coverage of the cases."""
 
     command = "lint"
     folder: Path
@@ -500,7 +500,7 @@ class LintResult(Result):
     uncounted: int
     """Number of files whose cases cannot be counted."""
     problems: list[CaseFileError]
-    """What is wrong, by file and line."""
+    """The errors, by file and line."""
     coverage: Coverage
     """Pairs of capabilities that the cases cover."""
     notes: list[str]

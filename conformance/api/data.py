@@ -27,7 +27,7 @@ MAX_SHOWN = 8
 
 
 class DataError(UserError, ValueError):
-    """Data that are not a cross-entropy problem: which array, what is wrong with it, and what to do."""
+    """Data that are not a cross-entropy problem; the message names the array, the fault and the remedy."""
 
 
 # Files.

@@ -209,7 +209,7 @@ def fuzz(
     observer: Observer = SILENT,
     modes: Sequence[str] = (),
 ) -> FuzzResult:
-    """Draw cases at random, call every installed function with them, and shrink what is wrong to the smallest case.
+    """Draw cases at random, call every installed function with them, and shrink failures to the smallest case.
 
     Parameters
     ----------

@@ -172,7 +172,7 @@ def mutants(
 
 @dataclass(frozen=True)
 class FalseAlarms(Result):
-    """What is reported about correct implementations."""
+    """False alarms: findings about correct implementations."""
 
     command = "mutants.right"
     alarms: tuple[FalseAlarm, ...]

@@ -77,7 +77,7 @@ class RecipeResult(Result):
 
     command = "recipe"
     setting: Setting
-    """What is computed."""
+    """The loss to compute."""
     first: RecipeSide | None
     """None if no code makes the functions equal."""
     second: RecipeSide | None
@@ -106,7 +106,7 @@ class RecipeResult(Result):
 
 
 class RecipeRequest(TypedDict, total=False):
-    """What is wanted of a recipe; the keys are keyword arguments of `recipe`, which says what each means.
+    """The request for a recipe; the keys are keyword arguments of `recipe`, which documents them.
 
     An empty text is as good as none.
     """
@@ -211,7 +211,7 @@ def _in_mode(of: InstalledFunction, modes: Sequence[str]) -> InstalledFunction:
 
 
 def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
-    """What is computed, with a choice for what is not set; see `recipe`."""
+    """The loss to compute, with a default for each option that is not set; see `recipe`."""
     functions = [one.function for one in pair]
     names = " ".join(function.name for function in functions)
     options, loss = request.get("options", ()), request.get("loss", "")
@@ -365,7 +365,7 @@ def _differences(pair: FunctionPair, setting: Setting) -> tuple[tuple[str, str, 
 
 
 def _divisor(chosen: Divisor, setting: Setting) -> Divisor:
-    """What a mean divides by; "weight" where that is the same number in every problem of a setting."""
+    """The divisor of a mean; "weight" if that is the same number in every problem of a setting."""
     options = set(setting.options)
     alike: set[Divisor] = {"target_weight"} if setting.target in ("index", "one_hot") else set()
     if "label_smoothing" not in options:

@@ -183,7 +183,7 @@ class MergeResult(Result):
 
 
 def merge(parts: Sequence[Path], folder: Path) -> MergeResult:
-    """Merge partial reports (shards, frameworks, machines) into one, the same whatever their order.
+    """Merge partial reports (shards, frameworks, machines) into one; their order does not matter.
 
     Parameters
     ----------

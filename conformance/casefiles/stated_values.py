@@ -19,7 +19,7 @@ PRECISION = 512
 
 
 def wrong_digits(case: Case) -> list[str]:
-    """What is wrong with the digits that a case expects, a message for each reduction where the oracle's differ."""
+    """Errors in the digits that a case expects, a message for each reduction for which the oracle's differ."""
     if not isinstance(case.expect, Digits):
         return []
     messages = []

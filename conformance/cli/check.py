@@ -75,7 +75,7 @@ def _arguments(texts: Iterable[str]) -> dict[str, str]:
 
 
 def _print(found: api.CheckResult) -> None:
-    """Print what is wrong by cause, the table, and the verdict in a sentence."""
+    """Print the failures by cause, the table, and the verdict in a sentence."""
     print_groups(
         [row for row in found.run.rows if row.expected in FAILING_ROWS], found.run.cases, found.installed.framework
     )

@@ -18,7 +18,7 @@ from conformance.model.text import truncate
 
 @options
 def fuzz(as_json: bool = False, **request: Any) -> None:
-    """Draw cases at random, call every installed function with them, and shrink what is wrong to the smallest case.
+    """Draw cases at random, call every installed function with them, and shrink failures to the smallest case.
 
     Exit status 1 where something was found that the ledger does not know.
     """

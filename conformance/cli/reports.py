@@ -1,4 +1,4 @@
-"""`conformance diff`, `accept`, `merge`, `history`, `recover` and `page`: what is done with reports."""
+"""`conformance diff`, `accept`, `merge`, `history`, `recover` and `page`: commands on reports."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def merge(
     folder: Path,
     as_json: bool = False,
 ) -> None:
-    """Join partial reports (shards, frameworks, machines) into one, the same whatever their order."""
+    """Join partial reports (shards, frameworks, machines) into one; their order does not matter."""
     result = api.merge(paths, folder)
     record = result.record
     state = "complete" if record["complete"] else "incomplete"

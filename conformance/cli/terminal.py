@@ -122,7 +122,7 @@ def _limit_columns(objects: Iterable[Any]) -> None:
 
 
 def discard(stream: IO[str]) -> None:
-    """Send what a stream still holds, and what is written to it from here on, to nowhere."""
+    """Discard the buffered text of a stream and all further text written to it."""
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 

@@ -134,7 +134,7 @@ ENGLISH: Mapping[str, Callable[..., str]] = {
     "move": "The farthest that a number moves is {}, in {}.".format,
     "breaking": _breaking_sentence,
 }
-"""What is said -> the function that makes the sentence of it."""
+"""Type of a statement -> the function that renders it as a sentence."""
 
 
 def drift_text(drift: Drift | None) -> str:

@@ -147,9 +147,9 @@ def same_answer(table: pd.DataFrame) -> pd.Series:
 
 
 _SECTION_SEVERITY: dict[Section, str] = {"documented": "change", "support": "change"}
-"""Severity that every cause of a section gets, whatever its rows have."""
+"""Severity of every cause of a section, in place of that of its rows."""
 _Key = tuple[Section, str, str, str, tuple[DocumentedChange, ...]]
-"""Grouping key: section, severity, function, description and what is documented of a `Cause`."""
+"""Grouping key: section, severity, function, description and documentation of a `Cause`."""
 
 
 def causes(table: pd.DataFrame, *, ordinary: bool = False) -> list[Cause]:

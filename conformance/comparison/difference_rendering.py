@@ -50,7 +50,7 @@ def headline(difference: Difference) -> str:
 
 
 def context(difference: Difference) -> list[str]:
-    """`keras 2.15.0 -> 3.15.1` for each framework of either side, and whatever else makes the reports differ."""
+    """`keras 2.15.0 -> 3.15.1` for each framework of either side, and other differences between the runs."""
     sides = {"old": difference.old, "new": difference.new}
     old, new = (side.versions for side in sides.values())
     lines = []

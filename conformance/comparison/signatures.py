@@ -1,4 +1,4 @@
-"""Compares signatures of functions: how calls have to change, and what is deprecated."""
+"""Compares signatures of functions: how calls have to change, and which parameters are deprecated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger as pages, one for each library: what is wrong, ranked, in which releases, with code that shows it.
+"""The ledger as pages, one for each library: findings, ranked, with their releases and reproducers.
 
 An entry that no issue of the library is linked to has a text that can be pasted into a new one.
 """
@@ -91,7 +91,7 @@ class RankedEntry:
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """What is wrong with a library for one reason: the entries of the ledger that give it, most telling first."""
+    """A finding about a library: the ledger's entries with one reason, most telling first."""
 
     ranked: Sequence[RankedEntry]
     mended: bool
@@ -118,7 +118,7 @@ class Finding:
 
     @property
     def reason(self) -> str:
-        """What is wrong, on one line."""
+        """The fault, on one line."""
         return " ".join(self.lead.first.reason.split())
 
     @property
@@ -245,7 +245,7 @@ class Findings:
             yield link(f"ledger, line {line}", f"{self._source}/{path}#L{line}")
 
     def _example(self, lead: RankedEntry) -> str:
-        """What is returned for the example, and the exact answer."""
+        """The result for the example, and the exact answer."""
         if lead.example is None or not lead.exact:
             return ""
         item = lead.example.item

@@ -55,7 +55,7 @@ def dead_links(folder: Path) -> Iterator[str]:
 
 
 def _fault(file: Path, address: str, page: Callable[[Path], Page]) -> str:
-    """What is wrong with an address on a page; "" if nothing is."""
+    """The fault of a link on a page; "" if there is none."""
     found = urlsplit(address)
     if found.scheme in ("http", "https"):
         malformed = "." not in found.netloc or any(character in address for character in " <>\"'{}|\\^`")

@@ -88,7 +88,7 @@ def undescribed_parameters() -> str:
 
 
 def _differences(framework: Framework, now: Mapping[str, Function], function: Function) -> list[str]:
-    """What is otherwise in an earlier description of a function than in the newest one of its name."""
+    """Differences of an earlier description of a function from the newest one of its name."""
     cells = option_words(function)
     newest = option_words(now[function.name]) if function.name in now else {}
     changes = [f"{escaped(name)}: {cell}" for name, cell in cells.items() if cell != newest.get(name)]

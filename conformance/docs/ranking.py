@@ -91,7 +91,7 @@ def examples(
 
 
 def _items(issue: KnownIssue, case: Case, available: Sequence[Installed]) -> Iterator[Item]:
-    """The items on a case that an issue is about, whatever releases, modes and devices have it."""
+    """The items on a case that an issue is about, in any release, mode and device."""
     anywhere = dataclasses.replace(issue, versions="", modes=(), devices=())
     functions = [
         (installed, function)

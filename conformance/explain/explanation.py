@@ -193,7 +193,7 @@ class Explanation:
     """Dtype of the predictions."""
     reduction: str
     quantity: str
-    """What is explained, such as `loss` or `gradient`."""
+    """The explained quantity, such as `loss` or `gradient`."""
     facts: tuple[tuple[str, str], ...]
     """The inputs, as (name, text)."""
     derivation: Derivation

@@ -23,7 +23,7 @@ from conformance.report.page.supplement import PageExplanation
 NOT_REPEATED = ("crashed", "timed_out", "unsupported")
 """Statuses whose calls are not repeated."""
 _KEY = [name for name in PROBLEM if name != "digest"]
-"""Columns of a problem, whatever the content of its case; joined by commas they are the keys of explanations."""
+"""Columns that identify a problem without its digest; joined by commas they are the keys of explanations."""
 _CAUSE = ["function", "status", "reason_code", "convention", "known"]
 """Columns of rows that have one explanation."""
 

@@ -37,7 +37,7 @@ class NoRecipeError(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """What is computed: the arrays that a user has, and the options."""
+    """The loss to compute: the arrays that a user has, and the options."""
 
     loss: Loss
     input_kind: InputKind
@@ -84,7 +84,7 @@ class Recipe(InstalledFunction):
     input_kind: InputKind
     """Kind of input that this convention is about."""
     changes: tuple[str, ...]
-    """What is done beside the call, as sentences without a full stop."""
+    """Steps beside the call, as sentences without a full stop."""
 
 
 def derive_recipes(
@@ -144,7 +144,7 @@ class _Draft:
     of: InstalledFunction
     setting: Setting
     goal: Convention
-    """What is followed; its clip and its division by sums are about probabilities."""
+    """The convention to follow; its clip and its division by sums are about probabilities."""
     kind: InputKind
     """What the function is passed."""
     moves_classes: bool = False
@@ -248,7 +248,7 @@ class _Draft:
         return {*options} & {*self.options} <= self.function.options
 
     def _result_dtype(self) -> str:
-        """That of the function, which is not promoted from what is cast before."""
+        """The function's own result dtype, which is not promoted from its cast inputs."""
         own = self.function.result_dtype
         return "same_or_promoted" if own.startswith("promoted") and self.arranged else own
 
@@ -497,7 +497,7 @@ class Route:
     """`argument`: the function has one.  `weight`: a factor of the loss of each sample.  `target`: in the targets."""
     when: Callable[[_Draft], bool] = lambda draft: True
     why: str = ""
-    """What is done, or why it cannot be done."""
+    """The steps, or why there are none."""
 
 
 ROUTES = (
@@ -632,7 +632,7 @@ ARRANGEMENTS: Mapping[str, Callable[[_Draft], None]] = {
     "weight_dtype": _cast_weights,
     "leading_weights": _spread_weights,
 }
-"""What is unusual about arrays -> the statements that a function needs for it, if any."""
+"""Unusual property of an array -> the statements that a function needs for it, if any."""
 
 
 def _split(text: str) -> tuple[list[str], str]:

@@ -101,7 +101,7 @@ def _call_and_judge(call: PreparedCall, judge: Judge) -> Assessment | None:
 
 
 def _with_problem(item: Item, problem: Problem) -> Item:
-    """The item at the dtype and reduction of `problem`, judged by the oracle whatever the case expects."""
+    """The item at the dtype and reduction of `problem`, judged by the oracle and not by the case's `expect`."""
     case = item.case
     if not isinstance(case.expect, ByOracle | Digits):
         case = dataclasses.replace(case, expect=ByOracle())
@@ -118,7 +118,7 @@ def _value_text(assessment: Assessment) -> str:
     return array_text(_value(assessment))
 
 
-# What is tried
+# Candidates
 
 
 def _if_agrees(attempt: Assessment | None, advice: str, show_call: bool) -> Iterator[Remedy]:
@@ -387,4 +387,4 @@ _REMEDIES: tuple[Callable[[_Context], Iterator[Remedy]], ...] = (
     _trying(_preprocessed_predictions),
     _cast_to_float64,
 )
-"""What is tried, in the order in which it is listed."""
+"""The candidate remedies, in the order in which they are listed."""

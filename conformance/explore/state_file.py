@@ -1,4 +1,4 @@
-"""State files of searches and sweeps: the request, and what is done of it.
+"""State files of searches and sweeps: the request, and its progress.
 
 A file is replaced atomically, so that a killed process loses only what came after the last write.
 """

@@ -109,7 +109,7 @@ def _elements(answer: bytes) -> int:
 
 
 def differences(computed: dict[str, bytes], stored: CertifiedAnswers) -> list[str]:
-    """Keys that the file lacks, or has another answer for, each with what is wrong; and whether it has others."""
+    """Keys that the file lacks or answers otherwise, each with the fault; and whether it has surplus keys."""
     found = []
     for key, answer in computed.items():
         kept = stored.get(key)

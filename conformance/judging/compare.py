@@ -34,7 +34,7 @@ class Comparison:
     """A returned value compared with one exact answer.  Numbers are those of the worst element."""
 
     reason: WrongValue | NotFinite | WrongShape | None
-    """What is wrong; None if the value is within its tolerance."""
+    """The fault; None if the value is within its tolerance."""
     where: tuple[int, ...] = ()
     """Index of the worst element; () for a scalar."""
     error: float = 0.0

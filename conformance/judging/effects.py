@@ -19,7 +19,7 @@ from conformance.reference.oracle import Answer, Oracle
 from conformance.reference.transforms import Floats
 
 UNJUDGED = ("rejects", "empty_mean")
-"""Fields of a convention that are not a cause: of an exception, and what follows where nothing is left to average."""
+"""Fields of a convention that are never a cause: of exceptions, and of the mean over nothing."""
 GRADIENT = ("gradient_", "hessian_")
 """How the names of fields begin that are about derivatives."""
 OF_GRADIENT = tuple(field.name for field in dataclasses.fields(Convention) if field.name.startswith(GRADIENT))
@@ -132,7 +132,7 @@ def judged_fields(quantity: Quantity) -> tuple[str, ...]:
 
 
 def has_effect(name: str, convention: Convention, problem: Problem, quantity: Quantity) -> bool:
-    """Whether a choice can have an effect on the answer to a problem, or on its budget, whatever else is chosen."""
+    """Whether a choice can have an effect on the answer to a problem, or on its tolerance, for any other choices."""
     chosen = getattr(convention, name)
     if chosen == getattr(DEFINITION, name):
         return False
@@ -176,7 +176,7 @@ _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
     "empty_batch": lambda chosen, problem: "empty_batch" in examine(problem),
     "accepts": lambda chosen, problem: bool(chosen & examine(problem)),
 }
-"""Whether what is chosen for a field of a convention can have an effect on a problem; other fields always can."""
+"""Predicates: whether the choice for a field can have an effect on a problem; other fields always can."""
 
 
 @functools.lru_cache(maxsize=256)

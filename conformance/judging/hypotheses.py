@@ -70,7 +70,7 @@ class Explanations:
     tried: int
     """How many different values were compared."""
     by_chance: float
-    """How many of them would fit a number of so many digits by chance."""
+    """How many of them are expected to fit a number of this many digits by chance."""
 
     def lines(self) -> list[str]:
         """A sentence about all of them, and one for each value, at most `MAX_LISTED`."""

@@ -33,7 +33,7 @@ EPSILONS = (
 )
 """Numbers that are added to probabilities, or at which these are clipped, so that the logarithm of 0 is finite."""
 MIN_EFFECT = 1e-8
-"""Part of the smallest probability below which what is added to it changes no printed number."""
+"""Fraction of the smallest probability below which an epsilon changes no printed number."""
 SMOOTHINGS = (0.01, 0.02, 0.05, 0.15, 0.2, 0.3)
 """Label smoothings that are tried beside 0.1."""
 FOCAL = ((1.0, None), (2.0, None), (3.0, None), (5.0, None), (2.0, 0.25))

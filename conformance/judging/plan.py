@@ -177,7 +177,7 @@ class Declarations:
     @classmethod
     @contextlib.contextmanager
     def on(cls, cases: Sequence[Case]) -> Iterator[Declarations]:
-        """What functions declare of these cases; at the end, what is new is remembered."""
+        """The declarations of functions for these cases; new ones are written to the cache at the end."""
         if len(cases) < MIN_REMEMBERED or not all(map(_is_shipped, cases)):
             yield cls()
             return
@@ -219,7 +219,7 @@ class _Table:
         self._is_new = False
 
     def add(self, case: Case, problems: Iterable[Problem]) -> list[int]:
-        """The numbers of what is declared of the problems of a case."""
+        """Indices of the declarations for the problems of a case."""
         numbers: list[int] = []
         for problem in problems:
             if (found := _declared(case, problem, *self._of)) not in self.distinct:

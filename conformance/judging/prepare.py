@@ -83,7 +83,7 @@ class PreparedCall:
 
     @functools.cached_property
     def traits(self) -> frozenset[str]:
-        """What is particular about the problem, as words of a ledger's `when`."""
+        """Traits of the problem, as words of a ledger's `when`."""
         return traits(self.problem, self.converted, self._target)
 
     @functools.cached_property

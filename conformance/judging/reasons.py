@@ -204,7 +204,7 @@ class Reason:
 
     @property
     def brief(self) -> str:
-        """What is wrong, or what happened, without what explains it."""
+        """The fault or event as a sentence, without its explanation."""
         return self.text.format_map(vars(self))
 
     @property

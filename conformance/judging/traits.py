@@ -60,7 +60,7 @@ VALUE_TRAITS = {
 }
 """Trait of the numbers -> what a problem with it has."""
 GENERIC_TRAITS = frozenset({*LOSSES, *INPUT_KINDS, *TARGET_KINDS, *REDUCTIONS, *DTYPES})
-"""Traits that some problem or other must have: what it is, and not what is particular about it."""
+"""Traits of which every problem has one, such as its loss; they single out no problem."""
 LOW_LOGIT = -80.0
 """The exponential of a logit below this loses digits in float32, where it is subnormal, or all of them."""
 CERTAINTY_MARGIN = 1e-3

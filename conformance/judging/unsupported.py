@@ -88,7 +88,7 @@ def _reasons(
 
 
 def _representative(case: Case, found: Sequence[Reasons]) -> Iterator[Reasons]:
-    """The fewest problems that show what is unsupported."""
+    """The minimal set of problems that shows every unsupported feature."""
     if len(found) == len(case.dtypes) * len(case.reductions):
         found = found[:1]
     for _, group in itertools.groupby(found, key=lambda reasons: reasons[0][0].dtype):

@@ -266,7 +266,7 @@ def _unexplained_verdict(
     by_convention, nearer = judgement.documented_comparison(outcome)
     mismatch: Mismatch | None = first.reason if first is not None else None
     if nearer is not None and nearer.reason is not None and (first is None or first.misshapen):
-        # Not the definition's shape, and not meant to be: what is wrong shows against what is documented.
+        # The documented shape differs from the definition's, so the result is compared with the documented answer.
         mismatch, first = dataclasses.replace(nearer.reason, by_documentation=True), nearer
     if mismatch is None:
         mismatch = AcceptedInvalid(kind=must_raise)
@@ -383,7 +383,7 @@ class _Judgement:
         return self._held(outcome, without) is None
 
     def undefined_as_documented(self, must_raise: str) -> str:
-        """Why the function has no right answer by what it documents, where that is so; "" otherwise."""
+        """Why the documented convention has no answer; "" if it has one."""
         if self._refuses(must_raise):
             return ""
         try:
@@ -422,7 +422,7 @@ class _Judgement:
         return compare(outcome.value, unconstrained, tolerance, self.converted.dtype, outcome.dtype).within
 
     def _refuses(self, must_raise: str) -> bool:
-        """Whether an exception is right by what is documented, too."""
+        """Whether an exception is right under the documented convention as well."""
         documented = self.documented
         return bool(must_raise) and bool(refused(self.converted, documented) or must_raise in EDGE - documented.accepts)
 
@@ -500,11 +500,11 @@ class _Judgement:
         return Candidate()
 
     def _can_differ(self, name: str, candidate: Convention) -> bool:
-        """Whether what a convention chooses, or what is documented instead, has an effect on the problem."""
+        """Whether a field of a convention, or its documented replacement, has an effect on the problem."""
         return any(has_effect(name, one, self.converted, self.quantity) for one in (candidate, self.documented))
 
     def documented_comparison(self, outcome: Returned) -> tuple[Exact | None, Comparison | None]:
-        """The answer by all that is documented, where that is more than the definition, and the outcome against it."""
+        """The answer by the whole documented convention, unless it is the definition, and the outcome's comparison."""
         if not self.choices or refused(self.converted, self.documented):
             return None, None
         answer, comparison, _ = self._compared(outcome, self.documented)

@@ -190,7 +190,7 @@ class Layout:
         return np.array(names)[labels] if self.class_names else labels
 
     def names(self) -> tuple[str, ...]:
-        """What is unusual about this layout, as the capability names that functions declare."""
+        """Unusual properties of this layout, as the capability names that functions declare."""
         return self._names
 
     @functools.cached_property
@@ -448,7 +448,7 @@ class Problem:
 
     @functools.cached_property
     def cache(self) -> dict[Hashable, Any]:
-        """What was computed from this problem alone, by whoever computed it; it lives as long as the problem.
+        """Results computed from this problem alone; they live as long as the problem.
 
         What no reduction changes is kept with `unreduced`.
         """

@@ -154,7 +154,7 @@ class Convention:
 
     @functools.cached_property
     def _hash(self) -> int:
-        """Hash of all fields: conventions are keys of most of what is computed for a row."""
+        """Hash of all fields, computed once: most results for a row are keyed by a convention."""
         return hash(_values(self))
 
     def __getstate__(self) -> dict[str, Any]:

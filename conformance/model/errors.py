@@ -53,7 +53,7 @@ class FailedHere:
 
 
 def failed_here(error: Exception) -> FailedHere:
-    """What is sent of an exception, which itself may not be picklable."""
+    """The picklable description of an exception that itself may not be picklable."""
     if isinstance(error, UserError):
         return FailedHere(True, str(error), "")
     return FailedHere(False, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))

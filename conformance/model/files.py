@@ -29,7 +29,7 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes], *, overwrite:
         else:
             os.link(temporary, path)
     finally:
-        with contextlib.suppress(OSError):  # the failure of the write is what is worth reporting
+        with contextlib.suppress(OSError):  # report the failure of the write instead
             temporary.unlink(missing_ok=True)
 
 

@@ -68,13 +68,13 @@ class RowKey:
 
     @property
     def fingerprint(self) -> str:
-        """A digest that stays the same whatever is answered, wherever the case is and in whichever release."""
+        """A digest that does not depend on the answer, the place of the case or the release."""
         parts = [self.case, self.function, self.dtype, self.reduction, self.quantity]
         parts += unusual(mode=self.mode, device=self.device)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def across_versions(self) -> RowKey:
-        """The same question in the same environment, whatever the content of the case and the version."""
+        """The same question in the same environment, for any content of the case and any version."""
         return dataclasses.replace(self, digest="", version="")
 
 
@@ -98,7 +98,7 @@ def unusual(quantity: str = "loss", mode: str = EAGER, device: str = CPU) -> lis
 KEY = tuple(field.name for field in dataclasses.fields(RowKey))
 """Columns that tell all rows of a report apart."""
 PROBLEM = ("case", "digest", "dtype", "reduction", "quantity")
-"""Columns that name the question, whoever answers it."""
+"""Columns that identify the question, without the function that answers it."""
 QUESTION = (*PROBLEM, "function")
 """Columns that name the question to one function, wherever it runs."""
 PLACE = ("environment", "version", "backend", "mode", "device")

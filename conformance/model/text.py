@@ -32,7 +32,7 @@ def printable(text: str) -> str:
 
 
 def type_name(value: object) -> str:
-    """The name of the type of a value, whatever its metaclass says."""
+    """The name of the type of a value, even if its metaclass hides it."""
     name: str = type.__dict__["__name__"].__get__(type(value))
     return name if len(name) <= 100 else f"{name[:100]}..."
 

@@ -43,7 +43,7 @@ def default_folder() -> Path | None:
 
 @functools.cache
 def code_digest(*packages: str) -> str:
-    """A digest of the code of some packages of this one, such as `reference`: a fact of what follows from it."""
+    """A digest of the code of some packages of this one, such as `reference`: the version of their results."""
     sha = hashlib.sha256()
     for file in sorted(file for name in packages for file in (Path(__file__).parents[1] / name).rglob("*.py")):
         sha.update(file.read_bytes())
@@ -60,7 +60,7 @@ class Store(Protocol):
         """Remember a value."""
 
     def flush(self) -> None:
-        """Write what is pending."""
+        """Write pending entries."""
 
 
 class Cache:
@@ -100,7 +100,7 @@ class Cache:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is pending."""
+        """Write pending entries."""
         if self._database is None or not self._pending:
             self._pending.clear()
             return
@@ -116,7 +116,7 @@ class Cache:
             self._give_up(str(error))
 
     def close(self) -> None:
-        """Write what is pending and let go of the file."""
+        """Write pending entries and close the file."""
         self.flush()
         if self._database is not None:
             self._database.close()
@@ -190,7 +190,7 @@ class Remembered:
         value = None if self._cache is None else self._cache.get(name, lambda value: value.startswith(key))
         try:
             return None if value is None else read(json.loads(value[len(key) :]))
-        except Exception:  # whoever can write the file can write anything
+        except Exception:  # a file that others can write may hold anything
             return None
 
     def put(self, name: str, value: Any, *facts: str) -> None:

@@ -19,7 +19,7 @@ from conformance.model.convention import ClassColumns
 ROW_SUM_TOLERANCE = 16
 """A row is unnormalised when its sum is off from 1 by more than this many unit roundoffs per class."""
 CHUNK = 1 << 16
-"""Predictions that are worked on at once; what is computed from them stays in the processor's cache."""
+"""Predictions per block, so that intermediate results stay in the processor's cache."""
 
 Shape = tuple[int, ...]
 
@@ -76,7 +76,7 @@ def _contents(problem: Problem) -> frozenset[str]:
 
 
 def _in_chunks(values: Array, considered: Array | None) -> Iterator[Array]:
-    """Rows of about `CHUNK` predictions, so that what is computed from them needs little memory.
+    """Rows of about `CHUNK` predictions, so that intermediate results need little memory.
 
     considered: which samples count, each a row of the last axis; None if all do and predictions have no rows.
     """

@@ -68,7 +68,7 @@ def _sizes(problem: Problem) -> Array:
 
 
 def _finite(values: Array) -> Array:
-    """Absolute values in float64, without what is not finite."""
+    """Absolute values in float64, without values that are not finite."""
     wide = np.abs(values.astype(np.float64))
     return np.where(np.isfinite(wide), wide, 0.0)
 

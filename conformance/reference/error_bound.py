@@ -426,7 +426,7 @@ def _targets(flat: FlatProblem, chunk: slice, classes: int) -> Floats:
 
 
 def _share(q: Floats, weights: Floats) -> Floats:
-    """Each share q times its weight, and 0 where the share is, whatever the weight."""
+    """Each share q times its weight, and 0 where the share is 0, for any weight."""
     return np.where(q != 0, q * weights, 0.0)
 
 

@@ -57,7 +57,7 @@ class FlatProblem:
     clip: tuple[float, float] | None
     """Both ends of the clip, rounded to the dtype; None if nothing is clipped."""
     offset: float
-    """What is added to a probability before its logarithm, rounded to the dtype; 0 if nothing is."""
+    """The offset added to a probability before its logarithm, rounded to the dtype."""
     group: int
     """Number of consecutive rows that are averaged to one loss before weights are applied; 1 if none are."""
     shape: tuple[int, ...]
@@ -88,7 +88,7 @@ class FlatProblem:
         return [slice(start, min(start + rows, len(self.x))) for start in range(0, len(self.x), rows)]
 
     def rows(self, chunk: slice) -> FlatProblem:
-        """Some of the rows, for what is computed before losses are grouped and weighted."""
+        """Some of the rows, for computations before losses are grouped and weighted."""
         names = ("x", "index", "q", "kept", "positive_weight")
         parts: dict[str, Any] = {name: value[chunk] for name in names if (value := getattr(self, name)) is not None}
         return dataclasses.replace(self, **parts, log_sum_exps={})
@@ -303,5 +303,5 @@ def clip_ends(dtype: str, convention: Convention) -> tuple[float, float] | None:
 
 
 def offset_of_logarithm(dtype: str, convention: Convention) -> float:
-    """What a convention adds to a probability of a dtype before its logarithm, rounded to it; 0 where nothing is."""
+    """The offset that a convention adds to a probability before its logarithm, rounded to the dtype; 0 without one."""
     return float(np.asarray(convention.log_offset or 0.0).astype(numpy_dtype(dtype)))

@@ -247,7 +247,7 @@ def categorical_gradient(flat: FlatProblem, convention: Convention, to_numbers: 
 
 
 def takes_total_for_one(flat: FlatProblem, convention: Convention) -> bool:
-    """Whether T is taken for 1, or for the weight of its row, whatever the row's targets sum to."""
+    """Whether T is replaced by 1, or by the weight of its row, for any sum of the row's targets."""
     by_row = flat.class_weights is None or flat.weighs_rows
     return convention.log_sum_exp == "one" or (convention.gradient_total == "one" and by_row)
 

@@ -167,7 +167,7 @@ class Oracle:
             self._disk.put(key, encode(answer))
 
     def flush(self) -> None:
-        """Write to the disk what is new."""
+        """Write new answers to the disk."""
         if self._disk is not None:
             self._disk.flush()
 
@@ -222,7 +222,7 @@ def enclosure(problem: Problem, convention: Convention = DEFINITION, precision: 
 
 
 def divisor(problem: Problem, convention: Convention = DEFINITION) -> Fraction | None:
-    """What the mean of a problem divides by under a convention, to 256 bits; None where that is not a number."""
+    """The divisor of a problem's mean under a convention, to 256 bits; None if it is not a number."""
     with ctx.workprec(256):
         try:
             found = divided_by(flatten(problem, convention), convention)
@@ -581,7 +581,7 @@ def _lost_in_roundings(by: Term, flat: FlatProblem, convention: Convention) -> b
 
 
 def _row_weight(flat: FlatProblem, convention: Convention, row: int) -> Term:
-    """What one row weighs beside its sample weight: sum_c w_c q'_c, over sum_c q'_c where that is averaged."""
+    """The weight of a row without its sample weight: sum_c w_c q'_c, divided by sum_c q'_c if it is averaged."""
     smoothing = smoothing_of_weight(flat, convention)
     if not averages_class_weights(flat, convention):
         return _weighted_targets(flat, row, smoothing)
@@ -718,7 +718,7 @@ def _resolved(answer: Exact) -> bool:
     return bool(np.all(answer.rad[finite] <= np.abs(answer.hi[finite]) * 2.0**-60 + 2.0**-1074))
 
 
-# What the cache stores: text of a kind, or three float64 arrays, little-endian, with what is unconstrained packed.
+# An entry of the cache: text with its type, or three little-endian float64 arrays and a packed mask (unconstrained).
 
 
 def encode(answer: Answer) -> bytes:

@@ -1,4 +1,4 @@
-"""Which choices of a convention matter to a problem: what is computed under one is shared by all that agree in these.
+"""Which choices of a convention matter to a problem: conventions that agree in these share their answers.
 
 Each function returns the convention with every choice that cannot change its result set back to the definition's.
 """
@@ -51,7 +51,7 @@ def relevant(
 
 
 def _idle(problem: Problem, convention: Convention) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The choices that cannot matter because of what a problem contains, and what it contains of what is accepted."""
+    """The fields that cannot matter because of a problem's content, and its kinds of accepted input."""
     idle = []
     ignored = convention.default_ignore_index
     if ignored is not None and not (problem.target == "index" and bool(np.any(problem.labels == ignored))):

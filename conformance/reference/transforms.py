@@ -32,7 +32,7 @@ from conformance.reference.relevance import ANSWER, relevant
 
 Floats = npt.NDArray[np.float64]
 PRECISION = 256
-"""Bits of what is computed from losses, which are enclosed to 75 bits or more."""
+"""Precision in bits of transforms of losses, which are enclosed to 75 bits or more."""
 LARGEST_EXPONENT = 1e5
 """Beyond it, exp is infinite or zero in every dtype."""
 

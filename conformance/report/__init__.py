@@ -1,4 +1,4 @@
-"""The report: rows to a DataFrame, what follows from it, and the only writer to disk.
+"""The report: rows as a DataFrame, tables derived from it, and the only writer to disk.
 
 Rows --frame--> results --pairs--> pairs --discrepancies, summary, write--> reports/<name>/ --read--> results.
 """

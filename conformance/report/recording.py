@@ -49,7 +49,7 @@ def make_plan(
     installed: Iterable[Installed] = (),
     timeout: float = 0.0,
 ) -> Plan:
-    """Return what is known of a run before its first row, with the published numbers of its own cases.
+    """Return the metadata of a run before its first row, with the published numbers of its own cases.
 
     cases: those selected from.  row_cases: the id of the case of each planned row.  started: seconds since the epoch.
     missing: frameworks that are not installed.  selected: the option that left items out.  ledger, installed, timeout:

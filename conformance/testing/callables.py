@@ -130,7 +130,7 @@ def checks(
 
 
 Failure = tuple[str, str] | None
-"""(cause, message) of what is wrong; None if it is right."""
+"""(cause, message) of a failure; None if the result is right."""
 
 
 @functools.cache

@@ -23,15 +23,15 @@ from conformance.testing.questions import Question, prepare
 MAX_PREDICTIONS = 1 << 18
 """Predictions beyond which no mistake is tried: each means to solve another problem of that size."""
 MAX_CERTIFIED = 20_000
-"""The same for what is computed in balls."""
+"""The same for computations in balls."""
 MAX_LISTED = 6
 UNEXPLAINED = "by no known convention or mistake that was tried"
 WIDESPREAD = 4
-"""What is computed in a narrow dtype is wrong in one of so many elements at least, and not in a few."""
+"""A computation in a narrow dtype is wrong in at least one of this many elements."""
 
 
 class _QuickOracle(Oracle):
-    """Answers that are good enough to tell mistakes apart: those of large problems in float64, whatever the dtype."""
+    """Answers accurate enough to distinguish mistakes: large problems are computed in float64 for any dtype."""
 
     def _loss(
         self, problem: Problem, convention: Convention, within: Floats | None, taken_as: InputKind | None
@@ -170,7 +170,7 @@ def _in_sentences(departure: Departure, problem: Problem) -> Departure:
 
 
 def _narrower(question: Question, quantity: Quantity, got: Floats) -> Iterator[str]:
-    """The widest narrower dtype in whose tolerance it is."""
+    """The widest narrower dtype whose tolerance it meets."""
     exact, unit = _exact(question, quantity), dtype_info(question.problem.dtype).unit_roundoff
     for dtype in sorted(DTYPES, key=lambda name: dtype_info(name).unit_roundoff):
         coarser = dtype_info(dtype).unit_roundoff

@@ -469,7 +469,7 @@ def first_nan(name: str, values: Array) -> str:
 
 
 def _outside(inputs: Inputs, kind: str) -> str:
-    """What is outside the domain of the definition, with the first place."""
+    """Values outside the domain of the definition, with the first index."""
     x, y = inputs.as_passed(inputs.predictions).values, inputs.labels.values
     if inputs.target != "index":
         y = inputs.as_passed(inputs.labels).values

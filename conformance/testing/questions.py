@@ -42,7 +42,7 @@ class Question:
         if isinstance(answer, Undefined):
             nan = self.inputs.first_nan()
             raise ValueError(f"there is no exact answer: {answer.why}{nan and f'; {nan}'}")
-        assert isinstance(answer, Exact)  # `prepare` rejects what is invalid
+        assert isinstance(answer, Exact)  # `prepare` rejects invalid problems
         return answer
 
     def loss_tolerance(self) -> Floats:
@@ -104,7 +104,7 @@ def prepare(inputs: Inputs, dtype: Any, cancellation: bool = False) -> Question:
 
 
 def radius(answer: Exact) -> Floats:
-    """How far the exact answer may be from its value rounded to float64; 0 where that is not finite."""
+    """Bound on the difference between the exact answer and its value rounded to float64; 0 if that is not finite."""
     with np.errstate(all="ignore"):
         off = np.abs(answer.lo) + answer.rad
         return np.where(np.isfinite(answer.hi), np.nextafter(off, np.inf) * (off > 0), 0.0)
@@ -131,7 +131,7 @@ def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, 
 
 
 def _wrong_dtype(actual: Argument, due: str, is_stated: bool) -> str:
-    """What is wrong with the dtype of a result; a wider one than expected is right.
+    """The fault in the dtype of a result; a wider one than expected is right.
 
     is_stated: whether `dtype` states the expected one, and not the predictions.
     """
@@ -181,7 +181,7 @@ def _wrong_gradient(question: Question, actual: Argument) -> str:
 
 
 def _rendered(question: Question, quantity: Quantity, got: Any, exact: Floats, found: Comparison, size: int) -> str:
-    """What is wrong, line by line.  exact: an array as `got`, or the exact number at the worst element."""
+    """The failure, line by line.  exact: an array as `got`, or the exact number at the worst element."""
     from conformance.testing.causes import causes
 
     lines = []

@@ -124,7 +124,7 @@ def _smaller_cases(case: Case) -> Iterator[Case]:
     fewer = list(_fewer_samples(case))
     yield from fewer
     yield from _fewer_classes(case)
-    for smaller in fewer:  # both at once, for what is wrong with squares only
+    for smaller in fewer:  # both at once, for failures of square shapes only
         yield from _fewer_classes(smaller)
 
 

@@ -203,7 +203,7 @@ def _is_same_call(a: PreparedProblem, b: PreparedProblem) -> bool:
 
 
 def _call_key(call: Call) -> Hashable:
-    """What is the same for identical calls."""
+    """Key under which identical calls are shared."""
     return call.text, call.mode, call.device, tuple((name, _array_key(array)) for name, array in call.arrays.items())
 
 

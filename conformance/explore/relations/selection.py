@@ -86,7 +86,7 @@ def _of_function(
     last = next((number for number, of in enumerate(reversed(candidates)) if of.case.id in named), len(candidates))
     expressible = [
         candidate
-        for candidate in candidates[: len(candidates) - last]  # what follows does not decide what is selected
+        for candidate in candidates[: len(candidates) - last]  # later ones do not affect the selection
         if is_selected(function, candidate.case, item_filter)
         and unsupported(function, candidate.case, candidate.problem, as_stated=True) is None
     ]
@@ -197,7 +197,7 @@ class _Candidate:
     combination: frozenset[str]
     """The traits of the problem other than dtype and reduction."""
     features: frozenset[object]
-    """The combination, what is unusual about the problem, and the pair of its dtype and reduction."""
+    """The combination, the problem's unusual properties, and its dtype and reduction."""
     relations: frozenset[str]
     """Names of the relations that are about the problem."""
 

@@ -69,7 +69,7 @@ class RegionCounts:
     ulps: LargestError | None = None
     """The input with the largest error in ulps."""
     why: str = ""
-    """One sentence about what is wrong; empty if nothing is."""
+    """The failure as one sentence; empty if there is none."""
 
     @property
     def count(self) -> int:

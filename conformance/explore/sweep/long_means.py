@@ -94,7 +94,7 @@ class MeanOracle(Oracle):
         self._answers: dict[Convention, Answer] = {}
 
     def answer(self, problem: Problem, convention: Convention = DEFINITION, within: Floats | None = None) -> Answer:
-        """The exact mean, with an error far below any tolerance whatever `within` is."""
+        """The exact mean, with an error far below any tolerance for any `within`."""
         if convention not in self._answers:
             self._answers[convention] = self._mean(oracle.evaluate(self._distinct, convention))
         return self._answers[convention]

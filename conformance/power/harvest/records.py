@@ -116,7 +116,7 @@ def _to_array(value: Any) -> Array | None:
         warnings.simplefilter("ignore")
         try:
             return np.array(value)
-        except Exception:  # whatever a foreign `__array__` raises: it is not an array that can be read
+        except Exception:  # a foreign `__array__` may raise anything; then it is not an array
             return None
 
 

@@ -201,6 +201,6 @@ def is_square(values: Array) -> bool:
 
 
 def smoothed_towards(q: Array, smoothing: float, classes: int) -> Array:
-    """Targets with the smoothing distributed over so many classes."""
+    """Targets with the smoothing distributed over this many classes."""
     e = q.dtype.type(smoothing)
     return (1 - e) * q + e / q.dtype.type(classes) if smoothing else q

@@ -168,7 +168,7 @@ def _generated_size(case: Case) -> int:
 def run_correct(
     cases: Iterable[Case], correct: Sequence[type[Implementation]], per_case: int = 0, oracle: Oracle | None = None
 ) -> Iterator[FalseAlarm | CaseRun]:
-    """Yield what is reported about correct implementations, and each case after they have run it.
+    """Yield findings about correct implementations, and each case after they have run it.
 
     per_case: number of implementations that run a case, in turn; 0 means all.
     """

@@ -73,7 +73,7 @@ def page(
 def static_parts(package: str = __name__) -> dict[str, str]:
     """The template, the style and the script of a page by file name; all that its package has of them."""
     files_of = (file for file in files(package).iterdir() if file.name.endswith((".html", ".css", ".js")))
-    # An HTML parser turns \r\n to \n before it hashes what is between the tags.
+    # An HTML parser turns \r\n to \n before it hashes the text between the tags.
     return {file.name: file.read_text(encoding="utf-8").replace("\r\n", "\n") for file in files_of}
 
 

@@ -34,7 +34,7 @@ DETAIL = ("got", "want", "want_by_convention", "budgets", "call")
 MAX_TEXT = 2400
 """Characters of a text in the page, fewer where it would get too large; `results.csv` has all of them."""
 MAX_CALL_FACTOR = 20
-"""A reproducer may be so many times longer; it is there whole or not at all."""
+"""Factor by which a reproducer may be longer; a longer one is left out, never cut."""
 MAX_BYTES = 10_000_000
 """Bytes of the columns of INDEX, and of those of DETAIL."""
 MAX_UNCOMPRESSED = 1 << 15

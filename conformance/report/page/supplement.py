@@ -23,7 +23,7 @@ MAX_RECORDS = {"sweep": 4000, "means": 4000, "history": 4000, "changes": 5000}
 
 
 MAX_PREDICTIONS = 2000
-"""Predictions of a case that is written out; a generated case is written as its recipe, whatever its size."""
+"""Number of predictions up to which a case is written out; a generated case of any size is written as its recipe."""
 
 
 class PageExplanation(NamedTuple):
