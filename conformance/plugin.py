@@ -946,12 +946,12 @@ class Recorder:
             details = recording.closing_lines(largest, coverage)
         narrowed = bool(self.config.getoption("markexpr") or self.config.getoption("keyword") or installed()[1])
         unsupported = unsupported_problems(results[PROBLEM_COLUMNS].itertuples(index=False, name=None))
-        verdict = recording.verdict_line(results, self.planned)
-        published = ""
+        lines = [*details, *render_unsupported(unsupported, narrowed=narrowed), recording.skipped_line(results)]
+        lines.append(recording.verdict_line(results, self.planned))
         if self.written and _folder(self.config) is not None:
             report = Path(self.config.getoption("report"))
-            published = recording.published_line(self.written, _cases_of(self.config), report)
-        return [*details, *render_unsupported(unsupported, narrowed=narrowed), verdict, *filter(None, [published])]
+            lines.append(recording.published_line(self.written, _cases_of(self.config), report))
+        return list(filter(None, lines))
 
     def _harvested(self) -> bool:
         return _harvested(self.config) is not None

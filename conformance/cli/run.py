@@ -166,6 +166,8 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, v
     narrowed = bool(request.keyword or request.frameworks or request.modes or ended.record["missing"])
     unsupported = unsupported_problems(ended.results[PROBLEM_COLUMNS].itertuples(index=False, name=None))
     out.lines(render_unsupported(unsupported, narrowed=narrowed))
+    if skipped := recording.skipped_line(ended.results):
+        out.print(Text(skipped), soft_wrap=True)
     verdict = recording.verdict_line(ended.results, ended.record["planned"], ended.record["duration"], failing)
     out.print(Text(verdict), soft_wrap=True)
     published = recording.published_line(ended.record, ended.cases, ended.report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from conformance.adapters.contract import LoweringError
@@ -16,10 +16,13 @@ from conformance.judging.plan import Item
 from conformance.judging.prepare import PreparedCall, Problems, prepare
 from conformance.judging.row import Row
 from conformance.model.errors import CaseFileError, UserError
-from conformance.model.outcome import Outcome
+from conformance.model.outcome import Outcome, TimedOut
 
 CALLS_AHEAD = 16
 """Calls that a worker is sent before the first of them is judged."""
+
+MAX_TIMED_OUT = 5
+"""Calls of a function in a row that may take too long; those after them are skipped, which would take as long each."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def rows_of(items: Sequence[Item], judge: Judge, pool: WorkerPool | None = None)
 class PipelinedCalls:
     """Calls in the workers of a pool, each of which is sent calls before its earlier ones are judged.
 
+    A function that has taken too long for `MAX_TIMED_OUT` calls in a row is no longer called.
     items: those that `outcome` will be called with; any other is sent when `outcome` is called.
     """
 
@@ -91,6 +95,8 @@ class PipelinedCalls:
             self._position[item] = len(self._position)
             self._unsent.setdefault(item.installed.worker, deque()).append(item)
         self._sent: dict[str, dict[Item, tuple[PreparedCall, Future] | Exception]] = {name: {} for name in self._unsent}
+        self._timed_out: dict[tuple[str, str], TimedOut] = {}
+        """The outcome of a call after those in a row that took too long, by worker and function."""
 
     def as_completed(self) -> Iterator[Item]:
         """Each item when its outcome is there, in order for each worker; `outcome` must be called with it at once."""
@@ -115,7 +121,27 @@ class PipelinedCalls:
         if isinstance(sent, Exception):
             raise sent
         prepared, future = sent
-        return prepared, self._pool.wait(future)
+        outcome = self._pool.wait(future)
+        self._note(item, outcome)
+        return prepared, outcome
+
+    def _note(self, item: Item, outcome: Outcome) -> None:
+        """Count calls that took too long; after too many, withdraw those of the function that are on their way."""
+        worker, function = key = item.installed.worker, item.function.name
+        if not isinstance(outcome, TimedOut):
+            self._timed_out.pop(key, None)
+        elif not outcome.earlier:
+            before = self._timed_out.get(key, outcome)
+            self._timed_out[key] = replace(before, earlier=before.earlier + 1)
+            if skipped := self._skipped(item):
+                for other, sent in self._sent[worker].items():
+                    if other.function.name == function and isinstance(sent, tuple):
+                        sent[1].worker.withdraw(sent[1], skipped)
+
+    def _skipped(self, item: Item) -> TimedOut | None:
+        """The outcome of a call that is not to be made; None if it is."""
+        late = self._timed_out.get((item.installed.worker, item.function.name))
+        return late if late is not None and late.earlier >= MAX_TIMED_OUT else None
 
     def _send_ahead(self, name: str) -> None:
         unsent, sent = self._unsent.get(name, ()), self._sent[name]
@@ -128,6 +154,7 @@ class PipelinedCalls:
     def _send(self, item: Item) -> tuple[PreparedCall, Future] | Exception:
         try:
             prepared = prepare(item, self._problems)
-            return prepared, self._pool.submit(item.installed.worker, prepared.call, prepared.what)
+            skipped = self._skipped(item)
+            return prepared, self._pool.submit(item.installed.worker, prepared.call, prepared.what, skipped)
         except (LoweringError, CaseFileError) as error:
             return error

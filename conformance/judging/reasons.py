@@ -540,6 +540,22 @@ class NoAnswerInTime(_Wrong):
     """The limit."""
 
 
+@dataclass(frozen=True)
+class NotCalled(_Wrong):
+    """The call was not made, as `earlier` calls of the function in a row did not return within `seconds`."""
+
+    code = "skipped"
+    text = "skipped: {earlier} calls in a row gave no answer within {seconds:g} s"
+    seconds: float
+    """The limit of each call."""
+    earlier: int
+    """Number of those calls."""
+
+    @property
+    def symptoms(self) -> frozenset[str]:
+        return frozenset({NoAnswerInTime.code})
+
+
 def _converted(conversion: Conversion | None) -> list[str]:
     return [] if conversion is None else [f"conversion: {conversion}"]
 

@@ -45,6 +45,7 @@ from conformance.judging.reasons import (
     MutatedArgument,
     NoAnswerInTime,
     NoNumber,
+    NotCalled,
     ProcessDied,
     RaisedException,
     Reason,
@@ -164,8 +165,9 @@ def judge(
     match outcome:
         case Crashed(how, stderr):
             return Verdict("crashed", outcome, want, ProcessDied(how, stderr))
-        case TimedOut(seconds):
-            return Verdict("timed_out", outcome, want, NoAnswerInTime(seconds))
+        case TimedOut(seconds, earlier):
+            late = NotCalled(seconds, earlier) if earlier else NoAnswerInTime(seconds)
+            return Verdict("timed_out", outcome, want, late)
         case Unsupported(why):
             return Verdict("unsupported", outcome, want, CannotExpress(why))
         case NonNumeric(what, note):

@@ -63,9 +63,13 @@ class Crashed:
 
 @dataclass(frozen=True)
 class TimedOut:
-    """The function did not come back in time."""
+    """The function did not come back in time, or was not called, as it did not for so many calls before.
+
+    earlier: number of those calls, in a row; 0 if it was called.
+    """
 
     seconds: float
+    earlier: int = 0
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,11 @@ from conformance.judging.coverage import coverage
 from conformance.judging.packed_rows import PackedRows
 from conformance.judging.plan import Item
 from conformance.judging.published import published
+from conformance.judging.reasons import NotCalled
 from conformance.judging.row import Row
 from conformance.judging.verdict import FAILING_ROWS, STATUSES
 from conformance.model.case import Case
+from conformance.model.row_key import unusual
 from conformance.model.text import counted
 from conformance.report import files, frames
 from conformance.report.page import PageSupplement, problems, sizes
@@ -343,6 +345,14 @@ def verdict_line(
         begin = "incomplete" if bad else "no verdict"
         verdict = f"{begin}, as {len(results):,} of {planned:,} rows are there; so far {verdict}"
     return f"{verdict}{f': {numbers}' if numbers else ''}{'' if seconds is None else f'; {duration_text(seconds)}'}"
+
+
+def skipped_line(results: pd.DataFrame) -> str:
+    """How many calls were skipped, by function and mode; empty if none was.  results: a `report.frame`."""
+    skipped = results[results["reason_code"] == NotCalled.code]
+    counts = Counter(zip(skipped["function"], skipped["mode"], strict=True))
+    of = "; ".join(f"{', '.join([name, *unusual(mode=mode)])}: {count:,}" for (name, mode), count in counts.items())
+    return f"{counted(len(skipped), 'call')} skipped, as others in a row took too long: {of}" if of else ""
 
 
 def published_line(record: Mapping[str, Any], cases: Iterable[Case], folder: Path) -> str:

@@ -19,7 +19,8 @@ from conformance.adapters import registry
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.execution import environments, targets
-from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
+from conformance.execution.assessing import CALLS_AHEAD, MAX_TIMED_OUT
+from conformance.execution.workers.pool import MAX_IN_FLIGHT, LocalWorkerPool, WorkerSpec
 from conformance.judging.row import COLUMNS
 from conformance.model.errors import UserError
 from conformance.tests import fragile, miniatures, signals
@@ -175,6 +176,29 @@ def test_a_run_outlives_what_dies_and_what_hangs(elsewhere):
     assert "no answer within 2 s" in found["weighted", "mean"].explanation
     assert found["ignored", "mean"].exception == "SystemExit: shaky does not like that"
     assert "shaky: computing" not in done.stdout
+
+
+@pytest.mark.parametrize("tool", ["run", "pytest"])
+def test_function_that_takes_too_long_many_times_in_a_row_is_skipped(elsewhere, tool):
+    (file,) = (elsewhere / "cases").rglob("*.yaml")
+    head, plain = CASES.partition("  plain:\n")[0], CASES.partition("  plain:\n")[2].partition("  smoothed:\n")[0]
+    slow = plain.replace("[none, sum, mean]", "[mean]\n    options: {class_weights: [1.0, 2.0, 3.0]}")
+    count = MAX_TIMED_OUT + CALLS_AHEAD + 2
+    file.write_text(head + f"  plain:\n{plain}" + "".join(f"  slow_{n:02}:\n{slow}" for n in range(count)))
+    started = time.monotonic()
+    if tool == "run":
+        done = run(elsewhere, "--isolate", "--timeout", "1")
+    else:
+        words = ("-p", "no:cacheprovider", "-p", "no:xdist", "--cases", "cases", "--report", "report", "-k", "shaky")
+        done = ran(elsewhere, "pytest", *words, "--isolate", "--call-timeout", "1")
+    found, _ = rows(elsewhere)
+    codes = [found[f"slow_{n:02}", "mean"].reason_code for n in range(count)]
+    skipped = codes.count("skipped")
+    assert codes == ["timed_out"] * (count - skipped) + ["skipped"] * skipped, done.stdout
+    assert count - MAX_TIMED_OUT - MAX_IN_FLIGHT <= skipped <= count - MAX_TIMED_OUT
+    assert {row.status for (name, _), row in found.items() if name != "plain"} == {"timed_out"}
+    assert f"{skipped} calls skipped, as others in a row took too long: shaky.loss: {skipped}" in done.stdout
+    assert time.monotonic() - started < 2 * count
 
 
 def test_the_rows_are_those_of_one_process(elsewhere):

@@ -21,6 +21,7 @@ from conformance.judging.reasons import (
     MutatedArgument,
     NoAnswerInTime,
     NoNumber,
+    NotCalled,
     NotDeterministic,
     NotFinite,
     ProcessDied,
@@ -144,6 +145,7 @@ RENDERED = [
         "the process exited with status 3; it said: a | b",
     ),
     (NoAnswerInTime(2.5), "timed_out", "no answer within 2.5 s"),
+    (NotCalled(2.5, 5), "skipped", "skipped: 5 calls in a row gave no answer within 2.5 s"),
 ]
 
 

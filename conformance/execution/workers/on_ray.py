@@ -300,6 +300,10 @@ class RayWorker(Worker):
         """Ray's reference to the next answer; None if no call was sent."""
         return self._refs[0] if self._refs else None
 
+    @property
+    def in_flight(self) -> int:
+        return len(self._refs)
+
     def idle(self) -> float:
         """Seconds since the actor has had nothing to do."""
         return time.monotonic() - self._waiting_since if self._actor is not None and not self._waiting else 0.0

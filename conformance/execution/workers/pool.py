@@ -151,14 +151,26 @@ class Worker(abc.ABC):
         """Number of calls that are not answered yet."""
         return len(self._waiting)
 
-    def submit(self, request: Request) -> Future:
-        """Send a request, when earlier ones allow, and return its future answer."""
+    def submit(self, request: Request, ended: Outcome | None = None) -> Future:
+        """Send a request, when earlier ones allow, and return its future answer.
+
+        ended: the outcome of a call that is not to be made.
+        """
         future = self._future(request, self.timeouts.call)
+        if ended is not None:
+            future.ended = ended
+            return future
         if not self._waiting:
             self._waiting_since = time.monotonic()
         self._waiting.append(future)
         self._send_pending()
         return future
+
+    def withdraw(self, future: Future, outcome: Outcome) -> None:
+        """End a call with an outcome, unless the process was sent it."""
+        if future in itertools.islice(self._waiting, self.in_flight, None):
+            self._waiting.remove(future)
+            future.ended = outcome
 
     def versions(self) -> Versions:
         """The versions where a started worker runs.  Raises WorkerError if it could not start."""
@@ -183,6 +195,11 @@ class Worker(abc.ABC):
         """Give up for good."""
         self.broken = f"{self.spec.name}: {why}"
         self.end()
+
+    @property
+    @abc.abstractmethod
+    def in_flight(self) -> int:
+        """Number of unanswered calls that the process was sent."""
 
     @abc.abstractmethod
     def ensure_started(self) -> None:
@@ -245,9 +262,9 @@ class WorkerPool(abc.ABC):
         """The last lines that a worker's process has printed; none if it runs elsewhere."""
         return self._workers[name].printed()
 
-    def submit(self, name: str, call: Call, what: str) -> Future:
-        """Submit a call to a worker.  what: name of the call in messages."""
-        return self._workers[name].submit(wire.call_request(call, what))
+    def submit(self, name: str, call: Call, what: str, ended: Outcome | None = None) -> Future:
+        """Submit a call to a worker.  what: name of the call in messages.  ended: as `Worker.submit` takes it."""
+        return self._workers[name].submit(wire.call_request(call, what), ended)
 
     def wait(self, future: Future) -> Outcome:
         """The outcome of a call.
@@ -345,6 +362,10 @@ class LocalWorker(Worker):
         """When the process was started."""
         self._next_notice = 0.0
         self._spawn()
+
+    @property
+    def in_flight(self) -> int:
+        return self._sent
 
     def ensure_started(self) -> None:
         if self._process is None and not self.broken:

@@ -286,6 +286,10 @@ _OUTCOME_TYPES: dict[str, Any] = {
 """Outcomes without an array, by name."""
 
 
+_NUMBERS: dict[str, Any] = {"seconds": float, "earlier": int}
+"""Fields of outcomes that are numbers, and how they are read."""
+
+
 def outcome_message(outcome: Outcome) -> Buffers:
     """The message with the outcome of a call."""
     if isinstance(outcome, Returned):
@@ -312,7 +316,7 @@ def decode_outcome(header: Header, body: bytes | bytearray) -> Outcome:
     if header["arrays"] or body:
         raise WireError("it sent arrays that were not expected")
     fields = {
-        name: _texts(value) if name == "warnings" else float(value) if name == "seconds" else _text(value)
+        name: _texts(value) if name == "warnings" else _NUMBERS.get(name, _text)(value)
         for name, value in header["fields"].items()
     }
     outcome: Outcome = _OUTCOME_TYPES[header["outcome"]](**fields)
