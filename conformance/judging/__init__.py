@@ -1,1 +1,1 @@
-"""From an outcome to a verdict and from an item to a row; traits of a problem, selection, coverage of options."""
+"""Judge outcomes: outcome to verdict, item to row; traits of a problem, selection of items, coverage of options."""

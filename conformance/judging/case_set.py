@@ -17,16 +17,16 @@ from conformance.model.errors import CaseErrors, CaseFileError
 
 
 def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
-    """The cases of a folder and its ledger (the shipped ones unless told otherwise).
+    """Load the cases of a folder and its ledger; by default the shipped ones.
 
-    The ledger of another folder is its `known/`, and after it the shipped one, by traits only: its ids are those of
-    other cases.  Raises CaseErrors with everything that is wrong in the folder.
+    The ledger of another folder is its `known/`, followed by the shipped ledger, whose entries then match by traits
+    only, because their ids belong to other cases.  Raises CaseErrors with all errors in the folder.
     """
     folder = shipped_cases() if folder is None else folder
     cases, errors = read_cases(folder)
     if resolve_links(folder) != resolve_links(
         shipped_cases()
-    ):  # of the shipped ones `conformance lint` and the tests say so
+    ):  # for the shipped cases `conformance lint` and the tests check this
         errors = [*errors, *(wrong for case in cases for wrong in expectation_errors(case))]
     alone = os.path.lexists(folder) and not is_folder(folder)
     home = id_root(folder) if alone else folder
@@ -41,7 +41,7 @@ def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
 
 
 def strays(entries: Iterable[KnownIssue], cases: Iterable[Case]) -> list[CaseFileError]:
-    """Complaints about the entries of a ledger that are about none of the cases, or about no function."""
+    """Errors for ledger entries that name none of these cases, or no known function."""
     unmatched = Ledger(entries).unmatched([case.id for case in cases], [f.name for f in registry.functions()])
     what = "is known, but there is no such case or no such function"
     return [

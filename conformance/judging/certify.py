@@ -1,8 +1,8 @@
 """Compute the certified answers that travel with the package: `python -m conformance.judging.certify [--check]`.
 
-Answers are those that a run looks up: every function of every known framework is judged on every shipped case that it
-takes, with an outcome that is right by what it documents.  No framework is called.  Without an option the file is
-written; with `--check` it is compared with what is computed, and the exit status is 1 where they differ.
+These are the answers that a run looks up: every function of every known framework is judged on every shipped case
+that it accepts, with an outcome that is right by its documentation.  No framework is called.  Without an option the
+file is written; with `--check` it is compared with the computed answers, and the exit status is 1 if they differ.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from conformance.reference.certified import CertifiedAnswers
 from conformance.reference.oracle import Exact, Oracle, decode
 
 MAX_ELEMENTS = 4096
-"""Elements of the largest answer that travels; larger ones are gradients, and cost less time than space."""
+"""Maximum number of elements of an answer in the file; larger ones are gradients, which are cheap to compute."""
 
 
 class Memory:
-    """Encoded answers by key, as `Oracle` stores them."""
+    """An in-memory cache of encoded answers, with the interface of the cache of `Oracle`."""
 
     def __init__(self) -> None:
         self.answers: dict[str, bytes] = {}
 
     def get(self, key: str, is_sound: Callable[[bytes], bool] = bool) -> bytes | None:
-        """The encoded answer of a key, if there is one; it is sound, as it was computed here."""
+        """The encoded answer for a key, or None; it needs no check, as it was computed in this process."""
         return self.answers.get(key)
 
     def put(self, key: str, value: bytes) -> None:
-        """Remember an encoded answer."""
+        """Store an encoded answer."""
         self.answers[key] = value
 
     def flush(self) -> None:
@@ -50,7 +50,7 @@ class Memory:
 
 
 def computed() -> dict[str, bytes]:
-    """The encoded answers by key, computed from nothing."""
+    """Compute all answers; encoded, by key."""
     memory = Memory()
     judge = Judge(Oracle(memory), Ledger())
     for prepared in _distinct_calls(plan(load(shipped_cases()), _newest_releases())):
@@ -64,7 +64,7 @@ def _newest_releases() -> list[Installed]:
 
 
 def _distinct_calls(items: Iterable[Item]) -> Iterator[PreparedCall]:
-    """The calls of items, without those that look up only answers that an earlier one does."""
+    """Yield the calls of items, except those that only look up answers of an earlier call."""
     seen = set()
     problems = Problems()
     for item in items:
@@ -91,14 +91,14 @@ def _documented(prepared: PreparedCall) -> Convention:
 
 
 def _right_outcome(prepared: PreparedCall, oracle: Oracle) -> Outcome:
-    """What a function returns that is right by what it documents: a gradient with the classes on the call's axis."""
+    """An outcome that is right by the function's documentation: a gradient has the classes on the axis of the call."""
     item = prepared.item
-    due = answer_by(prepared.converted, _documented(prepared), item.quantity, oracle)
-    if not isinstance(due, Exact):
+    expected = answer_by(prepared.converted, _documented(prepared), item.quantity, oracle)
+    if not isinstance(expected, Exact):
         return Raised("ValueError", "")
     dtype = item.function.result_dtype_for(prepared.converted, item.quantity)
     with np.errstate(all="ignore"):
-        value = due.hi.astype(numpy_dtype(dtype)).astype(np.float64)
+        value = expected.hi.astype(numpy_dtype(dtype)).astype(np.float64)
     axis = gradient_axis(prepared)
     return Returned(value if axis is None else np.moveaxis(value, -1, axis), dtype)
 
@@ -109,7 +109,7 @@ def _elements(answer: bytes) -> int:
 
 
 def differences(computed: dict[str, bytes], stored: CertifiedAnswers) -> list[str]:
-    """Keys that the file lacks or answers otherwise, each with the fault; and whether it has surplus keys."""
+    """Describe the keys that are absent or different in the file, and whether the file has surplus keys."""
     found = []
     for key, answer in computed.items():
         kept = stored.get(key)
@@ -123,9 +123,9 @@ def differences(computed: dict[str, bytes], stored: CertifiedAnswers) -> list[st
 
 
 def _agree(a: bytes, b: bytes) -> bool:
-    """Whether two encoded answers are the same, but for what the last bits of their enclosures are on a machine."""
+    """Whether two encoded answers are equal, up to the last bits of their enclosures, which depend on the machine."""
     if a == b:
-        return True  # also where an enclosure is nan, which equals nothing
+        return True  # holds for nan, too, which differs from itself
     one, other = decode(a), decode(b)
     if not isinstance(one, Exact) or not isinstance(other, Exact):
         return one == other

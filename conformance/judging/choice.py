@@ -1,4 +1,4 @@
-"""Frameworks chosen by name, and items by expression, as the commands take them."""
+"""Select frameworks by name and items by expression, as for the commands."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from conformance.model.text import suggest, truncate
 def installed_among(
     names: Sequence[str], modes: Sequence[str] = (), keyword: str = "", device: str = CPU
 ) -> tuple[list[Installed], list[str]]:
-    """The frameworks of some names, and the names of those that are not installed.
+    """Return the installed frameworks with some names, and the names of those that are not installed.
 
-    If there are no names: those that a run has by default, and others that a word of `keyword`, as after -k, names.
-    modes, device: see `in_modes`.  Raises SelectionError for a name that no framework has, and where none is installed.
+    Without names: the frameworks that a run has by default, and those that a word of `keyword` (-k) names.
+    modes, device: see `in_modes`.  Raises SelectionError for an unknown framework, and if none is installed.
     """
     words = re.findall(r"\w+", keyword)
     among = tuple(one for one in frameworks_among(names) if names or one.by_default or one.name in words)
@@ -37,14 +37,14 @@ def installed_among(
 
 
 def without_device(names: Sequence[str], device: str) -> list[str]:
-    """The names of the installed frameworks among some that a device leaves out; see `installed_among`."""
+    """The names of installed frameworks that do not support a device; see `installed_among`."""
     among = tuple(one for one in frameworks_among(names) if names or one.by_default)
     installed = registry.installed(among)[0]
     return [one.framework.name for one in installed if device not in one.framework.devices_in(one.backend)]
 
 
 def frameworks_among(names: Sequence[str]) -> tuple[Framework, ...]:
-    """The frameworks of some names, all if there are none.  Raises SelectionError for a name that no framework has."""
+    """The frameworks with some names; all without names.  Raises SelectionError for an unknown framework."""
     registry.check()
     known = {framework.name: framework for framework in registry.frameworks()}
     for name in names:
@@ -55,14 +55,14 @@ def frameworks_among(names: Sequence[str]) -> tuple[Framework, ...]:
 
 
 def one_of(option: str, value: str, choices: Sequence[str]) -> str:
-    """The value of an option that has a few; raises SelectionError for another."""
+    """Return the value of an option if it is one of the choices; raises SelectionError otherwise."""
     if value not in choices:
         raise SelectionError(f"{option} {value}: expected one of {', '.join(choices)}")
     return value
 
 
 def selected(cases: list[Case], available: list[Installed], keyword: str) -> list[Item]:
-    """The items that -k selects; raises SelectionError where there is none."""
+    """The items that -k selects; raises SelectionError if there are none."""
     items = plan(cases, available, keyword_filter(keyword))
     if not items:
         what = f"by -k {truncate(keyword, MAX_SHOWN)!r}" if keyword else "of what the installed functions can express"

@@ -1,4 +1,4 @@
-"""Compare an array with the exact answer within a tolerance, and find the symptoms of a wrong one."""
+"""Compare an array with the exact answer within a tolerance, and classify the symptoms of a wrong one."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from conformance.reference.oracle import Exact
 
 Floats = npt.NDArray[np.float64]
 IMPRECISE_ERROR = 1e-4
-"""A number that is wrong by at most this much of itself is imprecise: as if computed in a narrower dtype."""
+"""Relative error up to which a wrong number is imprecise, as if computed in a narrower dtype."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A returned value compared with one exact answer.  Numbers are those of the worst element."""
+    """The comparison of a returned value with one exact answer.  The numbers are those of the worst element."""
 
     reason: WrongValue | NotFinite | WrongShape | None
     """The fault; None if the value is within its tolerance."""
@@ -50,20 +50,20 @@ class Comparison:
 
     @property
     def within(self) -> bool:
-        """Whether the value is right within its budget."""
+        """Whether the value is within its tolerance."""
         return self.reason is None
 
     @property
     def misshapen(self) -> bool:
-        """Whether there was no element to compare, because the shapes differ."""
+        """Whether the shapes differ, so that no element could be compared."""
         return isinstance(self.reason, WrongShape)
 
 
 def compare(got: Floats, want: Exact, tolerance: Floats, dtype: str, returned: str = "") -> Comparison:
-    """Hold a returned array against an exact answer, elementwise; see `Comparison`.
+    """Compare a returned array with an exact answer, elementwise; see `Comparison`.
 
-    dtype: of the problem, in whose units ulps are counted.  returned: dtype of the result, where it is
-    another: what lies beyond its largest number is rightly returned as infinity.  -0.0 equals 0.0.
+    dtype: of the problem, for ulps.  returned: dtype of the result, if it is another one: answers beyond its largest
+    number are correctly returned as infinity.  -0.0 equals 0.0.
     """
     if got.shape != want.hi.shape:
         return Comparison(WrongShape(got=got.shape, want=want.hi.shape), error_ratio=np.inf)
@@ -94,7 +94,7 @@ def compare(got: Floats, want: Exact, tolerance: Floats, dtype: str, returned: s
 
 
 def _ratios(got: Floats, want: Exact, tolerance: Floats, returned: str) -> tuple[Floats, Floats, Floats]:
-    """Error, error / tolerance and tolerance of each element; arrays of one shape."""
+    """(error, error / tolerance, tolerance) of each element; arrays of one shape."""
     hi, lo = want.hi, want.lo
     largest = dtype_info(returned).largest
     limit = tolerance + np.zeros(hi.shape)
@@ -112,7 +112,7 @@ def _ratios(got: Floats, want: Exact, tolerance: Floats, returned: str) -> tuple
 
 
 def _compare_numbers(got: Floats, want: Exact, tolerance: Floats, dtype: str) -> Comparison | None:
-    """`compare` for one finite number where one is expected, in a fraction of the time; None otherwise."""
+    """`compare` for one finite number, as a fast path; None if it does not apply."""
     number, hi, limit = float(got), float(want.hi), float(tolerance)
     error = abs((number - hi) - float(want.lo))
     if not (math.isfinite(number) and math.isfinite(hi) and math.isfinite(error)):
@@ -124,7 +124,7 @@ def _compare_numbers(got: Floats, want: Exact, tolerance: Floats, dtype: str) ->
 
 
 def symptoms_without_value(outcome: Outcome) -> frozenset[str]:
-    """The symptom of an outcome that is not a value."""
+    """The symptoms of an outcome that is not a value."""
     match outcome:
         case Crashed(how):
             return ProcessDied(how).symptoms
@@ -139,10 +139,10 @@ def symptoms_without_value(outcome: Outcome) -> frozenset[str]:
 
 
 def symptoms_of_value(outcome: Returned, due: Sequence[tuple[Exact, Floats]], dtype: str) -> frozenset[str]:
-    """The symptoms of a returned value that is wrong.
+    """The symptoms of a wrong returned value.
 
-    due: the right answers, what the function documents before the definition, each with its budget; an element is
-    wrong where it is none of them.  Without any, an exception is expected.
+    due: correct answers, each with its tolerance: the documented answer before that of the definition.  An element is
+    wrong if it matches none of them.  Empty if an exception is expected.
     """
     if not due:
         return frozenset({"accepted_invalid"})
@@ -159,7 +159,7 @@ def symptoms_of_value(outcome: Returned, due: Sequence[tuple[Exact, Floats]], dt
 
 
 def symptom_of_number(got: float, want: float) -> str:
-    """In which way a number that is not `want` is wrong."""
+    """The symptom of a wrong number.  want: the correct one."""
     if np.isnan(got):
         return "nan"
     if np.isnan(want):

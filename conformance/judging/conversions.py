@@ -1,4 +1,4 @@
-"""What a conversion of predictions changes about an answer, and what a function's users do instead."""
+"""Determine how a conversion of predictions changes an answer, and how users avoid the conversion."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ from conformance.reference.oracle import Answer, Exact, Oracle, Undefined
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What a conversion of predictions changes in an answer."""
+    """The effect of a conversion of predictions on an answer."""
 
     effects: tuple[Effect, ...]
-    """What it changes."""
+    """Kinds of effect."""
     before: Answer
     """The answer without a conversion."""
     unrounded: Answer
-    """The answer with a conversion that rounds nothing."""
+    """The answer with an exact conversion, without rounding."""
     after: Answer
     """The answer to the converted problem."""
     subject: Literal["definition"] | Choices | None = None
-    """The choices under which these are the answers, if fewer than all that explain the outcome; else None."""
+    """The choices under which these answers are computed, if fewer than all that explain the outcome; else None."""
 
 
 def change_of(problem: Problem, converted: Problem, convention: Convention, exact: Oracle, tolerance: Floats) -> Change:
-    """Return what a conversion of the predictions changes in the loss under a convention.
+    """Return the effect of a conversion of the predictions on the loss under a convention.
 
-    tolerance: the error within which two answers count as the same.
+    tolerance: error up to which two answers count as equal.
     """
     by = semantic(convention)
     if renormalises(problem, converted.input_kind):
@@ -67,7 +67,7 @@ def change_of(problem: Problem, converted: Problem, convention: Convention, exac
 
 
 def same_answer(a: Answer, b: Answer, tolerance: Floats, dtype: str) -> bool:
-    """Whether two exact answers are the same within a tolerance."""
+    """Whether two exact answers are equal within a tolerance."""
     if a is b:
         return True
     if not isinstance(a, Exact) or not isinstance(b, Exact):
@@ -90,7 +90,7 @@ def conversion_of(
 ) -> Conversion:
     """Return a conversion of predictions with its effects.
 
-    part: the part of the documented convention under which the answers of `change` are computed.
+    part: the choices of the documented convention under which the answers of `change` are computed.
     """
     effects = change.effects
     renormalised, rounded_away = "renormalised" in effects, "rounded_away" in effects
@@ -110,7 +110,7 @@ def conversion_of(
 
 
 def _worst_row(problem: Problem, part: Convention) -> RowSum:
-    """The row whose sum is furthest from 1 among those that count."""
+    """The row, among those that count, whose sum is furthest from 1."""
     sums = row_sums(problem).ravel()
     counting = sums if refused(problem, part) else sums[flatten(problem, part).kept]
     exponentials = problem.input_kind == "log_probabilities"
@@ -123,7 +123,7 @@ def _worst_row(problem: Problem, part: Convention) -> RowSum:
 
 
 def _move(before: Answer, after: Answer) -> Move:
-    """How a conversion moves an answer, at the element that it moves most."""
+    """The change of an answer by a conversion, at the element that changes most."""
     if not isinstance(before, Exact) or not isinstance(after, Exact):
         return Move(undefined=after.why if isinstance(after, Undefined) and isinstance(before, Exact) else "")
     if before.hi.shape != after.hi.shape or not before.hi.size:
@@ -141,10 +141,10 @@ def alternative_to(
     right: Sequence[Answer],
     exact: Oracle,
 ) -> Alternative:
-    """What users do instead of converting predictions, from what the functions of the framework declare.
+    """How users avoid a conversion of predictions, by the declarations of the framework's functions.
 
     functions: those that support the problem, each with its documented convention.  right: the answers that are
-    right without a conversion; a function is named only if by what it documents it has one of these.
+    correct without a conversion; a function is suggested only if its documented answer is one of these.
     """
     for kind in unchanging(problem, converted.input_kind):
         for function, convention in functions:

@@ -1,7 +1,7 @@
-"""Pairwise coverage of capabilities: pairs that the cases require, of those that functions declare to support.
+"""Pairwise coverage: pairs of capabilities that the cases require, out of those that functions declare to support.
 
-Capabilities are the names of `adapters.contract.required_capabilities`: options, kinds of input and target, layouts,
-reductions, dtypes and ranks; each counts once for categorical and once for binary losses.
+Capabilities are the names from `adapters.contract.required_capabilities`: options, kinds of input and target, layouts,
+reductions, dtypes and ranks.  Categorical and binary losses count separately.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ ALL_TARGET_KINDS = frozenset[str]().union(*TARGET_KINDS_OF.values())
 AXES = (frozenset(INPUT_KINDS), ALL_TARGET_KINDS, frozenset(REDUCTIONS), frozenset(DTYPES), frozenset(RANKS))
 """Dimensions of the coverage grid; each problem has exactly one value in each."""
 EXCLUSIVE = (*AXES, frozenset(MEMORY_ORDERS), frozenset(CLASS_AXES))
-"""Sets of capabilities of which each problem has at most one."""
+"""Sets of capabilities; a problem has at most one of each set."""
 IMPOSSIBLE: dict[Loss, frozenset[str]] = {
     "categorical": frozenset({"positive_weight", "output_weights", "rank_1"}),
     "binary": frozenset({"class_weights", "ignore_index", *CLASS_AXES, "log_probabilities"}),
 }
-"""What a problem with this loss cannot have, by the rules of case files."""
+"""Capabilities that a problem with this loss cannot have, by the rules of case files."""
 IMPOSSIBLE_TOGETHER = (
     *(frozenset({"ignore_index", kind}) for kind in ("one_hot", "distribution")),
     *(frozenset({"labels_column", kind}) for kind in ("one_hot", "distribution")),
@@ -58,18 +58,18 @@ IMPOSSIBLE_TOGETHER = (
         if order != "readonly"
     ),
 )
-"""What no problem can have together, by the rules of case files; axis 1 of rank 2 is the last, as usual, and a single
-value lies in memory one way."""
+"""Capabilities that no problem can have together, by the rules of case files.  In rank 2, axis 1 is the last
+axis, which is the default; a single value has no memory order."""
 MAX_PAIRS = 12
-"""Pairs that are named when a coverage is printed."""
+"""Maximum number of pairs that are printed."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Pairs of capabilities, each as `loss/name`: those possible, and those that the cases cover.
+    """Pairs of capabilities, each as `loss/name`: the possible pairs and the covered ones.
 
-    A pair is possible where one function at least can take both at once, and covered where some case
-    that has a right answer has both and some function takes that case.
+    A pair is possible if at least one function supports both capabilities together, and covered if a case with
+    a right answer has both and at least one function accepts that case.
     """
 
     possible: frozenset[tuple[str, str]]
@@ -90,9 +90,9 @@ class Coverage:
 
 
 def coverage(cases: Iterable[Case], functions: Iterable[Function]) -> Coverage:
-    """Return the pairs of capabilities that the functions support and that the cases cover.
+    """Return the pairs of capabilities that the functions support and those that the cases cover.
 
-    No generated array is computed.
+    Generated arrays are not computed.
     """
     functions = tuple(registry.described(functions, _declared_for_all))
     possible: set[tuple[str, str]] = set()
@@ -126,7 +126,7 @@ def _required(cases: Iterable[Case], functions: tuple[Function, ...]) -> set[tup
 
 
 def _declared_for_all(function: Function) -> Function:
-    """The function, if its capabilities can be read."""
+    """The function with the capabilities that can be read from its declaration."""
     for loss in function.ranks:
         declared(function, loss)
     return function
@@ -137,7 +137,7 @@ def _supports(function: Function, problem: Problem) -> bool:
 
 
 def declared(function: Function, loss: Loss) -> frozenset[str]:
-    """All capabilities of a function for a loss; input kinds that it lacks are converted."""
+    """All capabilities of a function for a loss; it has all input kinds, as predictions are converted."""
     ranks, lowest = function.ranks[loss], 1 if loss == "categorical" else 0
     found = {*INPUT_KINDS, *function.options, *function.layouts, *function.reductions, *function.dtypes}
     found |= {kind for kind in TARGET_KINDS_OF[loss] if function.target_kind_for(kind) is not None}
@@ -151,7 +151,7 @@ def declared(function: Function, loss: Loss) -> frozenset[str]:
 
 
 def _takes(function: Function, declared_capabilities: frozenset[str], required: set[str]) -> bool:
-    """Whether there is a problem with the wanted capabilities that the function supports."""
+    """Whether a problem with the required capabilities exists that the function supports."""
     if not required <= declared_capabilities:
         return False
     required = required | {"sample_weights"} if "output_weights" in required else required
@@ -160,7 +160,7 @@ def _takes(function: Function, declared_capabilities: frozenset[str], required: 
 
 
 def _fits(function: Function, capabilities: set[str]) -> bool:
-    """Whether a problem with exactly these capabilities makes sense, and is not excluded by the function."""
+    """Whether a problem with exactly these capabilities is possible, and the function does not exclude it."""
     if any(group <= capabilities for group in IMPOSSIBLE_TOGETHER):
         return False
     passed = {function.target_kind_for(name) or name if name in ALL_TARGET_KINDS else name for name in capabilities}

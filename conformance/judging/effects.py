@@ -1,4 +1,4 @@
-"""Which fields of a convention can have an effect, and the answers that parts of it give."""
+"""Decide which fields of a convention can affect an answer, and compute answers under parts of a convention."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from conformance.reference.oracle import Answer, Oracle
 from conformance.reference.transforms import Floats
 
 UNJUDGED = ("rejects", "empty_mean")
-"""Fields of a convention that are never a cause: of exceptions, and of the mean over nothing."""
+"""Fields of a convention that are never given as a cause: of exceptions, and of the mean of nothing."""
 GRADIENT = ("gradient_", "hessian_")
-"""How the names of fields begin that are about derivatives."""
+"""Prefixes of the fields that concern derivatives."""
 OF_GRADIENT = tuple(field.name for field in dataclasses.fields(Convention) if field.name.startswith(GRADIENT))
-"""Fields of a convention that say something about derivatives only."""
+"""Fields of a convention that concern derivatives only."""
 
 
 def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exact: Oracle) -> Answer:
@@ -47,14 +47,14 @@ def tolerance_by(
 ) -> Floats:
     """The absolute error that a correct answer may have, shaped as the answer.
 
-    problem: as the function receives it.  rounded: see `computed`.  unconverted: the problem before its predictions
+    problem: as passed to the function.  rounded: see `computed`.  unconverted: the problem before its predictions
     were converted; None if they were not.
     """
     key = ("tolerance", rounded, quantity, unconverted is not None)
     if key not in problem.cache:
         problem.cache[key] = _tolerance_by(narrowed(problem, rounded), rounded, quantity, unconverted)
-    found: Floats = problem.cache[key]
-    return found
+    tolerance: Floats = problem.cache[key]
+    return tolerance
 
 
 def _tolerance_by(problem: Problem, rounded: Convention, quantity: Quantity, unconverted: Problem | None) -> Floats:
@@ -74,7 +74,7 @@ def _tolerance_by(problem: Problem, rounded: Convention, quantity: Quantity, unc
 
 
 def narrowed(problem: Problem, convention: Convention) -> Problem:
-    """A problem with the inputs that are computed with under a convention."""
+    """The problem with its inputs rounded as the convention states."""
     dtypes = (convention.narrowed_to, convention.labels_narrowed_to, convention.weights_narrowed_to)
     if dtypes == (None, None, None):
         return problem
@@ -87,7 +87,7 @@ def _is_wider(dtype: str, other: str) -> bool:
 
 
 def _narrowed(problem: Problem, all_to: str | None, labels_to: str | None, weights_to: str | None) -> Problem:
-    """A problem with all of its inputs, its targets or its weights rounded to a dtype that has fewer digits."""
+    """A problem with all inputs, the targets or the weights rounded to a narrower dtype."""
     labels, options = problem.labels, problem.options
     if labels_to is not None and labels.dtype.kind in "fV":
         labels = problem.cast(labels_to).labels.astype(labels.dtype)
@@ -100,27 +100,27 @@ def _narrowed(problem: Problem, all_to: str | None, labels_to: str | None, weigh
 
 @functools.cache
 def computed(part: Convention, documented: Convention) -> Convention:
-    """A part of a convention, with the roundings of how the function documents to compute."""
+    """A part of a convention, extended by the documented choices that affect rounding errors."""
     renormalise = documented.renormalise if part.renormalise == "no" else part.renormalise
     return dataclasses.replace(part, renormalise=renormalise, accepts=part.accepts | documented.accepts)
 
 
 @functools.cache
 def combined(convention: Convention, other: Convention, names: tuple[str, ...]) -> Convention:
-    """A convention with some fields of another one."""
+    """A convention with some fields taken from another one."""
     return dataclasses.replace(convention, **{name: getattr(other, name) for name in names})
 
 
 @functools.cache
 def semantic(convention: Convention) -> Convention:
-    """A convention without what changes no loss: how it rounds, what it rejects, what its gradient is."""
+    """A convention without the choices that do not affect the loss: rounding, rejected input, derivatives."""
     others = {name: getattr(DEFINITION, name) for name in OF_GRADIENT}
     return dataclasses.replace(convention, cancellation="none", rejects=frozenset(), **others)
 
 
 @functools.cache
 def _of_gradient(convention: Convention) -> Convention:
-    """A convention without what changes no gradient: how it rounds, what it rejects, what its second derivative is."""
+    """A convention without the choices that do not affect the gradient: rounding, rejected input, second derivative."""
     kept = {name: getattr(convention, name) for name in ("gradient_floor", "gradient_total")}
     return dataclasses.replace(semantic(convention), **kept)
 
@@ -132,7 +132,7 @@ def judged_fields(quantity: Quantity) -> tuple[str, ...]:
 
 
 def has_effect(name: str, convention: Convention, problem: Problem, quantity: Quantity) -> bool:
-    """Whether a choice can have an effect on the answer to a problem, or on its tolerance, for any other choices."""
+    """Whether a choice can affect the answer to a problem or its tolerance, in combination with any other choices."""
     chosen = getattr(convention, name)
     if chosen == getattr(DEFINITION, name):
         return False
@@ -151,7 +151,7 @@ _OF_LOGARITHM: dict[str, Callable[[Problem, str], bool]] = {
     "log_offset": lambda problem, kind: kind == "probabilities",
     "log_floor": lambda problem, kind: kind != "logits",
 }
-"""Whether a choice about logarithms can have an effect on a problem, by the kind of which a logarithm is taken."""
+"""Predicates: whether a choice about logarithms can affect a problem; kind: input kind of the logarithm."""
 _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
     "mean_divides_by": lambda chosen, problem: problem.reduction == "mean",
     "cancellation": lambda chosen, problem: problem.input_kind == "logits",
@@ -176,14 +176,14 @@ _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
     "empty_batch": lambda chosen, problem: "empty_batch" in examine(problem),
     "accepts": lambda chosen, problem: bool(chosen & examine(problem)),
 }
-"""Predicates: whether the choice for a field can have an effect on a problem; other fields always can."""
+"""Predicates: whether the choice for a field can affect a problem; other fields always can."""
 
 
 @functools.lru_cache(maxsize=256)
 def neighbours(
     documented: Convention, conventions: tuple[Convention, ...], quantity: Quantity
 ) -> tuple[tuple[Convention, tuple[str, ...]], ...]:
-    """Known conventions to try, each with the fields in which it differs: those with one changed, then whole ones."""
+    """Conventions to try as an explanation, each with the fields that differ: single changes first, then known ones."""
     known: dict[str, list[Any]] = {name: [] for name in judged_fields(quantity)}
     hints = typing.get_type_hints(Convention)
     for name, values in known.items():

@@ -1,7 +1,8 @@
-"""What would explain a number: documented conventions, other reductions, other dtypes, and common mistakes.
+"""Search explanations of a number: documented conventions, other reductions, other dtypes, and common mistakes.
 
-Each hypothesis is a value that somebody may have computed instead of the definition's.  Those whose value fits the
-printed digits are listed, nearest to the definition first, with how many would fit by chance: few digits fit much.
+A hypothesis gives a value that somebody may have computed instead of the definition's.  Hypotheses whose value fits the
+printed digits are listed by their number of departures, with the number that fits by chance: few digits fit many
+values.
 """
 
 from __future__ import annotations
@@ -42,23 +43,23 @@ from conformance.reference.relevance import ANSWER, GRADIENT, relevant
 Floats = npt.NDArray[np.float64]
 NARROW = ("float32", "float16", "bfloat16")
 MAX_LISTED = 20
-"""Number of explanations that are listed."""
+"""Maximum number of explanations that are listed."""
 MAX_PAIRED = 2000
-"""Predictions above which no pairs of mistakes are tried."""
+"""Maximum number of predictions for which pairs of mistakes are tried."""
 PAIRS_BY_CHANCE = 0.05
-"""Pairs of mistakes are tried if no more of them than this would fit by chance."""
+"""Pairs of mistakes are tried if at most this many of them are expected to fit by chance."""
 MAX_ROUNDED = 1000
-"""Size of an array whose values are told apart by all their digits."""
+"""Arrays of up to this size are compared by all digits of their values."""
 SLACK_ROUNDOFFS = 16
-"""Unit roundoffs by which a value that somebody computed may differ from the hypothesis' own."""
+"""Tolerance for a value computed in practice, in unit roundoffs of its dtype."""
 NARROW_SLACK_ROUNDOFFS = 4
-"""The same in dtypes of so few digits that more would fit by chance."""
+"""The same for dtypes with so few digits that more hypotheses would fit by chance."""
 SLACK = SLACK_ROUNDOFFS * dtype_info("float32").unit_roundoff
 """`SLACK_ROUNDOFFS` of float32, relative to the value."""
 NEAR = 0.6
-"""How far around a printed number values are counted to know how many fit one of that size, relative to it."""
+"""Relative distance from a printed number within which values are counted to estimate how many fit by chance."""
 MIN_REACH = 5
-"""The same, in widths of what the printed digits stand for."""
+"""Minimum of that distance, in widths of the interval of the printed digits."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,14 @@ class Explanations:
     """The hypotheses that fit a printed number."""
 
     fitting: tuple[tuple[Hypothesis, ...], ...]
-    """Those of one value are one group; the group with the fewest departures first."""
+    """Groups of hypotheses with one value; the group with the fewest departures first."""
     tried: int
-    """How many different values were compared."""
+    """Number of different values that were compared."""
     by_chance: float
-    """How many of them are expected to fit a number of this many digits by chance."""
+    """Expected number of them that fit a number with this many digits by chance."""
 
     def lines(self) -> list[str]:
-        """A sentence about all of them, and one for each value, at most `MAX_LISTED`."""
+        """A summary line, and one line per value, at most `MAX_LISTED`."""
         values, count = len(self.fitting), sum(map(len, self.fitting))
         if not count:
             return [f"no explanation fits; {counted(self.tried, 'value')} tried"]
@@ -87,7 +88,7 @@ class Explanations:
 
 
 def in_words(group: tuple[Hypothesis, ...]) -> str:
-    """Hypotheses of one value as one line."""
+    """Hypotheses with one value, as one line."""
     return "; or, the same number, ".join(", ".join(map(str, hypothesis)) for hypothesis in group)
 
 
@@ -99,10 +100,10 @@ def explanations(
     convention: Convention = DEFINITION,
     dtypes: Iterable[str] = (),
 ) -> Explanations:
-    """The hypotheses that fit a printed number, without those that depart further than another needs to.
+    """Return the hypotheses that fit a printed number, without those that contain another fitting one.
 
-    problem: in float64.  printed: the intervals of its elements, in order.  convention: from which hypotheses depart.
-    dtypes: in which everything may have been computed instead.
+    problem: in float64.  printed: the intervals of its elements, in order.  convention: hypotheses depart from it.
+    dtypes: narrower dtypes in which everything may have been computed.
     """
     problem = problem.with_reduction(number.reduction)
     answer = _answer(problem, convention, number.quantity, oracle)
@@ -112,7 +113,7 @@ def explanations(
         pairs = zip(printed, values.ravel().tolist(), strict=True)
         return all(one.overlap(value, unit * abs(value)) for one, value in pairs)
 
-    # Where a rounding error alone would do, an explanation has to meet the digits without one.
+    # If a rounding error alone is an explanation, the others have to fit the digits without one.
     unit = SLACK
     if answer is not None and answer.size == len(printed) and is_near(answer, unit):
         unit = 0.0
@@ -155,9 +156,9 @@ def _is_rounding(hypothesis: Hypothesis) -> bool:
 def fitting_groups(
     hypotheses: Iterable[tuple[Hypothesis, Floats]], fits: Callable[[Floats], bool]
 ) -> tuple[tuple[tuple[Hypothesis, ...], ...], dict[bytes, list[Hypothesis]]]:
-    """(hypotheses whose values fit, the hypotheses of each value that was tried).
+    """Return (groups of fitting hypotheses, all hypotheses by value).
 
-    Those of one value are one group, without those that depart further than another needs to; the group with the fewest
+    The hypotheses of one value are one group, without those that contain another fitting one; the group with the fewest
     departures comes first.
     """
     found: dict[bytes, list[Hypothesis]] = {}
@@ -181,9 +182,9 @@ def fitting_groups(
 def those_that_give(
     got: Floats, exact: Floats, allowed: float, dtype: str, hypotheses: Iterable[tuple[Hypothesis, Floats]]
 ) -> tuple[tuple[Hypothesis, ...], ...]:
-    """The hypotheses whose values were returned and are wrong, grouped as by `fitting_groups`.
+    """The hypotheses that explain a wrong returned value, grouped as by `fitting_groups`.
 
-    allowed: how far off a right result may be.  dtype: in which `got` was computed.
+    allowed: tolerance of a correct result.  dtype: in which `got` was computed.
     """
     roundoffs = SLACK_ROUNDOFFS if dtype in ("float32", "float64") else NARROW_SLACK_ROUNDOFFS
     unit = roundoffs * dtype_info(dtype).unit_roundoff
@@ -196,14 +197,14 @@ def those_that_give(
         near = np.full(values.shape, unit * size + allowed)
         hypothesis = Exact(values, nothing, nothing)
         if compare(exact, hypothesis, near, dtype).within:
-            return False  # it makes no difference here
+            return False  # the hypothesis has no effect on this problem
         return compare(got, hypothesis, near, dtype).within
 
     return fitting_groups(hypotheses, fits)[0]
 
 
 def _rounded(values: Floats) -> Floats:
-    """Values to 12 digits, or of a large array to those of float32, which takes less time."""
+    """Values rounded to 12 digits, or to float32 for a large array, which takes less time."""
     if values.size > MAX_ROUNDED:
         with np.errstate(all="ignore"):
             return values.astype(np.float32).astype(np.float64)
@@ -215,9 +216,9 @@ def _rank(hypothesis: Hypothesis) -> tuple[int, list[int]]:
 
 
 def _by_chance(printed: Sequence[Printed], tried: Mapping[bytes, Sequence[Hypothesis]]) -> float:
-    """How many of the values that were tried would fit about, if other numbers of that size and length were printed.
+    """Expected number of the tried values that would fit, if other numbers of that size and length were printed.
 
-    A value that is another one rounded is not counted: where both fit, only the other one is listed.
+    A value that is a rounded copy of another one is not counted, because only the other one is listed if both fit.
     """
     if len(printed) > 1:
         return len(tried) * _chance(printed, SLACK)
@@ -237,9 +238,9 @@ def _is_rounded_further(hypothesis: Hypothesis) -> bool:
 
 
 def _chance(printed: Sequence[Printed], unit: float, numbers: float = math.inf) -> float:
-    """The probability that numbers whose logarithms are spread evenly over a decade fit all that is printed.
+    """The probability that numbers whose logarithms are uniform over a decade fit everything that is printed.
 
-    unit: by which they may be off, relative to their size.  numbers: of a dtype, which there are within that.
+    unit: their tolerance, relative to their size.  numbers: how many numbers of the dtype lie within it.
     """
     probability = 1.0
     for one in printed:
@@ -255,9 +256,9 @@ def _chance(printed: Sequence[Printed], unit: float, numbers: float = math.inf) 
 def values_of_hypotheses(
     problem: Problem, quantity: Quantity, oracle: Oracle, *, is_reduced: bool, convention: Convention = DEFINITION
 ) -> Iterator[tuple[Hypothesis, Floats]]:
-    """Each hypothesis with what somebody who followed it has computed.
+    """Yield each hypothesis with the value that it implies.
 
-    is_reduced: whether that is a sum or a mean.  convention: from which hypotheses depart, in addition to the problem.
+    is_reduced: whether the value is a sum or a mean.  convention: hypotheses depart from it.
     """
     names: tuple[Reduction, ...] = ("sum", "mean") if is_reduced else ("none",)
     for variant in _variants(problem, quantity, convention, oracle):
@@ -292,7 +293,7 @@ def _answer(problem: Problem, convention: Convention, quantity: Quantity, oracle
 def _reduced(
     problem: Problem, answers: dict[Reduction, Floats], reduction: Reduction
 ) -> Iterator[tuple[Hypothesis, Floats]]:
-    """Each reduction, with how it departs from the one that is stated."""
+    """Yield each reduction, with its departure from the stated one."""
     for name, values in answers.items():
         text = "the losses before they are reduced" if name == "none" else f"the {name}"
         yield (() if name == reduction else (Departure("reduction", text),)), values
@@ -306,7 +307,7 @@ def _reduced(
         classes = problem.predictions.shape[-1]
         divisors.setdefault(classes, "classes")
         divisors.setdefault(samples * classes, "predictions")
-    divisors.setdefault(samples - 1, "samples less one")  # as of an unbiased variance
+    divisors.setdefault(samples - 1, "samples less one")  # as for an unbiased variance
     for divisor, what in divisors.items():
         if divisor > 1:
             text = f"the sum divided by the number of {what}, {divisor}"
@@ -323,19 +324,19 @@ def _reduced(
 
 
 def _sums_of_weights(problem: Problem) -> dict[str, float]:
-    """Sums of weights that no definition divides by."""
+    """Sums of weights by which no definition divides."""
     options, labels = problem.options, problem.labels.astype(np.float64)
     found: dict[str, float] = {}
     if options.class_weights is not None:
         found["class weights"] = float(np.sum(options.class_weights, dtype=np.float64))
     if options.positive_weight is not None:
-        with np.errstate(all="ignore"):  # no label 1 has an infinite weight
+        with np.errstate(all="ignore"):  # 0 * inf is harmless if there is no label 1
             found["labels' weights"] = float(np.sum(labels * options.positive_weight + (1 - labels)))
     return found
 
 
 def _divergence(problem: Problem, convention: Convention, oracle: Oracle) -> Iterator[tuple[Hypothesis, Floats]]:
-    """The Kullback-Leibler divergence from the targets, which is the loss less their entropy."""
+    """The Kullback-Leibler divergence from the targets: the loss minus their entropy."""
     if problem.target_kind != "distribution" or problem.options.label_smoothing:
         return
     of_targets = dataclasses.replace(
@@ -352,7 +353,7 @@ def _divergence(problem: Problem, convention: Convention, oracle: Oracle) -> Ite
 
 
 def _means_of_groups(problem: Problem, convention: Convention, oracle: Oracle) -> Iterator[tuple[Hypothesis, Floats]]:
-    """Means of the means of classes, of rows, and what training loops report of batches."""
+    """Means of the means per class and per row, and means of batches as a training loop reports them."""
     losses = _answer(problem.with_reduction("none"), convention, "loss", oracle)
     if losses is None or not losses.ndim or len(losses) < 2:
         return
@@ -374,14 +375,14 @@ def _means_of_groups(problem: Problem, convention: Convention, oracle: Oracle) -
 
 
 def _of_groups(what: str, group: Array, losses: Floats, weights: Floats) -> tuple[Hypothesis, Floats]:
-    """The mean of the means of groups that have a weight.  group: number of the group of each loss."""
+    """The mean of the means of groups with a positive weight.  group: number of the group of each loss."""
     sums, divisors = (np.bincount(group, values.ravel()) for values in (losses, weights))
     weighed = divisors != 0
     return (Departure("mistake", f"the mean of the means of {what}"),), (sums[weighed] / divisors[weighed]).mean()
 
 
 def _of_batches(size: int, losses: Floats, weights: Floats) -> Iterator[tuple[Hypothesis, Floats]]:
-    """What a training loop reports.  size: of its batches.  losses, weights: sums of each entry of the first axis."""
+    """Means over batches of a size, as a training loop reports them.  losses, weights: sums per entry of axis 0."""
     samples = len(losses)
     sums, divisors = (np.add.reduceat(values, np.arange(0, samples, size)) for values in (losses, weights))
     weighed = divisors != 0
@@ -437,7 +438,7 @@ def _variants(problem: Problem, quantity: Quantity, base: Convention, oracle: Or
         departure = Departure(kind, describe(choices), functions, tuple(choices.items()))
         yield Variant((departure,), problem, convention)
     if examine(problem) & {"shape_mismatch", "trailing_axis"} == {"shape_mismatch"}:
-        return  # no mistake is about arrays that do not fit
+        return  # mistakes are defined for shapes that fit only
     for mistakes in SINGLE_MISTAKES:
         yield from mistakes(problem, base, quantity)
 
@@ -445,9 +446,9 @@ def _variants(problem: Problem, quantity: Quantity, base: Convention, oracle: Or
 def _conventions(
     problem: Problem, quantity: Quantity, base: Convention, oracle: Oracle
 ) -> dict[Convention, tuple[str, ...]]:
-    """What functions of the newest releases document, as far as it changes the answer, and other divisors.
+    """Documented conventions of the newest releases that change the answer, and other divisors.
 
-    base: the convention that is none of them.
+    base: convention to leave out.
     """
     read = GRADIENT if is_derivative(quantity) else ANSWER
     base = dataclasses.replace(relevant(problem, base, read), empty_mean=None)
@@ -471,7 +472,7 @@ def _conventions(
 
 
 def _without_idle_choices(problem: Problem, quantity: Quantity, convention: Convention, oracle: Oracle) -> Convention:
-    """A convention without the choices that it can lose while the answer stays the same."""
+    """A convention without the choices that do not change the answer."""
     choices = convention.choices()
     whole = _answer(problem, convention, quantity, oracle) if len(choices) > 1 else None
     if whole is None:

@@ -1,8 +1,8 @@
-"""The flow: case files become items, an item becomes a row.
+"""Judge items: a case file becomes items, and an item becomes a row.
 
     Case -> Problem -> conversion -> call -> Outcome -> judge -> Verdict -> Row
 
-Every step but the call is pure.  pytest, the command line and the tests all go through `Judge`.
+Every step except the call is pure.  pytest, the command line and the tests all use `Judge`.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from conformance.reference.oracle import Exact, Oracle, Undefined
 
 Performer = Callable[[Framework, Call, str], Outcome]
 BUDGET_DIGITS = 4
-"""Significant digits of budgets in a row: a budget has no more, and they are a third of the text."""
+"""Significant digits of budgets in a row: they are no more accurate, and they make up a third of the text."""
 MAX_TEXT = 400
-"""Characters of an array, or of all warnings, in the message of a failing test."""
+"""Maximum number of characters of an array, or of all warnings, in the message of a failing test."""
 
 
 class Judge:
@@ -82,20 +82,20 @@ class Judge:
         return Assessment(prepared, verdict, self._known(prepared, verdict))
 
     def _known(self, prepared: PreparedCall, verdict: Verdict) -> KnownIssue | None:
-        """The entry that accounts for a failure; for a row that does not fail, the entry that expects it to."""
+        """The ledger entry that accounts for a failure, or that expects a row to fail that does not."""
         key = prepared.item.key
         if verdict.status not in FAILING:
             found = self.ledger.find(key)
-            # An entry that names no devices was seen on the CPU; elsewhere other kernels may be right.
+            # An entry without devices was observed on the CPU; kernels of other devices may be right.
             return found if found is None or found.devices or key.device == CPU else None
         known = self.ledger.find(key, verdict.symptoms)
         return known or self.ledger.find_by_traits(lambda: prepared.traits, key, verdict.symptoms)
 
 
 def unsupported_assessments(reasons: Sequence[tuple[Item, str]], oracle: Oracle | None) -> Iterator[Assessment]:
-    """Judge items that their functions do not support: the exact answer, and why.
+    """Assessments of items that their functions do not support, with the exact answer and the reason.
 
-    reasons: items of one problem, each with the reason.  oracle: None if nobody reads the exact answer.
+    reasons: items of one problem, each with its reason.  oracle: None to leave the exact answer out.
     """
     first, _ = reasons[0]
     case = first.case.representative if oracle is None else first.case
@@ -107,7 +107,7 @@ def unsupported_assessments(reasons: Sequence[tuple[Item, str]], oracle: Oracle 
 
 
 def _classes_last(prepared: PreparedCall, outcome: Outcome) -> Outcome:
-    """A gradient as the problem has its predictions, if the call had the classes on another axis."""
+    """Move the classes of a returned gradient to the last axis if the call had them on another one."""
     axis = gradient_axis(prepared)
     if axis is None or not isinstance(outcome, Returned) or outcome.value.ndim != prepared.converted.predictions.ndim:
         return outcome
@@ -115,7 +115,7 @@ def _classes_last(prepared: PreparedCall, outcome: Outcome) -> Outcome:
 
 
 def gradient_axis(prepared: PreparedCall) -> int | None:
-    """The axis of the classes in what a call returns, if that is a gradient and the axis is not the last."""
+    """The class axis of a returned gradient if it is not the last one; else None."""
     if not is_derivative(prepared.item.quantity) or prepared.item.quantity in HEAD_GRADIENTS:
         return None
     axis = prepared.call.arrays["predictions"].class_axis
@@ -124,7 +124,7 @@ def gradient_axis(prepared: PreparedCall) -> int | None:
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """A verdict in its place: the item, its prepared call, and the entry of the ledger that applies."""
+    """A verdict with its context: the item, its prepared call, and the matching ledger entry."""
 
     prepared: PreparedCall
     verdict: Verdict
@@ -141,7 +141,7 @@ class Assessment:
 
     @property
     def call(self) -> str:
-        """The reproducer; "" where no call can be made.  Raises LoweringError if the adapter cannot write it."""
+        """The reproducer; "" if no call can be made.  Raises LoweringError if the adapter cannot write it."""
         if isinstance(self.verdict.outcome, Unsupported):
             return ""
         item, prepared = self.item, self.prepared
@@ -171,7 +171,7 @@ class Assessment:
 
     @functools.cached_property
     def row(self) -> Row:
-        """Its row of the report."""
+        """The row of the report."""
         item, verdict = self.item, self.verdict
         comparison, outcome = verdict.comparison, verdict.outcome
         reason, known, returned = verdict.reason, self.known, isinstance(outcome, Returned)
@@ -214,7 +214,7 @@ class Assessment:
         return self.message()
 
     def message(self, options: str = "") -> str:
-        """What a failing test prints.  options: of pytest, to be given once more, each with a blank after it."""
+        """The message of a failing test.  options: of pytest, for the command line, each followed by a blank."""
         item, row = self.item, self.row
         lines = [f"{item.function.name} {item.installed.version} {self._headline()}"]
         more = unusual(item.quantity, item.installed.mode, item.installed.device)
@@ -246,7 +246,7 @@ class Assessment:
         return printable("\n".join(lines))
 
     def _distance(self) -> str:
-        """How far the worst element is from the exact one, in words; empty if it is not, or nothing was compared."""
+        """The distance of the worst element from the exact one, in words; "" for 0 or if nothing was compared."""
         found, outcome = self.verdict.comparison, self.verdict.outcome
         if found is None or not found.error > 0:
             return ""
@@ -266,7 +266,7 @@ class Assessment:
 
 
 def _harvesting(item: Item) -> str:
-    """The option that a test of a harvested case is run with."""
+    """The pytest option with which a harvested case is run."""
     return f"--harvest={item.case.id.split('/')[1]} " if item.case.id.startswith(HARVEST_PREFIX) else ""
 
 

@@ -1,4 +1,4 @@
-"""Common mistakes: problems that somebody may have computed instead of the one that is stated."""
+"""Common mistakes: problems that somebody may have computed instead of the stated one."""
 
 from __future__ import annotations
 
@@ -18,66 +18,66 @@ from conformance.reference.domain import dtype_info
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["dtype", "convention", "reduction", "mistake"]
-"""How a hypothesis departs from the definition."""
+"""Kind of departure from the definition."""
 MAX_CROSSED = 100
-"""Outputs above which those of each are not tried beside the labels of all."""
+"""Maximum number of outputs for which a column of predictions broadcast against the labels is tried."""
 MIN_REORDERED = 10
-"""Samples below which labels in another order are not tried: they are often those of other mistakes."""
+"""Minimum number of samples for reordered labels: with fewer, they often coincide with other mistakes."""
 MAX_PERMUTED = 4
-"""Classes up to which every order of them is tried."""
+"""Maximum number of classes for which all permutations are tried."""
 MIN_SORTED_AS_TEXT = 11
-"""Classes from which on their numbers have another order as text."""
+"""Minimum number of classes for which sorting their numbers as text changes their order."""
 EPSILONS = (
     *(1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15, 1e-16, 1e-20),
     *(dtype_info(dtype).epsilon for dtype in ("float16", "float32", "float64")),
 )
-"""Numbers that are added to probabilities, or at which these are clipped, so that the logarithm of 0 is finite."""
+"""Constants added to probabilities, or bounds that they are clipped to, to keep the logarithm finite."""
 MIN_EFFECT = 1e-8
-"""Fraction of the smallest probability below which an epsilon changes no printed number."""
+"""An epsilon below this fraction of the smallest probability does not change a printed number."""
 SMOOTHINGS = (0.01, 0.02, 0.05, 0.15, 0.2, 0.3)
-"""Label smoothings that are tried beside 0.1."""
+"""Label smoothings that are tried in addition to 0.1."""
 FOCAL = ((1.0, None), (2.0, None), (3.0, None), (5.0, None), (2.0, 0.25))
 """(gamma, alpha) of focal losses; alpha weighs the label 1 of a binary loss and 1 - alpha the other."""
 BATCHES = (
     *(2, 4, 5, 8, 10, 12, 16, 20, 24, 25, 30, 32, 40, 48, 50, 64, 96, 100, 128, 200, 250, 256, 500, 512),
     *(1000, 1024, 2000, 2048, 4096, 8192, 10_000),
 )
-"""Sizes of batches that are tried."""
+"""Batch sizes that are tried."""
 
 
 @dataclass(frozen=True)
 class Departure:
-    """One thing that was done otherwise than the definition has it."""
+    """One difference of a computation from the definition."""
 
     kind: Kind
     text: str
     functions: tuple[str, ...] = ()
     """Functions that document it."""
     choices: tuple[tuple[str, Any], ...] = ()
-    """For a convention: each field whose choice is not the definition's, with the choice."""
+    """For a convention: (field, choice) for each field that differs from the definition."""
 
     def __str__(self) -> str:
         return f"{self.text} (documented by {', '.join(self.functions)})" if self.functions else self.text
 
 
 Hypothesis = tuple[Departure, ...]
-"""A way in which a number may have been computed: its departures from the definition."""
+"""A possible computation of a number, as its departures from the definition."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A problem and a convention that somebody may have computed instead."""
+    """A problem and a convention that somebody may have used instead of the stated ones."""
 
     hypothesis: Hypothesis
     problem: Problem
     convention: Convention = DEFINITION
 
 
-# Functions of a problem, a convention and a quantity.
+# Generators of mistakes; each takes a problem, a convention and a quantity.
 
 
 _TAKEN = INVALID - {"shape_mismatch", "label_out_of_range"}
-"""Invalid probabilities and targets, which are taken as they are."""
+"""Kinds of invalid probabilities and targets that a wrong computation accepts."""
 
 
 def _mistake(text: str, problem: Problem, convention: Convention) -> Variant:
@@ -125,7 +125,7 @@ def _smoothed(problem: Problem, base: Convention, smoothing: Mapping[str, float]
 
 
 def _over_others(e: float, classes: int) -> float:
-    """The label smoothing that leaves 1 - e to the label and e / (C - 1) to each other class."""
+    """The label smoothing with 1 - e for the label and e / (C - 1) for each other class."""
     return min(e * classes / (classes - 1), 1.0)
 
 
@@ -180,7 +180,7 @@ def _other_labels(problem: Problem, base: Convention, quantity: Quantity) -> Ite
 
 
 def _orders(classes: int) -> dict[tuple[int, ...], str]:
-    """The column of each class in orders of the classes that are none of their own."""
+    """Common permutations of the classes, as the new column of each class, with their descriptions."""
     columns = np.arange(classes)
     return {
         tuple(((columns + 1) % classes).tolist()): "labels shifted up by one",
@@ -190,20 +190,20 @@ def _orders(classes: int) -> dict[tuple[int, ...], str]:
 
 
 def _kept(problem: Problem) -> npt.NDArray[np.bool_]:
-    """Which samples of index labels are not ignored."""
+    """Mask of the index labels that are not ignored."""
     ignored = problem.options.ignore_index
     return np.ones(problem.labels.shape, dtype=bool) if ignored is None else problem.labels != ignored
 
 
 def _renamed(problem: Problem, columns: tuple[int, ...]) -> Array:
-    """Index labels with the columns of their classes; ignored ones, and those of no class, stay."""
+    """Index labels replaced by the new columns of their classes; ignored and invalid labels are kept."""
     labels = problem.labels
     moved = _kept(problem) & (labels >= 0) & (labels < len(columns))
     return np.where(moved, np.array(columns, dtype=labels.dtype)[np.where(moved, labels, 0)], labels)
 
 
 def _other_orders(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
-    """Orders of the classes in which other libraries, or encoders of labels, put them."""
+    """Orders of the classes that other libraries or label encoders use."""
     classes = problem.predictions.shape[-1] if problem.target == "index" else 0
     orders: dict[tuple[int, ...], str] = {}
     if classes >= MIN_SORTED_AS_TEXT:
@@ -223,7 +223,7 @@ def _other_orders(problem: Problem, base: Convention, quantity: Quantity) -> Ite
 
 
 def _ranks(order: Sequence[int]) -> tuple[int, ...]:
-    """The column of each class, of classes in the order of their columns."""
+    """The column of each class, if the columns hold the classes in this order."""
     return tuple(np.argsort(order).tolist())
 
 
@@ -267,7 +267,7 @@ def _other_predictions(problem: Problem, base: Convention, quantity: Quantity) -
 
 
 def _epsilons(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
-    """Probabilities that are kept from 0; losses only."""
+    """Probabilities kept away from 0 by an epsilon; losses only."""
     if quantity != "loss":
         return
     p, _ = convert(problem, "probabilities")
@@ -289,7 +289,7 @@ def _epsilons(problem: Problem, base: Convention, quantity: Quantity) -> Iterato
 
 
 def _as_two_classes(problem: Problem) -> Problem | None:
-    """Binary probabilities as those of two classes, categorical ones as they are; None if there is no such problem."""
+    """Binary probabilities as those of two classes, categorical ones unchanged; None if there is no such problem."""
     if problem.loss == "categorical":
         return problem
     if problem.options.positive_weight is not None or problem.labels.shape != problem.predictions.shape:
@@ -306,7 +306,7 @@ def _as_two_classes(problem: Problem) -> Problem | None:
 
 
 def _other_axes(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
-    """A softmax over samples, outputs beside the labels of all, and classes without a column; losses only."""
+    """A softmax over samples, outputs broadcast against all labels, and classes without a column; losses only."""
     if quantity == "gradient":
         return
     x, labels = problem.predictions, problem.labels
@@ -329,7 +329,7 @@ def _other_axes(problem: Problem, base: Convention, quantity: Quantity) -> Itera
 
 
 def _without_column(problem: Problem, base: Convention) -> Iterator[Variant]:
-    """Targets without the column of the first or the last class, as with C - 1 indicators for C classes."""
+    """Targets without the column of the first or last class, as with C - 1 indicator variables for C classes."""
     if problem.loss != "categorical" or problem.predictions.shape[-1] < 2 or problem.labels.shape != (
         problem.sample_shape if problem.target == "index" else problem.predictions.shape
     ):  # fmt: skip
@@ -358,7 +358,7 @@ def _without_column(problem: Problem, base: Convention) -> Iterator[Variant]:
 
 
 def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
-    """Binary losses of each class instead of the categorical loss."""
+    """A binary loss per class instead of the categorical loss."""
     valid = problem.labels.shape == (problem.sample_shape if problem.target == "index" else problem.predictions.shape)
     if problem.loss != "categorical" or not valid or not problem.sample_shape:
         return
@@ -394,7 +394,7 @@ def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Ite
 
 
 def _focal(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
-    """Losses times (1 - p)^gamma, p being the probability of the label; losses only, without weights."""
+    """Losses times (1 - p)^gamma with the probability p of the label; losses only, without weights."""
     weighted = any(getattr(problem.options, name) is not None for name in WEIGHTS)
     if quantity != "loss" or weighted or problem.options.label_smoothing or not _has_hard_labels(problem):
         return
@@ -418,7 +418,7 @@ def _focal(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[V
 
 
 def _has_hard_labels(problem: Problem) -> bool:
-    """Whether each label is a class, or 0 or 1, and has the shape of a loss."""
+    """Whether each label is a class index, or 0 or 1, and has the shape of a loss."""
     if problem.loss == "binary":
         return problem.labels.shape == problem.predictions.shape and bool(np.isin(problem.labels, (0, 1)).all())
     return problem.target == "index" and problem.labels.shape == problem.sample_shape
@@ -433,13 +433,13 @@ MISTAKES: tuple[Callable[[Problem, Convention, Quantity], Iterator[Variant]], ..
     _other_axes,
     _other_losses,
 )
-"""Kinds of mistakes, in the order in which two are made at once."""
+"""Generators of mistakes that are also combined in pairs, in this order."""
 SINGLE_MISTAKES = (*MISTAKES, _epsilons, _other_orders, _rarer_smoothing, _focal)
-"""With those that are only made alone."""
+"""All generators, with those whose mistakes are not combined."""
 
 
 def pairs(problem: Problem, quantity: Quantity) -> Iterator[Variant]:
-    """Two mistakes of different kinds at once."""
+    """Pairs of mistakes of different generators."""
     for position, mistakes in enumerate(MISTAKES):
         for first in mistakes(problem, DEFINITION, quantity):
             for others in MISTAKES[position + 1 :]:
@@ -448,7 +448,7 @@ def pairs(problem: Problem, quantity: Quantity) -> Iterator[Variant]:
 
 
 def _rows_of_targets(problem: Problem) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """(Targets as a number per class, which samples are not ignored); an ignored sample has a row of zeros."""
+    """(targets as a number per class, mask of samples that are not ignored); an ignored sample has a row of zeros."""
     if problem.target != "index":
         return problem.labels.astype(np.float64), np.ones(problem.sample_shape, dtype=bool)
     labels = problem.labels[..., np.newaxis] == np.arange(problem.predictions.shape[-1])

@@ -1,4 +1,4 @@
-"""The rows of a run in little memory: by column and compressed, a few thousand at a time."""
+"""Hold the rows of a run in little memory: by column, compressed in parts of a few thousand rows."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PART = 4096
-"""Number of rows that are compressed together."""
+"""Number of rows in a compressed part."""
 
 
 class PackedRows:
     """Rows in the order in which they were added.
 
-    Compressed ones are made anew whenever they are iterated over, with their texts as in `column_array`.
+    Iteration creates new `Row` objects for compressed rows, with their texts as in `column_array`.
     """
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self._parts: tuple[tuple[bytes, ...], list[Row]] = ((), [])
-        """Compressed parts and the rows after them, which change at once: an interruption comes between statements."""
+        """Compressed parts and the rows after them; assigned together, so that an interruption cannot separate them."""
         self.extend(rows)
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class PackedRows:
 def column_array(name: str, cells: Sequence[Any]) -> pa.Array:
     """Cells of a column as an Arrow array.
 
-    Control characters and lone surrogates, which the message of an exception may have and a file may not, are escaped.
+    Escapes control characters and lone surrogates: the message of an exception may contain them, a file may not.
     """
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""The plan: which functions are called on which cases, at which dtype, reduction and quantity."""
+"""Plan a run: the functions to call on each case, for each dtype, reduction and quantity."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from conformance.reference.cache import Remembered, code_digest
 from conformance.reference.conversion import conversion_obstacle, convert_weights
 
 MAX_DIFFERENTIATED = 20_000
-"""Predictions of the largest case whose gradient is tested: larger ones are about long sums."""
+"""Maximum number of predictions of a case whose gradient is tested: larger cases test long sums."""
 MIN_REMEMBERED = 100
-"""Number of cases from which on declarations are remembered; for fewer, opening the cache takes longer."""
+"""Minimum number of cases for which declarations are cached on disk; for fewer, opening the cache takes longer."""
 
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One function on one case at one dtype and reduction, its loss or its gradient: one test, one row."""
+    """One function on one case with one dtype, reduction and quantity: one test, one row."""
 
     installed: Installed
     function: Function
@@ -47,8 +47,8 @@ class Item:
     @property
     def id(self) -> str:
         """See `row_key.item_id`, as pytest shows it."""
-        of = (self.function.name, self.case.id, self.dtype, self.reduction)
-        return item_id(*of, self.quantity, self.installed.mode, self.installed.device)
+        parts = (self.function.name, self.case.id, self.dtype, self.reduction)
+        return item_id(*parts, self.quantity, self.installed.mode, self.installed.device)
 
     @functools.cached_property
     def key(self) -> RowKey:
@@ -70,7 +70,7 @@ class Item:
 
 
 def plan(cases: Iterable[Case], available: Sequence[Installed], item_filter: ItemFilter | None = None) -> list[Item]:
-    """The selected items that the functions of the available frameworks declare they can take, case by case."""
+    """The selected items that the functions of the available frameworks declare to support, case by case."""
     cases = list(cases)
     items: list[Item] = []
     with Declarations.on(cases) as declarations:
@@ -87,7 +87,7 @@ Candidates = Sequence[tuple[Installed, Function]]
 
 
 def candidates(case: Case, available: Sequence[Installed], item_filter: ItemFilter | None) -> Candidates:
-    """The functions of which an item on a case may be selected."""
+    """The functions for which an item on a case may be selected."""
     return [
         (installed, function)
         for installed in available
@@ -99,14 +99,14 @@ def candidates(case: Case, available: Sequence[Installed], item_filter: ItemFilt
 
 
 def is_selected(function: Function, case: Case, item_filter: ItemFilter | None) -> bool:
-    """Whether a function is called with a case: by default, or because the filter names the function."""
+    """Whether a function is called on a case: by default, or because the filter names the function."""
     if item_filter is not None and item_filter.is_named(function.name):
         return True
     return not function.default_files or _is_in(case, function.default_files) or not _is_shipped(case)
 
 
 def _is_in(case: Case, files: Container[str]) -> bool:
-    """Whether a case, if it is a shipped one, is in one of some files."""
+    """Whether a case is a shipped one from one of these files."""
     return case.id.rpartition("/")[0] in files
 
 
@@ -117,7 +117,7 @@ def _is_shipped(case: Case) -> bool:
 def items_of(
     case: Case, problem: Problem, functions: Candidates, item_filter: ItemFilter | None = None
 ) -> Iterator[Item]:
-    """The items of a case on a problem, in the order of the functions; see `plan`."""
+    """The items of a problem of a case, in the order of the functions; see `plan`."""
     declared = functools.partial(_declared, case, problem)
     return _items(case, problem.dtype, problem.reduction, functions, item_filter, declared)
 
@@ -145,10 +145,10 @@ def _items(
 
 
 class Declaration(NamedTuple):
-    """What a function declares of a problem."""
+    """Whether a function supports a problem, by its declaration."""
 
     unsupported: str | None
-    """Why it is not called on it; None if it is."""
+    """Why it is not called on the problem; None if it is."""
     is_differentiated: bool
     """Whether its gradients are tested."""
 
@@ -160,24 +160,24 @@ def _declared(case: Case, problem: Problem, installed: Installed, function: Func
 
 
 class Declarations:
-    """What functions declare of the problems of cases.
+    """Whether functions support the problems of cases, by their declarations.
 
-    Those of many shipped cases are remembered in the user's cache folder: to look a function up takes less time there
-    than to ask it about some thousand problems, at each start.
+    Those for many shipped cases are cached on disk in the user's cache folder: a look-up takes less time than to check
+    a function against some thousand problems at each start.
     """
 
     def __init__(self, remembered: Remembered | None = None, facts: str = "") -> None:
         self._remembered = remembered
         self._facts = facts
         self._problems: tuple[Case, list[Problem]] | None = None
-        """Those of the case that was asked about last."""
+        """Problems of the most recent case."""
         self._tables: dict[tuple[int, int], _Table] = {}
-        """By the identities of the installed framework and of the function, which the backends of one share."""
+        """Tables by the identities of the installed framework and of the function, which its backends share."""
 
     @classmethod
     @contextlib.contextmanager
     def on(cls, cases: Sequence[Case]) -> Iterator[Declarations]:
-        """The declarations of functions for these cases; new ones are written to the cache at the end."""
+        """The declarations of functions for these cases; new ones are written to the cache on exit."""
         if len(cases) < MIN_REMEMBERED or not all(map(_is_shipped, cases)):
             yield cls()
             return
@@ -190,7 +190,7 @@ class Declarations:
     def get(
         self, case: Case, dtype: str, reduction: Reduction, installed: Installed, function: Function
     ) -> Declaration:
-        """What a function declares of a case at one dtype and reduction."""
+        """The declaration of a function for a case with one dtype and reduction."""
         key = id(installed), id(function)
         if (table := self._tables.get(key)) is None:
             remembered = self._remembered if registry.is_of_package(installed.framework) else None
@@ -205,7 +205,7 @@ class Declarations:
 
 
 class _Table:
-    """What one function declares: few distinct things, of each problem of a case the number of one."""
+    """The declarations of one function: the distinct ones, and for each problem of a case the index of its own."""
 
     def __init__(self, installed: Installed, function: Function, remembered: Remembered | None, facts: str) -> None:
         self._of = installed, function
@@ -219,7 +219,7 @@ class _Table:
         self._is_new = False
 
     def add(self, case: Case, problems: Iterable[Problem]) -> list[int]:
-        """Indices of the declarations for the problems of a case."""
+        """Indices into `distinct` for the problems of a case."""
         numbers: list[int] = []
         for problem in problems:
             if (found := _declared(case, problem, *self._of)) not in self.distinct:
@@ -230,30 +230,32 @@ class _Table:
         return numbers
 
     def remember(self) -> None:
-        """Remember what was added."""
+        """Write new declarations to the cache."""
         if self._is_new and self._remembered is not None:
             self._remembered.put(self._name, (self.distinct, self.numbers), *self._facts)
 
 
 def _table_of(value: Any) -> tuple[list[Declaration], dict[str, list[int]]]:
-    """What `_Table.remember` wrote; raises an exception if it is something else."""
+    """Parse the value that `_Table.remember` wrote; raises an exception if it is malformed."""
     distinct = [Declaration(*one) for one in value[0]]
     for numbers in value[1].values():
         if not set(numbers) <= set(range(len(distinct))):
-            raise ValueError("a number of no declaration")
+            raise ValueError("an index of no declaration")
     return distinct, value[1]
 
 
 def deciding_facts(cases: Iterable[Case]) -> str:
-    """What decides the plan of any function in a release: the code, numpy, and of cases what a function looks at."""
-    of = [(case.id, case.digest, case.dtypes, case.reductions, case.no_gradient, _is_shipped(case)) for case in cases]
-    return f"{code_digest('model', 'adapters', 'reference', 'casefiles', 'judging')} {np.__version__} {of}"
+    """Cache key of the declarations in a release: code, numpy, and the relevant fields of the cases."""
+    facts = [
+        (case.id, case.digest, case.dtypes, case.reductions, case.no_gradient, _is_shipped(case)) for case in cases
+    ]
+    return f"{code_digest('model', 'adapters', 'reference', 'casefiles', 'judging')} {np.__version__} {facts}"
 
 
 def in_modes(available: Sequence[Installed], modes: Sequence[str], device: str = CPU) -> list[Installed]:
-    """Each framework that computes on a device in each of some modes that it has there; eager if there are none.
+    """Each framework on a device, once for each of the given modes that it has there; eager if no modes are given.
 
-    Raises SelectionError for a mode or a device that none of the frameworks has.
+    Raises SelectionError for a mode or device that none of the frameworks has.
     """
     check_modes(modes, [(one.framework, one.backend) for one in available], device)
     return [
@@ -264,9 +266,9 @@ def in_modes(available: Sequence[Installed], modes: Sequence[str], device: str =
 
 
 def chosen_modes(modes: Sequence[str], framework: Framework, backend: str, device: str = CPU) -> list[str]:
-    """Those of some modes that a framework has in a backend on a device; eager if there are none.
+    """The given modes that a framework has in a backend on a device; eager if no modes are given.
 
-    Empty if the backend does not compute on the device.
+    Empty if the backend does not support the device.
     """
     if device not in framework.devices_in(backend):
         return []
@@ -276,9 +278,9 @@ def chosen_modes(modes: Sequence[str], framework: Framework, backend: str, devic
 def check_modes(
     modes: Sequence[str], frameworks: Iterable[tuple[Framework, str]], device: str = CPU, *, local: bool = True
 ) -> None:
-    """Raise SelectionError for a mode or a device that none of some frameworks, each with its backend, has.
+    """Raise SelectionError for a mode or device that none of these frameworks, each with its backend, has.
 
-    local: whether calls are made on this machine; then also for a mode with an obstacle on it.
+    local: whether calls are made on this machine; a mode with an obstacle there is then an error, too.
     """
     frameworks = tuple(frameworks)
     placed = [(framework, backend) for framework, backend in frameworks if device in framework.devices_in(backend)]
@@ -293,7 +295,7 @@ def check_modes(
             raise SelectionError(f"--mode {mode}: no selected framework has it; {listed}")
         for framework, _ in frameworks if local else ():
             if mode in had[framework.name] and (why := framework.mode(mode).obstacle()):
-                raise SelectionError(f"--mode {mode}: {framework.name} cannot be called in it here: {why}")
+                raise SelectionError(f"--mode {mode}: {framework.name} cannot be called in it on this machine: {why}")
 
 
 def not_differentiated(installed: Installed, function: Function, case: Case, problem: Problem) -> str | None:
@@ -317,7 +319,7 @@ def not_differentiated(installed: Installed, function: Function, case: Case, pro
 def unsupported(function: Function, case: Case, problem: Problem, *, as_stated: bool = False) -> str | None:
     """Why a function is not called on a problem; None if it is.
 
-    as_stated: whether it is called with the weights that the case states, and with no conversion of them.
+    as_stated: whether it must support the weights of the case without converting them.
     """
     if _is_in(case, function.skipped_files) and _is_shipped(case):
         return "it is called with only some of the shipped cases"
@@ -337,8 +339,8 @@ def unsupported(function: Function, case: Case, problem: Problem, *, as_stated: 
 def _has_convertible_weights(function: Function, case: Case, problem: Problem) -> bool:
     """Whether a function can be called with the weights of a problem converted.
 
-    Not with invalid input, nor for what follows from the loss, nor in large cases, which are about other things: all
-    of these show the same without weights.
+    False for invalid input, for quantities computed from the loss, and for large cases, which test something else: in
+    these, weights would add nothing.
     """
     if function.quantity != "loss" or isinstance(case.expect, MustRaise) or case.representative is not case:
         return False
@@ -347,7 +349,7 @@ def _has_convertible_weights(function: Function, case: Case, problem: Problem) -
 
 
 def documented_convention(item: Item, problem: Problem) -> DocumentedConvention:
-    """What the item's function documents for the kind of target passed to it."""
+    """The documented convention of the item's function for the kind of target that is passed to it."""
     target = item.function.target_kind_for(problem.target_kind) or problem.target_kind
     capabilities = required_capabilities(problem, target)
     return registry.convention_for(item.function, item.installed.version, target, item.installed.backend, capabilities)

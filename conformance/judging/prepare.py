@@ -15,13 +15,13 @@ from conformance.model.case import Case, Problem, Reduction
 from conformance.reference.conversion import convert, convert_weights
 
 MAX_KEPT = 8
-"""Maximum number of cases at one dtype in the cache: each framework has its functions called on them in turn."""
+"""Maximum number of (case, dtype) pairs in the cache: the frameworks take turns on them."""
 
 
 class Problems:
-    """Problems of cases, cached because all functions of a framework are called on one before the next.
+    """A cache of problems, as all functions of a framework are called on one problem before the next.
 
-    most: maximum number of cases at one dtype in the cache.
+    most: maximum number of (case, dtype) pairs in the cache.
     """
 
     def __init__(self, most: int = MAX_KEPT) -> None:
@@ -29,7 +29,7 @@ class Problems:
         self._known: OrderedDict[tuple[Case, str], dict[Reduction, Problem]] = OrderedDict()
 
     def of(self, case: Case, dtype: str, reduction: Reduction) -> Problem:
-        """A case at one dtype and reduction."""
+        """The problem of a case with one dtype and reduction."""
         known = self._known.get((case, dtype))
         if known is None:
             known = self._known[case, dtype] = {"none": case.problem(dtype, "none")}
@@ -43,25 +43,25 @@ class Problems:
 
 @dataclass(frozen=True, eq=False)
 class PreparedCall:
-    """An item ready to be called: the problem of its case, the converted one, and the name of the conversion."""
+    """An item with everything needed to call it: its problem, the converted problem, and the name of the conversion."""
 
     item: Item
     problem: Problem
     converted: Problem
     conversion: str
     of_case: bool = True
-    """Whether the problem is the case's, and not one that something was changed in."""
+    """Whether the problem is that of the case, without modification."""
     weights: str = ""
-    """The name of the conversion of its weights; empty if there is none."""
+    """The name of the conversion of its weights; "" if there is none."""
 
     @property
     def weighted(self) -> Problem:
-        """The problem with its weights converted, and its predictions as they are."""
+        """The problem with converted weights and the original predictions."""
         return convert_weights(self.problem, self.item.function.options)[0] if self.weights else self.problem
 
     @functools.cached_property
     def call(self) -> Call:
-        """The call to be made; raises LoweringError."""
+        """The call to make; raises LoweringError."""
         call = lower(self.item.function, self.converted)
         item, installed = self.item, self.item.installed
         derivative = item.function.derivative_for(item.quantity)
@@ -78,7 +78,7 @@ class PreparedCall:
 
     @property
     def what(self) -> str:
-        """Names the call in messages."""
+        """Name of the call in messages."""
         return call_name(self.item.function, self.converted)
 
     @functools.cached_property
@@ -88,12 +88,12 @@ class PreparedCall:
 
     @functools.cached_property
     def ordinary(self) -> bool:
-        """Whether the problem is one of everyday use; see `traits.is_ordinary`."""
+        """Whether the problem is an everyday one; see `traits.is_ordinary`."""
         return is_ordinary(self.problem, self.converted, self._target)
 
     @property
     def _target(self) -> str:
-        """The kind of the target that is passed."""
+        """The kind of target that is passed."""
         return self.item.function.target_kind_for(self.problem.target_kind) or self.problem.target_kind
 
 

@@ -1,4 +1,4 @@
-"""A printed number: the values that it may stand for, and whether one of them is right in a dtype."""
+"""Printed numbers: the interval of values that they may stand for, and whether it contains a correct value."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.oracle import Exact, Oracle
 
 _CONTEXT = Context(prec=60, traps=[])
-"""Arithmetic of printed numbers: enough digits for float64, and an infinity for what overflows."""
+"""Arithmetic for printed numbers: more digits than float64 needs, and infinity on overflow."""
 
 
 class Printed(NamedTuple):
-    """The interval of the values that a printed number may stand for; a nan or an infinity stands for itself."""
+    """The interval of values that a printed number may stand for; nan and infinities stand for themselves."""
 
     low: float
     high: float
 
     @classmethod
     def parse(cls, text: str) -> Printed:
-        """The interval from half a unit of the last digit below the number to a unit above it, away from zero."""
+        """The interval from half a unit in the last digit below the number to one unit above it, away from zero."""
         number = Decimal(text)
         exponent = number.as_tuple().exponent
         if not isinstance(exponent, int):
@@ -52,9 +52,9 @@ def holds_in(
     oracle: Oracle,
     convention: Convention = DEFINITION,
 ) -> bool:
-    """Whether each printed number stands for a number of the problem's dtype that is right to its error bound.
+    """Whether the interval of each printed number contains a number of the problem's dtype within the error bound.
 
-    convention: by which it is to be right.
+    convention: that defines the correct answer.
     """
     answer = answer_by(problem, convention, number.quantity, oracle)
     if not isinstance(answer, Exact) or answer.hi.size != len(printed):
@@ -65,7 +65,7 @@ def holds_in(
 
 
 def _has_number(interval: tuple[float, float] | None, dtype: str) -> bool:
-    """Whether a number of a dtype lies in an interval."""
+    """Whether an interval contains a number of a dtype."""
     if interval is None:
         return False
     low, high = interval

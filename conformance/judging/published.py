@@ -1,6 +1,6 @@
-"""Published numbers: whether they hold, and what would explain those that do not.
+"""Verify published numbers, and search explanations for those that are wrong.
 
-A printed number stands for every value that rounds to its digits, or is cut to them.  It holds if one of these values
+A printed number stands for every value that rounds or truncates to its digits.  It holds if one of these values
 is right in a dtype of the case; see `holds_in`.
 """
 
@@ -20,9 +20,9 @@ from conformance.model.convention import DEFINITION
 from conformance.reference.oracle import Answer, Exact, Oracle
 
 MAX_ELEMENTS = 20_000
-"""Number of predictions above which explanations are not searched."""
+"""Maximum number of predictions for which explanations are searched."""
 SHOWN_DIGITS = 17
-"""Significant digits of an exact answer beside a printed one."""
+"""Significant digits of the exact answer printed next to a published one."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class PublishedVerdict:
     case: str
     published: Published
     exact: str
-    """The definition's answer for inputs in float64, with 17 digits, as its file has it; or why there is none."""
+    """The definition's answer for float64 inputs with 17 digits, in the axis order of its file; or why it has none."""
     dtype: str
-    """A dtype of the case in which the number is right, float64 before all others; empty if there is none."""
+    """A dtype of the case in which the number is right, preferably float64; "" if there is none."""
     explanations: Explanations | None
-    """What would explain a number that does not hold; None if it holds, or if nothing was searched."""
+    """Explanations of a number that does not hold; None if it holds, or if none were searched."""
 
     @property
     def holds(self) -> bool:
@@ -44,7 +44,7 @@ class PublishedVerdict:
         return bool(self.dtype)
 
     def record(self) -> dict[str, Any]:
-        """The verdict as builtin values, as reports and explanations have it."""
+        """The verdict as builtin values, as in reports and explanations."""
         return {
             "case": self.case,
             "value": digits_text(self.published.value),
@@ -79,7 +79,7 @@ def _verdict(case: Case, number: Published, oracle: Oracle) -> PublishedVerdict:
 
 
 def _text(answer: Answer, axis: int) -> str:
-    """An exact answer with its last axis moved to `axis`, or why there is none."""
+    """An exact answer, its last axis moved to `axis`, or the reason why there is none."""
     if not isinstance(answer, Exact):
         return text_of_no_answer(answer)
     values = np.moveaxis(answer.hi, -1, axis) if answer.hi.ndim else answer.hi
@@ -87,7 +87,7 @@ def _text(answer: Answer, axis: int) -> str:
 
 
 def digits_text(value: Any) -> str:
-    """A number as printed or computed, or nested lists of them, as one text."""
+    """A number, or nested lists of numbers, as text."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(digits_text, value))}]"
     return f"{value:.{SHOWN_DIGITS}g}" if isinstance(value, float) else str(value)

@@ -1,8 +1,8 @@
-"""Why a verdict is what it is, as values, with the sentences that terminal, page, Markdown and SARIF have alike.
+"""Reasons of verdicts as values, and their sentences, shared by terminal, page, Markdown and SARIF.
 
-Each verdict but a plain `agrees` has exactly one `Reason`.  Its `code` is the column `reason_code`, its text the column
-`explanation`, its `symptoms` are what a ledger entry may document, and its `identity` is what two findings of one kind
-share, whatever their numbers are.  No sentence about a verdict is phrased elsewhere.
+Each verdict except a plain `agrees` has exactly one `Reason`.  Its `code` is the column `reason_code`, its text the
+column `explanation`; its `symptoms` are those that a ledger entry may document, and its `identity` is common to all
+findings of one kind, for any numbers.  No other module phrases sentences about verdicts.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from conformance.reference.conversion import HANDED
 Choices = tuple[tuple[str, Any], ...]
 """Fields of a convention with their values, in field order."""
 Effect = Literal["renormalised", "rounded_away", "rounded", "refused"]
-"""What a conversion of predictions may change.  `renormalised`: a softmax divides a row by its sum, which is not 1.
+"""Effects of a conversion of predictions.  `renormalised`: a softmax divides a row by its sum, which is not 1.
 `rounded_away`: rounding destroys digits that the answer needs.  `rounded`: each prediction is rounded once, and the
-answer stays within its budget.  `refused`: the converted input is of a kind that the function documents to refuse."""
+answer stays within its budget.  `refused`: the converted input is of a kind that the function documents to reject."""
 LOST = {
     "zero_probability": "a probability becomes 0",
     "infinite_logarithm": "a logarithm becomes infinite",
@@ -29,13 +29,13 @@ LOST = {
     "digits_of_p": "too few digits are left of p",
     "digits_of_1_minus_p": "too few digits are left of 1 - p",
 }
-"""What the rounding of a conversion destroys, by the codes of `reference.conversion.destroyed`."""
+"""Losses by rounding in a conversion, by the codes of `reference.conversion.destroyed`."""
 REMEDIES = {
     "subtract_log_sum_exp": "subtract log sum exp from each row first, and the definition has the same answer",
     "divide_by_sum": "divide each row by its sum first, and the definition has the same answer",
     "float64": "in float64 more digits are kept",
 }
-"""What users do if no function takes such predictions, by `Alternative.remedy`."""
+"""Advice to users if no function accepts such predictions, by `Alternative.remedy`."""
 
 
 # Parts of reasons.
@@ -43,7 +43,7 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Move:
-    """How far an answer moves, in the element that moves most."""
+    """The change of an answer, in the element that changes most."""
 
     before: float | None = None
     """None if the answers cannot be compared element by element."""
@@ -52,10 +52,10 @@ class Move:
     where: tuple[int, ...] = ()
     """Index of the element; () for a scalar."""
     undefined: str = ""
-    """Why there is no answer afterwards; "" if there is one."""
+    """Why there is no answer after the change; "" if there is one."""
 
     def text(self, what: str) -> str:
-        """The change of `what` in words, with as many digits as it takes to see it."""
+        """The change of `what` in words, with enough digits to show the difference."""
         if self.undefined:
             return f"leaves no answer where there is one: {self.undefined}"
         if self.before is None or self.after is None:
@@ -77,7 +77,7 @@ class RowSum:
     """Whether the exponentials of the row are summed."""
 
     def __str__(self) -> str:
-        """The sum with as many digits as it takes to see that it is not 1."""
+        """The sum, with enough digits to show that it is not 1."""
         if self.total is None:
             return "rows"
         total = self.total
@@ -90,14 +90,14 @@ class RowSum:
 
 @dataclass(frozen=True)
 class Alternative:
-    """What users of the framework do instead of the conversion."""
+    """How users of the framework avoid the conversion."""
 
     function: str = ""
     """A function that accepts input of the kind `takes` and has the same answer; "" if there is none."""
     takes: InputKind | None = None
     """Its input kind."""
     remedy: Literal["", "subtract_log_sum_exp", "divide_by_sum", "float64"] = ""
-    """What to do if there is no such function; "" for nothing."""
+    """Advice if there is no such function; "" for none."""
 
     def text(self, stated: InputKind) -> str:
         """The alternative in words.  stated: input kind of the case."""
@@ -114,7 +114,7 @@ class Conversion:
     """A conversion of predictions, and what it changes."""
 
     effects: tuple[Effect, ...]
-    """What it changes."""
+    """Its effects."""
     name: str
     """Entry of `reference.conversion.NAMES`."""
     stated: InputKind
@@ -122,9 +122,9 @@ class Conversion:
     takes: tuple[InputKind, ...]
     """Input kinds that the function accepts."""
     dtype: str
-    """dtype that values were rounded to."""
+    """dtype to which values were rounded."""
     subject: Literal["definition", "documentation"] | Choices
-    """What moves: the answer by the definition, by the documentation, or by these choices alone."""
+    """The answer that changes: that of the definition, of the documentation, or of these choices alone."""
     row_sum: RowSum | None = None
     """For `renormalised`."""
     renormalisation: Move | None = None
@@ -136,10 +136,10 @@ class Conversion:
     kinds: tuple[str, ...] = ()
     """For `refused`: kinds of invalid or unusual input."""
     alternative: Alternative | None = None
-    """How users avoid it; None if it was not searched for."""
+    """How users avoid the conversion; None if not searched for."""
 
     def __str__(self) -> str:
-        """The conversion, what it changes, and what users do instead, as sentences without the last full stop."""
+        """The conversion, its effects, and how users avoid it, as sentences without the last full stop."""
         takes = " or ".join(kind.replace("_", "-") for kind in self.takes)
         text = f"it takes {takes} only and is handed {HANDED[self.name]}"
         for effect in self.effects:
@@ -170,12 +170,12 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Candidate:
-    """The outcome of a search for an undocumented convention that explains a wrong answer."""
+    """The result of a search for an undocumented convention that explains a wrong answer."""
 
     choices: Choices = ()
-    """Choices of that convention that differ from the documented one; () if none was found."""
+    """Its choices that differ from the documented convention; () if none was found."""
     searched: bool = True
-    """False for a problem that is too large to search."""
+    """False if the problem is too large to search."""
 
     def __str__(self) -> str:
         if not self.searched:
@@ -190,36 +190,36 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a verdict is what it is; its text is one line."""
+    """Why a verdict has its status; its text is one line."""
 
     code: ClassVar[str]
     shared: ClassVar[tuple[str, ...]] = ()
-    """Fields that findings of one kind have in common."""
+    """Names of fields that are equal in all findings of one kind."""
 
     text: ClassVar[str] = ""
-    """`brief` with a field in braces for each detail; empty if a class makes it otherwise."""
+    """Template of `brief` with a field in braces for each detail; "" if a class overrides `brief`."""
 
     def __str__(self) -> str:
         return self.brief
 
     @property
     def brief(self) -> str:
-        """The fault or event as a sentence, without its explanation."""
+        """The fault or event as a sentence, without an explanation."""
         return self.text.format_map(vars(self))
 
     @property
     def symptoms(self) -> frozenset[str]:
-        """The ways in which the row is wrong, as in the ledger's `symptoms`; empty if it is not."""
+        """The symptoms of the row, as in the ledger's `symptoms`; empty if the row is not wrong."""
         return frozenset()
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What findings of one kind share: the code, and details that are not numbers and no free text."""
+        """The key of a kind of finding: the code, and the details that are neither numbers nor free text."""
         return (self.code, *(getattr(self, name) for name in self.shared))
 
 
 class _Wrong(Reason):
-    """The code is the symptom."""
+    """A reason whose only symptom is its code."""
 
     @property
     def symptoms(self) -> frozenset[str]:
@@ -228,7 +228,7 @@ class _Wrong(Reason):
 
 @dataclass(frozen=True)
 class RefusedInvalid(Reason):
-    """Invalid input was rejected, as it must be."""
+    """Invalid input was rejected, as required."""
 
     code = "refused_invalid"
     text = "rejected, as it must: {kind}"
@@ -244,7 +244,7 @@ class DocumentedDivergence(Reason):
     choices: Choices
     """The fewest documented choices that explain the answer."""
     conversion: Conversion | None = None
-    """None if it changes nothing."""
+    """The conversion of the predictions; None if it has no effect."""
 
     @property
     def brief(self) -> str:
@@ -261,7 +261,7 @@ class DocumentedRefusal(Reason):
     raised: Raised
     """The exception."""
     conversion: Conversion | None = None
-    """The conversion that brought it about; None if the input itself is rejected."""
+    """The conversion that caused it; None if the input itself is rejected."""
 
     @property
     def brief(self) -> str:
@@ -271,7 +271,7 @@ class DocumentedRefusal(Reason):
 
 @dataclass(frozen=True)
 class Converted(Reason):
-    """The answer is right for the converted predictions, by the definition."""
+    """The answer is right for the converted predictions by the definition."""
 
     code = "conversion"
     conversion: Conversion
@@ -290,11 +290,11 @@ class UndefinedAnswer(Reason):
     why: str
     """The reason in words."""
     basis: Literal["case", "definition", "documentation"]
-    """Which of them states it."""
+    """The source of that reason."""
     raised: Raised | None = None
-    """The exception of the function; None if it returned."""
+    """The exception that the function raised; None if it returned."""
     conversion: Conversion | None = None
-    """The conversion that is the cause; None if there is none."""
+    """The conversion that caused it; None if there is none."""
 
     @property
     def brief(self) -> str:
@@ -306,7 +306,7 @@ class UndefinedAnswer(Reason):
 
 @dataclass(frozen=True)
 class LostInRounding(Reason):
-    """An infinite weight on a loss that its arithmetic may not tell from 0."""
+    """An infinite weight on a loss that rounding may have made 0."""
 
     code = "lost_in_rounding"
     text = "an infinite weight on a loss that its arithmetic may not tell from 0"
@@ -324,7 +324,7 @@ class CannotExpress(Reason):
 
 @dataclass(frozen=True)
 class Unavailable(CannotExpress):
-    """The environment cannot be made, or the framework cannot be imported in it."""
+    """The environment cannot be created, or the framework cannot be imported in it."""
 
     code = "unavailable"
 
@@ -334,13 +334,13 @@ class Mismatch(Reason):
     """A returned value is not right."""
 
     elements: frozenset[str] = frozenset()
-    """How its elements are wrong, as in the ledger's `symptoms`."""
+    """Symptoms of its elements, as in the ledger's `symptoms`."""
     by_documentation: bool = False
-    """Whether it is compared with the documented answer and not with that of the definition."""
+    """Whether the value is compared with the documented answer instead of the definition's."""
     conversion: Conversion | None = None
-    """None unless it changes the answer."""
+    """The conversion of the predictions; None unless it changes the answer."""
     candidate: Candidate | None = None
-    """An undocumented convention that would explain the value; None if none was searched for."""
+    """An undocumented convention that would explain the value; None if not searched for."""
 
     def __str__(self) -> str:
         candidate = [] if self.candidate is None else [str(self.candidate)]
@@ -381,7 +381,7 @@ class WrongValue(Mismatch):
 
 @dataclass(frozen=True, kw_only=True)
 class NotFinite(Mismatch):
-    """A nan or an infinity on one side only."""
+    """A nan or infinity in only one of the returned and the exact number."""
 
     code = "not_finite"
     got: float
@@ -397,7 +397,7 @@ class NotFinite(Mismatch):
 
     @property
     def classes(self) -> tuple[str, str]:
-        """Class of each of both numbers: nan, infinite or another number."""
+        """Class of the returned and of the exact number: nan, infinite or another number."""
         return _class_of(self.got), _class_of(self.want)
 
     @property
@@ -408,7 +408,7 @@ class NotFinite(Mismatch):
 
 @dataclass(frozen=True, kw_only=True)
 class WrongShape(Mismatch):
-    """The returned array has another shape."""
+    """The returned array has a wrong shape."""
 
     code = "wrong_shape"
     text = "returned shape {got}, where {want} is expected"
@@ -427,7 +427,7 @@ class AcceptedInvalid(Mismatch):
     kind: str
     """Kind of the invalid input."""
     what: str = ""
-    """The returned object, if it is not a number; else ""."""
+    """Description of the returned object if it is not a number; else ""."""
     note: str = ""
     """See `outcome.NonNumeric.reason`."""
 
@@ -442,7 +442,7 @@ class AcceptedInvalid(Mismatch):
 
 @dataclass(frozen=True)
 class WrongDtype(_Wrong):
-    """The returned array has another dtype."""
+    """The returned array has a wrong dtype."""
 
     code = "wrong_dtype"
     text = "returned {got}, where {want} is expected"
@@ -473,7 +473,7 @@ class NoNumber(_Wrong):
 
 @dataclass(frozen=True)
 class RaisedException(Reason):
-    """An exception where there is an answer."""
+    """An exception although there is an answer."""
 
     code = "raised"
     text = "it raised {raised.exception}: {raised.message}, where there is an answer"
@@ -532,12 +532,12 @@ class ProcessDied(_Wrong):
 
 @dataclass(frozen=True)
 class NoAnswerInTime(_Wrong):
-    """The call did not return within `seconds`."""
+    """The call did not return within the time limit."""
 
     code = "timed_out"
     text = "no answer within {seconds:g} s"
     seconds: float
-    """The limit."""
+    """The limit in seconds."""
 
 
 @dataclass(frozen=True)

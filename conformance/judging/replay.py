@@ -1,4 +1,4 @@
-"""Make the call of a row again, from the names in its key."""
+"""Repeat the call of a row, from the names in its key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from conformance.model.outcome import Outcome, Raised, Returned
 from conformance.model.row_key import CPU, EAGER
 
 LONG_CALL = 1000
-"""Characters of a reproducer that is printed in a terminal where a shorter one says the same."""
+"""Maximum number of characters of a reproducer in a terminal if a shorter call of `replay` does the same."""
 
 
 def replay_call(
@@ -36,10 +36,10 @@ def replay_call(
     adapter: str = "",
     device: str = CPU,
 ) -> str:
-    """The call of `conformance.replay` that repeats a row of a shipped or harvested case, or of one in a folder.
+    """The call of `conformance.replay` that repeats a row of a shipped or harvested case, or of a case in a folder.
 
-    adapter: of a framework that is made at run time.  A folder's path is absolute, so that the call can be pasted
-    wherever Python is started.
+    adapter: of a framework created at run time.  The path of a folder is absolute, so that the call can be pasted
+    into Python in any working directory.
     """
     words = [repr(word) for word in (function, case.id, dtype, reduction, quantity)]
     if quantity == "loss":
@@ -56,14 +56,14 @@ def replay_call(
 
 
 def can_be_named(case: Case) -> bool:
-    """Whether `conformance.replay` finds a case: it is shipped, harvested, or in a file."""
+    """Whether `conformance.replay` finds a case: it is shipped, harvested, or from a file."""
     return bool(case.path) or case.id.startswith(HARVEST_PREFIX)
 
 
 def reproducer_of(row: Row, cases: Iterable[Case], framework: Framework | None = None) -> str:
-    """A row's reproducer for a terminal: that of the report, or, where that is long, a call of `conformance.replay`.
+    """A row's reproducer for a terminal: that of the report, or, if it is long, a call of `conformance.replay`.
 
-    framework: that of the row if the registry does not know it.
+    framework: of the row, if it is not in the registry.
     """
     key = row.key
     case = next((case for case in cases if case.id == key.case), None)
@@ -87,7 +87,7 @@ def replay(
     adapter: str = "",
     device: str = CPU,
 ) -> Any:
-    """See `conformance.replay`.  cases: a folder or a file of them, or they; else the shipped ones."""
+    """See `conformance.replay`.  cases: a folder or file of cases, or the cases; by default the shipped ones."""
     folder = shipped_cases() if cases is None else cases
     found, errors = read_cases(folder) if isinstance(folder, Path) else (folder, [])
     named = next((one for one in found if one.id == case), None)
@@ -113,7 +113,7 @@ def replay(
 
 
 def _raised_again(outcome: Outcome) -> BaseException:
-    """An exception as a function raised it: of the same name, with the same message."""
+    """Recreate an exception that a function raised: same type name, same message."""
     if not isinstance(outcome, Raised):
         return RuntimeError(str(outcome))
     kind: Any = getattr(builtins, outcome.exception, None)

@@ -1,8 +1,8 @@
-"""A row of a report: its value, its serialisation, and how single cells of a report's files are read.
+"""A row of a report: its value, its serialisation, and functions that parse single cells.
 
 A `Row` is typed.  `Row.cells` is its serialisation, the same for CSV, Parquet, JSON, the journal and the page: a number
-or a text in each column of `COLUMNS`.  `Row.of` reads it back.  The functions at the end of this module read single
-cells, for what compares reports that were read from files.
+or a text for each column of `COLUMNS`.  `Row.of` parses it.  The functions at the end of this module parse single
+cells, for modules that compare reports read from files.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from conformance.model.row_key import EAGER, KEY, RowKey, set_interned
 
 Floats = npt.NDArray[np.float64]
 Cells = dict[str, Any]
-"""A row by column: a float or None in the columns of `FLOATS`, a text in the others."""
+"""A row by column: a float or None in the columns `FLOATS`, a text in the others."""
 
 MAX_ELEMENTS = 1024
-"""Arrays with more elements than this are written as that many evenly spaced elements; see `sample_indices`."""
+"""Arrays with more elements than this are thinned to that many evenly spaced elements; see `sample_indices`."""
 MAX_GRADIENT_ELEMENTS = 64
 """The same for gradients, which have an element for each prediction."""
 _LISTED, _WARNINGS, _TYPE = "; ", " | ", ": "
-"""Between entries of a list, between warnings, and between the type of an exception or a warning and its message."""
+"""Separators: of entries in a list, of warnings, and of the type of an exception or a warning from its message."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Elements:
-    """An array of a row, or evenly spaced elements of a larger one, as text: a run keeps those of all of its rows."""
+    """An array of a row, or evenly spaced elements of a larger one; kept as text to save memory."""
 
     text: str
-    """A number, or nested lists as JSON; of a thinned array a flat list."""
+    """A number, or nested lists as JSON; a flat list for a thinned array."""
     shape: tuple[int, ...]
     """Shape of the whole array."""
     size: int
@@ -50,7 +50,7 @@ class Elements:
 
     @classmethod
     def of(cls, array: Any, most: int, digits: int | None = None) -> Elements:
-        """An array, thinned to at most `most` elements.  digits: significant ones that are kept; all if None."""
+        """An array, thinned to at most `most` elements.  digits: significant digits to keep; None for all."""
         whole = np.asarray(array, dtype=np.float64)
         values = whole.reshape(-1)[sample_indices(whole.size, most)] if whole.size > most and whole.ndim > 0 else whole
         if digits is not None:
@@ -61,7 +61,7 @@ class Elements:
 
     @property
     def values(self) -> Floats:
-        """The array itself, or its elements in `text`, flat."""
+        """The array, or for a thinned array its elements in `text`, flat."""
         found = array_of(self.text)
         assert found is not None, self.text
         return found if self.thinned else found.reshape(self.shape)
@@ -77,7 +77,7 @@ class Elements:
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class Row:
-    """What a report has of one call.  The meaning of each field stands at its column in `SCHEMA`."""
+    """The result of one call in a report.  The meaning of each field is that of its column in `SCHEMA`."""
 
     key: RowKey
     framework: str
@@ -111,17 +111,17 @@ class Row:
 
     @property
     def cells(self) -> Cells:
-        """The row by column, as it is written."""
+        """The row by column, as written to files."""
         return {name: cell(self) for name, cell in _CELL.items()}
 
     @classmethod
     def of(cls, cells: Mapping[str, Any]) -> Row:
-        """The row that has these cells, which may be those of an earlier version.
+        """Parse a row from its cells, which may be those of an earlier version.
 
-        Of two thinned arrays of different shapes, both get the shape of the first, the only one that is written; a
-        warning that contains ` | ` becomes several.  The cells of the result are the same.
+        If both arrays are thinned and have different shapes, both get the shape of the first, as only that is written;
+        a warning that contains ` | ` is split.  The cells of the result are the same.
 
-        Raises ValueError for a cell that is lacking, of another type, or unreadable.
+        Raises ValueError for a cell that is absent, of another type, or malformed.
         """
         cells = {**DEFAULTS, **cells}
         try:
@@ -159,9 +159,9 @@ class Column:
     number: bool = False
     """Whether its cells are floats or None; they are texts otherwise."""
     default: str | None = None
-    """What a report means that lacks the column; None for a column that every report has."""
+    """The value in reports without this column; None for a column that every report has."""
     cell: Callable[[Row], str] | None = None
-    """Its cell; that field of the row, or of its key, if None."""
+    """Its cell in a row; None for the value of the field of that name in the row or its key."""
 
 
 def _array(name: str) -> Callable[[Row], str]:
@@ -262,9 +262,9 @@ SCHEMA = (
 """The columns of a report, in order."""
 COLUMNS = tuple(column.name for column in SCHEMA)
 FLOATS = frozenset(column.name for column in SCHEMA if column.number)
-"""Columns of numbers, NaN or None where a row has none; the others are texts."""
+"""Columns of numbers, NaN or None if a row has none; the others are texts."""
 DEFAULTS = {column.name: column.default for column in SCHEMA if column.default is not None}
-"""Columns that reports did not always have, and what those mean that lack them."""
+"""Columns that earlier reports lack, with the value to assume for them."""
 _CELL = {
     column.name: column.cell or operator.attrgetter(f"key.{column.name}" if column.name in KEY else column.name)
     for column in SCHEMA
@@ -278,14 +278,14 @@ def column_of(rows: Sequence[Row], name: str) -> list[Any]:
 
 
 def sample_indices(size: int, most: int) -> npt.NDArray[np.int64]:
-    """Which elements of a flat array a report has: at most `most`, the first and the last among them."""
+    """Indices of the elements of a flat array that a report keeps: at most `most`, with the first and the last."""
     return np.linspace(0, size - 1, most).astype(np.int64)
 
 
 def _elements(cell: str, shape: tuple[tuple[int, ...], int] | None, words: bool = False) -> Elements | None:
-    """The array in a cell; None if it is empty.
+    """Parse the array in a cell; None if it is empty.
 
-    shape: see `parse_subsampled_shape`.  words: also None if it holds a word.
+    shape: see `parse_subsampled_shape`.  words: whether a cell may hold a word instead, which also gives None.
     """
     if (values := array_of(cell)) is None:
         if cell and not words:
@@ -294,13 +294,13 @@ def _elements(cell: str, shape: tuple[tuple[int, ...], int] | None, words: bool 
     return Elements(cell, shape[0] if shape is not None and values.shape == (shape[1],) else values.shape, values.size)
 
 
-# Single cells, as the files of a report have them.
+# Parsers of single cells, as in the files of a report.
 
 
 def array_of(text: str) -> Floats | None:
-    """The number or the array in a cell; None where it holds none, as in `undefined: ...`.
+    """The number or array in a cell; None if it holds neither, as in `undefined: ...`.
 
-    Raises ValueError, TypeError, OverflowError or RecursionError for a broken array.
+    Raises ValueError, TypeError, OverflowError or RecursionError for a malformed array.
     """
     if text.startswith("["):
         return np.array(json.loads(text), dtype=np.float64)
@@ -323,19 +323,19 @@ def members_of(value: str) -> list[str]:
 
 
 def reason_in(known: str, source: str) -> str:
-    """The reason in a cell of `known`, without the link that `known_source` has; see `KnownIssue.summary`."""
+    """The reason in a cell of `known`, without the link, which `known_source` has; see `KnownIssue.summary`."""
     return known.removesuffix(f" ({source})") if source else known
 
 
 @functools.lru_cache(maxsize=4096)
 def listed_in(cell: str) -> tuple[str, ...]:
-    """The entries of a cell that holds a list, such as `conversion`."""
+    """The entries of a cell with a list, such as `conversion`."""
     return tuple(entry for entry in cell.split(_LISTED) if entry)
 
 
 @functools.lru_cache(maxsize=4096)
 def exception_type(exception: str) -> str:
-    """The type in a cell of `exception`, or the category of a warning."""
+    """The type of an exception in a cell of `exception`, or the category of a warning."""
     return exception.partition(_TYPE)[0]
 
 
@@ -349,7 +349,7 @@ _THINNED = re.compile(r"\(((?:\d{1,15},? ?){1,32})\): (\d{1,15}) of (\d{1,15}) e
 
 @functools.cache
 def parse_subsampled_shape(cell: str) -> tuple[tuple[int, ...], int] | None:
-    """(shape, how many elements there are) in a cell of `shape`; None where it holds none."""
+    """(shape, number of elements) in a cell of `shape`; None if it is empty or malformed."""
     if (found := _THINNED.fullmatch(cell)) is None:
         return None
     sides = tuple(int(side) for side in found[1].split(",") if side.strip())

@@ -1,9 +1,9 @@
-"""Which items are meant: pytest's `-k` and `-m` grammar, for items that need not be made to be left out.
+"""Select items by expressions with the grammar of pytest's `-k` and `-m`, by id and before items are created.
 
     -k "keras and label_smoothing and not float16"
 
-`and`, `or`, `not` and parentheses combine words.  After `-k` a word matches where it is a substring, in
-any case; after `-m` where it is a marker.
+`and`, `or`, `not` and parentheses combine words.  With `-k` a word matches as a case-insensitive substring;
+with `-m` it matches a marker.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from conformance.model.text import truncate
 Matcher = Callable[[str], bool]
 """Whether a word matches."""
 Selection = Callable[[Matcher], bool]
-"""Whether an expression holds, given which of its words match."""
+"""Whether an expression holds, given a predicate that tells which words match."""
 
 MAX_DEPTH = 100
-"""Parentheses and `not` inside one another."""
+"""Maximum nesting of parentheses and `not`."""
 MAX_SHOWN = 80
-"""Characters of an expression in a message."""
+"""Maximum number of characters of an expression in a message."""
 _OPEN_PARTS = "-".join((*DTYPES, *REDUCTIONS, *QUANTITIES))
-"""Parts of the ids of items on the same case."""
+"""Parts of item ids that vary for one case and function."""
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 
 
 class SelectionError(UserError, ValueError):
-    """An expression that is not one, and where."""
+    """A malformed expression; the message gives the position."""
 
 
 @dataclass(frozen=True)
 class ItemFilter:
-    """Which items are selected, and which functions are named."""
+    """Predicates that select items, and tell which functions are named."""
 
     selects: Callable[[str, str], bool] = lambda framework, item: True
-    """Whether an item is, by the name of its framework and its id."""
+    """Whether an item is selected, by the name of its framework and its id."""
     may_select: Callable[..., bool] = lambda framework, *parts: True
-    """Whether an item with some parts of its id may be, of which only dtype, reduction and quantity are lacking."""
+    """Whether an item may be selected, by parts of its id without dtype, reduction and quantity."""
     is_named: Callable[[str], bool] = lambda function: False
-    """Whether a function is named, so that it is called with more than its `default_files`."""
+    """Whether a function is named, and is therefore called on more than its `default_files`."""
 
     def __call__(self, framework: str, item: str) -> bool:
         """See `selects`."""
@@ -53,7 +53,7 @@ class ItemFilter:
 
 
 def function_filter(names: Iterable[str]) -> ItemFilter | None:
-    """The filter of items by the names of their functions; None if there are no names."""
+    """A filter of items by the names of their functions; None without names."""
     named = frozenset(names)
     if not named:
         return None
@@ -61,11 +61,11 @@ def function_filter(names: Iterable[str]) -> ItemFilter | None:
 
 
 def keyword_filter(keyword: str, markers: str = "", names: str = "", whole: bool = False) -> ItemFilter | None:
-    """The filter of items by `-k` and `-m`; None if all are selected.  Raises SelectionError.
+    """A filter of items by `-k` and `-m`; None if all are selected.  Raises SelectionError.
 
-    names: of modules and functions of tests, in which words of `-k` match as well as in the name of a framework.
-    whole: whether every function counts as named if there is no expression.  `-k` names those of which it has a part
-    of the name, such as `nll_loss` or `functional` of torch.functional.nll_loss.
+    names: of test modules and functions, in which words of `-k` also match, like in the name of a framework.
+    whole: whether every function counts as named if there is no expression.  `-k` names functions that match a word by
+    a part of their name, such as `nll_loss` or `functional` for torch.functional.nll_loss.
     """
     if not keyword and not markers:
         return ItemFilter(is_named=lambda function: True) if whole else None
@@ -80,13 +80,13 @@ def keyword_filter(keyword: str, markers: str = "", names: str = "", whole: bool
     words = {word: word.lower() for word in words_of(keyword)} if keyword else {}
     matched = functools.cache(lambda text: frozenset(word for word, lower in words.items() if lower in text.lower()))
     holds = functools.cache(lambda matching: keywords(matching.__contains__))
-    # A word with a dash may stand across parts.  More words that match never make an expression without `not` fail.
+    # A word with a dash may span parts.  Extra matching words never make an expression without `not` false.
     undecided = {word for word, lower in words.items() if "-" in lower or lower in f"{_OPEN_PARTS}\n{names.lower()}"}
     decides = "not" not in _TOKEN.findall(keyword)
 
     def may_select(framework: str, *parts: str) -> bool:
-        of = (*parts, framework) if names else parts
-        return marked(framework) and (not decides or holds(frozenset(undecided).union(*map(matched, of))))
+        words = (*parts, framework) if names else parts
+        return marked(framework) and (not decides or holds(frozenset(undecided).union(*map(matched, words))))
 
     named = frozenset(re.findall(r"\w+", keyword))
     is_named = functools.cache(lambda function: not named.isdisjoint(_own_parts(function)))
@@ -94,24 +94,24 @@ def keyword_filter(keyword: str, markers: str = "", names: str = "", whole: bool
 
 
 def _own_parts(function: str) -> list[str]:
-    """The parts of the name of a function without that of its framework."""
+    """The parts of the name of a function, without its framework."""
     return re.split("[.:]", function)[1:]
 
 
 def substring_of(text: str) -> Matcher:
-    """The condition of `-k` on a text."""
+    """The matcher of `-k` for a text."""
     lowered = text.lower()
     return lambda word: len(word) <= len(lowered) and word.lower() in lowered
 
 
 def words_of(expression: str) -> set[str]:
-    """The words of an expression; raises SelectionError where it is none."""
+    """The words of an expression; raises SelectionError if it is malformed."""
     compile_expression(expression)
     return {word for word in _TOKEN.findall(expression) if word not in ("(", ")", "and", "or", "not")}
 
 
 def similar(expression: str, ids: Iterable[str]) -> str:
-    """A suggestion for words that stand in none of the ids, such as `did you mean "torch"?`; empty if there is none."""
+    """A suggestion for words that no id contains, such as `did you mean "torch"?`; "" if there is none."""
     known = list(ids)
     parts = {part.lower(): part for name in known for part in re.split(r"[-/.:]", name) if part}
     lower = [name.lower() for name in known]
@@ -126,8 +126,8 @@ def similar(expression: str, ids: Iterable[str]) -> str:
 def compile_expression(expression: str) -> Selection:
     """Compile an expression.  Raises SelectionError with the position of the first error.
 
-    Python has the same grammar, in which each word becomes a call of the matcher; what is wrong is found here, where
-    it can be said in words.
+    The grammar is Python's, with a call of the matcher for each word.  Errors are detected here, to be reported
+    in plain words.
     """
     shown = truncate(expression, MAX_SHOWN)
     negations = [0]  # for each open parenthesis, how often `not` precedes the next word
@@ -135,14 +135,14 @@ def compile_expression(expression: str) -> Selection:
     source = []
     for word in [*map(str, _TOKEN.findall(expression)), ""]:
         if wants_word:
-            due, is_due = "a word", word not in ("", ")", "and", "or")
+            expected, is_expected = "a word", word not in ("", ")", "and", "or")
         elif len(negations) > 1:
-            due, is_due = "a closing parenthesis", word in (")", "and", "or")
+            expected, is_expected = "a closing parenthesis", word in (")", "and", "or")
         else:
-            due, is_due = "and, or, or the end", word in ("", "and", "or")
-        if not is_due:
-            found = f'"{truncate(word, MAX_SHOWN)}"' if word else "its end"
-            raise SelectionError(f'the selection "{shown}": {due} should stand where {found} is')
+            expected, is_expected = "and, or, or the end", word in ("", "and", "or")
+        if not is_expected:
+            actual = f'"{truncate(word, MAX_SHOWN)}"' if word else "its end"
+            raise SelectionError(f'the selection "{shown}": {expected} should stand where {actual} is')
         wants_word = word in ("(", "not", "and", "or")
         if word == "(":
             negations.append(0)

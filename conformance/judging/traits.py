@@ -1,4 +1,4 @@
-"""Traits of a problem as words: what a ledger entry's `when` may require, and what a finding needs.
+"""Traits of a problem as words, as in a ledger entry's `when`, and those that a finding depends on.
 
 positive_weight, infinite_prediction, class_axis, higher_rank, dense_target, beyond_range, ...
 """
@@ -39,7 +39,7 @@ SHAPE_TRAITS = {
     "weight_dtype": "weights in a stated dtype",
     "weights_by_sample": "sample weights that are not the same for all samples",
 }
-"""Trait of the shapes and dtypes -> what a problem with it has."""
+"""Traits of shapes and dtypes, with their descriptions."""
 VALUE_TRAITS = {
     "dense_target": "a target per class",
     "column_beside_flat": "labels or outputs of a binary loss with a trailing axis of length 1 that the others lack",
@@ -58,28 +58,28 @@ VALUE_TRAITS = {
     "samples_beyond_range": "more samples than the largest number of the dtype",
     "lowest_weight": "a weight that is the lowest number of its integer dtype, from which nothing can be subtracted",
 }
-"""Trait of the numbers -> what a problem with it has."""
+"""Traits of values, with their descriptions."""
 GENERIC_TRAITS = frozenset({*LOSSES, *INPUT_KINDS, *TARGET_KINDS, *REDUCTIONS, *DTYPES})
-"""Traits of which every problem has one, such as its loss; they single out no problem."""
+"""Trait groups such as the loss, from which every problem has a value, so that they do not identify a problem."""
 LOW_LOGIT = -80.0
 """The exponential of a logit below this loses digits in float32, where it is subnormal, or all of them."""
 CERTAINTY_MARGIN = 1e-3
 """A probability that is nearer to 0 or 1 than this is nearly certain."""
 TRAITS_OF_SMALL_CASES = frozenset({"one_sample", "rank_1", "unbatched", "missing_class"})
-"""Traits that a case has once it is shrunk, whether they matter or not."""
+"""Traits of every shrunk case, relevant or not."""
 UNUSUAL_TRAITS = EDGE - {"missing_class"} | INVALID | {
     "beyond_range", "everything_ignored", "odd_ignored", "inexact_label", "many_samples", "samples_beyond_range",
     "many_classes", "lowest_weight",
 }  # fmt: skip
-"""Traits that no ordinary problem has, which may miss a class; see `is_ordinary`."""
+"""Traits that exclude a problem from being ordinary, except a missing class; see `is_ordinary`."""
 WIDEST_CLIP = 1e-7
-"""The largest constant to which a function here clips probabilities; others clip to the dtype's epsilon."""
+"""The largest constant at which a function of this package clips probabilities; others clip at the dtype's epsilon."""
 
 
 def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
-    """The traits of a problem and of the converted one that a function gets, with `target` as the kind of its target.
+    """The traits of a problem and of the converted problem that a function gets.  target: kind of target as passed.
 
-    They are the required capabilities, loss, input kind, input anomalies, `SHAPE_TRAITS` and `VALUE_TRAITS`.
+    They are the required capabilities, loss, input kind, unusual input, `SHAPE_TRAITS` and `VALUE_TRAITS`.
     """
     found = {
         *required_capabilities(converted, target),
@@ -114,12 +114,12 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
 
 
 def is_ordinary(problem: Problem, converted: Problem, target: str) -> bool:
-    """Whether a problem is one of everyday use and not an edge case; parameters as in `traits`.
+    """Whether a problem is an everyday one and not an edge case; parameters as in `traits`.
 
     Predictions are finite; probabilities are at least `WIDEST_CLIP`, and the dtype's epsilon, away from 0 and 1, and
-    those of a row sum to 1, as do its targets and the probabilities whose logarithms are given.  Labels are valid and
-    exact in the dtype, not all ignored.  Weights are finite and positive.  Shapes fit, nothing is empty, and sums stay
-    within what the dtype can hold.
+    the probabilities of a row sum to 1, as do its targets; so do the exponentials of log-probabilities.  Labels are
+    valid and exact in the dtype, not all ignored.  Weights are finite and positive.  Shapes fit, nothing is empty, and
+    sums stay within the range of the dtype.
     """
     if traits(problem, converted, target) & UNUSUAL_TRAITS:
         return False
@@ -153,7 +153,7 @@ def _weight_traits(problem: Problem) -> Iterator[str]:
 
 
 def _ignored_traits(problem: Problem) -> Iterator[str]:
-    """Traits of the samples that are ignored."""
+    """Traits of ignored samples."""
     ignored = problem.options.ignore_index
     if ignored is not None and problem.labels.size and problem.labels.shape == problem.sample_shape:
         skipped = problem.labels == ignored

@@ -1,4 +1,4 @@
-"""Problems that no selected function supports: each is reported, with the reason of every function, never dropped."""
+"""Problems that no selected function supports: each is reported, with the reason of every function."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from conformance.model.row_key import KEY, item_id
 from conformance.reference.oracle import Oracle, open_cache
 
 MAX_CASES = 5
-"""Cases that a terminal shows one by one."""
+"""Maximum number of cases shown individually in a terminal."""
 PROBLEM_COLUMNS = ["case", "dtype", "reduction", "function", "status", "explanation"]
 problem_cells = operator.attrgetter(*(f"key.{name}" if name in KEY else name for name in PROBLEM_COLUMNS))
-"""A row in these columns."""
+"""Values of a row in these columns."""
 Reasons = tuple[tuple[Item, str], ...]
 
 
@@ -37,11 +37,11 @@ def unsupported_rows(
 ) -> list[Row]:
     """Return a row of status `unsupported` for each function on each problem that none of them supports.
 
-    A case that is supported in no dtype and reduction has rows of its first problem alone, a dtype that is supported
-    in no reduction those of its first reduction.
+    A case that is supported for no dtype and reduction has rows for its first problem only, a dtype that is supported
+    for no reduction only those for its first reduction.
 
-    items: those of the run.  available: installed frameworks of the run.  A problem without a
-    selected item has no row.  answers: whether rows have the exact answer, which nobody reads outside of reports.
+    items: of the run.  available: installed frameworks of the run.  A problem without a
+    selected item has no row.  answers: whether rows include the exact answer, which is needed in reports only.
     """
     taken = {(item.case.id, item.dtype, item.reduction) for item in items}
     cases = list(cases)
@@ -75,7 +75,7 @@ def _reasons(
     item_filter: ItemFilter | None,
     declarations: Declarations,
 ) -> Reasons:
-    """(item, why it is unsupported) for each selected function; () if one of them supports the problem."""
+    """(item, reason) for each selected function; () if one of them supports the problem."""
     found = []
     of = dtype, reduction
     for installed, function in functions:
@@ -92,12 +92,12 @@ def _representative(case: Case, found: Sequence[Reasons]) -> Iterator[Reasons]:
     if len(found) == len(case.dtypes) * len(case.reductions):
         found = found[:1]
     for _, group in itertools.groupby(found, key=lambda reasons: reasons[0][0].dtype):
-        of = list(group)
-        yield from of[:1] if len(of) == len(case.reductions) else of
+        problems = list(group)
+        yield from problems[:1] if len(problems) == len(case.reductions) else problems
 
 
 def _rows(reasons: Reasons, oracle: Oracle | None) -> list[Row]:
-    """The row of each item of one problem."""
+    """The rows of the items of one problem."""
     try:
         return [assessment.row for assessment in unsupported_assessments(reasons, oracle)]
     except UserError:  # arrays that cannot be generated; `conformance lint` says why
@@ -109,14 +109,15 @@ class UnsupportedProblem:
     """A problem that no function supports."""
 
     case: str
-    of: str
-    """dtype and reduction; "" if its case is supported in none."""
+    dtype_and_reduction: str
+    """dtype and reduction; "" if its case is supported for none."""
     reasons: Mapping[str, tuple[str, ...]]
-    """Why -> functions that do not support it for this reason."""
+    """Reason -> functions that do not support it for this reason."""
 
     @property
     def headline(self) -> str:
-        return f"no selected function supports {self.case}{f' as {self.of}' if self.of else ''}"
+        suffix = f" as {self.dtype_and_reduction}" if self.dtype_and_reduction else ""
+        return f"no selected function supports {self.case}{suffix}"
 
     def lines(self) -> list[str]:
         """The reasons, each with its functions."""
@@ -124,7 +125,7 @@ class UnsupportedProblem:
 
 
 def unsupported_problems(rows: Iterable[tuple[str, ...]]) -> list[UnsupportedProblem]:
-    """The problems among rows, given as the columns `PROBLEM_COLUMNS`, that no function supports."""
+    """The problems that no function supports, from rows given as the columns `PROBLEM_COLUMNS`."""
     rows = list(rows)
     supported = {case for case, *_, status, _ in rows if status != "unsupported"}
     found: dict[tuple[str, str, str], dict[str, list[str]]] = {}
@@ -144,10 +145,10 @@ def unsupported_problems(rows: Iterable[tuple[str, ...]]) -> list[UnsupportedPro
 
 
 def render_unsupported(found: Sequence[UnsupportedProblem], *, narrowed: bool = False) -> list[str]:
-    """Render unsupported problems for a terminal: the first `MAX_CASES` with reasons, and how many.
+    """Render unsupported problems for a terminal: the first `MAX_CASES` with reasons, and the number of the others.
 
-    narrowed: functions are selected, or some are not installed, so that many are no surprise; one line says how many
-    there are.
+    narrowed: whether functions are selected or not installed, so that many unsupported problems are expected; then
+    one line gives their number.
     """
     cases = len({one.case for one in found})
     what = f"{cases} cases have" if cases != 1 else "1 case has"

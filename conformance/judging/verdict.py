@@ -1,8 +1,8 @@
-"""Judge an outcome by the exact answer: what the suite says about one function on one problem.
+"""Judge an outcome by the exact answer: the verdict on one function for one problem.
 
-`judge` is a pure function of its arguments.  Shape and dtype are compared before values, nan and
-infinities as masks of their own, and a difference from the definition is either explained by the
-function's documented convention (by substitution, within the same budget), or it is a disagreement.
+`judge` is a pure function of its arguments.  It compares shape and dtype before values, and nan and infinities as
+masks.  A difference from the definition is either explained by the function's documented convention, by substituting
+it into the definition with the same budget, or it is a disagreement.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ Status = Literal["agrees", "diverges", "disagrees", "crashed", "timed_out", "und
 STATUSES: tuple[Status, ...] = typing.get_args(Status)
 FAILING: frozenset[str] = frozenset({"disagrees", "crashed", "timed_out"})
 FAILING_ROWS: frozenset[str] = frozenset({"unexpected", "stale"})
-"""Values of `expected` of rows that make a run fail."""
+"""Values of the column `expected` that make a run fail."""
 ENCLOSURE_TO_BUDGET = 2.0**-12
-"""How far below the budget the oracle's enclosure has to be."""
+"""Maximum width of the oracle's enclosure, relative to the budget."""
 MAX_SEARCHED = 20_000
-"""Predictions beyond which no explanation is searched among conventions that a function does not document."""
+"""Maximum number of predictions for which undocumented conventions are searched for an explanation."""
 
 
 def expected(status: str, known: bool) -> str:
@@ -90,11 +90,11 @@ class Verdict:
     status: Status
     """One of `STATUSES`."""
     outcome: Outcome
-    """What the call did."""
+    """The outcome of the call."""
     want: Answer
     """The answer by the definition."""
     reason: Reason | None
-    """Why the status is what it is; None for a plain `agrees`."""
+    """Why the verdict has its status; None for a plain `agrees`."""
     comparison: Comparison | None = None
     """Comparison with the answer that the status rests on; None if nothing was compared."""
     want_by_convention: Exact | None = None
@@ -106,33 +106,33 @@ class Verdict:
 
     @property
     def choices(self) -> Choices:
-        """The documented choices that explain the outcome; empty where none does, or none is needed."""
+        """The documented choices that explain the outcome; empty if none do, or none are needed."""
         return self.reason.choices if isinstance(self.reason, DocumentedDivergence | DocumentedRefusal) else ()
 
     @property
     def convention(self) -> str:
-        """The same as text."""
+        """The choices as text."""
         return describe(dict(self.choices))
 
     @property
     def conversion(self) -> Conversion | None:
-        """The conversion of the predictions, where what it changed is a cause."""
+        """The conversion of the predictions, if its effect is a cause."""
         return getattr(self.reason, "conversion", None)
 
     @property
     def effects(self) -> str:
-        """What that conversion changed, each `Effect`, joined by `; `."""
+        """The effects of that conversion, each an `Effect`, joined by `; `."""
         return "; ".join(self.conversion.effects) if self.conversion is not None else ""
 
     @property
     def explanation(self) -> str:
-        """The reason in words."""
+        """The reason as a sentence."""
         weights = [f"conversion: {WEIGHTS_HANDED[self.weights]}"] if self.weights else []
         return "" if self.reason is None else "; ".join([*weights, str(self.reason)])
 
     @property
     def symptoms(self) -> frozenset[str]:
-        """In which ways the outcome is wrong, as in the ledger's `symptoms`; empty unless the status is a failing one.
+        """The symptoms of a wrong outcome, as in the ledger's `symptoms`; empty unless the status is a failing one.
 
         nan, inf, minus_inf, zero, imprecise, too_small, too_large, not_nan, accepted_invalid, wrong_shape, wrong_dtype,
         no_number, mutated_argument, crashed, timed_out, or `raised` and the name of the exception.
@@ -155,10 +155,10 @@ def judge(
     """Return the verdict on an outcome of `function`.
 
     problem: of the case.  converted: the one passed to the function, with converted predictions; the same object if
-    the function takes them as they are.  documented: the function's convention in the version that ran.
-    conventions: all known ones, searched for an explanation of an outcome that nothing documented explains.
-    quantity: the one computed.  alternatives: the functions of the same framework, each with its documented
-    convention for `problem`; read only if predictions were converted and that changes the answer.
+    the function accepts them unchanged.  documented: the function's convention in the executed version.
+    conventions: all known ones, searched if no documented choice explains the outcome.
+    quantity: the computed one.  alternatives: the functions of the same framework, each with its documented
+    convention for `problem`; only used if predictions were converted and that changes the answer.
     """
     judgement = _Judgement(problem, converted, function, documented, exact, quantity, alternatives)
     want = judgement.definition()
@@ -185,7 +185,7 @@ def judge(
 def _judge_raised(
     judgement: _Judgement, expect: Expectation, want: Answer, outcome: Raised
 ) -> tuple[Status, Outcome, Answer, Reason]:
-    """Status, outcome, the definition's answer, and the reason."""
+    """Return (status, outcome, the definition's answer, reason)."""
     raised = dataclasses.replace(outcome, warnings=())
     if kind := _must_raise(expect, want):
         return "agrees", outcome, want, RefusedInvalid(kind)
@@ -233,7 +233,7 @@ def _judge_returned(
 
 
 def _documented_verdict(judgement: _Judgement, want: Answer, outcome: Returned, must_raise: str) -> Verdict | None:
-    """The verdict on a value that what the function documents accounts for; None if it does not."""
+    """The verdict on a value that the documented convention explains; None if it does not."""
     if found := judgement.explained(outcome, must_raise):
         names, answer, comparison, tolerance = found
         choices, part = judgement.named(names), judgement.part(names)
@@ -263,7 +263,7 @@ def _unexplained_verdict(
     first: Comparison | None,
     conventions: Sequence[Convention],
 ) -> Verdict:
-    """The verdict on a wrong value.  first: its comparison with the definition's, if that has a number."""
+    """The verdict on a wrong value.  first: its comparison with the definition's answer, if that has a number."""
     problem = judgement.converted
     by_convention, nearer = judgement.documented_comparison(outcome)
     mismatch: Mismatch | None = first.reason if first is not None else None
@@ -277,9 +277,9 @@ def _unexplained_verdict(
     conversion = None
     if change is not None and change.effects != ("rounded",):
         conversion = judgement.conversion(change, judgement.part(judgement.effective))
-    due = None if must_raise or not isinstance(want, Exact) else (want, tolerance)
+    definition = None if must_raise or not isinstance(want, Exact) else (want, tolerance)
     documented = None if by_convention is None else (by_convention, judgement.tolerance(judgement.documented))
-    answers = [answer for answer in (documented, due) if answer is not None]
+    answers = [answer for answer in (documented, definition) if answer is not None]
     explained = dataclasses.replace(
         mismatch,
         elements=symptoms_of_value(outcome, answers, problem.dtype),
@@ -290,7 +290,7 @@ def _unexplained_verdict(
 
 
 class _Judgement:
-    """What one judgement evaluates again and again: answers and budgets under parts of a convention."""
+    """Cached answers and tolerances of one judgement, under parts of the documented convention."""
 
     def __init__(
         self,
@@ -303,7 +303,7 @@ class _Judgement:
         alternatives: Iterable[tuple[Function, Convention]],
     ) -> None:
         self.problem, self.converted, self.documented, self.exact = problem, converted, documented, exact
-        self.unconverted = problem  # with the weights that the function is passed
+        self.unconverted = problem  # with the weights as passed to the function
         if converted.options is not problem.options:
             self.unconverted = dataclasses.replace(problem, options=converted.options)
         self.function, self.alternatives, self.quantity = function, alternatives, quantity
@@ -316,11 +316,11 @@ class _Judgement:
         return tuple(name for name in self.documented.choices() if name in judged)
 
     def has_axes(self) -> bool:
-        """Whether an array is expected, and not one number."""
+        """Whether an array is expected and not a scalar."""
         return is_derivative(self.quantity) or self.converted.reduction == "none"
 
     def tolerance(self, part: Convention = DEFINITION) -> Floats:
-        """The budget for an answer under `part`, with the roundings of how the function documents to compute."""
+        """The tolerance of an answer under `part`, with the rounding errors that the documented convention implies."""
         return self._tolerance(self.converted, part, self.quantity)
 
     def _tolerance(self, problem: Problem, part: Convention, quantity: Quantity) -> Floats:
@@ -328,7 +328,7 @@ class _Judgement:
         return tolerance_by(problem, computed(part, self.documented), quantity, unconverted)
 
     def answer(self, convention: Convention) -> Answer:
-        """The expected answer of the converted problem; raises ArithmeticError."""
+        """The expected answer to the converted problem; raises ArithmeticError."""
         return answer_by(self.converted, convention, self.quantity, self.exact)
 
     def definition(self) -> Answer:
@@ -343,7 +343,7 @@ class _Judgement:
     def explained(self, outcome: Returned, must_raise: str) -> tuple[tuple[str, ...], Exact, Comparison, Floats] | None:
         """The smallest part of the documented convention under which the outcome is right.
 
-        Of several parts of one size, the one with most choices that the whole convention cannot do without.
+        Among parts of one size, the one with the most choices without which the whole convention does not explain it.
         """
         if self._refuses(must_raise):
             return None
@@ -370,7 +370,7 @@ class _Judgement:
         return tuple(name for name in self.choices if has_effect(name, self.documented, self.converted, self.quantity))
 
     def part(self, names: tuple[str, ...]) -> Convention:
-        """A part of the documented convention, with what it says of a mean that has nothing to average."""
+        """A part of the documented convention, together with its choice for a mean of nothing."""
         return self.documented.restricted_to((*names, "empty_mean") if self._averages_nothing else names)
 
     @functools.cached_property
@@ -380,7 +380,7 @@ class _Judgement:
         return oracle.divisor(self.converted, self.documented) == 0
 
     def _needs(self, outcome: Returned, name: str) -> bool:
-        """Whether the documented convention does not explain an outcome without one of its choices."""
+        """Whether the documented convention explains an outcome only with this choice."""
         without = dataclasses.replace(self.documented, **{name: getattr(DEFINITION, name)})
         return self._held(outcome, without) is None
 
@@ -395,9 +395,9 @@ class _Judgement:
         return answer.why if isinstance(answer, Undefined) else ""
 
     def is_lost_in_roundings(self, outcome: Returned, must_raise: str) -> bool:
-        """Whether all that is wrong is infinity times a loss that is no larger than its own error may be.
+        """Whether the only fault is infinity times a loss that is no larger than its own rounding error.
 
-        It may have been rounded to 0, or beyond it; any result that is not finite is as right as the expected one.
+        The loss may have been rounded to 0 or to the other sign; any result that is not finite is then as right.
         """
         if must_raise or is_derivative(self.quantity):
             return False
@@ -416,7 +416,7 @@ class _Judgement:
         return any(self._is_right_but(outcome, lost, convention) for convention in (DEFINITION, self.documented))
 
     def _is_right_but(self, outcome: Returned, lost: npt.NDArray[np.bool_], convention: Convention) -> bool:
-        """Whether an outcome is right under a convention, or not finite where its losses are lost."""
+        """Whether an outcome is right under a convention, or not finite wherever its losses are lost."""
         answer, _, tolerance = self._compared(outcome, convention)
         if not isinstance(answer, Exact) or answer.hi.shape != outcome.value.shape:
             return False
@@ -424,7 +424,7 @@ class _Judgement:
         return compare(outcome.value, unconstrained, tolerance, self.converted.dtype, outcome.dtype).within
 
     def _refuses(self, must_raise: str) -> bool:
-        """Whether an exception is right under the documented convention as well."""
+        """Whether an exception is also right under the documented convention."""
         documented = self.documented
         return bool(must_raise) and bool(refused(self.converted, documented) or must_raise in EDGE - documented.accepts)
 
@@ -436,10 +436,10 @@ class _Judgement:
         return tuple(part.items())
 
     def conversion_needed(self, outcome: Returned, part: Convention) -> Change | None:
-        """What the conversion of the predictions changes, if it is a cause of the outcome.
+        """The effect of the conversion of the predictions, if it is a cause of the outcome.
 
-        part: of the documented convention, under which the outcome is right.  Where it is right without the conversion,
-        too, the choices that change nothing there are needed only because of what the conversion changes by the others.
+        part: of the documented convention under which the outcome is right.  If it is so without the conversion, too,
+        choices that change nothing there are needed only because of the effect of the conversion on the others.
         """
         if not self.is_converted:
             return None
@@ -466,14 +466,14 @@ class _Judgement:
         return None if lost.effects == ("rounded",) else dataclasses.replace(lost, subject=choices or "definition")
 
     def change(self) -> Change | None:
-        """What the conversion of the predictions changes about the answer by all that is documented."""
+        """The effect of the conversion of the predictions on the answer by the whole documented convention."""
         if not self.is_converted or is_derivative(self.quantity):
             return None
         part = self.part(self.effective)
         return change_of(self.unconverted, self.converted, part, self.exact, self.tolerance(part))
 
     def conversion(self, change: Change, part: Convention) -> Conversion:
-        """A conversion, what it changes, and what the function's users do instead."""
+        """A conversion, its effects, and how users of the function avoid it."""
         found = conversion_of(self.unconverted, self.converted, change, self.function, part)
         right = (self.definition(), change.before)
         alternative = alternative_to(
@@ -482,7 +482,7 @@ class _Judgement:
         return dataclasses.replace(found, alternative=alternative)
 
     def candidate(self, outcome: Returned, conventions: Sequence[Convention]) -> Candidate:
-        """Which known convention would explain what nothing documented does."""
+        """Search for a known convention that explains an outcome that no documented choice explains."""
         if self.converted.predictions.size > MAX_SEARCHED:
             return Candidate(searched=False)
         tried: set[Convention] = set()
@@ -502,18 +502,18 @@ class _Judgement:
         return Candidate()
 
     def _can_differ(self, name: str, candidate: Convention) -> bool:
-        """Whether a field of a convention, or its documented replacement, has an effect on the problem."""
+        """Whether the choice of a candidate for a field, or the documented one, can affect the problem."""
         return any(has_effect(name, one, self.converted, self.quantity) for one in (candidate, self.documented))
 
     def documented_comparison(self, outcome: Returned) -> tuple[Exact | None, Comparison | None]:
-        """The answer by the whole documented convention, unless it is the definition, and the outcome's comparison."""
+        """The answer by the whole documented convention, unless it is the definition, and the comparison with it."""
         if not self.choices or refused(self.converted, self.documented):
             return None, None
         answer, comparison, _ = self._compared(outcome, self.documented)
         return (answer, comparison) if isinstance(answer, Exact) else (None, None)
 
     def _held(self, outcome: Returned, convention: Convention) -> tuple[Exact, Comparison, Floats] | None:
-        """The answer under a convention, if the outcome is right under it."""
+        """The answer under a convention, if the outcome is right under it; else None."""
         answer, comparison, tolerance = self._compared(outcome, convention)
         if isinstance(answer, Exact) and comparison is not None and comparison.within:
             return answer, comparison, tolerance
@@ -543,7 +543,7 @@ def _usable(limit: Floats, problem: Problem) -> Floats | None:
 
 
 def want_of(answer: Answer) -> Any:
-    """An answer as builtin values: nested floats, or a word that says why there are none."""
+    """An answer as builtin values: nested lists of floats, or a word that says why there are none."""
     match answer:
         case Exact(hi, _, _):
             return hi.tolist()

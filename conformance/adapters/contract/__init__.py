@@ -1,9 +1,10 @@
-"""The contract with a framework: a call as source over named arrays, tables of its arguments, and how it is made.
+"""The contract of an adapter: calls as source over named arrays, tables of their arguments, and their execution.
 
-An adapter says in tables what its functions take (`Function`), as pieces of the framework's own source.  From them
-`lowering` writes a `Call`: the text that `calling.perform` compiles once and executes with the arrays bound to their
-names, and that `reproducer` prints after the imports and the literals.  So what is printed is what ran.
-Nothing here needs more than numpy, so that all of it runs where an old framework is installed.
+In tables (`Function`) an adapter declares the arguments of its functions as pieces of the framework's own source.
+From them `lowering` writes a `Call`: the source that `calling.perform` compiles once and executes with the arrays
+bound to their names.  `reproducer` prints the same source after the imports and the literals, so that the printed code
+is the executed code.
+These modules need only numpy, so that they run beside old releases of frameworks.
 """
 
 from conformance.adapters.contract.errors import DeclarationError, LoweringError

@@ -25,7 +25,7 @@ from conformance.model.row_key import CPU, EAGER
 from conformance.model.text import text_of, type_name
 
 SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Lets idle threads of a framework sleep, because other processes need the processor."""
+"""Lets idle threads of a framework sleep instead of spin, as other worker processes need the processor."""
 MAX_WARNINGS = 1000
 """Maximum number of warnings of one call that are read."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -41,7 +41,7 @@ def share_processors() -> None:
 def evaluate(framework: Framework, function: Function, problem: Problem) -> Outcome:
     """Call a function on a problem in this process and return the outcome.
 
-    problem: of an input kind that the function takes.  Raises LoweringError.
+    problem: its input kind is one that the function accepts.  Raises LoweringError.
     """
     return perform(framework, lower(function, problem), call_name(function, problem))
 
@@ -57,11 +57,11 @@ _compiled_once = lru_cache(maxsize=4096)(_compiled)
 def perform(framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
     """Make a call and return its outcome.
 
-    what: names the call in messages.  copied: whether arrays are copied, laid out as they should be, and those that
-    the function changed in place are reported; else the function gets the arrays themselves and may change them.
-    Whatever the framework's own call raises becomes `Raised`, but for what a signal raised, such as Ctrl-C; whatever
-    goes wrong before it, or in the text of the call itself, raises `LoweringError`.  See `Surroundings` for what is
-    put back after the call.
+    what: name of the call in messages.  copied: whether to copy the arrays into the layouts of the call and to report
+    those that the function changed in place; if False, the function gets the arrays themselves and may change them.
+    An exception of the framework's own call becomes `Raised`, except one that a signal raised, such as Ctrl-C.  An
+    earlier error, or one in the source of the call itself, raises `LoweringError`.  `Surroundings` restores the state
+    of the process after the call.
     """
     with Surroundings() as surroundings:
         try:
@@ -95,7 +95,7 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
 
 
 def _natives(arrays: Arrays, device: str, memory: Mapping[str, Array], imported: Mapping[str, Any]) -> dict[str, Any]:
-    """Arrays as users of the library pass them, on a device.  imported: names that its source needs."""
+    """Convert arrays to the library's type, on a device.  imported: names that the source of the device needs."""
     natives = {name: arrays.native(values) for name, values in memory.items()}
     if device == CPU or (place := arrays.devices[device].place) == "{array}":
         return natives
@@ -104,7 +104,10 @@ def _natives(arrays: Arrays, device: str, memory: Mapping[str, Array], imported:
 
 
 def _mutated(arrays: Arrays, call: Call, memory: Mapping[str, Array], natives: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the arrays that a call changed in place; memory: what they were made of, natives: they."""
+    """Return the names of the arrays that a call changed in place.
+
+    memory: numpy arrays passed to `natives`, the arrays of the library, which may share memory with them.
+    """
     if call.device == CPU or arrays.devices[call.device].place == "{array}":
         return tuple(name for name, tensor in call.arrays.items() if not _same(memory[name], tensor.values))
     now = {name: np.asarray(arrays.numpy(native)[0], dtype=np.float64) for name, native in natives.items()}
@@ -131,8 +134,8 @@ _BINDING = re.compile(r"required (positional|keyword-only) argument|positional a
 def _fault(error: BaseException, text: str) -> str:
     """Why an exception is a fault of the call's text and no finding; "" if it is a finding.
 
-    Names, attributes, imports and arguments that do not exist and that the text itself names: a mistyped argument of an
-    adapter raises TypeError in every framework, and would read as a rejected input.
+    It is a fault if a name, attribute, import or argument that appears in the text does not exist: a mistyped argument
+    in an adapter raises TypeError in every framework and would otherwise be taken for a rejected input.
     """
     if type(error) not in (TypeError, NameError, AttributeError, ImportError, ModuleNotFoundError):
         return ""
@@ -154,13 +157,13 @@ MAX_RETURNED = 1 << 27
 SMALL_BYTES = 1 << 12
 """Size of arrays that are compared fastest as bytes."""
 _ARRAYS = ("__array__", "__array_interface__", "__dlpack__", "dtype")
-"""Attributes by which an object declares to be an array."""
+"""Attributes by which an object declares that it is an array."""
 
 
 def _read(arrays: Arrays, result: Any, surroundings: Surroundings, copied: bool) -> tuple[Array, str] | NonNumeric:
-    """Return (values in float64, name of the dtype) of a result, or what it is instead.
+    """Return (values in float64, name of the dtype) of a result, or a description of a non-numeric result.
 
-    An exception of an object that declares to be an array is raised: it may be computed lazily.
+    If conversion fails for an object that declares to be an array, the exception propagates: it may be computed lazily.
     """
     try:
         if issubclass(type(result), np.ma.MaskedArray) and np.ma.is_masked(result):
@@ -183,7 +186,7 @@ def _read(arrays: Arrays, result: Any, surroundings: Surroundings, copied: bool)
 
 
 def _named(result: Any) -> str:
-    """What a result is, with an article."""
+    """The type of a result, with an article."""
     if result is None:
         return "None"
     name = type_name(result)
@@ -191,7 +194,7 @@ def _named(result: Any) -> str:
 
 
 def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
-    """The first warnings, each once."""
+    """The first `MAX_WARNINGS` warnings as text, without duplicates."""
     return tuple(dict.fromkeys(warning_text(warning) for warning in caught[:MAX_WARNINGS]))
 
 

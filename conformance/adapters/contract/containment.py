@@ -1,10 +1,10 @@
-"""What a framework's function may change in the process that calls it, put back after the call.
+"""Save the state of the process that a framework's function may change, and restore it after the call.
 
-Only what later calls or this package depend on: the working directory, numpy's handling of floating-point errors and
-its print options, the standard streams, handlers of signals and a pending alarm, the limit of recursion, limits of
-resources that were lowered, entries that were removed from `sys.path`, variables that were removed from the
-environment, and a few that were changed in it.
-Filters of warnings are put back by `warnings.catch_warnings`.
+Restored is only what later calls or this package depend on: the working directory, numpy's floating-point error
+handling and print options, the standard streams, signal handlers and a pending alarm, the recursion limit, resource
+limits that were lowered, entries removed from `sys.path`, removed environment variables, and a few that were
+changed.
+Warning filters are restored by `warnings.catch_warnings`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 
 _signal: Any = importlib.import_module("_signal")
-"""What `signal` is made of, whose own functions take microseconds for their enumerations."""
+"""C implementation of `signal`, whose Python wrappers take microseconds to convert to enumerations."""
 try:
     _resource: Any = importlib.import_module("resource")
 except ImportError:  # on Windows
     _resource = None
 SIGNALS = tuple(getattr(_signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM") if hasattr(_signal, name))
-"""Signals whose handlers are put back, and whose exceptions are not the function's."""
+"""Signals whose handlers are restored; exceptions raised by them are not attributed to the function."""
 VARIABLES = tuple(os.environ.encodekey(name) for name in ("GITHUB_ACTIONS", "CONFORMANCE_CACHE", "PATH", "HOME"))
-"""Variables of the environment that this package reads while it runs; others keep what a function sets them to."""
+"""Environment variables that this package reads while it runs; a function may change all others."""
 _environ = os.environ
 _ENVIRONMENT = _environ._data  # type: ignore[attr-defined]
 _interruptions = 0
@@ -38,14 +38,14 @@ _limits: dict[int, tuple[int, int]] = {}
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt as Python does, and remember it: the function may swallow the exception."""
+    """Raise KeyboardInterrupt as Python's handler does, and record it: the function may swallow the exception."""
     global _interruptions
     _interruptions += 1
     raise KeyboardInterrupt
 
 
 class _Unclosable:
-    """A stream that writes to another one, which cannot be closed through it."""
+    """A wrapper of a stream that cannot be closed or detached through the wrapper."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -63,7 +63,7 @@ class _Unclosable:
         """Leave the stream open."""
 
     def detach(self) -> Any:
-        """Leave the stream as it is; raises ValueError."""
+        """Refuse to detach the stream: raises ValueError."""
         raise ValueError("this stream cannot be detached")
 
     @property
@@ -75,10 +75,10 @@ _ASIDE = _Unclosable(None)
 
 
 class Surroundings:
-    """A context after which the process is as it was before.
+    """Context manager that restores the state of the process on exit.
 
-    Within it the standard streams both write to stderr in the main thread, as the output of a command is not the
-    function's to write to.  An interruption that the function swallowed is raised again at the end.
+    Inside it, in the main thread, both standard streams write to stderr, because stdout belongs to the output of the
+    command.  An interruption that the function swallowed is raised again on exit.
     """
 
     __slots__ = (
@@ -93,7 +93,7 @@ class Surroundings:
         self.process = os.getpid()
         self.main = threading.current_thread() is threading.main_thread()
         self.streams = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
-        if sys.stderr is not None and self.main:  # the streams of several threads at once would stay replaced
+        if sys.stderr is not None and self.main:  # concurrent threads would leave the streams replaced
             if sys.stderr is not _ASIDE:
                 _ASIDE.stream = sys.stderr
             sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = _ASIDE  # type: ignore[assignment,misc]
@@ -113,7 +113,7 @@ class Surroundings:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if os.getpid() != self.process:
-            os._exit(0)  # a child that the function forked, and that returned: there is one run, not two
+            os._exit(0)  # a child that the function forked: only the parent continues the run
         self._restore_signals()
         self.errors.__exit__(None, None, None)
         sys.setrecursionlimit(self.recursion)
@@ -134,7 +134,7 @@ class Surroundings:
             raise KeyboardInterrupt
 
     def pass_on(self, error: BaseException) -> None:
-        """Raise an exception again that was not the function's but that of a signal, such as Ctrl-C."""
+        """Raise an exception again if it came from a signal, such as Ctrl-C, and not from the function."""
         if _interruptions != self.interruptions:
             raise KeyboardInterrupt from None
         codes = {code for handler in self.handlers if (code := _code(handler)) is not None}
@@ -150,18 +150,18 @@ class Surroundings:
             _signal.setitimer(_signal.ITIMER_REAL, 0)
 
     def _restore_path(self) -> None:
-        """Put back entries that were removed; what was added may be needed by modules that are imported later."""
+        """Restore removed entries; added ones stay, as modules that are imported later may need them."""
         path, entries = self.path
         try:
             whole = sys.path is path and (path == entries or all(entry in path for entry in entries))
-        except Exception:  # by what was added, when it is compared
+        except Exception:  # comparing an added object may raise
             whole = False
         if not whole:
             path[:] = entries
             sys.path = path
 
     def _restore_environment(self) -> None:
-        os.environ = _environ  # noqa: B003 - the object itself, where a function has put another into its place
+        os.environ = _environ  # noqa: B003 - the original object, in case a function replaced it
         before = self.environment
         for name in (before.keys() - _ENVIRONMENT.keys()) | set(VARIABLES):
             decoded = os.environ.decodekey(name)
@@ -172,43 +172,43 @@ class Surroundings:
 
 
 def _folder() -> str:
-    """The working directory; empty if it is gone."""
+    """The working directory; "" if it was deleted."""
     try:
-        return os.getcwd()  # noqa: PTH109 - a third of the time
+        return os.getcwd()  # noqa: PTH109 - three times as fast as pathlib
     except OSError:
         return ""
 
 
 def _pending() -> bool:
-    """Whether a timer is to send SIGALRM."""
+    """Whether a timer is set to send SIGALRM."""
     return hasattr(_signal, "getitimer") and bool(_signal.getitimer(_signal.ITIMER_REAL)[0])
 
 
 def _duplicate() -> None:
-    """Remember where stdout and stderr lead, for when their descriptors are closed."""
+    """Duplicate the descriptors of stdout and stderr, to restore them if a function closes them."""
     for descriptor in (1, 2):
         with contextlib.suppress(OSError):
             _descriptors[descriptor] = os.dup(descriptor)
 
 
 def _note_limits() -> None:
-    """Remember the limits of resources without which this process can write no report."""
+    """Record the resource limits that this process needs to write a report."""
     for name in ("RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_NOFILE"):
         if (number := getattr(_resource, name, None)) is not None:
             _limits[number] = _resource.getrlimit(number)
 
 
 def _raise_limits() -> None:
-    """Raise soft limits that are lower than before the first call, as far as the hard ones allow."""
+    """Raise soft limits that were lowered since the first call, as far as the hard limits allow."""
     for number, before in _limits.items():
-        now = _resource.getrlimit(number)
-        if now != before:
+        current = _resource.getrlimit(number)
+        if current != before:
             endless = _resource.RLIM_INFINITY
-            soft, hard, target = (sys.maxsize if one == endless else one for one in (*now, before[0]))
+            soft, hard, target = (sys.maxsize if one == endless else one for one in (*current, before[0]))
             target = min(target, hard)
             if soft < target:
                 with contextlib.suppress(OSError, ValueError):
-                    _resource.setrlimit(number, (endless if target == sys.maxsize else target, now[1]))
+                    _resource.setrlimit(number, (endless if target == sys.maxsize else target, current[1]))
 
 
 def _reopen(descriptor: int) -> None:
@@ -220,7 +220,7 @@ def _reopen(descriptor: int) -> None:
 
 
 def _code(handler: Any) -> Any:
-    """The code of a handler of signals that is written in Python."""
+    """The code object of a signal handler that is written in Python."""
     return getattr(getattr(handler, "__func__", handler), "__code__", None)
 
 
@@ -231,7 +231,7 @@ def _codes(traceback: TracebackType | None) -> Any:
 
 
 def cause(error: BaseException) -> BaseException | None:
-    """An exception as the cause of another; None if it ends what prints it."""
+    """An exception as the `__cause__` of another; None if printing it could end the process."""
     try:
         str(error), repr(error)
     except BaseException:

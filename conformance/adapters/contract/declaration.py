@@ -39,18 +39,18 @@ if TYPE_CHECKING:
     from conformance.model.convention import Convention
 
 MAX_NAME = 200
-"""Characters that the name of a framework or of a function may have."""
+"""Maximum number of characters in the name of a framework or of a function."""
 MAX_RANK = 64
-"""The highest rank that an array of numpy can have."""
+"""Maximum rank of a numpy array."""
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _VERSIONS = re.compile(r"((^|,)\s*(<=?|>=?|==|!=|~=)\s*\d{1,9}(\.\d{1,9}){0,9}\s*)*", re.ASCII)
 FOLLOWS_FROM_MEAN = ("perplexity", "d2")
-"""Quantities that only the reduction `mean` has."""
+"""Quantities that are defined only for the reduction `mean`."""
 
 
 def _has_several_targets_per_row(function: Function) -> bool:
-    """Whether more than one class of a row may have a target above 0."""
+    """Whether a row of targets may have more than one class with a target above 0."""
     return bool({"one_hot", "distribution"} & function.targets.keys()) or "label_smoothing" in function.options
 
 
@@ -87,8 +87,8 @@ _EFFECTS: Mapping[str, Callable[[Function, Convention], bool]] = {
 
 
 def _kinds(function: Function, convention: Convention) -> set[str]:
-    """Kinds of predictions to which the choices about logarithms apply: none for a Hessian, except probabilities that
-    are made from logits.
+    """Input kinds to which the choices about logarithms apply: none for a Hessian, except probabilities that
+    are computed from logits.
     """
     own: set[str] = set(function.input_kinds) if function.quantity != "hessian" else set()
     return own | {"probabilities"} if convention.logits_as == "probabilities" else own
@@ -109,7 +109,7 @@ def without_effect(convention: Convention, function: Function) -> tuple[str, ...
 
 
 def declaration_errors(framework: Framework) -> Iterator[str]:
-    """Yield what is wrong in a declaration, each as `field: what`."""
+    """Yield the errors in a declaration, each as `field: error`."""
     yield from _name_errors(framework)
     for name, mode in framework.modes.items():
         yield from _mode_errors(framework, name, mode)
@@ -132,7 +132,7 @@ def _array_errors(arrays: Arrays) -> Iterator[str]:
 
 
 def _name_errors(framework: Framework) -> Iterator[str]:
-    """Names that lines and tables of reports could not hold, and those under which nothing can be installed."""
+    """Names that the lines and tables of a report cannot hold, and distribution names that cannot be installed."""
     if not _is_word(framework.name) or "." in framework.name:
         yield f"name: {framework.name!r} must be one word of at most {MAX_NAME} characters without a dot"
     for function in framework.functions:
@@ -170,7 +170,7 @@ def _mode_errors(framework: Framework, name: str, mode: Mode) -> Iterator[str]:
 
 
 def _source_errors(text: str, known: Iterable[str], required: Iterable[str] = ()) -> Iterator[str]:
-    """Unknown and missing placeholders, and text that is not source whose last line is an expression."""
+    """Unknown and missing placeholders, and text that is not source with an expression as its last line."""
     present = placeholders(text)
     if unknown := [word for word in present if word not in known]:
         yield unknown_name("placeholder", f"{{{unknown[0]}}}", (f"{{{word}}}" for word in known))

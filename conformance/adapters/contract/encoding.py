@@ -1,4 +1,4 @@
-"""Arrays of a problem: exact re-encodings of labels, and arrays as the layout wants them."""
+"""Encode the arrays of a problem: exact conversions between kinds of labels, and the layout that a case asks for."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def encodable(problem: Problem) -> bool:
 
 
 def predictions(problem: Problem, axis: int = -1) -> Tensor:
-    """The predictions, classes moved to the layout's axis, or to `axis` where the layout names none."""
+    """The predictions with the classes on the axis of the layout, or on `axis` if the layout names none."""
     values, axis = _move_classes(problem, problem.predictions, axis)
     return Tensor(values, problem.layout.order, axis)
 
 
 def labels(problem: Problem, dtype: str | None = None, axis: int = -1) -> Tensor:
-    """The labels as the layout wants them; `dtype` is what the function requires, if it requires one."""
+    """The labels in the layout of the problem; dtype: required by the function, None if it requires none."""
     values = problem.labels
     if problem.target == "distribution":
         values, _ = _move_classes(problem, values, axis)
@@ -33,7 +33,7 @@ def labels(problem: Problem, dtype: str | None = None, axis: int = -1) -> Tensor
 
 
 def one_hot_labels(problem: Problem, dtype: str | None = None, axis: int = -1) -> Tensor:
-    """Distributions [..., C]: as given, or encoded from index labels."""
+    """Distributions [..., C]: unchanged, or one-hot encoded from index labels."""
     if problem.target == "distribution":
         return labels(problem, dtype, axis)
     values = np.zeros((*problem.labels.shape, problem.predictions.shape[-1]), dtype=numpy_dtype(problem.dtype))
@@ -43,13 +43,13 @@ def one_hot_labels(problem: Problem, dtype: str | None = None, axis: int = -1) -
 
 
 def index_labels(problem: Problem, dtype: str | None = None) -> Tensor:
-    """Index labels [...]: as given, or decoded from one-hot rows."""
+    """Index labels [...]: unchanged, or decoded from one-hot rows."""
     if problem.target == "index":
         return labels(problem, dtype)
     values = np.asarray(np.argmax(problem.labels.astype(np.float64), axis=-1))
     narrow = problem.layout.label_dtype
     if narrow is not None and dtype in (None, narrow) and not _holds(narrow, problem.predictions.shape[-1] - 1):
-        dtype = dtype_name(values.dtype)  # what holds 0 and 1 need not hold the index of a class
+        dtype = dtype_name(values.dtype)  # a dtype that holds 0 and 1 need not hold a class index
     return Tensor(_as_laid_out(problem, values, dtype), _label_order(problem))
 
 
@@ -63,7 +63,7 @@ def _holds(dtype: str, largest: int) -> bool:
 
 
 def broadcast_weights(problem: Problem) -> Problem:
-    """The problem with one sample weight for each loss, where weights are stated for leading axes only."""
+    """The problem with one sample weight per loss: weights of fewer leading axes are broadcast."""
     weights, shape = problem.options.sample_weights, problem.sample_shape
     if weights is None or weights.shape == shape or weights.shape != shape[: weights.ndim]:
         return problem

@@ -1,4 +1,4 @@
-"""Errors of adapters: a contradiction in a declaration, and a problem of which no call can be made."""
+"""Errors of adapters: an inconsistent declaration, and a problem that cannot be lowered to a call."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class LoweringError(Exception):
 
 
 class DeclarationError(ValueError):
-    """An adapter contradicts itself; raised where it is defined, with the field that is wrong."""
+    """An adapter contradicts itself; raised where it is defined, with the name of the wrong field."""
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
-    """Return the message for a name that is none of the known ones.  what: the kind of thing it should name."""
+    """Return the error message for an unknown name.  what: kind of object that the name should refer to."""
     return f"unknown {what} '{name}'; expected one of {', '.join(known) or 'none'}"

@@ -1,6 +1,6 @@
-"""Whether the fields of a declaration hold what their annotations say: builtin values of a bounded size.
+"""Check that the fields of a declaration match their annotations: builtin values of a bounded size.
 
-Nothing of a value is called before its type is known: an object of another class may answer anything, or never.
+No method of a value is called before its type is known, as an object of another class may return anything or hang.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from conformance.adapters.contract.errors import DeclarationError, unknown_name
 from conformance.model.text import truncate, type_name
 
 MAX_ENTRIES = 1000
-"""Entries that a table of a declaration may have."""
+"""Maximum number of entries in a table of a declaration."""
 MAX_CHARACTERS = 100_000
-"""Characters that a text of a declaration may have."""
+"""Maximum number of characters in a text of a declaration."""
 MAX_INTEGER = 2**63
-"""Size from which on an integer is none of an array."""
+"""Integers from this size on do not fit any integer dtype."""
 MAX_SHOWN = 60
-"""Characters of a value that a message quotes."""
+"""Maximum number of characters of a value that a message quotes."""
 _KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     str: ((str,), "text"),
     bool: ((bool,), "bool"),
@@ -38,11 +38,11 @@ _KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     types.NoneType: ((types.NoneType,), "None"),
     Literal: ((str,), "text"),
 }
-"""Annotation, or what it is made of -> types of the values that it has, and what they are called."""
+"""Annotation, or its origin -> (types of its values, their name in messages)."""
 
 
 def check_types(value: object, annotation: Any, where: str = "") -> None:
-    """Raise DeclarationError, with the field, where a declaration or a part of one contradicts its annotation."""
+    """Raise DeclarationError, naming the field, if a declaration or a part of it contradicts its annotation."""
     if annotation is Any:
         return
     among = _alternatives(annotation)
@@ -61,9 +61,9 @@ def check_types(value: object, annotation: Any, where: str = "") -> None:
 
 
 def check_changes(new: Mapping[str, Any], declaration: type, where: str) -> None:
-    """Raise DeclarationError where a value for a field of a declaration contradicts the field's annotation.
+    """Raise DeclarationError if a new value for a field of a declaration contradicts the field's annotation.
 
-    An entry of None removes one of a table.
+    In a table, an entry of None removes the entry.
     """
     for name, value in new.items():
         annotation = _annotations(declaration).get(name, Any)
@@ -102,14 +102,14 @@ def _fault(where: str, what: str) -> DeclarationError:
 
 
 def _name_of(entry: Any, annotation: Any, number: int) -> str:
-    """How an entry of a tuple is called: by its name if it has one, or else by its number."""
+    """The label of an entry of a tuple in messages: its name if it has one, else its number."""
     is_known = annotation is not Any and any(kind.fields and kind.has(entry) for kind in _alternatives(annotation))
     name = getattr(entry, "name", None) if is_known else None
     return _shown(name.rpartition(".")[2]) if type(name) is str else str(number)
 
 
 def _shown(value: object) -> str:
-    """A value in a message: a text as it is, a number or None, and of all others the type."""
+    """A value for a message: text, numbers and None are quoted; for others, the type is named."""
     if type(value) is str:
         return truncate(value if value.isprintable() else ascii(value), MAX_SHOWN)
     if value is None or type(value) in (bool, float):
@@ -119,15 +119,15 @@ def _shown(value: object) -> str:
 
 @dataclass(frozen=True)
 class _Kind:
-    """One of the kinds of values that an annotation allows."""
+    """One of the alternatives that an annotation allows."""
 
     name: str
     types: tuple[type, ...] = ()
-    """Those that such a value has; empty for whatever can be called."""
+    """Types of the value; empty for any callable."""
     entries: tuple[Any, ...] = ()
-    """Annotations of key and value of a dict, of all entries of a tuple or a set, or of each of a tuple."""
+    """Annotations: of key and value for a dict, of all entries for a tuple or a set, or of each entry of a tuple."""
     words: tuple[str, ...] = ()
-    """Texts that there are; empty for any."""
+    """Allowed texts; empty for any."""
     fields: tuple[tuple[str, Any, Any], ...] = ()
     """(name, annotation, default) of each field of a dataclass."""
 
@@ -136,7 +136,7 @@ class _Kind:
         if not self.types:
             return callable(value)
         own = type(value)
-        return any(own is one for one in self.types)  # `in` would compare, which the class of a stranger may decide
+        return any(own is one for one in self.types)  # `in` would call `__eq__` of an unknown metaclass
 
 
 @functools.cache
@@ -153,7 +153,7 @@ def _alternatives(annotation: Any) -> tuple[_Kind, ...]:
     known, name = _KINDS[origin]
     if origin is Literal:
         return (_Kind(name, known, words=arguments),)
-    # Which keys and members there are is looked at with the declaration.
+    # The names of keys and members are checked with the whole declaration.
     entries = [str if typing.get_origin(one) is Literal else one for one in arguments if one is not Ellipsis]
     return (_Kind(name, known, tuple([*entries[:-1], arguments[1]] if origin is Mapping else entries)),)
 

@@ -1,4 +1,4 @@
-"""What an adapter declares: a framework, its functions, and what they document, as tables."""
+"""The declaration of an adapter, as tables: a framework, its functions, and their documented conventions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from conformance.model.convention import DEFINITION, Convention
 from conformance.model.row_key import CPU, EAGER
 
 INTEGER_DTYPES = "int64 int32 int16 int8 uint8"
-"""dtypes of labels, as in `Function.targets`, of a function that takes any integers."""
+"""dtypes of the labels of a function that accepts any integers, as in `Function.targets`."""
 NoEffect = Literal["name", "device", "deprecated alias", "implementation"]
 """Kind of a parameter that does not affect results.
 
@@ -59,9 +59,9 @@ class DocumentedConvention:
     convention: Convention
     """The choices that the documentation states."""
     targets: frozenset[str] | None = None
-    """Kinds of target that reach the function; None for all."""
+    """Kinds of target, as passed to the function, to which it applies; None for all."""
     documentation: str = ""
-    """URL of the documentation; "" for that of the function."""
+    """URL of the documentation; "" to use that of the function."""
     capabilities: frozenset[str] = frozenset()
     """Capabilities that a problem must require (see `required_capabilities`)."""
     versions: str = ""
@@ -72,7 +72,7 @@ class DocumentedConvention:
 
 @dataclass(frozen=True)
 class ReleaseChange:
-    """Fields of a function that are different from a release of the framework on."""
+    """A change of a function from a release of the framework on."""
 
     since: str
     """First release with the change; "" for every release."""
@@ -95,36 +95,36 @@ class Function:
     """
 
     name: str
-    """As written: without the framework; afterwards `framework.name`, as in reports."""
+    """In a declaration without the framework; in a `Framework` it is `framework.name`, as in reports."""
     call: str
     """Source of the call with the placeholders `{predictions}`, `{labels}` and, for all other arguments, `{options}`.
 
-    A function that makes the logits itself has `{hidden}` and `{weight}` in place of `{predictions}`.
-    A placeholder of its own, such as `{class_weights}`, takes an argument out of `{options}`; `{positive_weight|1.0}`
-    has a default for problems without the option.  One after a colon (`class_weights:feed`) is a second entry for the
-    same value.  There may be several statements; the last is an expression."""
+    A function that computes the logits itself has `{hidden}` and `{weight}` in place of `{predictions}`.
+    A separate placeholder, such as `{class_weights}`, takes its argument out of `{options}`; `{positive_weight|1.0}`
+    has a default for problems without the option.  A suffix after a colon (`class_weights:feed`) names a second entry
+    for the same value.  There may be several statements; the last one is an expression."""
     ranks: Mapping[Loss, range]
-    """Loss that it computes -> ranks of the predictions it accepts."""
+    """Loss that the function computes -> ranks of the predictions that it accepts."""
     input_kinds: Mapping[InputKind, str]
-    """Input kind -> argument that selects it, or ""; other kinds are converted to the first."""
+    """Input kind -> argument that selects it, or ""; predictions of other kinds are converted to the first."""
     targets: Mapping[str, str]
     """Kind of target (`Problem.target_kind`) -> dtypes of the labels, separated by blanks.
 
-    Labels are cast to the first, unless the layout of the case names another one of them.  `same` is the dtype of the
-    predictions; "" takes labels of any dtype as they are.
+    Labels are cast to the first dtype, unless the layout of the case names another one of them.  `same` is the dtype of
+    the predictions; "" accepts labels of any dtype.
     """
     arguments: Mapping[str, str] = field(default_factory=dict)
     """Option of a case, or one of the derived words (`source.DERIVED`) -> argument."""
     reductions: Mapping[str, str] = field(default_factory=dict)
-    """Reduction -> argument, or an expression of the unreduced `{result}`; empty for those of the framework."""
+    """Reduction -> argument, or expression of the unreduced `{result}`; empty to use those of the framework."""
     positional: Mapping[str, str] = field(default_factory=dict)
-    """Placeholder in `call` that is a positional argument -> name of its parameter."""
+    """Placeholder of a positional argument in `call` -> name of its parameter."""
     no_effect: Mapping[str, NoEffect] = field(default_factory=dict)
     """Parameter that does not affect results -> its kind."""
     untested: Mapping[str, str] = field(default_factory=dict)
     """Argument that no case exercises, as source such as `axis=0` -> description."""
     class_axis: int = -1
-    """Axis of the classes by default; a case may name another one if the function has a parameter for it."""
+    """Default axis of the classes; a case may name another one if the function has a parameter for it."""
     dtypes: frozenset[str] = frozenset(DTYPES)
     """dtypes of the predictions that it accepts."""
     orders: frozenset[Order] = frozenset(ORDERS) - {"c"}
@@ -134,40 +134,40 @@ class Function:
     named_classes: bool = False
     """Whether labels may be the names of classes, strings or integers; other functions are passed indices."""
     weight_dtypes: str = "same"
-    """dtypes of weights that it accepts, separated by blanks; `same` is that of the predictions, "" is any."""
+    """dtypes of weights that it accepts, separated by blanks; `same` is that of the predictions, "" accepts any."""
     excludes: tuple[frozenset[str], ...] = ()
-    """Groups of capabilities (see `required_capabilities`) that it does not support together; a group of one is not
-    supported at all."""
+    """Groups of capabilities (see `required_capabilities`) that it does not support in combination; a capability in a
+    group of its own is not supported at all."""
     conventions: tuple[DocumentedConvention, ...] = (DocumentedConvention(DEFINITION),)
-    """Documented conventions; the first one whose scope has the problem applies."""
+    """Documented conventions; the first one whose scope includes the problem applies."""
     result_dtype: str = "same"
     """dtype of the result: `same` as the predictions, `promoted` from them and float labels, `promoted_with_weights`
     also from float class weights, one fixed dtype, or `same_or_` promoted or a fixed one."""
     documentation: str = ""
     """URL of its documentation."""
     quantity: Returned = "loss"
-    """What it returns: `loss`, `gradient` or `hessian`, or `perplexity` or `d2`, which follow from the loss (see
-    `model.case.QUANTITIES`)."""
+    """The returned quantity: `loss`, `gradient` or `hessian`, or `perplexity` or `d2`, which are computed from the loss
+    (see `model.case.QUANTITIES`)."""
     differentiates: bool = True
     """Whether its gradient is tested if the framework has gradients; False for a metric."""
     sample_weight_shape: Literal["as_stated", "per_loss"] = "as_stated"
     """Shape in which sample weights reach the call.
 
     `as_stated`: the shape in the case, [N] or more leading axes of the samples; the function broadcasts them.
-    `per_loss`: one weight per loss, broadcast before the call; for a function that documents no broadcasting of
-    weights per sample, or broadcasts as numpy does.
+    `per_loss`: one weight per loss, broadcast before the call; for a function that does not document how it broadcasts
+    weights per sample, or that broadcasts trailing axes as numpy does.
     """
     modes: frozenset[str] | None = None
-    """Modes of the framework in which it can be called; None for all."""
+    """Modes of the framework that it supports; None for all."""
     default_files: frozenset[str] = frozenset()
-    """Shipped case files, such as `categorical/index_labels`, with whose cases a run calls it by default.
+    """Shipped case files, such as `categorical/index_labels`, whose cases a run calls it on by default.
 
-    Empty for all.  For a function that shares all but a part of its computation with another one, which is called with
-    all.  A run that names it (see `selection.ItemFilter`), and one of all libraries, calls it with all, too."""
+    Empty for all.  Meant for a function that shares most of its code with another one, which is called on all cases.
+    A run that selects it by name (see `selection.ItemFilter`) or runs all libraries calls it on all cases."""
     skipped_files: frozenset[str] = frozenset()
-    """Shipped case files with whose cases it is not called, as they take it too much time or memory."""
+    """Shipped case files whose cases need too much time or memory in this function; it is not called on them."""
     placeholder_values: Callable[[Problem], Mapping[str, Any]] | None = None
-    """Values of placeholders that no table can express: placeholder -> value, added to or replacing the usual ones."""
+    """Values of placeholders that no table can express, by placeholder; they extend or replace the usual values."""
     signature: str = ""
     """URL of the parameters, for a function whose signature `inspect` cannot read."""
     first: str = ""
@@ -175,9 +175,9 @@ class Function:
     changes: tuple[ReleaseChange, ...] = ()
     """Changes since its first release, in the order of the releases; see `since`."""
     versions: str = ""
-    """PEP 440 specifiers of the releases that this description is for, "" for all; computed from the changes."""
+    """PEP 440 specifiers of the releases that this description applies to, "" for all; computed from the changes."""
     backends: frozenset[str] | None = None
-    """Backends that have it, None for all; afterwards those that this description is for."""
+    """Backends that have it, None for all; in a `Framework`, those that this description applies to."""
 
     def since(
         self, version: str, *, backends: Iterable[str] = (), documentation: str = "", choices: Any = None, **fields: Any
@@ -189,7 +189,7 @@ class Function:
     def like(
         self, name: str, *, documentation: str = "", choices: Any = None, first: str = "", **fields: Any
     ) -> Function:
-        """Return a function of another name with the same history and some fields of its own in every release."""
+        """Return a copy under another name, with the same history and some fields replaced in every release."""
         twin = replace(self, name=name, first=first or self.first)
         return twin.since("", documentation=documentation, choices=choices, **fields)
 
@@ -199,24 +199,24 @@ class Function:
 
     @cached_property
     def options(self) -> frozenset[str]:
-        """Options that it supports."""
+        """Options that the function supports."""
         return frozenset(word.partition(":")[0] for word in self.arguments) & frozenset(OPTIONS)
 
     @cached_property
     def quantities(self) -> tuple[Quantity, ...]:
-        """What is tested if it can be differentiated: what it returns, and the gradients of that."""
+        """Tested quantities, if the framework differentiates: the returned quantity and its gradients."""
         return (self.quantity, *self.gradients) if self.differentiates else (self.quantity,)
 
     @cached_property
     def gradients(self) -> tuple[Quantity, ...]:
-        """The gradients of what it returns, whether they are tested or not."""
+        """The gradients of the returned quantity, whether they are tested or not."""
         if self.has_head:
             return tuple(name for name, factor in HEAD_GRADIENTS.items() if factor in self.words)
         return (GRADIENT_OF[self.quantity],) if self.quantity in GRADIENT_OF else ()
 
     @cached_property
     def has_head(self) -> bool:
-        """Whether it makes the logits itself, from hidden states and a weight matrix."""
+        """Whether it computes the logits itself, from hidden states and a weight matrix."""
         return "hidden" in placeholders(self.call)
 
     def derivative_for(self, quantity: Quantity) -> str:
@@ -225,7 +225,7 @@ class Function:
 
     @cached_property
     def has_independent_losses(self) -> bool:
-        """Whether each of its losses depends on its own prediction, as passed, and its own label only."""
+        """Whether each loss depends only on its own prediction, as passed, and its own label."""
         own = (one.convention for one in self.conventions)
         others = ("label_shift", "narrowed_to", "labels_narrowed_to", "weights_narrowed_to", "logits_as")
         return self.quantity == "loss" and not any(one.choices().keys() & {*others} for one in own)
@@ -245,9 +245,9 @@ class Function:
         return self.orders | {name for name, supported in has.items() if supported}
 
     def label_dtypes(self, target: str, dtype: str) -> tuple[str, ...]:
-        """Dtypes of labels that it accepts, the usual one first; () for any.
+        """Accepted dtypes of labels, the default first; () for any.
 
-        target: the kind passed to it, see `target_kind_for`.  dtype: of the predictions.
+        target: kind of target as passed, see `target_kind_for`.  dtype: of the predictions.
         """
         return _dtypes(self.targets.get(target, self.targets.get("distribution", "")), dtype)
 
@@ -258,7 +258,7 @@ class Function:
         return self._promoted_dtype(problem) if self.result_dtype.startswith("promoted") else self.result_dtype
 
     def may_return(self, dtype: str, problem: Problem, quantity: str = "loss") -> bool:
-        """Whether a correct result may have a dtype; "" is that of a number of Python, which has none."""
+        """Whether a correct result may have this dtype; "" stands for a Python number, which has no dtype."""
         if dtype in ("", self.result_dtype_for(problem, quantity)):
             return True
         if is_derivative(quantity) or not self.result_dtype.startswith("same_or_"):
@@ -267,7 +267,7 @@ class Function:
         return dtype == (self._promoted_dtype(problem) if other == "promoted" else other)
 
     def _promoted_dtype(self, problem: Problem) -> str:
-        """The dtype that holds predictions, float labels and, unless `result_dtype` says otherwise, class weights."""
+        """The dtype to which predictions, float labels and, for `promoted_with_weights`, class weights are promoted."""
         names = [self.label_dtype_for(problem) or problem.layout.label_dtype or dtype_name(problem.labels.dtype)]
         if self.result_dtype != "promoted" and problem.options.class_weights is not None:
             names.append(problem.layout.weight_dtype or problem.dtype)
@@ -275,24 +275,24 @@ class Function:
         return functools.reduce(_promote, floats, problem.dtype)
 
     def label_dtype_for(self, problem: Problem) -> str | None:
-        """The dtype to which the labels of a problem are cast for it; None for their own."""
+        """The dtype to which the labels of a problem are cast; None if they are not cast."""
         kind = self.target_kind_for(problem.target_kind) or problem.target_kind
         taken, stated = self.label_dtypes(kind, problem.dtype), problem.layout.label_dtype
         return stated if stated in taken else next(iter(taken), None)
 
     @cached_property
     def path(self) -> str:
-        """The dotted path of what is called with the predictions, or of its class."""
+        """The dotted path of the function or class that is called with the predictions."""
         return called_path(self.call)
 
     def input_kind_for(self, input_kind: InputKind) -> InputKind:
-        """The input kind to which predictions of `input_kind` are converted; `input_kind` itself if it is accepted."""
+        """The input kind that predictions of `input_kind` are converted to; `input_kind` itself if it is accepted."""
         return input_kind if input_kind in self.input_kinds else next(iter(self.input_kinds))
 
     def target_kind_for(self, kind: str) -> str | None:
-        """The kind to which targets of `kind` are re-encoded for it; None if no re-encoding is exact.
+        """The kind that targets of `kind` are re-encoded as; None if no re-encoding is exact.
 
-        One-hot targets are passed as they are to a function that takes distributions.
+        One-hot targets are passed unchanged to a function that accepts distributions.
         """
         if kind in self.targets:
             return kind
@@ -304,7 +304,7 @@ class Function:
         return equivalent if equivalent in self.targets else None
 
     def unsupported(self, problem: Problem) -> str | None:
-        """Why this function does not support the problem, by its declaration; None if it does."""
+        """Why the function does not support the problem, by its declaration; None if it supports it."""
         if problem.loss not in self.ranks:
             return f"it is no {problem.loss} loss"
         target = problem.target_kind
@@ -333,14 +333,14 @@ class Function:
 
     @cached_property
     def _all_layouts(self) -> frozenset[str]:
-        """Names of layouts, with those of the dtypes of labels and weights, which are looked at for themselves."""
+        """Names of layouts, and those of the dtypes of labels and weights, which are checked separately."""
         return self.layouts | {"label_dtype", "weight_dtype"}
 
     def _unsupported_arrays(self, problem: Problem, target: str) -> str | None:
-        """Why it does not take labels or weights in the dtypes of the layout, labels that fit none of its dtypes, or
-        logits that cannot be factored exactly into hidden states times a weight matrix.
+        """Why it does not accept the dtypes that the layout names, or labels that fit none of its dtypes, or
+        logits that cannot be factored exactly into hidden states times a weight matrix; None if it accepts them.
 
-        target: the kind that it is passed.
+        target: kind of target as passed.
         """
         layout = problem.layout
         for what, stated, accepted in (
@@ -354,16 +354,16 @@ class Function:
         return obstacle(problem) if self.has_head else None
 
     def has_mode(self, mode: str) -> bool:
-        """Whether it can be called in a mode of its framework."""
+        """Whether it can be called in this mode of its framework."""
         return mode == EAGER or self.modes is None or mode in self.modes
 
     def appends(self, reduction: str) -> bool:
-        """Whether a reduction is an expression of the unreduced result, and no argument."""
+        """Whether a reduction is an expression of the unreduced result and not an argument."""
         return "{result}" in self.reductions[reduction]
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """Words whose values its calls may need."""
+        """Names of the values that its calls may need."""
         return frozenset(word.partition(":")[0] for word in (*self.arguments, *placeholders(self.call)))
 
     @cached_property
@@ -373,13 +373,13 @@ class Function:
 
 
 def _stated(problem: Problem, names: Iterable[str]) -> list[str]:
-    """Names of capabilities, sorted, as they are stated in words."""
+    """Names of capabilities, sorted, as phrases for messages."""
     words = SHAPE_WORDS | problem.layout.words()
     return [words.get(name, name) for name in sorted(names)]
 
 
 def _holds(dtype: str | None, labels: Array) -> bool:
-    """Whether integer labels fit a dtype; None is their own."""
+    """Whether integer labels fit a dtype; None stands for their own."""
     if dtype is None or labels.dtype.kind not in "iu" or (integer := numpy_dtype(dtype)).kind not in "iu":
         return True
     limits = np.iinfo(integer)
@@ -393,24 +393,24 @@ SHAPE_WORDS = {
     "unbatched": "samples without an axis",
     "higher_rank": "predictions of a higher rank",
 }
-"""Capabilities that no case file has a word for, in words."""
+"""Phrases for the capabilities that have no name in case files."""
 
 
 def _promote(one: str, other: str) -> str:
-    """Return the narrowest float dtype that holds the numbers of two."""
+    """Return the narrowest float dtype that can represent all numbers of two dtypes."""
     if {one, other} == {"float16", "bfloat16"}:
-        return "float32"  # for which numpy has no rule
+        return "float32"  # numpy has no promotion rule for bfloat16
     return np.promote_types(numpy_dtype(one), numpy_dtype(other)).name
 
 
 @functools.cache
 def _dtypes(declared: str, dtype: str) -> tuple[str, ...]:
-    """The dtypes that a text declares, where `same` is that of the predictions."""
+    """The dtypes in a declaration; `same` is replaced by that of the predictions."""
     return tuple(dtype if name == "same" else name for name in declared.split())
 
 
 def required_capabilities(problem: Problem, target: str) -> frozenset[str]:
-    """Names of what a function must support: options, layout, reduction, dtype, rank, kinds of target and input."""
+    """Names of the required capabilities: options, layout, reduction, dtype, rank, kinds of target and input."""
     key = "capabilities", target
     if key not in problem.cache:
         problem.cache[key] = _required_capabilities(problem, target)
@@ -421,7 +421,7 @@ def required_capabilities(problem: Problem, target: str) -> frozenset[str]:
 def _required_capabilities(problem: Problem, target: str) -> frozenset[str]:
     capabilities = {*problem.options.names(), *problem.layout.names()}
     if problem.options.label_smoothing == 0:
-        capabilities.discard("label_smoothing")  # nothing is smoothed, and no function documents that this does more
+        capabilities.discard("label_smoothing")  # a label smoothing of 0 smooths nothing
     if problem.layout.label_dtype is not None:
         capabilities.add(f"{problem.layout.label_dtype}_labels")
     if (weights_as := problem.layout.weight_dtype) is not None:
@@ -439,14 +439,14 @@ def _required_capabilities(problem: Problem, target: str) -> frozenset[str]:
     if problem.loss == "binary" and rank > 1 and problem.predictions.shape[-1] != 1:
         capabilities.add("several_outputs")
     if problem.target != "distribution" and problem.labels.shape == (*problem.sample_shape, 1):
-        capabilities.add("labels_column")  # they are passed as the layout of that name passes flat ones
+        capabilities.add("labels_column")  # they are passed like flat labels in the layout `labels_column`
     if (weights := problem.options.sample_weights) is not None:
         capabilities |= _weight_capabilities(weights, rank)
     return frozenset(capabilities)
 
 
 def _weight_capabilities(weights: Array, rank: int) -> set[str]:
-    """Names of what sample weights require.  rank: of the predictions."""
+    """Names of the capabilities that sample weights require.  rank: of the predictions."""
     found = {"output_weights"} if weights.ndim == rank > 1 else set()
     is_full = weights.ndim == rank > 0
     if not is_full or not np.all(identical(weights, weights[(slice(0, 1),) * (rank - 1)])):
@@ -468,18 +468,18 @@ class Backend:
 
 @dataclass(frozen=True)
 class Mode:
-    """A way to call the functions of a framework other than as they stand, such as compiled or on one thread."""
+    """A variant of how functions of a framework are called, such as compiled or on one thread."""
 
     wrap: str = "{loss}"
-    """Source of a function that is called instead of `{loss}`: `jax.jit({loss})`; statements may go before."""
+    """Source of the function to call instead of `{loss}`, such as `jax.jit({loss})`; it may start with statements."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables of the process that makes the calls; calls of a mode with some need their own process."""
+    """Environment variables of the worker process; a mode that has some needs a process of its own."""
     unreduced: bool = False
-    """Whether it wraps the unreduced loss, as `jax.vmap` does, so that `{result}` of a reduction is what it returns."""
+    """Whether it wraps the unreduced loss, as `jax.vmap` does; the reduction is then applied to its result."""
     excludes: tuple[frozenset[str], ...] = ()
-    """Groups of capabilities that no function supports together in this mode, as in `Function`."""
+    """Groups of capabilities that no function supports in combination in this mode, as in `Function`."""
     result_dtype: str = ""
-    """dtype of what every function returns in this mode, as in `Function`; that of eager calls if empty."""
+    """dtype of all results in this mode, as in `Function`; "" for that of eager calls."""
     backends: frozenset[str] | None = None
     """Backends of the framework that have it; None for all."""
     devices: frozenset[str] | None = None
@@ -490,47 +490,47 @@ class Mode:
 
 @dataclass(frozen=True)
 class Framework:
-    """A library under test: how it is found, its arrays, and its functions.
+    """A library under test: its distributions, its arrays, and its functions.
 
-    Raises `DeclarationError` with the field where the declaration contradicts itself.
+    Raises `DeclarationError`, naming the field, if the declaration contradicts itself.
     """
 
     name: str
-    """Name in reports and options, in front of the names of its functions."""
+    """Name in reports and options; prefix of the names of its functions."""
     distributions: tuple[str, ...]
-    """Distributions that it may be installed by."""
+    """Names of the distributions that contain it; one of them is installed."""
     modules: tuple[str, ...]
-    """Import names that must be present; they are looked up, not imported."""
+    """Import names that must be present; they are searched for, not imported."""
     functions: tuple[Function, ...]
-    """Functions as declared; afterwards one description for each range of releases, the newest first."""
+    """In a declaration, the functions; afterwards one description per range of releases, the newest first."""
     arrays: Arrays
-    """How arrays get into it and out of it, and its derivatives."""
+    """Conversion of arrays to and from the library, and its derivatives."""
     repository: str = ""
-    """What the addresses of its sources and issues begin with; "" if nobody knows."""
+    """Prefix of the URLs of its sources and issues; "" if unknown."""
     imports: str = ""
-    """One line of source that the calls need."""
+    """One line of source with the imports that the calls need."""
     reductions: Mapping[str, str] = field(default_factory=dict)
-    """Reductions of functions that declare none, as in `Function`: how users reduce the result."""
+    """Reductions for functions that declare none, as in `Function`: how users reduce the result."""
     modes: Mapping[str, Mode] = field(default_factory=dict)
-    """Mode by name, one word each; every framework has `eager`."""
+    """Modes by name, one word each; every framework also has `eager`."""
     prepare: Callable[[], None] = lambda: None
-    """Runs before each call, in the process that makes it, and before the first import."""
+    """Runs in the worker process before each call, and before the first import."""
     backends: Mapping[str, Backend] = field(default_factory=dict)
-    """Backend by name, as in brackets in a requirement: `keras[jax]`."""
+    """Backends by name, as in the brackets of a requirement: `keras[jax]`."""
     extra_requirements: tuple[tuple[str, str], ...] = ()
-    """What the metadata of releases forgets to say, as (specifiers of its versions, requirement).
+    """Requirements that the metadata of releases omits, as (specifiers of its versions, requirement).
 
     `{version}` in a requirement is the release.
     """
     requirements: tuple[str, ...] = ()
-    """What an environment for it alone needs, without the versions that `adapters/libraries.txt` pins; its first
-    distribution if empty.  What a backend needs comes on top."""
+    """Requirements of an environment for it alone, without the versions that `adapters/libraries.txt` pins; its first
+    distribution if empty.  Those of a backend are added."""
     uses_upstream_gradient: bool = False
     """Whether its results are differentiated with an upstream gradient: see `contract.upstream`."""
     by_default: bool = True
-    """Whether a run has it that names no framework; False for a library that others bring along, such as numpy."""
+    """Whether a run without selected frameworks includes it; False for a dependency of others, such as numpy."""
     adapter: str = ""
-    """`module:attribute` that holds it, if it is made at run time and the registry does not know it."""
+    """`module:attribute` that holds it, if it is created at run time and not in the registry."""
 
     def __post_init__(self) -> None:
         check_field_types(self)
@@ -547,7 +547,7 @@ class Framework:
             raise DeclarationError(error)
 
     def backend(self, environment: Mapping[str, str]) -> str:
-        """The backend that these variables select; the first if no variable selects one; "" if there are none."""
+        """The backend that environment variables select; the first if none is selected; "" if there are no backends."""
         for name, backend in self.backends.items():
             chooses, value = next(iter(backend.environment.items()))
             if environment.get(chooses) == value:
@@ -555,7 +555,7 @@ class Framework:
         return next(iter(self.backends), "")
 
     def arrays_of(self, backend: str) -> Arrays:
-        """The arrays of a backend."""
+        """The array functions of a backend."""
         own = self.backends.get(backend)
         return self.arrays if own is None or own.arrays is None else own.arrays
 
@@ -576,15 +576,15 @@ class Framework:
         )
 
     def mode(self, name: str) -> Mode:
-        """The mode of a name; raises KeyError."""
+        """The mode with this name; raises KeyError."""
         return Mode() if name == EAGER else self.modes[name]
 
     def devices_in(self, backend: str) -> tuple[str, ...]:
-        """The names of the devices on which a backend computes, `cpu` first."""
+        """The names of the devices that a backend supports, `cpu` first."""
         return (CPU, *self.arrays_of(backend).devices)
 
     def available_devices(self, backend: str) -> tuple[str, ...]:
-        """Those of them that this machine has; imports the library."""
+        """The names of the devices that this machine has; imports the library."""
 
         def is_available(device: Device) -> bool:
             try:
@@ -596,11 +596,11 @@ class Framework:
         return (CPU, *(name for name, device in found.items() if is_available(device)))
 
     def device(self, name: str, backend: str) -> Device:
-        """The device of a name; raises KeyError."""
+        """The device with this name; raises KeyError."""
         return Device() if name == CPU else self.arrays_of(backend).devices[name]
 
     def environment_source(self, backend: str, mode: str = EAGER) -> str:
-        """Source that sets the environment variables of a backend and a mode; it has to run before any import.
+        """Source that sets the environment variables of a backend and a mode; it must run before any import.
 
         "" if there are none.
         """
@@ -615,7 +615,7 @@ class Framework:
 
     @cached_property
     def runtime(self) -> tuple[Arrays, dict[str, Any]]:
-        """(arrays, names that the imports bring) in the backend that runs in this process."""
+        """(array functions, imported names) of the backend that runs in this process."""
         backend = self.backend(os.environ)
         names: dict[str, Any] = {"__name__": FILE}
         exec(self.preamble(backend), names)  # noqa: S102 - the adapter's own source
@@ -623,7 +623,7 @@ class Framework:
 
 
 def check_field_types(framework: Framework) -> None:
-    """Raise DeclarationError where a field of a framework, or of what it is made of, contradicts its annotation."""
+    """Raise DeclarationError if a field of a framework, or of an object in it, contradicts its annotation."""
     check_types(framework, Framework)
     for function in framework.functions:
         for change in function.changes:
@@ -633,7 +633,7 @@ def check_field_types(framework: Framework) -> None:
 
 
 def _with_possible_ranks(function: Function) -> Function:
-    """A function whose ranks are those that an array can have: `range(2, sys.maxsize)` says that there is no limit."""
+    """A function with ranks limited to those of an array: `range(2, sys.maxsize)` declares no upper limit."""
     ranks = {loss: _among_possible(declared) for loss, declared in function.ranks.items()}
     return function if ranks == function.ranks else replace(function, ranks=ranks)
 
@@ -650,9 +650,9 @@ def _call_source(
     arrays: tuple[str, ...],
     plain: tuple[tuple[str, str], ...],
 ) -> str:
-    """The source of a call, in which arrays stand under their names and plain values as source.
+    """The source of a call, in which arrays appear by name and plain values as source.
 
-    Without a reduction that is an expression of the result.
+    A reduction that is an expression of the result is not included.
     """
     known = {word: word for word in arrays} | dict(plain)
     own = set(placeholders(function.call))

@@ -1,15 +1,15 @@
-"""Hidden states and a weight matrix whose product is exactly the logits of a problem, for losses that form it.
+"""Factor the logits of a problem exactly into hidden states times a weight matrix, for losses that multiply them.
 
-Each logit z is b + t + v: the bias b of its class is a power of two, or 0 where not all of its logits could be the
-rest; the upper half t of the digits of the rest, and the lower half v, are terms of the product of their own.  They
-have one sign and no digit in common, so that a sum of them in any order is exact in the dtype.  The smaller of the two
-sides, samples or classes, is a block of powers of two and zeros, which picks the terms of the other side.  Features
-that fill their number up to a multiple of eight have numbers on one side and zeros on the other: they add nothing to a
-logit, and make the gradient of the other side a sum over all samples, or over all classes.  The last feature has the
-biases as weights, and is 1 for a function that takes no bias and 0 for one that does.
+Each logit z is b + t + v: the bias b of its class is a power of two, or 0 if subtracting it would not be exact for all
+logits of the class; t is the upper half of the digits of the rest and v the lower half, and each is one term of the
+product.  They have one sign and no digit in common, so that summing them in any order is exact in the dtype.  The
+smaller side, samples or classes, is a block of powers of two and zeros, which selects the terms of the other side.
+Features that pad their number to a multiple of eight have numbers on one side and zeros on the other: they do not
+change a logit, and make the gradient of the other side a sum over all samples or all classes.  The last feature has
+the biases as weights; it is 1 for a function without a bias and 0 for one with a bias.
 
-The gradients of losses that are not reduced are those of their sum, each times an element of `upstream_gradient`: a
-function that multiplies all of them by the same number, or none, is wrong then.
+The gradients of unreduced losses are those of their weighted sum; the weights are the elements of
+`upstream_gradient`.  A function that ignores them, or multiplies all of them by one number, is found to be wrong.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import numpy as np
 from conformance.model.case import Array, Problem, numpy_dtype
 
 FEATURE_MULTIPLE = 8
-"""The number of features is a multiple of it, as kernels want it."""
+"""The number of features is a multiple of this, as kernels require."""
 SMALLEST_BIAS = 2.0**-8
 CHUNK = 1 << 12
-"""Rows of terms that are made at once, which bounds the memory beside the factors."""
+"""Rows of terms computed in one step, which bounds the memory in addition to the factors."""
 DIGITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
-"""Binary digits of a number, by dtype."""
+"""Binary digits of the significand, by dtype."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +36,15 @@ class Head:
     """Factors of the logits: hidden @ weight.T, with bias added if there is one, in the dtype of the problem."""
 
     hidden: Array
-    """[..., H]; the last feature is 0 beside a bias, and 1 without one."""
+    """[..., H]; the last feature is 0 with a bias, and 1 without."""
     weight: Array
     """[C, H]; those of the last feature are the biases."""
     bias: Array | None
-    """[C]; None for a function that takes none."""
+    """[C]; None for a function without a bias."""
 
 
 def obstacle(problem: Problem) -> str | None:
-    """Why the predictions of a problem are not a product; None if they are."""
+    """Why the predictions of a problem cannot be written as a product; None if they can."""
     if problem.input_kind != "logits":
         return "it takes hidden states, which are made of logits only"
     if not np.isfinite(problem.predictions).all():
@@ -53,23 +53,23 @@ def obstacle(problem: Problem) -> str | None:
 
 
 def with_bias(problem: Problem, biased: bool) -> Problem:
-    """A problem for a function that takes a bias beside the factors, or none; remembered as long as the problem."""
+    """The problem with or without a bias beside the factors; cached in the problem."""
     if problem.biased == biased:
         return problem
     return problem.derived(("bias", biased), lambda whole: dataclasses.replace(whole, biased=biased)) or problem
 
 
 def upstream_gradient(shape: tuple[int, ...]) -> Array:
-    """Numbers of both signs by which losses of a shape are multiplied before they are differentiated.
+    """Weights of both signs for losses of a shape, multiplied before differentiation.
 
-    No product with one of them rounds or, but for the largest numbers, overflows.  Their order has no short period.
+    A product with one of them is exact, unless the largest numbers overflow.  Their order has no short period.
     """
     at = np.arange(math.prod(shape))
     return np.asarray(np.take([2.0, -1.0, 1.0, -2.0], (at + at // 4 + at // 16) % 4).reshape(shape))
 
 
 def head_of(problem: Problem) -> Head:
-    """Factors of the logits of a problem, which are finite."""
+    """Factors of the logits of a problem, which must be finite."""
     cache = problem.unreduced.cache
     if "head" not in cache:
         cache["head"] = _head(problem)
@@ -99,7 +99,7 @@ def _head(problem: Problem) -> Head:
 
 
 def _bias(z: Array, digits: int) -> Array:
-    """A power of two for each class all of whose logits have one sign and keep their digits without it; else 0."""
+    """A power of two per class whose logits all have one sign and keep their digits when it is subtracted; else 0."""
     if not len(z):
         return np.zeros(z.shape[1])
     least, most = z.min(axis=0).astype(np.float64), z.max(axis=0).astype(np.float64)
@@ -110,7 +110,7 @@ def _bias(z: Array, digits: int) -> Array:
 
 
 def _upper_half(values: Array, digits: int) -> Array:
-    """Numbers cut off after half of their digits."""
+    """Numbers truncated to the upper half of their digits."""
     mantissa, exponent = np.frexp(values)
     places = 2.0 ** ((digits + 1) // 2)
     return np.asarray(np.ldexp(np.trunc(mantissa * places) / places, exponent))
@@ -119,7 +119,7 @@ def _upper_half(values: Array, digits: int) -> Array:
 def _block_and_terms(z: Array, bias: Array, digits: int, dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
     """(block [n, H] of powers of two, terms [m, H] divided by them) for logits [m, n].
 
-    The features from 2 n on are left to the caller.  bias: of each logit, broadcast.
+    The features from 2 n on are filled by the caller.  bias: of each logit, broadcast.
     """
     rows, columns = z.shape
     features = 2 * columns
@@ -138,7 +138,7 @@ def _block_and_terms(z: Array, bias: Array, digits: int, dtype: np.dtype[np.gene
 
 
 def _write_terms(terms: Array, z: Array, bias: Array, digits: int, factors: Array) -> bool:
-    """Write the terms of logits, divided by the factors; returns whether the dtype has all of them exactly."""
+    """Write the terms of logits, divided by the factors; return whether all of them are exact in the dtype."""
     rest = z.astype(np.float64) - bias
     upper = _upper_half(rest, digits)
     divided = np.concatenate([upper / factors[0], (rest - upper) / factors[1]], axis=1) + 0.0  # no zero is negative
@@ -148,6 +148,6 @@ def _write_terms(terms: Array, z: Array, bias: Array, digits: int, factors: Arra
 
 
 def _numbers(count: int) -> Array:
-    """Small numbers of both signs that every dtype has."""
+    """Small numbers of both signs that are exact in every dtype."""
     at = np.arange(count)
     return np.where(at % 2, -0.5, 0.5) * (1 + at % 3)

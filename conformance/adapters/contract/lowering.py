@@ -1,4 +1,4 @@
-"""Lowering: a problem becomes a call, source over named arrays, from the tables of a function."""
+"""Lowering: turn a problem into a call, which is source over named arrays, by the tables of a function."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from conformance.model.row_key import CPU, EAGER
 from conformance.model.text import text_of, type_name
 
 MAX_SHARED = 1000
-"""Elements of the largest array that is kept for other functions, with its text."""
+"""Maximum number of elements of an array that is cached, with its text, for other functions."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Call:
     mode: str = EAGER
     """Mode of the framework by which `text` is wrapped."""
     unreduced: str = ""
-    """Source of the unreduced result; that of the result, if the function reduces by an argument."""
+    """Source of the unreduced result; that of the result if the function reduces by an argument."""
     reduction: str = "{result}"
-    """Expression of the unreduced `{result}` that reduces it; `{result}` itself, if the function does."""
+    """Expression that reduces the unreduced `{result}`; `{result}` itself if the function reduces."""
     device: str = CPU
     """Device that the arrays are placed on before the call."""
 
@@ -57,14 +57,14 @@ class Call:
 
 
 def call_name(function: Function, problem: Problem) -> str:
-    """The name of a call for messages."""
+    """Name of a call in messages."""
     return f"{function.name} on {problem.case}"
 
 
 def lower(function: Function, problem: Problem) -> Call:
     """Return the call of a function on a problem.
 
-    problem: in a kind of input that the function takes.  Raises LoweringError if the tables of the function cannot
+    problem: its input kind is one that the function accepts.  Raises LoweringError if the tables of the function cannot
     express it.
     """
     try:
@@ -84,7 +84,7 @@ def lower(function: Function, problem: Problem) -> Call:
 
 
 def _values(function: Function, problem: Problem) -> dict[str, Any]:
-    """Placeholder -> `Tensor` or plain value, for all that a call may need, in the order of its arguments."""
+    """Placeholder -> `Tensor` or plain value, for everything that a call may need, in the order of its arguments."""
     options = problem.options
     values: dict[str, Any] = {}
     if function.has_head:
@@ -127,7 +127,7 @@ _DERIVED: Mapping[str, Callable[[Function, Problem], Any]] = {
     ),
     "target": lambda _, problem: problem.target,
 }
-"""Word -> its plain value; None for a problem in which it is absent."""
+"""Derived word -> its value; None for a problem without it."""
 
 
 def _shared(problem: Problem, make: Callable[..., Tensor], *arguments: Any) -> Tensor:
@@ -145,7 +145,7 @@ def _factor(problem: Problem, name: str) -> Tensor:
 
 
 def _weights(problem: Problem, name: str) -> Tensor:
-    """Weights in the dtype of the layout; raises LoweringError for one that does not fit."""
+    """Weights in the dtype of the layout; raises LoweringError if they are not exact in it."""
     values: Array = getattr(problem.options, name)
     if problem.layout.weight_dtype is None:
         return Tensor(values)
@@ -169,7 +169,7 @@ def _label_kind(function: Function, problem: Problem) -> str:
 
 
 def _labels(function: Function, problem: Problem) -> Tensor:
-    """The labels in a kind and dtype that a function takes; raises LoweringError for one that does not fit."""
+    """The labels in a kind and dtype that a function accepts; raises LoweringError if they are not exact in it."""
     kind = _label_kind(function, problem)
     dtype = function.label_dtype_for(problem)
     if _passes_names(function, problem):
@@ -189,11 +189,11 @@ def apply_mode(
     upstream: Upstream | None = None,
     device: str = CPU,
 ) -> Call:
-    """Return a call wrapped in a mode and in a derivative; an eager call without one is returned as it is.
+    """Return a call wrapped in a mode and a derivative; an eager call without a derivative is returned unchanged.
 
     derivative: `gradient`, one of `HEAD_GRADIENTS` or another derivative of the framework's arrays (see
-    `Function.derivative_for`); "" for none.  upstream: what the result is multiplied by before it is differentiated.
-    device: where its arrays are placed.  Raises LoweringError if the framework has no such mode, derivative or device.
+    `Function.derivative_for`); "" for none.  upstream: factor of the result before it is differentiated.
+    device: of its arrays.  Raises LoweringError if the framework has no such mode, derivative or device.
     """
     if device != CPU:
         if device not in (devices := framework.devices_in(backend)):
@@ -218,7 +218,7 @@ def apply_mode(
 
 
 def _in_mode(call: Call, framework: Framework, mode: str) -> str:
-    """The source of a call in a mode; several statements become a function, whose result can be differentiated."""
+    """The source of a call in a mode; several statements become a function that can be differentiated."""
     names, wrapper = tuple(call.arrays), framework.mode(mode)
     if wrapper.unreduced:
         return _reduced(_wrapped(call.unreduced, names, wrapper.wrap), call.reduction)

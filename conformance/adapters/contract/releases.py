@@ -1,4 +1,4 @@
-"""What a function is in each range of releases and backends, from its changes."""
+"""Expand the changes of a function into one description per range of releases and backends."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _RELEASE = re.compile(r"(\d{1,9}(\.\d{1,9}){0,9})?", re.ASCII)
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """A release as numbers, without zeros at the end; nothing for ""."""
-    found = [int(part) for part in version.split(".")] if version else []
-    while found and not found[-1]:
-        found.pop()
-    return tuple(found)
+    """A release as numbers, without trailing zeros; () for ""."""
+    numbers = [int(part) for part in version.split(".")] if version else []
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
 
 
 def _at(function: Function, version: str, backend: str) -> Function:
-    """A function as a release and backend have it."""
+    """A function in one release and one backend."""
     found = replace(function, changes=())
     for change in function.changes:
         if _release(version) >= _release(change.since) and (not change.backends or backend in change.backends):
@@ -59,11 +59,11 @@ def _changed(function: Function, change: ReleaseChange) -> Function:
 
 
 Span = tuple[str, str]
-"""The first release of a range and the first one after it; "" where it is open."""
+"""The first release of a range and the first one after it; "" if the range is open."""
 
 
 def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Function]:
-    """A function described once for each range of releases and the backends that share it, the newest first."""
+    """Yield a function once per range of releases and group of backends that share it, the newest first."""
     if not (function.changes or function.first):
         yield function
         return
@@ -101,7 +101,7 @@ def _overlap(one: Span, other: Span) -> bool:
 
 
 def _ranges(states: Mapping[str, list[tuple[str, Any]]]) -> list[tuple[Span, frozenset[str] | None, Any]]:
-    """Equal states of neighbouring releases as one range, with the backends that share it; the newest first."""
+    """Merge equal states of consecutive releases into ranges, with the backends that share them; the newest first."""
     found: list[tuple[Span, set[str], Any]] = []
     for backend, history in states.items():
         end = ""

@@ -11,11 +11,11 @@ from conformance.adapters.contract.lowering import Call, lower
 from conformance.model.case import Problem, dtype_name
 
 LITERAL_LIMIT = 1000
-"""Arrays with more elements than this are not written out in a reproducer where the case can be named instead."""
+"""Arrays with more elements than this are replaced by a reference to the case, if there is one."""
 MAX_WRITTEN = 24
-"""Elements beyond which arrays that the reader has are not written out."""
+"""Maximum number of elements written out for arrays that the reader has (`elided`)."""
 LONGEST_LITERAL = 20_000
-"""Number of elements up to which an array without a name is written out."""
+"""Maximum number of elements written out for an array that no case contains."""
 
 
 def reproducer(
@@ -28,14 +28,14 @@ def reproducer(
     *,
     elided: bool = False,
 ) -> str:
-    """The call that `perform` makes, to paste into Python; its last expression is the result.
+    """The source of the call that `perform` makes, to paste into Python; its last expression is the result.
 
-    It is one line where the text of the call has no compound statement.
+    It is one line unless the call has a compound statement.
 
-    call: the problem lowered, where that is at hand.  backend: of the framework, that the call is made in.  replay:
-    gives an expression that makes the call again, for arrays of more than `LITERAL_LIMIT` elements; None where there
-    is not such an expression.  Where nothing names an array of more than `LONGEST_LITERAL` elements, a comment says so.
-    elided: whether the reader has the arrays; then `...` stands for long ones, after a comment that says what they are.
+    call: the lowered problem, if already computed.  backend: of the framework in which the call is made.  replay:
+    returns an expression that repeats the call, used for arrays of more than `LITERAL_LIMIT` elements; None if there
+    is none.  Without it, arrays of more than `LONGEST_LITERAL` elements are replaced by a comment.
+    elided: whether the reader has the arrays; long ones are then written as `...` after a comment that describes them.
     """
     call = lower(function, problem) if call is None else call
     largest = max((tensor.values.size for tensor in call.arrays.values()), default=0)
@@ -70,6 +70,6 @@ def reproducer(
 
 @lru_cache(maxsize=4096)
 def _simple(text: str) -> bool:
-    """Whether source is statements of one line each that may follow one another."""
+    """Whether source consists of one-line statements that can be joined by semicolons."""
     compound = (ast.FunctionDef, ast.With, ast.For, ast.While, ast.If, ast.Try, ast.ClassDef)
     return all(not isinstance(node, compound) and node.lineno == node.end_lineno for node in ast.parse(text).body)

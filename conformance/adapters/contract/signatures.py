@@ -1,4 +1,4 @@
-"""Signatures of installed functions, and how the tables of an adapter differ from them."""
+"""Signatures of installed functions, and their differences from the tables of an adapter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def resolve(path: str) -> Any:
     """Return the object at a dotted path; the longest prefix that is a module is imported.
 
-    Raises LookupError if there is no such module, AttributeError if it lacks the rest, and what its import raises.
+    Raises LookupError if there is no such module, AttributeError for a missing attribute, and the errors of the import.
     """
     parts = path.split(".")
     for cut in range(len(parts) - 1, 0, -1):
@@ -49,7 +49,7 @@ def signatures(path: str) -> tuple[inspect.Signature, ...]:
     target = resolve(path)
     if not inspect.isclass(target):
         return (inspect.signature(target),)
-    ways = ("forward", "construct", "update_state", "__call__")  # the first that there is gets what a call is given
+    ways = ("forward", "construct", "update_state", "__call__")  # the first of these that exists receives the arguments
     call: Any = next(getattr(target, name) for name in ways if hasattr(target, name))
     if not any("__call__" in vars(base) for base in target.__mro__):
         return (inspect.signature(target),)  # what is called is the class alone
@@ -63,7 +63,7 @@ def passed_parameters(function: Function) -> list[str]:
     found = dict.fromkeys(function.positional.values())
     nodes = list(calls_with_predictions(parseable_example(function.call)))
     for entry in entries:
-        with contextlib.suppress(SyntaxError):  # a piece that stands in no call, such as an entry of a dict
+        with contextlib.suppress(SyntaxError):  # an argument that is not one of a call, such as a dict entry
             piece = ast.parse(f"f({render_argument(entry, '0')})")
             nodes += [node for node in ast.walk(piece) if isinstance(node, ast.Call)]
     found |= dict.fromkeys(keyword.arg for node in nodes for keyword in node.keywords if keyword.arg)
@@ -71,10 +71,10 @@ def passed_parameters(function: Function) -> list[str]:
 
 
 def unaccounted(framework: Framework, function: Function) -> list[str]:
-    """How the tables of a function differ from its signature in the installed release, one sentence each.
+    """Differences between the tables of a function and its signature in the installed release, one sentence each.
 
-    A parameter may also be passed by another function of the adapter with the same path.  An expression, which calls
-    nothing with the predictions alone, has no parameters.
+    A parameter counts as passed if any function of the adapter with the same path passes it.  An expression that makes
+    no call with the predictions has no parameters.
     """
     if not function.path and not function.arguments:
         return []

@@ -1,4 +1,4 @@
-"""Pieces of Python source with placeholders, and the words that may stand in them."""
+"""Templates of Python source, and the placeholders that they may contain."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import numpy as np
 from conformance.adapters.contract.errors import LoweringError
 
 TARGET_KINDS = ("index", "one_hot", "multi_hot", "distribution", "binary", "soft_binary")
-"""Kinds of target that a function may take, see `Problem.target_kind`."""
+"""Kinds of target that a function may accept, see `Problem.target_kind`."""
 HEAD = ("hidden", "weight")
-"""Placeholders of a function that makes logits itself, in place of `predictions`: see `contract.heads`."""
+"""Placeholders of a function that computes logits itself, in place of `predictions`: see `contract.heads`."""
 DERIVED = ("class_axis", "labels_column", "soft_labels", "dtype", "classes", "class_names", "target", "bias")
-"""Words beside the options that a table of arguments may have; their values follow from the problem.
+"""Words besides the options that a table of arguments may contain; their values follow from the problem.
 
-`soft_labels` is True where labels are rows of targets and absent where they are an index.
-`classes` is how many there are, `class_names` the list of their names; a call has one of the two.  `bias` goes with
-`HEAD`."""
+`soft_labels` is True if labels are rows of targets, and absent if they are class indices.
+`classes` is the number of classes, `class_names` the list of their names; a call has one of the two.  `bias`
+accompanies `HEAD`."""
 ARRAYS = ("predictions", "labels")
 _PLACEHOLDER = re.compile(r"\{([a-z_]\w*(?::\w+)?)(?=[|}])")
 _WITH_DEFAULT = re.compile(r"\{([a-z_]\w*)\|((?:[^{}]|\{\w+\})*)\}")
@@ -36,12 +36,12 @@ def source_of(value: Any) -> str:
 
 
 def render_argument(entry: str, value: str) -> str:
-    """The source of an argument from its entry in a table."""
+    """The source of an argument, from its entry in a table and its value."""
     return f"{entry}={value}" if entry.isidentifier() else entry.replace("{}", value)
 
 
 def parameter_of(render_argument: str) -> str:
-    """The name of the parameter that an argument, as source, is for."""
+    """The name of the parameter that an argument, given as source, is passed to."""
     return render_argument.partition("=")[0]
 
 
@@ -54,7 +54,7 @@ def placeholders(text: str) -> tuple[str, ...]:
 def fill_template(text: str, values: Mapping[str, str]) -> str:
     """Fill the placeholders of text.
 
-    An empty one has its default, as in `{positive_weight|1.0}`, or is removed together with an adjacent comma.
+    An absent value is replaced by its default, as in `{positive_weight|1.0}`, or removed with an adjacent comma.
     """
     text = _WITH_DEFAULT.sub(lambda found: f"{{{found[1]}}}" if values.get(found[1]) else found[2], text)
     for name in placeholders(text):
@@ -65,7 +65,7 @@ def fill_template(text: str, values: Mapping[str, str]) -> str:
 
 @cache
 def parseable_example(text: str) -> str:
-    """Fill the placeholders of source with values with which it parses, if there are any."""
+    """Fill the placeholders of source with values that make it parse, if there are any."""
     text = textwrap.dedent(text).strip()
     values = {name: name.replace(":", "_") for name in placeholders(text) if name != "options"}
     try:
@@ -90,7 +90,7 @@ def split_last_expression(text: str) -> tuple[str, str]:
 
 
 def join_lines(*parts: str) -> str:
-    """Join pieces of source by newlines, without those that are empty."""
+    """Join pieces of source by newlines; empty pieces are skipped."""
     return "\n".join(filter(None, parts))
 
 
@@ -102,8 +102,8 @@ def parenthesized(source: str) -> str:
 
 
 def calls_with_predictions(text: str) -> tuple[ast.Call, ...]:
-    """Return the call nodes that receive `predictions` or `hidden`: of a function one, of an object two, the
-    constructor's first.
+    """Return the call nodes that receive `predictions` or `hidden`: one for a function; for an object two, with that
+    of its constructor first.
 
     () if no call receives them as an argument.
     """
@@ -117,6 +117,6 @@ def calls_with_predictions(text: str) -> tuple[ast.Call, ...]:
 
 @cache
 def called_path(call: str) -> str:
-    """The dotted path of the function or class that source calls with the predictions; "" if there is none."""
+    """The dotted path of the function or class that the source calls with the predictions; "" if there is none."""
     found = calls_with_predictions(parseable_example(call))
     return ast.unparse(found[0].func) if found else ""

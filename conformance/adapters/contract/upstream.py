@@ -1,7 +1,7 @@
-"""The upstream gradient of a derivative: what an outer loss passes to one that differentiates itself.
+"""The upstream gradient: the factor that backpropagation passes to a function with a gradient of its own.
 
-If an adapter uses one, and always for losses that make the logits themselves, the result is multiplied by it before it
-is differentiated: a reduced loss by 2, unreduced losses by a number each.  Its numbers are powers
+The result is multiplied by it before differentiation if the adapter asks for it, and always for losses that compute
+the logits themselves: a reduced loss by 2, unreduced losses by one number each.  The factors are powers
 of two and their negatives, so that neither the product nor the quotient rounds.
 """
 
@@ -19,7 +19,7 @@ from conformance.model.case import Array, Problem, numpy_dtype
 from conformance.model.convention import Convention
 
 UNIFORM = np.array(2.0)
-"""The upstream gradient of a single number."""
+"""The upstream gradient of a scalar result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +27,13 @@ class Upstream:
     """An upstream gradient."""
 
     values: Array
-    """Shaped as the result, in its dtype; or a single number, by which any result is multiplied."""
+    """Shaped as the result, in its dtype; or a scalar, by which a result of any shape is multiplied."""
     index: str = ""
-    """What makes it broadcast to the predictions, such as `[..., None]`."""
+    """Index that makes it broadcast to the predictions, such as `[..., None]`."""
     is_undone: bool = True
-    """Whether the derivative is divided by it; if not, the exact answer has it, too."""
+    """Whether the derivative is divided by it; if False, the exact answer is multiplied by it instead."""
     narrow: Array | None = None
-    """The same in the dtype of the predictions, if the result has another; their gradient is divided by it."""
+    """The same in the dtype of the predictions, if the result has another one; their gradient is divided by this."""
 
     @property
     def arrays(self) -> Mapping[str, Tensor]:
@@ -42,7 +42,7 @@ class Upstream:
         return {name: Tensor(values) for name, values in named.items() if values is not None}
 
     def multiplied(self, derivative: str) -> str:
-        """The source of a derivative with it."""
+        """The source of a derivative that includes it."""
         name, index = ("upstream", self.index) if self.values.ndim else (f"{self.values:g}", "")
         text = derivative.replace("{result}", f"({name} * {{result}})")
         if not self.is_undone:
@@ -54,9 +54,9 @@ class Upstream:
 def upstream_of(
     framework: Framework, function: Function, problem: Problem, convention: Convention, class_axis: int
 ) -> Upstream | None:
-    """The upstream gradient with which a function is differentiated; None for none.
+    """The upstream gradient for a call of a function; None for none.
 
-    convention: that the function documents.  class_axis: of the predictions that are passed.
+    convention: documented by the function.  class_axis: of the predictions as passed.
     """
     unreduced = problem.reduction == "none"
     if function.has_head and unreduced:
@@ -74,7 +74,7 @@ def upstream_of(
 
 
 def _upstream(function: Function, problem: Problem, shape: tuple[int, ...], index: str = "") -> Upstream:
-    """A number for each loss of a shape."""
+    """An upstream gradient with one number per loss."""
     values, dtype = upstream_gradient(shape), numpy_dtype(function.result_dtype_for(problem))
     narrow = None if problem.predictions.dtype == dtype else values.astype(problem.predictions.dtype)
     return Upstream(values.astype(dtype), index, narrow=narrow)
