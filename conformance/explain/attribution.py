@@ -86,7 +86,7 @@ def convention_of(assessment: Assessment) -> Convention:
 
 
 def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]:
-    """Choices that explain a divergence. If nothing explains it: all documented choices that change the answer."""
+    """Choices that explain a divergence; without an explanation, all documented choices that change the answer."""
     names = named_choices(assessment)
     convention = convention_of(assessment)
     if not names and assessment.verdict.status == "disagrees" and assessment.verdict.want_by_convention is not None:
@@ -110,7 +110,7 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]
 
 @dataclass(frozen=True)
 class _Choice:
-    """A documented choice that is added to those before it."""
+    """A documented choice that is added to the earlier ones."""
 
     assessment: Assessment
     exact: Oracle
@@ -119,16 +119,16 @@ class _Choice:
     before: Convention
     """The convention without the choice."""
     after: Convention
-    """The convention with it."""
+    """The convention with the choice."""
 
     @property
     def problem(self) -> Problem:
-        """The problem as it is passed to the function."""
+        """The problem as passed to the function."""
         return self.assessment.prepared.converted
 
     @cached_property
     def is_of_rounding(self) -> bool:
-        """Whether it changes no exact answer, only how far rounding may take the result from it."""
+        """Whether it changes only rounding errors and no exact answer."""
         if self.name in NUMERIC_FIELDS:
             return True
         of_logarithm = ("logits_as", "clip", "log_offset", "log_floor", "renormalise")
@@ -171,13 +171,13 @@ class _Choice:
 
 
 def _divides_by_zero(assessment: Assessment, part: Convention) -> bool:
-    """Whether the mean has nothing left to average under this part of the documented convention."""
+    """Whether the mean has nothing to average under this part of the documented convention."""
     problem = assessment.prepared.converted
     return problem.reduction == "mean" and not refused(problem, part) and oracle.divisor(problem, part) == 0
 
 
 def answer(assessment: Assessment, convention: Convention, exact: Oracle) -> Answer | None:
-    """The exact answer to the problem as it was passed to the function, under part of a convention; None if it has no
+    """The exact answer to the problem as passed to the function, under part of a convention; None if it has no
     certified enclosure.
     """
     prepared = assessment.prepared
@@ -420,7 +420,7 @@ def _label_lines(choice: _Choice) -> Iterator[Step]:
 
 
 def _column_lines(choice: _Choice) -> Iterator[Step]:
-    """The columns that are read for the labels of the samples whose class has another one."""
+    """The columns that are read for the labels, for samples whose class has a different column."""
     problem = choice.problem
     stated, read = (labels_by(problem, part).reshape(-1) for part in (choice.before, choice.after))
     names = problem.layout.name_labels(problem.labels).reshape(-1).tolist()
@@ -457,7 +457,7 @@ def _row_weight_lines(choice: _Choice) -> Iterator[Step]:
 
 
 def _log_sum_exp_lines(choice: _Choice) -> Iterator[Step]:
-    """What the targets of the row whose loss changes most sum to, and its loss."""
+    """The sum of the targets of the row whose loss changes most, and its loss."""
     if (i := choice.most_changed_row()) is not None:
         parts = [float_of(part) for _, part in weighted_targets(choice.flat, i)]
         total = sum(parts)
@@ -526,7 +526,7 @@ _LINES: dict[str, Callable[[_Choice], Iterator[Step]]] = {
 def decompose(assessment: Assessment) -> Decomposition | None:
     """Decompose the difference from the definition at the worst element; None if there is nothing to compare.
 
-    The worst element is where the convention departs most from the definition, or otherwise where the verdict is worst.
+    The worst element is the one where the convention departs most from the definition, or else the verdict's worst.
     """
     verdict, outcome = assessment.verdict, assessment.verdict.outcome
     if not isinstance(outcome, Returned) or verdict.comparison is None:
@@ -557,14 +557,14 @@ def decompose(assessment: Assessment) -> Decomposition | None:
     shown = [float(got), float(element_answer.hi), *([] if want is None else [float(want.hi[where])])]
     digits = distinguishing_digits(shown)
     returned = Fraction(float(got)) if np.isfinite(got) else None
-    due, by_convention = None if want is None else _fraction(want, where), _fraction(documented, where)
+    exact, by_convention = None if want is None else _fraction(want, where), _fraction(documented, where)
     return Decomposition(
         where,
         "" if want is None else format_number(want.hi[where], digits),
         format_number(element_answer.hi, digits),
         format_number(got, digits),
-        _exact_difference(returned, due),
-        _exact_difference(by_convention, due),
+        _exact_difference(returned, exact),
+        _exact_difference(by_convention, exact),
         _exact_difference(returned, by_convention),
         comparison.tolerance,
         comparison.error_ratio,

@@ -1,4 +1,4 @@
-"""An explanation as paragraphs, formulas and code, in the order in which they are read; renderers give them a look."""
+"""An explanation as paragraphs, formulas and code in reading order; renderers format them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Block(NamedTuple):
     """A paragraph of an explanation."""
 
     kind: Literal["heading", "prose", "formula", "code"]
-    """A formula is a step of a derivation; code is text to copy, which is not wrapped."""
+    """A formula is a step of a derivation; code is text to copy and is not wrapped."""
     text: str
     level: int
     """Level of a heading; indentation of a formula or code; 0 for prose."""
@@ -58,7 +58,7 @@ def _code(text: str, depth: int = 1) -> Block:
 def render_blocks(explanation: Explanation, *, whole: bool = True) -> Iterator[Block]:
     """Yield an explanation in reading order.
 
-    whole: also how the answer comes about and who agrees, and not only why functions differ.
+    whole: whether to include the derivation of the answer and the functions that agree.
     """
     if whole:
         what = "" if explanation.quantity == "loss" else f", {explanation.quantity}"
@@ -81,7 +81,7 @@ def render_blocks(explanation: Explanation, *, whole: bool = True) -> Iterator[B
 
 
 def _differing_blocks(functions: Sequence[FunctionResult]) -> Iterator[Block]:
-    """Why functions differ; those that differ alike are explained once."""
+    """Why functions differ; functions that differ in the same way are explained once."""
     described: dict[object, str] = {}
     for function in functions:
         key = _equivalence_key(function)
@@ -200,7 +200,7 @@ def function_blocks(function: FunctionResult) -> Iterator[Block]:
 
 
 def _cause_blocks(function: FunctionResult) -> Iterator[Block]:
-    """What makes a function differ."""
+    """The causes of a function's difference."""
     if function.conversion_effect:
         yield _prose(function.conversion_effect)
     conversion_rendered = function.status == "diverges" and function.conversion

@@ -54,7 +54,7 @@ AnswerFunction = Callable[[Problem], Answer]
 def derive(
     problem: Problem, expect: Expectation, quantity: Quantity, answer_of: AnswerFunction, want: Answer
 ) -> Derivation:
-    """Derive the answer `want`. `answer_of` answers the same problem at another reduction, or a part of it."""
+    """Derive the answer `want`. `answer_of` returns the answer for another reduction or for a part of the problem."""
     formula_text = formula(problem)
     if isinstance(expect, MustRaise):
         return Derivation(formula_text, why=f"An exception is the only right answer: {_kind_text(expect.kind)}.")
@@ -124,7 +124,7 @@ def array_text(values: Any) -> str:
 
 
 def explain_non_finite(want: Answer) -> str:
-    """Say why an exact answer has infinite or nan elements; return "" if all are finite."""
+    """The reason why an exact answer has infinite or nan elements; "" if all are finite."""
     if not isinstance(want, Exact):
         return ""
     parts = []
@@ -171,7 +171,7 @@ def _pick_samples(flat: FlatProblem, losses: Exact) -> list[int]:
 
 
 def sample_weight(flat: FlatProblem, i: int) -> float | None:
-    """The sample weight of row `i`, or None if rows have no weight of their own."""
+    """The sample weight of row `i`; None if rows have no weights."""
     weights = flat.sample_weights
     return None if weights is None or len(weights) != len(flat.x) else float(weights[i])
 
@@ -195,7 +195,7 @@ def _sample(problem: Problem, flat: FlatProblem, i: int, digits: int) -> Sample:
 
 
 def format_in_dtype(problem: Problem, value: Any) -> str:
-    """Format a weight or a target with the shortest digits that read back in the problem's dtype."""
+    """Format a weight or a target with the shortest digits that parse to the same value in the problem's dtype."""
     return format_element(np.asarray(value).astype(numpy_dtype(problem.dtype)))
 
 
@@ -232,7 +232,7 @@ def weighted_targets(flat: FlatProblem, i: int) -> list[tuple[int, Any]]:
 
 
 def without_class_weights(flat: FlatProblem) -> FlatProblem:
-    """The same problem without class weights, so that its weighted targets are the smoothed targets."""
+    """The same problem without class weights; its weighted targets are then the smoothed targets."""
     return dataclasses.replace(flat, class_weights=None)
 
 
@@ -250,7 +250,7 @@ class _Term(NamedTuple):
 
 
 def _terms(problem: Problem, flat: FlatProblem, i: int) -> tuple[list[_Term], int]:
-    """The leading terms of the loss of row `i` with a nonzero target, and how many others there are."""
+    """The leading terms of the loss of row `i` with a nonzero target, and the number of the others."""
     if flat.binary:
         positive = None if flat.positive_weight is None else flat.positive_weight[i]
         found = [(side, positive if side else None, share) for side, share in binary_shares(flat, i)]
@@ -396,7 +396,7 @@ def _reduction_lines(
 
 
 def transform_lines(problem: Problem, quantity: Quantity, answer_of: AnswerFunction, want: Answer) -> Iterator[Step]:
-    """Steps from the losses to a quantity that follows from them; none to the loss itself."""
+    """Steps from the losses to a quantity computed from them; none for the loss itself."""
     mean, total = answer_of(problem), answer_of(problem.with_reduction("sum"))
     if not (isinstance(want, Exact) and isinstance(mean, Exact) and isinstance(total, Exact)):
         return

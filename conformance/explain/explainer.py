@@ -1,4 +1,4 @@
-"""Builds the `Explanation` of a case at one dtype and reduction."""
+"""Build the `Explanation` of a case with one dtype and reduction."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from conformance.reference.conversion import WEIGHTS_HANDED
 from conformance.reference.oracle import Answer, Exact, Oracle
 
 MAX_MESSAGE = 160
-"""Characters of an exception's message that are shown."""
+"""Maximum number of characters of an exception's message that are shown."""
 MAX_UNASKED = 1 << 18
-"""Predictions beyond which it is not computed what a conversion changes if the function agrees."""
+"""Maximum number of predictions for which the effect of a conversion is computed if the function agrees."""
 MAX_LITERAL = 60
-"""Number of elements up to which an array of the case is written out."""
+"""Maximum number of elements of an array of the case that are written out."""
 
 
 def explain(
@@ -101,7 +101,7 @@ def explain(
 
 
 def skip_reason(installed: Installed, function: Function, case: Case, problem: Problem, quantity: Quantity) -> str:
-    """Why a function is not called with this problem; "" if it is called, or returns another quantity."""
+    """Why a function is not called on this problem; "" if it is called, or returns another quantity."""
     if quantity not in (function.quantity, *function.gradients):
         return ""
     why = unsupported(function, case, problem)
@@ -113,7 +113,7 @@ def skip_reason(installed: Installed, function: Function, case: Case, problem: P
 
 
 def facts(problem: Problem) -> tuple[tuple[str, str], ...]:
-    """The inputs of the problem as (name, text), with the values they have in its dtype."""
+    """The inputs of the problem as (name, text), with their values in its dtype."""
 
     def text(values: object) -> str:
         if not hasattr(values, "shape"):
@@ -156,7 +156,7 @@ def _derivation(case: Case, problem: Problem, quantity: Quantity, exact: Oracle)
 
 
 def function_result(assessment: Assessment, judge: Judge) -> FunctionResult:
-    """What one function returned, and the reasons for its difference from the definition, if there is one."""
+    """The result of one function, and the reasons for its difference from the definition, if there is one."""
     item, verdict = assessment.item, assessment.verdict
     differs = verdict.status != "agrees"
     decomposition = decompose(assessment)
@@ -219,7 +219,7 @@ _NUMPY = ("float16", "float32", "float64")
 
 
 def _conversions(assessment: Assessment, exact: Oracle) -> str:
-    """What was passed instead of the case's weights and predictions; see `conversion_effect`."""
+    """What was passed instead of the case's weights and predictions, as text; see `conversion_effect`."""
     weights, item = assessment.prepared.weights, assessment.item
     found = [as_sentence(WEIGHTS_HANDED[weights])] if weights else []
     if assessment.verdict.status != "agrees" or item.case.predicted <= MAX_UNASKED:
@@ -228,9 +228,9 @@ def _conversions(assessment: Assessment, exact: Oracle) -> str:
 
 
 def conversion_effect(assessment: Assessment, exact: Oracle) -> str:
-    """What was passed instead of the case's predictions, and what that changes; "" if nothing was converted.
+    """What was passed instead of the case's predictions, and the effect, as text; "" if nothing was converted.
 
-    The text is also given if the verdict's message contains it.
+    The text is returned even if the verdict's message contains it.
     """
     prepared, verdict = assessment.prepared, assessment.verdict
     conversion = verdict.conversion

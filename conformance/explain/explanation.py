@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Step:
-    """One step, `name = formula = filled = value`. Empty parts are left out."""
+    """One step, `name = formula = filled = value`. Empty parts are omitted."""
 
     name: str
-    """What the step computes, such as `loss`."""
+    """Name of the computed value, such as `loss`."""
     formula: str
     """The step in symbols."""
     filled: str
@@ -42,7 +42,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Derivation:
-    """How the definition reaches its answer."""
+    """The derivation of the definition's answer."""
 
     definition_formula: str
     """The definition in symbols."""
@@ -85,7 +85,7 @@ class Decomposition:
     """The difference from the definition at one element: total = semantic + numeric.
 
     Each of the three is computed exactly, then rounded to float64.
-    One that is not a finite number is None.
+    A value that is not finite is None.
     """
 
     index: tuple[int, ...]
@@ -109,42 +109,42 @@ class Decomposition:
     ulps: float
     """The numeric part in units in the last place."""
     undefined_text: str = ""
-    """What the definition has instead of a number that could be compared; then `expected` is empty."""
+    """What the definition has instead of a comparable number; `expected` is then empty."""
     cause: str = "by convention"
     """Origin of the semantic part."""
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """A change after which the function and the definition agree. It was tried before it is listed."""
+    """A change after which the function and the definition agree. It has been tried."""
 
     advice: str
     """What to do, in the imperative."""
     shown: str
-    """The numbers that came out."""
+    """The resulting numbers."""
     call: str = ""
     """Source text of the call, if the call itself changes."""
 
 
 @dataclass(frozen=True)
 class KnownIssueNote:
-    """What the ledger says about a discrepancy."""
+    """The ledger's note on a discrepancy."""
 
     reason: str
     """Why the function is wrong, in a sentence."""
     see: str
-    """Address of the issue or the source; empty if there is none."""
+    """URL of the issue or the source; empty if there is none."""
     reproducer: str
-    """Source text that shows it in the library's own code; empty if there is none."""
+    """Source text that reproduces it in the library's own code; empty if there is none."""
     shows: str
-    """What the reproducer prints."""
+    """Output of the reproducer."""
     location: str
     """`path:line` of the entry."""
 
 
 @dataclass(frozen=True)
 class FunctionResult:
-    """What one function returned for the problem, and why it differs from the definition."""
+    """The result of one function for the problem, and why it differs from the definition."""
 
     function: str
     version: str
@@ -153,17 +153,17 @@ class FunctionResult:
     ledger_status: str
     """Status by the ledger: `ok`, `known`, `stale` or `unexpected`."""
     outcome: str
-    """The returned value, or a description of what happened instead."""
+    """The returned value, or a description of the event."""
     returned: bool
     """Whether the call returned a value."""
     value: float | None
-    """The number that was returned; None unless a scalar was returned."""
+    """The returned number; None if it is not a scalar."""
     message: str
     """The message of the verdict."""
     differs: bool
     """Whether there is anything to explain."""
     conversion_effect: str = ""
-    """What was passed instead of the case's predictions, and what that changes."""
+    """What was passed instead of the case's predictions, and the effect."""
     differences: tuple[Difference, ...] = ()
     decomposition: Decomposition | None = None
     gradient: tuple[Step, ...] = ()
@@ -174,9 +174,9 @@ class FunctionResult:
     reproduce: str = ""
     """Source text that repeats the call."""
     documentation_url: str = ""
-    """Address of the documentation of the convention; empty if nothing differs."""
+    """URL of the documentation of the convention; empty if nothing differs."""
     conversion: str = ""
-    """The conversion that is a cause of the difference, as the row names it."""
+    """The conversion that is a cause of the difference, as named in the row."""
 
 
 @dataclass(frozen=True)
@@ -186,9 +186,9 @@ class Explanation:
     case: str
     """Id of the case."""
     why: str
-    """What would go unnoticed without the case."""
+    """The fault that would go unnoticed without the case."""
     location: str
-    """`path:line` of the case; empty if it is in no file."""
+    """`path:line` of the case; empty if it is not from a file."""
     dtype: str
     """Dtype of the predictions."""
     reduction: str
@@ -197,10 +197,10 @@ class Explanation:
     facts: tuple[tuple[str, str], ...]
     """The inputs, as (name, text)."""
     derivation: Derivation
-    """How the definition reaches its answer."""
+    """The derivation of the definition's answer."""
     functions: tuple[FunctionResult, ...] = ()
-    """Functions that were called, in the order in which they are listed."""
+    """Functions that were called, in listing order."""
     skipped: tuple[tuple[str, str], ...] = ()
-    """Functions that were not called, and why, as (name, reason)."""
+    """Functions that were not called, as (name, reason)."""
     published: tuple[Mapping[str, Any], ...] = ()
-    """Published numbers, as `PublishedVerdict.record` has them."""
+    """Published numbers, in the format of `PublishedVerdict.record`."""

@@ -93,7 +93,7 @@ def _name(quantity: Quantity) -> str:
 
 
 def _second_lines(flat: FlatProblem, i: int, c: int) -> Iterator[Step]:
-    """The second derivative of row `i`, of its class `c` if it has classes, before a reduction."""
+    """The second derivative of row `i`, or of its class `c`, before a reduction."""
     x = flat.x[i]
     if flat.binary:
         y = smoothed_target(flat, i)
@@ -167,7 +167,7 @@ def _scaling_lines(
     mean: Answer | None,
     name: str,
 ) -> Iterator[Step]:
-    """The slope times the factor of the reduction.  mean: that of a perplexity, which is a factor, too; else None.
+    """The slope times the factor of the reduction.  mean: that of a perplexity, which is also a factor; else None.
     name: of the derivative.
     """
     factor, s = gradient.factors(problem, flat, DEFINITION, to_balls)[i], sample_weight(flat, i)

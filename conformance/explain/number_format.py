@@ -1,4 +1,4 @@
-"""Formatting of numbers in explanations: rounded from exact values to as few digits as distinguish them."""
+"""Format numbers in explanations: exact values rounded to as few digits as distinguish them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conformance.explain.explanation import Step
 DEFAULT_DIGITS = 5
 """Significant digits, unless more are needed to distinguish values."""
 MAX_TERMS = 6
-"""Terms of a sum, or elements of a row, that are written out."""
+"""Maximum number of terms of a sum, or elements of a row, that are written out."""
 FLOAT32_DIGITS = 9
 """Significant digits that distinguish any two float32 values."""
 
@@ -29,7 +29,7 @@ def format_number(value: Any, digits: int = DEFAULT_DIGITS) -> str:
 
 
 def format_element(value: Any) -> str:
-    """Format an array element with the shortest digits that read back in its dtype."""
+    """Format an array element with the shortest digits that parse to the same value in its dtype."""
     array = np.asarray(value)
     text = nested(array)
     if array.dtype.kind not in "fV":
@@ -38,13 +38,13 @@ def format_element(value: Any) -> str:
 
 
 def format_row(values: Any) -> str:
-    """Format a row of an array, its tail elided."""
+    """Format a row of an array; the tail is elided."""
     shown = [format_element(value) for value in values[:MAX_TERMS]]
     return f"[{', '.join(shown)}{_ellipsis(len(values) - MAX_TERMS)}]"
 
 
 def format_numbers(values: Sequence[Any], digits: int = DEFAULT_DIGITS) -> str:
-    """Format a row of computed numbers, its tail elided."""
+    """Format a row of computed numbers; the tail is elided."""
     return f"[{', '.join(format_number(v, digits) for v in values[:MAX_TERMS])}{_ellipsis(len(values) - MAX_TERMS)}]"
 
 
@@ -57,7 +57,7 @@ def format_sum(terms: Sequence[Any], digits: int = DEFAULT_DIGITS) -> str:
 
 
 def step(name: str, value: Any, formula: str = "", filled: str = "", digits: int = DEFAULT_DIGITS) -> Step:
-    """A step of a derivation to a number, which is formatted, or to a text."""
+    """A step of a derivation; a number is formatted, a text is used unchanged."""
     return Step(name, formula, filled, value if isinstance(value, str) else format_number(value, digits))
 
 

@@ -1,6 +1,6 @@
 """Explanations of the discrepancies in a report, for its page.
 
-They are made by `conformance page` and not in each run: an explanation calls functions again and tries remedies.
+They are computed by `conformance page` and not in each run, as an explanation calls functions again and tries remedies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NOT_REPEATED = ("crashed", "timed_out", "unsupported")
 _KEY = [name for name in PROBLEM if name != "digest"]
 """Columns that identify a problem without its digest; joined by commas they are the keys of explanations."""
 _CAUSE = ["function", "status", "reason_code", "convention", "known"]
-"""Columns of rows that have one explanation."""
+"""Columns of rows that share one explanation."""
 
 
 def explain_report(
@@ -36,13 +36,14 @@ def explain_report(
     limit: int,
     progress: Callable[[str], None] = lambda name: None,
 ) -> tuple[dict[str, PageExplanation], tuple[int, int]]:
-    """Explain why functions do not agree: each cause once, on the plainest problem that shows it.
+    """Explain why functions do not agree: each cause once, on the most ordinary problem that shows it.
 
-    Returns the explanations by `case,dtype,reduction,quantity`, and how many of how many rows have an explained cause.
+    Returns the explanations by `case,dtype,reduction,quantity`, the number of explained rows and the number of all
+    rows.
 
-    At most `limit` causes are explained: those of unexpected rows first, then those that most rows have.
-    Only functions installed in the version that the report has are called again.  A case that has changed since the
-    report is left out.
+    At most `limit` causes are explained: those of unexpected rows first, then those with the most rows.
+    Only functions installed in the version of the report are called again.  Cases that have changed since the
+    report are skipped.
 
     progress: called for each problem with the name of its case.
     """
@@ -75,7 +76,7 @@ def explain_report(
 
 
 def _select(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
-    """The row that stands for each cause, with how many rows have it as `size`; see `explain_report`."""
+    """One row for each cause, with the number of rows with this cause as `size`; see `explain_report`."""
     rank = pd.DataFrame(
         {
             "quantity": rows["quantity"] != "loss",

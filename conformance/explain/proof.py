@@ -28,15 +28,15 @@ from conformance.reference.conversion import conversion_obstacle, convert
 from conformance.reference.oracle import Exact
 
 MAX_PREDICTIONS = 1 << 18
-"""Predictions of the largest case on which a recipe is proved."""
+"""Maximum number of predictions of a case on which a recipe is proved."""
 NAMES = ("spam", "egg", "ham", "bacon", "toast", "beans", "tea", "jam")
-"""Names of classes for cases that have none."""
+"""Class names for cases without names."""
 CLOSE_ULPS = 4.0
-"""Units in the last place that are told apart from larger differences."""
+"""Maximum difference in units in the last place that counts as close."""
 MAX_TEXT = 60
-"""Characters of a value in a text."""
+"""Maximum number of characters of a value in a text."""
 MAX_PLAIN = 5
-"""Proved cases that both functions are called with as they stand, until one shows a difference."""
+"""Maximum number of proved cases on which both functions are called unchanged, to find one that shows a difference."""
 
 MAX_COMPILED = 6
 """Number of cases, the smallest, on which a function that is compiled for each call is proved."""
@@ -44,7 +44,7 @@ MAX_COMPILED = 6
 
 @dataclass(frozen=True)
 class Pair:
-    """What both functions did with a case."""
+    """The results of both functions on a case."""
 
     case: str
     first: Assessment
@@ -54,7 +54,7 @@ class Pair:
     def comparison(self) -> Comparison | None:
         """Compare the result of the first with that of the second, within the tolerances of both.
 
-        None if one of them returned nothing, or another shape.
+        None if one of them returned nothing, or the shapes differ.
         """
         a, b = self.first.verdict.outcome, self.second.verdict.outcome
         if not isinstance(a, Returned) or not isinstance(b, Returned) or a.value.shape != b.value.shape:
@@ -65,13 +65,13 @@ class Pair:
 
     @property
     def equal(self) -> bool:
-        """Whether both are right by the convention that they follow, and differ by no more than rounding may do."""
+        """Whether both are right by the convention that they follow, and differ only within rounding errors."""
         right = all(one.verdict.status in ("agrees", "diverges") for one in (self.first, self.second))
         return right and self.comparison is not None and self.comparison.within
 
     @property
     def refutes(self) -> bool:
-        """Whether an everyday case shows that the code is wrong: nothing that is documented or known explains it."""
+        """Whether an everyday case shows that the code is wrong: no documented or known discrepancy explains it."""
         return any(
             one.verdict.status in FAILING and one.known is None and one.prepared.ordinary
             for one in (self.first, self.second)
@@ -79,7 +79,7 @@ class Pair:
 
     @property
     def answered(self) -> bool:
-        """Whether the case has a right answer for one of them, and not both reject it."""
+        """Whether the case has a right answer for one of them, and is not rejected by both."""
         both = (self.first, self.second)
         if all(one.verdict.status == "undefined" for one in both):
             return False
@@ -87,18 +87,18 @@ class Pair:
 
     @property
     def plainness(self) -> tuple[bool, int]:
-        """Sorts cases of everyday use first, and small ones before large ones."""
+        """Sort key: everyday cases before others, small ones before large ones."""
         prepared = self.first.prepared
         return not prepared.ordinary, prepared.problem.predictions.size
 
     @property
     def why(self) -> tuple[str, ...]:
-        """Why they are not equal, a sentence without a full stop for each function that has one."""
+        """Why they are not equal: a sentence without a full stop for each function that departs."""
         return tuple(filter(None, (_departure(self.first, self.second), _departure(self.second, self.first))))
 
 
 def _departure(one: Assessment, other: Assessment) -> str:
-    """What a function does otherwise than the other one."""
+    """The departure of a function from the other one, as text."""
     verdict, name = one.verdict, one.item.function.name
     if one.known is not None:
         return f"{name}: a known discrepancy, {one.known.see or one.known.reason}"
@@ -120,44 +120,44 @@ def _departure(one: Assessment, other: Assessment) -> str:
 
 @dataclass(frozen=True)
 class Remainder:
-    """Cases in which two functions cannot be made equal, for one reason."""
+    """Cases in which two functions cannot be made equal for the same reason."""
 
     why: tuple[str, ...]
-    """What each function does otherwise; empty if nothing documented says it."""
+    """The departure of each function; empty if nothing documented explains it."""
     cases: tuple[str, ...]
     first: str
-    """What the first function returned in the first of them."""
+    """Result of the first function in the first of the cases."""
     second: str
-    """What the second one returned there."""
+    """Result of the second function in the same case."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What was found about a recipe."""
+    """The results of proving a recipe."""
 
     equal: tuple[str, ...]
-    """Cases in which both functions return the same, and are right."""
+    """Cases in which both functions return the same and are right."""
     close: int
-    """In how many of these they differ by at most `CLOSE_ULPS` units in the last place."""
+    """Number of them that differ by at most `CLOSE_ULPS` units in the last place."""
     ulps: float
-    """Their largest difference in units in the last place, of a loss that may be next to 0."""
+    """Their largest difference in units in the last place, which is large if the loss is near 0."""
     ratio: float
-    """Their largest difference as a part of the error that rounding is allowed."""
+    """Their largest difference as a fraction of the tolerance."""
     remaining: tuple[Remainder, ...]
     """The other cases, by reason."""
     refuted: tuple[str, ...]
-    """Those of them that show that the code is wrong."""
+    """Those of the other cases that show that the code is wrong."""
     skipped: tuple[str, ...]
-    """Cases with which both could not be called, each with the reason."""
+    """Cases on which both could not be called, each with the reason."""
 
     @property
     def holds(self) -> bool:
-        """Whether the functions are equal, apart from differences that are documented or known."""
+        """Whether the functions are equal, apart from documented or known differences."""
         return bool(self.equal) and not self.refuted
 
 
 def cases_of(cases: Iterable[Case], setting: Setting) -> Iterator[tuple[Case, Problem]]:
-    """The cases of a setting with their problems: its options, inputs and arrays."""
+    """The cases of a setting with their problems: same options, inputs and layout."""
     problems = Problems()
     for case in cases:
         if case.loss != setting.loss or case.input_kind != setting.input_kind or case.predicted > MAX_PREDICTIONS:
@@ -173,7 +173,7 @@ def cases_of(cases: Iterable[Case], setting: Setting) -> Iterator[tuple[Case, Pr
 
 
 def _arranged(case: Case, setting: Setting) -> Case:
-    """A case whose arrays are as usual with those of the setting, where only their layout makes the difference."""
+    """A case with the arrays laid out as in the setting, if only the layout differs."""
     changes: dict[str, Any] = {}
     if case.layout != Layout(order=case.layout.order) or case.representative is not case:
         return case
@@ -192,7 +192,7 @@ def _arranged(case: Case, setting: Setting) -> Case:
 
 
 def _layout(problem: Problem, setting: Setting) -> set[str]:
-    """Which of `LAYOUTS` the arrays of a problem have, and words for what else is unusual about them."""
+    """The entries of `LAYOUTS` that apply to the arrays of a problem, and words for other unusual properties."""
     layout, samples, weights = problem.layout, problem.sample_shape, problem.options.sample_weights
     if setting.rows:
         samples = samples[:1]
@@ -221,7 +221,7 @@ def can_be_put(both: Sequence[Recipe], case: Case, problem: Problem, quantity: Q
 def prove(
     recipe: Recipe, reference: Recipe, cases: Sequence[tuple[Case, Problem]], quantity: Quantity, judge: Judge
 ) -> tuple[Proof, list[Pair]]:
-    """Call both on every case that both support.  Returns the proof, and the cases in which they are equal."""
+    """Call both functions on every case that both support; return the proof, and the cases in which they are equal."""
     pairs, skipped, both = [], [], (recipe, reference)
     if any(one.installed.mode != EAGER for one in both):
         cases = sorted(cases, key=lambda case: case[0].predicted)[:MAX_COMPILED]
@@ -266,8 +266,8 @@ def call_of(recipe: Recipe, problem: Problem, quantity: Quantity) -> Call:
 def _assess(recipe: Recipe, case: Case, problem: Problem, quantity: Quantity, judge: Judge) -> Assessment:
     """Make the call of a recipe and judge it by the convention that it follows.
 
-    A recipe that converts the predictions may err as much as a rounded conversion does, or as a computation from the
-    predictions of the case.
+    A recipe that converts the predictions has the tolerance of a rounded conversion, or of a computation from the
+    original predictions.
     """
     of = recipe.installed
     item = Item(of, recipe.function, case, problem.dtype, problem.reduction, quantity)
@@ -283,15 +283,15 @@ def _assess(recipe: Recipe, case: Case, problem: Problem, quantity: Quantity, ju
     found = []
     for converted, name in passed:
         prepared = PreparedCall(item, problem, converted, name, of_case=False)
-        vars(prepared)["call"] = call  # which converts the predictions itself
+        vars(prepared)["call"] = call  # the call of the recipe converts the predictions itself
         found.append(judge.judge(prepared, outcome))
     return next((one for one in found if one.verdict.status not in FAILING), found[0])
 
 
 def as_they_stand(functions: Sequence[InstalledFunction], pairs: Sequence[Pair], judge: Judge) -> tuple[str, ...]:
-    """What both functions return for a case without the recipe, and the case: (case, first, second).
+    """The results of both functions on a case without the recipe: (case, first, second).
 
-    The first case in which they are not equal, or else the first; empty if a function supports none of them.
+    The first case in which they are not equal, or else the first one; empty if a function supports none of them.
     """
     found: list[tuple[str, ...]] = []
     for pair in pairs[:MAX_PLAIN]:
@@ -307,7 +307,7 @@ def as_they_stand(functions: Sequence[InstalledFunction], pairs: Sequence[Pair],
 
 
 def value_text(assessment: Assessment) -> str:
-    """What was returned or raised, in a few characters."""
+    """The returned value or the exception, shortened."""
     outcome = assessment.verdict.outcome
     if not isinstance(outcome, Returned):
         return getattr(outcome, "exception", type(outcome).__name__)

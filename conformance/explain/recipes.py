@@ -1,8 +1,8 @@
 """Recipes: source that makes one function return what another one documents.
 
-A recipe is derived from what two functions declare, and is itself a `Function`: the same tables and the same call,
-with statements before and after it, and with the convention of the other function.  So it is lowered, called and
-judged like any function, and what is printed is what ran.
+A recipe is derived from the declarations of two functions, and is itself a `Function`: the same tables and the same
+call, with statements before and after it, and with the convention of the other function.  It is therefore lowered,
+called and judged like any function, and the printed code is the executed code.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from conformance.reference.conversion import HANDED, NAMES
 from conformance.reference.domain import dtype_info
 
 PASSED = ("labels_column", "dtype", "target")
-"""Derived words whose arguments are passed as in any call; that of the classes is an expression of the predictions."""
+"""Derived words that are passed as in any call."""
 LAYOUTS = ("class_axis", "class_names", "unbatched", "leading_weights")
-"""Unusual arrays: the classes on a stated axis, labels that are names of classes, one sample without an axis of its
-own, and sample weights that have the leading axes of the samples only."""
+"""Unusual layouts: the classes on a stated axis, labels that are class names, a single sample without a batch axis,
+and sample weights with only the leading axes of the samples."""
 
 
 class NoRecipeError(Exception):
-    """No code makes a function compute the setting; the message says why."""
+    """No code makes a function compute the setting; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The loss to compute: the arrays that a user has, and the options."""
+    """The loss to compute: the user's arrays and options."""
 
     loss: Loss
     input_kind: InputKind
@@ -48,51 +48,51 @@ class Setting:
     reduction: Reduction
     dtype: str
     rows: bool = False
-    """Whether predictions of a binary loss are [N, K], with K outputs for each sample."""
+    """Whether predictions of a binary loss are [N, K], with K outputs per sample."""
     quantity: Quantity = "loss"
-    """The loss, or its gradient in the predictions."""
+    """The loss, or its gradient with respect to the predictions."""
     layout: tuple[str, ...] = ()
     """Entries of `LAYOUTS` that the arrays have."""
     label_dtype: str = ""
-    """dtype of the labels; the usual one of each function if empty."""
+    """dtype of the labels; "" for the default of each function."""
     weight_dtype: str = ""
-    """dtype of all weights; that of the predictions if empty."""
+    """dtype of all weights; "" for that of the predictions."""
 
 
 @dataclass(frozen=True)
 class InstalledFunction:
-    """A function in the release, backend and mode that is installed."""
+    """A function of an installed framework, in one backend and mode."""
 
     installed: Installed
     function: Function
 
     def convention(self, target: str) -> Convention:
-        """What it documents for a kind of target that it is passed."""
+        """Its documented convention for a kind of target as passed."""
         of = self.installed
         return registry.convention_for(self.function, of.version, target, of.backend).convention
 
     @property
     def may_have_recipe(self) -> bool:
-        """Whether it takes predictions, and each of its losses depends on its own sample only."""
+        """Whether it accepts predictions, and each of its losses depends on its own sample only."""
         return self.function.has_independent_losses and not self.function.has_head
 
 
 @dataclass(frozen=True)
 class Recipe(InstalledFunction):
-    """A function with what stands before and after its call; it declares the convention that it follows."""
+    """A function with statements before and after its call; it declares the convention that it follows."""
 
     input_kind: InputKind
-    """Kind of input that this convention is about."""
+    """Input kind to which this convention applies."""
     changes: tuple[str, ...]
-    """Steps beside the call, as sentences without a full stop."""
+    """Steps in addition to the call, as sentences without a full stop."""
 
 
 def derive_recipes(
     first: InstalledFunction, second: InstalledFunction, setting: Setting
 ) -> tuple[list[Recipe], Recipe]:
-    """Recipes that make the first function follow the convention of the second, and that of the second itself.
+    """Recipes that make the first function follow the convention of the second one, and a recipe for the second itself.
 
-    Each of the former hands the function another kind of input, the one that needs least first.  Raises
+    Each of the former passes another input kind to the function; the one with the fewest changes comes first.  Raises
     NoRecipeError.
     """
     for one in (first, second):
@@ -114,18 +114,18 @@ def derive_recipes(
 
 
 def _kinds(of: InstalledFunction, setting: Setting) -> list[InputKind]:
-    """Kinds of input that a function takes, that of the setting first."""
+    """Input kinds that a function accepts, that of the setting first."""
     return sorted(of.function.input_kinds, key=lambda kind: kind != setting.input_kind)
 
 
 def _smooths_itself(function: Function, setting: Setting) -> bool:
-    """Whether a function smooths the targets, if they are smoothed; class weights that it lacks need smoothed ones."""
+    """Whether a function smooths the targets, if they are smoothed; without class weights it needs smoothed targets."""
     options = frozenset(setting.options)
     return "label_smoothing" not in options or {"label_smoothing", *({"class_weights"} & options)} <= function.options
 
 
 def _passed_target(function: Function, setting: Setting) -> str:
-    """The kind of target that a function is passed; raises NoRecipeError."""
+    """The kind of target that is passed to a function; raises NoRecipeError."""
     soft = "soft_binary" if setting.loss == "binary" else "distribution"
     if not _smooths_itself(function, setting):
         if soft not in function.targets:
@@ -139,29 +139,29 @@ def _passed_target(function: Function, setting: Setting) -> str:
 
 @dataclass
 class _Draft:
-    """Writes the recipe of a function, statement by statement."""
+    """Builds the recipe of a function, statement by statement."""
 
     of: InstalledFunction
     setting: Setting
     goal: Convention
-    """The convention to follow; its clip and its division by sums are about probabilities."""
+    """The convention to follow; its clip and its renormalisation apply to probabilities."""
     kind: InputKind
-    """What the function is passed."""
+    """Input kind that is passed to the function."""
     moves_classes: bool = False
-    """Whether the classes are moved to the axis that the function has them on, also if it has an argument."""
+    """Whether to move the classes to the function's default axis, even if it has an argument for the axis."""
     lines: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     routes: dict[str, Route] = field(default_factory=dict)
-    """Option -> how it reaches the function."""
+    """Option -> how it is passed to the function."""
     weights: dict[str, str] = field(default_factory=dict)
-    """Option that is a factor -> the factor."""
+    """Option that multiplies losses -> the factor."""
     clipped: bool = False
     arranged: set[str] = field(default_factory=set)
-    """Words of the layout that code takes care of."""
+    """Words of the layout that are handled by statements."""
     placeholder_values: Callable[[Problem], Mapping[str, Any]] | None = None
     """See `Function`."""
     one_sample: bool = False
-    """Whether a single sample gets an axis by code."""
+    """Whether a statement adds a batch axis to a single sample."""
 
     def __post_init__(self) -> None:
         self.function = self.of.function
@@ -240,7 +240,7 @@ class _Draft:
         return Recipe(self.of.installed, function, kind, tuple(self.changes))
 
     def refuses(self, word: str) -> bool:
-        """Whether the function does not combine what a word stands for with the other arrays and options."""
+        """Whether the function cannot combine the capability of a word with the other arrays and options."""
         return any(word in group and group <= self.capabilities for group in self.function.excludes)
 
     def takes(self, *options: str) -> bool:
@@ -253,7 +253,7 @@ class _Draft:
         return "same_or_promoted" if own.startswith("promoted") and self.arranged else own
 
     def placeholder(self, name: str) -> str:
-        """How an array is written: predictions, labels and what was assigned to its own name by that name."""
+        """The placeholder of an array: predictions, labels and assigned names by their own name."""
         assigned = any(line.startswith(f"{name} = ") for line in self.lines)
         return name if assigned or name in ARRAYS else f"{{{name}}}"
 
@@ -266,13 +266,13 @@ class _Draft:
         return operations[name].format(*values, axis=self.axis, dtype=self.setting.dtype)
 
     def write(self, name: str, value: str, change: str = "") -> str:
-        """Assign a value to a name, which is returned.  change: what that does, in words."""
+        """Assign a value to a name, and return the name.  change: description of the step."""
         self.lines.append(f"{name} = {value}")
         self.changes += [change] if change else []
         return name
 
     def _arguments(self, text: str) -> dict[str, str]:
-        """The table of arguments of source: options by their names, derived words as in any call."""
+        """The table of arguments for source: options by their names, derived words as in any call."""
         arguments = self.function.arguments
         table = {name: arguments[name] for name in PASSED if name in arguments}
         for name in ("class_axis", "class_names"):
@@ -291,7 +291,7 @@ class _Draft:
         return table
 
     def _predictions(self) -> str:
-        """The predictions as the function takes them."""
+        """The predictions as passed to the function."""
         kind, source = self.kind, self.setting.input_kind
         name = "predictions"
         takes_all = self.own.clip is None and self.own.renormalise == "no"
@@ -324,7 +324,7 @@ class _Draft:
         return name
 
     def _choose_routes(self) -> None:
-        """Find the way of each option, and write what factors need."""
+        """Choose the route of each option, and write the statements for factors."""
         for name in dict.fromkeys(route.option for route in ROUTES if route.option in self.options):
             route = next(one for one in ROUTES if one.option == name and one.when(self))
             if route.by == "refused":
@@ -339,7 +339,7 @@ class _Draft:
 
     @property
     def classes(self) -> str:
-        """The class of each sample, by which arrays can be indexed."""
+        """The class of each sample, for use as an index."""
         if not self.is_index:
             return self.op("argmax", "labels")
         named = "class_names" in self.setting.layout and self.function.named_classes
@@ -349,7 +349,7 @@ class _Draft:
         return option in self.routes and self.routes[option].by == "target"
 
     def _labels(self) -> str:
-        """The targets as the function takes them."""
+        """The targets as passed to the function."""
         name, kind = "labels", self.setting.target
         if kind == "index":
             name = "classes" if "ignore_index" in self.weights else "labels"
@@ -365,11 +365,11 @@ class _Draft:
         return name
 
     def to_last(self, rows: str) -> str:
-        """Rows with the classes on the last axis."""
+        """Rows with the classes moved to the last axis."""
         return rows if self.axis == -1 else self.op("moveaxis", rows, f"{self.axis}", "-1")
 
     def from_last(self, rows: str) -> str:
-        """The other way round."""
+        """The inverse of `to_last`."""
         return rows if self.axis == -1 else self.op("moveaxis", rows, "-1", f"{self.axis}")
 
     def _smoothed(self, targets: str) -> str:
@@ -377,7 +377,7 @@ class _Draft:
         return f"(1 - label_smoothing) * {targets} + label_smoothing / {number}"
 
     def _reduced(self) -> tuple[str, str]:
-        """The expression of the result, in which `{losses}` is the call, and the argument of its reduction."""
+        """The expression of the result, with `{losses}` for the call, and the argument of its reduction."""
         reduction, product = self.setting.reduction, self._product()
         outside = bool(product) and not self.weighs
         if product and self.weighs:
@@ -409,7 +409,7 @@ class _Draft:
         return total, argument
 
     def _native(self, reduction: Reduction) -> tuple[str, str]:
-        """A reduction that the function has, as an expression of `{losses}` and an argument."""
+        """A reduction of the function itself, as an expression of `{losses}` and an argument."""
         if reduction not in self.function.reductions:
             raise NoRecipeError(f"{self.function.name} has no reduction {reduction}")
         if self.function.appends(reduction):
@@ -417,22 +417,22 @@ class _Draft:
         return "{losses}", self.function.reductions[reduction]
 
     def _product(self) -> str:
-        """The product of the weights that have to be multiplied by code; empty if there are none."""
+        """The product of the weights that statements have to multiply; "" if there are none."""
         if self.weights.keys() <= {"sample_weights"}:
             return "".join(self.weights.values())
         return self.write("weights", " * ".join(self.weights.values()))
 
     def _pass_weights(self, product: str) -> None:
-        """Write the product where the function takes the weights of samples."""
+        """Write the product to the argument for sample weights."""
         argument = render_argument(self.function.arguments["sample_weights"], product)
         name = "{sample_weights}" if "{sample_weights}" in self.function.call else "{options}"
         passed = argument if name == "{sample_weights}" else f"{argument}, {name}"
         self.function = dataclasses.replace(self.function, call=self.function.call.replace(name, passed))
 
     def _divisor(self, by: Divisor, roles: Mapping[str, str]) -> frozenset[str]:
-        """The options of whose weights a mean divides by the sum; by the number of losses if there are none.
+        """The options whose weights are summed to the divisor of a mean; empty for the number of losses.
 
-        roles: option -> what it is to whoever divides.
+        roles: option -> its role for the divisor.
         """
         found = {name for name, role in roles.items() if role in DIVIDES_BY[by]}
         if "class_weights" not in found:
@@ -448,7 +448,7 @@ class _Draft:
         return self._divisor(self.own.mean_divides_by, roles | dict.fromkeys(self.weights, "sample_weights"))
 
     def _divided_by(self, divisor: frozenset[str], per_row: bool) -> str:
-        """The divisor of the mean.  per_row: whether the outputs of a row were averaged before."""
+        """The divisor of the mean.  per_row: whether the outputs of a row have been averaged before."""
         kept = "kept" if "ignore_index" in self.weights else "(labels != ignore_index)"
         if not divisor:
             size = self.op("size", "labels" if self.is_index else "predictions")
@@ -462,7 +462,7 @@ class _Draft:
         return self.op("sum", " * ".join(factors))
 
     def _average_weights(self, divisor: frozenset[str], kept: str) -> str:
-        """The class weight of each sample, averaged by its targets."""
+        """The class weight of each sample, averaged over its targets."""
         smoothed = "label_smoothing" in divisor
         if self.setting.target in ("distribution", "multi_hot"):
             rows = self.write("rows", self._smoothed("labels") if smoothed else "labels")
@@ -476,7 +476,7 @@ class _Draft:
         return f"((1 - label_smoothing) * {weights} + label_smoothing * {mean})" if smoothed else weights
 
     def _convention(self) -> Convention:
-        """What the recipe follows: the other's choices where code makes them hold, and the function's own elsewhere."""
+        """The convention of the recipe: the other function's choices if code implements them, else its own."""
         goal = self.goal
         changed: dict[str, Any] = {"mean_divides_by": goal.mean_divides_by, "binary_outputs": goal.binary_outputs}
         if "class_names" in self.arranged:
@@ -490,14 +490,14 @@ class _Draft:
 
 @dataclass(frozen=True)
 class Route:
-    """A way in which an option reaches a function."""
+    """A way to pass an option to a function."""
 
     option: str
     by: Literal["argument", "weight", "target", "refused"]
     """`argument`: the function has one.  `weight`: a factor of the loss of each sample.  `target`: in the targets."""
     when: Callable[[_Draft], bool] = lambda draft: True
     why: str = ""
-    """The steps, or why there are none."""
+    """Description of the steps, or the reason for a refusal."""
 
 
 ROUTES = (
@@ -534,18 +534,18 @@ ROUTES = (
     Route("sample_weights", "argument", lambda draft: draft.weighs and not draft.weights),
     Route("sample_weights", "weight"),
 )
-"""The ways of each option, the first that is possible is taken; sample weights are the last, with which others go."""
+"""Routes by option; the first possible one is taken.  Sample weights come last, as other factors join them."""
 FACTORS: Mapping[str, Callable[[_Draft], str]] = {
     "ignore_index": lambda draft: draft.op("cast", "kept"),
     "class_weights": lambda draft: draft.op("take", "{class_weights}", draft.classes),
     "positive_weight": lambda draft: "(labels * {positive_weight} + 1 - labels)",
     "sample_weights": lambda draft: "{sample_weights}" + "[:, None]" * (draft.setting.rows and draft.spreads_weights),
 }
-"""Option -> the weight of each sample that it is."""
+"""Option -> source of the weight that it gives each sample."""
 
 
 def _name_classes(draft: _Draft) -> None:
-    """Columns in the order that a function which takes names expects, or labels that are indices for any other."""
+    """Columns in the order that a function which takes names expects, or index labels for other functions."""
     names = "class_names" if draft.goal.class_columns == "stated" else "sorted(class_names)"
     if draft.function.named_classes:
         if draft.own.class_columns != "stated" == draft.goal.class_columns:
@@ -566,7 +566,7 @@ def _name_classes(draft: _Draft) -> None:
 
 
 def _move_classes(draft: _Draft) -> None:
-    """The classes on the axis that a function without an argument for it has them on."""
+    """Move the classes to the axis of a function that has no argument for it."""
     if not draft.moves_classes:
         return
     draft.arranged |= {"class_axis", "class_axis_not_1"}
@@ -576,7 +576,7 @@ def _move_classes(draft: _Draft) -> None:
 
 
 def _add_sample_axis(draft: _Draft) -> None:
-    """A batch of one for a function that takes no single sample."""
+    """Add a batch axis for a function that does not accept a single sample."""
     if 1 in draft.function.ranks["categorical"] and not draft.refuses("unbatched"):
         return
     draft.one_sample, draft.axis = True, draft.function.class_axis
@@ -587,7 +587,7 @@ def _add_sample_axis(draft: _Draft) -> None:
 
 
 def _cast_labels(draft: _Draft) -> None:
-    """Labels in a dtype that the function takes, and by which arrays can be indexed where code does so."""
+    """Cast labels to a dtype that the function accepts, and that can index arrays if statements need that."""
     stated, taken = draft.setting.label_dtype, draft.function.label_dtypes(draft.target, draft.setting.dtype)
     whole = draft.takes(*draft.options) and draft.target == draft.setting.target
     if (not taken or stated in taken) and whole and not draft.refuses(f"{stated}_labels"):
@@ -599,7 +599,7 @@ def _cast_labels(draft: _Draft) -> None:
 
 
 def _cast_weights(draft: _Draft) -> None:
-    """Weights in the dtype of the predictions, where the function does not take them as they are."""
+    """Cast weights to the dtype of the predictions, if the function does not accept theirs."""
     stated, dtype = draft.setting.weight_dtype, draft.setting.dtype
     taken = {dtype if name == "same" else name for name in draft.function.weight_dtypes.split()}
     words = ("weight_dtype", f"{stated}_weights")
@@ -613,7 +613,7 @@ def _cast_weights(draft: _Draft) -> None:
 
 
 def _spread_weights(draft: _Draft) -> None:
-    """A sample weight for each loss: not all functions that say so repeat weights along the axes that they lack."""
+    """Repeat sample weights to one per loss: not all functions broadcast them as documented."""
     shape = "labels.shape" if draft.is_index else "predictions.shape"
     if not (draft.binary or draft.is_index):
         shape = f"{shape}[:-1]" if draft.axis == -1 else f"{shape}[:{draft.axis}] + {shape}[{draft.axis} + 1:]"
@@ -632,11 +632,11 @@ ARRANGEMENTS: Mapping[str, Callable[[_Draft], None]] = {
     "weight_dtype": _cast_weights,
     "leading_weights": _spread_weights,
 }
-"""Unusual property of an array -> the statements that a function needs for it, if any."""
+"""Unusual property of an array -> function that writes the statements for it, if any."""
 
 
 def _split(text: str) -> tuple[list[str], str]:
-    """The lines of the statements of a call, and its last expression, in parentheses if that has several lines."""
+    """The lines of the statements of a call, and its last expression, parenthesised if it has several lines."""
     first = ast.parse(parseable_example(text)).body[-1].lineno - 1
     lines = text.split("\n")
     last = "\n".join(lines[first:])
@@ -653,7 +653,7 @@ DIVIDES_BY: Mapping[Divisor, frozenset[str]] = {
     "kept": frozenset({"ignore_index"}),
     "samples": frozenset(),
 }
-"""Divisor of a mean -> options of whose weights it is a sum; smoothing and sums of targets only with class weights."""
+"""Divisor of a mean -> options whose weights it sums; smoothing and sums of targets only with class weights."""
 DIVISOR_WORDS = {
     "samples": "the number of losses",
     "kept": "the number of losses that are not ignored",

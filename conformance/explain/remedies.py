@@ -1,6 +1,6 @@
 """Remedies: changes to a call or to its inputs after which a function and the definition agree.
 
-A remedy is listed only if it was tried and the judge found agreement within the usual tolerance.
+A remedy is listed only if it has been tried and the function then agrees within the usual tolerance.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from conformance.reference.conversion import (
 from conformance.reference.flat_problem import clip_ends, refused
 
 MAX_PREDICTIONS = 20_000
-"""Number of predictions above which no remedy is tried."""
+"""Maximum number of predictions for which remedies are tried."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _Change:
 
 
 def remedies(assessment: Assessment, judge: Judge) -> tuple[Remedy, ...]:
-    """The remedies that were tried and work."""
+    """The remedies that have been tried and work."""
     if assessment.verdict.status not in ("diverges", "disagrees"):
         return ()
     if assessment.prepared.problem.predictions.size > MAX_PREDICTIONS:
@@ -82,7 +82,7 @@ def remedies(assessment: Assessment, judge: Judge) -> tuple[Remedy, ...]:
 
 
 def judge_problem(assessment: Assessment, judge: Judge, problem: Problem) -> Assessment | None:
-    """Judge the same function on another problem; None if it cannot be called with it."""
+    """Judge the same function on another problem; None if it cannot be called on it."""
     function = assessment.item.function
     input_kind = function.input_kind_for(problem.input_kind)
     if function.unsupported(convert_weights(problem, function.options)[0]) is not None:
@@ -101,7 +101,7 @@ def _call_and_judge(call: PreparedCall, judge: Judge) -> Assessment | None:
 
 
 def _with_problem(item: Item, problem: Problem) -> Item:
-    """The item at the dtype and reduction of `problem`, judged by the oracle and not by the case's `expect`."""
+    """The item with the dtype and reduction of `problem`, judged by the oracle and not by the case's `expect`."""
     case = item.case
     if not isinstance(case.expect, ByOracle | Digits):
         case = dataclasses.replace(case, expect=ByOracle())
@@ -118,7 +118,7 @@ def _value_text(assessment: Assessment) -> str:
     return array_text(_value(assessment))
 
 
-# Candidates
+# Candidates.
 
 
 def _if_agrees(attempt: Assessment | None, advice: str, show_call: bool) -> Iterator[Remedy]:
@@ -128,7 +128,7 @@ def _if_agrees(attempt: Assessment | None, advice: str, show_call: bool) -> Iter
 
 
 def _if_result_agrees(context: _Context, value: Array, advice: str, shown: str, call: str = "") -> Iterator[Remedy]:
-    """The remedy, if the function would agree had it returned `value`."""
+    """The remedy, if `value` as the result would agree."""
     outcome = context.assessment.verdict.outcome
     if not isinstance(outcome, Returned):
         return
@@ -219,7 +219,7 @@ def _pass_logits(context: _Context) -> Iterator[Remedy]:
         yield from _if_agrees(_call_and_judge(call, context.judge), advice, show_call=True)
 
 
-# Results that are rescaled or computed otherwise
+# Rescaled results and alternative computations
 
 
 def _divide_sum(context: _Context) -> Iterator[Remedy]:
@@ -298,7 +298,7 @@ def _if_result_of_change_agrees(context: _Context, change: _Change) -> Iterator[
         yield from _if_result_agrees(context, _value(attempt), change.advice, _value_text(attempt), attempt.call)
 
 
-# Changed inputs, on which the function and the definition agree
+# Changed inputs, for which the function and the definition agree
 
 
 def _explicit_ignore_index(context: _Context) -> Iterator[_Change]:
@@ -318,7 +318,7 @@ def _wrapped_labels(context: _Context) -> Iterator[_Change]:
 
 
 def _sorted_columns(context: _Context) -> Iterator[_Change]:
-    """Sort the columns by the names of their classes, as the function takes them to be."""
+    """Sort the columns by the names of their classes, as the function assumes."""
     problem, columns = context.problem, np.array(context.problem.layout.sorted_columns)
     if "class_columns" not in context.names or problem.layout.is_sorted:
         return
@@ -354,7 +354,7 @@ def _normalised_targets(context: _Context) -> Iterator[_Change]:
 
 
 def _preprocessed_predictions(context: _Context) -> Iterator[_Change]:
-    """Apply what the function does to the probabilities beforehand, so that the definition sees the same values."""
+    """Apply the function's preprocessing of probabilities beforehand, so that the definition sees the same values."""
     problem = context.problem
     if problem.input_kind != "probabilities" or refused(problem, context.convention):
         return

@@ -1,6 +1,6 @@
-"""Rendering of explanations for a terminal, as Markdown, and as data.
+"""Render explanations for a terminal, as Markdown, and as data.
 
-Terminal lines have at most 80 columns, except text to be copied, which has lines of its own.
+Terminal lines have at most 80 columns, except text to be copied, which is not wrapped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from conformance.report.markdown import code, escaped, fenced_block
 WIDTH = 80
 INDENT = 4
 MAX_PARAGRAPH = 100_000
-"""Characters of one paragraph in Markdown, which is not wrapped."""
+"""Maximum number of characters of one paragraph in Markdown, which is not wrapped."""
 _JSON_KEYS = {
     "omitted": "left_out",
     "undefined_text": "instead",
@@ -73,7 +73,7 @@ def _wrapped(text: str, indent: int, hanging: int = INDENT // 2) -> list[str]:
 
 
 def markdown(explanation: Explanation) -> str:
-    """Render as Markdown, with formulas in code blocks so that nothing in them is taken as markup."""
+    """Render as Markdown, with formulas in code blocks so that they are not parsed as markup."""
     parts: list[str] = []
     for is_formula, blocks in itertools.groupby(render_blocks(explanation), lambda block: block.kind == "formula"):
         if is_formula:

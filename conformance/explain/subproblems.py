@@ -1,4 +1,4 @@
-"""Parts of a problem as problems of their own, so that the oracle computes each intermediate number."""
+"""Parts of a problem as separate problems, so that the oracle computes each intermediate number."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from conformance.reference.flat_problem import FlatProblem, flatten
 from conformance.reference.oracle import NoAnswerError, Term
 
 PRECISION = 160
-"""Bits of the ball arithmetic."""
+"""Precision of the ball arithmetic in bits."""
 LOGARITHM_FIELDS = ("logits_as", "clip", "log_offset", "log_floor", "renormalise", "accepts")
-"""The fields of a convention that determine the logarithm of a prediction."""
+"""Fields of a convention that determine the logarithm of a prediction."""
 
 
 def ball(value: float) -> Term:
@@ -63,7 +63,7 @@ def subproblem(problem: Problem, flat: FlatProblem, samples: Sequence[int]) -> P
     options, dtype = problem.options, numpy_dtype(problem.dtype)
     weights, positive = flat.sample_weights, flat.positive_weight
     if weights is not None and len(weights) != len(flat.x):
-        weights = None  # one loss with several weights has no place in a list of samples
+        weights = None  # one loss with several weights does not fit a list of samples
     labels = problem.labels.reshape(len(flat.x), *flat.x.shape[1:] if problem.target != "index" else ())
     return dataclasses.replace(
         problem,

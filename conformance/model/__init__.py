@@ -1,1 +1,1 @@
-"""Frozen values that everything else is about: case, problem, convention, outcome, errors, text; numpy only."""
+"""Frozen values used by all other packages: case, problem, convention, outcome, errors, text; numpy only."""

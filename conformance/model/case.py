@@ -1,9 +1,9 @@
 """A case: one exactly stated cross-entropy problem, independent of any framework.
 
-A `Case` is what a case file says, in float64.  A `Problem` is that case at one dtype and one
-reduction, with every array rounded once to the dtype: exactly what a function receives, and exactly
-what the oracle sees.  Classes are on the last axis of both, whatever the layout says about handing
-them over.
+A `Case` holds the content of a case file, in float64.  A `Problem` is that case with one dtype and one
+reduction, with every array rounded once to the dtype: exactly the inputs of a function and of
+the oracle.  In both, classes are on the last axis, in whatever layout the arrays are passed
+to a function.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ FOLLOWS_FROM: Mapping[str, tuple[Quantity, ...]] = {
 }
 """Quantity -> quantities that it is computed from, the nearest first."""
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
-"""What a row is about.  `loss`: the reduced loss.  `perplexity`: the exponential of its mean.  `d2`: 1 - a / b, where b
-is the loss of predicting the share that each class has among the labels.  Gradients are with respect to the
-predictions, or to one of the factors of which a function makes them itself: `HEAD_GRADIENTS`.  `hessian`: the diagonal
-of the second derivative of the sum of the losses in the logits."""
+"""Quantity of a row.  `loss`: the reduced loss.  `perplexity`: the exponential of its mean.  `d2`: 1 - a / b, where b
+is the loss of predicting the frequency of each class among the labels.  Gradients are with respect to the
+predictions, or to a factor of the logits for a function that multiplies them: `HEAD_GRADIENTS`.  `hessian`: the
+diagonal of the second derivative of the sum of the losses in the logits."""
 GRADIENT_OF: Mapping[Quantity, Quantity] = {"loss": "gradient", "perplexity": "perplexity_gradient"}
-"""Quantity -> its gradient, of those that have one."""
+"""Quantity -> its gradient, if it has one."""
 HEAD_GRADIENTS: Mapping[Quantity, str] = {
     "hidden_gradient": "hidden",
     "weight_gradient": "weight",
     "bias_gradient": "bias",
 }
-"""Quantity -> the factor with respect to which it is a gradient, for a function that makes logits itself."""
+"""Quantity -> the factor with respect to which it is a gradient, for a function that computes the logits itself."""
 REDUCTIONS: tuple[Reduction, ...] = ("none", "sum", "mean")
 ORDERS: tuple[Order, ...] = ("c", "fortran", "strided", "broadcast", "readonly")
 DTYPES: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
@@ -64,7 +64,7 @@ WEIGHTS: tuple[str, ...] = ("class_weights", "sample_weights", "positive_weight"
 WEIGHT_DTYPES: tuple[str, ...] = tuple(dict.fromkeys((*DTYPES, *LABEL_DTYPES)))
 DEFAULT_DTYPES: tuple[str, ...] = ("float32", "float64")
 DATA = "data"
-"""Id of the case that a user's arrays are; they are not written out in reproducers."""
+"""Id of the case for a user's own arrays, which are not written out in reproducers."""
 OPTIONS: tuple[str, ...] = (
     "class_weights",
     "sample_weights",
@@ -75,13 +75,13 @@ OPTIONS: tuple[str, ...] = (
 
 
 def is_derivative(quantity: str) -> bool:
-    """Whether a quantity is a derivative, shaped as what it is with respect to."""
+    """Whether a quantity is a derivative, shaped as the array that it is taken with respect to."""
     return quantity == "hessian" or quantity in GRADIENT_OF.values() or quantity in HEAD_GRADIENTS
 
 
 @functools.cache
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """The numpy dtype called `name`; bfloat16 comes from ml_dtypes and needs it installed."""
+    """The numpy dtype with this name; bfloat16 is that of ml_dtypes, which must be installed."""
     if name == "bfloat16":
         import ml_dtypes
 
@@ -92,7 +92,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 @functools.cache
 def dtype_name(dtype: np.dtype[Any]) -> str:
-    """The name of a numpy dtype, which numpy puts together anew each time."""
+    """The name of a numpy dtype; cached, as numpy composes it at each access."""
     return dtype.name
 
 
@@ -109,16 +109,16 @@ def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Options:
-    """What a case sets beyond labels and predictions.  None: not set, and not passed to any function."""
+    """What a case sets in addition to labels and predictions.  None: not set, and not passed to any function."""
 
     class_weights: Array | None = None
     """[C]."""
     sample_weights: Array | None = None
     """The shape of the samples, or its leading axes."""
     positive_weight: Array | None = None
-    """A scalar, or anything that broadcasts against the predictions."""
+    """A scalar, or any shape that broadcasts to the predictions."""
     label_smoothing: float | None = None
-    """In [0, 1]; a Python float because every function takes it as one."""
+    """In [0, 1]; a Python float, as every function takes it."""
     ignore_index: int | None = None
     """An integer label."""
 
@@ -140,29 +140,29 @@ class Options:
 
 @dataclass(frozen=True)
 class Layout:
-    """How arrays are passed, without changing the problem."""
+    """How arrays are passed; it does not change the problem."""
 
     class_axis: int = -1
-    """Axis that holds the classes in the arrays passed; in the case they are on the last axis."""
+    """Axis of the classes in the arrays as passed; in the case they are on the last axis."""
     labels: Literal["flat", "column"] = "flat"
-    """`column`: labels of shape (N, 1) where (N,) would do, or (1,) where a single value would."""
+    """`column`: labels of shape (N, 1) instead of (N,), or (1,) instead of a scalar."""
     order: Order = "c"
     label_dtype: str | None = None
-    """dtype of the labels passed; None for that of the labels in the case."""
+    """dtype of the labels as passed; None for that of the labels in the case."""
     class_names: tuple[Any, ...] = ()
     """Names of the classes in the order of the columns, all strings or all integers; empty if labels are indices.
 
-    In the case labels are indices into it; a function whose labels may be names is passed names."""
+    In the case, labels are indices into it; a function that accepts names is passed names."""
 
     other_names: tuple[Any, ...] = ()
-    """Names that labels have and no class has; in the case they are C, C + 1 and so on, outside the classes."""
+    """Label names that are not names of a class; in the case they are C, C + 1 and so on, outside the classes."""
 
     weight_dtype: str | None = None
-    """dtype of all weights passed; None for that of the predictions, to which they are rounded in any case."""
+    """dtype of all weights as passed; None for that of the predictions, to which they are rounded in any case."""
 
     @property
     def content(self) -> dict[str, Any]:
-        """Its fields for the digest of a case; those that came later only where they are set."""
+        """The fields for the digest of a case; fields of later releases only if they are set."""
         later = ("class_names", "other_names", "weight_dtype")
         return {name: value for name, value in dataclasses.asdict(self).items() if value or name not in later}
 
@@ -174,7 +174,7 @@ class Layout:
 
     @functools.cached_property
     def name_ranks(self) -> tuple[int, ...]:
-        """The rank of each name, those that no class has included, among all names if they are sorted."""
+        """The rank of each name, including names without a class, among all names in sorted order."""
         names = (*self.class_names, *self.other_names)
         ranks = {name: rank for rank, name in enumerate(sorted(names))}
         return tuple(ranks[name] for name in names)
@@ -185,7 +185,7 @@ class Layout:
         return list(self.sorted_columns) == sorted(self.sorted_columns)
 
     def name_labels(self, labels: Array) -> Array:
-        """Return labels as the names of their classes; as they are if classes have no names."""
+        """Return labels as the names of their classes; unchanged if classes have no names."""
         names = (*self.class_names, *self.other_names)
         return np.array(names)[labels] if self.class_names else labels
 
@@ -209,7 +209,7 @@ class Layout:
         return tuple(unusual)
 
     def words(self) -> dict[str, str]:
-        """Each name of `names` -> what a case file says for it."""
+        """Each name of `names` -> its line in a case file."""
         said = {"class_axis": f"class_axis: {self.class_axis}", "labels_column": "labels: column"}
         said |= {name: f"{name}: {getattr(self, name)}" for name in ("label_dtype", "weight_dtype")}
         said |= {"class_axis_not_1": said["class_axis"], self.order: f"order: {self.order}"}
@@ -218,12 +218,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class ByOracle:
-    """The oracle's answer is right."""
+    """The oracle's answer is expected."""
 
 
 @dataclass(frozen=True)
 class Digits:
-    """Digits from an independent source, by reduction; they check the oracle (float64 inputs)."""
+    """Digits from an independent source, by reduction; they verify the oracle (float64 inputs)."""
 
     values: Mapping[str, Any]
     position: tuple[int, int] = field(default=(0, 0), compare=False)
@@ -239,7 +239,7 @@ class MustRaise:
 
 @dataclass(frozen=True)
 class NoRightAnswer:
-    """The case has no right answer; behaviour is recorded."""
+    """The case has no right answer; the behaviour is only recorded."""
 
     why: str
 
@@ -249,12 +249,12 @@ Expectation = ByOracle | Digits | MustRaise | NoRightAnswer
 
 @dataclass(frozen=True)
 class Published:
-    """A number that somebody printed.  The oracle decides whether it holds to its printed digits."""
+    """A published number.  The oracle decides whether it holds to its printed digits."""
 
     value: Any
-    """Digits as printed; nested lists of them for losses that are not reduced, or a gradient as its file has it."""
+    """Digits as printed; nested lists for unreduced losses, or for a gradient in the axis order of its file."""
     source: str = ""
-    """Where it is printed; empty if the file does not say."""
+    """Where it is printed; empty if the file does not give a source."""
     note: str = ""
     reduction: Reduction = "mean"
     quantity: Quantity = "loss"
@@ -270,19 +270,19 @@ class Case:
     id: str
     """Path of its file below the case folder, and its name."""
     why: str
-    """What would go wrong unnoticed without it."""
+    """The fault that would go unnoticed without it."""
     about: str
     """Subject of its file."""
     source: str
-    """Where it comes from."""
+    """Origin of the case."""
     loss: Loss
     """Categorical or binary."""
     input_kind: InputKind
-    """What the predictions are."""
+    """Kind of the predictions."""
     target: Target
-    """What the labels are."""
+    """Kind of the labels."""
     predictions: Array
-    """float64; categorical [N, d1, ..., C] or, of a single sample, [C]; binary any shape, also ()."""
+    """float64; categorical [N, d1, ..., C], or [C] for a single sample; binary any shape, also ()."""
     labels: Array
     """index: int64 [N, d1, ...] or (); distribution and binary: float64, int64 or bool, shaped as the predictions."""
     options: Options = Options()
@@ -294,21 +294,21 @@ class Case:
     dtypes: tuple[str, ...] = DEFAULT_DTYPES
     """dtypes that it is expanded over."""
     expect: Expectation = ByOracle()
-    """What the right answer is: that of the oracle, a stated one, an exception, or none."""
+    """The right answer: that of the oracle, stated digits, an exception, or none."""
     published: tuple[Published, ...] = ()
     """Numbers from publications."""
     no_gradient: str = ""
     """Why its gradient is not tested; "" if it is."""
     path: str = ""
-    """Path of its file; "" for a case that is in none."""
+    """Path of its file; "" if it is not from a file."""
     line: int = 0
     """Line in that file; 0 for none."""
     written_target: str = ""
-    """The word of its file for the kind of its labels, if it has another one for it: one_hot or soft_binary."""
+    """The file's word for the kind of its labels, if it differs: one_hot or soft_binary."""
     written_class_axis: int = -1
     """Axis of the classes in the arrays and published gradients of its file, counted from 0; -1 for the last."""
     note: str = ""
-    """What its file leaves open, with the position, and how it is read; empty if nothing is."""
+    """Ambiguities of its file, with the position, and how they are resolved; empty if there are none."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "predictions", _frozen(self.predictions))
@@ -316,7 +316,7 @@ class Case:
 
     @functools.cached_property
     def digest(self) -> str:
-        """16 hex digits of SHA-256 over everything that changes the problem or its right answer."""
+        """16 hex digits of SHA-256 over everything that affects the problem or its right answer."""
         options = {name: getattr(self.options, name) for name in self.options.names()}
         content = {
             "loss": self.loss,
@@ -332,12 +332,12 @@ class Case:
 
     @property
     def predicted(self) -> int:
-        """How many predictions there are."""
+        """Number of predictions."""
         return int(self.predictions.size)
 
     @property
     def axis_note(self) -> str:
-        """Which axis of the file's arrays is shown last; empty if the file has them as they are shown."""
+        """Note on the axis of the file's arrays that is shown last; empty if the order is unchanged."""
         axis = self.written_class_axis
         return "" if axis == -1 else f"classes are shown last; the file has them on axis {axis}"
 
@@ -349,16 +349,16 @@ class Case:
 
     @property
     def representative(self) -> Case:
-        """A case that a function supports exactly if it supports this one; small if its arrays are generated."""
+        """A case that a function supports if and only if it supports this one; small if its arrays are generated."""
         return self
 
     def problems(self) -> list[Problem]:
-        """Every problem of this case: dtypes x reductions, in the order the case gives them."""
+        """Every problem of this case: dtypes x reductions, in the order of the case."""
         whole = [self.problem(dtype, "none") for dtype in self.dtypes]
         return [problem.with_reduction(reduction) for problem in whole for reduction in self.reductions]
 
     def problem(self, dtype: str, reduction: Reduction) -> Problem:
-        """The case at one dtype and reduction."""
+        """The case with one dtype and reduction."""
         rounded = numpy_dtype(dtype)
         labels = self.labels
         if labels.dtype == np.float64 and self.target != "index":
@@ -380,7 +380,7 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A case at one dtype and one reduction: what a function receives and what the oracle sees."""
+    """A case with one dtype and one reduction: the inputs of a function and of the oracle."""
 
     case: str
     """Id of its case."""
@@ -405,10 +405,10 @@ class Problem:
     why: str = field(default="")
     """See `Case`."""
     biased: bool = field(default=True)
-    """Whether a function that makes the logits from factors is passed a bias beside them: see `contract.heads`."""
+    """Whether a function that computes the logits from factors is also passed a bias: see `contract.heads`."""
 
     def with_reduction(self, reduction: Reduction) -> Problem:
-        """The same problem at another reduction; it shares with this one what no reduction changes."""
+        """The same problem with another reduction; results that do not depend on the reduction are shared."""
         found = dataclasses.replace(self, reduction=reduction)
         vars(found)["unreduced"] = self.unreduced
         return found
@@ -426,14 +426,14 @@ class Problem:
 
     @property
     def unreduced(self) -> Problem:
-        """The problem that `with_reduction` made this one of; it remembers what no reduction changes."""
+        """The problem from which `with_reduction` created this one; it caches results that no reduction changes."""
         problem: Problem = vars(self).get("unreduced", self)
         return problem
 
     def derived(self, key: Hashable, make: Callable[[Problem], Problem | None]) -> Problem | None:
-        """Another problem that is made from this one before its reduction; the same object for each call with a key.
+        """A problem derived from this one before its reduction; cached by `key`.
 
-        make: called once for all reductions.  None where it returns that, or the problem that it is given.
+        make: called once for all reductions.  The result is None if `make` returns None or its argument.
         """
         if key not in self.cache:
             whole = self.unreduced
@@ -450,13 +450,13 @@ class Problem:
     def cache(self) -> dict[Hashable, Any]:
         """Results computed from this problem alone; they live as long as the problem.
 
-        What no reduction changes is kept with `unreduced`.
+        Results that do not depend on the reduction are stored in `unreduced`.
         """
         return {}
 
     @functools.cached_property
     def digest(self) -> str:
-        """32 hex digits of SHA-256 over what the exact answer depends on (not the layout)."""
+        """32 hex digits of SHA-256 over everything that the exact answer depends on (not the layout)."""
         return content_digest({"content": self.unreduced._content, "reduction": self.reduction}, digits=32)
 
     @functools.cached_property
@@ -488,7 +488,7 @@ class Problem:
     def target_kind(self) -> str:
         """`index`, `one_hot`, `multi_hot`, `distribution`, `binary` (all whole numbers) or `soft_binary`.
 
-        Whole numbers other than 0 and 1 are labels that name no class, and no soft ones.
+        Whole numbers other than 0 and 1 are labels that name no class, and not soft labels.
         Rows of zeros and ones, for two classes or more, are `multi_hot` unless each has exactly one 1.
         """
         if self.target == "index":

@@ -1,7 +1,7 @@
-"""The vector of choices in which functions legitimately differ, with the definition as its origin.
+"""Conventions: the vector of choices in which functions legitimately differ, with the definition as its origin.
 
-A function's documented convention is one of these vectors.  It is *proved by substitution*: the
-oracle is evaluated under it, and the function must then agree within the same tight budget.
+A function's documented convention is such a vector.  It is *proved by substitution*: the
+oracle is evaluated under it, and the function must agree with the result within the same tolerance.
 """
 
 from __future__ import annotations
@@ -154,11 +154,11 @@ class Convention:
 
     @functools.cached_property
     def _hash(self) -> int:
-        """Hash of all fields, computed once: most results for a row are keyed by a convention."""
+        """Hash of all fields, computed once, as most cached results of a row are keyed by a convention."""
         return hash(_values(self))
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields without their hash, which is another one in another process."""
+        """The fields without their hash, which differs between processes."""
         return dict(zip(_DEFAULTS, _values(self), strict=True))
 
     def choices(self) -> dict[str, Any]:
@@ -183,7 +183,7 @@ _values: Callable[[Convention], tuple[Any, ...]] = operator.attrgetter(*_DEFAULT
 """The values of all fields, in field order."""
 DEFINITION = Convention()
 NUMERIC_FIELDS = ("cancellation", "gradient_cancellation", "hessian_cancellation")
-"""Fields of a convention that change the tolerance and leave the exact answer as it is."""
+"""Fields of a convention that change the tolerance but not the exact answer."""
 
 
 def describe(choices: dict[str, Any]) -> str:
@@ -192,5 +192,5 @@ def describe(choices: dict[str, Any]) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A choice as text: the members of a set, sorted, with + between them."""
+    """A choice as text: the members of a set are sorted and joined by +."""
     return "+".join(sorted(value)) if isinstance(value, frozenset) else str(value)

@@ -1,4 +1,4 @@
-"""Errors of requests and of files, as values that say where, what, and what to do."""
+"""Errors of requests and of files, which say where, what, and what to do."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ISSUES = "https://github.com/cross-entropy-conformance/cross-entropy-conformance/issues"
-"""Where an exception of this package is reported; `pyproject.toml` has the same address."""
+"""URL for reports of exceptions of this package; `pyproject.toml` has the same."""
 
 FAULT = 3
-"""Exit status of a command that ended with an exception of this package."""
+"""Exit status of a command that ended with an unexpected exception of this package."""
 TRACEBACK = "CONFORMANCE_TRACEBACK"
-"""Variable of the environment that has the traceback of such an exception printed."""
+"""Environment variable that makes a command print the traceback of such an exception."""
 
 
 class UserError(Exception):
-    """A request that cannot be carried out; its text tells the user where, what, and what to do."""
+    """A request that cannot be carried out; the text tells the user where, what, and what to do."""
 
 
 class LocatedError(UserError):
-    """Where something is wrong, what that is, and what to do."""
+    """An error with its location, its description and advice."""
 
     def __init__(self, where: str | Path, what: str, advice: str) -> None:
         super().__init__(where, what, advice)
@@ -40,12 +40,12 @@ class LocatedError(UserError):
 
 
 class ProcessFailedError(Exception):
-    """An exception of this package in a process beside this one; its notes have the traceback there."""
+    """An exception of this package in another process; its notes contain the traceback of that process."""
 
 
 @dataclass(frozen=True)
 class FailedHere:
-    """An exception as a process tells it to another.  user: whether it is a UserError.  said, traceback: as text."""
+    """An exception as sent to another process.  user: whether it is a UserError.  said, traceback: as text."""
 
     user: bool
     said: str
@@ -53,14 +53,14 @@ class FailedHere:
 
 
 def failed_here(error: Exception) -> FailedHere:
-    """The picklable description of an exception that itself may not be picklable."""
+    """A picklable description of an exception that itself may not be picklable."""
     if isinstance(error, UserError):
         return FailedHere(True, str(error), "")
     return FailedHere(False, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 
 
 def received(connection: Connection) -> Any:
-    """What another process sends; raises its exception as UserError or ProcessFailedError, EOFError at its end."""
+    """Receive an object from a process; raise its exception as UserError or ProcessFailedError, EOFError at the end."""
     found = connection.recv()
     if not isinstance(found, FailedHere):
         return found
@@ -72,10 +72,10 @@ def received(connection: Connection) -> Any:
 
 
 class CaseFileError(UserError):
-    """One thing that is wrong in one file.
+    """One error in one file.
 
-    path: as the user would type it.  line, column: counted from 1; 0 where the file as a whole, or a
-    folder, is meant.  where: JSON path into the file, `$.cases.y.why`, or empty.
+    path: as the user would type it.  line, column: counted from 1; 0 for the file as a whole or a
+    folder.  where: JSON path in the file, such as `$.cases.y.why`, or empty.
     """
 
     def __init__(self, path: str, line: int, column: int, where: str, message: str, advice: str) -> None:
@@ -94,7 +94,7 @@ class CaseFileError(UserError):
 
 
 class CaseErrors(UserError):  # noqa: N818 - it is several errors
-    """Everything that is wrong in all files, in the order of files and lines."""
+    """All errors in all files, in the order of files and lines."""
 
     def __init__(self, errors: tuple[CaseFileError, ...]) -> None:
         super().__init__(errors)
@@ -105,7 +105,7 @@ class CaseErrors(UserError):  # noqa: N818 - it is several errors
 
 
 def file_errors(error: BaseException | None) -> Sequence[CaseFileError]:
-    """The errors in files that a UserError stands for."""
+    """The errors in files that a UserError consists of."""
     if isinstance(error, CaseErrors):
         return error.errors
     return [error] if isinstance(error, CaseFileError) else []

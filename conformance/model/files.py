@@ -1,4 +1,4 @@
-"""Writes files so that a reader finds the old content or the new one, and never a part of it."""
+"""Write files atomically: a reader finds the old content or the new one, and never a part of it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from conformance.model.errors import UserError
 def write_atomically(path: Path, content: bytes | Iterable[bytes], *, overwrite: bool = True) -> None:
     """Write a temporary file in the folder of `path`, and rename it.
 
-    content: in one piece, or in several.  overwrite: False raises FileExistsError if there is such a file.  Raises
+    content: in one piece, or in several.  overwrite: if False, raises FileExistsError for an existing file.  Raises
     OSError.
-    Nothing is synchronised with the disk: only a machine that loses its power loses what was written.
+    The file is not synchronised with the disk: it may be lost if the machine loses power.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -47,21 +47,21 @@ _SPECIAL = (
 
 
 def read_regular(path: Path, max_bytes: int) -> bytes:
-    """The content of a regular file of at most `max_bytes`.
+    """Read a regular file of at most `max_bytes`.
 
-    Special files are neither read nor waited for: raises SpecialFileError.  Raises OSError for a file that is too large
+    Special files are not read: raises SpecialFileError.  Raises OSError for a file that is too large
     (EFBIG) or cannot be opened.
     """
-    _refuse_special(path.stat())  # to open a device may already do something
+    _refuse_special(path.stat())  # opening a device may already have effects
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         before = os.fstat(file.fileno())
-        _refuse_special(before)  # it may have been replaced since
+        _refuse_special(before)  # it may have been replaced in the meantime
         if before.st_size > max_bytes:
             raise OSError(errno.EFBIG, f"it has {before.st_size} bytes, more than {max_bytes}")
         content = cast("bytes | None", file.read(max_bytes + 1))
         after = os.fstat(file.fileno())
-    if content is None:  # it would block, as for /proc/kmsg, whose mode says that it is regular
+    if content is None:  # it would block, as /proc/kmsg does although its mode is regular
         raise SpecialFileError(errno.EINVAL, "a file whose reading waits for what is to come")
     if len(content) > max_bytes or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise SpecialFileError(errno.EINVAL, "it changed while it was read")
@@ -71,7 +71,7 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
 def check_output(path: Path) -> None:
     """Raise SpecialFileError for a folder, a FIFO or a socket, which cannot be written or may have no reader.
 
-    Devices are taken: /dev/null is one.
+    Devices such as /dev/null are accepted.
     """
     with contextlib.suppress(FileNotFoundError):
         _refuse_special(path.stat(), taken="a device")
@@ -84,7 +84,7 @@ def _refuse_special(status: os.stat_result, taken: str = "") -> None:
 
 
 def write_output(path: Path, text: str) -> None:
-    """Write a file that the user has named, as UTF-8 with the line ends of Unix.  Raises UserError."""
+    """Write a file that the user has named, as UTF-8 with Unix line endings.  Raises UserError."""
     try:
         check_output(path)
         path.write_text(text, encoding="utf-8", newline="\n")

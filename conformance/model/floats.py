@@ -1,4 +1,4 @@
-"""Arithmetic on arrays of floats in which a NaN equals a NaN and an infinity itself."""
+"""Float array arithmetic in which NaN equals NaN and an infinity equals itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def subtract(a: Any, b: Any) -> Floats:
 
 
 def distinguishing_digits(values: Iterable[float], minimum: int = 5) -> int:
-    """Smallest number of significant digits, from `minimum` to 17, that tells different finite values apart."""
+    """Smallest number of significant digits, from `minimum` to 17, that distinguishes all different finite values."""
     different = {float(value) + 0.0 for value in values if math.isfinite(value)}
     enough = (
         digits for digits in range(minimum, 17) if len({f"{value:.{digits}g}" for value in different}) == len(different)
@@ -35,8 +35,8 @@ def distinguishing_digits(values: Iterable[float], minimum: int = 5) -> int:
 
 
 def ulp(values: Any, dtype: np.dtype[Any]) -> Floats:
-    """Unit in the last place of each value, rounded to a dtype; inf or NaN for values that are not finite in it."""
+    """Unit in the last place of each value in a dtype; inf or NaN for values that are not finite in it."""
     with np.errstate(all="ignore"):
-        # Of absolute values: numpy has half the spacing at a negative power of two in float16.
+        # Of absolute values: numpy returns half the spacing for a negative power of two in float16.
         spacing: Floats = np.spacing(np.abs(values).astype(dtype)).astype(np.float64)
     return spacing

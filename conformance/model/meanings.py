@@ -1,6 +1,6 @@
-"""The meaning of each choice of a convention in one sentence, shared by explanations, assertions and documentation.
+"""One sentence on each choice of a convention, shared by explanations, assertions and documentation.
 
-A sentence is a predicate, so that "it" or the name of the function can precede it.
+A sentence is a predicate, to be preceded by "it" or the name of a function.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The outcome of a call: a sum type, matched exhaustively where it is judged.
+"""The outcome of a call: a sum type, matched exhaustively by the judge.
 
-Values are float64 (every narrower dtype fits exactly) beside the name of the dtype the function
-really returned.
+Values are float64 (every narrower dtype fits exactly), with the name of the dtype that the function
+returned.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from conformance.model.text import text_of, truncate_and_count, type_name
 
 LONGEST_WARNING = 2000
-"""Characters of a warning that are kept."""
+"""Maximum number of characters of a warning that are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +26,14 @@ class Returned:
     dtype: str
     warnings: tuple[str, ...] = ()
     mutated: tuple[str, ...] = ()
-    """Names of the arguments whose content the call changed."""
+    """Names of the arguments that the call changed in place."""
 
 
 @dataclass(frozen=True)
 class NonNumeric:
     """The function returned something that is not an array of numbers.
 
-    what: with its article, `a str`, `an array of complex128`.  reason: why it cannot be read, if that is known.
+    what: with its article, `a str`, `an array of complex128`.  reason: why it cannot be read, if known.
     """
 
     what: str
@@ -54,7 +54,7 @@ class Raised:
 class Crashed:
     """The process died.
 
-    how: what happened to it, as a predicate: `was killed by SIGSEGV`, `exited with status 3`.  stderr: its last lines.
+    how: what happened, as a predicate: `was killed by SIGSEGV`, `exited with status 3`.  stderr: its last lines.
     """
 
     how: str
@@ -63,9 +63,9 @@ class Crashed:
 
 @dataclass(frozen=True)
 class TimedOut:
-    """The function did not come back in time, or was not called, as it did not for so many calls before.
+    """The function did not return in time, or was not called because it had timed out repeatedly.
 
-    earlier: number of those calls, in a row; 0 if it was called.
+    earlier: number of consecutive calls that timed out before; 0 if it was called.
     """
 
     seconds: float
@@ -74,7 +74,7 @@ class TimedOut:
 
 @dataclass(frozen=True)
 class Unsupported:
-    """The function cannot say this; known from its declared capability, without calling it."""
+    """The function cannot express the problem; known from its declaration, without a call."""
 
     why: str
 

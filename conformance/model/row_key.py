@@ -1,4 +1,4 @@
-"""The key of a row: which function was called on which problem, and where."""
+"""The key of a row: the function, the problem, and the environment of the call."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ EAGER = "eager"
 CPU = "cpu"
 """The default device."""
 MAX_INTERNED = 100
-"""Characters of a text that many rows may have in common."""
+"""Maximum number of characters of a text that is interned."""
 
 
 def set_interned(value: object, state: Sequence[Any]) -> None:
-    """`__setstate__` of a frozen dataclass with slots: texts that many objects have in common are in memory once."""
+    """`__setstate__` of a frozen dataclass with slots that interns texts, as many objects share them."""
     for field, inner in zip(dataclasses.fields(value), state, strict=True):  # type: ignore[arg-type]
         shared = isinstance(inner, str) and len(inner) <= MAX_INTERNED
         object.__setattr__(value, field.name, sys.intern(inner) if shared else inner)
@@ -26,9 +26,9 @@ def set_interned(value: object, state: Sequence[Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RowKey:
-    """What no two rows of a report have in common.
+    """The unique key of a row of a report.
 
-    The fields are columns of a report, all of them text.
+    The fields are text columns of a report.
     """
 
     case: str
@@ -48,17 +48,17 @@ class RowKey:
     version: str = ""
     """Version of the framework."""
     backend: str = ""
-    """Backend of the framework, for a framework that has several; else empty."""
+    """Backend of a framework that has several; else empty."""
     mode: str = EAGER
-    """How the call was made."""
+    """How the call was made, such as `eager` or `compile`."""
     device: str = CPU
-    """Where its arrays were."""
+    """Device of its arrays."""
 
     __setstate__ = set_interned
 
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> RowKey:
-        """The key of a row that is given by column; absent columns get their defaults."""
+        """Create a key from columns; absent columns get their defaults."""
         return cls(**{name: str(columns[name]) for name in KEY if name in columns})
 
     @property
@@ -68,38 +68,38 @@ class RowKey:
 
     @property
     def fingerprint(self) -> str:
-        """A digest that does not depend on the answer, the place of the case or the release."""
+        """A digest that does not depend on the answer, the content or location of the case, or the release."""
         parts = [self.case, self.function, self.dtype, self.reduction, self.quantity]
         parts += unusual(mode=self.mode, device=self.device)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def across_versions(self) -> RowKey:
-        """The same question in the same environment, for any content of the case and any version."""
+        """The key of the same question in the same environment, for any content of the case and any version."""
         return dataclasses.replace(self, digest="", version="")
 
 
 def item_id(
     function: str, case: str, dtype: str, reduction: str, quantity: str = "loss", mode: str = EAGER, device: str = CPU
 ) -> str:
-    """The name of an item in messages, and what `-k` selects from.
+    """The name of an item in messages, which `-k` matches against.
 
-    `torch.CrossEntropyLoss-categorical/seed/plain-float32-mean`; a quantity, a mode or a device other than the default
-    follows.
+    `torch.CrossEntropyLoss-categorical/seed/plain-float32-mean`; a non-default quantity, mode or device is
+    appended.
     """
     return "-".join([function, case, dtype, reduction, *unusual(quantity, mode, device)])
 
 
 def unusual(quantity: str = "loss", mode: str = EAGER, device: str = CPU) -> list[str]:
-    """Those of the three that are neither the default nor empty."""
+    """The arguments that are neither the default nor empty."""
     others = ((quantity, "loss"), (mode, EAGER), (device, CPU))
     return [value for value, usual in others if value not in ("", usual)]
 
 
 KEY = tuple(field.name for field in dataclasses.fields(RowKey))
-"""Columns that tell all rows of a report apart."""
+"""Columns that identify a row of a report."""
 PROBLEM = ("case", "digest", "dtype", "reduction", "quantity")
-"""Columns that identify the question, without the function that answers it."""
+"""Columns that identify the problem, without the function."""
 QUESTION = (*PROBLEM, "function")
-"""Columns that name the question to one function, wherever it runs."""
+"""Columns that identify a problem and a function, in any environment."""
 PLACE = ("environment", "version", "backend", "mode", "device")
-"""Columns that name where and how a function ran."""
+"""Columns that identify the environment of a call."""

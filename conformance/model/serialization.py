@@ -1,4 +1,4 @@
-"""The JSON that commands print with `--json`, and that audits and sweeps are written as."""
+"""The JSON format of `--json` output and of saved audits and sweeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def to_json(command: str, values: Mapping[str, Any], version: int = 1) -> str:
     values : mapping
         Builtin values. NaN and infinities become the strings `nan`, `inf` and `-inf`.
     version : int
-        Version of the keys: a key keeps its meaning as long as the version is the same; keys may be added.
+        Version of the keys: a key keeps its meaning within one version; keys may be added.
     """
     return json.dumps(serialized(command, values, version), indent=1, allow_nan=False) + "\n"
 

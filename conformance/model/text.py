@@ -1,4 +1,4 @@
-"""Text from strangers, made fit to be printed."""
+"""Make text from untrusted sources printable."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 MAX_LENGTH = 1 << 16
-"""Characters of a text from a framework that are looked at."""
+"""Maximum number of characters of a text from a framework that are processed."""
 
 LONGEST_WORD, LONGEST_LINE = 2000, 20_000
-"""Characters of a word, and of a line, that a message echoes whole."""
+"""Maximum number of characters of a word, and of a line, that a message quotes in full."""
 
 _SHORT = 3
-"""Characters of a word that may stand inside any name by chance."""
+"""Words of up to this length may occur in any name by chance."""
 
 _LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -25,7 +25,7 @@ _UNFINISHED = re.compile(rf"{_BLANK}(?:\x1b(?:\[[0-9;]*)?|:)?")
 
 
 def printable(text: str) -> str:
-    r"""Text with control characters, but not tabs and newlines, as escapes: `\x1b`; those of direction, too."""
+    r"""Escape control characters, except tabs and newlines, and characters that change the direction: `\x1b`."""
     if text.isprintable():
         return text
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text.replace("\r\n", "\n"))
@@ -53,16 +53,16 @@ def counted(number: int | str, noun: str) -> str:
 
 
 def join_names(names: Iterable[str], most: int = 0) -> str:
-    """Names separated by commas; beyond the first `most`, if given, they are only counted: `a, b and 3 more`."""
+    """Names separated by commas; with `most`, only that many and the number of the others: `a, b and 3 more`."""
     known = list(names)
     shown = known[:most] if most else known
     return ", ".join(shown) + (f" and {len(known) - len(shown)} more" if len(known) > len(shown) else "")
 
 
 def suggest(word: str, names: Iterable[str], listed_by: str = "") -> str:
-    """Advice for a word that is none of `names`: up to three similar ones, or all names if there are none.
+    """Advice for an unknown word: up to three similar names, or all names if there are none.
 
-    listed_by: the command that prints all names, if they are too many for a message.
+    listed_by: command that prints all names, for more names than fit a message.
     """
     known = list(dict.fromkeys(names))
     near = " or ".join(f'"{name}"' for name in _similar(word, known))
@@ -73,7 +73,7 @@ def suggest(word: str, names: Iterable[str], listed_by: str = "") -> str:
 
 
 def _similar(word: str, names: list[str]) -> list[str]:
-    """Up to three names: those that contain a word, else those like it, else those of its framework or folder."""
+    """Up to three names: those that contain a word, else similar ones, else those of its framework or folder."""
     by_lower, word = {name.lower(): name for name in names}, word.lower()
     head = re.split(r"(?<=[./])", word)[0]
     containing = [name for name in by_lower if len(word) > _SHORT and word in name]
@@ -85,12 +85,12 @@ def _similar(word: str, names: list[str]) -> list[str]:
 
 
 def truncate(text: str, most: int) -> str:
-    """Text of at most `most` characters, of which the last three are dots if it was longer."""
+    """Text shortened to at most `most` characters, ending in three dots if it was longer."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def truncate_list(text: str, most: int) -> str:
-    """Text of about `most` characters of a list, of which the last elements are dots if it was longer."""
+    """A list as text, shortened to about `most` characters, with dots for the last elements if it was longer."""
     if len(text) <= most:
         return text
     head, separator, _ = text[:most].rpartition(", ")
@@ -98,14 +98,14 @@ def truncate_list(text: str, most: int) -> str:
 
 
 def truncate_and_count(text: str, most: int) -> str:
-    """The first `most` characters of a text, with the number of all characters if it is longer."""
+    """The first `most` characters of a text, followed by its length if it is longer."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
 def shorten_words(text: str) -> str:
-    """A message in which words of thousands of characters, as from a file, are cut after the first 200 and counted.
+    """A message in which words of thousands of characters, as from a file, are cut after 200 and their length is given.
 
-    A line that is still too long for a message is cut, too.
+    A line that is still too long is cut, too.
     """
     if len(text) <= LONGEST_WORD:
         return text
@@ -120,39 +120,39 @@ def one_line(text: object, most: int = 0) -> str:
 
 
 def as_sentence(text: str) -> str:
-    """A clause as a sentence: a capital at its beginning, a full stop at its end."""
+    """Turn a clause into a sentence: add a capital and a full stop."""
     return f"{text[:1].upper()}{text[1:]}."
 
 
 def whole(source: str, most: int) -> str:
-    """Source text, or a comment in its place where it is longer than `most` characters: cut, it would be other code."""
+    """Source text, or a comment if it is longer than `most` characters, as shortened source would be other code."""
     return source if len(source) <= most else f"# {len(source)} characters, left out here"
 
 
 def on_github() -> bool:
-    """Whether this runs as a step of GitHub Actions, whose log runs lines such as `::error::` as commands."""
+    """Whether this process is a step of GitHub Actions, which interprets lines such as `::error::` as commands."""
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 def loggable(text: str) -> str:
-    r"""Text that is `printable`, and that GitHub Actions, where this runs there, takes for no command of its own.
+    r"""Printable text that GitHub Actions does not interpret as a command; see `printable`.
 
-    A command is a line that begins with `::`, or has `##[` anywhere: the last of these characters becomes an
-    escape, `:\u003aerror`.
+    A command is a line that begins with `::` or contains `##[`: the last of these characters is escaped,
+    `:\u003aerror`.
     """
     return _defused(printable(text), "") if on_github() else printable(text)
 
 
 class Defused:
-    """A stream of text in which nothing is a command of GitHub Actions, however it is cut into writes."""
+    """A text stream that escapes commands of GitHub Actions, even if they are split over several writes."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self._begun = ""
-        """What was written of the line that is not at its end: what a command could still be made of."""
+        """The written part of the current line that may still become a command."""
 
     def write(self, text: str) -> int:
-        """Write text; the number of its characters."""
+        """Write text; return its number of characters."""
         self.stream.write(_defused(text, self._begun))
         line = re.split(r"[\r\n]", self._begun + text)[-1]
         self._begun = line if _UNFINISHED.fullmatch(line) else f".{line[-2:]}"
@@ -168,7 +168,7 @@ class Defused:
 
 
 def _defused(text: str, begun: str) -> str:
-    """Text that goes on a line which begins with `begun`."""
+    """Escaped text that continues a line which begins with `begun`."""
     lines = re.split(r"([\r\n])", begun + text)
     return "".join(_COMMAND.sub(_escaped, line) for line in lines)[len(begun) :]
 

@@ -1,1 +1,1 @@
-"""The mathematics: certified answers and gradients, derived error bounds, conversions between kinds of input."""
+"""The mathematics: exact answers and gradients, derived error bounds, and conversions between kinds of input."""

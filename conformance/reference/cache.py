@@ -1,10 +1,10 @@
-"""A cache on disk: each entry carries a checksum, and what does not match, or cannot be an answer, is rebuilt.
+"""A cache on disk: each entry has a checksum, and a damaged or implausible entry is computed again.
 
-A checksum finds damage, not intent: whoever can write the file can write it, too.  What is read must be a possible
-answer to its problem, which leaves wrong ones within the tolerance (see `plausibility`).
+The checksum detects damage, not manipulation: whoever can write an entry can write its checksum.  A value that is read
+must be a plausible answer to its problem; a wrong one within the tolerance is not detected (see `plausibility`).
 
-A folder that cannot be written, or a file that is not a database, costs time and nothing else: the
-cache says so once and the run goes on without it.
+If the folder is not writable or the file is not a database, the cache warns once and the run continues without it,
+at the cost of time only.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ T = TypeVar("T")
 
 
 class CacheWarning(UserWarning):
-    """The cache on disk is not used, and why."""
+    """The cache on disk is not used; the message says why."""
 
 
 def default_folder() -> Path | None:
-    """Where the cache lies: $CONFORMANCE_CACHE, or the user's cache folder; None where it is turned off."""
+    """The cache folder: $CONFORMANCE_CACHE, or the user's cache folder; None if the cache is turned off."""
     chosen = os.environ.get(ENV)
     if chosen == "off":
         return None
@@ -43,7 +43,7 @@ def default_folder() -> Path | None:
 
 @functools.cache
 def code_digest(*packages: str) -> str:
-    """A digest of the code of some packages of this one, such as `reference`: the version of their results."""
+    """A digest of the source code of some subpackages, such as `reference`: the version of their results."""
     sha = hashlib.sha256()
     for file in sorted(file for name in packages for file in (Path(__file__).parents[1] / name).rglob("*.py")):
         sha.update(file.read_bytes())
@@ -51,20 +51,20 @@ def code_digest(*packages: str) -> str:
 
 
 class Store(Protocol):
-    """Remembers bytes by key."""
+    """A store of bytes by key."""
 
     def get(self, key: str, is_sound: Callable[[bytes], bool]) -> bytes | None:
-        """The value of a key; None if there is none that is sound.  is_sound: checks what somebody may have changed."""
+        """The value of a key; None if there is none that passes `is_sound`, which validates stored data."""
 
     def put(self, key: str, value: bytes) -> None:
-        """Remember a value."""
+        """Store a value."""
 
     def flush(self) -> None:
         """Write pending entries."""
 
 
 class Cache:
-    """bytes by key, in one SQLite file; safe to share between processes.
+    """Bytes by key in one SQLite file; safe to share between processes.
 
     beneath: is searched first, and never written.
     """
@@ -77,7 +77,7 @@ class Cache:
         self._open()
 
     def get(self, key: str, is_sound: Callable[[bytes], bool] = bool) -> bytes | None:
-        """The value of a key, or None if it is missing, its checksum does not match, or it is not sound."""
+        """The value of a key; None if there is none, its checksum does not match, or it fails `is_sound`."""
         if key in self._pending:
             return self._pending[key]
         if self._beneath is not None and (value := self._beneath.get(key)) is not None:
@@ -94,7 +94,7 @@ class Cache:
         return row[0] if is_sound(row[0]) else None
 
     def put(self, key: str, value: bytes) -> None:
-        """Remember a value; written in batches, the last one by `flush`."""
+        """Store a value; values are written in batches, the last one by `flush`."""
         self._pending[key] = value
         if len(self._pending) >= BATCH_SIZE:
             self.flush()
@@ -127,7 +127,7 @@ class Cache:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 database = sqlite3.connect(self._path, timeout=5)
-                database.text_factory = bytes  # damaged text is an entry that does not match, and no error
+                database.text_factory = bytes  # damaged text must fail the checksum instead of raising
                 database.execute("PRAGMA journal_mode=WAL")
                 database.execute("PRAGMA synchronous=OFF")
                 database.execute(
@@ -165,9 +165,9 @@ class Cache:
 
 
 class Remembered:
-    """JSON values by name in the default folder, each found only with the facts that it was made from.
+    """JSON values by name in the default folder, valid only together with the facts that they were computed from.
 
-    A value with other facts replaces the one of its name, so that the file does not grow with each change of them.
+    A value with other facts replaces the one of the same name, so that the file does not grow when facts change.
     """
 
     def __init__(self) -> None:
@@ -182,19 +182,19 @@ class Remembered:
             self._cache.close()
 
     def get(self, name: str, *facts: str, read: Callable[[Any], T]) -> T | None:
-        """The value of a name that was made from these facts; None if there is none, or none that can be read.
+        """The value of a name for these facts; None if there is none or it cannot be parsed.
 
-        read: makes it of builtin values, and raises any exception if they are of another kind.
+        read: parses the builtin values; it may raise any exception if they are malformed.
         """
         key = _facts_digest(facts)
         value = None if self._cache is None else self._cache.get(name, lambda value: value.startswith(key))
         try:
             return None if value is None else read(json.loads(value[len(key) :]))
-        except Exception:  # a file that others can write may hold anything
+        except Exception:  # others may write anything into the file
             return None
 
     def put(self, name: str, value: Any, *facts: str) -> None:
-        """Remember a value."""
+        """Store a value."""
         if self._cache is not None:
             self._cache.put(name, _facts_digest(facts) + json.dumps(value).encode())
 

@@ -1,8 +1,8 @@
-"""Certified answers of the shipped cases, which travel with the package; `conformance.judging.certify` computes them.
+"""Certified answers of the shipped cases, distributed with the package; computed by `conformance.judging.certify`.
 
-A file has each distinct answer once, as `oracle.encode` writes it, and for each key the place of its answer.  A key is
-found only if all of it matches: the problem's digest, the convention and the oracle's version.  What does not match is
-computed as if the file were not there.  Whether the file is whole is decided by a checksum over all of it.
+The file has each distinct answer once, in the format of `oracle.encode`, and for each key the index of its answer.  A
+key matches only as a whole: the problem's digest, the convention and the oracle's version.  Other answers are
+computed.  A checksum over the whole file protects it against damage.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ import numpy.typing as npt
 
 FILE = Path(__file__).with_name("answers.npz")
 KEY_BYTES = 10
-"""Bytes of the SHA-256 of a key that are kept: a collision among all keys that are ever looked up is practically
+"""Number of bytes kept of the SHA-256 of a key; a collision among all keys that are ever looked up is practically
 impossible."""
 _ARRAYS = ("keys", "places", "lengths", "heads", "numbers", "planes", "tails")
 
 
 class CertifiedAnswersWarning(UserWarning):
-    """The certified answers that travel with the package are not used, and why."""
+    """The certified answers of the package are not used; the message says why."""
 
 
 class CertifiedAnswers:
-    """Encoded answers by key, read from a file when the first is needed."""
+    """Encoded answers by key, read from a file at the first look-up."""
 
     def __init__(self, path: Path = FILE) -> None:
         self._path = path
 
     def get(self, key: str) -> bytes | None:
-        """The encoded answer of a key; None where the file has none, or is not whole."""
+        """The encoded answer of a key; None if the file has none or is damaged."""
         place = self._places.get(_digest(key))
         return None if place is None else self._answers[place]
 
@@ -81,7 +81,7 @@ class CertifiedAnswers:
 
 
 def write(answers: Mapping[str, bytes], path: Path = FILE) -> None:
-    """Write encoded answers by key."""
+    """Write encoded answers by key to a file."""
     distinct = sorted(set(answers.values()))
     place = {answer: number for number, answer in enumerate(distinct)}
     keys = sorted((_digest(key), place[answer]) for key, answer in answers.items())
@@ -100,7 +100,7 @@ def write(answers: Mapping[str, bytes], path: Path = FILE) -> None:
 
 
 def _split(answer: bytes) -> tuple[bytes, npt.NDArray[Any], bytes]:
-    """What an encoded answer begins with, its numbers hi, lo and rad [3, n], and its end; see `oracle.encode`."""
+    """Split an encoded answer into its head, its numbers hi, lo and rad [3, n], and its tail; see `oracle.encode`."""
     if answer[:1] not in (b"E", b"F"):
         return answer, np.zeros((3, 0), dtype="<f8"), b""
     start = 2 + 8 * answer[1]
@@ -110,7 +110,7 @@ def _split(answer: bytes) -> tuple[bytes, npt.NDArray[Any], bytes]:
 
 
 def _shuffled(numbers: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """The bytes of float64 numbers [3, n], those of one significance together: [3, 8, n]; they compress better so."""
+    """The bytes of float64 numbers [3, n], grouped by significance as [3, 8, n], which compresses better."""
     return np.ascontiguousarray(numbers.view(np.uint8).reshape(3, -1, 8).transpose(0, 2, 1))
 
 

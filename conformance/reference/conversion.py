@@ -1,11 +1,11 @@
-"""The conversions a problem may need: of predictions, rounded once and recorded, and of weights, which are exact.
+"""Conversions of problems: of predictions, which are rounded once and recorded, and of weights, which are exact.
 
-A function that takes only probabilities is passed the softmax of a case's logits, and so on.  Each
-value is the exact one rounded to the dtype (through ball arithmetic for float64, through float64 for
-narrower dtypes), so that a conversion costs one rounding and never an implementation's own errors.
+A function that accepts only probabilities is passed the softmax of a case's logits, and so on.  Each
+value is the exact one rounded to the dtype (computed with ball arithmetic for float64, in float64 for
+narrower dtypes), so that a conversion costs one rounding and adds no errors of an implementation.
 
-A function that takes no class weights is passed, as the weight of each sample, the weight of its class; and the other
-way round where the samples of a class share a weight.
+A function without class weights is passed the weight of its class as the weight of each sample; a function without
+sample weights is passed class weights if all samples of a class share a weight.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ HANDED: dict[str, str] = {
     "as logits": "the log-probabilities, as logits",
     "logit of exp": "the logits of the exponentials of the log-probabilities",
 }
-"""What a function is passed instead of the case's predictions, by the name of the conversion."""
+"""What a function is passed instead of the case's predictions, as a phrase, by the name of the conversion."""
 WEIGHTS_HANDED: dict[str, str] = {
     "class weights as sample weights": "it takes no class weights and is handed that of its label for each sample",
     "sample weights as class weights": "it takes no sample weights and is handed, for each class, that of its samples",
 }
-"""What a function is passed instead of the case's weights, by the name of the conversion."""
+"""What a function is passed instead of the case's weights, as a phrase, by the name of the conversion."""
 
 
 def convert(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
@@ -71,17 +71,17 @@ def convert(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
         x = whole.predictions if name == "as logits" else _convert(name, whole.predictions, whole.dtype)
         return dataclasses.replace(whole, input_kind=input_kind, predictions=x)
 
-    found = problem.derived(("conversion", input_kind), converted)
-    assert found is not None
-    return found, name
+    converted_problem = problem.derived(("conversion", input_kind), converted)
+    assert converted_problem is not None
+    return converted_problem, name
 
 
 def convert_weights(problem: Problem, options: Set[str]) -> tuple[Problem, str]:
-    """The problem with class weights as sample weights, or the other way round, and the name of the conversion.
+    """Convert class weights to sample weights, or the reverse; return the problem and the name of the conversion.
 
-    The problem itself and "" where a function that supports `options` needs no conversion, or where none is exact: it
-    is for labels that name classes, without smoothing, whose weights are finite and above 0, and products that the
-    dtype holds.  The definition has the same answer to both problems at each reduction.
+    Returns the problem itself and "" if a function that supports `options` needs no conversion, or if none is exact.
+    An exact one requires labels that name classes, no smoothing, finite weights above 0, and products that are exact in
+    the dtype.  The definition has the same answer to both problems for each reduction.
     """
     stated = {"class_weights", "sample_weights"} & set(problem.options.names())
     missing = stated - options
@@ -111,7 +111,7 @@ def _with_class_weights(problem: Problem) -> Problem | None:
 
 
 def _labels_and_kept(problem: Problem) -> tuple[Array, Array] | None:
-    """The class of each sample, and which samples are not ignored; None where a label names no class."""
+    """The class of each sample, and the mask of samples that are not ignored; None if a label names no class."""
     if problem.target_kind not in ("index", "one_hot") or problem.options.label_smoothing is not None:
         return None
     labels = problem.labels if problem.target == "index" else np.argmax(problem.labels, axis=-1)
@@ -122,7 +122,7 @@ def _labels_and_kept(problem: Problem) -> tuple[Array, Array] | None:
 
 
 def _weights_of_samples(problem: Problem) -> Array | None:
-    """The product of the weights of each sample and of its class, 1 where it is ignored; None if it is not exact."""
+    """The product of sample weight and class weight of each sample, 1 if it is ignored; None if it is not exact."""
     found = _labels_and_kept(problem)
     by_sample, by_class = problem.options.sample_weights, problem.options.class_weights
     if found is None or problem.layout.weight_dtype is not None or not problem.predictions.size:
@@ -148,7 +148,7 @@ def _weights_of_samples(problem: Problem) -> Array | None:
 
 
 def _weights_of_classes(problem: Problem, weights: Array) -> Array | None:
-    """The weight that all samples of a class have, 1 for a class without any; None if they differ."""
+    """The common weight of the samples of each class, 1 for a class without samples; None if they differ."""
     found = _labels_and_kept(problem)
     assert found is not None
     labels, kept = found
@@ -158,7 +158,7 @@ def _weights_of_classes(problem: Problem, weights: Array) -> Array | None:
 
 
 def conversion_obstacle(problem: Problem, input_kind: InputKind) -> str | None:
-    """Why a conversion would change the problem; None if it would not."""
+    """Why a conversion would change the problem; None if it does not."""
     x = problem.predictions
     with np.errstate(invalid="ignore"):
         if problem.input_kind == "log_probabilities" and input_kind == "probabilities" and bool(np.any(x > 0)):
@@ -171,14 +171,14 @@ def conversion_obstacle(problem: Problem, input_kind: InputKind) -> str | None:
 def renormalises(problem: Problem, input_kind: InputKind) -> bool:
     """Whether a function that takes `input_kind` divides the probabilities of a row by their sum, which may not be 1.
 
-    A softmax does so with log-probabilities that it takes as logits.  No other conversion changes an answer, but by
-    its rounding.
+    A softmax does so with log-probabilities passed as logits.  Other conversions change an answer only by
+    rounding.
     """
     return problem.loss == "categorical" and problem.input_kind != "logits" and input_kind == "logits"
 
 
 def unchanging(problem: Problem, input_kind: InputKind) -> tuple[InputKind, ...]:
-    """The input kinds that a problem can be converted to with rounding only, its own first."""
+    """The input kinds that a problem can be converted to by rounding only, its own first."""
     kinds: tuple[InputKind, ...] = (problem.input_kind,)
     if renormalises(problem, input_kind):
         kinds = (*kinds, "log_probabilities" if problem.input_kind == "probabilities" else "probabilities")
@@ -186,17 +186,17 @@ def unchanging(problem: Problem, input_kind: InputKind) -> tuple[InputKind, ...]
 
 
 def row_sums(problem: Problem) -> Array:
-    """What the rows of a problem's probabilities, or of the exponentials of its log-probabilities, sum to."""
+    """The sums of the rows of a problem's probabilities, or of the exponentials of its log-probabilities."""
     x = problem.predictions.astype(np.float64)
     with np.errstate(all="ignore"):
         return np.asarray((np.exp(x) if problem.input_kind == "log_probabilities" else x).sum(axis=-1))
 
 
 def destroyed(problem: Problem, converted: Problem, convention: Convention) -> tuple[str, ...]:
-    """What the rounding of a conversion destroyed for good.
+    """The information that the rounding of a conversion destroyed.
 
-    One or two of `zero_probability` or `infinite_logarithm`, and `certain_probability`; or, where it is none of them,
-    `digits_of_p` or `digits_of_1_minus_p`.  convention: says which predictions count.
+    One or two of `zero_probability` or `infinite_logarithm`, and `certain_probability`; or, if none of these,
+    `digits_of_p` or `digits_of_1_minus_p`.  convention: determines which predictions count.
     """
     kinds, binary = [problem.input_kind, converted.input_kind], problem.loss == "binary"
     likely, unlikely = _counting(converted, convention)
@@ -215,7 +215,7 @@ _CERTAIN: dict[InputKind, float] = {"logits": math.inf, "probabilities": 1.0, "l
 
 
 def _counting(problem: Problem, convention: Convention) -> tuple[Array, Array]:
-    """Which predictions count as p, and which as 1 - p, shaped as the rows."""
+    """Masks of the predictions that count as p and as 1 - p, shaped as the rows."""
     flat = flatten(problem, convention)
     if flat.index is not None:
         labels = flat.index[:, np.newaxis] == np.arange(flat.x.shape[-1])
@@ -228,7 +228,7 @@ def _counting(problem: Problem, convention: Convention) -> tuple[Array, Array]:
 
 
 def _overflow(z: Array, dtype: str) -> bool:
-    """Whether a finite logit, a row on the last axis, has a log-probability that is not finite in the dtype."""
+    """Whether a finite logit has a log-probability that is not finite in the dtype; rows are on the last axis."""
     rows = z.reshape(-1, z.shape[-1])
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK].astype(np.float64)
@@ -266,7 +266,7 @@ def _exact_row(name: str, row: list[float]) -> list[float]:
         top, first = arb(max(row)), row.index(max(row))
         shifted = [None if z == -math.inf else arb(z) - top for z in row]
         terms = [arb(0) if d is None else d.exp() for d in shifted]
-        # The largest term is 1; log1p of the others keeps what a confident row would lose in 1 + ...
+        # The largest term is 1; log1p of the sum of the others keeps digits that 1 + ... would lose in a confident row.
         others = sum((term for c, term in enumerate(terms) if c != first), arb(0))
         if name == "softmax":
             return [float((term / (1 + others)).mid()) for term in terms]
@@ -296,7 +296,7 @@ def _log_softmax(z: Array) -> Array:
     top = z.max(axis=1, keepdims=True)
     d = z - top
     e = np.exp(d)
-    # The largest term is 1; log1p of the others keeps what a confident row would lose in 1 + ...
+    # The largest term is 1; log1p of the sum of the others keeps digits that 1 + ... would lose in a confident row.
     np.put_along_axis(e, np.argmax(d, axis=1)[:, np.newaxis], 0.0, axis=1)
     return np.where(np.isfinite(top), d - np.log1p(e.sum(axis=1, keepdims=True)), np.nan)
 

@@ -1,7 +1,7 @@
-"""Input anomalies: where a problem lies outside the definition's domain, or at its edge.
+"""Input anomalies: values outside the definition's domain or at its edge.
 
-Those in `convention.INVALID` have no answer: an exception is right.  Those in `convention.EDGE` have one (or are
-undefined), but some functions document that they reject them.
+A problem with one of `convention.INVALID` has no answer: an exception is right.  One with `convention.EDGE` has an
+answer (or is undefined), but some functions document that they reject it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from conformance.model.case import WEIGHTS, Array, Loss, Options, Problem, numpy
 from conformance.model.convention import ClassColumns
 
 ROW_SUM_TOLERANCE = 16
-"""A row is unnormalised when its sum is off from 1 by more than this many unit roundoffs per class."""
+"""A row is unnormalised if its sum differs from 1 by more than this many unit roundoffs per class."""
 CHUNK = 1 << 16
 """Predictions per block, so that intermediate results stay in the processor's cache."""
 
@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 
 
 def examine(problem: Problem) -> frozenset[str]:
-    """The input anomalies of a problem, none for an ordinary one."""
+    """The input anomalies of a problem; empty for an ordinary one."""
     cache = problem.unreduced.cache
     if "input anomalies" not in cache:
         cache["input anomalies"] = _examine(problem.unreduced)
@@ -76,9 +76,9 @@ def _contents(problem: Problem) -> frozenset[str]:
 
 
 def _in_chunks(values: Array, considered: Array | None) -> Iterator[Array]:
-    """Rows of about `CHUNK` predictions, so that intermediate results need little memory.
+    """Yield rows with about `CHUNK` predictions each, so that intermediate results need little memory.
 
-    considered: which samples count, each a row of the last axis; None if all do and predictions have no rows.
+    considered: mask of the samples to include, each a row of the last axis; None for all, if predictions have no rows.
     """
     rows = values.reshape(-1) if considered is None else values.reshape(considered.size, values.shape[-1])
     step = max(1, CHUNK * len(rows) // max(1, rows.size))
@@ -88,7 +88,7 @@ def _in_chunks(values: Array, considered: Array | None) -> Iterator[Array]:
 
 
 def _misses_class(problem: Problem) -> bool:
-    """Whether some class is named by none of the labels, where each label names one."""
+    """Whether no label names some class, if all labels name a class."""
     labels = problem.labels
     if problem.target_kind == "one_hot":
         return not bool(labels.any(axis=tuple(range(labels.ndim - 1))).all())
@@ -101,7 +101,7 @@ def _misses_class(problem: Problem) -> bool:
 
 
 def _add_predictions(kinds: set[str], problem: Problem, values: Array) -> None:
-    """Add what predictions contain.  values: some of those of samples that are not ignored."""
+    """Add the anomalies of predictions.  values: some predictions of samples that are not ignored."""
     info = dtype_info(problem.dtype)
     wide = _wide(values)
     _add_if_any(kinds, "nan_prediction", np.isnan(wide))
@@ -117,7 +117,7 @@ def _add_predictions(kinds: set[str], problem: Problem, values: Array) -> None:
 
 
 def reads_other_columns(problem: Problem, choice: ClassColumns) -> bool:
-    """Whether a choice of the columns of the classes can change the answer to a problem, or whether it has one."""
+    """Whether a choice of `class_columns` can change the answer to a problem, or its existence."""
     if choice == "stated":
         return False
     outside = {"missing_class", "label_out_of_range", "invalid_target"}
@@ -126,7 +126,7 @@ def reads_other_columns(problem: Problem, choice: ClassColumns) -> bool:
 
 
 def infinitely_weighted(problem: Problem) -> Iterator[tuple[Problem, Array]]:
-    """For each kind of infinite weight: the unreduced problem it multiplies, and a mask of the samples it affects."""
+    """For each kind of infinite weight: the unreduced problem that it multiplies, and the affected samples (mask)."""
 
     def alone(labels: Array | None = None, **options: Any) -> Problem:
         changed = dataclasses.replace(problem.options, sample_weights=None, **options)
@@ -160,7 +160,7 @@ class DtypeInfo(NamedTuple):
 
 @cache
 def dtype_info(dtype: str) -> DtypeInfo:
-    """Constants of the dtype called `dtype`; bfloat16 comes from ml_dtypes."""
+    """Constants of a floating dtype, by name; bfloat16 is that of ml_dtypes."""
     if dtype == "bfloat16":
         import ml_dtypes
 
@@ -180,7 +180,7 @@ def _add_if_any(kinds: set[str], kind: str, where: Array) -> None:
 
 
 def _not_ignored(problem: Problem) -> Array:
-    """Which samples are not ignored, shaped as the samples."""
+    """Mask of the samples that are not ignored."""
     ignored = problem.options.ignore_index
     if problem.loss == "binary" or problem.target != "index" or ignored is None:
         return np.ones(problem.sample_shape, dtype=bool)
@@ -203,7 +203,7 @@ def _shapes(problem: Problem) -> frozenset[str]:
 
 
 def mismatched_weights(options: Options, predictions: Shape, loss: Loss) -> list[str]:
-    """Names of the weights whose shape does not fit predictions of a shape."""
+    """Names of the weights whose shape does not fit the shape of the predictions."""
     return [
         name
         for name in WEIGHTS
@@ -212,11 +212,10 @@ def mismatched_weights(options: Options, predictions: Shape, loss: Loss) -> list
 
 
 def fits(option: str, shape: Shape, predictions: Shape, loss: Loss) -> bool:
-    """Whether weights of a shape fit predictions of a shape.
+    """Whether the shape of weights fits the shape of the predictions.
 
-    class_weights: [C].  sample_weights: the shape of the samples, or its leading axes, of which there is at least one
-    unless there are no axes.  positive_weight: anything that broadcasts against the predictions and leaves their shape
-    as it is.
+    class_weights: [C].  sample_weights: the shape of the samples, or their leading axes, at least one of them
+    unless there are none.  positive_weight: any shape that broadcasts to that of the predictions.
     """
     if option == "class_weights":
         return shape == predictions[-1:]

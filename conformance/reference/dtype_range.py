@@ -1,7 +1,7 @@
-"""Whether a problem stays, on the way to its answer, within what its dtype can hold.
+"""Whether intermediate results of a problem stay within the range of its dtype.
 
-Rounding is bounded for as long as nothing overflows.  Where sums may, a right function can return inf for an answer
-that is an ordinary number; such problems are drawn only on request.
+Error bounds hold only without overflow.  If sums may overflow, a correct function can return inf although the answer
+is an ordinary number; such problems are generated only on request.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from conformance.model.case import Array, Case, Problem
 from conformance.reference.domain import dtype_info
 
 RANGE_MARGIN = 2.0
-"""How far below the largest number of the dtype sums have to stay."""
+"""Factor by which sums have to stay below the largest number of the dtype."""
 
 
 def beyond_range(problem: Problem) -> bool:
-    """Whether terms of the loss, or weights, whose order nobody prescribes, may add up to more than the dtype has.
+    """Whether a sum of loss terms or weights, in any order, may exceed the range of the dtype.
 
-    Every class counts with its full weight, as it does on the way to a smoothed loss.
+    Every class counts with its full weight, as in intermediate results of a smoothed loss.
     """
     with np.errstate(all="ignore"):
         most = dtype_info(problem.dtype).largest / RANGE_MARGIN
@@ -29,7 +29,7 @@ def beyond_range(problem: Problem) -> bool:
 
 
 def may_be_beyond_range(case: Case) -> bool:
-    """The same of a case at any of its dtypes; most are told apart by their largest numbers."""
+    """Whether the same holds for a case at any of its dtypes; the largest values decide most cases quickly."""
     with np.errstate(all="ignore"):
         options = case.options
         size = 2.0 * _largest(case.predictions) + 1100.0
@@ -56,7 +56,7 @@ def _totals(problem: Problem) -> Iterator[float]:
 
 
 def _sizes(problem: Problem) -> Array:
-    """About how large -log p is for each class or output, shaped as the predictions."""
+    """Approximate size of -log p for each class or output, shaped as the predictions."""
     size = _finite(problem.predictions)
     if problem.input_kind == "probabilities":
         return -np.log(np.maximum(size, dtype_info(problem.dtype).smallest_normal)) + 1
@@ -68,7 +68,7 @@ def _sizes(problem: Problem) -> Array:
 
 
 def _finite(values: Array) -> Array:
-    """Absolute values in float64, without values that are not finite."""
+    """Absolute values in float64, without nan and infinities."""
     wide = np.abs(values.astype(np.float64))
     return np.where(np.isfinite(wide), wide, 0.0)
 

@@ -1,9 +1,9 @@
-"""Exact answers to large problems: enclosures in float64 whose radius is proved to be far below the tolerance.
+"""Exact answers to large problems: enclosures in float64 with a radius proved to be far below the tolerance.
 
-A ball costs microseconds, so the rows of a large problem are evaluated in float64 (`error_bound.row_losses`), and balls
-are left for what remains: rows whose radius is not small enough, rows that are not finite, and the reduction.
+A ball operation takes microseconds, so the rows of a large problem are evaluated in float64 (`error_bound.row_losses`).
+Balls are used for the rest: rows with too large a radius, rows that are not finite, and the reduction.
 
-*Proof.*  `error_bound` derives how far the loss of a row may be off when it is computed as it is there, in a dtype of
+*Proof.*  `error_bound` bounds the error of the loss of a row, computed by its formulas in a dtype with
 unit roundoff u: u F(1, g, h), where F is a sum of non-negative terms, each with one of the factors 1, g (the error of
 exp, log and log1p in units of u) and h(n) (that of a sum of n terms).  The same computation in float64, whose unit
 roundoff is v = 2^-53, is off by at most v F(1, g', n - 1) to first order: inputs of a narrower dtype are exact in
@@ -12,13 +12,13 @@ guarantee.  Since F is linear in its arguments and n is at most the number C of 
 
     v F(1, g', n - 1) <= (v / u) max(1, g' / g, (C - 1) / h(C)) u F(1, g, h).
 
-So the radius is a fraction of the tolerance that no data can change: `radius_fraction`, which is twice that, so that
-terms of second order (C v < 2^-20 relative to it) and the roundings in F itself are covered.  Results that underflow
-are below `UNDERFLOW_ERROR`, which is added.  For float32 and 32,768 classes the fraction is 2^-20, for bfloat16 2^-36.
-In float64, where u = v, it is no fraction at all, and balls are used throughout.
+So the radius is a fraction of the tolerance that does not depend on the data: `radius_fraction`, which is twice that,
+so that terms of second order (C v < 2^-20 relative to it) and the roundings in F itself are covered.  Results that
+underflow are below `UNDERFLOW_ERROR`, which is added.  For float32 and 32,768 classes the fraction is 2^-20, for
+bfloat16 2^-36. In float64, where u = v, the radius is not smaller than the tolerance, and balls are used throughout.
 
-The accuracy of exp and log is an assumption about the machine.  So some rows of every problem are evaluated in balls,
-too, and must lie within their radius.
+The accuracy of exp and log is an assumption about the machine.  Therefore some rows of every problem are also evaluated
+in balls, which must lie within the radius of the enclosures.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ from conformance.reference.oracle import Answer, Exact, Invalid, NoAnswerError, 
 Floats = npt.NDArray[np.float64]
 
 MAX_IN_BALLS = 1 << 14
-"""Predictions up to which a problem is evaluated in balls: some fifty milliseconds."""
+"""Maximum number of predictions of a problem that is evaluated in balls; it takes some fifty milliseconds."""
 CHECKED_PREDICTIONS = 1 << 15
-"""About how many predictions of a larger problem are evaluated in balls to check the enclosures."""
+"""Approximate number of predictions of a larger problem that are evaluated in balls to check the enclosures."""
 MAX_RADIUS_TO_TOLERANCE = 2.0**-12
-"""Largest fraction of the tolerance that a radius may be."""
+"""Maximum radius of an enclosure, as a fraction of the tolerance."""
 UNDERFLOW_ERROR = 2.0**-1060
-"""Bound on what results that underflow in float64 are off by."""
+"""Bound on the error of results that underflow in float64."""
 ELEMENTARY_OF_NUMPY = 8.0
-"""g': the error of exp, log and log1p of numpy in float64, in units of v."""
+"""g': the error of exp, log and log1p in numpy in float64, in units of v."""
 UNIT = dtype_info("float64").unit_roundoff
 ROWS_AT_ONCE = 1 << 18
-"""Rows whose losses are summed at once."""
+"""Number of rows whose losses are summed in one step."""
 PRECISION = 128
-"""Bits of the balls with which rows are reduced."""
+"""Precision in bits of the balls with which rows are reduced."""
 
 
 class EnclosingOracle(Oracle):
-    """Answers large problems by enclosures, which are not remembered on disk, and the others in balls.
+    """Answers large problems by enclosures, which are not cached on disk, and other problems in balls.
 
     In float64 the radius of an enclosure is about the tolerance itself; see above.
     """
@@ -81,7 +81,7 @@ class EnclosingOracle(Oracle):
 def _without_conversion(
     problem: Problem, convention: Convention, taken_as: InputKind
 ) -> tuple[Problem, Convention] | None:
-    """A problem and a convention with the answer that a conversion without rounding has; None if there is none."""
+    """A problem and a convention with the answer that an exact conversion would give; None if there are none."""
     plain = dataclasses.replace(convention, clip=None, log_offset=None, log_floor=None, renormalise="no")
     if taken_as == "probabilities" and plain != convention:
         return None
@@ -93,10 +93,10 @@ def _without_conversion(
 
 
 def evaluate(problem: Problem, convention: Convention, sharpest: float = MAX_RADIUS_TO_TOLERANCE) -> Answer:
-    """The exact answer under a convention: in balls if the problem is small, and otherwise with a proved radius.
+    """The exact answer under a convention: in balls for a small problem, else with a proved radius.
 
-    sharpest: the largest fraction of its tolerance that the radius of a row may be; balls evaluate the others.  Beyond
-    the default, nothing is checked in balls.
+    sharpest: maximum radius of a row, as a fraction of its tolerance; other rows are evaluated in balls.  Above the
+    default, nothing is checked in balls.
     Raises ArithmeticError if a ball contradicts an enclosure, or no precision suffices.
     """
     if problem.predictions.size <= MAX_IN_BALLS or convention.logits_as == "probabilities":
@@ -122,19 +122,19 @@ def evaluate(problem: Problem, convention: Convention, sharpest: float = MAX_RAD
 
 
 def radius_fraction(dtype: str, classes: int) -> float:
-    """The largest fraction of its tolerance that the radius of a row's loss can be."""
+    """The maximum radius of a row's loss, as a fraction of its tolerance."""
     of_sums = (classes - 1) / sum_error(classes) if classes > 1 else 1.0
     largest = max(1.0, ELEMENTARY_OF_NUMPY / ELEMENTARY[dtype], of_sums)
     return 2 * largest * dtype_info("float64").unit_roundoff / dtype_info(dtype).unit_roundoff
 
 
 def _enclosures(problem: Problem, flat: FlatProblem, convention: Convention, sharpest: float) -> _Rows:
-    """The rows of a problem, checked if the radius is to be sharp."""
+    """The rows of a problem; checked in balls if a small radius is required."""
     classes = 1 if flat.binary else flat.x.shape[1]
     fraction = radius_fraction(problem.dtype, classes)
     if flat.binary:
         no_bound = flat.input_kind == "log_probabilities"
-    else:  # what `row_losses` has no loss for, only a bound
+    else:  # cases for which `row_losses` has a bound but no loss
         no_bound = convention.log_floor is not None or convention.renormalise == "after_clip"
     if fraction > sharpest or no_bound:
         rows = len(flat.x)
@@ -151,23 +151,23 @@ def _enclosures(problem: Problem, flat: FlatProblem, convention: Convention, sha
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """The loss of each row before sample weights are applied: enclosed in float64, or to be evaluated in a ball."""
+    """The loss of each row before sample weights: an enclosure in float64, or to be evaluated in a ball."""
 
     flat: FlatProblem
     convention: Convention
     loss: Floats
     radius: Floats
     is_enclosed: npt.NDArray[np.bool_]
-    """Whether the exact loss of a row is within its radius of its loss; otherwise neither says anything."""
+    """Mask of rows whose exact loss is within `radius` of `loss`; in other rows both are meaningless."""
 
     def term(self, row: int) -> Term:
-        """The loss of a row."""
+        """The loss of one row."""
         if not self.flat.kept[row]:
             return arb(0)
         return arb(self.loss[row], self.radius[row]) if self.is_enclosed[row] else self._in_balls(row)
 
     def unreduced(self) -> Exact:
-        """The losses themselves, with balls for the rows that are not enclosed."""
+        """The unreduced losses, with balls for rows that are not enclosed."""
         flat, is_enclosed = self.flat, self.is_enclosed
         remaining = np.flatnonzero(flat.kept & ~is_enclosed).tolist()
         found = oracle.exact((len(remaining),), [self._in_balls(row) for row in remaining], PRECISION)
@@ -178,7 +178,7 @@ class _Rows:
         return Exact(*(part.reshape(flat.shape) for part in (hi, lo, rad)))
 
     def total(self) -> Term:
-        """The sum with sample weights: of enclosed rows in float64, where `fsum` rounds once, of others in balls."""
+        """The sum with sample weights: enclosed rows in float64, where `fsum` rounds once, other rows in balls."""
         flat = self.flat
         weights = np.broadcast_to(1.0 if flat.sample_weights is None else flat.sample_weights, self.loss.shape)
         together = flat.kept & self.is_enclosed & np.isfinite(weights)
@@ -204,7 +204,7 @@ class _Rows:
         return oracle.total_of([arb(middle, bound * (1 + 2.0**-20)), *others])
 
     def check(self) -> None:
-        """Evaluate some rows in balls, evenly spaced; raises ArithmeticError if one is not where it is said to be."""
+        """Evaluate evenly spaced rows in balls; raises ArithmeticError if one lies outside its enclosure."""
         rows = np.flatnonzero(self.is_enclosed & self.flat.kept)
         count = max(1, CHECKED_PREDICTIONS * len(self.flat.x) // self.flat.x.size)
         for row in rows[:: max(1, len(rows) // count)].tolist():

@@ -1,51 +1,51 @@
-"""How far a correct floating-point answer may lie from the exact one.
+"""A bound on the error of a correct floating-point answer.
 
 The tolerance is derived, never fitted.  u is the unit roundoff of the dtype, and every operation
-returns its exact result times (1 + d), |d| <= u.  An elementary function (exp, log, log1p) is good to g u:
-two ulps, g = 4; in float32 four ulps, g = 8, because that is what the vector loops of numpy and others
-promise there.  All bounds are first order in u and elementwise before reduction.
+returns its exact result times (1 + d), |d| <= u.  An elementary function (exp, log, log1p) has a relative error of at
+most g u: two ulps, g = 4; in float32 four ulps, g = 8, because the vectorised loops of numpy and others promise no more
+there.  All bounds are first order in u and elementwise before reduction.
 
-*Sums.*  n terms summed in any order err by at most h(n) u sum|t_i|.  The guaranteed bound is n - 1; for
-long sums it is never nearly attained.  Roundings that are independent and even within their ulp have a
-standard deviation of at most u / sqrt(3), which adds up to u sqrt(n) / 3 of the sum when one term after
-another is added; six of those are 2 sqrt(n).  With n - 1, a float32 mean of 10^5 samples could be off by 0.6 %.
+*Sums.*  n terms summed in any order have an error of at most h(n) u sum|t_i|.  The guaranteed bound is n - 1; in
+long sums it is never nearly attained.  Roundings that are independent and uniform within their ulp have a
+standard deviation of at most u / sqrt(3), which adds up to u sqrt(n) / 3 of the sum for sequential
+summation; six of those are 2 sqrt(n).  With n - 1, the error of a float32 mean of 10^5 samples could be 0.6 %.
 (For the independence see Higham and Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci.
 Comput. 41(5), 2019.)  h(n) is the smaller of the two.
 
 *Logits, categorical.*  With d_c = z_c - max z, S = sum exp d_c and p_c = exp(d_c) / S:
-rounding d_c moves exp(d_c) by |d_c| u, exp adds g u, the sum h(C) u, the logarithm g u log S.  So
-log S is off by u (sum_c p_c |d_c| + g + h(C) + g log S), and -log p_c = log S - d_c by that plus
-u (|d_c| + |log p_c|).  The scale is invariant under a shift of the row, as the loss is: an implementation
+rounding d_c changes exp(d_c) by |d_c| u, exp adds g u, the sum h(C) u, the logarithm g u log S.  So
+log S has an error of u (sum_c p_c |d_c| + g + h(C) + g log S), and -log p_c = log S - d_c that plus
+u (|d_c| + |log p_c|).  The loss, and so the bound, is invariant under a shift of the row: an implementation
 that adds the shift back before it subtracts the label's logit (`cancellation="logits"`) loses u |z| more.
 
 *Logits, binary.*  log(1 + exp(-|z|)) through exp and log1p is relatively accurate (2g u; |z| is exact), and
-the larger term |z| is added to it.  For labels of exactly 0 or 1 nothing cancels.  A soft label, or a
-positive weight, makes products of |z| that are rounded, 2u |z| each side.  With `cancellation="logits"`
-terms of size |z| cancel and u |z| is lost once more on each, three times where a positive weight multiplies one;
-that weight p is then 1 + (p - 1) y, which is off by 2u |p - 1| y however small it is.
+the larger term |z| is added to it.  For labels of exactly 0 or 1 nothing cancels.  With a soft label or a
+positive weight, the products of |z| are rounded: 2u |z| on each side.  With `cancellation="logits"`
+terms of size |z| cancel and u |z| is lost once more on each side, three times if a positive weight multiplies one;
+that weight p becomes 1 + (p - 1) y, which has an error of 2u |p - 1| y however small it is.
 
-*Probabilities.* log is relatively accurate; 1 - p is rounded once, which moves log(1 - p) by u, and so is the sum of
-either and what a convention adds to it (`log_offset`). A convention that renormalises divides by a rounded sum (h(C)
-+ 1, and 1 because rounding the inputs already moved the row's sum); where the quotient is below the smallest normal
-number it is off by half a step of the subnormal ones, however small it is. One that does it through log and
-log-sum-exp pays as for logits. One that turns logits into probabilities first (`logits_as`) rounds p, to r u of
-itself: what log p is off by for logits, two more for the quotient; of a sigmoid (g + 3) u, and 1 - p by r u p, which
-may be all of it. So log p lies between log p (1 - r u) and log p (1 + r u), each clipped, offset and floored as the
-convention has it: next to p = 1 anything down to the floor.
+*Probabilities.* log is relatively accurate; 1 - p is rounded once, which changes log(1 - p) by u, and so is the sum of
+either and the offset of a convention (`log_offset`). A convention that renormalises divides by a rounded sum (h(C)
++ 1, and 1 because rounding the inputs changed the row's sum); a quotient below the smallest normal
+number has an error of half a subnormal step, however small it is. Renormalisation through log and
+log-sum-exp has the error of logits. A convention that turns logits into probabilities first (`logits_as`) rounds p with
+a relative error r u: that of log p for logits, and two more for the quotient; for a sigmoid (g + 3) u. 1 - p changes by
+r u p, which may be all of it. So log p lies between log p (1 - r u) and log p (1 + r u), each clipped, offset and
+floored by the convention: next to p = 1 it may be anything down to the floor.
 
 *Weights and smoothing* are products: one rounding each, three for a smoothed label; the result itself
-is rounded once.  A smoothed binary label is rounded relative to itself, and its complement inherits that as
-an absolute error: 3u y' on both sides.  *The mean* divides once, by a divisor D: a count, or itself a sum, of
-weights w.  A weight of a row that depends on its targets is a sum of products over k classes, off by h(k) u and a
-rounding for each factor; where it is divided by the sum of the targets, that is as much again and the division (that
-rounding the targets moved their sum by up to u is one of the four roundings of any mean).  Where the targets of a row
-are so small that they underflow, so may its weight, by k of the smallest number over the sum of the targets.
-Where weights of both signs cancel, the roundings of D are a part e of it that need not be small (their number times
-u sum |w| / |D|), and 1 / D is off by e / (1 - e); where e may be 1 the oracle has no answer, because another order of
-the sum may change its sign.  *Underflow*:
-what is smaller than the smallest normal number may be flushed to zero.  *The conversion*: where a prediction was
-converted for the function, it was rounded once; that moves the loss by u |x dloss/dx|, counted up to the
-point where half of the digits are gone (1/sqrt(u)): what is lost beyond that is the conversion's doing and reported as
+is rounded once.  The relative error of a smoothed binary label becomes an absolute error of its
+complement: 3u y' on both sides.  *The mean* divides once, by a divisor D: a count, or a sum of
+weights w.  A weight of a row that depends on its targets is a sum of products over k classes, with an error of h(k) u
+and a rounding for each factor; dividing it by the sum of the targets adds as much again and the division (that
+rounding the targets changed their sum by up to u is one of the four roundings of any mean).  If the targets of a row
+are so small that they underflow, so may its weight, by k times the smallest number over the sum of the targets.
+If weights of both signs cancel, the roundings of D are a fraction e of it that need not be small (their number times
+u sum |w| / |D|), and 1 / D has a relative error of e / (1 - e); if e may be 1 the oracle has no answer, because another
+order of the sum may change its sign.  *Underflow*:
+a number below the smallest normal number may be flushed to zero.  *The conversion*: a prediction that was
+converted for the function was rounded once; that changes the loss by u |x dloss/dx|, counted up to the
+point where half of the digits are lost (1/sqrt(u)): larger changes are attributed to the conversion and reported as
 such.
 """
 
@@ -76,25 +76,25 @@ from conformance.reference.relevance import ERROR_BOUND, relevant
 ELEMENTARY = {"float16": 4.0, "bfloat16": 4.0, "float32": 8.0, "float64": 4.0}
 """g: the error of exp, log and log1p in units of u, by dtype."""
 LONG_SUM_FACTOR = 2.0
-"""What multiplies sqrt(n) in the bound on long sums: six standard deviations."""
+"""Factor of sqrt(n) in the bound on long sums: six standard deviations."""
 DIVISION = 4.0
-"""Roundings of the mean beyond its sums: the division, and a mask's count and scale."""
+"""Roundings of the mean besides its sums: the division, and a mask's count and scale."""
 EXP_UNDERFLOW = 746.0
 """exp(-x) is 0 in float64 for larger x: it is below half of the smallest number, 2^-1074."""
 MAX_PREDICTIONS_AT_ONCE = 1 << 22
-"""Predictions whose sums over the classes are held at once: some ten numbers a row."""
+"""Maximum number of predictions in one step of sums over the classes, which need some ten numbers per row."""
 ESTIMATE_ERROR = 1e-6
-"""Part of a loss by which its `estimate` may be off beside the tolerance."""
+"""Relative error that an `estimate` may have in addition to the tolerance."""
 
 Floats = npt.NDArray[np.float64]
 
 
 def tolerance(problem: Problem, convention: Convention, unconverted: Problem | None = None) -> Floats:
-    """The absolute error a correct answer to `problem` may have, shaped as the reduced loss.
+    """The absolute error that a correct answer to `problem` may have, shaped as the reduced loss.
 
-    problem: as the function receives it.  convention: how the function says it computes; its numeric
-    choices decide which roundings there are.  unconverted: the problem before its predictions
-    were converted; None if they were not.  Where there is no finite answer the budget is 0: it must be met exactly.
+    problem: as passed to the function.  convention: documented by the function; its numeric
+    choices determine the rounding errors.  unconverted: the problem before its predictions
+    were converted; None if they were not.  If the answer is not finite the budget is 0: it must be met exactly.
     """
     if refused(problem, convention):
         return np.zeros(())
@@ -107,9 +107,9 @@ def tolerance(problem: Problem, convention: Convention, unconverted: Problem | N
 
 
 def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
-    """The loss in float64 arithmetic, and how far it may be from the exact answer; both shaped as the reduced loss.
+    """Return the loss in float64 arithmetic and a bound on its error, both shaped as the reduced loss.
 
-    For an answer to a problem that is not rejected.  It is coarse where sums cancel, and no budget for anybody.
+    For problems that are not rejected.  The bound is coarse if sums cancel; it is not a tolerance for functions.
     """
     bound = tolerance(problem, convention)
     rows = _cached_rows(problem, relevant(problem, convention, ERROR_BOUND), is_converted=False)
@@ -126,18 +126,18 @@ def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """A loss per row, before rows are ignored, grouped and weighted."""
+    """Losses of rows, before rows are ignored, grouped and weighted."""
 
     flat: FlatProblem
     loss: Floats
     error: Floats
-    """The absolute error the loss may have; not finite if it is unbounded."""
+    """Absolute error that the loss may have; not finite if it is unbounded."""
 
 
 def row_losses(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
     """(loss, error) of each row in float64, before rows are ignored, grouped and weighted, each of shape [n].
 
-    The loss is computed as the bound assumes, and the error is what it allows the dtype of the problem for that; not
+    The loss is computed by the formulas of the bound; the error is the bound for the dtype of the problem, not
     finite if it is unbounded.
     """
     rows = _cached_rows(problem, relevant(problem, convention, ERROR_BOUND), is_converted=False)
@@ -158,7 +158,7 @@ def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Fl
         if problem.reduction == "mean":
             divisor = abs(_divisor(flat, convention))
             lost = divisor_error(flat, convention, error.size, unit)
-            left = np.abs((unit * loss).sum()) + unit * total  # the sum itself, where losses of both signs cancel
+            left = np.abs((unit * loss).sum()) + unit * total  # of the sum itself, if losses of both signs cancel
             total = (
                 total / divisor + DIVISION * (size / divisor) + lost * (left / divisor) + underflow_error(problem.dtype)
             )
@@ -166,7 +166,7 @@ def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Fl
 
 
 def _cached_rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows:
-    """The rows of a problem under a convention; those of a large problem are remembered for one convention only."""
+    """The rows of a problem under a convention; those of a large problem are cached for one convention only."""
     relevant_convention = relevant(problem.unreduced, convention, ERROR_BOUND)
     name, which = "error bound of rows", (relevant_convention, is_converted)
     cache = problem.unreduced.cache.setdefault(name, {})
@@ -193,11 +193,11 @@ def _rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows
 
 
 def _of_samples(problem: Problem, rows: _Rows) -> tuple[Floats, Floats]:
-    """(loss, error) of each sample: rows that are not ignored, grouped and weighted."""
+    """(loss, error) of each sample, after rows are ignored, grouped and weighted."""
     flat, loss, error = rows.flat, rows.loss, rows.error
     unit = dtype_info(problem.dtype).unit_roundoff
     with np.errstate(all="ignore"):
-        # An infinite input whose loss is finite all the same is met exactly; it must not void the others' budget.
+        # An infinite input with a finite loss must be met exactly; it must not void the tolerance of other samples.
         bounded = flat.kept & np.isfinite(error) & np.isfinite(loss)
         error = np.where(bounded, error + DIVISION * underflow_error(problem.dtype), 0.0)
         loss = np.where(flat.kept, loss, 0.0)
@@ -211,17 +211,17 @@ def _of_samples(problem: Problem, rows: _Rows) -> tuple[Floats, Floats]:
         if flat.sample_weights is not None:
             weights = flat.sample_weights
             if weights.shape == flat.kept.shape:
-                weights = np.where(flat.kept, weights, 0.0)  # infinity and nan count nothing there either
-            # Without weight nothing is added, nor may be, where a conversion made the loss infinite, too.
+                weights = np.where(flat.kept, weights, 0.0)  # also if they are infinite or nan
+            # A weight of 0 adds nothing, also if a conversion made the loss infinite.
             error, loss = (np.where(weights == 0, 0.0, each) for each in (error, loss))
             product = (error + unit * np.abs(loss)) * np.abs(weights)
-            error = product + np.where(error > 0, underflow_error(problem.dtype), 0.0)  # which may underflow, too
+            error = product + np.where(error > 0, underflow_error(problem.dtype), 0.0)  # the product may underflow, too
             loss = loss * weights
     return loss, error
 
 
 def underflow_error(dtype: str) -> float:
-    """What an underflow may lose: float16 keeps its subnormals everywhere, the others are flushed by some."""
+    """Maximum error by underflow: float16 has subnormals everywhere, other dtypes may be flushed to 0."""
     return float(np.finfo(np.float16).smallest_subnormal) if dtype == "float16" else dtype_info(dtype).smallest_normal
 
 
@@ -240,9 +240,9 @@ class _Arithmetic:
 
 
 def _losses(flat: FlatProblem, convention: Convention, chunk: slice, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
-    """(loss, error) for a chunk of rows, weights per sample not yet applied.
+    """(loss, error) for a chunk of rows, before sample weights.
 
-    What is rounded is multiplied by u before anything else: the error of a loss next to the largest number is a number.
+    Terms are multiplied by u first, so that the error of a loss near the largest number does not overflow.
     """
     x = flat.x[chunk].astype(np.float64)
     return (_binary if flat.binary else _categorical)(flat, convention, x, chunk, arithmetic)
@@ -295,17 +295,17 @@ def _categorical(
 
 
 def _has_index_formula(flat: FlatProblem, convention: Convention, is_converted: bool) -> bool:
-    """Whether the loss and the error of a row follow from a few sums over its logits."""
+    """Whether the losses and errors of rows can be computed from a few sums over the logits."""
     of_each = is_converted or convention.logits_as == "probabilities"
     of_each = of_each or (bool(flat.smoothing) and (convention.cancellation == "logits" or flat.weighs_rows))
     return flat.index is not None and flat.input_kind == "logits" and not of_each
 
 
 def _index_of_logits(flat: FlatProblem, convention: Convention, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
-    """(loss, error) of all rows of logits with index labels; `_categorical`, summed over the classes in closed form.
+    """(loss, error) of all rows of logits with index labels; `_categorical` with the sums over classes in closed form.
 
     With a_c = max z - z_c, -log p_c = log S + a_c is not negative, and the error of each is linear in it and in a_c.
-    Two buffers serve all chunks: memory that is allocated anew costs more than what is computed in it.
+    All chunks share two buffers, because allocating memory takes longer than the computation.
     """
     assert flat.index is not None
     unit, e, classes = arithmetic.unit, flat.smoothing, flat.x.shape[1]
@@ -325,7 +325,7 @@ def _index_of_logits(flat: FlatProblem, convention: Convention, arithmetic: _Ari
         np.exp(d, out=exponentials)
         exponentials.sum(axis=1, keepdims=True, out=total[chunk])
         if e:
-            those = d if counted.all() else d[:, counted]  # a weight of 0 on a logit of -inf counts nothing
+            those = d if counted.all() else d[:, counted]  # a weight of 0 on a logit of -inf adds nothing
             for sums, factors in ((signed, weights), (absolute, np.abs(weights))):
                 sums[chunk, 0] = -those.sum(axis=1) if flat.class_weights is None else -(those @ factors[counted])
         np.maximum(d, -EXP_UNDERFLOW, out=d)
@@ -357,7 +357,7 @@ def _index_of_logits(flat: FlatProblem, convention: Convention, arithmetic: _Ari
 
 
 def _of_sums(total: Floats, spread: Floats, d: Floats, classes: int, g: float) -> tuple[Floats, Floats]:
-    """(-log p of the classes with these d, what log S is off by in units of u)."""
+    """(-log p of the classes with these d, error of log S in units of u)."""
     log_total = np.log(total)
     return log_total - d, spread + g + sum_error(classes) + g * log_total
 
@@ -379,11 +379,11 @@ def softmax_error(z: Floats, convention: Convention, g: float, unit: float = 1.0
 def _of_rounded(
     p: Floats, minus_log: Floats, relative: Floats | float, flat: FlatProblem, convention: Convention, g: float
 ) -> tuple[Floats, Floats]:
-    """(-log p, its error) of probabilities that were rounded before a clip, an offset, a logarithm and a floor.
+    """(-log p, its error) of probabilities that are rounded before a clip, an offset, a logarithm and a floor.
 
-    relative: what they are off by, as a part of them; where that is all of them, the logarithm may be that of 0.  No
-    budget has an infinite loss, which only a clip, an offset or a floor prevents.  Without one a probability is rounded
-    to the nearest number, which is 0 or at least the smallest one, and not flushed to 0.
+    relative: their relative error; if it reaches 1, the logarithm may be that of 0.  An infinite loss
+    has no tolerance; only a clip, an offset or a floor prevents it.  Without these a probability is rounded
+    to the nearest number, which is 0 or at least the smallest one, and is not flushed to 0.
     """
     dtype = str(flat.x.dtype)
     least, most = (0.0, 1.0) if flat.clip is None else flat.clip
@@ -426,14 +426,14 @@ def _targets(flat: FlatProblem, chunk: slice, classes: int) -> Floats:
 
 
 def _share(q: Floats, weights: Floats) -> Floats:
-    """Each share q times its weight, and 0 where the share is 0, for any weight."""
+    """Each share q times its weight; 0 if the share is 0, for any weight."""
     return np.where(q != 0, q * weights, 0.0)
 
 
 def underflow(p: Floats, dtype: str) -> Floats:
-    """What log p loses, in units of u, where the quotient p is so small that it has fewer digits than others.
+    """The error of log p, in units of u, of a quotient p that is subnormal and has fewer digits.
 
-    It is rounded by up to half a step s, which moves its logarithm by up to -log(1 - s / (2 p)).
+    It is rounded by up to half a step s, which changes its logarithm by up to -log(1 - s / (2 p)).
     """
     unit, normal, epsilon, _ = dtype_info(dtype)
     step = normal * epsilon
@@ -505,7 +505,7 @@ def _binary(
 
 
 def divisor_error(flat: FlatProblem, convention: Convention, losses: int, unit: float) -> float:
-    """What a mean is off by for its divisor, in units of u of itself.  losses: how many there are."""
+    """The error of a mean by its divisor, relative and in units of u.  losses: their number."""
     counts = convention.mean_divides_by in ("kept", "samples") or flat.sample_weights is None
     if counts and not weighs_classes(flat, convention):
         return 0.0
@@ -517,7 +517,7 @@ def divisor_error(flat: FlatProblem, convention: Convention, losses: int, unit: 
 
 
 def _of_weight(flat: FlatProblem, convention: Convention) -> float:
-    """What the weight of a row is off by before it is added to the others, in units of u of itself."""
+    """The relative error of the weight of a row before the weights are summed, in units of u."""
     if not weighs_classes(flat, convention):
         return 0.0
     smoothed, added = bool(smoothing_of_weight(flat, convention)), float(flat.sample_weights is not None)
@@ -535,7 +535,7 @@ def _of_weight(flat: FlatProblem, convention: Convention) -> float:
 
 
 def _underflow_of_divisor(flat: FlatProblem, convention: Convention) -> float:
-    """What a divisor loses where targets, or their products with class weights, underflow; as a part of it."""
+    """The relative error of a divisor by underflow of targets or of their products with class weights."""
     if flat.index is not None or not weighs_classes(flat, convention):
         return 0.0
     samples = np.ones(len(flat.kept)) if flat.sample_weights is None else np.abs(flat.sample_weights)
@@ -547,7 +547,7 @@ def _underflow_of_divisor(flat: FlatProblem, convention: Convention) -> float:
 
 
 def cancellation_factor(flat: FlatProblem, convention: Convention) -> float:
-    """How much the weights that a mean divides by cancel in their sum: sum |w| / |sum w|, 1 where none is negative."""
+    """The cancellation in a divisor that is a sum of weights: sum |w| / |sum w|, 1 if none is negative."""
     positive = absolute_weights(flat)
     if positive is None or convention.mean_divides_by in ("kept", "samples"):
         return 1.0
@@ -556,13 +556,13 @@ def cancellation_factor(flat: FlatProblem, convention: Convention) -> float:
 
 
 def _divisor(flat: FlatProblem, convention: Convention) -> float:
-    """What the mean divides by, to float64 accuracy; the oracle has it exactly."""
+    """The divisor of the mean, to float64 accuracy; the oracle computes it exactly."""
     weights, counts = weights_of_mean(flat, convention)
     return float(weights[counts].sum())
 
 
 def weights_of_mean(flat: FlatProblem, convention: Convention) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """(What each loss adds to what the mean divides by, whether it does), flat, to float64 accuracy."""
+    """(contribution of each loss to the divisor of the mean, whether it counts), flat, to float64 accuracy."""
     counted = math.prod(flat.shape)
     kept = flat.kept if flat.group == 1 else np.ones(counted, dtype=bool)
     weights = np.ones(counted)
@@ -576,7 +576,7 @@ def weights_of_mean(flat: FlatProblem, convention: Convention) -> tuple[Floats, 
 
 
 def _row_weights(flat: FlatProblem, convention: Convention) -> tuple[Floats, Floats]:
-    """(What each row weighs beside its sample weight, what its targets sum to); class weights or targets matter."""
+    """(weight of each row without its sample weight, sum of its targets), if class weights or targets matter."""
     classes = flat.x.shape[1]
     e = smoothing_of_weight(flat, convention)
     weights = np.ones(classes) if flat.class_weights is None else flat.class_weights

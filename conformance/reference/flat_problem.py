@@ -1,7 +1,7 @@
-"""A problem as the definition sees it: flat rows of predictions, targets and weights, before any arithmetic.
+"""A problem in the form of the definition: flat rows of predictions, targets and weights, before any arithmetic.
 
-The oracle and the budget start from the same rows, so what counts, what is ignored and what weighs
-how much is decided once.
+The oracle and the error bound use the same rows, so that ignored samples and weights are determined in one
+place.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Floats = npt.NDArray[np.float64]
 
 
 WEIGHT_ROUNDINGS = 8
-"""Roundings of a weight that a mean divides by before it is added up: products, smoothing, a mask's scale."""
+"""Maximum roundings of a weight before it is added to the divisor of a mean: products, smoothing, a mask's scale."""
 QUOTIENT_ROUNDINGS = 4
-"""Roundings that dividing a weight by the sum of its targets adds to those of that sum: smoothing, the division."""
+"""Roundings by dividing a weight by the sum of its targets, besides those of the sum: smoothing, the division."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class FlatProblem:
     q: Floats | None
     """Targets, shape [n, C] or [n]; None if there are index labels."""
     kept: npt.NDArray[np.bool_]
-    """False where a row is ignored, shape [n]."""
+    """Mask, shape [n]; False for an ignored row."""
     class_weights: Floats | None
     """Shape [C]."""
     weighs_rows: bool
@@ -51,7 +51,7 @@ class FlatProblem:
     positive_weight: Floats | None
     """Shape [n]."""
     sample_weights: Floats | None
-    """One per entry of the shape that is weighted, flat."""
+    """One weight per loss to which sample weights apply, flat."""
     smoothing: float
     """The label smoothing e."""
     clip: tuple[float, float] | None
@@ -63,10 +63,10 @@ class FlatProblem:
     shape: tuple[int, ...]
     """Shape of the losses before reduction."""
     taken_as: InputKind | None = None
-    """The kind to which x is converted without rounding; None if it is taken as it is."""
+    """The kind to which x is converted without rounding; None if it is not converted."""
     log_sum_exps: dict[tuple[int, int], Any] = field(default_factory=dict)
-    """Balls around the log-sum-exp of rows of logits, by row and precision; those of a problem share them, since no
-    convention changes them."""
+    """Cache of balls around the log-sum-exp of rows of logits, by row and precision; shared by the flat problems of a
+    problem, as no convention changes them."""
 
     @functools.cached_property
     def unconverted(self) -> FlatProblem:
@@ -75,7 +75,7 @@ class FlatProblem:
 
     @functools.cached_property
     def absolute(self) -> FlatProblem:
-        """The same with the absolute values of its targets and class weights: the size of what rounds in sums."""
+        """The same with absolute values of targets and class weights, to bound the rounding errors of sums."""
         return dataclasses.replace(
             self,
             q=None if self.q is None else np.abs(self.q),
@@ -83,24 +83,24 @@ class FlatProblem:
         )
 
     def chunks(self, predictions: int = CHUNK) -> list[slice]:
-        """Consecutive rows with about that many predictions."""
+        """Slices of consecutive rows with about that many predictions each."""
         rows = max(1, predictions // max(1, math.prod(self.x.shape[1:])))
         return [slice(start, min(start + rows, len(self.x))) for start in range(0, len(self.x), rows)]
 
     def rows(self, chunk: slice) -> FlatProblem:
-        """Some of the rows, for computations before losses are grouped and weighted."""
+        """A slice of the rows, for computations before losses are grouped and weighted."""
         names = ("x", "index", "q", "kept", "positive_weight")
         parts: dict[str, Any] = {name: value[chunk] for name in names if (value := getattr(self, name)) is not None}
         return dataclasses.replace(self, **parts, log_sum_exps={})
 
 
 def refused(problem: Problem, convention: Convention) -> frozenset[str]:
-    """The kinds of invalid input for which `convention` has no answer either; empty if there is one."""
+    """The kinds of invalid input in a problem that `convention` rejects, too; empty if it has an answer."""
     kinds = examine(problem)
     weights = problem.options.sample_weights
     averaged = convention.binary_outputs == "mean_of_last_axis" and problem.loss == "binary"
     if averaged and weights is not None and weights.ndim == problem.predictions.ndim > 1:
-        return frozenset({"shape_mismatch"})  # a weight per output has no place beside a loss per row
+        return frozenset({"shape_mismatch"})  # a weight per output does not fit a loss per row
     invalid = kinds & INVALID - convention.accepts
     if "trailing_axis" in kinds & convention.accepts:
         invalid -= {"shape_mismatch"}
@@ -123,9 +123,9 @@ def refused(problem: Problem, convention: Convention) -> frozenset[str]:
 
 
 def broadcast(problem: Problem) -> Problem | None:
-    """The problem with its predictions and labels broadcast against each other; None where they cannot be.
+    """The problem with its predictions and labels broadcast to a common shape; None if that is impossible.
 
-    Broadcasting does not add classes, and weights of a shape that does not fit are not broadcast either.
+    Broadcasting does not add classes, and weights that do not fit are not broadcast.
     """
     if mismatched_weights(problem.options, problem.predictions.shape, problem.loss):
         return None
@@ -141,7 +141,7 @@ def broadcast(problem: Problem) -> Problem | None:
 
 
 def labels_by(problem: Problem, convention: Convention) -> Array:
-    """Return the labels with the columns that a convention takes for those of their classes."""
+    """Return the labels as column indices, by the columns that a convention assigns to their classes."""
     labels = problem.labels
     if problem.target == "distribution" or not reads_other_columns(problem, convention.class_columns):
         return labels
@@ -162,15 +162,15 @@ def shifts_labels(problem: Problem, convention: Convention) -> bool:
 
 
 def weighs_rows_of_targets(problem: Problem) -> bool:
-    """Whether a problem has class weights beside rows in which more than one target may count."""
+    """Whether a problem has class weights, and rows in which more than one target may be nonzero."""
     options = problem.options
     return options.class_weights is not None and (problem.target == "distribution" or bool(options.label_smoothing))
 
 
 def read_as(problem: Problem, convention: Convention, taken_as: InputKind | None = None) -> InputKind:
-    """The kind of prediction of which a convention takes the logarithm.
+    """The input kind whose logarithm a convention takes.
 
-    taken_as: the kind that the predictions are converted to first, if they are.
+    taken_as: the kind to which the predictions are converted first; None if they are not converted.
     """
     kind = taken_as or problem.input_kind
     return convention.logits_as if kind == "logits" else kind
@@ -179,9 +179,9 @@ def read_as(problem: Problem, convention: Convention, taken_as: InputKind | None
 def through_probabilities(
     problem: Problem, convention: Convention, taken_as: InputKind | None
 ) -> tuple[Convention, InputKind | None]:
-    """A convention that turns logits into probabilities, as one of probabilities that are converted without rounding.
+    """A convention that turns logits into probabilities, as one for exactly converted probabilities.
 
-    Where the logits are themselves converted, the softmax divides each row by its sum.
+    If the logits are themselves converted, the softmax divides each row by its sum.
     """
     if convention.logits_as == "logits" or (taken_as or problem.input_kind) != "logits":
         return convention, taken_as
@@ -193,7 +193,7 @@ def through_probabilities(
 def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None = None) -> FlatProblem:
     """Flatten a problem under a convention that does not reject it.
 
-    taken_as: the kind of predictions that the function takes, after a conversion without rounding.
+    taken_as: the input kind of the function, after an exact conversion; None for no conversion.
     """
     kinds = examine(problem)
     if "shape_mismatch" in kinds & convention.accepts and "trailing_axis" not in kinds & convention.accepts:
@@ -225,7 +225,7 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
     weights = options.sample_weights
     spread = None
     if weights is not None:
-        if weights.ndim > len(shape) and weights.shape != (1,):  # one weight for the one loss, which stays a scalar
+        if weights.ndim > len(shape) and weights.shape != (1,):  # one weight for a single loss, which stays a scalar
             shape = weights.shape
         full = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)) if shape else weights.reshape(())
         spread = np.broadcast_to(full, shape).reshape(-1).astype(np.float64)
@@ -255,7 +255,7 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
 
 
 def shape_of_losses(problem: Problem, flat: FlatProblem, convention: Convention) -> tuple[int, ...]:
-    """The shape of the unreduced losses of a problem, with the axis of the classes where a convention keeps it."""
+    """The shape of the unreduced losses of a problem, with the class axis if the convention keeps it."""
     if flat.binary or convention.unreduced_class_axis == "dropped":
         return flat.shape
     axis = problem.layout.class_axis if problem.layout.class_axis != -1 else len(flat.shape)
@@ -263,38 +263,38 @@ def shape_of_losses(problem: Problem, flat: FlatProblem, convention: Convention)
 
 
 def absolute_weights(flat: FlatProblem) -> FlatProblem | None:
-    """The rows with the absolute values of their weights; None where no weight is negative."""
+    """The rows with absolute values of their weights; None if no weight is negative."""
     weights = {name: getattr(flat, name) for name in ("class_weights", "sample_weights")}
     negative = {name: np.abs(found) for name, found in weights.items() if found is not None and np.any(found < 0)}
     return dataclasses.replace(flat, **negative) if negative else None
 
 
 def weighs_classes(flat: FlatProblem, convention: Convention) -> bool:
-    """Whether what a mean divides by depends on class weights or targets; otherwise it is a sum of sample weights."""
+    """Whether the divisor of a mean depends on class weights or targets; otherwise it is a sum of sample weights."""
     if flat.binary or convention.mean_divides_by in ("sample_weight", "kept", "samples"):
         return False
     return flat.class_weights is not None or convention.mean_divides_by == "target_weight"
 
 
 def averages_class_weights(flat: FlatProblem, convention: Convention) -> bool:
-    """Whether the weight of a row is divided by the sum of its targets, which is 1 where they are an index."""
+    """Whether the weight of a row is divided by the sum of its targets, which is 1 for index labels."""
     return flat.q is not None and weighs_classes(flat, convention) and convention.mean_divides_by != "target_weight"
 
 
 def smoothing_of_weight(flat: FlatProblem, convention: Convention) -> float:
-    """The label smoothing of the targets that make the weight of a row."""
+    """The label smoothing of the targets in the weight of a row."""
     return 0.0 if convention.mean_divides_by == "label_weight" else flat.smoothing
 
 
 def roundings_of_divisor(flat: FlatProblem, convention: Convention) -> int:
-    """How often what a mean divides by is rounded at most: the sum of the weights, and of the classes in each."""
+    """Maximum number of roundings of the divisor of a mean: of the sum of the weights, and of the classes in each."""
     classes = 0 if flat.binary else flat.x.shape[1]
     quotient = classes + QUOTIENT_ROUNDINGS if averages_class_weights(flat, convention) else 0
     return len(flat.kept) + classes + quotient + WEIGHT_ROUNDINGS
 
 
 def clip_ends(dtype: str, convention: Convention) -> tuple[float, float] | None:
-    """Where a convention clips probabilities of a dtype, both ends rounded to it; None where it does not."""
+    """The bounds to which a convention clips probabilities, rounded to the dtype; None if it does not clip."""
     if convention.clip is None:
         return None
     epsilon = dtype_info(dtype).epsilon if convention.clip == "dtype" else convention.clip
@@ -303,5 +303,5 @@ def clip_ends(dtype: str, convention: Convention) -> tuple[float, float] | None:
 
 
 def offset_of_logarithm(dtype: str, convention: Convention) -> float:
-    """The offset that a convention adds to a probability before its logarithm, rounded to the dtype; 0 without one."""
+    """The offset that a convention adds to a probability before its logarithm, rounded to the dtype; 0 for none."""
     return float(np.asarray(convention.log_offset or 0.0).astype(numpy_dtype(dtype)))

@@ -9,10 +9,10 @@ Terms that would cancel are written as sums over the other classes.  The gradien
 its probability.  Each row is multiplied by s_i and, for a mean, divided by its divisor.  Unreduced losses are
 differentiated through their sum.
 
-One set of formulas is evaluated in two arithmetics: in balls, which certify it, for float64; in float64 for
-narrower dtypes, where its error is that of a correct answer in float64 (`gradient_error_bound`), far below theirs.
+The same formulas are evaluated in two arithmetics: in balls, which certify the result, for float64; in float64 for
+narrower dtypes, where the error is that of a correct answer in float64 (`gradient_error_bound`), far below theirs.
 
-*Kinks.*  At an end of the clip, and at nan, there is no derivative, and any value is right
+*Kinks.*  At an end of the clip, and at nan, there is no derivative, and any value is accepted
 (`Gradient.unconstrained`).  Outside the clip the derivative is 0, or any value if a nan elsewhere in the row would be
 multiplied by it.  A probability of 0 that counts has the derivative -inf; one that does not count (0 log 0), 0.
 A mean over nothing has no derivative where it is nan by convention, and is constant where it is 0.
@@ -46,11 +46,11 @@ from conformance.reference.oracle import (
 from conformance.reference.relevance import GRADIENT, relevant
 
 PRECISION = 160
-"""Bits of the balls: cancellation in T p - t loses at most the 53 that the inputs have."""
+"""Precision of the balls in bits: cancellation in T p - t loses at most the 53 bits of the inputs."""
 KINK_MARGIN = 1024
 """Within this many unit roundoffs of the log floor, rounding decides the side."""
 NOT_FINITE = frozenset({"nan_weight", "infinite_weight", "nan_target"})
-"""Input anomalies with which there is no gradient."""
+"""Input anomalies for which there is no gradient."""
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
@@ -63,7 +63,7 @@ ToNumbers = Callable[[Floats], Numbers]
 class Gradient:
     """Derivatives of rows.
 
-    value: shaped as the rows of predictions, [n, C] or [n].  unconstrained: the same shape, True where any value is
+    value: shaped as the rows of predictions, [n, C] or [n].  unconstrained: mask of elements for which any value is
     right.
     """
 
@@ -74,12 +74,12 @@ class Gradient:
 def answer(problem: Problem, convention: Convention, loss: Answer, oracle: Oracle | None = None) -> Answer:
     """The exact gradient, shaped as the predictions.
 
-    loss: the answer to the problem under that convention; without one there is no gradient.
+    loss: the answer to the problem under that convention; if it is undefined, so is the gradient.
     oracle: caches gradients; None for no cache.
     """
     if not isinstance(loss, Exact):
         return loss
-    reduced = problem if problem.reduction == "mean" else problem.with_reduction("sum")  # the same as unreduced
+    reduced = problem if problem.reduction == "mean" else problem.with_reduction("sum")  # also for unreduced losses
     relevant_convention = relevant(reduced, convention, GRADIENT)
     if oracle is None:
         return _answer(reduced, relevant_convention)
@@ -104,7 +104,7 @@ def _answer(problem: Problem, convention: Convention) -> Answer:
 
 
 def answer_of(gradient: Gradient, shape: tuple[int, ...], in_balls: bool) -> Exact:
-    """The derivatives as an answer of a shape.  in_balls: whether their elements are balls, which certify it."""
+    """The derivatives as an answer with this shape.  in_balls: whether they are balls, which certify them."""
     if in_balls:
         answer = exact(shape, gradient.value.ravel().tolist(), PRECISION)
     else:
@@ -125,7 +125,7 @@ def balls(values: Floats) -> Numbers:
 
 
 def reduced_gradient(problem: Problem, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Gradient:
-    """The gradient with the reduction's factors."""
+    """The gradient, multiplied by the factors of the reduction."""
     with np.errstate(all="ignore"):
         gradient = _unreduced(problem, flat, convention, to_numbers)
         factor = factors(problem, flat, convention, to_numbers)
@@ -135,7 +135,7 @@ def reduced_gradient(problem: Problem, flat: FlatProblem, convention: Convention
 def in_chunks(problem: Problem, convention: Convention, *, in_balls: bool, size: int) -> Iterator[tuple[slice, Exact]]:
     """Yield (rows, their gradient, shaped [rows, C] or [rows]) for about `size` predictions at a time; see `answer`.
 
-    in_balls: compute in balls, whatever the dtype.  Otherwise the radius is 0.
+    in_balls: whether to compute in balls, for any dtype.  Otherwise the radius is 0.
     """
     to_numbers = balls if in_balls else floats
     with ctx.workprec(PRECISION):
@@ -160,7 +160,7 @@ def _reduced(
 
 
 def _unreduced(problem: Problem, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Gradient:
-    """The gradient of each row's own loss, cached, since it does not depend on the reduction."""
+    """The gradient of each row's own loss; cached, as it does not depend on the reduction."""
     relevant_convention = relevant(problem.unreduced, convention, GRADIENT)
     cache, key = problem.unreduced.cache, ("gradient", relevant_convention, to_numbers)
     if key not in cache:
@@ -170,7 +170,7 @@ def _unreduced(problem: Problem, flat: FlatProblem, convention: Convention, to_n
 
 
 def _mean_of_nothing(problem: Problem, flat: FlatProblem, convention: Convention, factor: Numbers) -> bool:
-    """Whether the loss is the nan that a convention has for a mean that divides by 0."""
+    """Whether the loss is the nan that a convention returns for a mean that divides by 0."""
     if problem.reduction != "mean" or convention.empty_mean != "nan" or np.any(factor != 0):
         return False
     divisor = _divisor(flat, convention)
@@ -178,7 +178,7 @@ def _mean_of_nothing(problem: Problem, flat: FlatProblem, convention: Convention
 
 
 def _divisor(flat: FlatProblem, convention: Convention) -> Term:
-    """What a mean divides by; nan if it is undefined, and then there is no mean to differentiate."""
+    """The divisor of a mean; nan if it is undefined, in which case there is no gradient."""
     try:
         return divided_by(flat, convention)
     except NoAnswerError:
@@ -194,7 +194,7 @@ def factors(problem: Problem, flat: FlatProblem, convention: Convention, to_numb
         factor = factor * (weights if len(weights) == losses else weights.sum())
     if problem.reduction == "mean" and losses:
         divisor = _divisor(flat, convention)
-        is_empty = isinstance(divisor, float) or divisor.contains(0)  # the convention says what such a mean is
+        is_empty = isinstance(divisor, float) or divisor.contains(0)  # the convention defines such a mean
         factor = factor * 0 if is_empty else factor / (divisor if to_numbers is balls else float_of(divisor))
     return np.repeat(factor, flat.group) / flat.group if flat.group > 1 else factor
 
@@ -225,7 +225,7 @@ def smoothed(flat: FlatProblem, to_numbers: ToNumbers) -> Numbers:
 
 
 def categorical_gradient(flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Gradient:
-    """The gradient of every row's loss, weights per sample not applied."""
+    """The gradient of every row's loss, before sample weights."""
     x = flat.x.astype(np.float64)
     t = targets(flat, to_numbers)
     unconstrained = np.zeros(x.shape, dtype=bool)
@@ -247,7 +247,7 @@ def categorical_gradient(flat: FlatProblem, convention: Convention, to_numbers: 
 
 
 def takes_total_for_one(flat: FlatProblem, convention: Convention) -> bool:
-    """Whether T is replaced by 1, or by the weight of its row, for any sum of the row's targets."""
+    """Whether the factor T is replaced by 1 or the weight of its row, for any sum of the row's targets."""
     by_row = flat.class_weights is None or flat.weighs_rows
     return convention.log_sum_exp == "one" or (convention.gradient_total == "one" and by_row)
 
@@ -311,7 +311,7 @@ def softmax(x: Floats, to_numbers: ToNumbers) -> Numbers:
 def _of_probabilities(
     x: Floats, t: Numbers, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
-    """(gradients with respect to probabilities x, mask of the elements that are unconstrained), each [n, C]."""
+    """(gradients with respect to probabilities x, mask of unconstrained elements), each [n, C]."""
     nan = np.isnan(x)
     zero = to_numbers(np.zeros(()))
     p = to_numbers(np.where(nan, 0.5, x))
@@ -345,8 +345,8 @@ def _of_probabilities(
 def clip_masks(
     p: Numbers, x: Floats, flat: FlatProblem, convention: Convention
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """(inside, unconstrained), shaped as x: strictly between the ends of the clip; at an end, or so near to it that the
-    rounding of p decides, or nan.
+    """(inside, unconstrained), masks shaped as x: strictly between the ends of the clip; at an end, so near to one that
+    the rounding of p decides, or nan.
 
     p: the probabilities, which a convention may have divided by their sum.  x: as passed.
     """
@@ -381,12 +381,12 @@ def _minus_over(t: Numbers, p: Numbers, to_numbers: ToNumbers) -> Numbers:
 
 
 def _share(t: Numbers, p: Numbers, offset: float, to_numbers: ToNumbers) -> Numbers:
-    """The slope of -t log(p + e) along -log p, t p / (p + e), elementwise; e is the offset."""
+    """Share t p / (p + e), elementwise: the derivative of -t log(p + e) with respect to -log p; e is the offset."""
     return t * p / (p + to_numbers(np.asarray(offset))) if offset else t
 
 
 def binary_gradient(flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Gradient:
-    """The gradient of every output's loss, weights per output not applied."""
+    """The gradient of every output's loss, before weights per output."""
     assert flat.q is not None
     x = flat.x.astype(np.float64)
     y = to_numbers(flat.q)
@@ -426,7 +426,7 @@ def gradient_floor(flat: FlatProblem, convention: Convention) -> float:
 def _of_outputs(
     x: Floats, y: Numbers, on: Numbers, off: Numbers, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
-    """(gradients with respect to binary probabilities x, mask of the elements that are unconstrained), shaped as x.
+    """(gradients with respect to binary probabilities x, mask of unconstrained elements), shaped as x.
 
     y: smoothed targets.  on, off: the weights of -log p and -log(1 - p).
     """

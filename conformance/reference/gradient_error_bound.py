@@ -1,17 +1,18 @@
-"""How far a correct floating-point gradient may lie from the exact one; the counterpart of `budget`, in its terms.
+"""A bound on the error of a correct floating-point gradient, in the terms of `error_bound`.
 
-u is the unit roundoff, g u the error of an elementary function, h(n) u that of a sum of n terms; see `budget`.
+u is the unit roundoff, g u the error of an elementary function, h(n) u that of a sum of n terms; see `error_bound`.
 
-*Logits, categorical.*  T p_c - t_c = (T - t_c) p_c - t_c (1 - p_c), with p_c = exp(log p_c): what log p_c is off by
-(`error_bound.softmax_error`) and g more is the relative error of p_c, and of 1 - p_c, which is the sum of the others.
-Where `gradient_cancellation` says that t_c is taken off T p_c, a right prediction's gradient is no better than
+*Logits, categorical.*  T p_c - t_c = (T - t_c) p_c - t_c (1 - p_c), with p_c = exp(log p_c): the error of log p_c
+(`error_bound.softmax_error`) plus g is the relative error of p_c, and of 1 - p_c, which is the sum of the others.
+If t_c is subtracted from T p_c (`gradient_cancellation`), the gradient of a right prediction is no better than
 the rounding of its p_c, and the tolerance scales with T p_c + |t_c|.
 
 *Logits, binary.*  (1 - y') sigma(z) and pos y' sigma(-z) are relatively accurate.  With `gradient_cancellation` the
 form is sigma(z) - y, and the scale sigma(z) (|1 - y'| + |pos y'|) + |pos y'|; for a label of 0 that is the same.  With
-a positive weight it is (pos y' + 1 - y') sigma(z) - pos y', whose 1 cancels: sigma(z) (1 + |pos y'|) more.  Where the
-sigmoid is exp(z - L), L = log(1 + e^z) = max(z, 0) + t, t = log1p(e^-|z|), the exponent is off by 2 g u t for t and by
-two roundings: of z + t or z - t, by u (|z| + t) and by no more than t, as z is a number of the dtype; and of t, by u t.
+a positive weight it is (pos y' + 1 - y') sigma(z) - pos y', whose 1 cancels: sigma(z) (1 + |pos y'|) more.  If the
+sigmoid is exp(z - L), L = log(1 + e^z) = max(z, 0) + t, t = log1p(e^-|z|), the exponent has an error of 2 g u t for t
+and of two roundings: of z + t or z - t, by u (|z| + t) and by no more than t, as z is a number of the dtype; and of t,
+by u t.
 
 *Probabilities.* t_c / p_c is a division. 1 - p is rounded once, and so is a sum with an offset. A row that is divided
 by its sum has T / S subtracted from every element, each of which knows S and its quotient to h(C) + 3; one that is
@@ -19,12 +20,12 @@ normalised through log and log-sum-exp pays for them as in logits. A binary grad
 or their common form (p - y) / (p (1 - p)): the scale is the sum of the two terms' sizes. With a `gradient_floor` it
 is that of p - y, to which a smoothed label adds 3u y'.
 
-*Weights and smoothing* are products as in the loss; the complement of a smoothed label is off by 3u y'. *The mean*
-multiplies every sample by 1 / D, which is rounded, and as accurate as D is where its weights cancel
-(`error_bound.divisor_error`), and which in float16 may be subnormal, as its product with a sample's weight may be:
-then it is off by up to half of the smallest subnormal, however large the term that it multiplies. *Underflow*: p_c may
-be flushed to zero where it is smaller than the smallest number, and so may what is divided by a probability
-afterwards, t_c, T p_c or p - y times the sample's factor: what that loses is divided, too.
+*Weights and smoothing* are products as in the loss; the complement of a smoothed label has an error of 3u y'. *The
+mean* multiplies every sample by 1 / D, which is rounded, and has the error of D if its weights cancel
+(`error_bound.divisor_error`).  In float16 it may be subnormal, as may its product with a sample's weight:
+then the error is up to half of the smallest subnormal, however large the term that it multiplies. *Underflow*: p_c may
+be flushed to zero if it is smaller than the smallest number, and so may a term that is divided by a probability
+afterwards, t_c, T p_c or p - y times the sample's factor: that loss is divided, too.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ from conformance.reference.relevance import GRADIENT_ERROR_BOUND, relevant
 
 
 def tolerance(problem: Problem, convention: Convention) -> Floats:
-    """The absolute error of each element of the gradient, shaped as the predictions.
+    """The tolerance of each element of the gradient, shaped as the predictions.
 
-    problem: as the function receives it.  Where there is no finite gradient it is 0: that is to be met exactly.
+    problem: as passed to the function.  The tolerance is 0 if the gradient is not finite: it must be met exactly.
     """
     if refused(problem, convention):
         return np.zeros(())
@@ -84,7 +85,7 @@ def _reduced(problem: Problem, convention: Convention) -> Floats:
 
 
 def in_chunks(problem: Problem, convention: Convention, *, size: int) -> Iterator[Floats]:
-    """The tolerances of the rows of `gradient.in_chunks`, without keeping anything."""
+    """The tolerances of the rows of `gradient.in_chunks`; nothing is cached."""
     flat = flatten(problem, convention)
     factors = _factors(problem, flat, convention)
     of_rows = _binary if flat.binary else _categorical
@@ -98,13 +99,13 @@ def in_chunks(problem: Problem, convention: Convention, *, size: int) -> Iterato
 
 @dataclass(frozen=True, eq=False)
 class _Factors:
-    """What the gradient of each row is multiplied by, as a column beside classes."""
+    """Factors of the gradient of each row, as a column that broadcasts to classes."""
 
     unweighted: Floats
-    """Before a mean divides."""
+    """Before a mean divides them."""
     factor: Floats
     products: float
-    """How often a gradient is rounded when it is multiplied."""
+    """Number of roundings when a gradient is multiplied by them."""
 
 
 def _factors(problem: Problem, flat: FlatProblem, convention: Convention) -> _Factors:
@@ -119,7 +120,7 @@ def _factors(problem: Problem, flat: FlatProblem, convention: Convention) -> _Fa
 
 
 def _weighted(flat: FlatProblem, convention: Convention, size: Floats, error: Floats, factors: _Factors) -> Floats:
-    """The tolerance of rows whose unweighted gradients have that size and that error."""
+    """The tolerance of rows, given the size and the error of their unweighted gradients."""
     dtype = str(flat.x.dtype)
     tiny, factor = underflow_error(dtype), np.abs(factors.factor)
     total = factor * (error + factors.products * size)
@@ -131,9 +132,9 @@ def _weighted(flat: FlatProblem, convention: Convention, size: Floats, error: Fl
 
 
 def _lost(flat: FlatProblem, convention: Convention, factor: Floats) -> Any:
-    """What an underflow of a product with the factor is multiplied by where a probability divides it afterwards.
+    """The multiplier of an underflow of a product with the factor, if the product is divided by a probability.
 
-    factor: of each row, as a column beside classes.
+    factor: of each row, as a column that broadcasts to classes.
     """
     if flat.input_kind != "probabilities":
         return 0.0
@@ -167,9 +168,9 @@ def _floats(values: Floats) -> Floats:
 
 
 def _categorical(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats]:
-    """(u times the scale of each element, its error), weights per sample not applied.
+    """(u times the scale of each element, its error), before sample weights.
 
-    All is multiplied by u from the start: a gradient next to the largest number has a scale that is none.
+    Terms are multiplied by u first, so that the scale of a gradient near the largest number does not overflow.
     """
     x = flat.x.astype(np.float64)
     unit = dtype_info(str(flat.x.dtype)).unit_roundoff
@@ -251,7 +252,7 @@ def _binary(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats
     raised, rest = p + flat.offset, 1 - p + flat.offset
     first, second, inherited = _over(on, raised), _over(off, rest), _over(smoothed, rest)
     products += flat.offset > 0
-    if convention.log_floor is not None:  # what lies below it is constant
+    if convention.log_floor is not None:  # below the floor the loss is constant
         least = np.exp(convention.log_floor)
         first = np.where(raised < least, 0.0, first)
         second, inherited = (np.where(rest < least, 0.0, term) for term in (second, inherited))

@@ -1,13 +1,13 @@
-"""Exact gradients with respect to the factors of logits, for losses that form the product themselves.
+"""Exact gradients with respect to the factors of logits, for losses that compute the product themselves.
 
 With G the gradient in the logits z = h W' + b (`gradient`), that in h is G W, that in W is G' h, and that in b the sum
-of the rows of G.  The rows of losses that are not reduced are multiplied by the upstream gradient first.  In float64
-the products are formed in balls; for narrower dtypes in float64, as G is.
+of the rows of G.  The rows of unreduced losses are multiplied by the upstream gradient first.  In float64
+the products are computed in balls; for narrower dtypes in float64, as G is.
 
-*Error.*  Each element is a sum of n products G_k w_k, n the number of classes or of samples: what G_k is off by
-counts |w_k| times, and products and sum are off by (h + 2) u of the sum of |G_k w_k| (see `error_bound` for u).  A
-product may underflow.  h is h(n) of `error_bound` where the terms differ.  A matrix product adds one term after
-another, and equal terms are rounded alike while the sum has one exponent: m of them are off by m times the error of
+*Error.*  Each element is a sum of n products G_k w_k, n the number of classes or of samples: the error of G_k
+counts |w_k| times, and products and sum add (h + 2) u times the sum of |G_k w_k| (see `error_bound` for u).  A
+product may underflow.  If the terms differ, h is h(n) of `error_bound`.  A matrix product is summed sequentially,
+and equal terms have equal rounding errors while the sum has one exponent: the error of m of them is m times that of
 one, and errors of groups are independent, which makes h = 2 sqrt(sum of m^2), or n - 1 if that is less.
 """
 
@@ -27,7 +27,7 @@ from conformance.reference.oracle import Answer, Exact, Undefined, exact
 
 
 def head_gradient(problem: Problem, quantity: Quantity, slope: Answer) -> Answer:
-    """The exact gradient with respect to a factor of the logits.  slope: that in the logits."""
+    """The exact gradient with respect to a factor of the logits.  slope: that with respect to the logits."""
     if not isinstance(slope, Exact):
         return slope
     if not np.isfinite(slope.hi).all():
@@ -46,7 +46,7 @@ def head_gradient(problem: Problem, quantity: Quantity, slope: Answer) -> Answer
 
 
 def head_gradient_tolerance(problem: Problem, quantity: Quantity, convention: Convention, of_slope: Floats) -> Floats:
-    """The absolute error of each element of such a gradient.  of_slope: that of the gradient in the logits."""
+    """The tolerance of each element of such a gradient.  of_slope: that of the gradient in the logits."""
     slope = np.abs(gradient.estimate(problem, convention))
     unit, tiny = dtype_info(problem.dtype).unit_roundoff, underflow_error(problem.dtype)
     off, right, shape = _factors(problem, quantity, np.broadcast_to(of_slope, slope.shape))
@@ -61,7 +61,7 @@ def head_gradient_tolerance(problem: Problem, quantity: Quantity, convention: Co
 
 
 def _squared_counts(factors: Floats) -> Floats:
-    """The sum of m^2 in each row, m the number of times that it has a number other than 0."""
+    """The sum of m^2 in each row, m being the number of occurrences of each number other than 0."""
     if not factors.size:
         return np.zeros(len(factors))
     ordered = np.sort(factors, axis=1)
@@ -73,7 +73,7 @@ def _squared_counts(factors: Floats) -> Floats:
 
 
 def _factors(problem: Problem, quantity: Quantity, slope: Floats) -> tuple[Floats, Floats, tuple[int, ...]]:
-    """(matrix of the slope, what it is multiplied by, the shape of the product).  slope: as the predictions."""
+    """(gradient in the logits as a matrix, its factor, shape of the product).  slope: shaped as the predictions."""
     head = head_of(problem)
     if problem.reduction == "none":
         slope = slope * upstream_gradient(problem.sample_shape)[..., np.newaxis]

@@ -1,17 +1,17 @@
-"""The diagonal of the exact Hessian of the reduced loss with respect to the logits, and the error of correct ones.
+"""The diagonal of the exact Hessian of the reduced loss with respect to the logits, and its error bound.
 
 Second-order methods train with the diagonal alone.  In the notation of `gradient`, with t_c = w_c q'_c and
-T = sum_c t_c, the second derivative of a sample is T p_c (1 - p_c), p = softmax(z), whatever the label is; that of a
-binary loss is (1 - y' + pos y') sigma(z) (1 - sigma(z)).  A convention may multiply it by a factor and replace what is
-smaller than a floor, before or after it is weighted.  Each row is multiplied by s_i and, for a mean, divided by its
-divisor.  As in `gradient`, 1 - p_c is the sum of the others, and one set of formulas is evaluated in balls for float64
+T = sum_c t_c, the second derivative of a sample is T p_c (1 - p_c), p = softmax(z), for any label; that of a
+binary loss is (1 - y' + pos y') sigma(z) (1 - sigma(z)).  A convention may multiply it by a factor and replace smaller
+values by a floor, before or after it is weighted.  Each row is multiplied by s_i and, for a mean, divided by its
+divisor.  As in `gradient`, 1 - p_c is the sum of the others, and the same formulas are evaluated in balls for float64
 and in float64 for narrower dtypes.
 
-*Error.*  In the terms of `error_bound`: p_c is off by r_c u of itself, by what log p_c is off by and g more, and so is
-1 - p_c by the same of the others, or 2 g + 2 each where they are sigmoids.  T is a sum of C terms, off by h(C) u, with
+*Error.*  In the terms of `error_bound`: p_c has a relative error r_c u, that of log p_c plus g u, and so has
+1 - p_c by the same of the others, or 2 g + 2 each for sigmoids.  T is a sum of C terms with an error h(C) u, with
 a rounding for each product and three for smoothing; products with it are rounded once each, and the factor, a quotient,
-twice.  With `hessian_cancellation` the complement is taken from the rounded p_c, and is off by (r_c + 1) u p_c and by a
-rounding, however small it is: T p_c times that is added.  A floor is off by its own rounding and, where it decides, by
+twice.  With `hessian_cancellation` the complement is computed from the rounded p_c, with an error (r_c + 1) u p_c plus
+a rounding, however small it is: T p_c times that is added.  A floor has its own rounding error and, where it decides,
 no more than either side.  Underflow, and the factor of a reduction, as in `gradient_error_bound`.
 """
 
@@ -41,7 +41,7 @@ from conformance.reference.relevance import HESSIAN, relevant
 def answer(problem: Problem, convention: Convention, loss: Answer) -> Answer:
     """The exact second derivatives, shaped as the predictions.
 
-    loss: the answer to the problem under that convention; without one there are no derivatives.
+    loss: the answer to the problem under that convention; if it is undefined, so are the derivatives.
     """
     if not isinstance(loss, Exact):
         return loss

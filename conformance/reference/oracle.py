@@ -1,12 +1,12 @@
 """The exact answer: the definition in ball arithmetic, under any convention, as a certified enclosure.
 
-Every number the oracle starts from is the one the function receives, already rounded to the dtype.
-Infinite and undefined terms are decided by the definition's rules before arithmetic: 0 * log 0 = 0,
+The inputs of the oracle are those that the function receives, already rounded to the dtype.
+Infinite and undefined terms are decided by the definition's rules before any arithmetic: 0 * log 0 = 0,
 a nan that counts makes its loss nan, and 0 * inf (a weight of zero on an infinite loss, an infinite weight on a loss
-of zero) is undefined.  What does not count is not multiplied: a class without a share of the target, the side of a
-binary label that has none, and a sample that is ignored add nothing to the loss or to what a mean divides by, whatever
-their weight is, infinity and nan included.  A mean that divides by weights whose sum is not finite is undefined, and
-so is one that divides by averages of class weights where the targets of a row sum to 0 or less: nothing is averaged.
+of zero) is undefined.  Terms that do not count are not multiplied: a class with a target of 0, the side of a
+binary label with a target of 0, and an ignored sample add nothing to the loss or to the divisor of a mean, for any
+weight, including infinity and nan.  A mean that divides by weights whose sum is not finite is undefined, and
+so is one that divides by averages of class weights if the targets of a row sum to 0 or less.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from conformance.reference.plausibility import is_enclosure, may_be_loss
 from conformance.reference.relevance import ANSWER, relevant
 
 VERSION = "7"
-"""Part of every cache key; raised whenever an answer could change."""
+"""Part of every cache key; increased whenever an answer may change."""
 PRECISIONS = (128, 256, 512, 1024, 4096)
 CHUNK = 4096
 NAN, INF = float("nan"), float("inf")
@@ -64,18 +64,18 @@ class Exact:
     """
 
     hi: Floats
-    """The exact answer rounded to float64; nan and infinities stand here."""
+    """The exact answer rounded to float64, or nan or an infinity."""
     lo: Floats
     """The remainder."""
     rad: Floats
     """Bound of the error of hi + lo."""
     unconstrained: npt.NDArray[np.bool_] | None = None
-    """True where any value is right; None if that is nowhere."""
+    """Mask of elements for which any value is right; None if there are none."""
 
 
 @dataclass(frozen=True)
 class Undefined:
-    """There is no right answer, and why."""
+    """There is no right answer."""
 
     why: str
 
@@ -91,13 +91,13 @@ Answer = Exact | Undefined | Invalid
 
 
 class NoAnswerError(Exception):
-    """Raised inside an evaluation where the definition has no value."""
+    """Raised during an evaluation if the definition has no value."""
 
 
 class Oracle:
-    """Answers problems, remembering them in memory and, where a cache is given, there.
+    """Answers problems, with a cache in memory and optionally another one.
 
-    Losses are remembered by content; gradients, which are as large as the predictions, as long as their problem lives.
+    Losses are cached by content; gradients, which are as large as the predictions, as long as their problem exists.
     """
 
     def __init__(self, cache: Store | None = None) -> None:
@@ -108,21 +108,21 @@ class Oracle:
     def answer(self, problem: Problem, convention: Convention = DEFINITION, within: Floats | None = None) -> Answer:
         """The exact answer to a problem under a convention.
 
-        within: the radius the enclosure must not exceed, shaped as the answer; precision is raised until
-        it does not.  Without it the enclosure is good to about 100 bits.
+        within: maximum radius of the enclosure, shaped as the answer; precision is increased until it is
+        reached.  None for a relative radius of about 2^-75.
         """
         convention, taken_as = through_probabilities(problem, convention, None)
         return self._loss(problem, relevant(problem, convention, ANSWER, taken_as), within, taken_as)
 
     def converted(self, problem: Problem, convention: Convention, taken_as: InputKind) -> Answer:
-        """The exact answer where predictions are converted to another kind without rounding; see `evaluate`."""
+        """The exact answer if predictions are converted exactly to another kind; see `evaluate`."""
         convention, kind = through_probabilities(problem, convention, taken_as)
         return self._loss(problem, relevant(problem, convention, ANSWER, kind), None, kind)
 
     def gradient(self, problem: Problem, convention: Convention, evaluate: Callable[[], Answer]) -> Answer:
-        """The exact gradient under a convention with what matters to it only; `evaluate` computes it.
+        """The exact gradient under the choices of a convention that affect it; `evaluate` computes it.
 
-        On disk is what is certified: gradients in balls, of problems in float64.
+        The cache on disk holds only certified gradients: those in balls, of float64 problems.
         """
         known = self._gradients.setdefault(problem.unreduced, {})
         found = known.get((convention, problem.reduction))
@@ -150,7 +150,7 @@ class Oracle:
         return known
 
     def _stored(self, key: str, is_possible: Callable[[Exact], bool]) -> Answer | None:
-        """The answer in the cache, if it is certified or a possible one; that there is none is not taken from there."""
+        """The answer in the cache, if it is certified or plausible; `Undefined` is never taken from the cache."""
 
         def is_sound(value: bytes) -> bool:
             try:
@@ -167,7 +167,7 @@ class Oracle:
             self._disk.put(key, encode(answer))
 
     def flush(self) -> None:
-        """Write new answers to the disk."""
+        """Write new answers to disk."""
         if self._disk is not None:
             self._disk.flush()
 
@@ -178,11 +178,11 @@ def evaluate(
     within: Floats | None = None,
     taken_as: InputKind | None = None,
 ) -> Answer:
-    """The exact answer, computed now.  See `Oracle.answer`.
+    """The exact answer, without caches.  See `Oracle.answer`.
 
-    taken_as: the kind of prediction that the problem's predictions are converted to first, without rounding: as
-    `logits`, log p is put through the softmax, which divides it by the sum of its row; as `log_probabilities`, it is
-    taken as it is; as `probabilities`, it is clipped and renormalised as the convention says.
+    taken_as: the kind to which the problem's predictions are converted first, without rounding: as
+    `logits`, log p goes through the softmax, which divides it by the sum of its row; as `log_probabilities`, it is
+    unchanged; as `probabilities`, it is clipped and renormalised by the convention.
     """
     if kinds := refused(problem, convention):
         return Invalid(tuple(sorted(kinds)))
@@ -203,7 +203,7 @@ def evaluate(
 def digits(problem: Problem, convention: Convention = DEFINITION, count: int = 25) -> Any:
     """The exact answer as decimal strings, nested as the answer is shaped; every digit printed is certain.
 
-    An `Undefined` or `Invalid` answer is returned as it is.
+    An `Undefined` or `Invalid` answer is returned unchanged.
     """
     if kinds := refused(problem, convention):
         return Invalid(tuple(sorted(kinds)))
@@ -235,9 +235,9 @@ def divisor(problem: Problem, convention: Convention = DEFINITION) -> Fraction |
 
 
 def answer_key(problem: Problem, convention: Convention) -> str:
-    """Names an answer: the problem's content, the convention, and the oracle's version.
+    """The cache key of an answer: the problem's content, the convention, and the oracle's version.
 
-    Where the convention keeps the axis of the classes, it names that axis, too, which is not part of the content.
+    If the convention keeps the class axis, the key includes that axis, which is not part of the content.
     """
     key = f"{VERSION}:{problem.digest}:{_convention_digest(convention)}"
     return key if convention.unreduced_class_axis == "dropped" else f"{key}:axis {problem.layout.class_axis}"
@@ -248,7 +248,7 @@ def _convention_digest(convention: Convention) -> str:
     return content_digest({"convention": str(convention)})
 
 
-# The evaluation itself.
+# Evaluation.
 
 
 def enclose(
@@ -258,9 +258,9 @@ def enclose(
     taken_as: InputKind | None = None,
     of_rows: Callable[[FlatProblem, Convention], Iterator[Term]] | None = None,
 ) -> tuple[tuple[int, ...], list[Term]]:
-    """(shape, terms) of the answer at one precision; raises NoAnswerError where there is none.
+    """(shape, terms) of the answer at one precision; raises NoAnswerError if there is none.
 
-    of_rows: encloses the loss of each row, which is reduced here; `row_losses` if None.
+    of_rows: encloses the loss of each row; `row_losses` if None.
     """
     convention, taken_as = through_probabilities(problem, convention, taken_as)
     flat = flatten(problem, convention, taken_as)
@@ -276,7 +276,7 @@ def enclose(
 
 
 def reduced(problem: Problem, flat: FlatProblem, convention: Convention, total: Term) -> Term:
-    """The sum or the mean of losses whose sum is `total`; raises NoAnswerError where there is none."""
+    """The sum or the mean of losses whose sum is `total`; raises NoAnswerError if there is none."""
     if problem.reduction == "sum":
         return total
     by = divided_by(flat, convention)
@@ -298,7 +298,7 @@ def _unweighted_losses(
     precision: int,
     of_rows: Callable[[FlatProblem, Convention], Iterator[Term]],
 ) -> Iterable[Term]:
-    """Losses before sample weights are applied; those of rows are remembered with the problem for other reductions."""
+    """Losses before sample weights; those of rows are cached in the problem for other reductions."""
     if flat.group == 0:
         return [NAN] * math.prod(flat.shape)
     if flat.group > 1:
@@ -312,7 +312,7 @@ def _unweighted_losses(
 
 
 def row_losses(flat: FlatProblem, convention: Convention) -> Iterator[Term]:
-    """One loss per row, class weights and positive weight included, sample weights not."""
+    """One loss per row, including class weights and positive weight but not sample weights."""
     for start in range(0, len(flat.x), CHUNK):
         chunk = flat.x[start : start + CHUNK].astype(np.float64).tolist()
         for offset, x in enumerate(chunk):
@@ -383,7 +383,7 @@ def _minus_logs(
 
 
 def _log_sum_exp(x: list[float]) -> Term:
-    """The logarithm of the sum of the exponentials of logits that are not nan."""
+    """The logarithm of the sum of the exponentials of logits; none of them is nan."""
     top = max(x)
     if math.isinf(top):
         raise NoAnswerError("a logit is +inf, or all of a row are -inf: softmax is inf/inf")
@@ -405,7 +405,7 @@ def _logs_of(p: dict[int, Term], flat: FlatProblem, convention: Convention, pick
 def _converted_logs(
     flat: FlatProblem, convention: Convention, row: int, x: list[float], picked: Sequence[int]
 ) -> dict[int, Term]:
-    """-log p for the picked classes of one row whose predictions are converted without rounding."""
+    """-log p for the picked classes of one row whose predictions are converted exactly."""
     unconverted = flat.unconverted
     if flat.taken_as == "log_probabilities":
         return _minus_logs(unconverted, DEFINITION, row, x, picked)
@@ -472,12 +472,12 @@ def _minus_log_pair(flat: FlatProblem, convention: Convention, x: float) -> tupl
 
 
 def _minus_log_ends(low: Any, high: Any) -> tuple[Term, Term]:
-    """-log p of the ends of [low, high], the smaller one first."""
+    """(smaller, larger) -log p at the ends of [low, high]."""
     return _minus_log(arb(high), 0.0, DEFINITION), _minus_log(arb(low), 0.0, DEFINITION)
 
 
 def _between(log: Term, least: Term, most: Term, offset: float, convention: Convention) -> Term:
-    """A -log p of a probability that is clipped to these ends, then offset, and floored by the convention."""
+    """-log p of a probability that is clipped to these ends, offset, and floored by the convention."""
     if isinstance(log, float):
         log = most if log == INF else log
     else:
@@ -489,7 +489,7 @@ def _between(log: Term, least: Term, most: Term, offset: float, convention: Conv
 
 
 def _minus_log(p: Term, offset: float, convention: Convention, complement: bool = False) -> Term:
-    """-log p, or -log(1 - p), with the offset added to what it is taken of, under the convention's floor."""
+    """-log p, or -log(1 - p) for `complement`, with an offset added to the probability and the convention's floor."""
     if isinstance(p, float):
         return NAN
     e = arb(offset)
@@ -501,7 +501,7 @@ def _minus_log(p: Term, offset: float, convention: Convention, complement: bool 
 
 
 def _floored(minus_log: Term, convention: Convention) -> Term:
-    """A -log p under the convention's floor."""
+    """-log p with the convention's floor applied."""
     if convention.log_floor is None or (isinstance(minus_log, float) and math.isnan(minus_log)):
         return minus_log
     ceiling = arb(-convention.log_floor)
@@ -544,10 +544,10 @@ def _weighted(losses: Any, flat: FlatProblem) -> Iterator[Term]:
 
 
 def divided_by(flat: FlatProblem, convention: Convention) -> Term:
-    """What the mean divides by; see `Convention.mean_divides_by`.
+    """The divisor of the mean; see `Convention.mean_divides_by`.
 
-    nan or infinite where the weights are.  Raises NoAnswerError where a row has no weight, because the targets over
-    which its class weights are averaged sum to 0 or less, or where the sum of the weights is inf - inf.
+    nan or infinite if the weights are.  Raises NoAnswerError if a row has no weight, because the targets over
+    which its class weights are averaged sum to 0 or less, or if the sum of the weights is inf - inf.
     """
     counted = math.prod(flat.shape)
     kept = flat.kept if flat.group == 1 else np.ones(counted, dtype=bool)
@@ -561,7 +561,7 @@ def divided_by(flat: FlatProblem, convention: Convention) -> Term:
     samples = [arb(1)] * counted if flat.sample_weights is None else list(map(ball, flat.sample_weights.tolist()))
     if not weighs_classes(flat, convention):
         return total_of([weight for weight, counts in zip(samples, kept, strict=True) if counts])
-    if flat.index is not None and flat.sample_weights is None:  # rows of a label weigh the same
+    if flat.index is not None and flat.sample_weights is None:  # rows with the same label have the same weight
         _, rows, counts = np.unique(flat.index[kept], return_index=True, return_counts=True)
         rows = np.flatnonzero(kept)[rows]
         pairs = zip(rows.tolist(), counts.tolist(), strict=True)
@@ -570,7 +570,7 @@ def divided_by(flat: FlatProblem, convention: Convention) -> Term:
 
 
 def _lost_in_roundings(by: Term, flat: FlatProblem, convention: Convention) -> bool:
-    """Whether weights of both signs leave less in their sum than its roundings in the dtype may come to."""
+    """Whether weights of both signs cancel to a sum below its own rounding errors in the dtype."""
     if (positive := absolute_weights(flat)) is None:
         return False
     size = divided_by(positive, convention)
@@ -590,9 +590,9 @@ def _row_weight(flat: FlatProblem, convention: Convention, row: int) -> Term:
 
 
 def _sum_of_targets(flat: FlatProblem, row: int, smoothing: float) -> Term:
-    """sum_c q'_c of one row of targets, nan or infinite where they are; raises NoAnswerError where it is 0 or less.
+    """sum_c q'_c of one row of targets, nan or infinite if they are; raises NoAnswerError if it is 0 or less.
 
-    Whether it is, is decided exactly: where the working precision leaves it open, the sum is taken in fractions.
+    The sign is decided exactly: if the working precision does not suffice, with fractions.
     """
     assert flat.q is not None
     targets = flat.q[row].tolist()
@@ -633,7 +633,7 @@ def ball(value: float) -> Term:
 
 
 def _is(term: Term, value: int) -> bool:
-    """Whether a ball is certainly that number; `!=` would test whether it certainly is not."""
+    """Whether a ball is certainly equal to a number; `!=` would test whether it is certainly different."""
     return bool(term == value)
 
 
@@ -670,7 +670,7 @@ def total_of(terms: Any) -> Term:
 
 
 def exact(shape: tuple[int, ...], terms: list[Term], precision: int) -> Exact:
-    """Terms in the order of an array of that shape, as enclosures."""
+    """Enclosures of terms, which are in C order, as an array with this shape."""
     with ctx.workprec(precision):
         parts = [_split(term) for term in terms]
     hi, lo, rad = (
@@ -689,13 +689,13 @@ def _split(term: Term) -> tuple[float, float, float]:
         return hi, 0.0, 0.0
     rest = term - hi
     lo = float(rest.mid())
-    # The radius in float, rounded up, with what hi + lo itself leaves out.
+    # The radius as a float, rounded up, including the rounding error of hi + lo.
     left = (rest - lo).abs_upper()
     return hi, lo, 0.0 if _is(left, 0) else math.nextafter(float(left) * (1 + 2**-20), INF)
 
 
 def float_of(term: Term) -> float:
-    """The number nearest to the middle of a ball; a special float as it is."""
+    """The midpoint of a ball as a float; nan and infinities unchanged."""
     return term if isinstance(term, float) else float(term.mid())
 
 
@@ -713,7 +713,7 @@ def _sharp(answer: Answer, within: Floats | None) -> bool:
 
 
 def _resolved(answer: Exact) -> bool:
-    """Whether hi is the exact answer rounded to float64 and not an accident of the working precision."""
+    """Whether hi is the exact answer rounded to float64, independent of the working precision."""
     finite = np.isfinite(answer.hi)
     return bool(np.all(answer.rad[finite] <= np.abs(answer.hi[finite]) * 2.0**-60 + 2.0**-1074))
 
@@ -722,7 +722,7 @@ def _resolved(answer: Exact) -> bool:
 
 
 def encode(answer: Answer) -> bytes:
-    """An answer as bytes; `decode` reads it back bit for bit."""
+    """An answer as bytes; the inverse of `decode`, bit for bit."""
     match answer:
         case Undefined(why):
             return b"U" + why.encode()
@@ -736,7 +736,7 @@ def encode(answer: Answer) -> bytes:
 
 
 def decode(stored: bytes) -> Answer:
-    """The answer that `encode` wrote.  Raises ValueError for anything else."""
+    """Parse an answer encoded by `encode`.  Raises ValueError if it is malformed."""
     tag, body = stored[:1], stored[1:]
     if tag == b"U":
         return Undefined(body.decode())
@@ -760,17 +760,17 @@ def decode(stored: bytes) -> Answer:
 
 
 @contextlib.contextmanager
-def cached_oracle(of: type[Oracle] = Oracle) -> Iterator[Oracle]:
-    """An oracle of a class with the user's cache, which is closed at the end."""
+def cached_oracle(oracle_class: type[Oracle] = Oracle) -> Iterator[Oracle]:
+    """An oracle oracle_class this class with the user's cache, closed on exit."""
     cache = open_cache()
     try:
-        yield of(cache)
+        yield oracle_class(cache)
     finally:
         if cache is not None:
             cache.close()
 
 
 def open_cache() -> Cache | None:
-    """The cache of answers in its default place, on top of the certified ones; None where it is turned off."""
+    """The default cache of answers, after the certified answers; None if it is turned off."""
     folder = default_folder()
     return None if folder is None else Cache(folder / f"oracle-{VERSION}.sqlite", CertifiedAnswers())

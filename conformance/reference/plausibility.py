@@ -1,7 +1,7 @@
-"""Whether an answer that was read from a file is one that a problem may have.
+"""Whether an answer that was read from a file is plausible for a problem.
 
-Checked are the shape, that the parts of the enclosure fit each other, and that it lies where float64 arithmetic finds
-the loss: what is finite is finite, and what is infinite is infinite.  A wrong answer within the tolerance passes.
+Checked are the shape, the consistency of the enclosure, and that it agrees with the loss in float64 arithmetic,
+also in which elements are infinite.  A wrong answer within the tolerance is not detected.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from conformance.reference.flat_problem import flatten, refused, shape_of_losses
 
 Floats = npt.NDArray[np.float64]
 OVERFLOW_MAGNITUDE = 1e300
-"""Magnitude beyond which float64 arithmetic may overflow on the way to a finite loss."""
+"""Magnitude beyond which float64 arithmetic may overflow although the loss is finite."""
 
 
 def is_enclosure(hi: Floats, lo: Floats, rad: Floats) -> bool:

@@ -1,4 +1,4 @@
-"""Which choices of a convention matter to a problem: conventions that agree in these share their answers.
+"""Which choices of a convention affect a problem: conventions that agree in these share their answers.
 
 Each function returns the convention with every choice that cannot change its result set back to the definition's.
 """
@@ -28,16 +28,16 @@ GRADIENT = frozenset(ANSWER | _GRADIENT)
 ERROR_BOUND = frozenset({*ANSWER, "cancellation"} - {"empty_mean", "out_of_range"})
 GRADIENT_ERROR_BOUND = frozenset(ERROR_BOUND | _ROUNDING | _GRADIENT)
 HESSIAN = frozenset(_MEAN | _ROWS | _SHAPE | _DOMAIN | _HESSIAN)
-"""Choices that are read where a result is computed; error bounds only of problems that are not rejected."""
+"""Fields that each computation reads; error bounds only for problems that are not rejected."""
 
 
 def relevant(
     problem: Problem, convention: Convention, read: frozenset[str], taken_as: InputKind | None = None
 ) -> Convention:
-    """Return a convention with only those of the choices in `read` that can matter to the problem.
+    """Return a convention with only those choices in `read` that can affect the problem.
 
     read: `ANSWER`, `GRADIENT`, `ERROR_BOUND`, `GRADIENT_ERROR_BOUND` or `HESSIAN`.
-    taken_as: the kind of prediction that the problem's predictions are converted to, if they are.
+    taken_as: the kind to which the problem's predictions are converted; None if they are not.
     """
     if convention is DEFINITION:
         return convention
@@ -61,7 +61,7 @@ def _idle(problem: Problem, convention: Convention) -> tuple[tuple[str, ...], fr
     if not reads_other_columns(problem, convention.class_columns):
         idle.append("class_columns")
     kinds = examine(problem)
-    if "shape_mismatch" not in kinds:  # where it is, nothing else is looked for
+    if "shape_mismatch" not in kinds:  # with a shape mismatch, nothing else is examined
         idle += [] if "label_out_of_range" in kinds else ["out_of_range"]
         idle += [] if "empty_batch" in kinds else ["empty_batch"]
     return tuple(idle), convention.accepts & kinds

@@ -1,14 +1,14 @@
-"""What some functions return in place of the loss: a perplexity, or the fraction of the loss that is explained.
+"""Quantities computed from the loss: a perplexity, or the fraction of the loss that is explained (D2).
 
-*Perplexity* is P = exp(m) of the mean m.  What m is off by, e, is a factor of exp(e) in P, and the exponential itself
-is off by g u P (see `error_bound` for u, g and h).  Its gradient is P times that of m.
+*Perplexity* is P = exp(m) of the mean m.  An error e of m is a factor of exp(e) in P, and the exponential itself
+has a relative error of g u (see `error_bound` for u, g and h).  Its gradient is P times that of m.
 
-*D2* is 1 - a / b, as 1 minus a quotient of deviances: a is the sum of the losses, b that of a model that predicts for
+*D2* is 1 - a / b, 1 minus a quotient of deviances: a is the sum of the losses, b that of a model that predicts for
 each sample the share of each class among the labels, p_c = W_c / S with W_c = sum_i s_i q_ic and S = sum_i s_i.  So
-b = -sum_c W_c log p_c, with 0 log 0 = 0.  A share is a quotient of two sums, off by (2 h(n) + 2) u of itself, which
-moves its logarithm by as much; the logarithm is off by g u of itself, its products with weights and targets by 2 u, and
-the sum by h(n) u.  Where all labels are of one class, or b is no larger than its own error, it explains nothing and
-there is no answer.
+b = -sum_c W_c log p_c, with 0 log 0 = 0.  A share is a quotient of two sums with a relative error of (2 h(n) + 2) u,
+which is the absolute error of its logarithm; the logarithm adds g u, its products with weights and targets 2 u, and
+the sum h(n) u, all relative.  If all labels are of one class, or b is no larger than its own error, there is no
+answer.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from conformance.reference.relevance import ANSWER, relevant
 
 Floats = npt.NDArray[np.float64]
 PRECISION = 256
-"""Precision in bits of transforms of losses, which are enclosed to 75 bits or more."""
+"""Precision in bits for transforms of losses, which are enclosed to 75 bits or more."""
 LARGEST_EXPONENT = 1e5
-"""Beyond it, exp is infinite or zero in every dtype."""
+"""Above it, exp is infinite or zero in every dtype."""
 
 
 def perplexity(mean: Answer) -> Answer:
@@ -74,7 +74,7 @@ def d2(problem: Problem, convention: Convention, oracle: Oracle) -> Answer:
 
 
 def perplexity_tolerance(problem: Problem, convention: Convention, of_mean: Floats) -> Floats:
-    """The absolute error of a perplexity whose mean may have an error."""
+    """The tolerance of a perplexity.  of_mean: tolerance of the mean."""
     with np.errstate(all="ignore"):
         return _finite(
             _relative_error(problem, of_mean) * _perplexity(problem, convention) + underflow_error(problem.dtype)
@@ -82,7 +82,7 @@ def perplexity_tolerance(problem: Problem, convention: Convention, of_mean: Floa
 
 
 def perplexity_gradient_tolerance(problem: Problem, convention: Convention, of_slope: Floats) -> Floats:
-    """The absolute error of each element of the gradient of a perplexity.  of_slope: that of the mean's gradient."""
+    """The tolerance of the gradient of a perplexity.  of_slope: tolerance of the mean's gradient."""
     of_mean = error_bound.tolerance(problem, convention)
     slope = gradient.estimate(problem, convention)
     with np.errstate(all="ignore"):
@@ -91,7 +91,7 @@ def perplexity_gradient_tolerance(problem: Problem, convention: Convention, of_s
 
 
 def d2_tolerance(problem: Problem, convention: Convention) -> Floats:
-    """The absolute error of a D2."""
+    """The tolerance of a D2."""
     total = problem.with_reduction("sum")
     value, of_value = error_bound.estimate(total, convention)[0], error_bound.tolerance(total, convention)
     unit = dtype_info(problem.dtype).unit_roundoff
@@ -109,7 +109,7 @@ def d2_tolerance(problem: Problem, convention: Convention) -> Floats:
 def null_loss(problem: Problem, convention: Convention) -> tuple[Any, float]:
     """(loss of a model that predicts the share of each class, as a ball, its error in the dtype of the problem).
 
-    Raises NoAnswerError if it has none, or none that is more than the error.
+    Raises NoAnswerError if it has none, or none that exceeds its error.
     """
     cache, key = problem.unreduced.cache, ("null loss", relevant(problem.unreduced, convention, ANSWER))
     if key not in cache:
@@ -131,7 +131,7 @@ def null_loss(problem: Problem, convention: Convention) -> tuple[Any, float]:
 
 
 def _class_totals(flat: FlatProblem) -> tuple[list[Any], Any]:
-    """(W_c of each class, of a binary loss those of 0 and of 1, and S), as balls."""
+    """(W_c of each class, or of 0 and 1 for a binary loss, and S), as balls."""
     weights = np.where(flat.kept, 1.0 if flat.sample_weights is None else flat.sample_weights, 0.0).tolist()
     totals = [arb(0)] * (2 if flat.binary else flat.x.shape[1])
     for row, weight in enumerate(map(arb, weights)):
@@ -149,13 +149,13 @@ def _perplexity(problem: Problem, convention: Convention) -> Floats:
 
 
 def _relative_error(problem: Problem, of_mean: Floats) -> Floats:
-    """What a perplexity may be off by, as a part of it."""
+    """The relative tolerance of a perplexity."""
     unit = dtype_info(problem.dtype).unit_roundoff
     return np.expm1(of_mean) + (1 + np.expm1(of_mean)) * (ELEMENTARY[problem.dtype] + 1) * unit
 
 
 def _terms(answer: Exact) -> Iterator[Term]:
-    """The elements of an answer as balls, and as floats where they are nan or infinite."""
+    """The elements of an answer as balls; nan and infinities as floats."""
     for hi, lo, rad in zip(answer.hi.ravel(), answer.lo.ravel(), answer.rad.ravel(), strict=True):
         yield arb(float(hi), float(rad)) + float(lo) if math.isfinite(hi) else float(hi)
 

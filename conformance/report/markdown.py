@@ -230,7 +230,10 @@ def _unsupported(results: pd.DataFrame) -> str:
     cases = results.loc[results["status"] == "unsupported", "case"]
     of_cases = results.loc[results["case"].isin(cases.unique()), PROBLEM_COLUMNS]
     found = unsupported_problems(of_cases.itertuples(index=False, name=None))
-    rows = [[code(one.case), one.dtype_and_reduction or "all", escaped("; ".join(one.lines()), 1000)] for one in found[:MAX_ROWS]]
+    rows = [
+        [code(one.case), one.dtype_and_reduction or "all", escaped("; ".join(one.lines()), 1000)]
+        for one in found[:MAX_ROWS]
+    ]
     intro = "No selected function supports these; nothing is known about them but the exact answer."
     return _section("Unsupported problems", _bounded_table(["case", "as", "why"], rows, len(found)), intro)
 
