@@ -292,7 +292,7 @@ def test_mode_that_cannot_be_had_here_is_refused_with_the_reason(monkeypatch):
     torch = next(one for one in registry.frameworks() if one.name == "torch")
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    why = "--mode compile: torch cannot be called in it here: there is no C\\+\\+ compiler"
+    why = "--mode compile: torch cannot be called in it on this machine: there is no C\\+\\+ compiler"
     with pytest.raises(SelectionError, match=why):
         in_modes([Installed(torch, "2.13.0")], ["compile"])
     assert [one.mode for one in in_modes([Installed(torch, "2.13.0")], ["eager", "one_thread"])] == [
