@@ -1,4 +1,4 @@
-"""Items to rows, one after another: calls are made in this process, or in workers that are sent calls ahead."""
+"""Execute items one after another: calls are made in this process, or in workers that receive calls ahead of time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conformance.model.errors import CaseFileError, UserError
 from conformance.model.outcome import Outcome, TimedOut
 
 CALLS_AHEAD = 16
-"""Calls that a worker is sent before the first of them is judged."""
+"""Number of calls sent to a worker before the first of them is judged."""
 
 MAX_TIMED_OUT = 5
 """Calls of a function in a row that may take too long; those after them are skipped, which would take as long each."""
@@ -42,11 +42,11 @@ RowOrError = Row | NotExecuted
 
 
 class Executable(Protocol):
-    """An item, or something else with calls of an installed framework."""
+    """An item, or another object with calls of an installed framework."""
 
     @property
     def id(self) -> str:
-        """Its id, in messages."""
+        """Id for messages."""
 
     @property
     def installed(self) -> Installed:
@@ -58,7 +58,7 @@ T = TypeVar("T")
 
 
 def results_of(items: Iterable[E], function: Callable[[E], T]) -> Generator[T | NotExecuted]:
-    """What a function returns for each item, or why the item could not be executed."""
+    """Yield the result of a function for each item, or why the item could not be executed."""
     for item in items:
         try:
             yield function(item)
@@ -67,9 +67,9 @@ def results_of(items: Iterable[E], function: Callable[[E], T]) -> Generator[T | 
 
 
 def rows_of(items: Sequence[Item], judge: Judge, pool: WorkerPool | None = None) -> Generator[RowOrError]:
-    """The row of each item, in the order in which they are judged, or why it could not be executed.
+    """Yield the row of each item in the order of judging, or why it could not be executed.
 
-    pool: workers that make the calls; they are made in this process if None.
+    pool: workers that make the calls; None to make them in this process.
     """
     gc.freeze()  # cases and items outlive the run; looking through them for garbage takes as long as many rows
     if pool is None:
@@ -80,10 +80,10 @@ def rows_of(items: Sequence[Item], judge: Judge, pool: WorkerPool | None = None)
 
 
 class PipelinedCalls:
-    """Calls in the workers of a pool, each of which is sent calls before its earlier ones are judged.
+    """Calls in the workers of a pool; a worker receives calls before its earlier ones are judged.
 
     A function that has taken too long for `MAX_TIMED_OUT` calls in a row is no longer called.
-    items: those that `outcome` will be called with; any other is sent when `outcome` is called.
+    items: items for which `outcome` will be called; the call of any other item is sent when `outcome` is called.
     """
 
     def __init__(self, pool: WorkerPool, items: Iterable[Item] = ()) -> None:
@@ -99,7 +99,7 @@ class PipelinedCalls:
         """The outcome of a call after those in a row that took too long, by worker and function."""
 
     def as_completed(self) -> Iterator[Item]:
-        """Each item when its outcome is there, in order for each worker; `outcome` must be called with it at once."""
+        """Yield each item when its outcome is available, in order for each worker; then `outcome` must be called."""
         for name in self._unsent:
             self._send_ahead(name)
         while first := [next(iter(sent.items())) for sent in self._sent.values() if sent]:

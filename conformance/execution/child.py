@@ -1,4 +1,4 @@
-"""Processes of this package beside this one, which are sent pickled messages."""
+"""Child processes of this package, which exchange pickled messages with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conformance.model.errors import failed_here, received
 
 
 class ChildProcess:
-    """A process that calls `target(connection, *arguments)` and ends when that returns, or when this process is gone.
+    """A process that calls `target(connection, *arguments)` and ends when it returns or when the parent has ended.
 
     target: a function at the top of a module; arguments must be picklable.
     """
@@ -51,7 +51,7 @@ class ChildProcess:
         return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
 
     def resume(self) -> bool:
-        """Have the process go on if it was stopped, as by SIGSTOP; return whether it was."""
+        """Continue the process if it was stopped, as by SIGSTOP; return whether it was."""
         if not hasattr(os, "waitid"):
             return False
         try:
@@ -63,7 +63,7 @@ class ChildProcess:
         return True
 
     def kill(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process."""
         self._process.kill()
 
 
@@ -71,13 +71,13 @@ C = TypeVar("C", bound=ChildProcess)
 
 
 def wait_for(processes: Iterable[C], seconds: float | None = None) -> list[C]:
-    """Wait until some processes have sent a message or have ended; return these.  seconds: wait no longer."""
+    """Wait until processes have sent a message or have ended; return these.  seconds: timeout."""
     by_connection = {process.connection: process for process in processes}
     return [by_connection[found] for found in wait(list(by_connection), seconds) if isinstance(found, Connection)]
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent has ended, also while it waits for something else, such as an import."""
+    """End this process when its parent has ended, even while it is blocked, as by an import."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -98,7 +98,7 @@ def _main(target: Callable[..., None], connection: Connection, *arguments: objec
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads a group and wait for it, with its children on systems with process groups."""
+    """Kill a process that leads a group and wait for it; on systems with process groups, kill its children, too."""
     with contextlib.suppress(OSError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""Distributes tasks over processes beside this one, and yields their results as they come.
+"""Distribute tasks over child processes, and yield their results as they arrive.
 
-`concurrent.futures` serves for none of this: there a process that dies breaks the whole pool, which cannot tell whose
-tasks are lost, and a task has one result.
+`concurrent.futures` does not fit: a process that dies breaks its whole pool, which does not know which
+tasks are lost, and a task has a single result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from conformance.execution.child import ChildProcess, wait_for
 
 STOPPED_SECONDS = 5.0
-"""Seconds between two checks whether processes were stopped, as by SIGSTOP: a run would wait for them for ever."""
+"""Seconds between checks for processes stopped by a signal such as SIGSTOP, for which a run would wait forever."""
 _log = logging.getLogger(__name__)
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -37,22 +37,22 @@ class Lost(Generic[Task]):
     process: int
     """Its number."""
     tasks: tuple[Task, ...]
-    """Tasks that it had; the first one may have some of its results."""
+    """Its tasks; the first one may have yielded some of its results."""
     reason: str
     """How it ended, such as `was killed by SIGKILL`."""
 
 
 class TaskProcesses(Generic[Task, Result]):
-    """Processes that execute tasks; they are started at once, and end with the context.
+    """Processes that execute tasks; they start immediately and end with the context.
 
     Parameters
     ----------
     start : callable
         Called in each process; returns a context whose value yields the results of a task.
     arguments : sequence of tuple
-        For each process, those of `start`.
+        Arguments of `start` for each process.
     environment : mapping
-        Environment variables that the processes start with, beside those of this one.
+        Environment variables to set for the processes, in addition to those of this one.
 
     `start`, arguments, tasks and results must be picklable.
     """
@@ -83,7 +83,7 @@ class TaskProcesses(Generic[Task, Result]):
         self.close()
 
     def close(self) -> None:
-        """End the processes, whatever they are doing."""
+        """Kill the processes."""
         for process in self._started:
             process.kill()
 
@@ -92,14 +92,14 @@ class TaskProcesses(Generic[Task, Result]):
     ) -> Generator[tuple[Task, Result] | Lost[Task]]:
         """Execute tasks until there are no more, and yield each result with its task.
 
-        All processes stay until then, for the tasks of one that is lost, and afterwards: this can be called again.
+        All processes are kept until the end, as they may get the tasks of a lost one; this method can be called again.
 
         Parameters
         ----------
         next_task : callable
             Called with the number of a process; returns its next task, None if there is none for it now.
         ahead : int
-            Number of tasks that a process has before it has finished the first of them.
+            Number of tasks sent to a process before it has finished the first of them.
 
         Raises
         ------
@@ -128,14 +128,14 @@ class TaskProcesses(Generic[Task, Result]):
     def _hand_out(
         self, process: ChildProcess, tasks: deque[Task], next_task: Callable[[int], Task | None], ahead: int
     ) -> None:
-        """Send a process its next tasks; that it has ended shows when what it has sent is read."""
+        """Send a process its next tasks; if it has ended, reading its results will show it."""
         with contextlib.suppress(OSError):
             while len(tasks) < ahead and (task := next_task(self._processes[process])) is not None:
                 tasks.append(task)
                 process.send(task)
 
     def _wait(self, processes: Collection[ChildProcess]) -> list[ChildProcess]:
-        """Processes that have sent something or have ended, waited for; those that were stopped go on."""
+        """Wait for processes that have sent something or have ended; stopped processes are continued."""
         ready = wait_for(processes, STOPPED_SECONDS)
         if time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + STOPPED_SECONDS
@@ -151,10 +151,10 @@ def distribute(
     processes: int,
     environment: Mapping[str, str] = NO_VARIABLES,
 ) -> Generator[tuple[tuple[Any, ...], Result] | Lost[tuple[Any, ...]]]:
-    """Yield what `function(*task)` yields for each task, with the task, from as many processes.
+    """Yield the results of `function(*task)` for each task, with the task, from the given number of processes.
 
     function: at the top of a module.  environment: as in `TaskProcesses`.  If all processes end early,
-    tasks that none of them had are in one more `Lost`.
+    the tasks that no process has started are in one more `Lost`.
     """
     pending = deque(tasks)
     count = min(processes, len(pending))
@@ -166,7 +166,7 @@ def distribute(
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """A context with other environment variables."""
+    """Context manager that sets environment variables."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -187,7 +187,7 @@ def _start(function: Callable[..., Iterable[Result]]) -> Iterator[Execute[tuple[
 def _serve(
     connection: Connection, start: Callable[..., AbstractContextManager[Execute[Any, Any]]], *arguments: Any
 ) -> None:
-    """Execute tasks until the connection ends: sends each result in a tuple, and None after the last one of a task."""
+    """Execute tasks until the connection ends: send each result in a tuple, and None after the last one of a task."""
     with start(*arguments) as execute:
         while True:
             for result in execute(connection.recv()):

@@ -1,6 +1,6 @@
-"""The end of a process in which functions of frameworks were called: it comes, and with the right exit status.
+"""Make sure that a process in which frameworks were called ends, and with the right exit status.
 
-Imports nothing that takes time: the command line needs it before it knows its command.
+Imports nothing slow: the command line uses it before it has parsed its command.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import time
 from collections.abc import Iterator
 
 GRACE_SECONDS = 10.0
-"""Seconds that threads and exit handlers of frameworks have once the main thread has ended."""
+"""Seconds granted to threads and exit handlers of frameworks after the main thread has ended."""
 _statuses: list[int] = []
 
 
 @contextlib.contextmanager
 def ending_in_time() -> Iterator[None]:
-    """See that the process ends with the status that the context is left with; see `end_in_time`."""
+    """Context manager that ensures that the process ends with its exit status; see `end_in_time`."""
     try:
         yield
     except SystemExit as leaving:
@@ -31,23 +31,23 @@ def ending_in_time() -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Write what is buffered for the standard streams, as far as they take it."""
+    """Flush the standard streams, as far as possible."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
 
 
 def end_now() -> None:
-    """End this process, a worker that has nothing left to do, whatever threads and exit handlers of frameworks do."""
+    """End this worker process immediately, without waiting for threads and exit handlers of frameworks."""
     _flush()
     os._exit(0)
 
 
 def end_in_time(status: int, grace: float = GRACE_SECONDS) -> None:
-    """See that this process ends with a status soon after its main thread, whatever threads and exit handlers do.
+    """Make sure that this process ends with a status soon after its main thread, even if threads or exit handlers hang.
 
-    A framework may have started a thread that never ends, or have registered an exit handler that hangs.  Where no
-    function was called in this process nothing happens.
+    A framework may have started a thread that never ends, or have registered an exit handler that hangs.  Does nothing
+    if no function was called in this process.
     """
     if not has_called():
         return
@@ -62,7 +62,7 @@ def end_in_time(status: int, grace: float = GRACE_SECONDS) -> None:
         os.write(2, b"a thread or an exit handler of a framework does not end; the process ends without it\n")
         os._exit(_statuses[-1])
 
-    # Thread.start would wait for ever for a thread that there is no memory for.
+    # Thread.start would wait forever if there is no memory for the thread.
     with contextlib.suppress(RuntimeError, MemoryError):
         _thread.start_new_thread(wait, ())
 

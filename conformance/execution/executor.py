@@ -1,10 +1,10 @@
-"""What makes the rows of a run: this process, several with workers, workers in environments, or a Ray cluster.
+"""Executors of a run: this process, several processes with workers, workers in environments, or a Ray cluster.
 
-Several processes judge beside this one, which distributes the items and collects the rows.  Each process judges the
-outcomes of its workers, and sends each row when it is judged.  A call that kills its worker, or takes too long, is a
-row.  If a judging process dies, only the items that it was executing are lost: these become `NotExecuted`, and the
-other processes go on with its rest, or a new one if none is left.  An exception in a process is raised here.  A process
-whose run is gone ends itself.
+Judging processes are children of this one, which distributes the items and collects the rows.  Each process judges the
+outcomes of its workers and sends each row immediately.  A call that kills its worker, or takes too long, becomes a
+row.  If a judging process dies, only the items that it was executing are lost: these become `NotExecuted`.  The
+other processes take over the rest, or a new one if none is left.  An exception in a process is raised here.  A process
+whose parent has ended ends itself.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from conformance.model.row_key import CPU, RowKey
 from conformance.reference.oracle import cached_oracle
 
 ITEMS_PER_PROCESS = 2000
-"""Number of items for which another judging process is worth its start."""
+"""Number of items that justify another judging process."""
 ITEMS_PER_FUNCTION = 400
-"""About how many items of the shipped cases a function has."""
+"""Approximate number of items of the shipped cases per function."""
 CHUNK = 128
-"""Number of items that a process is sent at a time."""
+"""Number of items sent to a process at a time."""
 CHUNKS_AHEAD = 2
-"""Chunks that a process has before it has finished the first of them."""
+"""Number of chunks sent to a process before it has finished the first of them."""
 MAX_REPLACED = 5
-"""How often a process is started because all of them have died."""
+"""Maximum number of processes started because all others have died."""
 MIN_SHARED_ITEMS = 4000
-"""Number of remaining items of a framework from which it is worthwhile that another process imports it, too.
+"""Number of remaining items of a framework for which it is worthwhile that another process imports it, too.
 
-A process and its worker keep up to two processors busy, so without the other process fewer items take no longer.
+A process and its worker use up to two processors, so that with fewer items the other process would save no time.
 """
 
 Judged = RowOrError | dict[str, Versions | WorkerError]
-"""What a judging process makes of a task."""
+"""Result of a task in a judging process."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,32 +65,32 @@ class CaseSet:
     cases: list[Case]
     ledger: Ledger
     harvested: bool = False
-    """Whether they are from the tests of other projects."""
+    """Whether they come from the tests of other projects."""
 
 
 @dataclass(frozen=True, eq=False)
 class Executor:
-    """Frameworks that can be called, and what makes the rows of items."""
+    """Available frameworks, and the function that computes the rows of items."""
 
     available: list[Installed]
     rows: Callable[[CaseSet, list[Item]], Generator[RowOrError]]
     failed: list[Row] = field(default_factory=list)
-    """A row for each environment that cannot be made."""
+    """One row for each environment that cannot be created."""
 
 
 def in_process(available: list[Installed]) -> Executor:
-    """Execute items with the frameworks that are installed here, in this process."""
+    """Execute items with the installed frameworks in this process."""
     return Executor(available, _judged)
 
 
 def local(
     stack: contextlib.ExitStack, available: list[Installed], processes: int | None, timeouts: Timeouts, *, whole: bool
 ) -> Executor:
-    """Execute items with the frameworks that are installed here.
+    """Execute items with the installed frameworks.
 
-    processes: number of judging processes, each with workers that make its calls; as processors and memory allow if
-    None.  whole: whether all shipped cases will be executed; processes then start at once, and import frameworks while
-    the cases are loaded.
+    processes: number of judging processes, each with workers that make its calls; None for as many as processors and
+    memory allow.  whole: whether all shipped cases will be executed; processes then start immediately, and import
+    frameworks while the cases are loaded.
     """
 
     def start(counts: Mapping[str, int]) -> JudgingProcesses | None:
@@ -124,9 +124,9 @@ def in_environments(
     modes: Sequence[str] = (),
     device: str = CPU,
 ) -> Executor:
-    """Execute items in environments, made at need.
+    """Execute items in environments, which are created as needed.
 
-    frameworks: as `start_workers` takes it.  processes: as `local` takes it.
+    frameworks: as for `start_workers`.  processes: as for `local`.
     """
     assignments, failed = resolve(frameworks, progress, modes=modes, device=device)
     count = process_count(len(assignments)) if processes is None else min(processes, len(assignments))
@@ -145,14 +145,14 @@ def on_ray(
     progress: Progress,
     modes: Sequence[str] = (),
 ) -> Executor:
-    """Execute items in environments that Ray makes.  address: of its cluster, as `start_workers` takes it."""
+    """Execute items in environments created by Ray.  address: of its cluster, as for `start_workers`."""
     workers = start_workers(frameworks, progress, timeouts, address, modes)
     pool = stack.enter_context(workers.pool)
     return Executor(workers.available, lambda cases, items: _judged(cases, items, pool), workers.failed)
 
 
 def _judged(cases: CaseSet, items: list[Item], pool: WorkerPool | None = None) -> Generator[RowOrError]:
-    """The rows of items that are judged in this process."""
+    """Rows of items, judged in this process."""
     with cached_oracle() as oracle:
         yield from rows_of(items, Judge(oracle, cases.ledger), pool)
 
@@ -162,35 +162,35 @@ def _judged(cases: CaseSet, items: list[Item], pool: WorkerPool | None = None) -
 
 @dataclass(frozen=True)
 class _Setup:
-    """What a judging process needs from its start."""
+    """Initial data of a judging process."""
 
     assignments: Mapping[str, Assignment]
-    """Assignment by name of the worker."""
+    """Assignments by the name of the worker."""
     first: tuple[str, ...]
-    """Names of the workers that it starts at once."""
+    """Names of the workers to start immediately."""
     timeouts: Timeouts
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Items of one worker."""
+    """Items for one worker."""
 
     worker: str
     versions: Versions
-    """What the worker has found."""
+    """Versions that the worker found."""
     keys: deque[RowKey]
-    """Those of its items; here those without a result, which come in this order."""
+    """Keys of its items; in this process those without a result, in the order of the results."""
 
 
 VERSIONS = "versions"
-"""Task of finding the versions of the workers that are started at once."""
+"""Task of reporting the versions of the workers that were started immediately."""
 
 
 class JudgingProcesses:
-    """Processes that execute and judge items; they are started at once, and end with the context.
+    """Processes that execute and judge items; they start immediately, and end with the context.
 
-    assignments: workers that may be used; a process starts one when it is sent the first of its items.  first: for
-    each process, the names of the workers that it starts at once.
+    assignments: available workers; a process starts one when it receives the first of its items.  first: for
+    each process, the names of the workers to start immediately.
     """
 
     def __init__(self, assignments: Collection[Assignment], first: Sequence[Sequence[str]], timeouts: Timeouts) -> None:
@@ -199,7 +199,7 @@ class JudgingProcesses:
         self._processes = TaskProcesses[Any, Any](_judging, [(setup,) for setup in self._setups])
         self._first = first
         self._current = [""] * len(first)
-        """For each process, the name of the worker whose items it takes."""
+        """For each process, the name of its current worker."""
         self._versions: dict[str, Versions] = {}
         self._queues: dict[str, deque[RowKey]] = {}
         """Keys of the items that no process has, by worker."""
@@ -211,7 +211,7 @@ class JudgingProcesses:
         self._processes.close()
 
     def versions(self) -> dict[str, Versions | WorkerError]:
-        """The versions that the workers started at once have found, by name; for the others, why they did not start."""
+        """Versions of the workers that were started immediately, by name, or why a worker failed to start."""
         found: dict[str, Versions | WorkerError] = {}
         tasks = dict.fromkeys(range(len(self._first)), VERSIONS)
         for result in self._processes.results(lambda process: tasks.pop(process, None)):
@@ -222,9 +222,9 @@ class JudgingProcesses:
         return found
 
     def rows(self, cases: CaseSet, items: Sequence[Item]) -> Generator[RowOrError]:
-        """The rows of items, in the order in which they are judged; can be called once.
+        """Rows of items in the order of judging; can be called once.
 
-        cases: among which are those of the items; sent to each process before its first items.
+        cases: contain those of the items; sent to each process before its first items.
         """
         for item in items:
             found = item.installed
@@ -239,7 +239,7 @@ class JudgingProcesses:
             yield from (NotExecuted(worker, key.id, f"{why}, and no other one is left") for key in queue)
 
     def _until_all_died(self, cases: CaseSet) -> Generator[RowOrError, None, str]:
-        """The rows of the items in the queues, some of which stay if all processes die; returns how the last died."""
+        """Rows of queued items; some items stay queued if all processes die.  Returns how the last process died."""
         suites = dict.fromkeys(range(len(self._first)), cases)
         why = ""
         for result in self._processes.results(lambda one: suites.pop(one, None) or self._next_chunk(one), CHUNKS_AHEAD):
@@ -253,9 +253,9 @@ class JudgingProcesses:
         return why
 
     def _take_back(self, lost: Lost[Any]) -> list[tuple[str, RowKey]]:
-        """Queue the items of a process that has died again; return those that it was executing, by worker.
+        """Queue the items of a dead process again; return those that it was executing, by worker.
 
-        One of these may have ended it, and would end the next one.
+        One of these may have killed it, and could kill the next one.
         """
         self._current[lost.process] = ""
         executing: list[tuple[str, RowKey]] = []
@@ -269,7 +269,7 @@ class JudgingProcesses:
         return executing
 
     def _next_chunk(self, process: int) -> _Chunk | None:
-        """The next items for a process: of its worker, of one that it has started, or of the longest queue."""
+        """The next items for a process: for its current worker, another one that it has started, or the longest queue."""
         name = self._current[process] = self._next_worker(process)
         queue = self._queues.get(name, ())
         keys = deque(queue.popleft() for _ in range(min(CHUNK, len(queue)))) if queue else None
@@ -293,7 +293,7 @@ def _lost_reason(lost: Lost[Any]) -> str:
 
 
 def first_workers(counts: Mapping[str, int], count: int) -> list[list[str]]:
-    """The worker that each of `count` processes starts at once: several for the framework with most items.
+    """The worker that each of `count` processes starts immediately: several for the framework with the most items.
 
     counts: number of items by worker.
     """
@@ -307,7 +307,7 @@ def first_workers(counts: Mapping[str, int], count: int) -> list[list[str]]:
 def _judging(
     setup: _Setup,
 ) -> Iterator[Execute[CaseSet | _Chunk | str, RowOrError | dict[str, Versions | WorkerError]]]:
-    """In a judging process, make rows of items with workers and cases that are kept."""
+    """Compute rows of items in a judging process, which keeps its workers and cases."""
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(
             LocalWorkerPool([setup.assignments[name].worker for name in setup.first], setup.timeouts)
@@ -336,7 +336,7 @@ def _judging(
 
 
 def _item(key: RowKey, installed: Installed, case: Case) -> Item:
-    """The item of a key."""
+    """Recreate an item from its key."""
     function = next(function for function in installed.functions if function.name == key.function)
     reduction, quantity = cast("Reduction", key.reduction), cast("Quantity", key.quantity)
     return Item(installed, function, case, key.dtype, reduction, quantity)

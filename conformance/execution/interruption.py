@@ -1,4 +1,4 @@
-"""Signals that end a command: the first has it stop and keep its results, a second ends it at once."""
+"""Handle signals that end a command: the first one stops it and keeps its results, a second one ends it immediately."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 TERMINATION_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C, what `kill` and schedulers send, and what the end of a terminal sends."""
+"""Ctrl-C, the signal of `kill` and schedulers, and the signal for a closed terminal."""
 DEBOUNCE_SECONDS = 0.5
-"""Seconds in which further signals count as the first: `timeout` sends its signal to a process and to its group."""
+"""Seconds during which further signals count as the first: `timeout` signals a process and its group."""
 INTERRUPTED = 130
 """Exit status of a command that was interrupted."""
 
 _getsignal: Callable[[int], object] = importlib.import_module("_signal").getsignal
-"""`signal.getsignal` without its enumerations, which take longer than all else that is done between two rows."""
+"""`signal.getsignal` without enumerations, which take longer than everything else between two rows."""
 _received: tuple[str, float] | None = None
 _finishing = False
 _at_once = ""
@@ -29,13 +29,13 @@ _installed: dict[int, Callable[[int, FrameType | None], None]] = {}
 
 @contextlib.contextmanager
 def interruptible(signals: Sequence[signal.Signals] = TERMINATION_SIGNALS, *, at_once: str = "") -> Iterator[None]:
-    """Within the context, raise KeyboardInterrupt at the first of some signals, and exit at a second one.
+    """Context manager that raises KeyboardInterrupt at the first of some signals, and exits at a second one.
 
-    The second one ends the process with status `INTERRUPTED`, also where a call does not return to Python. A signal
-    that the process was started to ignore, as with `nohup` or in the background of a script, stays ignored.  Does
-    nothing outside the main thread, which alone may set handlers, or when nested.
+    The second one ends the process with status `INTERRUPTED`, even during a call that does not return to Python. A
+    signal that was ignored when the process started, as with `nohup` or for background jobs of a script, stays ignored.
+     Does nothing outside the main thread, which alone may set handlers, or if nested.
 
-    at_once: a line that is printed before a second one ends the process.
+    at_once: line to print before the second signal ends the process.
     """
     global _received, _finishing, _at_once
     if threading.current_thread() is not threading.main_thread() or _installed:
@@ -69,19 +69,19 @@ def interruptible(signals: Sequence[signal.Signals] = TERMINATION_SIGNALS, *, at
         signal.set_wakeup_fd(woken)
         for number, handler in before.items():
             signal.signal(number, handler)
-        writer.close()  # the watcher reads the end, and closes its own
+        writer.close()  # the watcher reads EOF and closes its end
 
 
 def interruption() -> str:
     """The name of the signal that told this process to end; "" if there was none.
 
-    A KeyboardInterrupt may be swallowed by the code in which it is raised; this remembers the signal.
+    A KeyboardInterrupt may be swallowed by the code in which it is raised; this function still returns the signal.
     """
     return "" if _received is None else _received[0]
 
 
 def ignore_first_signal() -> None:
-    """Ignore the first signal from now on: the work is done, and the command is about to end."""
+    """Ignore the first signal from now on: the command has finished its work and is about to end."""
     global _finishing
     _finishing = True
 
@@ -94,13 +94,13 @@ def reinstall_handlers() -> None:
 
 
 def ignore_signals() -> None:
-    """Leave signals to the parent process, for a worker: they may be sent to a whole group of processes."""
+    """Ignore signals in a worker; the parent process handles them, as they may be sent to a whole process group."""
     for number in TERMINATION_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def _watch(reader: socket.socket, handled: frozenset[int]) -> None:
-    """Exit at a second signal even if the main thread does not come back to Python, as in a call that hangs."""
+    """Exit at a second signal even if the main thread does not return to Python, as in a call that hangs."""
     first = None
     while received := reader.recv(1):
         if received[0] in handled:
@@ -110,11 +110,11 @@ def _watch(reader: socket.socket, handled: frozenset[int]) -> None:
 
 
 def _exit_if_again(first: float | None) -> None:
-    """Exit at a second signal.  first: when the first one came, None if this is it."""
+    """Exit if this is a second signal.  first: time of the first one, None if there was none."""
     if first is not None and time.monotonic() - first > DEBOUNCE_SECONDS:
         if _at_once:
             with contextlib.suppress(OSError):
-                os.write(2, f"{_at_once}\n".encode())  # not `print`, whose lock the main thread may hold
+                os.write(2, f"{_at_once}\n".encode())  # `print` needs a lock that the main thread may hold
         os._exit(INTERRUPTED)
 
 

@@ -1,11 +1,11 @@
-"""The folder of a report while its run lasts: held by one run, without a whole report, its rows written as they come.
+"""The folder of a report during its run: locked by the run, without a complete report, and with a journal of rows.
 
-A run begins with `Journal.begin`, which takes the folder (`.lock`), moves an older report into `previous/` and starts
-`journal.jsonl`.  That file has a JSON object on each line: which process writes it, then the run's plan, then its rows.
-Each row is written to the operating system when it is judged, so a killed process loses at most the row that it was
-writing; a torn line is left out on reading.  There is no fsync: only a loss of power could lose more.  `read_journal`
+A run starts with `Journal.begin`, which locks the folder (`.lock`), moves an older report into `previous/` and starts
+`journal.jsonl`.  That file has one JSON object per line: the writing process, then the run's plan, then its rows.
+Each row is written when it is judged, so that a killed process loses at most the row that it was
+writing; a torn line is skipped on reading.  There is no fsync: only a power failure could lose more.  `read_journal`
 reads it, for `conformance recover` and `run --resume`.
-`Journal.close` removes whatever is not part of a whole report.
+`Journal.close` removes everything that does not belong to a complete report.
 """
 
 from __future__ import annotations
@@ -42,59 +42,59 @@ from conformance.model.row_key import RowKey
 
 LOCK = ".lock"
 FORMAT = 1
-"""Version of the journal's lines; another one is not read."""
+"""Version of the journal's format; other versions are not read."""
 BEFORE = ".run.json.before"
-"""What the `run.json` of an interrupted run is called until the run that goes on with it has a plan."""
+"""Name of the `run.json` of an interrupted run until the run that resumes it has a plan."""
 FLAGS = os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 REMOVE = "remove it, or name another folder"
 UNFINISHED = "unfinished"
-"""What the name of a folder begins with that an unfinished run is moved to when another run begins."""
+"""Prefix of the folder to which an unfinished run is moved when another run starts."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is known of a run before its first row."""
+    """Data of a run before its first row."""
 
     info: RunInfo
-    """Without versions, duration and how it ended."""
+    """Without versions, duration and reason of an early end."""
     problems: Mapping[str, str] = field(default_factory=dict)
-    """Texts of cases by id, for the page."""
+    """Text of cases by id, for the page."""
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Numbers of samples and classes of cases by id, for the page."""
     basis: Mapping[str, str] = field(default_factory=dict)
-    """What rows depend on and do not say themselves, by name; a resumed run takes over no rows of another basis."""
+    """Inputs of rows that the rows do not record, by name; a resumed run keeps only rows with the same basis."""
 
     def as_record(self) -> dict[str, Any]:
-        """Its line of the journal."""
+        """The plan as a line of the journal."""
         beside = {"problems": dict(self.problems), "sizes": dict(self.sizes)}
         return {"plan": {"info": asdict(self.info), "beside": beside, "basis": dict(self.basis)}}
 
 
 @dataclass(frozen=True)
 class JournalContent:
-    """What a journal holds."""
+    """The parsed content of a journal."""
 
     started: str
     """Start of its run, in ISO 8601 with zone."""
     owner: str
-    """The process that wrote it last, in words."""
+    """Description of the last process that wrote it."""
     plan: Plan | None
-    """None if the run ended before it had one."""
+    """None if the run ended before it was planned."""
     rows: dict[RowKey, Row]
-    """Row by key across versions, in the order in which they were written."""
+    """Rows by key across versions, in the order of writing."""
     torn: int = 0
-    """Number of lines that cannot be read."""
+    """Number of lines that cannot be parsed."""
 
 
 class Journal:
-    """A run's hold on the folder of its report, and its rows on disk; see the module."""
+    """A run's lock on the folder of its report, and its rows on disk; see the module."""
 
     def __init__(self, folder: Path, started: str, warn: Callable[[str], None]) -> None:
         self.folder = folder
         self.notes: list[str] = []
-        """Sentences about what was moved."""
+        """Messages about moved files."""
         self.resumed: JournalContent | None = None
-        """The unfinished run that this one goes on with."""
+        """The unfinished run that this one resumes."""
         self._started = started
         self._warn = warn
         self._created = not folder.exists()
@@ -108,14 +108,14 @@ class Journal:
 
     @classmethod
     def begin(cls, folder: Path, started: str, warn: Callable[[str], None], *, resume: bool = False) -> Journal:
-        """Take the folder of a report for a run: from now on there is no whole report in it.
+        """Lock the folder of a report for a run; from then on it contains no complete report.
 
-        An older report is moved into `previous/`, where a whole one stays until there is another, and the journal of a
-        run that was killed or interrupted into a folder of its own.  started: ISO 8601 with zone.  warn: called with a
-        message if a row cannot be written later, for instance because the disk is full; it is kept in memory, and
-        written with the next one.  resume: go on with the unfinished run, whose journal stays as it is until `plan`;
-        without one this is a run like any other.  Raises ReportError if the folder cannot be written, if another
-        run holds it, or if it has files of other things that a report's would replace.
+        An older report is moved into `previous/`, where a complete one stays until it is replaced, and the journal of a
+        run that was killed or interrupted into a separate folder.  started: ISO 8601 with zone.  warn: called with a
+        message if a row cannot be written later, for example because the disk is full; the row is kept in memory and
+        written with the next one.  resume: resume the unfinished run, whose journal is unchanged until `plan`;
+        if there is none, the run is an ordinary one.  Raises ReportError if the folder cannot be written, if another
+        run has locked it, or if it has other files that a report would replace.
         """
         journal = cls(folder, started, warn)
         check_writable(folder)
@@ -135,16 +135,16 @@ class Journal:
             if isinstance(error, OSError):
                 raise _unwritable(folder, error) from error
             raise
-        except BaseException:  # interrupted: what was moved stays where it is
+        except BaseException:  # interrupted: moved files stay where they are
             journal.close(whole=False)
             raise
         return journal
 
     def plan(self, plan: Plan, rows: Iterable[Row] = (), *, keep: bool = False) -> None:
-        """Write what is planned.
+        """Write the plan.
 
-        rows: those taken over from the run that is resumed; they and the plan replace its journal at one moment.
-        keep: have that journal stay, in a folder of its own, because it has rows that this run does not have.
+        rows: kept rows of the resumed run; they and the plan replace its journal atomically.
+        keep: keep that journal in a separate folder, because it has rows that this run does not have.
         """
         if self.resumed is not None:
             if keep:
@@ -162,20 +162,20 @@ class Journal:
         self._append([row.cells])
 
     def close(self, whole: bool) -> None:
-        """Give the folder back.
+        """Unlock the folder.
 
-        whole: the report in it has every row, so neither the journal nor the report from before is needed.
+        whole: whether the report in it is complete, so that neither the journal nor the older report is needed.
         """
         self._release()
         if whole:
-            with contextlib.suppress(OSError):  # the report is whole, whatever stays beside it
+            with contextlib.suppress(OSError):  # leftover files do not affect the report
                 for name in (JOURNAL, f"{JOURNAL}.new"):
                     (self.folder / name).unlink(missing_ok=True)
                 _remove_report(self.folder / PREVIOUS)
         self._free()
 
     def abandon(self) -> None:
-        """Give the folder back as it was, for a run that ended before it had a plan."""
+        """Restore and unlock the folder, for a run that ended before it had a plan."""
         self._release()
         with contextlib.suppress(OSError):
             if self._starts_journal:
@@ -186,7 +186,7 @@ class Journal:
                 target.rmdir()
         self._free()
         if self._created:
-            with contextlib.suppress(OSError):  # somebody has put something into it
+            with contextlib.suppress(OSError):  # it is not empty
                 self.folder.rmdir()
 
     # The folder
@@ -204,7 +204,7 @@ class Journal:
 
     def _free(self) -> None:
         with contextlib.suppress(OSError):
-            Path(self._lock.lock_file).unlink()  # while it is held: whoever waits for this very file finds it gone
+            Path(self._lock.lock_file).unlink()  # before unlocking, so that waiting processes see that it is gone
         self._lock.release()
 
     def _make_room(self, resume: bool) -> None:
@@ -216,7 +216,7 @@ class Journal:
         run = read_run(self.folder / RUN)
         whole = run is not None and run.get("complete") is True
         if content is not None and whole and run is not None and run.get("started") == content.started:
-            (self.folder / JOURNAL).unlink()  # the run was killed when its report was whole already
+            (self.folder / JOURNAL).unlink()  # the run was killed after its report was complete
             content = None
         if content is not None and resume and content.plan is not None:
             self.resumed = content
@@ -235,7 +235,7 @@ class Journal:
                     f"report of what was done, `conformance run --resume --report {target}` goes on with it"
                 )
             else:
-                (self.folder / JOURNAL).unlink()  # it has no row, or those of a report whose run came to its end
+                (self.folder / JOURNAL).unlink()  # it has no rows, or those of a finished report
         if (self.folder / RUN).is_file() and not (self.folder / PREVIOUS).exists():
             self._move(self.folder / PREVIOUS, (RUN, *FILES))
         (self.folder / RUN).unlink(missing_ok=True)
@@ -272,7 +272,7 @@ class Journal:
         self._descriptor = os.open(file, FLAGS | os.O_CREAT | how, 0o666)
         self._starts_journal = file.name == JOURNAL and how == os.O_EXCL
         head = {"journal": FORMAT, "started": self._started, "process": os.getpid(), "host": socket.gethostname()}
-        line = (b"\n" if how == os.O_APPEND else b"") + _line(head)  # whose last line may be torn
+        line = (b"\n" if how == os.O_APPEND else b"") + _line(head)  # the last line may be torn
         if os.write(self._descriptor, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -307,7 +307,7 @@ class Journal:
 
 
 def read_journal(folder: Path) -> JournalContent:
-    """What the journal in a folder holds; raises ReportError where there is none that can be read."""
+    """Read the journal in a folder; raises ReportError if there is no readable one."""
     file = folder / JOURNAL
     data = _content(folder)
     head: Mapping[str, Any] = {}
@@ -352,7 +352,7 @@ def _content(folder: Path) -> bytes:
 
 
 def _head(file: Path, value: dict[str, Any]) -> dict[str, Any]:
-    """The first line of a journal; raises ReportError for one of another format."""
+    """The first line of a journal; raises ReportError for another format."""
     if value["journal"] != FORMAT:
         what = f"is a journal in format {str(value['journal'])[:20]}, not in {FORMAT}"
         raise ReportError(file, what, "read it with the version that wrote it")
@@ -360,7 +360,7 @@ def _head(file: Path, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def owner(folder: Path) -> str:
-    """The process that wrote the journal in a folder last, in words; empty if it is unknown."""
+    """Description of the last process that wrote the journal in a folder; empty if unknown."""
     with contextlib.suppress(UserError):
         return read_journal(folder).owner
     return ""
@@ -396,7 +396,7 @@ def _plan(value: Any) -> Plan | None:
 
 
 def _unused(target: Path) -> Path:
-    """A name that nothing in the folder has yet: the one that is given, or the same with a number."""
+    """A path that does not exist yet: the given one, or the same with a number."""
     return next(found for found in _numbered(target) if not os.path.lexists(found))
 
 
@@ -407,7 +407,7 @@ def _numbered(target: Path) -> Iterator[Path]:
 
 
 def _remove_report(folder: Path) -> None:
-    """Remove the files of a report, and their folder if it is then empty."""
+    """Remove the files of a report, and the folder if it is then empty."""
     if folder.is_dir() and not folder.is_symlink():
         for name in (RUN, *FILES):
             (folder / name).unlink(missing_ok=True)
@@ -416,7 +416,7 @@ def _remove_report(folder: Path) -> None:
 
 
 def _remove_parts(folder: Path) -> None:
-    """Remove parts of files that a process left which was killed while it wrote a report."""
+    """Remove temporary files of a process that was killed while it wrote a report."""
     for name in (RUN, *FILES):
         for part in folder.glob(f".{name}.*.tmp"):
             part.unlink(missing_ok=True)

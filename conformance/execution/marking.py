@@ -1,8 +1,8 @@
-"""A mark in the folder of a report for the time in which a run starts up, before it can hold the folder.
+"""Mark the folder of a report while a run starts, before it can lock the folder.
 
-What a run imports takes a second or more.  If the process is killed in that time, an older whole report must not stand
-for its run: the mark has whatever reads reports refuse the folder, and the `run.json`, by which others know a whole
-report, is set aside until the run takes the folder.  This module imports nothing that takes time.
+The imports of a run take a second or more.  If the process is killed during that time, an older complete report must
+not be taken for the report of the run: because of the mark, readers of reports reject the folder, and `run.json`, which
+identifies a complete report, is renamed until the run locks the folder.  This module imports nothing slow.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any
 MARK = ".begun"
 RUN = "run.json"
 ASIDE = ".begun.run.json"
-"""What the `run.json` of a folder is called while the folder is marked."""
+"""Name of the `run.json` of a folder while the folder is marked."""
 FOLDER = Path("reports/latest")
-"""Where the report of `conformance run` goes unless told otherwise."""
+"""Default folder for the report of `conformance run`."""
 
 
 def report_of(words: Sequence[str]) -> Path | None:
-    """The folder that a command line writes the report of a run to; None if it runs nothing."""
+    """The folder to which a command line writes the report of a run; None if it does not run anything."""
     command = next((place for place, word in enumerate(words) if not word.startswith("-")), None)
     if command is None or words[command] != "run" or "--help" in words:
         return None
@@ -40,7 +40,7 @@ def report_of(words: Sequence[str]) -> Path | None:
 
 
 def mark(folder: Path) -> None:
-    """Mark a folder that has a report; whoever cannot write it is told so later."""
+    """Mark a folder that has a report; an unwritable folder is reported later."""
     with contextlib.suppress(OSError, ValueError):
         if (folder / RUN).is_file():
             began = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
@@ -50,7 +50,7 @@ def mark(folder: Path) -> None:
 
 
 def unmark(folder: Path) -> None:
-    """Remove the mark of this process, if it is there, and have the report back."""
+    """Remove the mark of this process, if it exists, and restore the report."""
     with contextlib.suppress(OSError, ValueError):
         if _is_own(_read(folder)):
             put_back(folder)
@@ -58,7 +58,7 @@ def unmark(folder: Path) -> None:
 
 
 def put_back(folder: Path) -> None:
-    """Give the `run.json` that was set aside its name, unless there is another; raises OSError."""
+    """Restore the name of a renamed `run.json`, unless there is a new one; raises OSError."""
     if not (folder / ASIDE).is_file():
         return
     if (folder / RUN).is_file():
@@ -68,13 +68,13 @@ def put_back(folder: Path) -> None:
 
 
 def run_file(folder: Path) -> Path:
-    """The path of the `run.json` of a folder, also while this process has set it aside."""
+    """The path of the `run.json` of a folder, even if this process has renamed it."""
     aside = folder / ASIDE
     return aside if aside.is_file() and not (folder / RUN).is_file() and _is_own(_read(folder)) else folder / RUN
 
 
 def marked(folder: Path) -> str:
-    """Since when another process is about to run into a folder, or was when it ended; empty if there is no mark."""
+    """Start time of another process that marked a folder, whether it is running or dead; "" if there is no mark."""
     if not (folder / MARK).is_file():
         return ""
     said = _read(folder)

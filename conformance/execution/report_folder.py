@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 JOURNAL = "journal.jsonl"
-"""The rows of a run that has not come to its end."""
+"""The rows of a run that has not finished."""
 PREVIOUS = "previous"
-"""The folder, in that of a report, that holds the whole report from before until there is another."""
+"""Subfolder with the previous complete report, until there is a new one."""
 RESULTS = ("results.parquet", "results.csv")
 FILES = (*RESULTS, "pairs.parquet", "discrepancies.csv", "summary.md", "badge.json", "index.html")
-"""What a report consists of beside its `run.json`."""
+"""Files of a report, except its `run.json`."""
 MAX_BYTES = 2**31
-"""Size in bytes of the largest file that is read."""
+"""Maximum size in bytes of a file that is read."""
 MAX_RUN_BYTES = 2**26
-"""The same of a `run.json`."""
+"""Maximum size in bytes of a `run.json`."""
 
 
 class ReportError(LocatedError):
-    """A report cannot be written or read: where, what is wrong, and what to do.
+    """A report cannot be written or read; the message says where, what is wrong, and what to do.
 
-    results: the rows that could not be kept anywhere, None where they are safe.
+    results: rows that could not be saved anywhere; None if they are safe.
     """
 
     def __init__(self, where: Path, what: str, advice: str, results: pd.DataFrame | None = None) -> None:
@@ -38,7 +38,7 @@ class ReportError(LocatedError):
 
 
 def check_writable(folder: Path) -> None:
-    """Make a report's folder before a run; raises ReportError if it cannot be written to."""
+    """Create a report's folder before a run; raises ReportError if it is not writable."""
     advice = "choose another folder for the report, or make this one writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def check_writable(folder: Path) -> None:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise ReportError if a report would replace files that are not of a report."""
+    """Raise ReportError if a report would replace files that do not belong to a report."""
     present = [name for name in (RUN, ASIDE, *FILES) if (folder / name).is_file()]
     unfinished = any((folder / name).exists() for name in (JOURNAL, PREVIOUS))
     if present and not unfinished and all(read_run(folder / name) is None for name in (RUN, ASIDE)):
@@ -65,7 +65,7 @@ def check_replaceable(folder: Path) -> None:
 
 
 def read_run(file: Path) -> dict[str, Any] | None:
-    """Return the content of a `run.json`; {} if it is damaged, None if there is none or it is of something else."""
+    """Return the content of a `run.json`; {} if it is damaged, None if it is absent or not that of a report."""
     try:
         value = json.loads(read_regular(file, MAX_RUN_BYTES))
     except FileNotFoundError:
@@ -76,10 +76,10 @@ def read_run(file: Path) -> dict[str, Any] | None:
 
 
 def reason_of(error: OSError) -> str:
-    """What the system says of a failure."""
+    """The system's message for an error."""
     return error.strerror or type(error).__name__
 
 
 def folder_of(path: Path) -> Path:
-    """The folder of a report that is named by its folder or by its results file."""
+    """The folder of a report, given the folder or its results file."""
     return path if path.is_dir() else path.parent

@@ -1,4 +1,4 @@
-"""What this machine has left for worker processes: processors and memory, also within the limits of a container."""
+"""Processors and memory of this machine that are available to worker processes, within the limits of a container."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import os
 from pathlib import Path
 
 PROCESS_BYTES = 3 << 29
-"""Bytes of memory that a judging process and its worker take together, with the largest frameworks imported."""
+"""Memory in bytes of a judging process and its worker, with the largest frameworks imported."""
 DEFAULT_MAX_PROCESSES = 4
-"""Maximum number of processes if the system does not say how much memory it has."""
+"""Maximum number of processes if the amount of memory is unknown."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def process_count(limit: int) -> int:
-    """How many judging processes, each with a worker, to start if at most `limit` would be busy; at least 1."""
+    """Number of judging processes to start, each with a worker, for at most `limit` busy ones; at least 1."""
     memory = available_memory()
     return max(1, min(limit, available_cores(), DEFAULT_MAX_PROCESSES if memory is None else memory // PROCESS_BYTES))
 
 
 def available_cores() -> int:
-    """Processors that this process may use."""
+    """Number of processors that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):  # "max 100000" if there is no limit
         quota, period = map(int, (CGROUP / "cpu.max").read_text().split())
@@ -29,7 +29,7 @@ def available_cores() -> int:
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that can be used without swapping; None if the system does not say."""
+    """Bytes of memory available without swapping; None if unknown."""
     found = []
     with contextlib.suppress(OSError, ValueError, IndexError):
         (line,) = [line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable:")]

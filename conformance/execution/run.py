@@ -1,4 +1,4 @@
-"""A run: what it planned, the rows that it has, and how it ended."""
+"""A run: its planned items, its rows, and how it ended."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ T = TypeVar("T")
 
 
 class Run:
-    """Items that are executed, their rows, and how that ended."""
+    """The execution of items, with their rows and how it ended."""
 
     def __init__(self) -> None:
         self.items: Sequence[Item] = ()
-        """Those that are planned."""
+        """The planned items."""
         self.rows = PackedRows()
-        """The rows, in the order in which they were judged."""
+        """The rows in the order of judging."""
         self.not_executed: list[NotExecuted] = []
         self.stopped = ""
-        """Why it ended early; empty if it did not."""
+        """Why the run ended early; "" if it did not."""
         self.failure: Exception | None = None
-        """The exception that it ended with, if it is not a mistake of the user."""
+        """The exception that ended the run, if it is not a user error."""
 
     @contextlib.contextmanager
     def ending(self, is_planned: Callable[[], bool] = lambda: True) -> Iterator[None]:
-        """Catch whatever ends the context early, and note why.
+        """Context manager that catches every exception that ends the run early, and records the reason.
 
-        Raises UserError if one is raised before the run `is_planned`: then there is no run yet.
+        A UserError is raised again before the run `is_planned`: there is no run yet.
         """
         try:
             yield
-        except (KeyboardInterrupt, SystemExit):  # SystemExit: by the handler of a signal that a library has set
+        except (KeyboardInterrupt, SystemExit):  # SystemExit: from a library's signal handler
             self.stopped = INTERRUPTED
         except Exception as error:
-            if interruption():  # an exception that was raised instead of the interruption
+            if interruption():  # the exception replaced the interruption
                 self.stopped = INTERRUPTED
             elif isinstance(error, UserError) and not is_planned():
                 raise
@@ -52,11 +52,11 @@ class Run:
                 self.stopped = str(error) if isinstance(error, UserError) else f"{FAILED}: {type(error).__name__}"
 
     def accept(self, row: Row) -> None:
-        """Add a row as soon as it is judged."""
+        """Add a row when it is judged."""
         self.rows.append(row)
 
     def execute(self, rows: Generator[RowOrError], progress: Callable[[str], None] = lambda framework: None) -> None:
-        """Add rows as they are made.  progress: called for each with its framework, "" if it was not executed."""
+        """Add rows as they are computed.  progress: called for each with its framework, "" if it was not executed."""
         with contextlib.closing(rows):
             for row in self._executed(rows, lambda: progress("")):
                 self.accept(row)
@@ -65,7 +65,7 @@ class Run:
     def each(
         self, items: Iterable[E], function: Callable[[E], T], progress: Callable[[str], None] = lambda framework: None
     ) -> Iterator[T]:
-        """What a function that makes calls in this process returns for each item that can be executed.
+        """Yield the result of a function for each item that can be executed; calls are made in this process.
 
         progress: called for each item with its framework.
         """
@@ -79,7 +79,7 @@ class Run:
         return self._executed(results_of(items, call))
 
     def require_all(self, what: str) -> None:
-        """Raise UserError if an item could not be executed.  what: begins the message."""
+        """Raise UserError if an item could not be executed.  what: start of the message."""
         if self.not_executed:
             raise UserError(f"{what}: {self.not_executed[0]}")
 
@@ -87,7 +87,7 @@ class Run:
         reinstall_handlers()
         for result in results:
             reinstall_handlers()
-            if interruption():  # the exception was swallowed by the function that was called
+            if interruption():  # the called function swallowed the exception
                 raise KeyboardInterrupt
             if isinstance(result, NotExecuted):
                 self.not_executed.append(result)

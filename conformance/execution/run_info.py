@@ -1,4 +1,4 @@
-"""Metadata of a run, which a report has in addition to its rows."""
+"""Metadata of a run, stored in a report in addition to its rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conformance import __version__
 from conformance.casefiles.document import error_paths
 
 FORMAT = 1
-"""Version of the layout of a report's folder; raised when an older reader would misread it."""
+"""Version of the layout of a report's folder; increased when an older reader would misread it."""
 
 SCHEMA = "run.schema.json"
 """JSON Schema of the fields of a run."""
@@ -23,9 +23,9 @@ SCHEMA = "run.schema.json"
 
 @functools.cache
 def host() -> Mapping[str, str]:
-    """The machine, and the versions of the interpreter and of the libraries that the harness itself uses.
+    """The machine, and the versions of Python and of the libraries that the harness uses.
 
-    `processor` is its brand and its instruction set, by which math libraries choose their kernels.
+    `processor` is its brand and its instruction set, by which math libraries select kernels.
     """
     from archspec import cpu
 
@@ -40,7 +40,7 @@ def host() -> Mapping[str, str]:
 
 
 def is_moment(text: str) -> bool:
-    """Whether a text is a time in ISO 8601 that can be told in seconds since the epoch."""
+    """Whether a text is a time in ISO 8601 that can be converted to seconds since the epoch."""
     try:
         datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError, OSError):
@@ -49,7 +49,7 @@ def is_moment(text: str) -> bool:
 
 
 def fingerprint(cases: Iterable[tuple[str, str]]) -> str:
-    """Digest of a set of cases, each an (id, digest) pair, independent of their order."""
+    """Digest of a set of cases, given as (id, digest) pairs; independent of their order."""
     text = "".join(f"{case} {digest}\n" for case, digest in sorted(cases))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -59,9 +59,9 @@ class RunInfo:
     """Metadata of a run."""
 
     planned: int
-    """Number of rows planned."""
+    """Number of planned rows."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Framework -> version, or several joined by `, `."""
+    """Framework -> version, or several versions joined by `, `."""
     missing: tuple[str, ...] = ()
     """Frameworks that are not installed."""
     interrupted: str = ""
@@ -76,25 +76,25 @@ class RunInfo:
     suite: str = ""
     """`fingerprint` of the cases that the run could choose from."""
     selected: str = ""
-    """The selection that the run was restricted to; "" for none."""
+    """The selection to which the run was restricted; "" for none."""
     shards: tuple[str, ...] = ()
-    """Shards that the report has, such as `2/3`; empty if the run was not divided."""
+    """Shards in the report, such as `2/3`; empty if the run was not divided."""
     partial: str = ""
-    """Shards that are missing from a merged report."""
+    """Shards that a merged report lacks."""
     published: tuple[Mapping[str, Any], ...] = ()
-    """Published numbers of the summary; a merged report cannot compute them again without the cases."""
+    """Published numbers for the summary; a merged report cannot compute them without the cases."""
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> RunInfo:
-        """Read the content of a `run.json`; fields that an older one lacks have their defaults.
+        """Parse the content of a `run.json`; fields that an older one lacks get their defaults.
 
-        Raises TypeError if a field has a value that no run has, as a file may.
+        Raises TypeError for a field with an impossible value, as a file may contain anything.
         """
         said: dict[str, Any] = {one.name: record[one.name] for one in fields(cls) if one.name in record}
         wrong = {str(path[0]) if path else "planned" for path in error_paths(SCHEMA, said)}
         if "started" not in wrong and (started := said.get("started")) and not is_moment(started):
             wrong.add("started")
-        if isinstance(said.get("planned"), float):  # for JSON Schema 6.0 is an integer
+        if isinstance(said.get("planned"), float):  # JSON Schema accepts 6.0 as an integer
             wrong.add("planned")
         if wrong:
             raise TypeError(f"it says {', '.join(sorted(wrong))} in another way")
@@ -102,5 +102,5 @@ class RunInfo:
         return cls(**said)
 
     def complete(self, finished: int) -> bool:
-        """Whether nothing is missing when so many rows were finished."""
+        """Whether this number of finished rows makes the run complete."""
         return not self.interrupted and not self.partial and finished == self.planned

@@ -1,4 +1,4 @@
-"""Frameworks that can be called, and workers for them: installed here, or in environments made for them."""
+"""Available frameworks and workers for them: installed, or in environments created for them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Assignment:
-    """A framework in an environment, and the worker that makes its calls; it can be sent to another process."""
+    """A framework in an environment, and the worker that makes its calls; picklable."""
 
     environment: str
     worker: WorkerSpec
@@ -65,13 +65,13 @@ class Assignment:
         return found
 
     def installed(self, versions: Versions) -> Installed:
-        """The framework with the versions that its worker found."""
+        """The framework with the versions that its worker reported."""
         of = {"environment": self.environment, "mode": self.mode, "device": self.worker.device}
         return Installed(self.framework, **of, **asdict(versions))
 
 
 def local_assignments(available: Iterable[Installed]) -> list[Assignment]:
-    """A worker for each framework that is installed here."""
+    """A worker for each installed framework."""
     found = {one.worker: one for one in available}
     return [
         Assignment(one.environment, worker_spec(name, one.framework, one.mode, device=one.device), one.mode)
@@ -80,7 +80,7 @@ def local_assignments(available: Iterable[Installed]) -> list[Assignment]:
 
 
 WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
-"""Hides GPUs, on which TensorFlow, JAX, Keras and PaddlePaddle compute if they see one."""
+"""Hides GPUs, which TensorFlow, JAX, Keras and PaddlePaddle would use."""
 
 
 def worker_spec(
@@ -91,9 +91,9 @@ def worker_spec(
     variables: Mapping[str, str] | None = None,
     device: str = CPU,
 ) -> WorkerSpec:
-    """The worker of a framework in a mode, on a device.
+    """The worker for a framework in a mode, on a device.
 
-    A framework that is made at run time, for a callable of the user's, sees GPUs anyway.
+    A framework created at run time for a user's callable may use GPUs.
     """
     origin = registry.origin(framework)
     hidden = {} if framework.adapter or device != CPU else WITHOUT_GPU
@@ -102,9 +102,9 @@ def worker_spec(
 
 
 def check_devices(available: Iterable[Installed]) -> None:
-    """Raise UserError for each framework whose device this machine lacks.
+    """Raise UserError for each framework whose device is not available on this machine.
 
-    Workers find out; nothing is started for the CPU.
+    Workers check it; for the CPU none is started.
     """
     placed = [one for one in available if one.device != CPU]
     if not placed:
@@ -116,19 +116,19 @@ def check_devices(available: Iterable[Installed]) -> None:
 
 
 def local_pool(available: Iterable[Installed], timeouts: Timeouts = DEFAULT_TIMEOUTS) -> LocalWorkerPool:
-    """Workers for frameworks that are installed here."""
+    """Workers for installed frameworks."""
     return LocalWorkerPool([one.worker for one in local_assignments(available)], timeouts)
 
 
 MAX_TOGETHER = 3
-"""Number of frameworks that are called in one process. Of all that are known, some end a process that others are in."""
+"""Maximum number of frameworks called in one process: some of the known ones crash a process with others."""
 
 
 @contextlib.contextmanager
 def pool_if_needed(available: Sequence[Installed], ledger: Ledger) -> Iterator[LocalWorkerPool | None]:
-    """Workers if calls need processes of their own; None if all can be made in this.
+    """Context manager: workers, if calls need separate processes; None if all can be made in this one.
 
-    They do in a mode that says so, if frameworks are many, or if the ledger knows that a function ends its process.
+    They are needed in modes with environment variables, for many frameworks, and for functions known to crash.
     """
     check_devices(available)
     several = len({one.framework.name for one in available}) > MAX_TOGETHER
@@ -144,11 +144,11 @@ def pool_if_needed(available: Sequence[Installed], ledger: Ledger) -> Iterator[L
 
 
 def performer(pool: WorkerPool, available: Iterable[Installed]) -> Callable[[Framework, Call, str], Outcome]:
-    """A `judge.Performer` whose calls are made one at a time by the workers of installed frameworks."""
+    """A `judge.Performer` that makes calls one at a time in the workers of installed frameworks."""
     workers = {(one.framework.name, one.mode): one.worker for one in available}
 
     def perform(framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
-        """As `calling.perform`; workers are sent copies always."""
+        """As `calling.perform`; workers always receive copies."""
         return pool.wait(pool.submit(workers[framework.name, call.mode], call, what))
 
     return perform
@@ -156,9 +156,9 @@ def performer(pool: WorkerPool, available: Iterable[Installed]) -> Callable[[Fra
 
 @contextlib.contextmanager
 def judge_of(available: Sequence[Installed], ledger: Ledger, oracle: type[Oracle] = Oracle) -> Iterator[Judge]:
-    """A judge of functions that are installed here, with exact answers from the cache.
+    """A judge for installed functions, with a cached oracle.
 
-    oracle: class of its exact answers.
+    oracle: its class.
     """
     with cached_oracle(oracle) as exact, pool_if_needed(available, ledger) as pool:
         yield Judge(exact, ledger, perform if pool is None else performer(pool, available))
@@ -166,12 +166,12 @@ def judge_of(available: Sequence[Installed], ledger: Ledger, oracle: type[Oracle
 
 @dataclass(frozen=True)
 class EnvironmentWorkers:
-    """Workers that have started in environments."""
+    """Started workers in environments."""
 
     pool: WorkerPool
     available: list[Installed]
     failed: list[Row] = field(default_factory=list)
-    """A row for each environment that cannot be made."""
+    """One row for each environment that cannot be created."""
 
 
 def start_workers(
@@ -184,11 +184,11 @@ def start_workers(
 ) -> EnvironmentWorkers:
     """Start a worker for each framework in environments.
 
-    frameworks: names by what `--with` takes; all that it is for if there are none.  progress: called with a line for
-    each step.  ray: address of a Ray cluster, "" for RAY_ADDRESS or a Ray of this machine; None to use this
-    machine without Ray.  modes: in which calls are made, each in a worker of its own; eager if empty.  device: where
-    arrays are placed.  An environment that cannot be made, or whose framework cannot be imported or has no such device
-    there, becomes a row.  Raises UserError if there is no other.
+    frameworks: names for each value of `--with`; empty for all that the environment is for.  progress: called with a
+    line for each step.  ray: address of a Ray cluster, "" for RAY_ADDRESS or a local Ray; None to use this
+    machine without Ray.  modes: of the calls, with one worker each; eager if empty.  device: of the
+    arrays.  An environment that cannot be created, or whose framework cannot be imported or lacks the device,
+    becomes a row.  Raises UserError if there is no other.
     """
     assignments, failed = resolve(frameworks, progress, ray, modes, device)
     pool = _start_pool([one.worker for one in assignments], progress, timeouts, ray)
@@ -206,7 +206,7 @@ def resolve(
     modes: Sequence[str] = (),
     device: str = CPU,
 ) -> tuple[list[Assignment], list[Row]]:
-    """Make environments; return the workers to start in them, and a row for each that cannot be made.
+    """Create environments; return the workers to start in them, and a row for each that cannot be created.
 
     Parameters as in `start_workers`.  Raises SelectionError for a mode or a device that no framework in them has.
     """
@@ -252,7 +252,7 @@ def find_available(
 
 
 Found = tuple[Mapping[str, str], Callable[[str, Framework, str, str], WorkerSpec]]
-"""Versions by distribution, and what makes the worker of a name, framework, mode and device."""
+"""Versions by distribution, and the factory of worker specifications (name, framework, mode, device)."""
 
 
 def _find_locally(request: EnvironmentRequest, progress: Progress) -> Found:
@@ -287,9 +287,9 @@ def _start_pool(specs: Sequence[WorkerSpec], progress: Progress, timeouts: Timeo
 
 
 def _frameworks_in(request: EnvironmentRequest, packages: Mapping[str, str], names: Collection[str]) -> list[Framework]:
-    """The frameworks of some names in an environment; if there are none, those that it is for.
+    """The frameworks with some names in an environment; without names, those that it is for.
 
-    These are the frameworks that are named outside brackets, or else all that are in it; of them those that a run has
+    These are the frameworks named outside brackets, or else all that are in it; of these only those that a run includes
     by default, if there are any.
     """
     named = {
@@ -306,7 +306,7 @@ def _frameworks_in(request: EnvironmentRequest, packages: Mapping[str, str], nam
 
 
 def failed_row(environment: str, framework: str, why: str) -> Row:
-    """The row that stands for all items of an environment that cannot be made."""
+    """The row that represents all items of an environment that cannot be created."""
     reason = Unavailable(why)
     key = RowKey("", "", environment, "", "", "", environment)
     return Row(

@@ -1,4 +1,4 @@
-"""Temporary folders of which nothing stays, even if the process that made one is killed."""
+"""Temporary folders that are removed even if the process that created them is killed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from filelock import FileLock, Timeout
 
 LOCK = ".lock"
 LOCK_SECONDS = 60.0
-"""Age in seconds at which a folder without a lock is taken for one whose process was killed."""
+"""Age in seconds from which a folder without a lock is assumed to belong to a killed process."""
 
 
 class TemporaryFolder(tempfile.TemporaryDirectory[str]):
-    """A temporary folder.  If its process is killed, the next one with the same prefix removes it.
+    """A temporary folder.  If its process is killed, the next process with the same prefix removes it.
 
-    prefix: of its name, and of those that are removed.
+    prefix: of its name, and of the stale folders to remove.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -36,7 +36,7 @@ class TemporaryFolder(tempfile.TemporaryDirectory[str]):
 
 
 def remove_stale(prefix: str) -> None:
-    """Remove the folders of this user with a prefix that no process holds."""
+    """Remove this user's folders with a prefix that no process has locked."""
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         with contextlib.suppress(OSError, Timeout):
             status = folder.lstat()

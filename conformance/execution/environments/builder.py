@@ -32,9 +32,9 @@ from conformance.model.errors import UserError
 ProgressCallback = Callable[[str], None]
 
 WORKER_REQUIREMENT = "numpy"
-"""What the worker itself needs in each environment."""
+"""Requirement of the worker itself in each environment."""
 BFLOAT16_REQUIREMENT = "ml_dtypes"
-"""What bfloat16 needs; it is left out if no release is compatible."""
+"""Requirement for bfloat16; omitted if no release is compatible."""
 
 
 def _no_progress(line: str) -> None:
@@ -71,7 +71,7 @@ def build(request: EnvironmentRequest, progress: ProgressCallback = _no_progress
 
 
 def resolve_pins(request: EnvironmentRequest, progress: ProgressCallback) -> tuple[tuple[str, ...], dict[str, str]]:
-    """What `build` would install on the Python of this process, for an installation elsewhere.
+    """Resolve the packages that `build` would install for this Python, for an installation elsewhere.
 
     Returns the lines of a requirements file, and the version of each package by normalised name.  Raises
     EnvironmentFailure.
@@ -131,19 +131,19 @@ def _is_pinned(request: EnvironmentRequest) -> bool:
 
 
 class _UnwritableError(Exception):
-    """The store cannot be written; says why."""
+    """The store cannot be written; the message says why."""
 
 
 @dataclass(frozen=True)
 class Builder:
-    """Makes the environment of one request: selects an interpreter, locks versions, and installs them."""
+    """Builds the environment of one request: selects an interpreter, locks versions, and installs them."""
 
     request: EnvironmentRequest
     tool: Uv
     progress: ProgressCallback = _no_progress
 
     def build(self, request_key: str) -> Interpreter:
-        """Find the environment or install it, and remember it in the index by the key of the request.
+        """Find the environment or install it, and store it in the index by the key of the request.
 
         If the cache cannot be written, it is installed into a temporary folder.
         Raises Refusal, OSError and UserError.
@@ -165,7 +165,7 @@ class Builder:
     # Which versions, on which Python.
 
     def _resolve(self) -> tuple[Interpreter, str]:
-        """The first interpreter on which the requirements resolve, and the lock. Raises Refusal."""
+        """The first interpreter for which the requirements can be resolved, and the lock. Raises Refusal."""
         refusals: list[tuple[Interpreter, Refusal]] = []
         for python in self._candidates():
             self.progress(f"resolving for Python {python.version} ...")
@@ -185,7 +185,7 @@ class Builder:
         raise Refusal(f"no Python here will do ({versions} tried); on {python.version} {first}; {advice}")
 
     def _candidates(self) -> Iterator[Interpreter]:
-        """The interpreters that the request allows, in order of preference. Raises Refusal if there is none."""
+        """The interpreters that the request allows, in order of preference. Raises Refusal if there are none."""
         requested, tool = self.request.python, self.tool
         if not requested:
             yield from interpreters.in_order_of_preference(lambda: other_interpreters(tool))
@@ -205,7 +205,7 @@ class Builder:
         yield found
 
     def lock(self, python: Interpreter) -> str:
-        """Resolve the requirements and what the metadata of old releases omits, one pin a line. Raises Refusal."""
+        """Resolve the requirements, with those that old releases do not declare; one pin a line. Raises Refusal."""
         requirements = [*dict.fromkeys([*self.request.requirements, WORKER_REQUIREMENT])]
         added: dict[str, str] = {}
         while True:
@@ -223,7 +223,7 @@ class Builder:
             added |= missing
 
     def _compile_with_bfloat16(self, requirements: Sequence[str], python: Interpreter) -> str:
-        """Resolve once, with bfloat16 if that resolves. Raises Refusal."""
+        """Resolve once, with bfloat16 if that is possible. Raises Refusal."""
         try:
             return self._compile([*requirements, BFLOAT16_REQUIREMENT], python)
         except Refusal as refusal:
@@ -237,7 +237,7 @@ class Builder:
         return "".join(f"{line}\n" for line in sorted(lines) if line and not line.startswith(("#", "-")))
 
     def _pip(self, command: str, python: Path, lines: Sequence[str], *options: str) -> str:
-        """Run `uv pip` on lines of a requirements file, for wheels only: nothing that is downloaded runs code."""
+        """Run `uv pip` on lines of a requirements file, with wheels only, so that no downloaded code is executed."""
         # If a requirements file names its own indexes, they are combined as pip does.
         combined = self.request.options and "UV_INDEX_STRATEGY" not in os.environ
         words = ("pip", command, "-", "--python", str(python), *options, "--only-binary", ":all:")
@@ -251,7 +251,7 @@ class Builder:
     # The folder.
 
     def _install_once(self, store: Store, digest: str, python: Interpreter, lock: str) -> Interpreter:
-        """The environment in a store, installed unless it is there. Raises _UnwritableError."""
+        """The environment in a store, installed if necessary. Raises _UnwritableError."""
         with contextlib.ExitStack() as stack:
             if (installed := store.read(digest)) is not None:
                 return installed
@@ -284,7 +284,7 @@ class Builder:
 
 
 def other_interpreters(tool: Uv) -> list[Interpreter]:
-    """Other interpreters of this machine: those of pyenv, and those that uv finds on PATH or has installed."""
+    """Other interpreters of this machine: those of pyenv, and those that uv has installed or finds on PATH."""
     try:
         listed = tool.run("python", "list", "--only-installed")
     except Refusal:
@@ -305,7 +305,7 @@ def _undeclared(versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _versions(lock: str) -> dict[str, str]:
-    """Version by normalised name; the URL for a requirement that has no version."""
+    """Version by normalised name; the URL for a requirement without a version."""
     pinned = map(Requirement, lock.splitlines())
     return {
         canonicalize_name(one.name): next((spec.version for spec in one.specifier), one.url or "") for one in pinned

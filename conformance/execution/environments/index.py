@@ -1,7 +1,7 @@
 """Releases of a distribution on the user's package index.
 
-The simple index is read directly (PEP 691, else PEP 503): uv lists no releases, and `pip index versions` leaves out
-those whose wheels are for other Pythons, which a search through old releases needs.
+The simple index is read directly (PEP 691, else PEP 503): uv lists no releases, and `pip index versions` omits
+those with wheels for other Pythons only, which a search through old releases needs.
 """
 
 from __future__ import annotations

@@ -23,11 +23,11 @@ from conformance.model.text import one_line
 
 POLL_SECONDS = 0.02
 MAX_OUTPUT_BYTES = 1 << 20
-"""Longest output in bytes; the names and versions of all packages fit."""
+"""Maximum size of the output in bytes; enough for the names and versions of all packages."""
 MAX_OUTPUT_LINES = 500
-"""Longest output in lines; the answer is the last, after anything that imports print."""
+"""Maximum number of lines of output; the answer is the last one, after anything that imports print."""
 MAX_QUOTED = 300
-"""Characters of an interpreter's own message that are quoted."""
+"""Maximum number of characters of an interpreter's own message that are quoted."""
 TIMEOUT = 60
 """Timeout for an interpreter to answer, in seconds."""
 # It also runs in Python 2, so that an interpreter that is too old is named as such.
@@ -93,7 +93,7 @@ def query(path: Path) -> Interpreter:
 
 
 def _run(arguments: Sequence[str]) -> tuple[int, bytes, bytes]:
-    """Exit status, output and errors of a program, which is ended with its children if it takes or prints too much.
+    """Exit status, stdout and stderr of a program; it is killed with its children on a timeout or excessive output.
 
     Raises OSError if it cannot be run, TimeoutExpired, and UserError if it does not stop printing.
     """
@@ -118,7 +118,7 @@ def _run(arguments: Sequence[str]) -> tuple[int, bytes, bytes]:
 
 
 def _is_too_long(descriptor: int) -> bool:
-    """Whether a file has more than an answer.  Uses pread, since the file offset is shared with the child."""
+    """Whether a file is longer than any valid answer.  Uses pread, as the file offset is shared with the child."""
     if os.fstat(descriptor).st_size > MAX_OUTPUT_BYTES:
         return True
     read = getattr(os, "pread", None)  # Windows has none
@@ -156,7 +156,7 @@ def find_matching(version: str, among: list[Interpreter]) -> Interpreter | None:
 
 
 def pyenv_interpreters() -> list[Interpreter]:
-    """CPython versions of pyenv that are new enough for the worker; uv sees only the one that is on PATH."""
+    """CPython versions of pyenv that are new enough for the worker; uv sees only the one on PATH."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     candidates = [
         Interpreter(path, folder.name)
@@ -186,6 +186,6 @@ def executable_in(folder: Path) -> Path | None:
 
 
 def site_packages(folder: Path) -> Path | None:
-    """Folder of the packages of a virtual environment."""
+    """The package folder of a virtual environment."""
     candidates = [folder / "Lib/site-packages", *folder.glob("lib/python3*/site-packages")]
     return next((candidate for candidate in candidates if candidate.is_dir()), None)

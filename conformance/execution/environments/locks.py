@@ -32,14 +32,14 @@ INDEX_OPTIONS = {
 }
 """Options of a requirements file that name locations of packages, with their long names."""
 MAX_BYTES = 1 << 26
-"""Size of the largest file that is read."""
+"""Maximum size of a file that is read."""
 MAX_LINE = 10_000
-"""Characters of the longest line, without its hashes."""
+"""Maximum number of characters of a line, without its hashes."""
 MAX_QUOTED = 200
-"""Characters of a line that a message quotes."""
+"""Maximum number of characters of a line that a message quotes."""
 _log = logging.getLogger(__name__)
 NON_RELEASE_SOURCES = ("git", "vcs", "path", "directory", "editable", "virtual")
-"""Kinds of sources that are not a release."""
+"""Kinds of sources that are not releases."""
 
 
 @dataclass
@@ -50,10 +50,10 @@ class ParsedFile:
     options_lines: list[str] = field(default_factory=list)
     """Lines of options for uv."""
     options_by_package: dict[str, str] = field(default_factory=dict)
-    """Such a line that a single package needs, by its name."""
+    """Lines of options that a single package needs, by its name."""
 
     def options(self, kept: Iterable[Requirement]) -> list[str]:
-        """The lines of options that are relevant for some requirements."""
+        """The lines of options that apply to some requirements."""
         needed = [self.options_by_package.get(canonicalize_name(one.name), "") for one in kept]
         return list(dict.fromkeys(filter(None, [*self.options_lines, *needed])))
 
@@ -155,7 +155,7 @@ def _absolute(value: str, folder: Path) -> str:
 
 @functools.cache
 def _warn_about_hashes(path: Path) -> None:
-    """Log, once, what is not taken from a file."""
+    """Log, once, which information of a file is not used."""
     _log.warning(
         "%s: versions are taken from it; its hashes are not checked, and wheels come from your package index, not from "
         "the addresses in it, except that of a requirement `name @ address`",

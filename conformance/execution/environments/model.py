@@ -31,7 +31,7 @@ class EnvironmentRequest:
 
     @property
     def name(self) -> str:
-        """The text as rows have it."""
+        """The text, as written to rows."""
         return " ".join(self.text.split())
 
 
@@ -51,7 +51,7 @@ class Environment:
 
 
 class EnvironmentFailure(UserError):  # noqa: N818 - it is a value of the run, not the end of it
-    """An environment cannot be provided; says which, what went wrong, and what to do."""
+    """An environment cannot be provided; the message says which, why, and what to do."""
 
     def __init__(self, request: EnvironmentRequest, message: str) -> None:
         super().__init__(request, message)

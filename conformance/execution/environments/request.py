@@ -1,4 +1,4 @@
-"""Parses the argument of `--with`: requirements, an interpreter, or a file that pins versions."""
+"""Parse the argument of `--with`: requirements, an interpreter, or a file that pins versions."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ NUMERIC_COMPANIONS = frozenset({"numpy", "jaxlib"})
 """Distributions that affect numbers, and are neither a framework nor a backend of one."""
 REQUIREMENT_SUFFIXES = (".txt", ".in", ".toml", ".lock")
 MAX_TEXT = 10_000
-"""Characters of the longest request; it names the rows of its environment."""
+"""Maximum number of characters of a request, which names the rows of its environment."""
 MAX_QUOTED = 200
-"""Characters of a request that a message quotes."""
+"""Maximum number of characters of a request that a message quotes."""
 PYTHON_ADVICE = f"the worker needs Python {MIN_PYTHON[0]}.{MIN_PYTHON[1]} or newer"
 
 
@@ -34,10 +34,9 @@ def parse(text: str) -> EnvironmentRequest:
 
     It may be a list of requirements (PEP 508, separated by commas or spaces; `python==3.10` selects the interpreter,
     `keras[jax]` a backend), the path of an interpreter or a virtual environment, or the path of a requirements file,
-    the
-    output of `pip freeze`, pylock.toml, uv.lock or poetry.lock. From a file only the relevant distributions are taken:
-    frameworks, what their backends need, and numpy and jaxlib. A framework with several backends gets the first unless
-    one is named.
+    the output of `pip freeze`, pylock.toml, uv.lock or poetry.lock. From a file only the relevant distributions are
+    used: frameworks, requirements of their backends, and numpy and jaxlib. A framework with several backends gets the
+    first one unless one is named.
     """
     if not text.strip():
         raise UserError("no requirements; give some, such as scikit-learn==1.9.1")
@@ -59,7 +58,7 @@ def parse(text: str) -> EnvironmentRequest:
 
 
 def relevant_distributions() -> frozenset[NormalizedName]:
-    """The distributions that are taken from a file."""
+    """The distributions that are used from a file."""
     backends = [backend for framework in registry.frameworks() for backend in framework.backends.values()]
     return frozenset(map(canonicalize_name, [*NUMERIC_COMPANIONS, *_distributions()])).union(*map(_needed_by, backends))
 
@@ -91,7 +90,7 @@ def _requirements(text: str) -> Iterable[Requirement]:
 
 
 def _check_name(requirement: Requirement, text: str) -> Requirement:
-    """Return the requirement, unless its name is a version without an operator, or an operator has no version."""
+    """Return the requirement, unless its name is a version without an operator, or an operator lacks a version."""
     if not all(one.version for one in requirement.specifier):
         raise UserError(f"{_quoted(str(requirement))} in {_quoted(text)} has an operator without a version")
     try:
@@ -123,7 +122,7 @@ def _make_request(text: str, named: Sequence[Requirement], options: tuple[str, .
 def _backends(requirements: Sequence[Requirement], names: frozenset[NormalizedName]) -> Iterable[Backend]:
     """The backend of each framework: the one in brackets, otherwise the only one that is named, otherwise the first.
 
-    A backend that needs nothing must be named in brackets.
+    A backend without requirements must be named in brackets.
     """
     for framework in registry.frameworks():
         own = [one for one in requirements if _is_distribution_of(one, framework)]
@@ -175,7 +174,7 @@ def _python_version(requirements: Sequence[Requirement], text: str) -> str:
 
 
 def _frameworks_in(requirements: Sequence[Requirement]) -> list[Framework]:
-    """The frameworks that requirements name, directly or by what a backend needs."""
+    """The frameworks that requirements name, directly or by the requirements of a backend."""
     names = {canonicalize_name(one.name) for one in requirements}
     return [
         framework
@@ -186,7 +185,7 @@ def _frameworks_in(requirements: Sequence[Requirement]) -> list[Framework]:
 
 
 def _needed_by(backend: Backend) -> frozenset[NormalizedName]:
-    """The distributions that a backend needs beside the framework, on any platform."""
+    """The distributions that a backend needs in addition to the framework, on any platform."""
     return frozenset(canonicalize_name(Requirement(one).name) for one in backend.requirements)
 
 

@@ -1,9 +1,9 @@
 """Locations of the user's packages, as uv or pip is configured.
 
-uv reads its own settings; those of pip are passed to it. It is either uv's settings or pip's, never a mixture, which
-would be an order of indexes that nobody chose. With pip's settings pip's rule holds: all indexes have the same
+uv reads its own settings; those of pip are passed to it. Either uv's settings or pip's are used, never a mixture, as
+the order of its indexes would be arbitrary. With pip's settings pip's rule applies: all indexes have the same
 priority and the best version wins (`unsafe-best-match`); otherwise an extra index with one version of numpy would hide
-all others. With uv's settings uv's rule holds.
+all others. With uv's settings uv's rule applies.
 """
 
 from __future__ import annotations

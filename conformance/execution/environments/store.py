@@ -1,4 +1,4 @@
-"""Environments on disk: a folder each, named by a digest of its content, and valid only with a matching marker.
+"""Environments on disk: one folder each, named by a digest of its content, and valid only with a matching marker.
 
 A small index maps requests to folders, so that an existing environment is found without a call of uv. Locks belong to
 the processes that hold them and end with them.
@@ -25,14 +25,14 @@ from conformance.model.files import write_atomically
 from conformance.reference.cache import default_folder
 
 LAYOUT_VERSION = 1
-"""Increased when the content of a folder, or how it is made, changes."""
+"""Increased when the content of a folder, or how it is created, changes."""
 MARKER = "conformance.json"
 RESOLUTION_LIFETIME = 24 * 3600.0
 """Seconds after which a version range is resolved again."""
 
 
 def digest_of(lock: str, python: str) -> str:
-    """16 hex digits that name the folder of a lock for a Python version and this kind of machine."""
+    """16 hex digits that identify the folder of a lock for a Python version and platform."""
     libc = "-".join(platform.libc_ver())
     parts = [LAYOUT_VERSION, lock, python, sys.implementation.name, sys.platform, platform.machine(), libc]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -41,7 +41,7 @@ def digest_of(lock: str, python: str) -> str:
 class Store:
     """A folder that contains environments.
 
-    temporary: the folder as an object that removes it, if it is to be removed.
+    temporary: object that removes the folder at the end, if it is temporary.
     """
 
     def __init__(self, root: Path, temporary: TemporaryFolder | None = None) -> None:
@@ -64,7 +64,7 @@ class Store:
             return None
 
     def remember(self, request_key: str, digest: str, *, exact: bool) -> None:
-        """Save the result of a request; if it cannot be written, the request is resolved again next time."""
+        """Store the result of a request; if this fails, the request is resolved again next time."""
         with contextlib.suppress(OSError):
             path = self.root / "index" / f"{request_key}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, digest: str, progress: Callable[[str], None]) -> Iterator[None]:
-        """Hold a folder for this process alone. Raises OSError if the store cannot be written."""
+        """Lock a folder for this process. Raises OSError if the store cannot be written."""
         self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / f"{digest}.lock")
         try:
@@ -117,7 +117,7 @@ class Store:
 
 
 def existing_stores() -> list[Store]:
-    """Stores that may have environments: the user's cache, then the temporary ones of this process."""
+    """Stores that may contain environments: the user's cache, then the temporary ones of this process."""
     cache_folder = default_folder()
     return [*([] if cache_folder is None else [Store(cache_folder / "environments")]), *_TEMPORARY]
 
@@ -134,12 +134,12 @@ _TEMPORARY: list[Store] = []
 
 
 def _site_packages_entries(folder: Path) -> list[str]:
-    """Names in the environment's site-packages, by which a removed package is noticed."""
+    """Names in the environment's site-packages, to detect removed packages."""
     site = site_packages(folder)
     return sorted(path.name for path in site.iterdir() if path.name != "__pycache__") if site else []
 
 
 def _fingerprint(executable: Path) -> list[int]:
-    """Size and time of the interpreter: one that ran before and is unchanged is not started again."""
+    """Size and time of the interpreter; one that ran before and is unchanged is not started again."""
     status = executable.stat()
     return [status.st_size, status.st_mtime_ns]

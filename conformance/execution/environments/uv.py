@@ -1,4 +1,4 @@
-"""Runs uv, and summarises its error messages in one sentence."""
+"""Run uv, and summarise its error messages in one sentence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conformance.model.errors import UserError
 DROPPED_VARIABLES = ("UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_REQUIRE_HASHES", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME")
 """Variables that would make uv use another interpreter than the given one."""
 MAX_QUOTED = 400
-"""Characters of uv's own message that are quoted."""
+"""Maximum number of characters of uv's own message that are quoted."""
 PANIC_STATUS = 101
 """Exit status of a Rust program that panicked."""
 
@@ -53,7 +53,7 @@ class Uv:
 
     def _run(self, words: Sequence[str], stdin: str, extra: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if name not in DROPPED_VARIABLES}
-        environment.setdefault("UV_PYTHON_DOWNLOADS", "never")  # only who told uv to download gets them
+        environment.setdefault("UV_PYTHON_DOWNLOADS", "never")  # downloads only if the user has enabled them
         environment |= {**self.sources.variables, "UV_NO_PROGRESS": "1", "NO_COLOR": "1", **extra}
         try:
             return subprocess.run(  # noqa: S603
