@@ -99,7 +99,7 @@ class PipelinedCalls:
         """The outcome of a call after those in a row that took too long, by worker and function."""
 
     def as_completed(self) -> Iterator[Item]:
-        """Yield each item when its outcome is available, in order for each worker; then `outcome` must be called."""
+        """Yield items as their outcomes arrive; call `outcome` with each before the next.  A worker keeps the order."""
         for name in self._unsent:
             self._send_ahead(name)
         while first := [next(iter(sent.items())) for sent in self._sent.values() if sent]:

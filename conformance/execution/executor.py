@@ -269,7 +269,7 @@ class JudgingProcesses:
         return executing
 
     def _next_chunk(self, process: int) -> _Chunk | None:
-        """The next items for a process: for its current worker, another one that it has started, or the longest queue."""
+        """The next items for a process: of its current worker, another started one, or the longest queue."""
         name = self._current[process] = self._next_worker(process)
         queue = self._queues.get(name, ())
         keys = deque(queue.popleft() for _ in range(min(CHUNK, len(queue)))) if queue else None
