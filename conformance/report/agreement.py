@@ -1,8 +1,8 @@
-"""Compares functions with each other: who agrees with whom, by how much they differ, and why.
+"""Compare functions with each other: which ones agree, by how much they differ, and why.
 
-Everything is computed from the text columns of a frame, so that it can be repeated from a results file.
-The difference a - b of two functions has a semantic part, want_by_convention_a - want_by_convention_b, which is due to
-their conventions, and a numeric part, the rest, which is due to rounding and bounded by the sum of their budgets.
+All results are computed from the text columns of a frame, so that they can be reproduced from a results file.
+The difference a - b of two functions has a semantic part, want_by_convention_a - want_by_convention_b, caused by
+their conventions, and a numeric part, the rest, which is caused by rounding and bounded by the sum of their budgets.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ DISCREPANCY_COLUMNS = (
     "convention", "explanation", "where", "known", "version", "got", "want", "call",
 )  # fmt: skip
 CHUNK_ELEMENTS = 1 << 18
-"""About how many elements are compared at a time, to bound memory."""
+"""Approximate number of elements that are compared in one step, to bound memory."""
 CHUNK_ROWS = 1 << 13
-"""About how many rows are compared with each other at a time, for the same reason."""
+"""Approximate number of rows that are compared in one step, to bound memory."""
 FLOAT64_ROUNDING = 4 * float(np.finfo(np.float64).eps)
-"""Bound on the rounding errors of a comparison, which is made in float64, relative to the budget."""
+"""Bound on the rounding errors of the comparison itself, which is in float64, relative to the budget."""
 _RIGHT = ("agrees", "diverges")
 _FLAGS = ("agree", "explained", "overflow")
 _EXPLAINING = [
     *PROBLEM, "label", "array_shape", "raised", "status", "convention", "explanation", "exception", "bridge",
     "conversion",
 ]  # fmt: skip
-"""Columns of rows that pairs are explained by."""
+"""Columns of rows that explanations of pairs use."""
 _READ = [
     *PROBLEM, "function", *PLACE, "got", "want", "want_by_convention", "budget", "budgets", "where", "shape", "status",
     "convention", "explanation", "exception", "bridge", "conversion",
@@ -57,7 +57,7 @@ _WORST_FIRST = (
     "unexpected", "stale", "unexplained", "crashed", "timed_out", "disagrees", "incomparable", "diverges", "explained",
     "undefined",
 )  # fmt: skip
-"""Order of discrepancies: by `expected` if that is one of these, else by status or relation."""
+"""Order of discrepancies: by `expected` if it is one of these, else by status or relation."""
 
 
 def pairs(results: pd.DataFrame) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def pairs(results: pd.DataFrame) -> pd.DataFrame:
             difference, in the worst element; NaN if nothing was compared.  If one row has no budget, the
             other's is used; two such rows must be equal.
         where: index of the worst element.
-        conventions: `function: choices` of both, without the choices that they have in common.
+        conventions: `function: choices` of both, without the common choices.
     """
     answered = results.loc[(results["got"] != "") | (results["exception"] != ""), _READ]
     rows = answered.sort_values([*PROBLEM, "function", *PLACE], kind="stable", ignore_index=True)
@@ -88,7 +88,7 @@ def pairs(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pairs(rows: pd.DataFrame, problem: npt.NDArray[np.int64]) -> pd.DataFrame:
-    """The pairs of rows of whole problems.  problem: number of that of each row."""
+    """The pairs of rows of whole problems.  problem: number of the problem of each row."""
     values = parse(rows)
     rows = rows.assign(array_shape=values["shape"].array, raised=rows["got"].eq(""))
     problems = pd.DataFrame({"problem": problem, "row": range(len(rows))})
@@ -132,7 +132,7 @@ def _pairs(rows: pd.DataFrame, problem: npt.NDArray[np.int64]) -> pd.DataFrame:
 
 
 def agreement_matrix(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Functions x functions: the share of their common problems on which two agree; NaN if there are none."""
+    """Functions x functions: the share of common problems on which two functions agree; NaN if there are none."""
     agree = pairs["relation"].eq("agree").astype("float64").rename("agree")
     one_way = pd.concat([pairs[["function_a", "function_b"]], agree], axis=1)
     other_way = one_way.rename(columns={"function_a": "function_b", "function_b": "function_a"})
@@ -188,7 +188,7 @@ def _labels(rows: pd.DataFrame) -> pd.Series:
 
 
 def _documents_exception(a: pd.DataFrame, b: pd.DataFrame) -> Flags:
-    """Whether a raised and b returned, and the one that deviates from the definition documents that it does."""
+    """Whether a raised and b returned, and the one that deviates from the definition documents it."""
     rejects = a["status"].eq("diverges").to_numpy()
     accepts = a["status"].eq("agrees").to_numpy() & b["status"].eq("diverges").to_numpy()
     documented: Flags = a["raised"].to_numpy(bool) & ~b["raised"].to_numpy(bool) & (rejects | accepts)
@@ -204,9 +204,9 @@ def parse(rows: pd.DataFrame) -> pd.DataFrame:
     Returns a frame with the columns
         shape: shape of the returned array, as text; "" if there is none.
         got, budget: its elements and their budgets, float64 arrays [n].
-        reference: expected elements under the convention that the row's status rests on; NaN without has_reference.
+        reference: expected elements under the convention on which the row's status rests; NaN without has_reference.
         definition: expected elements under the definition; NaN without has_definition.
-        is_right: whether the status says that the elements lie within their budgets of the reference.
+        is_right: whether the status implies that the elements are within their budgets of the reference.
     """
     read = functools.cache(_read_array)
     shape_text = functools.cache(_shape_text)
@@ -232,22 +232,22 @@ def parse(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _as_definition(values: pd.DataFrame) -> pd.DataFrame:
-    """The definition as if it were a function: it returns its expected values, without an error."""
+    """The definition as a function: it returns its expected values, without an error."""
     definition = values["definition"]
     without_error = values.assign(got=definition, reference=definition, budget=definition.map(np.zeros_like))
     return without_error.assign(has_reference=values["has_definition"])
 
 
 def _read_array(text: str) -> tuple[tuple[int, ...] | None, Floats]:
-    """Shape and elements of the array in a cell; None and no elements if it has none."""
+    """Shape and elements of the array in a cell; None and no elements if there is none."""
     array = array_of(text)
     return (None, _NO_ELEMENTS) if array is None else (array.shape, array.reshape(-1))
 
 
 def _shape_text(shape: tuple[int, ...], where: str, full_shape: str) -> str:
-    """The shape as text; for a subsampled array, as the column `shape` has it.
+    """The shape as text; for a subsampled array, as in the column `shape`.
 
-    Reports did not always have that column; the rank can still be counted in `where`.
+    Older reports lack that column; the rank can still be derived from `where`.
     """
     parsed = parse_subsampled_shape(full_shape)
     if parsed and shape == parsed[1:]:
@@ -261,7 +261,7 @@ def _shape_text(shape: tuple[int, ...], where: str, full_shape: str) -> str:
 
 
 def _aligned(compared: pd.DataFrame, where: Flags) -> pd.DataFrame:
-    """The result of `_compare` for the rows at the True positions of a mask, with missing values for all others."""
+    """The result of `_compare` for the rows where a mask is True, with missing values for all others."""
     aligned = compared.set_axis(np.flatnonzero(where)).reindex(range(len(where)))
     flags = {name: aligned[name].eq(True) for name in _FLAGS}
     return aligned.assign(**flags, where=aligned["where"].fillna(""))
@@ -292,7 +292,7 @@ def _compare_chunk(x: pd.DataFrame, y: pd.DataFrame, size: npt.NDArray[np.int64]
     (error_x, overflow_x), (error_y, overflow_y) = _error(flat_x), _error(flat_y)
     numeric = np.where(comparable, subtract(error_x, error_y), np.nan)
     overflow = overflow_x | overflow_y
-    # References are exact answers rounded to float64; a semantic part of that size means nothing.
+    # References are exact answers rounded to float64; a smaller semantic part is meaningless.
     rounding = (_half_ulp(flat_x["reference"]) + _half_ulp(flat_y["reference"])) * comparable
     with np.errstate(over="ignore", invalid="ignore"):
         agree = np.abs(difference) <= allowed * (1 + FLOAT64_ROUNDING)
@@ -330,13 +330,13 @@ def _flat(values: pd.DataFrame, size: npt.NDArray[np.int64]) -> dict[str, npt.ND
 
 
 def _sum_of_budgets(a: Floats, b: Floats) -> Floats:
-    """The sum a + b; twice the other one if one is NaN, and 0 if both are."""
+    """The sum a + b; if one is NaN, twice the other one; 0 if both are."""
     a, b = np.where(np.isnan(a), b, a), np.where(np.isnan(b), a, b)
     return np.nan_to_num(a + b, nan=0.0)
 
 
 def _error(flat: dict[str, npt.NDArray[Any]]) -> tuple[Floats, Flags]:
-    """Got - reference, and flags of a right row's infinite errors: an overflow of its dtype, with the error 0."""
+    """(got - reference, mask of infinite errors in right rows: overflows of their dtype, whose error is 0)."""
     error = subtract(flat["got"], flat["reference"])
     overflow = np.isinf(error) & flat["is_right"] & np.isinf(flat["got"])
     return np.where(overflow, 0.0, error), overflow
@@ -394,7 +394,7 @@ def _conventions_text(a: Any, b: Any) -> str:
 
 
 def _mismatch(a: Any, b: Any) -> str:
-    """That only one of two rows raised, or that their shapes differ; "" if neither is so."""
+    """The statement that only one of two rows raised, or that their shapes differ; "" if neither holds."""
     for one, other in ((a, b), (b, a)):
         if one.raised and not other.raised:
             return f"{one.label} raised {one.exception}; {other.label} returned"
@@ -405,12 +405,12 @@ def _mismatch(a: Any, b: Any) -> str:
 
 
 def _choices_key(row: Any) -> tuple[str, str, str]:
-    """Name, convention and conversion of a row, the latter if it changed the answer."""
+    """Name, convention, and conversion (if it changed the answer) of a row."""
     return row.label, row.convention, row.bridge if row.conversion else ""
 
 
 def _distinct_choices(a: tuple[str, str, str], b: tuple[str, str, str]) -> str:
-    """`function: choices` of both, without the choices that both make, and with the conversions that matter.
+    """`function: choices` of both, without the common choices, and with conversions that matter.
 
     a, b: name, convention and conversion of two rows.
     """

@@ -19,11 +19,11 @@ from conformance.report.markdown import MAX_BYTES, MAX_ROWS, code, known_table, 
 from conformance.report.sarif import Failure
 
 MAX_COMMENT_FUNCTIONS = 60
-"""Rows of the table of functions."""
+"""Maximum number of rows in the table of functions."""
 
 
 def marker(name: str) -> str:
-    """The first line of a comment, which is not displayed and by which the comment is found again.
+    """The first line of a comment, which is not displayed and identifies the comment for updates.
 
     name: distinguishes several comments on one pull request.
     """
@@ -33,7 +33,7 @@ def marker(name: str) -> str:
 def comment(
     results: pd.DataFrame, run: RunInfo, failures: Iterable[Failure], baseline: Sequence[str] = (), name: str = ""
 ) -> str:
-    """A run as Markdown for a pull request, of less than `MAX_BYTES` bytes.
+    """A run as Markdown for a pull request, shorter than `MAX_BYTES` bytes.
 
     failures: rows that make the run fail.
     baseline: sentences about the baseline, if there is one.

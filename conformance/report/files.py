@@ -1,10 +1,10 @@
-"""A report on disk: written atomically, and read only if it is unchanged.
+"""A report on disk: written atomically, and read only if it is unmodified.
 
 The folder holds `results.csv`, `results.parquet`, `pairs.parquet`, `discrepancies.csv`, `summary.md`,
-`badge.json`, `index.html` and `run.json`.  `run.json` is removed first and written last, so a folder that has
-one is whole; whether the *run* was complete is written in it.  While a run lasts, and after it was killed, there is a
+`badge.json`, `index.html` and `run.json`.  `run.json` is removed first and written last, so a folder with
+one is complete; it also records whether the *run* was complete.  During a run, and after one was killed, there is a
 `journal.jsonl` instead (see `journal`), and an older report is in `previous/`.  In the CSV files a text
-that a spreadsheet would run as a formula has an apostrophe in front (see `guard_formula`); `read` removes it.
+that a spreadsheet would execute as a formula starts with an apostrophe (see `guard_formula`); `read` removes it.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ from conformance.report.run import largest, run_record, tally, versions
 
 _SPECIAL = '[",\r\n]'
 CSV_ROWS = 2000
-"""Rows that are made text of at a time, to bound memory."""
+"""Number of rows converted to text in one step, to bound memory."""
 MAX_TABLE_BYTES = 2**33
 """Size limit of a decompressed Parquet file."""
 MAX_ERROR = 300
-"""Characters of the text of an error that are quoted."""
+"""Maximum number of characters of an error message that are quoted."""
 RESTORED = f"its {RUN} was lost, and with it how many rows the run planned"
-"""Why a report is incomplete that was made of its rows."""
+"""Why a report that was reconstructed from its rows is incomplete."""
 MAX_LOST_NAMES = 20
-"""Rows that an error names if all of them are lost."""
+"""Maximum number of rows that an error names if all rows are lost."""
 
 
 def write(
@@ -68,10 +68,10 @@ def write(
 ) -> dict[str, Any]:
     """Write a report into `folder` and return its `run.json`.
 
-    results: a `frame`.  supplement: see `page`.
+    results: a `report.frame`.  supplement: see `page`.
 
-    If the folder cannot be written, for instance because the disk is full, everything is written into a temporary
-    folder instead, and the ReportError names both.  It is also raised for a folder with files of other things that
+    If the folder cannot be written, for example because the disk is full, everything is written to a temporary
+    folder instead, and the ReportError names both.  It is also raised for a folder with unrelated files that
     would be replaced.
     """
     check_replaceable(folder)
@@ -92,7 +92,7 @@ def write(
 
 
 def _write_elsewhere(results: pd.DataFrame, run: RunInfo, supplement: PageSupplement | None) -> Path:
-    """Write a report into a new temporary folder, of which nothing is left if it cannot be written whole."""
+    """Write a report to a new temporary folder, which is removed if the report cannot be written completely."""
     folder = Path(tempfile.mkdtemp(prefix="conformance-report-"))
     try:
         _write(folder, results, run, supplement)
@@ -115,7 +115,7 @@ def _write(folder: Path, results: pd.DataFrame, run: RunInfo, supplement: PageSu
         with (folder / name).open("rb") as file:
             digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
 
-    # The rows first: they are safe even if the making of another file fails.  One after the other, to bound memory.
+    # The rows come first, so that they are safe even if writing another file fails; one at a time, to bound memory.
     write_pieces("results.csv", _csv(results))
     write_file("results.parquet", _parquet(results))
     pairs = agreement.pairs(results)
@@ -130,9 +130,9 @@ def _write(folder: Path, results: pd.DataFrame, run: RunInfo, supplement: PageSu
 
 
 def badge(results: pd.DataFrame, run: RunInfo) -> str:
-    """A badge as shields.io reads it: `cross-entropy | 526 cases, nothing unexpected`, as JSON.
+    """A badge in the format of shields.io: `cross-entropy | 526 cases, nothing unexpected`, as JSON.
 
-    The same text for the same rows; it has numbers and fixed words only, no text of others.
+    Equal rows give equal text; it consists of numbers and fixed words, without third-party text.
     """
     cases = results.loc[results["case"] != "", "case"].nunique()
     unexpected = int(results["expected"].isin(FAILING_ROWS).sum())
@@ -162,7 +162,7 @@ def rewrite_page(folder: Path, text: str) -> None:
 
 
 def _csv(table: pd.DataFrame) -> Iterator[bytes]:
-    """The bytes of `csv.writer`, made by column with Arrow, which takes a fraction of the time; in pieces."""
+    """The same bytes as `csv.writer`, but by column with Arrow, which takes a fraction of the time; in pieces."""
     import pyarrow.compute as pc
 
     yield f"{','.join(table.columns)}\n".encode()
@@ -175,7 +175,7 @@ def _csv(table: pd.DataFrame) -> Iterator[bytes]:
 
 
 def _cells(column: pd.Series) -> Any:
-    """The cells of a column as an Arrow array: numbers to their last bit, texts guarded and quoted if needed."""
+    """The cells of a column as an Arrow array: numbers with all digits, texts guarded and quoted if needed."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -206,7 +206,7 @@ def _parquet(table: pd.DataFrame) -> bytes:
 
 
 def guard_formula(text: str) -> str:
-    """Text for a CSV cell, with an apostrophe in front of what a spreadsheet would run as a formula; -1.5 stays."""
+    """Text for a CSV cell, prefixed by an apostrophe if a spreadsheet would execute it; -1.5 is unchanged."""
     return f"'{text}" if _formula(text) else text
 
 
@@ -220,7 +220,7 @@ def csv_text(header: Sequence[str], lines: Iterable[Iterable[str]]) -> str:
 
 
 def unguard_formula(text: str) -> str:
-    """The text of a `guard_formula` cell."""
+    """The inverse of `guard_formula`."""
     return text[1:] if text.startswith("'") and _formula(text) else text
 
 
@@ -238,7 +238,7 @@ def _formula(text: str) -> bool:
 
 
 def _lost_rows(results: pd.DataFrame) -> str:
-    """Say which rows are lost, naming those that fail."""
+    """A message on the lost rows that names those that fail."""
     rows = results[failing(results)]
     columns = ["function", "case", "dtype", "reduction", "quantity", "status"]
     names = [" ".join(row) for row in rows[columns].head(MAX_LOST_NAMES).to_numpy()]
@@ -251,7 +251,7 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read the rows and the `run.json` of a report: its folder, its `results.parquet` or its `results.csv`.
 
     `complete` is False in the `run.json` of a run that ended early.  Raises ReportError if there is no
-    `run.json`, or if a file is not the one that it describes.
+    `run.json`, or if a file does not match its description there.
     """
     if not path.exists():
         raise ReportError(path, "does not exist", "name the folder of a report, or its results file")
@@ -272,10 +272,10 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def restore(folder: Path) -> dict[str, Any]:
-    """Make a report of the rows in a folder that has lost its `run.json`, and return what its new one says.
+    """Reconstruct the report of a folder without `run.json` from its rows, and return the new `run.json`.
 
-    It is marked incomplete: neither how many rows were planned nor whether these are unchanged is known any more.
-    Raises ReportError if no rows are there.
+    It is marked incomplete: it is unknown how many rows were planned and whether the rows are unmodified.
+    Raises ReportError if there are no rows.
     """
     found = [folder / name for name in RESULTS if (folder / name).is_file()]
     if not found:
@@ -311,7 +311,7 @@ def read_rows(results: Path) -> pd.DataFrame:
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
-    """The table in a Parquet file, if its metadata says that it fits into memory."""
+    """The table in a Parquet file, if its metadata declares a size within the limit."""
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(file) as opened:
@@ -350,7 +350,7 @@ def _run(folder: Path) -> dict[str, Any]:
 
 
 def _without_run(folder: Path) -> ReportError:
-    """The error of a folder that has no `run.json`."""
+    """The error for a folder without `run.json`."""
     if os.path.lexists(folder / JOURNAL):
         what = f"has no {RUN}: the run that writes its report there has not come to its end"
         advice = f"wait until it ends; if it was killed, `conformance recover {folder}` writes what it had done"
@@ -364,7 +364,7 @@ def _without_run(folder: Path) -> ReportError:
 
 
 def _check_counts(file: Path, run: Mapping[str, Any], rows: pd.DataFrame) -> None:
-    """Raise ReportError if a `run.json` has other counts than the rows."""
+    """Raise ReportError if the counts in a `run.json` differ from those of the rows."""
     counted = {
         "finished": len(rows),
         "status": tally(rows["status"]),
@@ -390,7 +390,7 @@ def _digest(file: Path) -> str:
 
 def _read_csv(file: Path) -> pd.DataFrame:
     table = pd.read_csv(file, dtype="str", keep_default_na=False, lineterminator="\n", encoding="utf-8")
-    # Python's float, which restores numbers to the last bit.
+    # Python's float, which parses numbers exactly.
     parsers = {name: _number if name in FLOATS else unguard_formula for name in table.columns}
     return table.assign(**{name: [parse(text) for text in table[name]] for name, parse in parsers.items()})
 

@@ -1,7 +1,7 @@
-"""Rows as a DataFrame, and columns that are derived row by row.
+"""Rows as a DataFrame, and columns derived from single rows.
 
-A frame has the columns of `row.COLUMNS`, of fixed dtypes, sorted by problem and function, so that it does not depend
-on the order in which rows were made.
+A frame has the columns `row.COLUMNS` with fixed dtypes and is sorted by problem and function, so that it does not
+depend on the order of execution.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ ORDER = (
     "case", "dtype", "reduction", "quantity", "function", "environment", "version", "device", "digest", "backend",
     "mode",
 )  # fmt: skip
-"""The fields of a `RowKey`, as rows are sorted by them."""
+"""The fields of a `RowKey`, in sort order."""
 
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
-    """Rows as a DataFrame, one line per row."""
+    """A DataFrame of rows, one line per row."""
     return _frame((rows if isinstance(rows, PackedRows) else PackedRows(rows)).column)
 
 
 def from_records(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows that are given by column as a DataFrame, one line per row; absent columns get their defaults."""
+    """A DataFrame of rows given as mappings by column; absent columns get their defaults."""
     lines = [row if len(row) == len(COLUMNS) else {**dict.fromkeys(COLUMNS), **DEFAULTS, **row} for row in rows]
     return _frame(lambda name: column_array(name, [row[name] for row in lines]))
 
 
 def _frame(column: Callable[[str], Any]) -> pd.DataFrame:
-    """A frame of columns that are Arrow arrays, made one after another to bound memory."""
+    """A frame of columns given as Arrow arrays, which are created in sequence to bound memory."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     keys = pa.table({name: column(name) for name in ORDER})
     order = pc.sort_indices(keys, [(name, "ascending") for name in ORDER])
-    longest_first = sorted(COLUMNS, key=lambda name: name != "call")  # while there is most memory for its copies
+    longest_first = sorted(COLUMNS, key=lambda name: name != "call")  # while most memory is free for its copies
     columns = {name: column(name).take(order) for name in longest_first}
     table = pa.table({name: columns.pop(name) for name in COLUMNS}).to_pandas()
-    if table.duplicated(list(ORDER)).any():  # the other columns are keys, too, so that there is one order
+    if table.duplicated(list(ORDER)).any():  # sort by all columns, so that the order is unique
         table = table.sort_values([*ORDER, *COLUMNS])
     return set_dtypes(table, FLOATS)
 
@@ -68,14 +68,14 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def counts(results: pd.DataFrame) -> pd.DataFrame:
-    """Count rows by function and status; the last column counts those that are `unexpected` or `stale`."""
+    """Count rows by function and status; the last column counts `unexpected` and `stale` rows."""
     table = pd.crosstab(results["function"], results["status"]).reindex(columns=list(STATUSES), fill_value=0)
     unexpected = results["expected"].isin(FAILING_ROWS)
     return table.assign(unexpected=unexpected.groupby(results["function"]).sum().reindex(table.index)).astype("int64")
 
 
 def with_environments(results: pd.DataFrame) -> pd.DataFrame:
-    """Append the name of its environment to a function that ran in several."""
+    """Append the name of the environment to functions that ran in several."""
     several = results.groupby("function")["environment"].transform("nunique") > 1
     longer = results["function"] + " (" + results["environment"] + ")"
     return results.assign(function=results["function"].where(~several, longer))
@@ -84,8 +84,8 @@ def with_environments(results: pd.DataFrame) -> pd.DataFrame:
 def largest_ratios(results: pd.DataFrame) -> pd.DataFrame:
     """The row with the largest error / budget of each function, quantity and dtype.
 
-    Only rows that were compared and are right count: those that agree, or diverge for a documented cause.
-    Returns a frame with columns of that row, and `rows`: how many were compared.
+    Only rows that were compared and are right count: those that agree, or diverge for a documented reason.
+    Returns a frame with columns of that row, and `rows`, the number of compared rows.
     """
     usable = results["status"].isin(["agrees", "diverges"]) & (results["ratio"] < float("inf"))
     groups = results[usable].groupby(["function", "quantity", "dtype"], sort=True)
@@ -95,5 +95,5 @@ def largest_ratios(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def failing(results: pd.DataFrame) -> pd.Series:
-    """Flags of rows with a failing status or a stale ledger entry."""
+    """Mask of rows with a failing status or a stale ledger entry."""
     return results["status"].isin(FAILING) | results["expected"].isin(FAILING_ROWS)

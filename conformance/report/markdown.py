@@ -19,20 +19,20 @@ from conformance.report.agreement import RELATIONS, agreement_matrix
 from conformance.report.frames import counts, largest_ratios, records, with_environments
 
 MAX_BYTES = 60_000
-"""Bytes that a summary stays under, so that a repository's page shows it whole."""
+"""Upper bound on the size of a summary in bytes, so that a repository's page shows it completely."""
 MAX_EXPLANATIONS = 4
-"""Lines of what would explain a published number, the first of which is about all of them."""
+"""Maximum number of lines on explanations of a published number; the first one is a summary."""
 MAX_ROWS = 30
-"""Rows of a table in a summary; the other files of the report have the rest."""
+"""Maximum number of rows of a table in a summary; the other files of the report have the rest."""
 MAX_MATRIX = 40
-"""Functions of an agreement matrix in a summary."""
+"""Maximum number of functions in an agreement matrix in a summary."""
 MAX_FUNCTIONS = 80
-"""Functions of the other tables in a summary."""
+"""Maximum number of functions in the other tables of a summary."""
 MAX_FUNCTIONS_IN_CELL = 6
 MAX_CELL = 160
-"""Characters of a cell in a summary."""
+"""Maximum number of characters of a cell in a summary."""
 NAME_WIDTH = 27
-"""Columns of a function's name in a terminal."""
+"""Width of a function's name in a terminal, in characters."""
 STATUS_VERBS = {"agrees": "agree", "diverges": "diverge, explained", "disagrees": "disagree", "timed_out": "timed out"}
 _MARKUP = re.compile(r"([\\`*{}\[\]<>|~#$&@!]|(?<!\w)_|_(?!\w))")
 _WEB_ADDRESS = re.compile(r"https?://[^\s<>()|\\`\"'\[\]{}]+")
@@ -63,23 +63,23 @@ def fenced_block(source: str, language: str = "") -> str:
 
 
 def is_linkable(address: str) -> bool:
-    """Whether a link to an address cannot break out of its markup and leads to the web."""
+    """Whether a link to a URL cannot break out of its markup and leads to the web."""
     return _WEB_ADDRESS.fullmatch(address) is not None
 
 
 def link(text: str, address: str) -> str:
-    """A link to an http(s) address; only the text if the address is anything else."""
+    """A link to an http(s) URL; only the text for other URLs."""
     return f"[{escaped(text)}]({address})" if is_linkable(address) else escaped(text)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; cells are Markdown already."""
+    """A Markdown table; cells are already Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
 def remaining(total: int, shown: int) -> str:
-    """A line that says how many rows a table does not show; "" if it shows all."""
+    """A line with the number of rows that a table omits; "" if it shows all."""
     return f"\n*... and {total - shown} more.*\n" if total > shown else ""
 
 
@@ -89,7 +89,7 @@ def format_number(value: float) -> str:
 
 
 def bounded(text: str, rest: str = "the rest is in results.csv and discrepancies.csv") -> str:
-    """Text cut to stay under `MAX_BYTES` bytes, with a note that says where the rest is."""
+    """Text cut to less than `MAX_BYTES` bytes, with a note on where the rest is."""
     if len(text.encode()) < MAX_BYTES:
         return text
     note = f"\n*Cut here: {rest}.*\n"
@@ -101,9 +101,9 @@ def bounded(text: str, rest: str = "the rest is in results.csv and discrepancies
 
 
 def summary(results: pd.DataFrame, pairs: pd.DataFrame, run: RunInfo) -> str:
-    """A report in Markdown, of less than `MAX_BYTES` bytes; without times, so that equal rows give equal text.
+    """A report as Markdown, shorter than `MAX_BYTES` bytes; without times, so that equal rows give equal text.
 
-    Published numbers of cases without a row are left out.
+    Published numbers of cases without rows are omitted.
     """
     cases = set(results["case"])
     head = _head(results, run)
@@ -132,7 +132,7 @@ def _section(title: str, body: str, intro: str = "") -> str:
 
 
 def _bounded_table(header: Sequence[str], rows: Sequence[Sequence[Any]], total: int) -> str:
-    """A table that says how many of `total` rows it does not show; "" without rows."""
+    """A table with the number of omitted rows, out of `total`; "" without rows."""
     return f"{table(header, rows)}{remaining(total, len(rows))}" if rows else ""
 
 
@@ -167,7 +167,7 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
 
 
 def _environments(results: pd.DataFrame) -> str:
-    """The environments if there are several, and those that could not be made."""
+    """The environments if there are several, and those that could not be created."""
     failed = results[results["case"] == ""]
     failures = "".join(f"* {code(row.environment)}: {escaped(row.explanation, 400)}\n" for row in failed.itertuples())
     sections = [_section("Environments that could not be made", failures)]
@@ -332,7 +332,7 @@ def _matrix(pairs: pd.DataFrame) -> str:
 
 
 def _percent(share: float) -> int:
-    """Rounded, but 100 and 0 only if they are exact."""
+    """Rounded percentage; 100 and 0 only if they are exact."""
     return round(share * 100) if share in (0.0, 1.0) else min(99, max(1, round(share * 100)))
 
 
@@ -385,7 +385,7 @@ def terminal_table(header: Sequence[str]) -> Table:
 
 
 def break_name(name: str) -> str:
-    """Break a long name before capitals or colons, so that it is seen to go on."""
+    """Break a long name before capitals or colons, so that it is visibly continued."""
     lines = [" "]
     for piece in re.findall(r"[:A-Z]?[^:A-Z]+|.", name):
         if len(lines[-1] + piece) > NAME_WIDTH or piece.startswith(":"):
@@ -395,6 +395,6 @@ def break_name(name: str) -> str:
 
 
 def _count_cells(line: pd.Series, names: list[str]) -> list[str]:
-    """Counts as text, "" for 0; the last one, of unexpected rows, stands out without colour, too."""
+    """Counts as text, "" for 0; the last one, of unexpected rows, is marked without colour, too."""
     cells = [str(line[name] or "") for name in names]
     return [*cells[:-1], f"[bold red]{cells[-1]} ![/]" if cells[-1] else ""]

@@ -1,4 +1,4 @@
-"""The rows of a run to its report: planned before the first, written after the last, recovered from a journal."""
+"""Record a run in its report: plan before the first row, write after the last, recover from a journal."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def make_plan(
 ) -> Plan:
     """Return the metadata of a run before its first row, with the published numbers of its own cases.
 
-    cases: those selected from.  row_cases: the id of the case of each planned row.  started: seconds since the epoch.
-    missing: frameworks that are not installed.  selected: the option that left items out.  ledger, installed, timeout:
-    what rows depend on, for a run that may be resumed.
+    cases: available for selection.  row_cases: id of the case of each planned row.  started: seconds since the epoch.
+    missing: frameworks that are not installed.  selected: the option that excluded items.  ledger, installed, timeout:
+    inputs of rows, for a run that may be resumed.
     """
     executed = set(row_cases)
     info = RunInfo(
@@ -76,7 +76,7 @@ def iso_time(seconds: float) -> str:
 
 
 def write(folder: Path, results: pd.DataFrame, plan: Plan, duration: float, interrupted: str = "") -> dict[str, Any]:
-    """Write the report of a run, whole or not, and return what its `run.json` says; raises ReportError.
+    """Write the report of a run, complete or not, and return its `run.json`; raises ReportError.
 
     results: a `report.frame` of its rows.  duration: seconds.  interrupted: why it ended early.
     """
@@ -86,11 +86,11 @@ def write(folder: Path, results: pd.DataFrame, plan: Plan, duration: float, inte
 
 
 class RecordedRun(Run):
-    """A run into the folder of a report: its rows are journaled as they come, and its report is written at the end.
+    """A run with a report: its rows are journaled when they are judged, and the report is written at the end.
 
-    folder: held from now on; an older report there is set aside, see `journal`.  warn: called with a sentence about
-    each thing that the user should know of it.  resume: go on with the unfinished run there.  Raises ReportError if
-    the folder cannot be written, or another run holds it.
+    folder: locked immediately; an older report in it is moved, see `journal`.  warn: called with each
+    message for the user.  resume: resume the unfinished run in the folder.  Raises ReportError if
+    the folder cannot be written, or another run has locked it.
     """
 
     def __init__(self, folder: Path, warn: Callable[[str], None], *, resume: bool = False) -> None:
@@ -100,7 +100,7 @@ class RecordedRun(Run):
         super().__init__()
         self.planned: Plan | None = None
         self.results: pd.DataFrame
-        """A `report.frame` of the rows, once the report is written."""
+        """A `report.frame` of the rows, after the report is written."""
         self._warn = warn
         self._closed = False
         for note in self.journal.notes:
@@ -114,7 +114,7 @@ class RecordedRun(Run):
     def plan(self, planned: Plan, items: Sequence[Item] = (), uncalled: Sequence[Row] = ()) -> list[Item]:
         """Write the plan; return the items that are still to be executed.
 
-        items: those of the plan.  uncalled: its rows that need no call.  Rows of a resumed run are taken over if they
+        items: of the plan.  uncalled: its rows that need no call.  Rows of a resumed run are kept if they
         are still valid.
         """
         resumed = self.journal.resumed
@@ -140,13 +140,13 @@ class RecordedRun(Run):
         return [item for item in items if item.key.across_versions() not in present]
 
     def abandon(self) -> None:
-        """Give the folder back as it was, for a run that ended before it had a plan."""
+        """Restore and unlock the folder, for a run that ended before it had a plan."""
         self.journal.abandon()
 
     def write(self) -> dict[str, Any]:
-        """Write the report, give the folder back, and return what its `run.json` says; raises ReportError.
+        """Write the report, unlock the folder, and return its `run.json`; raises ReportError.
 
-        An interruption has the report written anew, marked as incomplete.
+        After an interruption the report is written again, marked as incomplete.
         """
         resumed = self.journal.resumed
         if self.planned is None and resumed is not None and not self.rows:
@@ -166,7 +166,7 @@ class RecordedRun(Run):
         return record
 
     def close(self, whole: bool = False) -> None:
-        """Give the folder back, unless that is done.  whole: the report in it has every row."""
+        """Unlock the folder, unless that is done.  whole: whether the report in it has every row."""
         if not self._closed:
             self._closed = True
             self.journal.close(whole)
@@ -177,24 +177,24 @@ class RecordedRun(Run):
 
 
 def empty_plan(started: str, count: int = 0) -> Plan:
-    """The plan of a run of which nothing else is known.  started: ISO 8601 with zone.  count: of its rows."""
+    """The plan of a run about which nothing else is known.  started: ISO 8601 with zone.  count: number of rows."""
     return Plan(RunInfo(planned=count, started=started))
 
 
 LOST = "the run did not come to its end"
-"""Why a report is incomplete that was written from the journal of a run that was killed."""
+"""Why a report that was written from the journal of a killed run is incomplete."""
 UNPLANNED = f"{LOST}, and how many rows it planned is not known"
 """The same, if its journal lacks the plan."""
 PLAN_LOST = (UNPLANNED, files.RESTORED)
 
 
 def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
-    """Write the report of a run that was killed, or interrupted, from its journal; return what its `run.json` says.
+    """Write the report of a killed or interrupted run from its journal; return its `run.json`.
 
-    It is complete if every row is there.  Otherwise the journal stays, so that the run can be resumed.  If the run
-    was killed before it had a journal, the report from before is what there is.  Lines of the journal that cannot be
-    read are left out, and counted in a warning.  Raises ReportError if there is no journal with a row, if the run
-    still lasts, or if the report cannot be written.
+    It is complete if every row is there.  Otherwise the journal is kept, so that the run can be resumed.  If the run
+    was killed before it had a journal, the previous report is restored.  Journal lines that cannot be
+    parsed are skipped, and counted in a warning.  Raises ReportError if no journal has a row, if the run
+    is still running, or if the report cannot be written.
     """
     if marked(folder) and not (folder / JOURNAL).exists():
         put_back(folder)
@@ -228,7 +228,7 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
 
 
 def write_content(folder: Path, content: JournalContent, ended: float) -> dict[str, Any]:
-    """Write the report of what a journal holds.  ended: seconds since the epoch."""
+    """Write a report from the content of a journal.  ended: seconds since the epoch."""
     rows = PackedRows(content.rows.values())
     plan = content.plan or empty_plan(content.started, len(rows))
     began = datetime.fromisoformat(content.started).timestamp() if content.started else ended
@@ -238,7 +238,7 @@ def write_content(folder: Path, content: JournalContent, ended: float) -> dict[s
 
 
 def _differences(content: JournalContent, plan: Plan) -> Iterator[str]:
-    """Why a resumed run may lack rows of the unfinished one, or have others."""
+    """Why a resumed run may lack rows of the unfinished one, or have additional ones."""
     if content.torn:
         yield torn_lines_message(content)
     before, now = ("" if one is None else one.info.selected for one in (content.plan, plan))
@@ -247,14 +247,15 @@ def _differences(content: JournalContent, plan: Plan) -> Iterator[str]:
 
 
 def torn_lines_message(content: JournalContent) -> str:
-    """How many lines of a journal cannot be read, as a message."""
+    """A message with the number of journal lines that cannot be parsed."""
     return f"{content.torn} {'line' if content.torn == 1 else 'lines'} of the journal could not be read"
 
 
 def split_resumed(content: JournalContent, plan: Plan, items: Sequence[Item]) -> tuple[list[Row], list[str], int]:
-    """The rows of an unfinished run that can be taken over, why others are executed again, and how many are of no item.
+    """Return the valid rows of an unfinished run, why others are executed again, and the number of rows without an
+    item.
 
-    A row is taken over if its case, the versions of its framework, of Python and of numpy, and what else it depends on
+    A row is kept if its case, the versions of its framework, of Python and of numpy, and its other inputs
     (the basis of the plan) are the same.
     """
     by_key = {item.key.across_versions(): item for item in items}
@@ -277,7 +278,7 @@ def split_resumed(content: JournalContent, plan: Plan, items: Sequence[Item]) ->
 
 
 def _changed(row: Row, item: Item, basis: set[str]) -> str:
-    """Why a row is no longer that of its item; empty where it is."""
+    """Why a row is no longer valid for its item; "" if it is."""
     found = item.installed
     if row.key.digest != item.case.digest:
         return "their cases have changed"
@@ -292,7 +293,7 @@ def _changed(row: Row, item: Item, basis: set[str]) -> str:
 
 
 def _basis(ledger: Ledger | None, installed: Iterable[Installed], timeout: float) -> dict[str, str]:
-    """What rows depend on and do not say themselves."""
+    """The inputs of rows that the rows do not record; see `Plan`."""
     found = {"conformance": json.dumps(dict(host()), sort_keys=True), "--timeout": f"{timeout:g}"}
     if ledger is not None:
         entries = [replace(entry, path="", line=0) for entry in (*ledger.entries, *ledger.others)]
@@ -304,15 +305,15 @@ def _basis(ledger: Ledger | None, installed: Iterable[Installed], timeout: float
 
 
 def coverage_line(cases: Sequence[Case]) -> str:
-    """What the cases cover of what the known functions take, in a line."""
+    """A line on the coverage of the known functions' capabilities by the cases."""
     return str(coverage(cases, registry.functions()))
 
 
 def closing_lines(largest: Iterable[Mapping[str, Any]], coverage: str) -> list[str]:
-    """What a run says at its end in detail: the largest ratios, and what the corpus covers.
+    """The detailed lines at the end of a run: the largest ratios, and the coverage.
 
-    largest: as in `run.json`, or of `frames.largest_ratios`.  coverage: `coverage_line`; empty if only a part
-    of the corpus was run, whose coverage says nothing.
+    largest: as in `run.json`, or from `frames.largest_ratios`.  coverage: `coverage_line`; "" if only a part
+    of the cases was run, for which the coverage is meaningless.
     """
     named = sorted((_function_label(row), row["dtype"], f"{row['ratio']:.3f}  {row['case']}") for row in largest)
     lines = ["largest error / budget of what is right:"] if named else []
@@ -325,11 +326,11 @@ def closing_lines(largest: Iterable[Mapping[str, Any]], coverage: str) -> list[s
 def verdict_line(
     results: pd.DataFrame, planned: int, seconds: float | None = None, failing: Collection[str] = FAILING_ROWS
 ) -> str:
-    """The verdict on a run in a sentence: `nothing unexpected: 12 agree, 3 known; 4 s`.
+    """The verdict on a run as a sentence: `nothing unexpected: 12 agree, 3 known; 4 s`.
 
-    That nothing unexpected was found by a run that did not come to its end is not a verdict, which is said first.
-    results: a `report.frame`.  planned: number of rows that there were to be.  seconds: how long it took, if that is to
-    be said.
+    For a run that ended early the sentence starts with that, as nothing unexpected is then no verdict.
+    results: a `report.frame`.  planned: number of planned rows.  seconds: duration to mention, None for
+    none.
     failing: values of `expected` of rows that make the run fail.
     """
     fails = results["expected"].isin(failing)
@@ -356,9 +357,9 @@ def skipped_line(results: pd.DataFrame) -> str:
 
 
 def published_line(record: Mapping[str, Any], cases: Iterable[Case], folder: Path) -> str:
-    """How many published numbers do not hold, and where to read of them; empty if all hold.
+    """The number of published numbers that do not hold, and where they are listed; "" if all hold.
 
-    record: what `run.json` says.  cases: those that were run are among them.  folder: of the report.
+    record: content of `run.json`.  cases: include those that were run.  folder: of the report.
     """
     numbers = record.get("published", ())
     wrong = [number["case"] for number in numbers if not number["holds"]]

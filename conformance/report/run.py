@@ -1,4 +1,4 @@
-"""What `run.json` says about a run as a whole."""
+"""The content of `run.json`: data on a run as a whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conformance.report.frames import largest_ratios
 
 
 def tally(column: pd.Series) -> dict[str, int]:
-    """How often a column has each value."""
+    """Number of occurrences of each value in a column."""
     return {str(name): int(count) for name, count in sorted(column.value_counts().items())}
 
 
@@ -30,7 +30,7 @@ def largest(results: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def run_record(info: RunInfo, results: pd.DataFrame, pairs: pd.DataFrame, digests: Mapping[str, str]) -> dict[str, Any]:
-    """What `run.json` says: builtin values only.  digests: SHA-256 of the other files by name."""
+    """The content of `run.json` as builtin values.  digests: SHA-256 of the other files by name."""
     told = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(info).items()}
     return {
         "format": FORMAT,

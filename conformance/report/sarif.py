@@ -1,7 +1,7 @@
-"""The failures of a run as SARIF 2.1.0, which code scanning shows beside the case in its file.
+"""The failures of a run as SARIF 2.1.0, which code scanning displays beside the case in its file.
 
-One result per row.  A rule is the kind of its failure; a failure of the run itself is a notification.  Third-party text
-is put in plain messages: no link, no placeholder, of bounded length.
+One result per row.  A rule is a kind of failure; a failure of the run itself is a notification.  Third-party text
+is put in plain messages without links or placeholders, and its length is limited.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ HOME = "https://github.com/cross-entropy-conformance/cross-entropy-conformance"
 CHECKOUT, ELSEWHERE = "%SRCROOT%", "CASES"
 """Bases of file paths: the checkout, or a folder of cases that lies elsewhere."""
 MAX_RESULTS = 5000
-"""Results of one file; code scanning shows no more."""
+"""Maximum number of results in a file; code scanning shows no more."""
 MAX_MESSAGE, MAX_CALL = 1000, 4000
-"""Characters of a message, and of a reproducer."""
+"""Maximum number of characters of a message, and of a reproducer."""
 FINGERPRINT = "conformance/v1"
 Level = Literal["error", "warning"]
 
@@ -109,10 +109,10 @@ def sarif(
     notes: Sequence[str] = (),
     max_results: int = MAX_RESULTS,
 ) -> str:
-    """A run as SARIF: the same text for the same failures, whenever and wherever it was made.
+    """A run as SARIF; equal failures give equal text, at any time and place.
 
     location_of: returns the location of a case, by its id.
-    notes: one sentence for each failure of the run itself; a run without any was successful.
+    notes: one sentence per failure of the run itself; without any, the run counts as successful.
     """
     every = list(failures)
     notifications = [{"level": "error", "message": _message(note)} for note in notes]
@@ -169,8 +169,8 @@ def _result(failure: Failure, location: SourceLocation, names: list[str]) -> dic
                 "logicalLocations": [{"fullyQualifiedName": row["case"], "kind": "member"}],
             }
         ],
-        # GitHub recognises results by the second.  It would compute it from the line, which all functions of a case
-        # share: they would be one alert.  Its uploading action warns that it computes another value.
+        # GitHub identifies results by the second one.  It would compute it from the line, which all functions of a case
+        # share, and merge them into one alert.  Its uploading action warns that it computes a different value.
         "partialFingerprints": dict.fromkeys((FINGERPRINT, "primaryLocationLineHash"), key.fingerprint),
         "properties": {name: value for name in _PROPERTIES if (value := _property(name, row.get(name))) is not None},
     }
@@ -183,7 +183,7 @@ _PROPERTIES = (
 
 
 def _property(name: str, value: Any) -> Any:
-    """A cell as JSON has it; None for an empty one."""
+    """A cell as a JSON value; None for an empty one."""
     if value is None or value == "":
         return None
     if isinstance(value, float):
@@ -192,6 +192,6 @@ def _property(name: str, value: Any) -> Any:
 
 
 def _message(text: str) -> dict[str, str]:
-    """A plain message: braces doubled, as the format has it, and nothing that a link could be made of."""
+    """A plain message: braces are doubled, as the format requires, and text that could become a link is defused."""
     line = one_line(text, MAX_MESSAGE).replace("](", "] (")
     return {"text": line.replace("{", "{{").replace("}", "}}")}

@@ -1,4 +1,4 @@
-"""Tables of what functions support and document, from the adapters; for the command line and the README."""
+"""Tables of the capabilities and documentation of functions, from the adapters; for the command line and the README."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FUNCTION_COLUMNS = ("function", "predictions", "labels", "options", "reductions"
 
 
 def functions_table(functions: Iterable[Function]) -> list[list[str]]:
-    """One row per function, with the columns FUNCTION_COLUMNS: what it takes, and which labels are re-encoded for it.
+    """One row per function with the columns FUNCTION_COLUMNS: what it accepts, and which labels are re-encoded for it.
 
     Predictions of another kind are converted.
     """
@@ -21,7 +21,7 @@ def functions_table(functions: Iterable[Function]) -> list[list[str]]:
 
 
 def function_cells(function: Function) -> list[str]:
-    """What a function supports, in the columns of `functions_table`."""
+    """The capabilities of a function, in the columns of `functions_table`."""
     return [
         function.name,
         f"{', '.join(function.input_kinds)} ({_ranks(function)})",
@@ -68,7 +68,7 @@ def _options(function: Function) -> str:
 
 
 def _axis_words(function: Function) -> dict[str, str]:
-    """What a case file says for the axes on which a function takes the classes: any, or axis 1 only."""
+    """The words of case files for the class axes that a function accepts: any, or axis 1 only."""
     anywhere = "class_axis_not_1" in function.layouts
     return {"class_axis": "class_axis" if anywhere else "class_axis: 1", "class_axis_not_1": "class_axis"}
 

@@ -55,13 +55,13 @@ def connect(address: str) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", int(number)))
     else:
         connection = socket.socket(fileno=int(number))
-        connection.set_inheritable(False)  # processes that a framework starts must not keep it open
+        connection.set_inheritable(False)  # child processes of a framework must not keep it open
     without_delay(connection)
     return connection
 
 
 def without_delay(connection: socket.socket) -> None:
-    """Send small messages at once, without waiting for more (TCP_NODELAY)."""
+    """Send small messages immediately, without waiting for more data (TCP_NODELAY)."""
     if connection.family != getattr(socket, "AF_UNIX", None):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -96,7 +96,7 @@ def main(address: str) -> None:
         request = wire.read_message(read)
         answer = server.answer(request.header, request.body)
         if os.getpid() != process:
-            os._exit(0)  # a function that was called has forked this process and returned in both
+            os._exit(0)  # the called function forked this process and returned in both
         for piece in wire.with_trailer(wire.set_message_number(answer, request.number)):
             connection.sendall(piece)
 
@@ -122,9 +122,9 @@ def give_way() -> None:
 
 
 def die_with_parent() -> None:
-    """On Linux, have the kernel kill this process when its parent ends; elsewhere `_watch` notices that.
+    """On Linux, let the kernel kill this process when its parent ends; on other systems `_watch` detects that.
 
-    While an import holds Python's lock for minutes, no thread of this process can notice anything.
+    While an import holds Python's lock for minutes, no thread of this process can detect anything.
     """
     if sys.platform == "linux":
         import ctypes

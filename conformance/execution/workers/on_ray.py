@@ -1,7 +1,7 @@
-"""Workers on Ray: each in an actor with a runtime environment of its own, on this machine or on a cluster's.
+"""Workers on Ray: one actor each, with its own runtime environment, on this machine or a cluster.
 
-An actor receives the few files of this package that run beside a framework.  It starts the framework in a process of
-its own, as a local run does, so that a crash or a hang is reported in the same words and does not end the actor.  The
+An actor receives the few files of this package that run beside a framework.  It starts the framework in a separate
+process, like a local run, so that a crash or a hang is reported in the same words and does not end the actor.  The
 run and the actor exchange the messages of `wire`, as bytes.
 """
 
@@ -51,13 +51,13 @@ if TYPE_CHECKING:
     from conformance.execution.environments.sources import Sources
 
 CPUS = 1
-"""CPUs of the cluster that an actor holds."""
+"""Number of CPUs of the cluster that an actor reserves."""
 MAX_DEATHS = 2
-"""Number of actors that may die at one call before the call counts as crashed."""
+"""Number of actors that may die during one call before the call counts as crashed."""
 MAX_FAILED_STARTS = 3
 """Maximum number of consecutive actors that die before they have started."""
 ANSWER_GRACE_SECONDS = 60.0
-"""Seconds added to the timeouts of a call and of a start before an actor without an answer is given up."""
+"""Seconds added to the timeouts of a call and of a start before an actor without an answer is abandoned."""
 POLL_SECONDS = 1.0
 """Polling interval; also the idle time after which an actor may be replaced by another."""
 NOTICE_AFTER_SECONDS = 15.0
@@ -73,29 +73,29 @@ FILES = (
     "execution/workers/*.py",
     "model/*.py",
 )
-"""Patterns of the files of this package that are sent to nodes: what adapters and workers import."""
+"""Patterns of the files of this package that are sent to nodes: the imports of adapters and workers."""
 MAX_PACKAGE_BYTES = 1 << 24
 """Maximum size of an adapter's package that is sent."""
 INSTALL_OPTIONS = ("--no-deps", "--only-binary", ":all:")
 """Options of `uv pip install`: requirements are pinned and complete, and no source distribution is built."""
 MAX_REASON_LENGTH = 400
-"""Maximum number of characters of a message of Ray's that are quoted."""
+"""Maximum number of characters of a message from Ray that are quoted."""
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # the death of an actor is reported as an outcome, not by Ray, too
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` it would override our environments
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # it warns about its default
 }
-"""Environment variables of Ray unless the user has set them: no telemetry, no logging to the terminal."""
+"""Environment variables for Ray unless the user has set them: no telemetry, no logging to the terminal."""
 SET_BY_RAY = "OMP_NUM_THREADS"
-"""Variable that Ray sets for its workers and a local run does not; results depend on it."""
+"""Variable that Ray sets for its workers, unlike a local run; it affects results."""
 
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RayWorkerSpec(WorkerSpec):
-    """What a worker in an actor runs, with the interpreter of its node.
+    """Specification of a worker in an actor, which uses the interpreter of its node.
 
     Local paths and the connection settings are used only if all nodes are on this machine.
     """
@@ -103,7 +103,7 @@ class RayWorkerSpec(WorkerSpec):
     requirements: tuple[str, ...] = ()
     """Pinned requirements, complete, as lines of a requirements file."""
     sources: Sources
-    """Sources that packages are installed from."""
+    """Sources of packages to install."""
 
     def runtime_env(self, *, is_local: bool) -> dict[str, Any]:
         """Ray's description of the environment.  is_local: whether all nodes are on this machine."""
@@ -134,7 +134,7 @@ def _is_remote(address: str) -> bool:
 
 
 class Actor:
-    """The class of Ray's actors.
+    """The class of the Ray actors.
 
     It is pickled by value, because this package is not installed on nodes; its methods import what they need.
     """
@@ -160,7 +160,7 @@ class Actor:
         import_from_file("conformance", str(root / "conformance/__init__.py"))
 
     def start(self, name: str, adapter: str, file: str, variables: dict[str, str], *seconds: float) -> bytes:
-        """Start the framework in a process of its own; return its versions or its failure as a message."""
+        """Start the framework in a separate process; return its versions or its failure as a message."""
         from conformance.execution.workers.on_ray import ActorPool
         from conformance.execution.workers.pool import Timeouts
 
@@ -196,7 +196,7 @@ class ActorPool(LocalWorkerPool):
             return _message({"failed": str(error)})
 
     def answer(self, message: bytes) -> bytes:
-        """The worker's answer to a message, or the outcome if it gives none."""
+        """The worker's answer to a message, or a crash or timeout if there is no answer."""
         request = wire.Request.from_bytes(message)
         future = self._workers[self._name].submit(request)
         self.wait_any([future])
@@ -215,11 +215,11 @@ def _message(header: Header) -> bytes:
 
 
 class RayWorkerPool(WorkerPool):
-    """Workers by name, each in an actor.
+    """Workers by name, one actor each.
 
-    address: of the cluster, as Ray takes it; "" for the one that RAY_ADDRESS names or, if it is not set, for a Ray on
-    this machine that ends with the pool.  progress: called with a line before something that takes time.  Raises
-    UserError if there is no Ray.  Idle actors leave if the cluster has no room for others.
+    address: of the cluster, as for Ray; "" for that in RAY_ADDRESS or, if it is not set, for a Ray on
+    this machine that ends with the pool.  progress: called with a line before each slow step.  Raises
+    UserError if there is no Ray.  Idle actors are ended if the cluster has no room for others.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ class RayWorkerPool(WorkerPool):
             self._held = stack.pop_all()
 
     def close(self) -> None:
-        """End every actor, whatever it is doing, and the Ray that was started for them."""
+        """End every actor, even a busy one, and the Ray that was started for them."""
         with contextlib.suppress(Exception):  # the cluster may be gone
             references = [ref for worker in self._actors.values() if (ref := worker.request_shutdown()) is not None]
             if references:
@@ -263,7 +263,7 @@ class RayWorkerPool(WorkerPool):
         self._make_room()
 
     def _make_room(self) -> None:
-        """End the actor that was idle longest if another one waits and no CPU is free."""
+        """End the actor that has been idle longest, if another one is waiting and no CPU is free."""
         idle = [worker for worker in self._actors.values() if worker.idle() > POLL_SECONDS]
         if not idle or not any(worker.pending() > POLL_SECONDS for worker in self._actors.values()):
             return
@@ -274,7 +274,7 @@ class RayWorkerPool(WorkerPool):
 
 
 class RayWorker(Worker):
-    """A worker in an actor, which is replaced if it is lost."""
+    """A worker in an actor; a lost actor is replaced."""
 
     def __init__(
         self, spec: RayWorkerSpec, timeouts: Timeouts, ray: Any, on_this_machine: bool, progress: Progress
@@ -285,15 +285,15 @@ class RayWorker(Worker):
         self._environment = spec.runtime_env(is_local=on_this_machine)
         self._actor: Any = None
         self._refs: deque[Any] = deque()
-        """Ray's references to the answers to the first of the waiting calls."""
+        """Ray's references to the answers to the first waiting calls."""
         self._lethal: Future | None = None
-        """The call at which the last actor died."""
+        """The call during which the last actor died."""
         self._deaths = 0
-        """Number of actors that died at it, one after the other."""
+        """Number of actors that died during this call, consecutively."""
         self._starts = 0
-        """Number of actors in a row that died before they had started."""
+        """Number of consecutive actors that died before they had started."""
         self._announced = False
-        """Whether the user was told that the actor takes long."""
+        """Whether the user was notified of the slow start of the actor."""
 
     @property
     def next_reference(self) -> Any:
@@ -305,7 +305,7 @@ class RayWorker(Worker):
         return len(self._refs)
 
     def idle(self) -> float:
-        """Seconds since the actor has had nothing to do."""
+        """Seconds since the actor became idle."""
         return time.monotonic() - self._waiting_since if self._actor is not None and not self._waiting else 0.0
 
     def pending(self) -> float:
@@ -386,7 +386,7 @@ class RayWorker(Worker):
         return None
 
     def _on_actor_lost(self, error: Exception) -> None:
-        """Handle the loss of the actor or its node: the first queued call was running; all are submitted again."""
+        """Handle the loss of the actor or its node: the first queued call was running; all calls are sent again."""
         self.end()
         future = self._waiting[0]
         self._deaths = self._deaths + 1 if future is self._lethal else 1
@@ -456,7 +456,7 @@ def _by_value(ray: Any) -> Iterator[None]:
 
 
 def _reason(text: str) -> str:
-    """A message of Ray on one line; of a failed installation only uv's error, of a long one only the end."""
+    """A message from Ray on one line: only uv's error for a failed installation, only the end of a long message."""
     text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split()).rpartition(" error: ")[2]
     return text if len(text) <= MAX_REASON_LENGTH else f"... {text[-MAX_REASON_LENGTH:]}"
 
@@ -468,7 +468,7 @@ def _reason(text: str) -> str:
 def connect(address: str, progress: Progress) -> Iterator[Any]:
     """The module `ray`, connected to a cluster, or to a Ray that ends with the context.
 
-    address: as for `RayWorkerPool`.  A connection that exists already is used.  Raises UserError if there is none.
+    address: as for `RayWorkerPool`.  An existing connection is used.  Raises UserError if there is none.
     """
     with contextlib.ExitStack() as held:
         address = address or os.environ.get("RAY_ADDRESS", "")
@@ -505,7 +505,7 @@ def import_ray() -> Any:
 
 
 def check_reachable(address: str) -> None:
-    """Raise UserError if nothing listens at an address; Ray itself takes minutes to find out."""
+    """Raise UserError if nothing listens at an address; Ray itself needs minutes to detect this."""
     found = re.fullmatch(r"(?:ray://)?(\[[^]]+\]|[^:/]+):(\d+)", address)
     if found is None:
         return
@@ -522,10 +522,10 @@ def _on_this_machine(ray: Any) -> bool:
 
 
 class LocalRay:
-    """A Ray on this machine, which ends with this process at the latest.
+    """A Ray on this machine, which ends at the latest with this process.
 
-    Ray copies the virtual environment in which it runs for every runtime environment.  Therefore it runs in one that
-    contains only links to Ray and its dependencies: copying is fast, and packages of this environment are not visible.
+    Ray copies the virtual environment in which it runs for every runtime environment.  Therefore it runs in one with
+    only links to Ray and its dependencies: copying is fast, and packages of this environment are not visible.
     """
 
     def __init__(self, cpus: int | None = None) -> None:
@@ -559,7 +559,7 @@ class LocalRay:
                 [str(python), "-c", RAY_SCRIPT, json.dumps(cpus), str(self._folder)],
                 env={**RAY_ENVIRONMENT, **os.environ},
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                start_new_session=True,  # Ctrl-C is the run's to handle
+                start_new_session=True,  # the run handles Ctrl-C
             )  # fmt: skip
 
     def _read_address(self) -> str:
@@ -584,7 +584,7 @@ sys.stdin.read()
 ray.shutdown()
 shutil.rmtree(folder, ignore_errors=True)
 """
-"""Runs Ray until its stdin is closed, and then removes its folder."""
+"""Runs Ray until its stdin is closed, then removes its folder."""
 
 
 def bare_environment(folder: Path) -> Path:

@@ -1,10 +1,10 @@
 """Pool of worker processes: starts them, sends calls before earlier ones are answered, and restarts processes that die.
 
-One thread serves all local workers: the next calls are in the buffers of the sockets, so that a worker continues while
-this process judges its last answer.  A thread for each worker would wait for Python's lock before each answer.
+One thread serves all local workers: further calls are in the buffers of the sockets, so that a worker continues while
+this process judges its last answer.  With a thread per worker, each answer would have to wait for Python's lock.
 
-Messages use a socket of their own, because frameworks and their child processes print to stdout, also from C.  A call
-that kills its worker is not repeated: the crash is its outcome.  Calls sent after it are repeated in the next worker.
+Messages use a separate socket, because frameworks and their child processes print to stdout, also from C.  A call
+that kills its worker is not repeated: the crash is its outcome.  Later calls are repeated in the next worker.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TIMEOUT = 120.0
 IMPORT_TIMEOUT = 1800.0
 """Seconds that the start of an interpreter and the import of a framework may take: minutes on a busy machine."""
 NOTICE_SECONDS = 30.0
-"""Seconds between two messages that an import is being waited for."""
+"""Seconds between two notices about a slow import."""
 _log = logging.getLogger(__name__)
 MAX_IN_FLIGHT = 8
 """Maximum number of calls that a worker has received and not answered."""
@@ -64,16 +64,16 @@ ALIVE_SECONDS = 1.0
 """Seconds without an answer after which the process is polled, because its children may keep the connection open."""
 READ_BYTES = 1 << 20
 NO_REQUEST = -1
-"""The number that no message has."""
+"""A number that no message has."""
 
 
 class WorkerError(UserError):
-    """A worker cannot be started, or can make no calls: its name, and why."""
+    """A worker cannot be started, or cannot make calls; the message has its name and the reason."""
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds after which a worker is given up."""
+    """Seconds after which a worker is abandoned."""
 
     call: float = TIMEOUT
     start: float = IMPORT_TIMEOUT
@@ -85,70 +85,70 @@ DEFAULT_TIMEOUTS = Timeouts()
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a worker runs."""
+    """The specification of a worker."""
 
     name: str
     """Name in messages and reports."""
     adapter: str
     """`module:attribute` of the `Framework`."""
     file: str = ""
-    """File of the adapter's top-level package, if that is not installed where the worker runs."""
+    """File of the adapter's top-level package, if it is not installed in the worker's environment."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables to be added."""
+    """Environment variables to add."""
     interpreter: Path = Path(sys.executable)
     """The worker's Python."""
     device: str = CPU
-    """A device that the framework needs there."""
+    """A device that the framework must have on the worker's machine."""
 
 
 class Future:
-    """The answer to a request that a worker has not given yet.  seconds: its timeout."""
+    """The pending answer to a request.  seconds: its timeout."""
 
     def __init__(self, worker: Worker, request: Request, seconds: float) -> None:
         self.worker = worker
         self.request = request
         self.seconds = seconds
         self.message: Message | None = None
-        """The answer as it arrived."""
+        """The message with the answer."""
         self.answer: Any = None
-        """Its content, see `Request.answer`."""
+        """The content of the answer, see `Request.decode_answer`."""
         self.ended: Outcome | None = None
-        """The outcome if there is no answer: the worker died of the call, or it took too long."""
+        """The outcome if there is no answer: the call killed the worker, or took too long."""
 
     @property
     def done(self) -> bool:
-        """Whether the answer has arrived, or will never arrive."""
+        """Whether the answer has arrived or can no longer arrive."""
         return self.message is not None or self.ended is not None or bool(self.worker.broken)
 
     def accept(self, message: Message) -> None:
-        """Take the answer.  Raises WireError if it is malformed, or that of another request."""
+        """Accept the answer.  Raises WireError if it is malformed, or the answer to another request."""
         self.answer = self.request.decode_answer(message)
         self.message = message
 
 
 class Worker(abc.ABC):
-    """Makes calls for one framework in another process, in the order in which they are submitted.
+    """Makes calls of one framework in another process, in the order of submission.
 
-    A process that dies ends the call that it was at; the calls after it are made in the next process.
+    If the process dies, the call in progress ends; the calls after it are made in the next process.
     """
 
     def __init__(self, spec: WorkerSpec, timeouts: Timeouts) -> None:
         self.spec = spec
         self.timeouts = timeouts
         self.broken = ""
-        """Why the worker can make no calls; "" if it can."""
+        """Why the worker cannot make calls; "" if it can."""
         self._numbers = itertools.count(1)
-        """Numbers of its requests, also of those to processes that it had before."""
+        """Numbers of its requests, including those to its earlier processes."""
         self.started = self._start_future()
         """The import of the framework."""
         self._waiting: deque[Future] = deque()
-        """Calls that are not answered yet, in order."""
+        """Unanswered calls, in order."""
         self._waiting_since = 0.0
-        """When the last answer arrived, or when the first of these calls was submitted."""
+        """Time of the last answer, or of the submission of the first of these calls."""
 
     @property
     def unanswered(self) -> int:
-        """Number of calls that are not answered yet."""
+        """Number of unanswered calls."""
         return len(self._waiting)
 
     def submit(self, request: Request, ended: Outcome | None = None) -> Future:
@@ -173,14 +173,14 @@ class Worker(abc.ABC):
             future.ended = outcome
 
     def versions(self) -> Versions:
-        """The versions where a started worker runs.  Raises WorkerError if it could not start."""
+        """The versions in the environment of a started worker.  Raises WorkerError if it could not start."""
         if self.broken:
             raise WorkerError(self.broken)
         found: Versions = self.started.answer
         return found
 
     def printed(self) -> list[str]:
-        """The last lines that the process printed."""
+        """The last lines of the process's output."""
         return []
 
     def _start_future(self) -> Future:
@@ -192,7 +192,7 @@ class Worker(abc.ABC):
         return Future(self, request, seconds)
 
     def _break(self, why: str) -> None:
-        """Give up for good."""
+        """Mark the worker as broken, permanently."""
         self.broken = f"{self.spec.name}: {why}"
         self.end()
 
@@ -215,13 +215,13 @@ class Worker(abc.ABC):
 
     @abc.abstractmethod
     def _send_pending(self) -> None:
-        """Send the next calls, up to `MAX_IN_FLIGHT`, if the process can take them."""
+        """Send the next calls, up to `MAX_IN_FLIGHT`, if the process can receive them."""
 
 
 class WorkerPool(abc.ABC):
     """Workers by name: submit calls, then wait for their outcomes in any order.
 
-    As a context, it ends the workers, whatever they are doing.
+    As a context manager, it ends the workers on exit, even busy ones.
     """
 
     def __init__(self, workers: Mapping[str, Worker]) -> None:
@@ -236,7 +236,7 @@ class WorkerPool(abc.ABC):
         self.close()
 
     def versions(self, name: str) -> Versions:
-        """The versions where a worker runs; raises WorkerError if it cannot start or import the framework."""
+        """The versions in the environment of a worker; raises WorkerError if it or the framework cannot start."""
         worker = self._workers[name]
         while not worker.started.done:
             self._step([worker])
@@ -259,7 +259,7 @@ class WorkerPool(abc.ABC):
         return future.answer or {}
 
     def printed(self, name: str) -> list[str]:
-        """The last lines that a worker's process has printed; none if it runs elsewhere."""
+        """The last lines of the output of a worker's process; empty for a remote one."""
         return self._workers[name].printed()
 
     def submit(self, name: str, call: Call, what: str, ended: Outcome | None = None) -> Future:
@@ -267,9 +267,9 @@ class WorkerPool(abc.ABC):
         return self._workers[name].submit(wire.call_request(call, what), ended)
 
     def wait(self, future: Future) -> Outcome:
-        """The outcome of a call.
+        """Wait for the outcome of a call.
 
-        Raises LoweringError if the call could not be made, and WorkerError if the worker can make no calls.
+        Raises LoweringError if the call could not be made, and WorkerError if the worker cannot make calls.
         """
         self.wait_any([future])
         if future.ended is not None:
@@ -282,19 +282,19 @@ class WorkerPool(abc.ABC):
         return outcome
 
     def wait_any(self, futures: Sequence[Future]) -> None:
-        """Wait until one of some futures is done."""
+        """Wait until one of the futures is done."""
         workers = [future.worker for future in futures]
         while not any(future.done for future in futures):
             self._step(workers)
 
     def close(self) -> None:
-        """End every worker, whatever it is doing."""
+        """End every worker, even a busy one."""
         for worker in self._workers.values():
             worker.end()
 
     @abc.abstractmethod
     def _step(self, workers: Sequence[Worker]) -> None:
-        """Wait for an event, at most until a call of these workers has taken too long."""
+        """Wait for an event, at most until the timeout of a call of these workers."""
 
 
 class LocalWorkerPool(WorkerPool):
@@ -306,12 +306,12 @@ class LocalWorkerPool(WorkerPool):
         super().__init__({spec.name: LocalWorker(spec, timeouts, self._selector) for spec in specs})
 
     def start(self, spec: WorkerSpec) -> None:
-        """Start a worker, unless there is one of its name."""
+        """Start a worker, unless there is one with its name."""
         if spec.name not in self._workers:
             self._workers[spec.name] = LocalWorker(spec, self._timeouts, self._selector)
 
     def close(self) -> None:
-        """End every worker, whatever it is doing."""
+        """End every worker, even a busy one."""
         super().close()
         self._selector.close()
 
@@ -332,7 +332,7 @@ class LocalWorkerPool(WorkerPool):
     def _ready(self, remaining_seconds: float) -> list[tuple[selectors.SelectorKey, int]]:
         """Connections that can be read or written.
 
-        If a single answer is outstanding, this process polls for a moment before it sleeps, as workers do.
+        If only one answer is outstanding, this process polls for a moment before it sleeps, as workers do.
         """
         is_single = sum(worker.unanswered for worker in self._workers.values()) == 1
         until = time.monotonic() + (min(loop.SPIN_SECONDS, remaining_seconds) if is_single else 0.0)
@@ -342,24 +342,24 @@ class LocalWorkerPool(WorkerPool):
 
 
 class LocalWorker(Worker):
-    """A process on this machine, connected by a socket; it is replaced if it dies."""
+    """A process on this machine, connected by a socket; a dead process is replaced."""
 
     def __init__(self, spec: WorkerSpec, timeouts: Timeouts, selector: selectors.BaseSelector) -> None:
         super().__init__(spec, timeouts)
         self._selector = selector
         self._sent = 0
-        """Number of waiting calls that were sent."""
+        """Number of waiting calls that have been sent."""
         self._last: Request | None = None
-        """The last request that this process answered."""
+        """The last request that this process has answered."""
         self._out: deque[memoryview] = deque()
         self._in = bytearray()
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
-        """File with what the process prints."""
+        """File with the output of the process."""
         self._answered = 0
         self._spawned = 0.0
-        """When the process was started."""
+        """Start time of the process."""
         self._next_notice = 0.0
         self._spawn()
 
@@ -374,7 +374,7 @@ class LocalWorker(Worker):
             self._connect()
 
     def remaining_seconds(self) -> float:
-        """Seconds until the first call in the queue has taken too long."""
+        """Seconds until the timeout of the first queued call."""
         if not self._waiting:
             return 0.0
         return max(0.0, self._waiting_since + self._waiting[0].seconds - time.monotonic())
@@ -386,7 +386,7 @@ class LocalWorker(Worker):
             self._fail(self._crashed(torn) if self._in else TimedOut(seconds))
 
     def notify_of_import(self) -> None:
-        """Log that the import is waited for, every so often."""
+        """Log at intervals that an import is still running."""
         if self.started.done or (now := time.monotonic()) < self._next_notice:
             return
         self._next_notice = now + NOTICE_SECONDS
@@ -396,7 +396,7 @@ class LocalWorker(Worker):
         )  # fmt: skip
 
     def check_process(self) -> None:
-        """Notice that the process is dead although its connection is open, as when a child process holds it."""
+        """Detect a dead process whose connection is still open, as when a child process holds it."""
         self._limit_output()
         process = self._process
         if process is None or self._socket is None or process.poll() is None:
@@ -534,7 +534,7 @@ class LocalWorker(Worker):
         return self._died()
 
     def _take_answers(self) -> None:
-        """Take the answers that have arrived.  Raises WireError for what is none of a request that was sent."""
+        """Accept the answers that have arrived.  Raises WireError for a message that does not answer a sent request."""
         while self._in:
             future = self._waiting[0] if self._sent else None
             message = wire.take_answer(self._in, future.request.number if future is not None else NO_REQUEST)
@@ -552,7 +552,7 @@ class LocalWorker(Worker):
     # The end of the process
 
     def _on_malformed_answer(self, error: WireError) -> None:
-        """End the process, and the first call that was sent to it; that need not be the one that sent the message."""
+        """End the process, and the first call that was sent to it, which may not be the one that sent the message."""
         last, is_sent = self._last, self._sent > 0
         how = f"was out of step: {error}"
         if isinstance(error, wire.RepeatedAnswerError):
@@ -569,7 +569,7 @@ class LocalWorker(Worker):
         return Crashed(how, "\n".join(self.printed()))
 
     def _died(self) -> None:
-        """End the first call in the queue, of which the process died."""
+        """End the first queued call, which killed the process."""
         assert self._process is not None
         try:
             self._process.wait(5.0)
@@ -579,7 +579,7 @@ class LocalWorker(Worker):
         self._fail(self._crashed(how))
 
     def _fail(self, outcome: Crashed | TimedOut) -> None:
-        """End the process and the first call in the queue; the others are left for the next process."""
+        """End the process and the first queued call; the others are left for the next process."""
         output = _output_text(self.printed())
         self.end()
         if not self._waiting:
@@ -608,24 +608,24 @@ class LocalWorker(Worker):
             return []
         size = self._output.seek(0, os.SEEK_END)
         self._output.seek(max(0, size - 8192))
-        # Addresses would make two runs of the same calls differ.
+        # Addresses would make the output of two runs of the same calls differ.
         lines = re.sub(r"0x[0-9a-f]{6,}", "0x...", self._output.read().decode(errors="replace")).splitlines()
         return [truncate(line.rstrip(), OUTPUT_CHARACTERS) for line in lines if line.strip()][-OUTPUT_LINES:]
 
     def _truncate_output(self) -> None:
-        """Truncate what a framework prints, from time to time, so that it does not fill the disk."""
+        """Truncate the output of a framework at intervals, so that it does not fill the disk."""
         self._answered += 1
         if self._answered % CHECK_INTERVAL == 0:
             self._limit_output()
 
     def _limit_output(self) -> None:
-        """Truncate what the process has printed, if it is much."""
+        """Truncate the output of the process if it is too long."""
         if self._output is not None and os.fstat(self._output.fileno()).st_size > MAX_OUTPUT:
             self._output.truncate(0)
 
 
 class _SocketPair:
-    """Endpoint for a process that inherits the other end: nothing is on disk, and nobody else can connect."""
+    """Endpoint for a process that inherits the other end: nothing is on disk, and no other process can connect."""
 
     def __init__(self) -> None:
         self._ours: socket.socket | None
@@ -634,11 +634,11 @@ class _SocketPair:
         self.address = f"descriptor:{self._theirs.fileno()}"
 
     def detach(self) -> None:
-        """Close the end that the process has inherited, so that the end of the process is noticed."""
+        """Close the end that the process has inherited, so that its exit closes the connection."""
         self._theirs.close()
 
     def accept(self) -> socket.socket | None:
-        """Wait until the connection is readable or closed; None if it is neither in time."""
+        """Wait until the connection is readable or closed; None on a timeout."""
         if self._ours is None:
             time.sleep(POLL_SECONDS)
             return None
@@ -655,7 +655,7 @@ class _SocketPair:
 
 
 class _LocalPort:
-    """Endpoint at a local port, for systems without socket pairs; a tenth slower, and anybody can connect."""
+    """Endpoint at a local port, for systems without socket pairs; a tenth slower, and any local process can connect."""
 
     inherited = ()
 
@@ -665,10 +665,10 @@ class _LocalPort:
         self.address = f"port:{self._listener.getsockname()[1]}"
 
     def detach(self) -> None:
-        """Do nothing: the process has inherited nothing."""
+        """Do nothing, as the process has not inherited anything."""
 
     def accept(self) -> socket.socket | None:
-        """The next connection, whoever made it; None if there is none in time."""
+        """The next connection, from any process; None on a timeout."""
         try:
             return self._listener.accept()[0]
         except TimeoutError:

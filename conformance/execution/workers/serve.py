@@ -1,4 +1,4 @@
-"""Answers the messages of a run in a worker process, on this machine or another one."""
+"""Answer the messages of a run in a worker process, on this machine or another one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Server:
         self._framework: Framework | None = None
 
     def answer(self, header: Header, body: bytes | bytearray) -> Buffers:
-        """The answer to one message; errors of the harness are answers, too."""
+        """The answer to one message; errors of the harness are also sent as answers."""
         try:
             match header["do"]:
                 case "start":
@@ -43,7 +43,7 @@ class Server:
         return wire.encode_message({"harness": f"there is no {header['do']}"})
 
     def _start(self, header: Header) -> Buffers:
-        """Import the adapter, the framework and what its calls need; return versions, or why they cannot be used."""
+        """Import the adapter, the framework and what its calls need; return versions, or why this fails."""
         try:
             module, _, attribute = header["adapter"].partition(":")
             if header["file"] and importlib.util.find_spec(module.partition(".")[0]) is None:

@@ -38,13 +38,13 @@ PREFIX = struct.Struct("<4sQIQ")
 END = b"ende"
 """Trailer of each answer."""
 JOIN_LIMIT_BYTES = 1 << 16
-"""Messages with fewer bytes in arrays are joined to one buffer: a copy costs less than another send."""
+"""Messages with fewer bytes in arrays are joined to one buffer, as a copy is faster than another send."""
 MAX_ARRAY_BYTES = 1 << 40
 """Maximum length of the arrays of a message; a larger one means that the stream is corrupt."""
 MAX_ANSWER_ARRAY_BYTES = np.dtype(np.float64).itemsize * MAX_RETURNED
 """Maximum length of the arrays of an answer, which are float64."""
 MAX_HEADER_BYTES = 1 << 26
-"""Maximum length of a header: the longest has a thousand warnings."""
+"""Maximum length of a header: the longest ones have a thousand warnings."""
 
 Header = dict[str, Any]
 Buffers = list[memoryview]
@@ -55,7 +55,7 @@ class WireError(Exception):
 
 
 class UnexpectedAnswerError(WireError):
-    """The message has another number than the request whose answer is expected."""
+    """The message has another number than the request that was sent."""
 
     def __init__(self, number: int) -> None:
         super().__init__("it sent an answer that was not expected")
@@ -76,7 +76,7 @@ class Message:
 
     @property
     def buffers(self) -> Buffers:
-        """The message again, to be passed on."""
+        """Encode the message again, to forward it."""
         header = json.dumps(self.header).encode()
         return [memoryview(PREFIX.pack(MAGIC, self.number, len(header), len(self.body)) + header + self.body)]
 
@@ -225,7 +225,7 @@ class Request:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Request:
-        """A request that has arrived as bytes and is passed on."""
+        """Parse a request from bytes, to forward it."""
         number, header_bytes, _ = _prefix(content[: PREFIX.size], MAX_ARRAY_BYTES)
         kind = _header(content[PREFIX.size : PREFIX.size + header_bytes])["do"]
         return cls(kind, [memoryview(bytearray(content))], number)
@@ -233,8 +233,8 @@ class Request:
     def decode_answer(self, arrived: Message) -> Any:
         """The content of the answer to this request.
 
-        start: `Versions`, or as a str, why the framework cannot be used.
-        perform: an `Outcome`, or as a str, why the call could not be made.
+        start: `Versions`, or a str that says why the framework cannot be used.
+        perform: an `Outcome`, or a str that says why the call could not be made.
         signatures: these by path.
 
         Raises WireError if it is malformed, or the answer to another request.
@@ -337,7 +337,7 @@ def _texts(values: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Versions:
-    """Versions of a framework, Python and numpy where a worker runs, and the framework's backend."""
+    """Versions of a framework, Python and numpy in the environment of a worker, and the framework's backend."""
 
     version: str
     python: str

@@ -1,11 +1,11 @@
-"""A report as one page that opens from disk: no network, no library, no script but its own.
+"""A report as a single page that opens from disk: no network, no library, no script except its own.
 
-Rows are third-party text.  They lie in the page as JSON inside `<script type="application/json">`,
-never as markup, and the page's script puts them into text nodes only.  What may run and how it may look
-is named by hash in a content-security policy, which forbids everything else.
+Rows are third-party text.  They are embedded as JSON in `<script type="application/json">`,
+never as markup, and the page's script puts them into text nodes only.  Allowed scripts and styles
+are listed by hash in a content-security policy, which forbids everything else.
 
-The rows lie there by column, each distinct text once.  What a table needs is apart from the long texts of
-single rows, which are decoded when one is looked at; what `PageSupplement` has is a third part.
+Rows are stored by column, each distinct text once.  The data of the table is separate from the long texts of
+single rows, which are decoded when a row is viewed; the data of `PageSupplement` is a third part.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def page(
     run: RunInfo,
     supplement: PageSupplement | None = None,
 ) -> str:
-    """A report as one HTML file; its only time is the date, so that equal rows of one day give equal text.
+    """A report as one HTML file; its only time is the date, so that equal rows on one day give equal text.
 
-    results: a `frame`.  supplement: what the page shows in addition.
+    results: a `frame`.  supplement: additional data to show.
     """
     parts = static_parts()
     supplement = supplement or PageSupplement()
@@ -71,12 +71,12 @@ def page(
 
 @functools.cache
 def static_parts(package: str = __name__) -> dict[str, str]:
-    """The template, the style and the script of a page by file name; all that its package has of them."""
+    """The template, the style and the script of a page by file name: all files of its package."""
     files_of = (file for file in files(package).iterdir() if file.name.endswith((".html", ".css", ".js")))
-    # An HTML parser turns \r\n to \n before it hashes the text between the tags.
+    # An HTML parser converts \r\n to \n before it hashes the text between the tags.
     return {file.name: file.read_text(encoding="utf-8").replace("\r\n", "\n") for file in files_of}
 
 
 def source_hash(text: str) -> str:
-    """A source for a content-security policy that admits this text only."""
+    """A source expression for a content-security policy that allows only this text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,7 +1,7 @@
-"""A frame as JSON by column, small enough to be part of a page.
+"""A frame as JSON by column, small enough to be embedded in a page.
 
-A column is `{"values": [...], "codes": [...]}`: its distinct values in the order of their first rows, and
-for each row which one it has.  `codes` is null where all rows have the same value, or each its own.
+A column is `{"values": [...], "codes": [...]}`: its distinct values in the order of first occurrence, and
+for each row the index of its value.  `codes` is null if all rows have the same value, or all values differ.
 Numbers that JSON cannot express are the texts `NaN`, `Infinity` and `-Infinity`.
 """
 
@@ -32,15 +32,15 @@ INDEX = (
 DETAIL = ("got", "want", "want_by_convention", "budgets", "call")
 """Columns that are needed when a case is opened."""
 MAX_TEXT = 2400
-"""Characters of a text in the page, fewer where it would get too large; `results.csv` has all of them."""
+"""Maximum number of characters of a text in the page, less if the page would get too large; `results.csv` has all."""
 MAX_CALL_FACTOR = 20
-"""Factor by which a reproducer may be longer; a longer one is left out, never cut."""
+"""Factor by which a reproducer may be longer; a longer one is omitted, never cut."""
 MAX_BYTES = 10_000_000
-"""Bytes of the columns of INDEX, and of those of DETAIL."""
+"""Maximum number of bytes of the columns INDEX, and of the columns DETAIL."""
 MAX_UNCOMPRESSED = 1 << 15
-"""Characters of JSON up to which it is not compressed, so that a small page can be read as it is."""
+"""Maximum number of characters of JSON that is not compressed, so that a small page is readable."""
 MAX_PIECE = 1000
-"""Elements of a long list that are converted to JSON at a time, to bound memory."""
+"""Number of elements of a long list that are converted to JSON in one step, to bound memory."""
 GZIP_LEVEL = 2
 """Level 6 saves a fifth of the bytes and takes four times as long."""
 
@@ -52,7 +52,7 @@ def pack_columns(
 ) -> Iterator[tuple[str, Any]]:
     """Names and columns of a frame as builtin values; texts of more than `max_length` characters are shortened.
 
-    A reproducer that is too long is left out, and a comment says so.
+    A reproducer that is too long is replaced by a comment.
     """
     for name in columns:
         cut = _whole_call if name == "call" else shorten
@@ -64,12 +64,12 @@ def _whole_call(text: str, max_length: int) -> str:
 
 
 def index_json(results: pd.DataFrame, about: Mapping[str, Any]) -> str:
-    """The columns of INDEX with data about the run, embedded; see `_fit_json`."""
+    """The columns INDEX with data on the run, as embedded JSON; see `_fit_json`."""
     return _fit_json(lambda max_length: {**about, "columns": pack_columns(results, INDEX, max_length)})
 
 
 def detail_json(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
-    """The columns of DETAIL and the text of the cases, embedded; see `_fit_json`."""
+    """The columns DETAIL and the text of the cases, as embedded JSON; see `_fit_json`."""
     case_ids = results["case"].unique().tolist()
     texts = {case: printable(problems[case]) for case in case_ids if case in problems}
     return _fit_json(
@@ -81,7 +81,7 @@ def detail_json(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
 
 
 def _fit_json(make: Callable[[int], Any]) -> str:
-    """A part of a page, embedded, its texts shortened until it takes at most about MAX_BYTES."""
+    """A part of a page as embedded JSON, with texts shortened until it takes at most about MAX_BYTES."""
     for max_length in (MAX_TEXT, MAX_TEXT // 6, MAX_TEXT // 40):
         found = embed_json(make(max_length))
         if len(found) <= MAX_BYTES:
@@ -92,14 +92,14 @@ def _fit_json(make: Callable[[int], Any]) -> str:
 def embed_json(value: Any) -> str:
     """JSON for a script element: ASCII, without characters that have a meaning in HTML.
 
-    Long JSON becomes `{"gzip": base64 of it, compressed}`, and is never in memory as a whole.
+    Long JSON becomes `{"gzip": base64 of the compressed text}`, and is never in memory as a whole.
     """
     pieces = _json(value)
     text = ""
     while len(text) <= MAX_UNCOMPRESSED and (piece := next(pieces, "")):
         text += piece
     if len(text) > MAX_UNCOMPRESSED:
-        # No time in the header: equal rows give equal bytes.
+        # No time in the header, so that equal rows give equal bytes.
         gzip = zlib.compressobj(GZIP_LEVEL, wbits=zlib.MAX_WBITS | 16)
         compressed = [gzip.compress(piece.encode()) for piece in itertools.chain([text], pieces)]
         return f'{{"gzip": "{base64.b64encode(b"".join([*compressed, gzip.flush()])).decode()}"}}'
@@ -107,7 +107,7 @@ def embed_json(value: Any) -> str:
 
 
 def _json(value: Any) -> Iterator[str]:
-    """Pieces of the JSON of a value, in which an iterator of names and values is an object."""
+    """Pieces of the JSON of a value; an iterator of (name, value) pairs becomes an object."""
     items = value.items() if isinstance(value, dict) else value
     if isinstance(value, dict | Iterator):
         begin = "{"
@@ -144,5 +144,5 @@ def _number_or_text(value: float) -> float | str:
 
 
 def shorten(text: str, max_length: int) -> str:
-    """The first `max_length` characters, and how many more there are."""
+    """The first `max_length` characters, and the number of the others."""
     return text if len(text) <= max_length else f"{text[:max_length]} … (+{len(text) - max_length})"

@@ -1,4 +1,4 @@
-"""What a page shows in addition to the rows of its report: builtin values of bounded size."""
+"""Additional data of a page besides the rows of its report: builtin values of bounded size."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Block = tuple[str, str, int]
 """Kind (`heading`, `prose`, `formula` or `code`), text, and level of indentation."""
 
 MAX_CHARACTERS = 3_000_000
-"""Characters of all explanations in a page, and of all records of a kind."""
+"""Maximum number of characters of all explanations in a page, and of all records of a kind."""
 MAX_RECORDS = {"sweep": 4000, "means": 4000, "history": 4000, "changes": 5000}
-"""Records of a kind in a page; the files that they are read from have the rest."""
+"""Maximum number of records of a kind in a page; their source files have the rest."""
 
 
 MAX_PREDICTIONS = 2000
-"""Number of predictions up to which a case is written out; a generated case of any size is written as its recipe."""
+"""Maximum number of predictions of a case that is written out; a generated case is always written as its generator."""
 
 
 class PageExplanation(NamedTuple):
@@ -36,7 +36,7 @@ class PageExplanation(NamedTuple):
 
 @dataclass(frozen=True)
 class PageSupplement:
-    """What a page may show in addition to the rows; each part may be empty."""
+    """Additional data that a page may show; each part may be empty."""
 
     problems: Mapping[str, str] = field(default_factory=dict)
     """The text of cases, by id."""
@@ -45,7 +45,7 @@ class PageSupplement:
     explanations: Mapping[str, PageExplanation] = field(default_factory=dict)
     """Explanation by `case,dtype,reduction,quantity`."""
     explained_rows: tuple[int, int] = (0, 0)
-    """How many of the rows that do not plainly agree have a cause that is explained, and how many there are."""
+    """Number of explained rows among those that do not plainly agree, and the number of all such rows."""
     sweep: Sequence[Record] = ()
     """Lines of a `sweep.json`, and its means."""
     means: Sequence[Record] = ()
@@ -57,12 +57,12 @@ class PageSupplement:
     """The name of the other report, and sentences about the changes as a whole."""
 
     def views(self) -> list[str]:
-        """The views that a page has for it."""
+        """The views of a page that this data needs."""
         contents = {"changes": self.against, "sweep": [*self.sweep, *self.means], "history": self.history}
         return [name for name, found in contents.items() if found]
 
     def embedded(self) -> str:
-        """The parts that are decoded only when they are looked at, as JSON in a page."""
+        """The parts that are decoded only when they are viewed, as embedded JSON."""
         found = {name: _first_records(getattr(self, name)[:max_records]) for name, max_records in MAX_RECORDS.items()}
         omitted = {name: len(getattr(self, name)) - len(kept) for name, kept in found.items()}
         against = [shorten(printable(text), MAX_TEXT) for text in self.against]
@@ -85,12 +85,12 @@ class PageSupplement:
 
 
 def problems(cases: Iterable[Case]) -> dict[str, str]:
-    """The text of cases by id, without large ones and those that no case file can express."""
+    """The text of cases by id, without large ones and those that cannot be written as a case file."""
     found = {}
     for case in cases:
         if isinstance(case, GeneratedCase) or case.predictions.size <= MAX_PREDICTIONS:
             try:
-                found[case.id] = case_file_text([case]).partition("\n")[2]  # without the line that leads to the schema
+                found[case.id] = case_file_text([case]).partition("\n")[2]  # without the line that names the schema
             except WritingError:
                 continue
     return found
@@ -121,7 +121,7 @@ def _first_records(lines: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def _clean(line: Record) -> dict[str, Any]:
-    """A record with short printable texts, and numbers that are not finite as text or None."""
+    """A record with short printable texts; numbers that are not finite become text or None."""
     clean = {name: _value(value) for name, value in line.items()}
     return {**clean, "call": whole(printable(line["call"]), MAX_TEXT)} if isinstance(line.get("call"), str) else clean
 
