@@ -33,7 +33,7 @@ _PLACE = ["framework", *(name for name in PLACE if name != "version")]
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """A report about to be accepted."""
+    """A report that is about to be accepted."""
 
     report: Path
     baseline: Path
@@ -50,7 +50,7 @@ class Proposal:
 
     @property
     def same(self) -> bool:
-        """Whether the baseline has these rows already."""
+        """Whether the baseline already has these rows."""
         if self.difference is None:
             return False
         table = self.difference.changes
@@ -59,7 +59,7 @@ class Proposal:
         return bool((table["severity"] == "unchanged").all() and equal)
 
     def lines(self) -> list[str]:
-        """Sentences about what the difference does not show: rows that are kept or dropped without having been run."""
+        """Sentences about rows that are kept or dropped without having been run, which the difference does not show."""
         lines = [
             f"kept, because the report did not run it: {counted(count, 'row')} of {name}"
             for name, count in self.kept.items()
@@ -107,7 +107,7 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
 
 
 def accept(proposed: Proposal) -> dict[str, Any]:
-    """Make a proposal the baseline and return its `run.json`.
+    """Replace the baseline by a proposal and return its `run.json`.
 
     It is written to a temporary folder and renamed, so that a reader finds the old baseline, the new one, or for a
     moment none, and never parts of both.  Files in the folder that are not part of a report are kept.  Raises
@@ -157,7 +157,7 @@ def _read_baseline(baseline: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def _replaced(old: pd.DataFrame, results: pd.DataFrame, selected: str) -> pd.Series:
-    """Which rows of the old baseline the report replaces, whether it has them or not."""
+    """Mask of the rows of the old baseline that the report replaces, or that it should have run and lacks."""
     place = [name for name in _PLACE if all((rows[name] != "").any() for rows in (old, results))] or _PLACE
     same_place = pd.Series(_keys(old, place).isin(_keys(results, place)), index=old.index)
     common = set(old.loc[same_place, "framework"])

@@ -19,7 +19,7 @@ IDENTITY = [*QUESTION, "place"]
 """Columns by which rows are matched."""
 NAMES = ("the old report", "the new report")
 MAX_NAMES = 3
-"""Names that an error lists."""
+"""Maximum number of names that an error lists."""
 
 
 def add_places(
@@ -27,11 +27,12 @@ def add_places(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return both frames with a column `place`; rows with equal values of IDENTITY answer the same question.
 
-    The environment of a function is part of its place only if a side has several, because a comparison is often one of
+    The environment of a function is part of its place only if a side has several, because comparisons are often between
     environments; the same holds for backend, mode and device.  The version is part of it if a question would otherwise
     have several rows.
 
-    Raises AuditError if none of a function's several environments is on the other side, or a question is repeated.
+    Raises AuditError if a function has several environments of which none is on the other side, or a question is
+    repeated.
     """
     sides = [side.assign(place="") for side in (old, new)]
     for column in PLACE:
@@ -48,7 +49,7 @@ def add_places(
 
 
 def check_unique(rows: pd.DataFrame, key: list[str], report_name: str) -> None:
-    """Raise AuditError, which names rows, if `key` does not distinguish all rows."""
+    """Raise AuditError, naming rows, if `key` does not distinguish all rows."""
     repeated = rows[rows.duplicated(key)]
     if not repeated.empty:
         why = f"it repeats {counted(len(repeated), 'row')}, {row_names(repeated)}"

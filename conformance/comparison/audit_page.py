@@ -1,7 +1,7 @@
-"""Renders an audit as a page that opens from disk: ordinary inputs first, then edges, changes by cause.
+"""Render an audit as a page that opens from disk: ordinary inputs first, then edge cases, changes by cause.
 
-The page has no script, loads nothing, and names its style by hash in a content-security policy.  Text in a report is
-not trusted: it is escaped.  What the page says is in English and Chinese, but for texts of others and of the ledger.
+The page has no script, loads nothing, and declares its style by hash in a content-security policy.  Text from a report
+is not trusted: it is escaped.  The page is in English and Chinese, except for third-party text and that of the ledger.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from conformance.report.markdown import is_linkable
 from conformance.report.page import source_hash, static_parts
 
 MAX_CAUSES = 200
-"""Causes of a section on the page."""
+"""Maximum number of causes of a section on the page."""
 MAX_ANSWER = 160
-"""Characters of an answer."""
+"""Maximum number of characters of an answer."""
 CLASSES = {"regression": "disagrees", "change": "known", "improvement": "agrees", "note": "undefined"}
-"""Class in the style by severity."""
+"""CSS class by severity."""
 _TEXTS = tomllib.loads(files(__package__).joinpath("audit_page.toml").read_text(encoding="utf-8"))
 WORDS: Mapping[str, tuple[str, str]] = _TEXTS["words"]
-"""What the page says, in English and Chinese."""
+"""Words of the page, in English and Chinese."""
 DESCRIPTIONS: Mapping[str, str] = _TEXTS["descriptions"]
-"""The templates and words of descriptions in Chinese."""
+"""Chinese translations of the templates and words of descriptions."""
 _BREAK_OPPORTUNITY = re.compile(r"(?<=[.:/_,=])(?=[^\W\d])")
-"""Places where a long name may be broken: between words, never in a number."""
+"""Positions where a long name may be broken: between words, never in a number."""
 
 
 def _inputs_in_chinese(ordinary: bool, summary: Summary) -> str:
@@ -76,7 +76,7 @@ CHINESE: Mapping[str, Callable[..., str]] = {
     "move": "数值的最大变动是 {}，见 {}。".format,
     "breaking": "{} 处签名变化可能使调用失效。".format,
 }
-"""As `ENGLISH`."""
+"""Chinese counterpart of `ENGLISH`."""
 
 
 def page(audit: Audit) -> str:
@@ -130,7 +130,7 @@ def _verdict(ordinary: Summary) -> str:
 
 
 def _counts(summaries: dict[bool, Summary]) -> str:
-    """Rows of each kind of input by what happened to them, as a table."""
+    """Table of the number of rows per kind of input and effect."""
     sections: tuple[Section, ...] = (*REPORTED_SECTIONS, "rounding")
     head = "".join(f'<th scope="col">{_word(name)}</th>' for name in ("total", *sections))
     lines = []
@@ -145,7 +145,7 @@ def _counts(summaries: dict[bool, Summary]) -> str:
 
 
 def _listed(articles: Sequence[str]) -> str:
-    """The first of some articles, and how many more there are."""
+    """The first articles of a list, and the number of the others."""
     more = len(articles) - MAX_CAUSES
     rest = f"<p>… {more} {_word('more')}</p>" if more > 0 else ""
     return f'<div class="causes">{"".join(articles[:MAX_CAUSES])}</div>{rest}'
@@ -198,7 +198,7 @@ def _badge(severity: str) -> str:
 
 
 def _described(describe: Callable[[Say], str]) -> str:
-    """What happened, in both languages."""
+    """A description in both languages."""
     return _both(_text(describe(str)), _text(describe(DESCRIPTIONS.__getitem__)))
 
 
@@ -207,12 +207,12 @@ def _word(key: str) -> str:
 
 
 def _both(english: str, chinese: str) -> str:
-    """HTML in both languages, of which one is shown."""
+    """HTML in both languages; one of them is displayed."""
     return f'<span class="en" lang="en">{english}</span><span class="zh" lang="zh-CN">{chinese}</span>'
 
 
 def _text(text: object) -> str:
-    """Foreign text on one line, escaped, that may be broken between the parts of names."""
+    """Third-party text on one line, escaped, with line-break opportunities between the parts of names."""
     return _BREAK_OPPORTUNITY.sub("<wbr>", escape(one_line(text)))
 
 

@@ -1,6 +1,6 @@
-"""Renders an audit for people and programs: the answer, changes of ordinary inputs, of edges, and of signatures.
+"""Render an audit for people and programs: the answer, changes of ordinary inputs, of edge cases, and of signatures.
 
-Text in a report is not trusted: it is escaped for Markdown, guarded for spreadsheets, and can neither colour nor
+Text from a report is not trusted: it is escaped for Markdown, guarded for spreadsheets, and can neither colour nor
 clear a terminal.
 """
 
@@ -32,12 +32,12 @@ from conformance.report.markdown import code, escaped, link, remaining, table
 FORMAT = 2
 """Version of the layout of `audit.json`."""
 MAX_CAUSES, MAX_TERMINAL_CAUSES = 40, 12
-"""Causes of a section in Markdown and in a terminal."""
+"""Maximum number of causes of a section in Markdown and in a terminal."""
 MAX_ANSWER = 60
-"""Characters of an answer."""
+"""Maximum number of characters of an answer."""
 MAX_SENTENCE = 600
 INPUTS = {True: "Ordinary inputs", False: "Edges"}
-"""Names of inputs that are ordinary, and of those that are not, in the order in which they are rendered."""
+"""Headings for ordinary and other inputs, in rendering order."""
 HEADINGS: dict[Section, str] = {
     "documented": "documented changes",
     "undocumented": "changes that are documented nowhere",
@@ -47,14 +47,14 @@ HEADINGS: dict[Section, str] = {
 
 
 def answer(audit: Audit) -> list[str]:
-    """Say in English whether answers change, and what was not compared."""
+    """Sentences in English on whether answers change, and on what was not compared."""
     return [*sentences(audit, ENGLISH), *notes(audit)]
 
 
 def sentences(audit: Audit, say: Mapping[str, Callable[..., str]]) -> list[str]:
-    """Say in sentences whether losses of ordinary inputs change, and those of others, by how much, and if announced.
+    """Sentences on whether losses change for ordinary and other inputs, by how much, and whether this is documented.
 
-    say: the functions that make the sentences, in a language, such as `ENGLISH`.
+    say: functions that phrase the sentences in a language, such as `ENGLISH`.
     """
     summaries = {ordinary: audit.summary(ordinary=ordinary) for ordinary in INPUTS}
     names: tuple[Section, ...] = ("documented", "undocumented")
@@ -184,12 +184,12 @@ def _cause_table(causes: Sequence[Cause], section: Section) -> str:
 
 
 def source_link(change: DocumentedChange) -> str:
-    """Where a choice is documented, as Markdown: the range of versions with the link."""
+    """The documentation of a choice as Markdown: the range of versions with the link."""
     return link(change.versions or "all versions", change.source)
 
 
 def known_issue_link(cause: Cause) -> str:
-    """What the ledger says about a change, as Markdown: its reason with the link."""
+    """The ledger's note on a change as Markdown: its reason with the link."""
     reason, address = cause.known_reason_and_link
     return f"a bug: {link(reason, address)}" if reason else ""
 

@@ -1,4 +1,4 @@
-"""Checks a run against a baseline, the report that was accepted last: rows that got worse fail.
+"""Check a run against a baseline, the report that was accepted last: rows that got worse fail.
 
 *The ratchet.*  A correct answer fails if its error exceeds both 0.5 budgets (MIN_LIMIT) and its error in the baseline
 plus one unit in the last place.  Reasons:
@@ -9,10 +9,10 @@ plus one unit in the last place.  Reasons:
   correct answers in the first accepted report lie below.
 - A row above 0.5 budgets may change in its last bit, the smallest difference between two platforms.  In float16 that
   can be up to one budget.  Beyond one budget an answer is not correct.
-- On another processor a math library takes other kernels, whose long sums round in another order: a difference of
-  large numbers that cancel may then be off by any part of its budget.  So the ratchet holds on the processor that the
-  baseline was made on; on another one a correct answer is noted, and so is one whose convention differs in numeric
-  choices only (`convention.NUMERIC_FIELDS`), which depend on how much was lost.
+- On another processor a math library selects other kernels, whose long sums round in another order: a difference of
+  large numbers that cancel may then have any error within its budget.  So the ratchet applies only on the processor of
+  the baseline; on another one a correct answer is only noted, and so is one whose convention differs in numeric
+  choices only (`convention.NUMERIC_FIELDS`), which depend on the number of lost digits.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from conformance.model.text import counted
 from conformance.report.frames import largest_ratios, records
 
 MIN_LIMIT = 0.5
-"""Error, in budgets, that an answer may always have."""
+"""Error, in budgets, that is always allowed."""
 REASONS = ("new disagreement", "vanished", "status or convention changed", "drifted past its ratchet")
 """Why a row fails, worst first."""
 MAX_GROUPS = 20
-"""Groups of failures that `Check.lines` has."""
+"""Maximum number of groups of failures in `Check.lines`."""
 _PLACE = ["framework", *PLACE]
 """Columns that name where a row ran."""
 
 
 @dataclass(frozen=True)
 class RunScope:
-    """The rows that a run was meant to have; a row of the baseline outside of it has not vanished."""
+    """The rows that a run should have; a row of the baseline outside of it has not vanished."""
 
     frameworks: frozenset[str] | None = None
-    """Names of the selected frameworks that are available; None for all that the baseline has."""
+    """Names of the selected frameworks that are available; None for all in the baseline."""
     selects: Callable[[str, str], bool] = lambda framework, item: True
     """Whether an item is selected, by its framework and its id (`plan.Item.id`), as by -k, -m and node ids."""
     finished: bool = True
@@ -60,7 +60,7 @@ class RunScope:
     suite: Collection[tuple[str, str, str]] | None = None
     """Case, dtype and reduction of all problems of the suite; None: infer the cases from the run's rows."""
     other_processor: str = ""
-    """Why the ratchet does not hold, see `processor_difference`; "" where it does."""
+    """Why the ratchet does not apply, see `processor_difference`; "" if it does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Check:
     """The result of checking a run against its baseline."""
 
     failures: pd.DataFrame
-    """The rows of `changes` that fail, worst first, with a column `reason`, one of REASONS."""
+    """The failing rows of `changes`, worst first, with a column `reason`, one of REASONS."""
     notes: tuple[str, ...] = ()
     """Sentences about rows that do not fail."""
 
@@ -78,7 +78,7 @@ class Check:
         return self.failures.empty
 
     def lines(self, most: int = MAX_GROUPS) -> list[str]:
-        """Render as plain text: a headline, at most `most` groups of failures, the notes."""
+        """Render as plain text: a headline, at most `most` groups of failures, and the notes."""
         notes = [f"  {note}" for note in self.notes]
         if self.ok:
             return ["baseline: nothing got worse", *notes]
@@ -101,7 +101,7 @@ class Check:
 
 
 def processor_difference(accepted: Mapping[str, Any]) -> str:
-    """How the processor that a baseline was made on differs from this one; "" if it does not.
+    """The difference between the processor of the baseline and this one; "" if they are the same.
 
     accepted: the `run.json` of the baseline.
     """

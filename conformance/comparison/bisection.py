@@ -1,4 +1,4 @@
-"""Finds the release in which the answer to one case changed, trying as few releases as needed."""
+"""Find the release in which the answer to one case changed, with as few attempts as possible."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from conformance.model.text import counted, one_line
 from conformance.report.frames import records
 
 MAX_NEAREST = 3
-"""Releases that an error suggests."""
+"""Maximum number of releases that an error suggests."""
 MAX_OUTCOME = 300
-"""Characters of the outcome of an attempt."""
+"""Maximum number of characters of the outcome of an attempt."""
 
 
 class Probe(Protocol):
@@ -40,7 +40,7 @@ class Probe(Protocol):
 
 @dataclass(frozen=True)
 class Query:
-    """The answer whose change is searched."""
+    """The answer whose change is searched for."""
 
     distribution: str
     case: Case
@@ -49,18 +49,18 @@ class Query:
     dtype: str = ""
     reduction: str = ""
     beside: str = ""
-    """Further requirements of every environment."""
+    """Additional requirements of every environment."""
 
     def requirements(self, release: Version) -> str:
         """The requirements of the environment of a release."""
         return f"{self.distribution}=={release} {self.beside}".strip()
 
     def plan(self, available: Sequence[Installed]) -> list[Item]:
-        """The items on its case, in which its function is named."""
+        """The items on its case, selecting its function by name."""
         return plan([self.case], available, ItemFilter(is_named=self.function.__eq__))
 
     def selects(self, item: Item) -> bool:
-        """Whether the answer to an item is searched."""
+        """Whether the answer to an item is searched for."""
         filters = ((self.function, item.function.name), (self.dtype, item.dtype), (self.reduction, item.reduction))
         return all(name in ("", value) for name, value in filters)
 
@@ -71,7 +71,7 @@ class Attempt:
 
     release: Version
     outcome: str
-    """`the old answer`, the first answer that differs, or why the release could not be executed."""
+    """`the old answer`, the first differing answer, or why the release could not be executed."""
     failed: bool = False
 
 
@@ -90,9 +90,9 @@ class Bisection:
     untried: tuple[Version, ...] = ()
     """Releases between `before` and `after` that could not be installed or executed."""
     changes_again: bool = False
-    """Whether the last release has yet another answer than `after`."""
+    """Whether the answer of the last release differs from that of `after`, too."""
     rounding: bool = False
-    """Whether only rounding, wording or warnings differ at the ends, so that these were searched for."""
+    """Whether only rounding, wording or warnings differ between the ends, so that these are searched for."""
 
     @property
     def causes(self) -> list[Cause]:
@@ -101,7 +101,7 @@ class Bisection:
 
 
 class NothingToFindError(UserError):
-    """The first and the last release answer alike."""
+    """The first and the last release have the same answer."""
 
     def __init__(self, message: str, attempts: tuple[Attempt, ...]) -> None:
         super().__init__(message)
@@ -143,10 +143,10 @@ def _distance(one: Version, other: Version) -> tuple[int, ...]:
 def bisect(query: Query, releases: Sequence[Version], probe: Probe, progress: Progress) -> Bisection:
     """Find a release from which the answer differs from that of the first release.
 
-    A release that cannot be executed is skipped; at the ends, inwards.  Releases with the same answer as the first
-    are taken to have only such releases between them, so one of several changes is found.
+    A release that cannot be executed is skipped; at the ends, the next inner one is used.  Between two releases with
+    the first answer, all releases are assumed to have it, so that one of several changes is found.
 
-    Raises NothingToFindError if both ends answer alike, UserError if no two releases can be executed.
+    Raises NothingToFindError if both ends have the same answer, UserError if no two releases can be executed.
     """
     search = _Search(query, releases, probe, progress)
     low = search.first_available(range(len(releases)))
@@ -167,7 +167,7 @@ def bisect(query: Query, releases: Sequence[Version], probe: Probe, progress: Pr
         else:
             left = middle
     table = search.changes(search.rows[left], search.rows[right])
-    if table.empty:  # many small steps that add up to one that counts
+    if table.empty:  # many small changes add up to a significant one
         search.strict = True
         table = search.changes(search.rows[left], search.rows[right])
         search.strict = rounding
@@ -178,7 +178,7 @@ def bisect(query: Query, releases: Sequence[Version], probe: Probe, progress: Pr
 
 @dataclass(eq=False)
 class _Search:
-    """The releases that were tried so far."""
+    """The releases tried so far."""
 
     query: Query
     releases: Sequence[Version]
@@ -200,7 +200,7 @@ class _Search:
         raise UserError(f"of {self.query.distribution} no two releases can be installed and executed:\n{errors}")
 
     def available(self, index: int) -> bool:
-        """Whether a release can be executed; it is tried unless it was before."""
+        """Whether a release can be executed; it is tried at the first call."""
         if index not in self.rows and index not in self.errors:
             self.progress(f"{self.query.distribution} {self.releases[index]}, number {len(self.rows) + 1}")
             try:
@@ -216,11 +216,11 @@ class _Search:
         return next(filter(self.available, indices), None)
 
     def differ(self, old: pd.DataFrame, new: pd.DataFrame) -> bool:
-        """Whether two releases answer otherwise."""
+        """Whether the answers of two releases differ."""
         return not self.changes(old, new).empty
 
     def changes(self, old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-        """The rows that differ, of those that both releases have."""
+        """The differing rows among those that both releases have."""
         table = _changes_of_common_rows(old, new)
         if self.strict:
             same = (table["severity"] == "unchanged") | (table["cause"] == "judgement")
@@ -229,7 +229,7 @@ class _Search:
         return table[~same].reset_index(drop=True)
 
     def attempts(self, first: pd.DataFrame) -> tuple[Attempt, ...]:
-        """Every release that was tried, ascending."""
+        """All attempts, by ascending release."""
         found = {index: Attempt(self.releases[index], why, True) for index, why in self.errors.items()}
         for index, rows in self.rows.items():
             outcome = next(map(_answer_in_row, records(self.changes(first, rows))), "the old answer")
@@ -247,7 +247,7 @@ def _answer_in_row(row: dict[str, Any]) -> str:
 
 
 def make_probe(query: Query, judge: Judge, progress: Progress, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> Probe:
-    """A probe that executes each release in an environment made for it."""
+    """A probe that executes each release in its own environment."""
 
     def probe(release: Version) -> pd.DataFrame:
         text = query.requirements(release)
@@ -277,7 +277,7 @@ def _why_nothing_selected(query: Query, available: Sequence[Installed]) -> str:
 
 
 def as_dict(found: Bisection) -> dict[str, Any]:
-    """A search as builtin values: `found` has both releases, `changes` the rows that the second answers otherwise."""
+    """A search as builtin values: `found` has both releases, `changes` the rows that differ in the second."""
     return {
         "found": {"before": str(found.before), "after": str(found.after)},
         "rounding": found.rounding,
@@ -290,12 +290,12 @@ def as_dict(found: Bisection) -> dict[str, Any]:
 
 
 def attempts_as_dicts(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
-    """The releases that were tried, as builtin values."""
+    """The attempts as builtin values."""
     return [{"release": str(one.release), "said": one.outcome, "failed": one.failed} for one in attempts]
 
 
 def lines(found: Bisection) -> list[str]:
-    """A search in plain text: the release, both answers, the call, its documentation, and the releases tried."""
+    """A search as plain text: the release, both answers, the call, its documentation, and the attempts."""
     what = "rounding, wording or a warning" if found.rounding else "the answer"
     name = f"{found.query.distribution} {found.after}"
     result = [f"{name} is the first release in which {what} is another, after {found.before}"]
@@ -313,7 +313,7 @@ def lines(found: Bisection) -> list[str]:
 
 
 def attempt_lines(attempts: Sequence[Attempt]) -> list[str]:
-    """The releases that were tried, in plain text."""
+    """The attempts as plain text."""
     return ["tried:", *(f"    {one.release}: {one_line(one.outcome, MAX_OUTCOME)}" for one in attempts)]
 
 

@@ -1,4 +1,4 @@
-"""Groups the changes of an audit by cause: the documented choice that changed, its first release and its link, if any.
+"""Group the changes of an audit by cause: the documented choice that changed, its first release and its link.
 
 One cause may cover several groups of `comparison.group_changes`.
 """
@@ -26,11 +26,11 @@ Section = Literal["documented", "undocumented", "support", "wording", "rounding"
 REPORTED_SECTIONS: tuple[Section, ...] = ("documented", "undocumented", "support", "wording")
 """Sections whose causes are listed, in this order."""
 MAX_READABLE = 60
-"""Characters of an answer that a person can take in: a scalar, or few numbers."""
+"""Maximum number of characters of an answer that is easy to read: a scalar, or few numbers."""
 Row = Mapping[str, Any]
 """A row of `comparison.changes` by column."""
 Say = Callable[[str], str]
-"""Gives the templates and words of a description, which are English, in a language."""
+"""Translates the English templates and words of a description."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,25 +51,25 @@ class Cause:
     example_row: Row
     """The row that shows the change best."""
     ordinary: bool = False
-    """Whether its rows are known to be about ordinary inputs; see `traits.is_ordinary`."""
+    """Whether its rows are known to have ordinary inputs; see `traits.is_ordinary`."""
 
     @property
     def description(self) -> str:
-        """What happened, in words."""
+        """The change in words."""
         return self.describe()
 
     def describe(self, say: Say = str) -> str:
-        """Say what happened in a language."""
+        """The change in words, in a language."""
         return _describe(self.example_row, self.section, self.documented, say, format_warning=str)
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Links to where the change is documented."""
+        """Links to the documentation of the change."""
         return tuple(dict.fromkeys(change.source for change in self.documented if change.source))
 
     @property
     def known_issue(self) -> str:
-        """What the ledger says about it: the reason, and a link in parentheses."""
+        """The ledger's reason for the change, with a link in parentheses."""
         return _known_issue(self.example_row)[0]
 
     @property
@@ -105,7 +105,7 @@ def _row_label(row: Row) -> str:
 
 
 def answer_text(row: Row, side: str) -> str:
-    """What one side of a changed row returned, or raised, or how it ended."""
+    """The returned value, exception or other outcome of one side of a changed row."""
     got, exception = str(row[f"{side}_got"]), str(row[f"{side}_exception"])
     return got or exception or status_text(str(row[f"{side}_status"])) or "not called"
 
@@ -116,8 +116,8 @@ def sections(table: pd.DataFrame) -> pd.Series:
     support: the function, or the question to it, is on one side only.
     wording: only its exceptions or warnings changed.
     documented: a documented choice changed, and the answer with it.
-    rounding: it drifted by no more than counts as a note.
-    judgement: it did the same, and is judged otherwise.
+    rounding: it drifted by no more than a note.
+    judgement: the outcome is the same, but its judgement differs.
     undocumented: everything else that changed.
     """
     kinds = table["kinds"].map(listed_in)
@@ -155,7 +155,7 @@ _Key = tuple[Section, str, str, str, tuple[DocumentedChange, ...]]
 def causes(table: pd.DataFrame, *, ordinary: bool = False) -> list[Cause]:
     """Group the changes of the reported sections by cause: by section, then worst and most frequent first.
 
-    table: of `comparison.changes`.  ordinary: whether all of its rows are about ordinary inputs.
+    table: from `comparison.changes`.  ordinary: whether all of its rows have ordinary inputs.
     """
     changes_by_versions: dict[tuple[str, str, str], list[ConventionChange]] = {}
     groups: dict[tuple[_Key, str], list[Row]] = {}
@@ -181,7 +181,7 @@ def causes(table: pd.DataFrame, *, ordinary: bool = False) -> list[Cause]:
 
 
 def _known_issue(row: Row) -> tuple[str, str]:
-    """The cells `known` and `known_source` of the earlier row if the ledger knows it, else of the later one."""
+    """The cells `known` and `known_source` of the earlier row if the ledger knows it, else those of the later one."""
     side = "old" if row["old_known"] else "new"
     return str(row[f"{side}_known"]), str(row[f"{side}_known_source"])
 
@@ -214,7 +214,7 @@ def _describe(
 ) -> str:
     """Describe a row.
 
-    format_warning: formats a warning; by default as its category, because messages can be specific to a case.
+    format_warning: formats a warning; by default as its category, as messages can be specific to a case.
     """
     match section:
         case "documented":
@@ -231,7 +231,7 @@ def _describe(
 
 
 def _convention_diff(row: Row, say: Say) -> str:
-    """How the conventions and result dtypes of both sides differ, for a function that no adapter describes."""
+    """The difference of the conventions and result dtypes of both sides, for a function without an adapter."""
     columns = {"convention": "convention", "dtype": "result_dtype"}
     pairs = [(say(word), row[f"old_{column}"], row[f"new_{column}"]) for word, column in columns.items()]
     return "; ".join(f"{word} {old or say('none')} -> {new or say('none')}" for word, old, new in pairs if old != new)
@@ -251,7 +251,7 @@ SUPPORT_TEXT = {
 
 
 def _describe_support(row: Row, say: Say) -> str:
-    """Describe a row that is on one side only; a new one that fails says so, unless the whole function is new."""
+    """Describe a row of one side only; a new failing row is marked, unless the whole function is new."""
     kinds = listed_in(row["kinds"])
     text = say(SUPPORT_TEXT[kinds[0]]).format(dtype=row["dtype"])
     fails = "added" in kinds and kinds[0] != "function gained" and row["new_status"] in FAILING
@@ -275,7 +275,7 @@ STATUS_JUDGEMENT = {"agrees": "right", "diverges": "right", "disagrees": "wrong"
 
 
 def _behaviour(row: Row, side: str, say: Say) -> str:
-    """Whether a side is right, and what it did: `wrong, returns nan`."""
+    """The judgement and the outcome of a side: `wrong, returns nan`."""
     status = str(row[f"{side}_status"])
     judgement = say(STATUS_JUDGEMENT.get(status, status_text(status)))
     return ", ".join(filter(None, (judgement, _outcome_text(row, side, say))))
@@ -293,7 +293,7 @@ def _outcome_text(row: Row, side: str, say: Say) -> str:
 
 
 def _changes_shown(row: Row, changes: Sequence[ConventionChange]) -> tuple[DocumentedChange, ...]:
-    """The changes that a row shows: its sides name the field, or the member of a set, with different values."""
+    """The documented changes that a row shows: the values of the field, or a member of a set, differ on its sides."""
     choices = [choices_of(row[f"{side}_convention"]) for side in ("old", "new")]
     shown: dict[tuple[str, str], list[ConventionChange]] = {}
     for one in changes:
@@ -310,5 +310,5 @@ def _changes_shown(row: Row, changes: Sequence[ConventionChange]) -> tuple[Docum
         values = zip(choices, (one.old, one.new), strict=True)
         return sum(side.get(one.change.field, value) == value for side, value in values)
 
-    # A function may document one change for each kind of target: the one that matches the values of the row.
+    # A function may document one change for each kind of target: select the one that matches the values of the row.
     return tuple(max(found, key=matches).change for found in shown.values())

@@ -45,7 +45,7 @@ from conformance.report.frames import records, set_dtypes
 
 Flags = npt.NDArray[np.bool_]
 Scope = Callable[[pd.DataFrame], Flags]
-"""Maps the rows of another report to flags: whether the run was meant to have such rows."""
+"""Maps the rows of another report to a mask: whether the run should have such rows."""
 
 KINDS = (
     "status", "exception", "shape", "dtype", "function lost", "support lost", "case removed", "no longer asked",
@@ -55,18 +55,18 @@ KINDS = (
 """Kinds of change, worst first."""
 SEVERITIES = ("regression", "change", "improvement", "note", "unchanged")
 CAUSES = ("undocumented", "judgement", "suite", "documented", "rounding")
-"""Why, as far as the reports show: see `_cause`."""
+"""Causes of a change, as far as reports show them: see `_cause`."""
 LEVELS = ("regression", "change", "drift", "any", "never")
 """Levels of `fails`, strictest last but one."""
 MAX_ROUNDING_ULPS = 8.0
-"""Ulps by which an answer may drift if no answer is known to be right: the error of a float32 elementary function."""
+"""Drift in ulps that is allowed if no answer is known to be right: the error of a float32 elementary function."""
 RIGHT = ("agrees", "diverges")
 PER_SIDE = (
     "version", "environment", "status", "got", "convention", "exception", "warnings", "result_dtype", "ratio", "ulps",
     "bridge", "explanation", "expected", "known",
 )  # fmt: skip
 LATER_PER_SIDE = ("reason_code", "candidate", "known_source")
-"""Columns of both rows, such as `old_version` and `new_version`; later additions are the last columns of files."""
+"""Columns of both rows, such as `old_version` and `new_version`; later additions come last in files."""
 FLOATS = frozenset({"ulps", "budgets", "old_ratio", "new_ratio", "old_ulps", "new_ulps"})
 COLUMNS = (
     "severity", "kinds", "cause", "framework", "function", "case", "digest", "dtype", "reduction", "quantity", "device",
@@ -76,7 +76,7 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of the changes that `compare_results` returns, in order."""
 _FROM_EITHER = ("framework", "backend", "mode", "device", "call")
-"""Columns of the new row, or of the old row if the question was removed."""
+"""Columns taken from the new row, or from the old row if the question was removed."""
 _BADNESS = {"disagrees": 1, "crashed": 2, "timed_out": 2}
 _OBSERVED = ("got", "exception", "warnings", "result_dtype")
 
@@ -101,7 +101,7 @@ def compare_results(
 
     names: of both sides, for errors.
     scopes: of both runs; by default `scope_of` their rows.
-    cases: ids of the cases that the suite of the new side has; by default those that it has rows of.
+    cases: ids of the cases in the suite of the new side; by default those of its rows.
 
     Returns a frame with the columns COLUMNS:
         severity: see the module.
@@ -122,7 +122,7 @@ def compare_results(
 
 
 def scope_of(results: pd.DataFrame) -> Scope:
-    """The scope of the problems (case, dtype and reduction) that a report has, answered or `unsupported`.
+    """The scope of the problems (case, dtype and reduction) in a report, answered or `unsupported`.
 
     A case whose rows are all `unsupported` counts for all dtypes and reductions, such a dtype for all reductions.
     """
@@ -143,7 +143,7 @@ def scope_of(results: pd.DataFrame) -> Scope:
 
 
 def scope_of_cases(results: pd.DataFrame) -> Scope:
-    """The scope of the cases that a report has."""
+    """The scope of the cases in a report."""
     cases = set(results["case"])
     return lambda rows: rows["case"].isin(cases).to_numpy(dtype=bool)
 
@@ -154,7 +154,7 @@ def compare_aligned(
     scopes: tuple[Scope, Scope] = SAME_QUESTIONS,
     cases: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """Compare frames that have a column `place` already, as `compare_results` does, without its checks."""
+    """Compare frames with a column `place`, as `compare_results` does, without its checks."""
     table = _merged(old, new)
     flags = pd.DataFrame(False, index=table.index, columns=list(KINDS))
     _flag_one_sided(flags, table, (old, new), scopes, cases)
@@ -182,17 +182,17 @@ def _listed(flags: pd.DataFrame) -> list[str]:
 
 
 def _documented(table: pd.DataFrame, flags: pd.DataFrame, only_judged: pd.Series) -> pd.Series:
-    """Which changes are documented convention changes.
+    """Mask of the changes that are documented convention changes.
 
-    Both rows are right by what their version documents (agrees or diverges); what was observed differs;
-    and it differs in something that the adapter declares otherwise for the new version than for the
-    old one: a choice that is named in the convention of one row and not in that of the other, or the
-    result's dtype.  For a function that no adapter here describes, the named choices have to differ.
+    Both rows are right by the documentation of their version (agrees or diverges); the outcome differs;
+    and it differs in a property for which the adapter has different declarations in the old and the new
+    version: a choice named in the convention of one row and not in that of the other, or the
+    result's dtype.  For a function without an adapter, the named choices have to differ.
 
-    Not documented are therefore: a failure on either side, although it may be an improvement; a change
-    if there is no right answer; a drift, another exception or another warning under an
-    unchanged convention; and an answer that moved from one part of what is documented to another while
-    the documentation stayed.
+    Therefore not documented are: a failure on either side, even if it is an improvement; a change
+    without a right answer; a drift, another exception or another warning under an
+    unchanged convention; and an answer that moved from one documented choice to another while
+    the documentation is unchanged.
     """
     right = table["old_status"].isin(RIGHT) & table["new_status"].isin(RIGHT)
     candidates = right & (flags["convention"] | flags["dtype"]) & ~only_judged
@@ -214,21 +214,21 @@ _FUNCTION_VERSIONS = ["function", "old_version", "new_version"]
 
 
 def _each(condition: Callable[..., bool], rows: pd.DataFrame) -> pd.Series:
-    """Which rows satisfy a condition on their values, which is called once for equal rows."""
+    """Mask of the rows whose values satisfy a condition, which is evaluated once for equal rows."""
     lines = list(rows.itertuples(index=False, name=None))
     found = {line: condition(*line) for line in dict.fromkeys(lines)}
     return pd.Series([found[line] for line in lines], index=rows.index, dtype=bool)
 
 
 def _cause(table: pd.DataFrame, flags: pd.DataFrame) -> Any:
-    """Why, as far as two reports show; one of CAUSES, "" for an unchanged row.
+    """The cause of each change, as far as two reports show it; one of CAUSES, "" for an unchanged row.
 
-    documented: see `_documented`; and a function or a support that came or went while the adapter declares
-        the function otherwise for the new version than for the old one.
-    judgement: the function did the same to the bit and is judged differently: an adapter, the oracle or a
+    documented: see `_documented`; and a function or a support that came or went while the adapter's
+        declaration of the function differs between the versions.
+    judgement: the outcome is bit-identical but judged differently: an adapter, the oracle or a
         budget changed.
-    suite: the case is new, gone or changed, or the function's support is, although what is declared is not.
-    rounding: the answer drifted by no more than counts as a note, and nothing else changed.
+    suite: the case is new, gone or changed, or the function's support is, although the declaration is unchanged.
+    rounding: the answer drifted by no more than a note, and nothing else changed.
     undocumented: everything else.
     """
     support = flags[["function lost", "function gained", "support lost", "support gained"]].any(axis=1)
@@ -261,7 +261,7 @@ def fails(table: pd.DataFrame, level: str) -> bool:
 
 
 def has_kind(kinds: pd.Series, name: str) -> pd.Series:
-    """Which changes are of a kind; kinds: the column of that name."""
+    """Mask of the changes of a kind; kinds: the column of that name."""
     return kinds.isin([text for text in kinds.unique() if name in listed_in(text)])
 
 
@@ -276,7 +276,7 @@ def _check_comparable(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, st
 def _merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Merge rows by IDENTITY, with `old_` and `new_` columns and `side`: `both`, `left_only` or `right_only`.
 
-    A row that is on one side only gets the version and environment of its function on the other side, if it has one.
+    A row on one side only gets the version and environment of its function on the other side, if there is one.
     """
     columns = [*PER_SIDE, *LATER_PER_SIDE, *_FROM_EITHER, "budget", "budgets"]
     sides = [
@@ -310,7 +310,7 @@ _ONE_SIDED = (
     ("left_only", "case removed", "function lost", "no longer asked", "support lost", "removed"),
     ("right_only", "case added", "function gained", "newly asked", "support gained", "added"),
 )
-"""Kinds of the rows that only one side has."""
+"""Kinds of rows on one side only."""
 
 
 def _flag_one_sided(
@@ -320,7 +320,7 @@ def _flag_one_sided(
     scopes: tuple[Scope, Scope],
     cases: Collection[str] | None,
 ) -> None:
-    """Flag, by kind, the rows that are on one side only."""
+    """Flag, by kind, the rows on one side only."""
     others = zip(_ONE_SIDED, reversed(sides), reversed(scopes), strict=True)
     for (side, case_kind, function_kind, question_kind, support_kind, general), other, scope in others:
         rows = table[table["side"] == side]
@@ -343,13 +343,13 @@ def _flag_one_sided(
 
 
 def _among(rows: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> Flags:
-    """Which rows have their values of some columns in another frame."""
+    """Mask of the rows whose values of some columns occur in another frame."""
     known = pd.MultiIndex.from_frame(other[columns].drop_duplicates())
     return np.asarray(pd.MultiIndex.from_frame(rows[columns]).isin(known), dtype=bool)
 
 
 def _flag_differences(flags: pd.DataFrame, table: pd.DataFrame) -> None:
-    """Flag, by kind, what differs in the rows of both sides; add the columns ulps, budgets and shapes."""
+    """Flag differences by kind in the rows of both sides; add the columns ulps, budgets and shapes."""
     both = table["side"] == "both"
     returned = both & (table["old_got"] != "") & (table["new_got"] != "")
     differs = {

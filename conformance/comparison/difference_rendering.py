@@ -1,6 +1,6 @@
-"""Renders a difference as Markdown, CSV, builtin values and for a terminal.
+"""Render a difference as Markdown, as CSV, as builtin values and for a terminal.
 
-Text in a report is not trusted: it is escaped for Markdown, guarded for spreadsheets, and can neither
+Text from a report is not trusted: it is escaped for Markdown, guarded for spreadsheets, and can neither
 colour nor clear a terminal.
 """
 
@@ -35,9 +35,9 @@ from conformance.report.markdown import (
 FORMAT = 1
 """Version of the layout of `as_dict`."""
 MAX_GROUPS, MAX_TERMINAL_GROUPS = 40, 20
-"""Groups of a severity in Markdown and in a terminal."""
+"""Maximum number of groups of a severity in Markdown and in a terminal."""
 MAX_LINE = 400
-"""Characters of a line in a terminal."""
+"""Maximum number of characters of a line in a terminal."""
 HEADINGS = {"regression": "Regressions", "change": "Changes", "improvement": "Improvements", "note": "Notes"}
 COLOURS = {"regression": "bold red", "change": "yellow", "improvement": "green", "note": "dim"}
 
@@ -69,7 +69,7 @@ def context(difference: Difference) -> list[str]:
 
 
 def markdown(difference: Difference) -> str:
-    """Render as Markdown: the sums, then the changes by cause, worst first; bounded as a summary is."""
+    """Render as Markdown: the totals, then the changes by cause, worst first; its length is bounded like a summary."""
     names = f"From {code(difference.old.name)} to {code(difference.new.name)}"
     sections = ["# What changed\n", f"{names}: **{headline(difference)}**.\n"]
     if lines := context(difference):
@@ -94,7 +94,7 @@ def as_csv(difference: Difference) -> str:
 
 
 def as_dict(difference: Difference) -> dict[str, Any]:
-    """The sums, the groups and every changed row as builtin values; an infinity is the text `inf`, a NaN None."""
+    """The totals, the groups and every changed row as builtin values; an infinity is the text `inf`, a NaN None."""
     table = difference.changes
     return {
         "format": FORMAT,
@@ -121,7 +121,7 @@ PAGE_COLUMNS = (
 
 
 def for_page(difference: Difference) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the changed rows, worst first, and sentences about them as a whole, for a report's page."""
+    """Return the changed rows, worst first, and sentences about the changes as a whole, for a report's page."""
     about = [f"{difference.old.name} -> {difference.new.name}: {headline(difference)}", *context(difference)]
     return _json_records(difference.changed[list(PAGE_COLUMNS)]), about
 
@@ -150,7 +150,7 @@ def terminal(difference: Difference) -> Iterator[RenderableType]:
 
 
 def group_lines(group: Mapping[str, Any]) -> list[str]:
-    """Render a group as plain text: what changed in how many rows, and the worst row."""
+    """Render a group as plain text: the change, the number of rows, and the worst row."""
     cause = f" ({group['cause']})" if group["cause"] else ""
     cases = f" of {group['cases']} cases" if group["cases"] > 1 else ""
     worst = f"{clean(group['case'])} {clean(group['dtype'])} {clean(group['reduction'])}: {clean(group['what'])}"
@@ -165,7 +165,7 @@ def heading_lines(text: str) -> Iterator[RenderableType]:
 
 
 def indented(lines: list[str], colour: str) -> Iterator[RenderableType]:
-    """A coloured line in a terminal, and lines below it that are indented."""
+    """A coloured line in a terminal, followed by indented lines."""
     head, *rest = lines
     yield Text(head, style=colour, overflow="fold")
     for text in rest:

@@ -18,7 +18,7 @@ from conformance.model.case import numpy_dtype
 from conformance.model.floats import Floats, distinguishing_digits, equal_with_nan, subtract, ulp
 
 MIN_DIGITS = 4
-"""Significant digits of a printed number, or as many more as distinguish it from the other number."""
+"""Minimum number of significant digits of a printed number; more are used to distinguish it from the other one."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Drift:
 
     @property
     def size(self) -> float:
-        """What drifts are ranked by: |after - before| / max(1, |before|, |after|); inf if one of them is not finite.
+        """Rank of a drift: |after - before| / max(1, |before|, |after|); inf if one of them is not finite.
 
-        A loss below 1 is measured against 1, so that one that is nearly 0 on both sides does not count as far.
+        A loss below 1 is compared with 1, so that a loss near 0 on both sides has a small drift.
         """
         if not (math.isfinite(self.before) and math.isfinite(self.after)):
             return math.inf
@@ -83,7 +83,7 @@ def drift(old: str, new: str) -> Drift | None:
 
 
 def largest(drifts: Iterable[Drift]) -> Drift | None:
-    """The largest of some drifts, finite ones first; the first of equal ones, None of none."""
+    """The largest drift, finite ones first; the first of equal ones, None if there are none."""
     return max(drifts, key=lambda one: (math.isfinite(one.size), one.size), default=None)
 
 
@@ -123,7 +123,7 @@ def distances(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
 
 
 def _budgets(rows: pd.DataFrame, shapes: Sequence[Any], lengths: npt.NDArray[np.int64]) -> Floats:
-    """The budget of each element of the answers of some rows: its own, or that of the row.
+    """The budget of each element of the answers in some rows: its own, or that of the row.
 
     shapes: of the answers, as pairs.  lengths: their numbers of elements.
     """
@@ -137,7 +137,7 @@ def _budgets(rows: pd.DataFrame, shapes: Sequence[Any], lengths: npt.NDArray[np.
 
 
 def _finite_ulp(values: Floats, dtype: str) -> Floats:
-    """`ulp`, that of 1 for NaN and that of the dtype's largest number beyond it; NaN for an unknown dtype."""
+    """`ulp`; for NaN that of 1, beyond the dtype's range that of its largest number, NaN for an unknown dtype."""
     try:
         kind = numpy_dtype(dtype)
     except TypeError:
@@ -145,7 +145,7 @@ def _finite_ulp(values: Floats, dtype: str) -> Floats:
     units = ulp(values, kind)
     if np.all(np.isfinite(units)):
         return units
-    # Half of the largest number, because the spacing at the largest is infinite in some versions of numpy.
+    # At half of the largest number, as the spacing at the largest is infinite in some versions of numpy.
     beyond = ulp(kind.type(ml_dtypes.finfo(kind).max) / kind.type(2), kind)
     return np.where(np.isnan(values), ulp(1.0, kind), np.where(np.isfinite(units), units, beyond))
 

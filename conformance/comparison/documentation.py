@@ -1,4 +1,4 @@
-"""What adapters document about a function in a version, and what changed in it between two versions."""
+"""The adapters' documentation of a function in a version, and its changes between two versions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from conformance.adapters.contract import DocumentedConvention, Function
 from conformance.model.convention import DEFINITION, Convention, value_text
 
 RESULT_DTYPE = "result_dtype"
-"""Pseudo-field beside those of `Convention`: the dtype of results that an adapter declares."""
+"""Pseudo-field in addition to those of `Convention`: the declared dtype of results."""
 
 
 @dataclass(frozen=True)
 class DocumentedChange:
-    """A documented choice that is another one in a later version of a function."""
+    """A documented choice that changed in a later version of a function."""
 
     field: str
     """A field of `Convention`, or RESULT_DTYPE."""
     old: str
-    """The earlier value as text; of a set, the member that was removed."""
+    """The earlier value as text; for a set, the removed member."""
     new: str
-    """The later value as text; of a set, the member that was added."""
+    """The later value as text; for a set, the added member."""
     since: str
-    """First version, among those that the adapter lists, that has the new value; "" if unknown."""
+    """First version listed by the adapter that has the new value; "" if unknown."""
     versions: str
     """The versions for which the adapter documents the new value, as PEP 440 specifiers."""
     source: str
@@ -39,7 +39,7 @@ class DocumentedChange:
         return self.text()
 
     def text(self, say: Callable[[str], str] = str) -> str:
-        """`field old -> new (since version)`; say: gives templates in a language."""
+        """`field old -> new (since version)`; say: translates templates."""
         if self.old and self.new:
             text = f"{self.field} {self.old} -> {self.new}"
         else:
@@ -61,7 +61,7 @@ class ConventionChange:
 
 
 def find_function(name: str, version: str) -> Function | None:
-    """The adapter's description of a function at a version, for the default backend if there is one, or None."""
+    """The adapter's description of a function in a version, for the default backend if there is one, or None."""
     for framework in registry.frameworks():
         default = framework.backend({})
         found = [one for one in framework.functions if one.name == name and registry.within(version, one.versions)]
@@ -71,9 +71,9 @@ def find_function(name: str, version: str) -> Function | None:
 
 
 def description_changed(name: str, before: str, after: str) -> bool:
-    """Whether an adapter describes a function otherwise in a version than in an earlier one.
+    """Whether an adapter's descriptions of a function in two versions differ.
 
-    Without an adapter, different versions are taken to differ.
+    Without an adapter, different versions are assumed to differ.
     """
     old, new = find_function(name, before), find_function(name, after)
     if not (before and after):
@@ -82,7 +82,7 @@ def description_changed(name: str, before: str, after: str) -> bool:
 
 
 def changed_fields(name: str, before: str, after: str) -> frozenset[str] | None:
-    """Fields of the convention, and RESULT_DTYPE, that a function documents otherwise in a version than in an earlier.
+    """Fields of the convention, and RESULT_DTYPE, whose documentation differs between two versions of a function.
 
     Returns None if no adapter describes the function in one of the versions.
     """
@@ -103,7 +103,7 @@ def changed_fields(name: str, before: str, after: str) -> frozenset[str] | None:
 
 
 def convention_changes(name: str, before: str, after: str) -> Iterator[ConventionChange]:
-    """The choices that a function documents otherwise in a version than in an earlier one, with release and source."""
+    """The documented choices of a function that differ between two versions, with release and source."""
     old, new = find_function(name, before), find_function(name, after)
     if old is None or new is None:
         return
@@ -135,7 +135,7 @@ def _convention_changes(
 ) -> Iterator[ConventionChange]:
     """The choices that differ between two documented conventions.
 
-    steps: those that applied from each version between them.
+    steps: documented conventions in each version between them.
     """
     for field in dict.fromkeys([*old.convention.choices(), *new.convention.choices()]):
         a, b = getattr(old.convention, field), getattr(new.convention, field)
@@ -157,7 +157,7 @@ def _convention_changes(
 
 
 def _first_version(values: Mapping[str, Any], current: Any) -> str:
-    """The version since which the value has been the current one; "" if unknown.  values: by ascending version."""
+    """The first version from which on the value is the current one; "" if unknown.  values: by ascending version."""
     since = ""
     for version, value in values.items():
         if value != current:
@@ -178,7 +178,7 @@ def _with_same_scope(
 
 
 def _scope(documented: DocumentedConvention) -> DocumentedConvention:
-    """The scope: everything but the convention itself, the versions and the link."""
+    """The scope: all fields except the convention, the versions and the link."""
     return dataclasses.replace(documented, convention=DEFINITION, versions="", documentation="")
 
 

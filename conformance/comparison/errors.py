@@ -1,4 +1,4 @@
-"""Why reports are not compared or joined."""
+"""Errors of comparing or merging reports."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from conformance.model.errors import LocatedError
 
 
 class AuditError(LocatedError):
-    """Reports cannot be compared or joined as requested: which, why, and what to do."""
+    """Reports cannot be compared or merged as requested; the message says which, why, and what to do."""

@@ -30,38 +30,38 @@ HEADER = (
 )  # fmt: skip
 """Columns of `history.csv`."""
 RUN_WERE = "Run were "
-"""Begins the line with the releases of a framework."""
+"""Start of the line with the releases of a framework."""
 MAX_ANSWER = 48
-"""Characters of an answer."""
+"""Maximum number of characters of an answer."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What changed from one release to the next one in the report."""
+    """The changes from one release to the next one in the report."""
 
     framework: str
     place: str
-    """What its environments have in common, if one release was run in several; else ""."""
+    """Common part of the names of its environments, if one release was run in several; else ""."""
     before: str
     after: str
     causes: tuple[Cause, ...]
-    """What changed."""
+    """The changes by cause."""
 
 
 @dataclass(frozen=True)
 class History:
-    """What changed over the releases of a report."""
+    """The changes over the releases of a report."""
 
     steps: tuple[Step, ...]
     """The steps, sorted by framework, place and release."""
     failed: tuple[str, ...] = ()
-    """A sentence for each environment that could not be made."""
+    """A sentence for each environment that could not be created."""
 
 
 def history(path: Path) -> History:
-    """What changed from release to release of a report.
+    """The changes from release to release of a report.
 
-    Raises ReportError if it cannot be read, AuditError if it has one release of each framework only.
+    Raises ReportError if it cannot be read, AuditError if it has only one release of each framework.
     """
     results, _ = read_complete(path)
     failed = results[results["case"] == ""].sort_values("environment")
@@ -83,7 +83,7 @@ def _steps(framework: str, rows: pd.DataFrame) -> Iterator[Step]:
 
 
 def _series(framework: str, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Group environments that differ in releases only: by backend if a release occurs more than once, else all."""
+    """Group environments that differ in the release only: by backend if a release occurs more than once, else all."""
     environments = rows[["environment", "version"]].drop_duplicates()
     for naming in (lambda text: "", _backend, _unversioned):
         place = environments["environment"].map(naming)
@@ -105,7 +105,7 @@ def _unversioned(environment: str) -> str:
 
 
 def markdown(found: History) -> str:
-    """Render as Markdown: a table for each framework, without times or paths, so that it stays the same."""
+    """Render as Markdown: a table for each framework, without times or paths, so that the text is reproducible."""
     parts = ["# What changed, release by release\n"]
     parts.append(
         "Each line is one change of behaviour between two releases that were run one after the other: how many rows it"

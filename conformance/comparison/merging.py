@@ -1,4 +1,4 @@
-"""Merges partial reports (shards, frameworks, machines) into one, to the same bytes in any order."""
+"""Merge partial reports (shards, frameworks, machines) into one; the result does not depend on their order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHARD = re.compile(r"(\d+)/(\d+)(?: of (.*))?")
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A report that becomes part of another."""
+    """A report to merge."""
 
     name: str
     results: pd.DataFrame
@@ -39,8 +39,8 @@ class Part:
 def merge_reports(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
     """Merge the reports in `paths`, write the result into `folder`, and return its `run.json`.
 
-    Raises ReportError if one cannot be read or written, or a run holds the folder; AuditError as `merge` does, and if
-    the result would replace one of the parts.
+    Raises ReportError if one cannot be read or written, or a run has locked the folder; AuditError as `merge` does, and
+    if the result would replace one of the parts.
     """
     for path in paths:
         if folder_of(path).resolve() == folder.resolve():
@@ -60,10 +60,10 @@ def merge(parts: Iterable[Part]) -> tuple[pd.DataFrame, RunInfo]:
     """Return the rows of all parts and their merged run; the order of the parts does not matter.
 
     The result is complete if all parts are and no shard is missing.  Different versions of a framework, of Python or of
-    numpy are joined by `, `; `missing` has the frameworks that are missing in all parts.
+    numpy are joined by `, `; `missing` has the frameworks that all parts lack.
 
-    Raises AuditError, which names parts, for no parts, for parts of different suites or versions of this program, and
-    for a row that is in two of them.
+    Raises AuditError, naming parts, if there are none, if they are from different suites or versions of this program,
+    and if two of them have the same row.
     """
     ordered = sorted(parts, key=lambda part: (json.dumps(part.run, sort_keys=True), part.name))
     if not ordered:
@@ -79,13 +79,13 @@ def merge(parts: Iterable[Part]) -> tuple[pd.DataFrame, RunInfo]:
 
 
 def joined_versions(texts: Iterable[str]) -> str:
-    """Join versions and the like in the order of `version_key`, each once; a text may hold several joined by `, `."""
+    """Join distinct versions in the order of `version_key`; a text may hold several, joined by `, `."""
     found = {piece for text in texts for piece in text.split(", ") if piece}
     return ", ".join(sorted(found, key=version_key))
 
 
 def _check_equal(parts: list[Part], field: str, message: str, values: list[str]) -> None:
-    """Raise AuditError if the parts have several values of a field that are not empty."""
+    """Raise AuditError if the parts have different non-empty values of a field."""
     first: dict[str, str] = {}
     for part, value in zip(parts, values, strict=True):
         if value:
@@ -117,7 +117,7 @@ def _check_disjoint(rows: pd.DataFrame) -> None:
 
 
 def _merged_run(runs: list[RunInfo], available: set[str]) -> RunInfo:
-    """available: the frameworks that have rows."""
+    """The merged run.  available: the frameworks that have rows."""
     shards = _incomplete_shards(runs)
     return RunInfo(
         planned=sum(run.planned for run in runs),
@@ -147,7 +147,7 @@ def merged_versions(mappings: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _incomplete_shards(runs: list[RunInfo]) -> dict[str, list[int]]:
-    """The numbers of shards by what they are shards of, `3 of keras`; without those of which none is lacking."""
+    """Shard numbers by the set that was divided, such as `3 of keras`; complete sets are excluded."""
     found: dict[str, set[int]] = {}
     for run in runs:
         for shard in run.shards:
@@ -170,7 +170,7 @@ def _lacking_shards(whole: str, numbers: list[int]) -> str:
 
 
 def _published(runs: list[RunInfo]) -> tuple[dict[str, Any], ...]:
-    """The published numbers of all runs, each once; in the order of the first run if all runs have the same."""
+    """The distinct published numbers of all runs; in the order of the first run if all runs have the same."""
     lists = [[json.dumps(dict(number)) for number in run.published] for run in runs]
     texts = lists[0] if all(one == lists[0] for one in lists) else sorted({text for one in lists for text in one})
     return tuple(json.loads(text) for text in texts)

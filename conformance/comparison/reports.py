@@ -1,4 +1,4 @@
-"""Compares two reports on disk, and counts and groups their changes."""
+"""Compare two reports on disk, and count and group their changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conformance.comparison.errors import AuditError
 from conformance.judging.row import listed_in
 
 GROUP = ["severity", "function", "kinds", "cause", "transition"]
-"""Columns that rows of one group have in common."""
+"""Columns that are equal in all rows of a group."""
 GROUP_COLUMNS = (
     *GROUP, "rows", "cases", "ulps", "budgets", "case", "dtype", "reduction", "quantity", "old_version", "new_version",
     "what", "call",
@@ -37,7 +37,7 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """What changed between two reports."""
+    """The changes between two reports."""
 
     old: Side
     new: Side
@@ -73,7 +73,7 @@ def difference(old: Path, new: Path) -> Difference:
 
 
 def scope_of_run(results: pd.DataFrame, run: dict[str, Any]) -> Scope:
-    """The scope of a run by its rows and its frameworks; nothing for a selection, whose scope is not recorded."""
+    """The scope of a run by its rows and its frameworks; empty for a selection, whose scope is not recorded."""
     frameworks = {*dict(run.get("versions") or {}), *(run.get("missing") or ())}
     of_rows, complete = scope_of(results), not run.get("selected")
 
@@ -87,8 +87,8 @@ def group_changes(table: pd.DataFrame) -> pd.DataFrame:
     """Group changes with equal severity, function, kinds, cause and transition, worst first.
 
     Returns a frame with the columns GROUP_COLUMNS:
-        rows, cases: how many.
-        ulps, budgets: the largest.
+        rows, cases: counts.
+        ulps, budgets: maxima.
         case and the columns after it: of the worst row.
     """
     changed = table[table["severity"] != "unchanged"]
@@ -115,7 +115,7 @@ def by_cause(table: pd.DataFrame) -> dict[str, int]:
 
 
 def by_function(table: pd.DataFrame) -> pd.DataFrame:
-    """Count rows by function and severity, with the functions of which nothing changed."""
+    """Count rows by function and severity, including functions without changes."""
     found = pd.crosstab(table["function"], table["severity"])
     return found.reindex(columns=list(SEVERITIES), fill_value=0).astype("int64")
 

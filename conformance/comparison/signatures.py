@@ -1,4 +1,4 @@
-"""Compares signatures of functions: how calls have to change, and which parameters are deprecated."""
+"""Compare signatures of functions: how calls have to change, and which parameters are deprecated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """Kinds of change, worst first."""
 BREAKING = frozenset({"function lost", "removed", "renamed", "kind", "place"})
-"""Kinds by which a correct call may become invalid."""
+"""Kinds that may make a correct call invalid."""
 DEPRECATIONS = ("FutureWarning", "DeprecationWarning", "PendingDeprecationWarning")
 SENTINELS = frozenset({"'deprecated'", "'warn'", '"deprecated"', '"warn"'})
 """Defaults of deprecated parameters."""
@@ -85,7 +85,7 @@ class SignatureChange:
         return self.text()
 
     def text(self, say: Callable[[str], str] = str) -> str:
-        """The sentence; say: gives templates in a language."""
+        """The change as a sentence; say: translates templates."""
         if self.kind == "default" and not self.new:
             template = "parameter {name} has no default any more, and had {old}"
         elif self.kind == "default" and not self.old:
@@ -98,7 +98,7 @@ class SignatureChange:
 
 
 def parameters(signature: Sequence[Sequence[str]] | None) -> list[Parameter] | None:
-    """A signature as a worker sends it (see `serve.signature`), without memory addresses in defaults."""
+    """Parse a signature sent by a worker (see `serve.signature`); memory addresses in defaults are removed."""
     if signature is None:
         return None
     return [Parameter(name, kind, _ADDRESS.sub("", default)) for name, kind, default in signature]
@@ -178,9 +178,9 @@ def _moved(old: list[Parameter], new: list[Parameter]) -> Iterator[_Difference]:
 
 
 def deprecations(table: pd.DataFrame, paths: Mapping[str, str]) -> list[SignatureChange]:
-    """Deprecations of which calls warn now and did not before, from a table of changes.
+    """Deprecation warnings that are new in a table of changes.
 
-    paths: of the functions, by name.
+    paths: dotted paths of the functions, by name.
     """
     found: dict[tuple[str, str], set[str]] = {}
     columns = (table[name].tolist() for name in ("function", "old_warnings", "new_warnings"))

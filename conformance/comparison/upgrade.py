@@ -1,4 +1,4 @@
-"""Audits an upgrade: runs both sides at once, and groups the changes by cause."""
+"""Audit an upgrade: run both sides at the same time, and group the changes by cause."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from conformance.report import recording
 from conformance.report.recording import RecordedRun
 
 NAMES = ("old", "new")
-"""Folders of both sides' reports."""
+"""Folder names of the two reports."""
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Both ends of an upgrade, with workers that run in them."""
+    """The two environments of an upgrade, with workers that run in them."""
 
     pool: WorkerPool
     names: tuple[str, str]
     """Names of the environments."""
     old: tuple[Installed, ...]
-    """The frameworks that both environments have, as the old one has them."""
+    """The frameworks in both environments, as installed in the old one."""
     new: tuple[Installed, ...]
-    """The same frameworks, in the same order, as the new one has them."""
+    """The same frameworks in the same order, as installed in the new one."""
     excluded: tuple[str, ...] = ()
     """A sentence for each framework that is not audited."""
 
@@ -59,11 +59,11 @@ class Sides:
 
 @contextmanager
 def open_sides(old: str, new: str, progress: Progress, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> Iterator[Sides]:
-    """Make both environments if needed and start workers in them, which end with the context.
+    """Create both environments if needed and start workers in them, which end with the context.
 
-    old, new: as after `--with`.  progress: gets a line for each step.
+    old, new: as for `--with`.  progress: called with a line for each step.
 
-    Raises UserError if one of them cannot be made, both are the same, or no framework is in both.
+    Raises UserError if one of them cannot be created, both are the same, or they have no framework in common.
     """
     from conformance.execution.environments import parse
 
@@ -92,10 +92,10 @@ def open_sides(old: str, new: str, progress: Progress, timeouts: Timeouts = DEFA
 
 
 class AuditRun(Run):
-    """Runs the items of both sides and records each side in a report of its own.
+    """Runs the items of both sides and records each side in its own report.
 
-    As a context, it releases the folders of the reports: as they were if a UserError ends it before there is a plan,
-    and with their journals if anything ends it later.  Raises ReportError as `RecordedRun` does.
+    As a context manager, it unlocks the folders of the reports on exit: restored if a UserError is raised before there
+    is a plan, and with their journals if the run ends later.  Raises ReportError as `RecordedRun` does.
     """
 
     def __init__(self, folder: Path, warn: Progress) -> None:
@@ -128,9 +128,9 @@ class AuditRun(Run):
         judge: Judge,
         progress: Progress,
     ) -> None:
-        """Execute the items of both sides at once.
+        """Execute the items of both sides at the same time.
 
-        cases: those that items were selected from.  selected: the option that left items out.  progress: gets a line
+        cases: available for selection.  selected: the option that excluded items.  progress: called with a line
         for each finished row.
         """
         self.items = items
@@ -147,7 +147,7 @@ class AuditRun(Run):
 
     @property
     def failures(self) -> list[str]:
-        """Why items could not be executed; such an item is in neither report."""
+        """Why items could not be executed; neither report has such an item."""
         return list(map(str, self.not_executed))
 
     def write(self) -> None:
@@ -170,18 +170,18 @@ class AuditRun(Run):
 
 @dataclass(frozen=True)
 class Summary:
-    """How many rows of an audit are in which section."""
+    """Number of rows of an audit by section."""
 
     total: int
-    """How many rows there are, changed or not."""
+    """Number of rows, changed or not."""
     rows: dict[Section, int]
-    """Number of reported rows by section, and of `rounding`."""
+    """Number of reported rows by section, including `rounding`."""
     functions: dict[Section, list[str]]
     """The functions of those rows, sorted."""
 
     @property
     def effects(self) -> list[tuple[Section, int, int]]:
-        """What happened to rows, how many, and of how many functions; `documented` stands for all changed answers."""
+        """(section, number of rows, number of functions) by effect; `documented` stands for all changed answers."""
         documented = {*self.functions["documented"], *self.functions["undocumented"]}
         found: list[tuple[Section, int, int]] = [
             ("documented", self.rows["documented"] + self.rows["undocumented"], len(documented)),
@@ -192,7 +192,7 @@ class Summary:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What an upgrade changes."""
+    """The changes by an upgrade."""
 
     difference: Difference
     versions: dict[str, tuple[str, str]]
@@ -200,18 +200,18 @@ class Audit:
     sections: pd.Series
     """Section of each row of the difference; see `causes.sections`."""
     ordinary: pd.Series
-    """Whether each row of the difference is about ordinary inputs, on both sides; see `traits.is_ordinary`."""
+    """Mask of the rows of the difference with ordinary inputs on both sides; see `traits.is_ordinary`."""
     causes: list[Cause]
     signatures: list[SignatureChange]
     excluded: tuple[str, ...] = ()
     """Sentences about frameworks that were not audited."""
 
     def of(self, section: str, *, ordinary: bool | None = None) -> list[Cause]:
-        """The causes of one section, of all inputs or only of those that are, or are not, ordinary."""
+        """The causes of one section, for all inputs, or only for ordinary or only for other ones."""
         return [cause for cause in self.causes if cause.section == section and ordinary in (None, cause.ordinary)]
 
     def summary(self, *, ordinary: bool) -> Summary:
-        """Count what changed for ordinary inputs, or for all others."""
+        """Count the changes for ordinary inputs, or for all others."""
         which = self.ordinary == ordinary
         sections = self.sections[which]
         rows = {name: int((sections == name).sum()) for name in (*REPORTED_SECTIONS, "rounding")}
@@ -220,7 +220,7 @@ class Audit:
         return Summary(len(table), rows, functions)
 
     def fails(self, level: str) -> bool:
-        """Whether something is at or above one of `comparison.LEVELS`.
+        """Whether a change is at or above one of `comparison.LEVELS`.
 
         Documented changes count at `any` only; from `change` on, changes of signatures that break calls count, too.
         """
@@ -234,7 +234,8 @@ class Audit:
 def audit(sides: Sides, run: AuditRun, folder: Path) -> Audit:
     """Write both sides' reports below a folder and compare them.
 
-    Raises ReportError if they cannot be written, AuditError if they have nothing in common, and what ended the run.
+    Raises ReportError if they cannot be written, AuditError if they have nothing in common, and the exception that
+    ended
     """
     run.write()
     if run.failure is not None:
@@ -266,15 +267,15 @@ def audit(sides: Sides, run: AuditRun, folder: Path) -> Audit:
 
 
 def ordinary_rows(table: pd.DataFrame, items: Sequence[Item]) -> pd.Series:
-    """Which rows of `comparison.changes` are about inputs that are ordinary as each side hands them over.
+    """Mask of the rows of `comparison.changes` whose inputs are ordinary as passed on each side.
 
-    items: those of both sides.
+    items: of both sides.
     """
     problems = Problems()
     known: dict[tuple[Case, str, str, str], bool] = {}
     ordinary: dict[tuple[str, ...], bool] = {}
     for item in items:
-        key = item.case, item.dtype, item.function.name, item.installed.environment  # it is so at any reduction
+        key = item.case, item.dtype, item.function.name, item.installed.environment  # independent of the reduction
         if key not in known:
             known[key] = prepare(item, problems).ordinary
         question = tuple(getattr(item.key, name) for name in QUESTION)
@@ -284,7 +285,7 @@ def ordinary_rows(table: pd.DataFrame, items: Sequence[Item]) -> pd.Series:
 
 
 def _paths(sides: Sides, names: set[str]) -> dict[str, tuple[str, str]]:
-    """The import path of each audited function on either side; a side without the function gets the other's path."""
+    """The import path of each audited function on both sides; a side without the function gets the other's path."""
     old, new = (
         {function.name: function.path for installed in side for function in installed.functions}
         for side in (sides.old, sides.new)

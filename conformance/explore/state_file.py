@@ -1,6 +1,6 @@
 """State files of searches and sweeps: the request, and its progress.
 
-A file is replaced atomically, so that a killed process loses only what came after the last write.
+A file is replaced atomically, so that a killed process loses only work after the last write.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 class StateError(UserError):
-    """Work cannot be saved in a file or resumed from it; says which file, why, and what to do."""
+    """Progress cannot be saved in a file or resumed from it; the message says which file, why, and what to do."""
 
     def __init__(self, path: Path, why: str, advice: str = "name another file") -> None:
         super().__init__(f"{display_path(path)}: {why}; {advice}")
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a state file by JSON values, `format` among them. Raises StateError."""
+    """Replace a state file by JSON values, including `format`. Raises StateError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, f"{json.dumps(content)}\n".encode())
@@ -38,8 +38,8 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 def read(path: Path, version: int, work: str, parse: Callable[[dict[str, Any]], T]) -> T | None:
     """Read a state file; None if there is no file.
 
-    version: the `format` that is read.  work: what the file is the state of, as text.
-    parse: makes a value of the content.
+    version: the supported `format`.  work: description of the work, for messages.
+    parse: converts the content.
 
     Raises StateError if the file cannot be read, has another format, or is not a state of such work.
     """

@@ -62,7 +62,7 @@ FAMILIES: tuple[tuple[Loss, InputKind, Target], ...] = (
 )
 """Triples (loss, kind of predictions, kind of targets), the simplest choice first."""
 LAYOUT_FIELDS = ("class_axis", "labels", "order", "label_dtype", "weight_dtype")
-"""Fields of `Layout` that are drawn."""
+"""Fields of `Layout` that are generated."""
 DTYPE_ORDER = ("float32", "float64", "float16", "bfloat16")
 REDUCTION_ORDER = ("mean", "sum", "none")
 """Dtypes and reductions, the simplest choice first."""
@@ -71,11 +71,11 @@ ROUND_PROBABILITIES = (0.5, 0.25, 0.75, 0.125, 0.875, 0.1, 0.9, 0.0, 1.0)
 ROUND_WEIGHTS = (1.0, 2.0, 0.5, 3.0, 0.25, 10.0, 0.1)
 """Numbers that are easy to read in a small case, the simplest first."""
 DESCRIPTION = "Drawn at random."
-"""What a random case says for `why`, `about` and `source`."""
+"""Text of a random case for `why`, `about` and `source`."""
 RNG_BATCH = 256
-"""Number of random numbers drawn at a time."""
+"""Number of random numbers drawn in one step."""
 MAX_ATTEMPTS = 10_000
-"""Number of inadmissible cases in a row after which limits are taken to admit none; by default 4 % are."""
+"""Number of consecutive inadmissible cases after which limits are assumed to admit none; by default 4 % are."""
 
 
 @dataclass(frozen=True)

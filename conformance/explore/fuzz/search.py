@@ -44,12 +44,12 @@ from conformance.model.row_key import EAGER, RowKey
 from conformance.reference.oracle import Oracle
 
 GENERATED_ID = "drawn/case"
-"""Id of each generated case; a counterexample gets an id of its own."""
+"""Id of each generated case; a counterexample gets its own id."""
 ABOUT = "Cases that were drawn at random and shrunk, because a function answered them wrongly."
 SHRINK_SECONDS = 20.0
 """Time limit for shrinking one counterexample, in seconds."""
 MAX_FAILURES = 20
-"""Number of failures to call a function that are recorded."""
+"""Maximum number of recorded failures to call a function."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Counterexample:
     function: str
     version: str
     signature: str
-    """How the function is wrong; see `failure_signature`."""
+    """Kind of failure of the function; see `failure_signature`."""
     traits: tuple[str, ...]
     """The traits that make the case unusual."""
     position: int
@@ -70,19 +70,19 @@ class Counterexample:
     text: str
     """Content of the case file."""
     message: str
-    """What a failing test prints."""
+    """The message of a failing test."""
     row: Row
     """The row of the report."""
 
 
 @dataclass
 class SearchState:
-    """Progress of a search, as it is saved in its state file."""
+    """Progress of a search, as saved in its state file."""
 
     position: int = 0
     """Position of the next case."""
     cases: int = 0
-    """Number of cases with which a function was called."""
+    """Number of cases on which a function was called."""
     rows: int = 0
     seconds: float = 0.0
     again: Counter[str] = field(default_factory=Counter)
@@ -93,7 +93,7 @@ class SearchState:
     """Messages of items that could not be called."""
 
     def summary(self, findings: int) -> str:
-        """How far the search is, for a terminal.  findings: how many there are."""
+        """The progress of the search, for a terminal.  findings: their number."""
         known = sum(self.known.values())
         return f"{self.position} cases, {self.rows} rows, {findings} findings, {known} rows known"
 
@@ -110,7 +110,7 @@ class Search:
     item_filter: ItemFilter | None = None
     performer: Performer = perform
     state: SearchState = field(default_factory=SearchState)
-    """As `findings`, that of an earlier search that this one resumes."""
+    """The state of the search; like `findings`, that of an earlier search if it is resumed."""
     findings: list[Counterexample] = field(default_factory=list)
     shrinks: bool = True
     """Whether counterexamples are shrunk."""
@@ -131,7 +131,7 @@ class Search:
     def step(self) -> list[Counterexample]:
         """Call each function that can express the next case; return the new counterexamples.
 
-        If it is interrupted while it shrinks, the smallest case so far is added to `findings` before the exception
+        If it is interrupted during shrinking, the smallest case so far is added to `findings` before the exception
         is raised.
         """
         start = time.perf_counter()
@@ -155,7 +155,7 @@ class Search:
         return self.findings[before:]
 
     def _judge(self) -> Judge:
-        """Make a judge for one case. Its oracle is discarded with it, which bounds the memory of a long search."""
+        """Create a judge for one case. Its oracle is discarded with it, to bound the memory of a long search."""
         return Judge(Oracle(), self.ledger, self.performer)
 
     def _record_discrepancy(self, assessment: Assessment, choices: Sequence[int]) -> None:
@@ -175,7 +175,7 @@ class Search:
             self._add_counterexample(smaller[-1])
 
     def _shrink(self, smaller: list[Assessment], choices: Sequence[int], name: str, signature: str) -> None:
-        """Append smaller and smaller cases in which the function is wrong in the same way, until the time is over."""
+        """Append ever smaller cases in which the function fails in the same way, until the time limit."""
         installed, deadline = smaller[0].item.installed, time.monotonic() + SHRINK_SECONDS
 
         def reproduces(case: Case) -> bool:
@@ -202,7 +202,7 @@ class Search:
 
 
 class _OutOfTime(BaseException):
-    """Raised when shrinking exceeds its time. No Exception, which Hypothesis would treat as a failing example."""
+    """Raised when shrinking exceeds its time limit. An Exception would count as a failing example in Hypothesis."""
 
 
 def make_counterexample(assessment: Assessment, seed: int, position: int) -> Counterexample:
@@ -242,14 +242,14 @@ def _summary(verdict: Verdict) -> str:
 
 
 def failure_signature(assessment: Assessment) -> str:
-    """In which way an item is wrong: its status and the identity of its reason, without numbers."""
+    """The kind of failure of an item: its status and the identity of its reason, without numbers."""
     reason, quantity = assessment.verdict.reason, assessment.item.quantity
     of = "" if quantity == "loss" else f" ({quantity})"
     return f"{assessment.verdict.status}{of}: {', '.join(reason.identity if reason is not None else ())}"
 
 
 def single_threaded() -> None:
-    """Make frameworks that are imported from now on compute in one thread, unless the user has set the variables.
+    """Make frameworks that are imported later compute in one thread, unless the user has set the variables.
 
     With more threads, small arrays cost more in synchronisation than in arithmetic.
     """
@@ -258,7 +258,7 @@ def single_threaded() -> None:
 
 
 def valid_search(available: Sequence[Installed], seed: int, performer: Performer = perform) -> Search:
-    """A search among the problems in the domain of the definition that the functions can express."""
+    """A search over the problems in the domain of the definition that the functions can express."""
     try:
         check_installed()
         shrinks = True
@@ -277,7 +277,7 @@ def restrict_limits(
 ) -> Limits:
     """Restrict limits to what at least one function can express, so that few cases are generated in vain.
 
-    item_filter: selects items.  modes: in which the functions are called.
+    item_filter: selects items.  modes: of the calls.
     """
     limits, candidates = limits or Limits(), list(functions)
     combinations = [

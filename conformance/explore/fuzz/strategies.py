@@ -84,7 +84,7 @@ def shrink(choices: Sequence[int], limits: Limits, name: str, reproduces: Callab
 
 
 class _HypothesisSource:
-    """A source of choices that Hypothesis makes."""
+    """A source of choices made by Hypothesis."""
 
     def __init__(self, draw: Callable[[SearchStrategy[int]], int]) -> None:
         self._draw = draw
@@ -95,7 +95,7 @@ class _HypothesisSource:
     def group(self, make: Callable[[], Any]) -> Any:
         from hypothesis import strategies
 
-        return self._draw(strategies.builds(make))  # runs `make` while it is drawn: its choices form a group
+        return self._draw(strategies.builds(make))  # `make` runs during the draw, so that its choices form a group
 
 
 @functools.cache
@@ -105,7 +105,7 @@ def _integer_strategy(n: int) -> Any:
     return strategies.integers(0, n - 1)
 
 
-# The last step of shrinking. A sample or a class consists of many choices that are spread over the list of choices, so
+# The last step of shrinking. The choices of a sample or a class are spread over the list of choices, so
 # that Hypothesis does not remove them together.
 
 

@@ -53,12 +53,12 @@ SHIFTS = {"float16": 6, "bfloat16": 6, "float32": 8, "float64": 10}
 """Binary exponent of the shift of logits, by dtype: its exponential exceeds the range of the dtype, if the grid is
 still fine enough.
 
-float16 has 11 significant bits, of which 6 are before the point then, and bfloat16 has 8.
+float16 has 11 significant bits, of which 6 are then before the point, and bfloat16 has 8.
 """
 SMOOTHING = 0.5
 """With this value, smoothed labels are exact for two and for four classes."""
 MAX_CLASSES_DECOMPOSED = 8
-"""Number of classes up to which a soft label is decomposed."""
+"""Maximum number of classes for which a soft label is decomposed."""
 WEIGHT_SCALE = 4.0
 """Factor of scaled weights."""
 COPIES_OF_ROW = 3

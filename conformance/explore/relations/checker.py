@@ -1,7 +1,7 @@
 """Checks a metamorphic relation for one function: calls it with the source and the follow-ups and compares the results.
 
-No exact answer is needed: the result y of the source is implied by the results y_j of the follow-ups. Each may be off
-by its tolerance under the documented convention, and adding them in float64 rounds, so that
+No exact answer is needed: the result y of the source is implied by the results y_j of the follow-ups. Each may have
+an error within its tolerance under the documented convention, and adding them in float64 rounds, so that
 
     |y - sum_j c_j y_j|  <=  tol(y) + sum_j |c_j| tol(y_j) + 2^-53 (n + 1) sum_j |c_j y_j|
 
@@ -48,7 +48,7 @@ from conformance.reference.oracle import Exact, divisor
 UNIT_ROUNDOFF = 2.0**-53
 """Unit roundoff of float64, in which answers are added."""
 MAX_REMEMBERED = 4096
-"""Number of outcomes that a `Checker` remembers; functions of the shipped adapters have about half as many."""
+"""Number of outcomes that a `Checker` caches; functions of the shipped adapters have about half as many."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -56,7 +56,7 @@ class PreparedProblem(PreparedCall):
     """The source or a follow-up, ready to be passed to a function."""
 
     convention: Convention
-    """What the function documents for this problem."""
+    """The documented convention of the function for this problem."""
     is_rounded: bool
     """Whether computing the predictions rounded them, as in a conversion."""
 
@@ -69,7 +69,7 @@ class PreparedProblem(PreparedCall):
 
     @functools.cached_property
     def shape(self) -> tuple[int, ...]:
-        """Shape of its result without an axis of the classes."""
+        """Shape of its result without a class axis."""
         return flatten(self.converted, self.convention).shape if self.problem.reduction == "none" else ()
 
     @property
@@ -131,7 +131,7 @@ class Instance:
 
 
 def has_no_losses(item: Item, problem: Problem) -> bool:
-    """Whether a problem has no sample, or is one that the item's function documents to refuse."""
+    """Whether a problem has no sample, or the item's function documents that it rejects it."""
     convention = documented_convention(item, problem).convention
     return bool(examine(problem) & {"shape_mismatch", "empty_batch"} or refused(problem, convention))
 
@@ -198,7 +198,7 @@ def _is_same_call(a: PreparedProblem, b: PreparedProblem) -> bool:
         and a.problem.layout == b.problem.layout
         and (x.shape != y.shape or x.tobytes() != y.tobytes())
     ):
-        return False  # seen without lowering them, which is most of what a call costs before it is made
+        return False  # avoids lowering, the slowest step before a call
     return _call_key(a.call) == _call_key(b.call)
 
 
@@ -231,7 +231,7 @@ class RelationResult:
 
     @property
     def expected(self) -> str:
-        """`ok`, `known`, `unexpected`, or `stale`: the ledger names exactly this instance as violated, and it holds."""
+        """`ok`, `known`, `unexpected`, or `stale`: the ledger names exactly this instance as violated, but it holds."""
         if self.violation:
             return "unexpected" if self.known is None else "known"
         exact = self.known is not None and self.known.relation_name and "*" not in self.known.case
@@ -247,7 +247,7 @@ class RelationResult:
         )
 
     def __str__(self) -> str:
-        """What a failing test prints."""
+        """The message of a failing test."""
         item, relation = self.instance.item, self.instance.relation
         broken = (
             f"breaks {relation.name}" if self.violation else f"keeps {relation.name}, which the ledger knows as broken"
@@ -321,7 +321,7 @@ def check(instance: Instance, performer: Performer, ledger: Ledger) -> RelationR
 
 
 def stale_entries(results: Iterable[RelationResult]) -> list[KnownIssue]:
-    """Entries with a glob whose relations hold for each instance. For a complete run, they are stale."""
+    """Ledger entries with a glob whose relations hold for all instances; after a complete run, they are stale."""
     holds: dict[KnownIssue, bool] = {}
     for result in results:
         if result.known is not None and result.known.relation_name and "*" in result.known.case:
@@ -394,7 +394,7 @@ def _compare_outcomes(
 
 
 def _failure_text(outcome: Outcome) -> str:
-    """What happened instead of an answer, as a predicate; "" if there is an answer."""
+    """The outcome other than an answer, as a predicate; "" if there is an answer."""
     match outcome:
         case Returned():
             return ""
@@ -450,7 +450,7 @@ def _combine(
 
 
 def _excuse_overflow(prepared: PreparedGroup, source: Returned, implied: Floats, tolerance: Floats) -> Floats:
-    """The implied result; where it is infinite because the dtype of a follow-up overflowed, the source's own result."""
+    """The implied result; elements that overflowed in the dtype of a follow-up are replaced by the source's own."""
     smallest_coefficient = min(float(np.min(np.abs(coefficient))) for coefficient in prepared.coefficients)
     largest = smallest_coefficient * dtype_info(prepared.source.converted.dtype).largest
     with np.errstate(invalid="ignore"):
@@ -465,7 +465,7 @@ def _excuse_overflow(prepared: PreparedGroup, source: Returned, implied: Floats,
 def _known_issue(
     instance: Instance, prepared: PreparedGroup, ledger: Ledger, symptoms: frozenset[str] | None
 ) -> KnownIssue | None:
-    """The entry about this relation on this case, about the case, or about the traits of one of its problems.
+    """The ledger entry for this relation on this case, for the case, or for the traits of one of its problems.
 
     symptoms: how the relation is violated; None if it holds.
     """

@@ -63,7 +63,7 @@ class Relation:
 
     name: str
     description: str
-    """What must hold, in one sentence."""
+    """The property that must hold, as one sentence."""
     is_about: Callable[[Problem], bool]
     """Whether a problem is of the kind that is transformed; examines neither arrays nor conventions."""
     is_supported: Callable[[Function], bool]
@@ -71,7 +71,7 @@ class Relation:
     is_callable: Callable[[Problem, Function], bool]
     """Whether a function can be called with the source and the follow-ups, if both of the above hold."""
     group: Callable[[Problem, Convention], MetamorphicGroup | None]
-    """Makes the group of a problem, given the function's documented convention; None if the problem has no follow-up,
+    """Creates the group of a problem, given the function's documented convention; None if the problem has no follow-up,
     or no exact one.
     """
     repeats_call: bool = False
@@ -80,9 +80,9 @@ class Relation:
     """Whether a follow-up may have another reduction than the source."""
 
     def group_of(self, problem: Problem, convention: Convention) -> MetamorphicGroup | None:
-        """The group of a problem; where relations keep the reduction, those of all reductions share their arrays.
+        """The group of a problem; if relations keep the reduction, the groups of all reductions share their arrays.
 
-        The problems of the shared group remember what follows from them for each function that documents the
+        The problems of a shared group cache derived results for each function that documents the
         convention.
         """
         if self.changes_reduction:
@@ -118,11 +118,11 @@ def relation(
     repeats_call: bool = False,
     changes_reduction: bool = False,
 ) -> Callable[[Callable[[Problem, Convention], MetamorphicGroup | Problem | None]], Relation]:
-    """Make a `Relation` of a function that transforms a problem into its only follow-up, or into a group.
+    """Create a `Relation` from a function that transforms a problem into its only follow-up, or into a group.
 
-    Its name is that of the function unless another is given; its description is the first line of the docstring.
+    Its name is that of the function unless another one is given; its description is the first line of the docstring.
 
-    loss, input_kinds, targets: loss, kinds of predictions and of targets (`Problem.target_kind`) that it is about.
+    loss, input_kinds, targets: loss, kinds of predictions and of targets (`Problem.target_kind`) that it applies to.
     sets, leaves_unset: options that a problem must set or not set.
     supports: options, layouts, reductions, dtypes and kinds of predictions that a function must declare.
     where: any other condition.
@@ -163,7 +163,7 @@ def relation(
 
 
 def _target_kinds(problem: Problem) -> frozenset[str]:
-    """The kinds of target of a problem; rows with several ones are a case of distributions."""
+    """The kinds of target of a problem; `multi_hot` rows are a case of distributions."""
     kind = problem.target_kind
     return frozenset({kind, "distribution"} if kind == "multi_hot" else {kind})
 
@@ -292,7 +292,7 @@ def targets_sum_to_one(problem: Problem) -> bool:
 
 
 def counts_log_sum_exp_once(problem: Problem, convention: Convention) -> bool:
-    """Whether logits have another loss than the weighted sum of what each class has, as a documented choice."""
+    """Whether a documented choice makes the loss of logits differ from the weighted sum of the losses per class."""
     weighted = problem.options.class_weights is not None
     return convention.log_sum_exp == "one" and (weighted or not targets_sum_to_one(problem))
 

@@ -1,4 +1,4 @@
-"""Selects which relations are checked for which functions on which cases: few, but each kind of problem among them.
+"""Select the relations to check for each function and case: few, but with each kind of problem among them.
 
 For each relation and function, the cases are visited in order, and one is selected if it has a feature that no
 selected one has: an option, a layout, a kind of target or prediction, a pair of these kinds, a rank, an unusual input,
@@ -32,7 +32,7 @@ from conformance.reference.cache import Remembered, code_digest
 from conformance.reference.domain import examine
 
 MAX_PREDICTIONS = 700
-"""Number of predictions above which a case is not used."""
+"""Maximum number of predictions of a case that is used."""
 COMBINATION_STRIDE = 4
 """A combination is assigned to one of this many relations."""
 
@@ -43,7 +43,7 @@ def select_instances(
     item_filter: ItemFilter | None = None,
     relations: Sequence[Relation] = RELATIONS,
 ) -> list[Instance]:
-    """Select the relations that are checked for the installed functions, function by function.
+    """Select the relations to check for the installed functions, function by function.
 
     item_filter: whether an instance, given by its framework and id, is requested. It is applied after the selection, so
     that it does not change what is selected; a relation without any requested instance is skipped early.
@@ -54,7 +54,7 @@ def select_instances(
     with Remembered() as remembered:
         earlier = _Selections(remembered, cases, relations)
         candidates = functools.cache(lambda: list(_candidates(cases, relations)))
-        for installed, function in by_sample:  # relations are about their sums
+        for installed, function in by_sample:  # relations hold for their sums
             if named := _named_cases(item_filter, installed, function, cases):
                 is_named = bool(function.default_files and item_filter and item_filter.is_named(function.name))
                 found = earlier.get(installed, function, is_named)
@@ -80,7 +80,7 @@ def _of_function(
 ) -> tuple[list[Instance], bool]:
     """(the instances of a function, whether none of the relations was skipped).
 
-    named: ids of the cases of which an instance may be requested.
+    named: ids of the cases for which an instance may be requested.
     """
     chosen: list[Instance] = []
     last = next((number for number, of in enumerate(reversed(candidates)) if of.case.id in named), len(candidates))
@@ -124,9 +124,9 @@ def _of_function(
 
 
 class _Selections:
-    """What earlier runs selected for functions, as the user's cache folder has it.
+    """Cached selections of earlier runs by function, in the user's cache folder.
 
-    Preparing each candidate of a function only to see whether it can be called takes most of the time of a selection.
+    Preparing each candidate of a function to see whether it can be called takes most of the time of a selection.
     """
 
     def __init__(self, remembered: Remembered, cases: Sequence[Case], relations: Sequence[Relation]) -> None:
@@ -134,12 +134,12 @@ class _Selections:
         self._cases = {case.id: case for case in cases}
         self._names = {relation.name: relation for relation in relations}
         self._problems = Problems(len(DTYPES) * len(cases))
-        self._is_whole = relations is RELATIONS  # which are of the code that is a fact of an entry
+        self._is_whole = relations is RELATIONS  # only these belong to the code in the cache key
 
     def get(self, installed: Installed, function: Function, is_named: bool) -> list[Instance] | None:
         """The instances of a function; None if they are unknown.
 
-        is_named: whether a filter names a function that is called with some files only; see `plan.is_selected`.
+        is_named: whether a filter names a function that is called on some files only; see `plan.is_selected`.
         """
         if not (self._is_whole and registry.is_of_package(installed.framework)):
             return None
@@ -151,7 +151,7 @@ class _Selections:
         )
 
     def put(self, installed: Installed, function: Function, is_named: bool, selected: Iterable[Instance]) -> None:
-        """Remember all instances of a function."""
+        """Cache all instances of a function."""
         if self._is_whole and registry.is_of_package(installed.framework):
             of = [(one.relation.name, one.item.case.id, one.item.dtype, one.item.reduction) for one in selected]
             self._remembered.put(_entry(installed, function, is_named), of, installed.version, self._facts)
@@ -165,12 +165,12 @@ class _Selections:
 
     @functools.cached_property
     def _facts(self) -> str:
-        """What decides the selection for any function."""
+        """Cache key of the selections: everything that affects them for any function."""
         return f"{code_digest('explore')} {deciding_facts(self._cases.values())}"
 
 
 def _entry(installed: Installed, function: Function, is_named: bool) -> str:
-    """The name of the entry of a function."""
+    """The name of the cache entry of a function."""
     of = (function.name, installed.environment, installed.backend, installed.mode, installed.device, is_named)
     return f"relations of {of}"
 
@@ -178,7 +178,7 @@ def _entry(installed: Installed, function: Function, is_named: bool) -> str:
 def _named_cases(
     item_filter: ItemFilter | None, installed: Installed, function: Function, cases: Iterable[Case]
 ) -> set[str]:
-    """The ids of cases of which an instance of a function may be requested, of any relation."""
+    """The ids of cases for which an instance of a function may be requested, for any relation."""
     if item_filter is None:
         return {case.id for case in cases}
     names = "\n".join(relation.name for relation in RELATIONS)
@@ -199,7 +199,7 @@ class _Candidate:
     features: frozenset[object]
     """The combination, the problem's unusual properties, and its dtype and reduction."""
     relations: frozenset[str]
-    """Names of the relations that are about the problem."""
+    """Names of the relations that apply to the problem."""
 
 
 def _item(installed: Installed, function: Function, candidate: _Candidate) -> Item:
@@ -208,12 +208,12 @@ def _item(installed: Installed, function: Function, candidate: _Candidate) -> It
 
 
 def _instance(relation: Relation, installed: Installed, function: Function, candidate: _Candidate) -> Instance:
-    """The instance that checks a relation of a function on a candidate."""
+    """The instance that checks a relation for a function on a candidate."""
     return Instance(relation, _item(installed, function, candidate), candidate.problem)
 
 
 def exclusion_reason(case: Case) -> str:
-    """Why no relation is checked on a case; empty if relations may be."""
+    """Why no relation is checked on a case; "" if relations may be."""
     case = case.representative
     if isinstance(case.expect, MustRaise | NoRightAnswer):
         return "a case without an answer has nothing to compare"
@@ -239,7 +239,7 @@ def _candidates(cases: Iterable[Case], relations: Sequence[Relation]) -> Iterato
 
 
 def _kinds(problem: Problem) -> frozenset[str]:
-    """The kinds of unusual input, without that which every small problem has."""
+    """The kinds of unusual input, except the one of every small problem."""
     return examine(problem) - {"missing_class"}
 
 
@@ -272,8 +272,8 @@ def _cover_traits(
 ) -> Iterator[Instance]:
     """Yield the instances of candidates that have a new feature, or a combination in `assigned` that is new.
 
-    requested: those whose instances are needed.  Features that none of them has are not looked at, so that others,
-    which only decide whether those of a requested candidate are new, are seldom prepared.
+    requested: candidates whose instances are needed.  Features that none of them has are ignored, so that other
+    candidates, which only determine whether the features of a requested one are new, are rarely prepared.
     """
     required = frozenset().union(*(candidate.features for candidate in requested))
     covered: set[object] = set()

@@ -1,4 +1,4 @@
-"""Compares many returned losses with their exact values by the rules of `verdict`, with statistics per region.
+"""Compare many returned losses with their exact values by the rules of `verdict`, with statistics per region.
 
 An input agrees if its error is within the tolerance under the definition. Otherwise it diverges if its error is within
 the tolerance under the function's documented convention; for each input, the smallest sufficient restriction of that
@@ -51,9 +51,9 @@ ROWWISE_CHOICES = {
 }
 """Choices that affect a single row of one or two predictions; the others concern several rows."""
 SUBSET_DIVISOR = 8
-"""If fewer than one in this many inputs need a second look, answers are computed for these alone."""
+"""If fewer than one in this many inputs are undecided, answers are computed for these alone."""
 MAX_BISECTION_CALLS = 64
-"""Number of calls spent on locating the inputs of a band that a function rejects."""
+"""Maximum number of calls to locate the inputs of a band that a function rejects."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +62,10 @@ class Subject:
 
     installed: Installed
     name: str
-    """Name of the function, as `installed` has it."""
+    """Name of the function in `installed`."""
     family: ProblemFamily
     labels: tuple[int, ...]
-    """The labels with which it is called."""
+    """The labels of its calls."""
 
     @property
     def key(self) -> str:
@@ -116,7 +116,7 @@ class Subject:
         """The problem with inputs x [n] and labels [n]. targets: those of these labels, if they are already
         computed.
         """
-        reduction = next(name for name in REDUCTIONS if name in self.function.reductions)  # of one, all are alike
+        reduction = next(name for name in REDUCTIONS if name in self.function.reductions)  # equal for one loss
         return self.family.problem(x, label, reduction, self.takes_flat_outputs, targets)
 
     def loss_shape(self, count: int) -> tuple[int, ...]:
@@ -164,7 +164,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class NoLosses:
-    """The call returned no losses that can be compared: the verdict on the inputs, and why."""
+    """The call returned no comparable losses: the verdict on the inputs, and why."""
 
     status: Status
     convention: str
@@ -199,7 +199,7 @@ def _call(subject: Subject, x: Array, label: Array, performer: Performer, target
 
 
 def _check_form(subject: Subject, x: Array, label: Array, outcome: Outcome) -> Losses | NoLosses:
-    """Check the form of an outcome. One without comparable losses is judged for the first input."""
+    """Check the form of an outcome; one without comparable losses is judged for the first input."""
     if not isinstance(outcome, Returned):
         verdict = subject.judge_one(x[:1], label[:1], outcome)
         return NoLosses(verdict.status, verdict.convention, verdict.explanation)
@@ -214,7 +214,7 @@ def _check_form(subject: Subject, x: Array, label: Array, outcome: Outcome) -> L
 
 
 def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) -> Regions:
-    """Call the function with all signs and labels of a chunk at once, and compare."""
+    """Call the function with all signs and labels of a chunk in one call, and compare."""
     regions: Regions = {}
     variants = [(sign, label) for label in subject.labels for sign in subject.family.signs]
     x = np.concatenate([chunk.x(sign) for sign, _ in variants])
@@ -233,8 +233,8 @@ def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) 
 
 @lru_cache(maxsize=8)
 def _labels_and_targets(subject: Subject, each: int) -> tuple[Array, Array]:
-    """Labels and targets of a subject, which its chunks share; other subjects have their own. A function that modifies
-    them is found in its first chunk, where arguments are compared with copies; its later results are not trusted.
+    """Labels and targets of a subject, shared by its chunks; other subjects have their own. A function that modifies
+    them is detected in its first chunk, where arguments are compared with copies; its later results are not trusted.
     """
     label = np.repeat(np.array(subject.labels), each)
     return label, subject.family.targets(label)
@@ -327,8 +327,8 @@ class Comparer:
     def _correctly_rounded(self, band: slice, expected: ExactLosses) -> RegionCounts:
         """Statistics of a band whose losses are all correctly rounded; cached if they agree.
 
-        Most functions return the exact loss, rounded, for most inputs, and the statistics of that depend on no
-        function. Errors are computed only where something else was returned.
+        Most functions return the correctly rounded loss for most inputs, and their statistics do not depend on the
+        function. Errors are computed only for other results.
         """
         counts = expected.rounded_counts.get((band.start, self.sign))
         if counts is None:
@@ -339,7 +339,7 @@ class Comparer:
         return counts
 
     def _representable(self, band: slice, expected: ExactLosses) -> RegionCounts | None:
-        """The same if no loss had to be rounded, which needs no tolerance; None if one had."""
+        """The same if no loss had to be rounded, which needs no tolerance; None if one was rounded."""
         if not expected.is_representable(band):
             return None
         first, count = expected.hi.item(band.start), band.stop - band.start
@@ -377,8 +377,8 @@ class Comparer:
         return LargestError(size, self.chunk.patterns.item(index), x.hex(), got + 0.0, want + 0.0)
 
     def _explain(self, got: Floats, band: slice, expected: ExactLosses, errors: _Errors, counts: RegionCounts) -> None:
-        """Count which inputs of a band agree, diverge and disagree. Their errors become those against what explains
-        them.
+        """Count the inputs of a band that agree, diverge and disagree. Their errors are replaced by those against the
+        explaining answers.
         """
         undecided = np.flatnonzero(~(errors.error_ratio <= 1 - UNDECIDED_MARGIN))
         counts.count_verdict("agrees", "", len(got) - len(undecided))

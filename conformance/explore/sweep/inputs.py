@@ -22,23 +22,23 @@ from conformance.reference.domain import dtype_info
 Patterns = npt.NDArray[np.unsignedinteger[Any]]
 
 NARROW_DTYPES = frozenset({"float16", "bfloat16"})
-"""Dtypes of which all values are used."""
+"""Dtypes whose values are all used."""
 RANDOM_SAMPLES = {"float32": 1 << 16, "float64": 1 << 10}
 """Magnitudes drawn uniformly over bit patterns, and again as many over the range where a loss is neither 0 nor
 linear.
 """
 POWER_STEP = {"float32": 1, "float64": 8}
-"""Every how many-th power of two is used, with its neighbours."""
+"""Step between the exponents of the powers of two that are used, with their neighbours."""
 NEIGHBOURS = {"float32": 64, "float64": 16}
-"""Neighbours of a breakpoint that are used on each side."""
+"""Number of neighbours of a breakpoint that are used on each side."""
 SEED = 20240
 LOGIT_RANGE = 24.0
 """Upper end of the interval in which logits are drawn uniformly."""
 MANTISSAS = (0.0, 0.25, 0.5, 0.75)
 OUTSIDE_SAMPLES = 64
-"""Values of each kind outside [0, 1]; they are recorded by kind."""
+"""Number of values of each kind outside [0, 1]; they are recorded by kind."""
 UNIT_SIZE = 1 << 21
-"""Magnitudes per unit of an exhaustive sweep, which is what a killed process loses at most."""
+"""Magnitudes per unit of an exhaustive sweep, the most that a killed process loses."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def bands(input_kind: InputKind, dtype: str) -> tuple[Band, ...]:
 
 
 def band_slices(patterns: Patterns, input_kind: InputKind, dtype: str) -> list[tuple[str, slice]]:
-    """Slices of the bands among ascending patterns; empty bands are left out."""
+    """Slices of the bands among ascending patterns; empty bands are omitted."""
     all_bands = bands(input_kind, dtype)
     if not len(patterns):
         return []
@@ -151,7 +151,7 @@ def sparse_patterns(input_kind: InputKind, dtype: str, count: int, shift: float 
 
 
 def _breakpoints(input_kind: InputKind, dtype: str) -> list[float]:
-    """Where formulas change: ends of bands, the overflow of exp, and the constants of usual clips."""
+    """Values where formulas change: ends of bands, the overflow of exp, and the constants of usual clips."""
     unit, normal, epsilon, largest = dtype_info(dtype)
     if input_kind == "probabilities":
         return [0.0, normal, unit, epsilon, 1e-15, 1e-12, 1e-7, 0.5, 1 - 1e-7, 1 - 1e-12, 1 - epsilon, 1.0]

@@ -1,4 +1,4 @@
-"""Runs a sweep: plans its units, executes them in this process or in several, and saves its state.
+"""Run a sweep: plan its units, execute them in this process or in several, and save its state.
 
 A unit is the work between two saves of the state. Statistics of a region are sums over units in any order, so that an
 interrupted and resumed sweep has the same numbers as an uninterrupted one.
@@ -42,10 +42,10 @@ from conformance.model.case import DTYPES, INPUT_KINDS
 CHUNK_SIZE = {"logits": 1 << 16, "log_probabilities": 1 << 17, "probabilities": 1 << 14}
 """Magnitudes per call, each with all signs and labels.
 
-As many as amortise a call, but fewer for kinds of input that need so much memory each that the cache would overflow.
+Enough to amortise a call, but fewer for kinds of input that need so much memory each that the cache would overflow.
 """
 MAX_SINGLE_CALLS = 96
-"""Magnitudes for a function that needs a call for each input."""
+"""Number of magnitudes for a function that needs a call for each input."""
 SHIFTS = (1.0, -1.0, 16.0, -16.0, 256.0)
 """Constants added to both logits of a row, whose difference alone determines the loss."""
 SAVE_SECONDS = 2.0
@@ -55,12 +55,12 @@ KEPT_BYTES = 31 << 20
 FORMAT = 1
 
 ProgressCallback = Callable[[str, int], None]
-"""Called with the key of a job and the number of inputs that were processed."""
+"""Called with the key of a job and the number of processed inputs."""
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What to sweep; an empty tuple means all."""
+    """Parameters of a sweep; an empty tuple means all."""
 
     dtypes: tuple[str, ...] = ()
     input_kinds: tuple[str, ...] = ()
@@ -150,7 +150,7 @@ def plan(
 ) -> tuple[list[Job], list[str]]:
     """Return (jobs for the functions that `selects` accepts, why others are skipped).
 
-    include_averaging: whether functions that only average are called, with one input at a time.
+    include_averaging: whether to include functions that only average, with one input per call.
     """
     jobs: list[Job] = []
     skipped: list[str] = []
@@ -215,7 +215,7 @@ class State:
     path: Path | None
     """File in which it is saved; None if it is not saved."""
     description: dict[str, Any]
-    """What the sweep is about, as builtin values."""
+    """Description of the sweep, as builtin values."""
     done: dict[str, set[int]] = field(default_factory=dict)
     """Completed units by job."""
     regions: dict[str, Regions] = field(default_factory=dict)
@@ -242,7 +242,7 @@ class State:
 
 
 def load_state(path: Path | None, jobs: Sequence[Job]) -> State:
-    """The state to resume: that of the file, if there is one and it is about these jobs; otherwise a new one.
+    """The state to resume: that of the file, if there is one and it belongs to these jobs; otherwise a new one.
 
     Raises StateError.
     """
@@ -278,9 +278,9 @@ def sweep(
     advance: ProgressCallback = lambda _, n: None,
     performer: Performer = perform,
 ) -> list[str]:
-    """Execute the units that are not done; return messages about those that failed.
+    """Execute the unfinished units; return messages about failed ones.
 
-    If it is interrupted, the state file has all completed units. With `processes` 1 it runs in this process, where
+    After an interruption the state file has all completed units. With `processes` 1 it runs in this process, where
     `performer` makes the calls.
     """
     pending = [(job, unit) for job in jobs for unit in range(job.units) if unit not in state.done.get(job.key, set())]
@@ -308,8 +308,8 @@ Results = Generator[tuple[Job, int, Regions | str], None, None]
 def keep_memory() -> None:
     """Make the C allocator keep freed memory in this process instead of returning it to the system.
 
-    glibc gives large arrays back to the system and requests them anew for each chunk, until it has freed a block that
-    is larger. Page faults can then take longer than the arithmetic. The block allocated here is freed without being
+    glibc returns large arrays to the system and requests them again for each chunk, until it has freed a larger
+    block. Page faults can then take longer than the arithmetic. The block allocated here is freed without being
     touched.
     """
     np.empty(KEPT_BYTES, dtype=np.uint8)
@@ -329,7 +329,7 @@ def _run_unit(job: Job, unit: int, performer: Performer = perform) -> Regions | 
 
 
 def in_processes(pending: Iterable[tuple[Job, int]], processes: int) -> Results:
-    """Execute units in several processes, one at a time each, with one thread each: there is one for every core.
+    """Execute units in several processes with one thread each, one unit at a time: one process per core.
 
     A process that dies is reported as the failure of its unit.
     """
@@ -346,7 +346,7 @@ def in_processes(pending: Iterable[tuple[Job, int]], processes: int) -> Results:
 
 
 def _arguments(job: Job, unit: int) -> tuple[Any, ...]:
-    """The arguments of `_run_named_unit`, which can be sent to a process."""
+    """The arguments of `_run_named_unit`, which are picklable."""
     return job.subject.name, job.subject.family, job.subject.labels, job.exhaustive, unit
 
 

@@ -151,7 +151,7 @@ def check_reference_values(subject: Subject, label: int, counts: RegionCounts) -
 
 
 def failing(lines: Iterable[RegionRow]) -> list[RegionRow]:
-    """Rows that neither a documented convention nor the ledger accounts for."""
+    """Rows that are explained neither by a documented convention nor by the ledger."""
     return [line for line in lines if line["expected"] in FAILING_ROWS]
 
 
