@@ -148,6 +148,12 @@ def broken() -> list[str]:
     return [str(error) for error in _found()[1]]
 
 
+def warn_of_broken() -> None:
+    """Log once for each adapter that cannot be used that it is left out."""
+    for why in broken():
+        _log_once(why)
+
+
 def origin(framework: Framework) -> Origin:
     """Where a framework is defined; raises KeyError if it is unknown."""
     return Origin(framework.adapter) if framework.adapter else _found()[0][framework.name][1]
@@ -180,7 +186,7 @@ def described(functions: Iterable[Function], describe: Callable[[Function], T]) 
 
 @functools.cache
 def _log_once(why: str) -> None:
-    _log.warning("%s; it is left out of tables", why)
+    _log.warning("%s; it is left out", why)
 
 
 def made_by(adapter: str) -> Installed:

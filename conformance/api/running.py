@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from conformance.adapters import registry
 from conformance.adapters.libraries import pinned
 from conformance.adapters.registry import Installed
 from conformance.api.observing import SILENT, Observer
@@ -22,7 +23,7 @@ from conformance.execution import executor
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.executor import CaseSet, Executor
 from conformance.execution.marking import FOLDER
-from conformance.execution.targets import check_devices
+from conformance.execution.targets import check_devices, failed_row
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT, Timeouts
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import frameworks_among, installed_among, selected, without_device
@@ -246,10 +247,20 @@ def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, ob
         prepared.executor = local or _in_environments(request, cases, observer, stack)
         for failed in prepared.executor.failed:
             observer.note(failed.explanation)
+        if broken := _broken_adapters(request):
+            prepared.executor.failed.append(broken)
         due = _planned(request, recorded, prepared, cases, prepared.executor, observer)
         if due:
             with observer.rows(len(due)) as advance:
                 recorded.execute(prepared.executor.rows(cases, due), advance)
+
+
+def _broken_adapters(request: RunRequest) -> Row | None:
+    """A row for the adapters that cannot be used, in a run that was to call every framework."""
+    everything = request.all or not (request.environments or request.prepared)
+    if not everything or request.frameworks or request.keyword or not (broken := registry.broken()):
+        return None
+    return failed_row("adapters from outside", "", "; ".join(broken))
 
 
 def _case_set(request: RunRequest, observer: Observer) -> CaseSet:

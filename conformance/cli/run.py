@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,22 +176,27 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, v
 
 
 def _cause(row: Row) -> tuple[str, ...]:
-    """What rows of one cause have in common: for a known one, what the ledger says."""
+    """What rows of one cause have in common: what the ledger says of known ones; for equal exceptions, no function."""
     if row.expected == "known":
         return (row.key.function.partition(".")[0], row.known)
-    raised = (row.exception.exception, row.exception.message) if row.exception is not None else ()
-    return (row.key.environment, row.key.function, row.expected, row.status, row.reason_code, row.candidate, *raised)
+    kind = (row.key.environment, row.expected, row.status, row.reason_code, row.candidate)
+    if row.exception is None:
+        return (*kind, row.key.function)
+    return (*kind, row.framework, row.exception.exception, row.exception.message)
 
 
 def print_groups(rows: Sequence[Row], cases: Sequence[Case], framework: Framework | None = None) -> None:
     """Print the first row of each cause, and how many there are.  framework: as in `reproducer_of`."""
-    counts = Counter(map(_cause, rows))
-    first = {_cause(row): row for row in reversed(rows)}
-    for key, count in itertools.islice(counts.items(), MAX_CAUSES):
-        more = f" (and {counted(count - 1, 'row')} more)" if count > 1 else ""
-        _print_row(first[key], more, reproducer_of(first[key], cases, framework))
-    if len(counts) > MAX_CAUSES:
-        out.print(f"and {len(counts) - MAX_CAUSES} more causes, in discrepancies.csv")
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(_cause(row), []).append(row)
+    for first, *others in itertools.islice(groups.values(), MAX_CAUSES):
+        functions = len({row.key.function for row in (first, *others)})
+        of = f", of {functions} functions" if functions > 1 else ""
+        more = f" (and {counted(len(others), 'row')} more{of})" if others else ""
+        _print_row(first, more, reproducer_of(first, cases, framework))
+    if len(groups) > MAX_CAUSES:
+        out.print(f"and {len(groups) - MAX_CAUSES} more causes, in discrepancies.csv")
 
 
 def _print_row(row: Row, more: str, call: str) -> None:

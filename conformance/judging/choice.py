@@ -44,13 +44,18 @@ def without_device(names: Sequence[str], device: str) -> list[str]:
 
 
 def frameworks_among(names: Sequence[str]) -> tuple[Framework, ...]:
-    """The frameworks with some names; all without names.  Raises SelectionError for an unknown framework."""
-    registry.check()
+    """The frameworks with some names; all without names.  Raises SelectionError for an unknown framework.
+
+    Adapters that cannot be used are left out; without names, that is logged.
+    """
+    if not names:
+        registry.warn_of_broken()
     known = {framework.name: framework for framework in registry.frameworks()}
     for name in names:
         if name not in known:
             hint = suggest(name, known, "conformance list libraries")
-            raise SelectionError(f"--framework {name}: there is no such framework; {hint}")
+            unknown = f"--framework {name}: there is no such framework; {hint}"
+            raise SelectionError("\n".join([unknown, *registry.broken()]))
     return tuple(framework for framework in known.values() if not names or framework.name in names)
 
 

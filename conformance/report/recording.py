@@ -342,7 +342,9 @@ def verdict_line(
         f"{counts[name]:,} {words.get(name, name.replace('_', ' '))}" for name in named if name in counts
     )
     verdict = f"{counted(bad, 'unexpected row')}" if bad else "nothing unexpected"
-    if len(results) != planned:
+    if not planned:
+        verdict = "no verdict, as nothing was planned"
+    elif len(results) != planned:
         begin = "incomplete" if bad else "no verdict"
         verdict = f"{begin}, as {len(results):,} of {planned:,} rows are there; so far {verdict}"
     return f"{verdict}{f': {numbers}' if numbers else ''}{'' if seconds is None else f'; {duration_text(seconds)}'}"

@@ -56,6 +56,19 @@ def request_of(tmp_path, monkeypatch):
     return made
 
 
+def test_run_goes_on_without_adapters_that_cannot_be_used_and_fails_unless_it_names_others(request_of, monkeypatch):
+    monkeypatch.setattr(registry, "_found", lambda: ({}, [registry.AdapterError("the adapter odd cannot be loaded")]))
+    ordinary = len(api.run(request_of(keyword="mini")).results)
+    ended = api.run(request_of())
+    assert ended.complete
+    assert len(ended.results) == ordinary + 1
+    [row] = [row for row in ended.rows_that_are("unexpected") if not row.key.case]
+    assert row.explanation == "the adapter odd cannot be loaded"
+    assert len(api.run(request_of(frameworks=("miniature",))).results) == ordinary
+    with pytest.raises(SelectionError, match=r"no such framework; .*\nthe adapter odd cannot be loaded"):
+        api.run(request_of(frameworks=("odd",)))
+
+
 def test_run_returns_rows_and_record_of_its_report(request_of):
     heard = Listening()
     ended = api.run(request_of(), observer=heard)

@@ -212,7 +212,7 @@ def whole(tmp_path_factory):
 def test_nothing_unexpected_is_no_verdict_before_the_end():
     nothing = report.from_records([])
     assert recording.verdict_line(nothing, 5) == "no verdict, as 0 of 5 rows are there; so far nothing unexpected"
-    assert recording.verdict_line(nothing, 0) == "nothing unexpected"
+    assert recording.verdict_line(nothing, 0) == "no verdict, as nothing was planned"
 
 
 @posix

@@ -394,6 +394,13 @@ def test_broken_adapter_is_named(folder, source, message):
     assert_said(result, message)
 
 
+def test_broken_adapter_does_not_stop_tests_that_are_named(folder):
+    write_metadata(folder.pytester.path, "mini", "1.5", "mini")
+    result = folder.run("-k", "miniature", more="open('mini.py', 'w').write('raise SystemExit(3)')")
+    result.assert_outcomes(passed=3)
+    assert_said(result, "the adapter mini (mini:FRAMEWORK) cannot be loaded: it exits with 3")
+
+
 # What passes and what fails
 
 

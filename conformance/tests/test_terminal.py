@@ -9,8 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from conformance.cli import shared
+from conformance.cli.run import print_groups
 from conformance.cli.terminal import COLUMN_WIDTH, Terminal
 from conformance.docs.commands import commands
+from conformance.judging.row import Row
+from conformance.model.outcome import Raised
+from conformance.model.row_key import RowKey
 from conformance.model.text import truncate_list
 
 NAME = "framework.Function:" + "_".join(["of_a_long_name"] * 6)
@@ -69,3 +73,21 @@ def test_each_described_option_is_a_parameter_of_a_command():
     parameters = {(command.callback.__name__, one.name) for _, command in commands() for one in command.params}
     assert described <= parameters
     assert shared._load_option_table()["shared"].keys() <= {name for _, name in parameters}
+
+
+def test_unexpected_rows_are_grouped_by_exception_over_functions_and_else_by_function(capsys):
+    def row(function, number, exception=None):
+        key = RowKey("a/b", "", f"torch.{function}", "float32", str(number), "loss", "here")
+        fields = {"status": "disagrees", "expected": "unexpected", "explanation": f"{function} said no"}
+        return Row(key=key, framework="torch", reason_code="raised", exception=exception, **fields)
+
+    error = Raised("TypeError", "expected an array")
+    print_groups([row(function, number, error) for function in "AB" for number in range(120)], ())
+    print_groups([row("A", 0, Raised("TypeError", "another")), row("A", 0), row("B", 0), row("B", 1)], ())
+    headed = [line for line in capsys.readouterr().out.splitlines() if "said no" in line]
+    assert [line.strip() for line in headed] == [
+        "A said no (and 239 rows more, of 2 functions)",
+        "A said no",
+        "A said no",
+        "B said no (and 1 row more)",
+    ]
