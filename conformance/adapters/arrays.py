@@ -436,6 +436,15 @@ jax = Arrays(
     devices={"cuda": Device("jax.device_put({array}, jax.devices('cuda')[0])", _jax_has_cuda)},
 )
 """Arrays of JAX with 64 bits, without which it computes in no more than 32."""
+JAX_X64_OFF: dict[str, Any] = {
+    "environment": {"JAX_ENABLE_X64": "0"},
+    "imports": "import jax; jax.config.update('jax_enable_x64', False)",
+    "narrowed_to": "float32",
+}
+"""Fields of the `contract.Mode` that is JAX's default: numbers of 64 bits are narrowed where they become its arrays.
+
+https://github.com/jax-ml/jax/blob/jax-v0.10.2/docs/notebooks/Common_Gotchas_in_JAX.md
+"""
 
 TENSORFLOW_GRADIENT = """\
 {x} = tf.convert_to_tensor({x})

@@ -40,6 +40,7 @@ FRAMEWORK = Framework(
     modes={
         "jit": Mode("jax.jit({loss})"),
         "vmap": Mode("jax.vmap({loss})", unreduced=True, excludes=(frozenset({"unbatched"}),)),
+        "x64_off": Mode(**arrays.JAX_X64_OFF),
     },
     functions=(
         label_idiom("log_softmax_of_label", "z = {predictions}\n-" + TAKE_LABEL.format("jax.nn.log_softmax(z)")),

@@ -79,7 +79,11 @@ FRAMEWORK = Framework(
     arrays=arrays.jax,
     imports="import optax",
     reductions={"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"},
-    modes={"jit": Mode("jax.jit({loss})"), "vmap": Mode("jax.vmap({loss})", unreduced=True, excludes=NOT_MAPPED)},
+    modes={
+        "jit": Mode("jax.jit({loss})"),
+        "vmap": Mode("jax.vmap({loss})", unreduced=True, excludes=NOT_MAPPED),
+        "x64_off": Mode(**arrays.JAX_X64_OFF),
+    },
     functions=(
         SOFTMAX,
         counted(SOFTMAX, "({labels} > 0)"),

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy
 from packaging.specifiers import SpecifierSet
@@ -366,10 +366,17 @@ def functions_in(
     excludes = (*called.excludes, *framework.device(device, backend).excludes)
 
     def placed(function: Function) -> Function:
-        if not excludes and not called.result_dtype:
+        if not excludes and not called.result_dtype and called.narrowed_to is None:
             return function
-        dtype = called.result_dtype or function.result_dtype
-        return replace(function, excludes=(*function.excludes, *excludes), result_dtype=dtype)
+        changes: dict[str, Any] = {"excludes": (*function.excludes, *excludes)}
+        if called.result_dtype:
+            changes["result_dtype"] = called.result_dtype
+        if called.narrowed_to is not None:
+            narrowed = (replace(one.convention, narrowed_to=called.narrowed_to) for one in function.conventions)
+            stated = zip(function.conventions, narrowed, strict=True)
+            changes["conventions"] = tuple(replace(one, convention=convention) for one, convention in stated)
+            changes["narrowed_to"] = called.narrowed_to
+        return replace(function, **changes)
 
     return tuple(
         placed(function)

@@ -80,7 +80,7 @@ class Stopwatch:
 
     def __call__(self, framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
         if framework.name not in self._watched:
-            own = framework.runtime[0]
+            own = framework.runtime()[0]
             watched = dataclasses.replace(
                 own,
                 native=lambda memory: self._entering(own.native, memory),

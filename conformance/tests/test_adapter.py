@@ -390,11 +390,11 @@ def check(item: Item) -> None:
         warnings.simplefilter("ignore")
         if isinstance(outcome, Raised):
             with pytest.raises(BaseException) as caught:  # noqa: PT011 - whatever was recorded
-                item.framework.runtime[0].numpy(executed(source))
+                item.framework.runtime()[0].numpy(executed(source))
             assert type(caught.value).__name__ == outcome.exception
             return
         assert isinstance(outcome, Returned)
-        value, dtype = item.framework.runtime[0].numpy(executed(source))
+        value, dtype = item.framework.runtime()[0].numpy(executed(source))
     assert dtype == outcome.dtype
     assert same_bits(np.asarray(value, dtype=np.float64), outcome.value), source
 

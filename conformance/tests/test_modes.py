@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
 from conformance import report
 from conformance.adapters import arrays, registry
-from conformance.adapters.contract import Backend, Framework, Function, Mode
+from conformance.adapters.contract import Backend, DeclarationError, Framework, Function, Mode
 from conformance.adapters.contract.lowering import apply_mode, lower
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import KnownIssue, Ledger
@@ -24,12 +25,13 @@ import os
 import numpy as np
 
 THREADS = os.environ.get("MODAL_THREADS", "all")
+WIDEST = np.float64
 
 
 def losses(z, y):
     if (y < 0).any():
         raise IndexError("a label below 0")
-    z = z.astype(np.float64) - z.max(axis=-1, keepdims=True)
+    z = z.astype(WIDEST) - z.astype(WIDEST).max(axis=-1, keepdims=True)
     return np.log(np.exp(z).sum(axis=-1)) - np.take_along_axis(z, y[..., None], axis=-1)[..., 0]
 
 
@@ -66,6 +68,11 @@ FRAMEWORK = Framework(
         "batched": Mode("modal_library.batched({loss})", unreduced=True, excludes=(frozenset({"higher_rank"}),)),
         "doubled": Mode("modal_library.doubled({loss})"),
         "one_thread": Mode("modal_library.on_one_thread({loss})", environment={"MODAL_THREADS": "1"}),
+        "narrow": Mode(
+            environment={"MODAL_NARROW": "1"},
+            imports="import modal_library; modal_library.WIDEST = 'float32'",
+            narrowed_to="float32",
+        ),
     },
     functions=(
         Function(
@@ -154,6 +161,18 @@ def test_run_calls_functions_in_each_mode_and_reproducers_return_the_same(elsewh
         assert json.loads(printed.stdout) == json.loads(row.got), printed.stderr
 
 
+def test_mode_that_narrows_inputs_has_the_answers_of_the_narrow_dtype(elsewhere):
+    assert run(elsewhere, "--mode", "narrow", "--mode", "eager", "-k", "plain and mean").returncode == 0
+    found = rows(elsewhere)
+    assert found["eager", "plain", "mean"].status == "agrees"
+    narrow = found["narrow", "plain", "mean"]
+    assert (narrow.status, narrow.convention) == ("diverges", "narrowed_to=float32")
+    assert "modal_library.WIDEST = 'float32'" in narrow.call
+    before, _, last = narrow.call.rpartition("\n")
+    printed = ran(elsewhere, "-c", f"{before}\nprint({last}.dtype)")
+    assert printed.stdout == "float32\n", printed.stderr
+
+
 def test_run_without_mode_is_eager(elsewhere):
     assert run(elsewhere).returncode == 0
     assert {mode for mode, _, _ in rows(elsewhere)} == {"eager"}
@@ -166,7 +185,7 @@ def test_commands_refuse_mode_that_no_framework_has(elsewhere, words):
     done = ran(elsewhere, "-m", "conformance", *words, "--cases", "cases", "--mode", "warp")
     assert done.returncode == 2
     assert "--mode warp: no selected framework has it; " in done.stderr
-    assert "modal has eager, batched, doubled, one_thread" in done.stderr
+    assert "modal has eager, batched, doubled, one_thread, narrow" in done.stderr
 
 
 def test_mode_of_one_framework_leaves_out_others(elsewhere):
@@ -240,7 +259,10 @@ def test_pytest_has_tests_of_each_mode(elsewhere):
 
 def test_list_functions_names_modes(elsewhere):
     found = json.loads(ran(elsewhere, "-m", "conformance", "list", "functions", "--json").stdout)["functions"]
-    assert next(one["modes"] for one in found if one["function"] == "modal.loss") == "eager batched doubled one_thread"
+    assert (
+        next(one["modes"] for one in found if one["function"] == "modal.loss")
+        == "eager batched doubled one_thread narrow"
+    )
 
 
 # The contract
@@ -286,6 +308,24 @@ def test_mode_that_wraps_the_unreduced_loss_leaves_the_reduction_outside():
     inner = "np.abs(predictions).sum(axis=-1) + labels"
     assert texts["own"] == f"def loss(predictions, labels):\n    return ({inner}).mean()\nloss(predictions, labels)"
     assert texts["late"] == f"def loss(predictions, labels):\n    return {inner}\nloss(predictions, labels).mean()"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "declared", "result"),
+    [("float64", "same", "float32"), ("float16", "same", "float16"), ("float16", "float64", "float32")],
+)
+def test_mode_that_narrows_inputs_narrows_results(dtype, declared, result):
+    function = Function("one", **USUAL, result_dtype=declared)
+    modes = {"narrow": Mode(narrowed_to="float32")}
+    (narrow,) = Installed(dataclasses.replace(MINE, modes=modes, functions=(function,)), "1.0", mode="narrow").functions
+    assert {one.convention.narrowed_to for one in narrow.conventions} == {"float32"}
+    problem = case([[0.5, 1.5]], [1]).problem(dtype, "mean")
+    assert narrow.result_dtype_for(problem) == result
+
+
+def test_mode_with_imports_needs_a_process_of_its_own():
+    with pytest.raises(DeclarationError, match=r"modes\[bare\].imports: it has no environment"):
+        dataclasses.replace(MINE, modes={"bare": Mode(imports="import json")})
 
 
 def test_mode_that_cannot_be_had_here_is_refused_with_the_reason(monkeypatch):

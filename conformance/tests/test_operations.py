@@ -77,7 +77,7 @@ OPERANDS = {
 @pytest.mark.parametrize("there", HERE, ids=lambda one: one.framework.name)
 def test_operation_returns_what_that_of_numpy_does(there: Installed) -> None:
     there.framework.prepare()
-    own, names = there.framework.runtime
+    own, names = there.framework.runtime()
     natives = {name: own.native(value) for name, value in VALUES.items()}
     assert own.operations.keys() <= OPERANDS.keys()
     for name, text in own.operations.items():

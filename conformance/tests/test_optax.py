@@ -17,9 +17,12 @@ from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.reproducer import reproducer
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
+from conformance.execution.assessing import rows_of
+from conformance.execution.targets import local_pool
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.judging.prepare import prepare
+from conformance.judging.row import Row
 from conformance.model.outcome import Returned
 from conformance.reference.oracle import Oracle
 from conformance.tests.stated import shipped
@@ -52,7 +55,7 @@ def items(mode: str) -> list[Any]:
 
 
 @installed
-@pytest.mark.parametrize("mode", ["eager", *OPTAX.modes])
+@pytest.mark.parametrize("mode", ["eager", *(name for name, mode in OPTAX.modes.items() if not mode.environment)])
 def test_optax_agrees_and_its_reproducers_return_the_bits(mode: str) -> None:
     suite = Judge(Oracle(), Ledger())
     judged = set()
@@ -72,6 +75,18 @@ def test_optax_agrees_and_its_reproducers_return_the_bits(mode: str) -> None:
     assert judged == {
         (f.name, quantity) for f in Installed(OPTAX, "0.2.8").functions for quantity in ("loss", "gradient")
     }
+
+
+@installed
+def test_optax_without_x64_has_the_answers_of_narrowed_inputs() -> None:
+    chosen = [item for item in items("x64_off") if item.dtype == "float64" or "article" in item.case.id]
+    with local_pool([item.installed for item in chosen]) as pool:
+        rows = list(rows_of(chosen, Judge(Oracle(), Ledger()), pool))
+    for row in rows:
+        assert isinstance(row, Row)
+        assert row.status in ("agrees", "diverges"), f"{row.key.id}\n{row.call}\n{row.explanation}"
+    wide = [row for row in rows if isinstance(row, Row) and row.key.dtype == "float64"]
+    assert {row.key.quantity for row in wide if "narrowed_to=float32" in row.convention} == {"loss", "gradient"}
 
 
 def test_nothing_but_adapter_and_harvest_knows_optax() -> None:

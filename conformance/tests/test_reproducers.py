@@ -154,7 +154,7 @@ def paste(file: str) -> None:
         dtype = outcome.dtype
         if "conformance.replay(" not in source:
             framework = next(f for f in registry.frameworks() if f.name == name.partition(".")[0])
-            found, dtype = framework.runtime[0].numpy(found)
+            found, dtype = framework.runtime()[0].numpy(found)
         if dtype != outcome.dtype or not same_bits(np.asarray(found, dtype=np.float64), outcome.value):
             wrong.append(
                 f"{name}: {dtype} {found!r:.200} is not {outcome.dtype} {outcome.value!r:.200}\n{source[:600]}"

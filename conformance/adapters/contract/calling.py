@@ -70,7 +70,7 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
                 framework.prepare()
                 _check_environment(framework, call)
                 statements, result = (_compiled if call.recompile else _compiled_once)(call.text)
-                arrays, imported = framework.runtime
+                arrays, imported = framework.runtime(call.mode)
                 tensors = call.arrays
                 memory = {name: tensor.laid_out() if copied else tensor.values for name, tensor in tensors.items()}
                 natives = _natives(arrays, call.device, memory, imported)

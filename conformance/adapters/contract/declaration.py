@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import filterfalse
 from typing import TYPE_CHECKING
 
 from conformance.adapters.contract.errors import LoweringError, unknown_name
@@ -156,17 +157,17 @@ def _mode_errors(framework: Framework, name: str, mode: Mode) -> Iterator[str]:
         yield f"modes[{name}].wrap: {error}"
     if mode.result_dtype not in ("", *DTYPES):
         yield f"modes[{name}].result_dtype: {unknown_name('dtype', mode.result_dtype, DTYPES)}"
+    if mode.imports and not mode.environment:
+        yield f"modes[{name}].imports: it has no environment, so that its calls may share a process with others"
     if unknown := sorted((mode.backends or frozenset()) - framework.backends.keys()):
         yield f"modes[{name}].backends: {unknown_name('backend', unknown[0], framework.backends)}"
     devices = {device for backend in framework.backends or ("",) for device in framework.devices_in(backend)}
     if unknown := sorted((mode.devices or frozenset()) - devices):
         yield f"modes[{name}].devices: {unknown_name('device', unknown[0], sorted(devices))}"
     for function in framework.functions if mode.unreduced else ():
-        if function.has_mode(name):
-            for reduction in function.reductions:
-                if not function.appends(reduction):
-                    what = f"functions[{function.name.partition('.')[2]}] reduces by an argument, before the mode"
-                    yield f"modes[{name}].unreduced: {what}: {reduction}"
+        for reduction in filterfalse(function.appends, function.reductions if function.has_mode(name) else ()):
+            what = f"functions[{function.name.partition('.')[2]}] reduces by an argument, before the mode"
+            yield f"modes[{name}].unreduced: {what}: {reduction}"
 
 
 def _source_errors(text: str, known: Iterable[str], required: Iterable[str] = ()) -> Iterator[str]:

@@ -39,7 +39,7 @@ from conformance.model.case import (
     is_derivative,
     numpy_dtype,
 )
-from conformance.model.convention import DEFINITION, Convention
+from conformance.model.convention import DEFINITION, Convention, Narrow
 from conformance.model.row_key import CPU, EAGER
 
 INTEGER_DTYPES = "int64 int32 int16 int8 uint8"
@@ -157,6 +157,8 @@ class Function:
     `per_loss`: one weight per loss, broadcast before the call; for a function that does not document how it broadcasts
     weights per sample, or that broadcasts trailing axes as numpy does.
     """
+    narrowed_to: Narrow | None = None
+    """That of the mode; computed."""
     modes: frozenset[str] | None = None
     """Modes of the framework that it supports; None for all."""
     default_files: frozenset[str] = frozenset()
@@ -253,6 +255,11 @@ class Function:
 
     def result_dtype_for(self, problem: Problem, quantity: str = "loss") -> str:
         """The dtype of a correct result."""
+        dtype = self._own_result_dtype(problem, quantity)
+        narrow = self.narrowed_to
+        return narrow if narrow is not None and _promote(dtype, narrow) != narrow else dtype
+
+    def _own_result_dtype(self, problem: Problem, quantity: str) -> str:
         if self.result_dtype.startswith("same") or (is_derivative(quantity) and quantity != self.quantity):
             return problem.dtype
         return self._promoted_dtype(problem) if self.result_dtype.startswith("promoted") else self.result_dtype
@@ -474,12 +481,16 @@ class Mode:
     """Source of the function to call instead of `{loss}`, such as `jax.jit({loss})`; it may start with statements."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the worker process; a mode that has some needs a process of its own."""
+    imports: str = ""
+    """One line of source in place of `Arrays.imports`, for a mode that has an environment; "" for theirs."""
     unreduced: bool = False
     """Whether it wraps the unreduced loss, as `jax.vmap` does; the reduction is then applied to its result."""
     excludes: tuple[frozenset[str], ...] = ()
     """Groups of capabilities that no function supports in combination in this mode, as in `Function`."""
     result_dtype: str = ""
     """dtype of all results in this mode, as in `Function`; "" for that of eager calls."""
+    narrowed_to: Narrow | None = None
+    """dtype to which wider inputs are rounded, and in which their results are; None if no input is rounded."""
     backends: frozenset[str] | None = None
     """Backends of the framework that have it; None for all."""
     devices: frozenset[str] | None = None
@@ -609,17 +620,25 @@ class Framework:
         lines = [f"os.environ[{json.dumps(name)}] = {json.dumps(value)}; " for name, value in environment.items()]
         return f"import os; {''.join(lines)}" if lines else ""
 
-    def preamble(self, backend: str) -> str:
+    def preamble(self, backend: str, mode: str = EAGER) -> str:
         """The imports that a call needs, on one line."""
-        return "; ".join(dict.fromkeys(filter(None, (self.arrays_of(backend).imports, self.imports))))
+        of_arrays = self.mode(mode).imports or self.arrays_of(backend).imports
+        return "; ".join(dict.fromkeys(filter(None, (of_arrays, self.imports))))
+
+    def runtime(self, mode: str = EAGER) -> tuple[Arrays, dict[str, Any]]:
+        """(arrays, names that the imports bring) in a mode and in the backend that runs in this process."""
+        key = mode if mode != EAGER and self.modes[mode].imports else EAGER
+        if (found := self._runtimes.get(key)) is None:
+            backend = self.backend(os.environ)
+            names: dict[str, Any] = {"__name__": FILE}
+            exec(self.preamble(backend, key), names)  # noqa: S102 - the adapter's own source
+            found = self._runtimes[key] = self.arrays_of(backend), names
+        return found
 
     @cached_property
-    def runtime(self) -> tuple[Arrays, dict[str, Any]]:
-        """(array functions, imported names) of the backend that runs in this process."""
-        backend = self.backend(os.environ)
-        names: dict[str, Any] = {"__name__": FILE}
-        exec(self.preamble(backend), names)  # noqa: S102 - the adapter's own source
-        return self.arrays_of(backend), names
+    def _runtimes(self) -> dict[str, tuple[Arrays, dict[str, Any]]]:
+        """What `runtime` returns, by the modes with imports of their own and `eager`."""
+        return {}
 
 
 def check_field_types(framework: Framework) -> None:

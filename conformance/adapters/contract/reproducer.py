@@ -45,7 +45,7 @@ def reproducer(
         return f"{environment_source}import conformance; {replay()}"
     if largest > LONGEST_LITERAL and not elided:
         return f"# too long to write out: an array of {largest} elements that is in no case"
-    preamble = framework.preamble(backend)
+    preamble = framework.preamble(backend, call.mode)
     literal = framework.arrays_of(backend).literal
     short = {name for name, tensor in call.arrays.items() if not elided or tensor.values.size <= MAX_WRITTEN}
     place = framework.device(call.device, backend).place

@@ -80,7 +80,7 @@ def unaccounted(framework: Framework, function: Function) -> list[str]:
         return []
     framework.prepare()
     alias, dot, rest = function.path.partition(".")
-    path = f"{getattr(framework.runtime[1].get(alias), '__name__', alias)}{dot}{rest}"
+    path = f"{getattr(framework.runtime()[1].get(alias), '__name__', alias)}{dot}{rest}"
     declared = dict.fromkeys([*passed_parameters(function), *function.no_effect, *map(parameter_of, function.untested)])
     try:
         found = [name for signature in signatures(path) for name in signature.parameters]

@@ -54,7 +54,7 @@ class Server:
                 warnings.simplefilter("ignore")
                 for name in self._framework.modules:
                     importlib.import_module(name)
-                _ = self._framework.runtime
+                self._framework.runtime()
         except (Exception, SystemExit) as error:
             why = f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}"
             return wire.encode_message({"failed": f"the framework cannot be imported: {why}"})
