@@ -1,11 +1,11 @@
-"""The pytest plugin: options, parametrisation, and a recorder that writes the report (also under xdist).
+"""The pytest plugin: options, parametrisation, and a recorder that writes the report (also with xdist).
 
-Installed as an entry point, it does nothing in a test run without cases: neither
-`--cases`, nor the ini option `conformance_cases`, nor one of this package's own test files.  Relations are held
-where their test file is named; they are tests like any other, and none of the report's rows.
+It is installed as an entry point, but inactive in a test run without cases: neither
+`--cases`, nor the ini option `conformance_cases`, nor one of this package's own test files.  Relations are tested
+if their test file is named; they are ordinary tests and add no rows to the report.
 
-The tests that run are those of the imported package, also where an argument or `testpaths` names those of a checkout:
-pytest has imported this plugin before it reads either, and one process has one package of a name.
+The executed tests are those of the imported package, even if an argument or `testpaths` names those of a checkout:
+pytest has imported this plugin before it reads either, and a process can import only one package of a name.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 DISTRIBUTION = "cross-entropy-conformance"
 PACKAGE = Path(__file__).parent
 INVALID = "invalid"
-"""Follows the file in the id of an error in that file, in place of a test's function."""
+"""Follows the file in the id of an error in that file, in place of a test function."""
 TESTS = PACKAGE / "tests"
 TEST_FILE = PACKAGE / "test_conformance.py"
 TEST_NAME = "test_conformance"
@@ -55,16 +55,16 @@ RELATIONS_NAME = "test_relations"
 ROW = "conformance_row"
 FAULT = "conformance_fault"
 MAX_FAULTS = 5
-"""Exceptions of this package that are shown."""
+"""Maximum number of exceptions of this package that are shown."""
 MAX_SHOWN = 80
-"""Characters of an expression in a message."""
+"""Maximum number of characters of an expression in a message."""
 EXIT_SECONDS = 30.0
-"""Seconds that threads and exit handlers have once pytest has ended: those of others, too."""
+"""Seconds granted to threads and exit handlers after pytest has ended, including those of other plugins."""
 _OPTIONS = {"-k": "keyword", "-m": "markexpr"}
 
 
 def _seconds(text: str) -> float:
-    """A duration that ends; raises ValueError, with which pytest rejects the option."""
+    """Parse a positive, finite duration; raises ValueError, for which pytest rejects the option."""
     seconds = float(text)
     if not 0 < seconds < math.inf:
         raise ValueError(text)
@@ -72,7 +72,7 @@ def _seconds(text: str) -> float:
 
 
 def _path(text: str) -> str:
-    """A path that is not empty; raises ValueError, with which pytest rejects the option."""
+    """Parse a non-empty path; raises ValueError, for which pytest rejects the option."""
     if not text.strip():
         raise ValueError(text)
     return text
@@ -133,7 +133,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Have no conftest file loaded from a checkout whose package is not the imported one."""
+    """Do not load conftest files from a checkout whose package is not the imported one."""
     known = early_config.known_args_namespace
     folder = early_config.invocation_params.dir
     if known.file_or_dir or _checkout_of(folder):
@@ -145,7 +145,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if (_folder(config) is not None or _harvested(config) is not None) and not _requests_file(config, TEST_FILE):
         config.args.append(str(TEST_FILE))
     if _is_requested(config) or config.getoption("markers"):
-        with contextlib.suppress(UserError):  # said where tests are made
+        with contextlib.suppress(UserError):  # reported during collection
             _mark_frameworks(config)
     if not hasattr(config, "workerinput"):
         if (report := config.getoption("report")) is not None:
@@ -158,7 +158,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """A thread that a framework started must not keep pytest from ending."""
+    """Keep a thread that a framework started from blocking the exit of pytest."""
     from conformance.execution.ending import end_in_time
 
     if (session := config.stash.get(_SESSION, None)) is not None:
@@ -166,10 +166,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out a checkout's package, as the imported one stands for it (see `_redirected`), and own tests.
+    """Ignore the package of a checkout, for which the imported one stands in (see `_redirected`), and internal tests.
 
-    `--pyargs conformance` asks what the frameworks return.  This package's tests of itself need what only a checkout
-    installs; `--pyargs conformance.tests` names them.
+    `--pyargs conformance` tests the frameworks.  This package's internal tests need dependencies that only a checkout
+    installs; they are named by `--pyargs conformance.tests`.
     """
     unnamed = (
         collection_path == TESTS
@@ -180,14 +180,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def _redirected(config: pytest.Config, arguments: list[str]) -> list[str]:
-    """Arguments of pytest, with the imported package's files in place of those of a checkout's package.
+    """Arguments of pytest, with the files of a checkout's package replaced by those of the imported one.
 
     Raises UsageError for a file that the imported package does not have.
     """
     checkouts = config.stash.setdefault(_CHECKOUTS, set())
     redirected = []
     for argument in arguments:
-        if _is_conformance_test(argument):  # such a name has the file of its case; see `pytest_itemcollected`
+        if _is_conformance_test(argument):  # its name contains the file of its case; see `pytest_itemcollected`
             argument = f"{TEST_FILE}::{argument.partition('::')[2]}"
         path = _path_of(config, argument)
         checkout = _checkout_of(path) or _checkout_of(path / PACKAGE.name)
@@ -210,8 +210,8 @@ def _redirected(config: pytest.Config, arguments: list[str]) -> list[str]:
 
 
 def _checkout_of(path: Path) -> Path | None:
-    """The package of this name that a path is or lies in, if it is another than the imported one."""
-    with contextlib.suppress(OSError):  # a name that is too long for one
+    """The package with this name that contains a path, if it is not the imported one."""
+    with contextlib.suppress(OSError):  # a name may be too long for a path
         for folder in (path, *path.parents):
             plugin = folder / Path(__file__).name
             if folder.name == PACKAGE.name and plugin.is_file():
@@ -220,7 +220,7 @@ def _checkout_of(path: Path) -> Path | None:
 
 
 def _module(name: str) -> Path | None:
-    """The file or folder of a module of the imported package; None if the name is none's."""
+    """The file or folder of a module of the imported package; None if there is none."""
     if name.partition(".")[0] != PACKAGE.name:
         return None
     path = PACKAGE.resolve().parent.joinpath(*name.split("."))
@@ -228,7 +228,7 @@ def _module(name: str) -> Path | None:
 
 
 def _path_of(config: pytest.Config, argument: str) -> Path:
-    """The file or folder that an argument of pytest names, which with `--pyargs` may be a module of this package."""
+    """The file or folder named by an argument of pytest, which with `--pyargs` may be a module of this package."""
     name = argument.partition("::")[0]
     if config.known_args_namespace.pyargs and (module := _module(name)) is not None:
         return module
@@ -236,7 +236,7 @@ def _path_of(config: pytest.Config, argument: str) -> Path:
 
 
 def _check_marks(config: pytest.Config, items: Sequence[pytest.Item] = ()) -> None:
-    """Raise UsageError if `-m` has a word that marks none of the tests and is registered nowhere: a slip."""
+    """Raise UsageError if `-m` has a word that marks no test and is not registered: probably a misspelling."""
     if not (expression := config.getoption("markexpr")) or not _is_requested(config):
         return
     from conformance.judging.selection import SelectionError, words_of  # imports numpy
@@ -244,7 +244,7 @@ def _check_marks(config: pytest.Config, items: Sequence[pytest.Item] = ()) -> No
     try:
         words = words_of(expression)
     except SelectionError:
-        return  # pytest's to say
+        return  # pytest reports it
     registered = {re.split(r"[:(]", line)[0].strip() for line in config.getini("markers")}
     if unknown := words - registered - {mark.name for item in items for mark in item.iter_markers()}:
         names = ", ".join(sorted(config.stash.get(_MARKED, ())))
@@ -263,16 +263,16 @@ def _is_requested(config: pytest.Config) -> bool:
 
 
 def _requests_file(config: pytest.Config, *files: Path) -> bool:
-    """Whether one of these files of the package is among what pytest was told to run, or in a folder that is."""
+    """Whether pytest's arguments include one of these files of the package, or a folder that contains it."""
     among = {parent.resolve() for file in files for parent in (file, *file.parents)}
     return any(_path_of(config, argument) in among for argument in config.args)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Keep collected tests out of garbage collection.
+    """Exclude collected tests from garbage collection.
 
-    They outlive the session; looking through them takes as long as many of them.
+    They exist until the end of the session; scanning them takes as long as many tests.
     """
     if not _is_requested(session.config) or not gc.isenabled():
         return (yield)
@@ -286,9 +286,9 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Name a test of ours by its file, in messages, for `--last-failed` and as the classname of `--junit-xml`.
+    """Name a conformance test by its file in messages, for `--last-failed` and as the classname of `--junit-xml`.
 
-    That is the file of its case, or else its own; pytest has no name for files outside of its root.
+    This is the file of its case, or else its own; pytest has no names for files outside of its root.
     """
     if (of := _item(item)) is not None and of.case.path:
         _rename(item, f"{loggable(_relative_path(item.config, of.case.path))}::{item.name}")
@@ -297,7 +297,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def _rename(item: Any, nodeid: str) -> None:
-    """Change the node id of a test, which pytest makes of the file that has the function and lets nobody choose."""
+    """Change the node id of a test, which pytest derives from the file of the function without an option."""
     if hasattr(item, "id"):  # pytest 9.2 or newer
         item._id = type(item.id).parse(nodeid)
     else:
@@ -305,7 +305,7 @@ def _rename(item: Any, nodeid: str) -> None:
 
 
 def _relative_path(config: pytest.Config, file: str) -> str:
-    """A file of cases, from pytest's root folder or from where the shipped cases lie if it is in one of them."""
+    """The path of a case file, relative to pytest's root folder, or for a shipped one to the case folder."""
     from conformance.casefiles.loading import shipped_cases
 
     known = config.stash.setdefault(_RELATIVE_PATHS, {})
@@ -321,7 +321,7 @@ def _relative_path(config: pytest.Config, file: str) -> str:
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Report errors in files once by file, not for each test module that reads them."""
+    """Report errors in case files once per file, not for each test module that reads them."""
     report = yield
     if not report.failed or not isinstance(collector, pytest.Module) or collector.path.parent != PACKAGE:
         return report
@@ -403,10 +403,10 @@ Maker = Callable[[pytest.Config, "ItemFilter | None"], "Sequence[Item | Instance
 
 
 def _item_filter(config: pytest.Config, parents: list[str]) -> ItemFilter | None:
-    """A filter for -k and -m, so that items which they deselect are never made: that takes longer than `-k sklearn`.
+    """A filter for -k and -m, so that deselected items are never created, which would take longer than `-k sklearn`.
 
-    parents: names of the modules and the function of the tests.  pytest selects again among the rest, and alone if an
-    expression cannot be read here.
+    parents: names of the modules and the function of the tests.  pytest selects again among the remaining tests, and
+    alone if the expression cannot be parsed here.
     """
     from conformance.judging.selection import SelectionError, keyword_filter
 
@@ -428,7 +428,7 @@ def judge(request: pytest.FixtureRequest) -> Iterator[Judge]:
 
 @dataclass
 class CaseCheck:
-    """What the test of an item needs, in one fixture because pytest looks up each of them for each item."""
+    """The dependencies of the test of an item, in one fixture because pytest looks up each fixture for each item."""
 
     execute: Callable[[Item], Assessment]
     """Calls the function of an item, in this process or in a worker, and judges the outcome."""
@@ -437,22 +437,22 @@ class CaseCheck:
     strict_known: bool
     """Whether known discrepancies fail."""
     options: str
-    """The options on which outcomes or failures depend, as they were given, each followed by a blank."""
+    """The options that affect outcomes or failures, as given, each followed by a blank."""
     assessment: Assessment | None = None
-    """That of the last item; None once it is in a report."""
+    """The assessment of the last item; None once it is in a report."""
 
     def assess(self, item: Item) -> Assessment:
         """Call the function of an item and judge the outcome."""
         self.assessment = None
         assessment = self.execute(item)
-        assessment.row  # noqa: B018 - an adapter that cannot write its reproducer fails the test, not the report
+        assessment.row  # noqa: B018 - fail the test, not the report, if there is no reproducer
         self.assessment = assessment
         return assessment
 
 
 @pytest.fixture(scope="session")
 def case_check(request: pytest.FixtureRequest, judge: Judge) -> Iterator[CaseCheck]:
-    """Checks items, with calls in this process or in a worker."""
+    """Check items, with calls in this process or in a worker."""
     config = request.config
     make = functools.partial(
         CaseCheck,
@@ -466,7 +466,7 @@ def case_check(request: pytest.FixtureRequest, judge: Judge) -> Iterator[CaseChe
     from conformance.execution.assessing import PipelinedCalls
     from conformance.execution.targets import local_pool
 
-    # Under xdist each process is given its tests bit by bit, so nothing is known of what comes next.
+    # Under xdist each process receives its tests in small batches, so that later tests are unknown.
     alone = not hasattr(config, "workerinput")
     items = [item for test in request.session.items if (item := _item(test)) is not None] if alone else []
     frameworks = {item.framework.name for item in items}
@@ -479,7 +479,7 @@ def case_check(request: pytest.FixtureRequest, judge: Judge) -> Iterator[CaseChe
 
 @pytest.fixture(scope="session")
 def check_relation(request: pytest.FixtureRequest, judge: Judge) -> Iterator[Callable[[Instance], RelationResult]]:
-    """Checks a relation, with calls in this process or in a worker."""
+    """Check relations, with calls in this process or in a worker."""
     from conformance.explore.relations.checker import Checker
 
     if not request.config.getoption("isolate"):
@@ -511,7 +511,7 @@ def strict_known(request: pytest.FixtureRequest) -> bool:
 
 
 def _options_again(config: pytest.Config) -> str:
-    """The options on which outcomes or failures depend, as they were given, each followed by a blank."""
+    """The options that affect outcomes or failures, as given, each followed by a blank."""
     from conformance.execution.workers.pool import TIMEOUT
 
     words = [f"--{name}" for name in ("isolate", "strict-known") if config.getoption(name.replace("-", "_"))]
@@ -523,7 +523,7 @@ def _options_again(config: pytest.Config) -> str:
 
 
 def _accepted(config: pytest.Config) -> Callable[[Assessment], bool]:
-    """Return whether the baseline has the same discrepancy."""
+    """Return a predicate: whether the baseline has the same discrepancy."""
     if (baseline := _baseline(config)) is None:
         return lambda _: False
     from conformance.judging.verdict import FAILING_ROWS
@@ -541,7 +541,7 @@ _LOADED = pytest.StashKey[Any]()
 _HARVEST = pytest.StashKey["Harvests"]()
 _CHECKOUTS = pytest.StashKey[set[Path]]()
 _CHECKED = pytest.StashKey[bool]()
-"""Set once the device of --device was found."""
+"""Set once the device of --device has been checked."""
 _MARKED = pytest.StashKey[set[str]]()
 _Baseline = tuple["pd.DataFrame", dict[str, Any]]
 """The rows of the accepted report and its `run.json`."""
@@ -564,7 +564,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _assessment(item: pytest.Item) -> Assessment | None:
-    """What the test of an item judged, once; None for other tests, and if the call could not be judged."""
+    """The assessment by the test of an item, returned once; None for other tests and for calls that were not judged."""
     check = getattr(item, "funcargs", {}).get("case_check")
     if not isinstance(check, CaseCheck):
         return None
@@ -573,7 +573,7 @@ def _assessment(item: pytest.Item) -> Assessment | None:
 
 
 def _properties(case: Case, row: Row) -> Iterator[tuple[str, str]]:
-    """What identifies a row for `--junit-xml`."""
+    """Properties that identify a row in `--junit-xml`."""
     cells = row.cells
     properties = {
         "file": case.path,
@@ -584,7 +584,7 @@ def _properties(case: Case, row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _fault(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
-    """The exception that a test of ours ended with and that is none of pytest's, which is this package's own fault."""
+    """The exception of this package that ended a conformance test, an internal error; "" if there is none."""
     if call.excinfo is None or not _is_conformance_test(item.nodeid) or not isinstance(call.excinfo.value, Exception):
         return ""
     kinds = (pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
@@ -592,26 +592,26 @@ def _fault(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
 
 
 class Recorder:
-    """Collects rows as reports arrive, and writes the report when the session ends, whole or not.
+    """Collects rows as reports arrive, and writes the report when the session ends, complete or not.
 
-    With `--report`, rows are journaled as they arrive, and SIGTERM and SIGHUP do what Ctrl-C does.
+    With `--report`, rows are journaled as they arrive, and SIGTERM and SIGHUP act like Ctrl-C.
     """
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.run: Run | None = None
-        """Has the rows; with `--report` a `RecordedRun` from the start, else None until something is planned."""
+        """Contains the rows; with `--report` a `RecordedRun` from the start, else None until something is planned."""
         self.planned = 0
         """Number of rows."""
         self.written: dict[str, Any] = {}
         self.regressions: list[str] = []
         self.problem = ""
         self.notes: list[str] = []
-        """What became of older reports in the folder, and of the journal."""
+        """Messages on older reports in the folder, and on the journal."""
         self.stopped = ""
-        """Why the session ended early, as far as pytest says so."""
+        """Why the session ended early, according to pytest."""
         self.signalled = False
-        """Whether that was from outside, and not because tests could not be made."""
+        """Whether the cause was external, and not a failed collection."""
         self.faults: list[str] = []
         """Exceptions of this package."""
         self.signals = contextlib.ExitStack()
@@ -625,7 +625,7 @@ class Recorder:
 
     def pytest_sessionstart(self) -> None:
         if all(PACKAGE.resolve() in _path_of(self.config, argument).parents for argument in self.config.args):
-            _check_marks(self.config)  # before tests are made, and where xdist's processes make them
+            _check_marks(self.config)  # before collection, which happens in xdist's processes
 
         try:
             _baseline(self.config)
@@ -644,7 +644,7 @@ class Recorder:
                 self.run = RecordedRun(Path(folder), self.notes.append)
             except ReportError as error:
                 raise pytest.UsageError(loggable(str(error))) from None
-            self.signals.enter_context(interruptible(TERMINATION_SIGNALS[1:]))  # Ctrl-C is pytest's
+            self.signals.enter_context(interruptible(TERMINATION_SIGNALS[1:]))  # pytest handles Ctrl-C
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self.stopped = "interrupted"
@@ -679,7 +679,7 @@ class Recorder:
         return [*lines, *self._other_packages(), *self._harvest_header()]
 
     def _other_packages(self) -> list[str]:
-        """Say which package is tested if there is another one of its name."""
+        """State which package is tested if there is another one of its name."""
         import importlib.metadata
 
         folder = self.config.invocation_params.dir
@@ -699,7 +699,7 @@ class Recorder:
         ]
 
     def _harvest_header(self) -> list[str]:
-        """Print the harvested projects; reading them here once fills the cache for the processes of xdist."""
+        """Print the harvested projects; reading them here fills the cache for the processes of xdist."""
         if _harvested(self.config) is None:
             return []
 
@@ -728,12 +728,12 @@ class Recorder:
         self._plan_tests(ids)
 
     def _plan_tests(self, nodeids: Iterable[str], losses: Sequence[Item] = ()) -> None:
-        """Plan a row for each test that is ours, and those of unsupported cases, once it is known which tests run.
+        """Plan a row for each conformance test, and those of unsupported cases, once it is known which tests run.
 
         losses: the items of losses among the tests, if this process has them; their problems are known to be supported.
         """
         tested = [nodeid.partition("[")[2].split("-")[1] for nodeid in nodeids if _is_conformance_test(nodeid)]
-        if tested and not self.planned:  # each process of xdist has collected the same tests
+        if tested and not self.planned:  # all processes of xdist have collected the same tests
             self._plan(tested, self._unsupported(losses))
 
     def _plan(self, tested: Sequence[str], unsupported: Sequence[Row]) -> None:
@@ -749,7 +749,7 @@ class Recorder:
             self.run = Run()
             self.run.rows.extend(unsupported)
             return
-        from conformance.report import recording  # which imports pandas
+        from conformance.report import recording  # imports pandas
 
         assert isinstance(self.run, recording.RecordedRun)
         cases, ledger = _case_set(self.config)
@@ -766,9 +766,9 @@ class Recorder:
         self.run.plan(planned, uncalled=unsupported)
 
     def _report_skips(self, unsupported: Sequence[Row]) -> None:
-        """Have `--junit-xml` list rows of unsupported cases as skipped tests; no test is made of them.
+        """Make `--junit-xml` list rows of unsupported cases as skipped tests, for which no tests exist.
 
-        The terminal says at the end in its own way what is unsupported.
+        The terminal reports unsupported cases at the end.
         """
         manager = self.config.pluginmanager
         log = manager.subset_hook_caller("pytest_runtest_logreport", [manager.get_plugin("terminalreporter")])
@@ -783,7 +783,7 @@ class Recorder:
             log(report=of("passed", None, "teardown", user_properties=list(_properties(case, row))))
 
     def _nothing_can_be_called(self) -> bool:
-        """Whether no function can take any of the cases; then each case gets a row with the reason."""
+        """Whether no function supports any of the cases; then each case gets a row with the reason."""
         from conformance.judging.plan import plan
 
         if not _is_requested(self.config) or _item_filter(self.config, [str(TEST_FILE), TEST_NAME]) is not None:
@@ -794,7 +794,7 @@ class Recorder:
             return False
 
     def _unsupported(self, losses: Sequence[Item] = ()) -> list[Row]:
-        """The rows of selected cases that no function can take; none if tests are named one by one."""
+        """The rows of selected cases that no function supports; empty if tests are named one by one."""
         from conformance.judging.unsupported import unsupported_rows
 
         if any(map(_is_conformance_test, self.config.args)):
@@ -812,7 +812,7 @@ class Recorder:
         if (fault := getattr(report, FAULT, "")) != "":
             self.faults.append(f"{report.nodeid}: {fault}")
 
-    @pytest.hookimpl(wrapper=True, trylast=True)  # within the terminal's, which prints the summary
+    @pytest.hookimpl(wrapper=True, trylast=True)  # runs inside the hook of the terminal, which prints the summary
     def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         nothing_called = not self.planned and not self.signalled and self._nothing_can_be_called()
@@ -828,14 +828,14 @@ class Recorder:
             self._end(finished, session)
 
     def _end(self, finished: bool, session: pytest.Session) -> None:
-        """Write the report, and have the session fail if that fails or is interrupted.
+        """Write the report; the session fails if writing fails or is interrupted.
 
         finished: whether all tests ran.
         """
         from conformance.report import ReportError
         from conformance.report.recording import RecordedRun
 
-        if not isinstance(run := self.run, RecordedRun):  # its folder cannot be written
+        if not isinstance(run := self.run, RecordedRun):  # its folder is not writable
             return
         if not self.planned and not (self.stopped and _is_requested(self.config)):
             run.abandon()
@@ -850,7 +850,7 @@ class Recorder:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
 
     def _compare_with_baseline(self, baseline: _Baseline, session: pytest.Session) -> None:
-        """Compare the rows with the baseline; the session fails if something got worse."""
+        """Compare the rows with the baseline; the session fails if there are regressions."""
         from conformance.comparison.baseline import RunScope, check_baseline, processor_difference
 
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
@@ -901,12 +901,12 @@ class Recorder:
             terminalreporter.line(loggable(f"ERROR: {self.problem}"), red=True)
 
     def _similar(self) -> str:
-        """A suggestion if -k selected no conformance test, because a word of it is in no id; "" if there is none."""
+        """A suggestion if -k selected no conformance test because a word is in no id; "" if there is none."""
         from conformance.judging.plan import plan
         from conformance.judging.selection import SelectionError, similar
 
         keyword = self.config.getoption("keyword")
-        is_selected = self.planned or any(map(_item, self.config.stash[_SESSION].items))  # `--collect-only` plans none
+        is_selected = self.planned or any(map(_item, self.config.stash[_SESSION].items))  # none with `--collect-only`
         if not keyword or is_selected or not _requests_file(self.config, TEST_FILE):
             return ""
         try:
@@ -918,7 +918,7 @@ class Recorder:
         return near and f"nothing is selected by -k {keyword}; {near}"
 
     def _option_hint(self, terminalreporter: Any) -> str:
-        """The options that request conformance tests, if there were no tests at all, or -k names a framework."""
+        """A hint on the options that request conformance tests, if there were no tests, or -k names a framework."""
         from conformance.adapters import registry
 
         session = self.config.stash[_SESSION]
@@ -936,7 +936,7 @@ class Recorder:
         )
 
     def _closing_lines(self) -> list[str]:
-        """The lines at the end of a run, with the cases that no function could be called with, and the verdict."""
+        """The lines at the end of a run, with the unsupported cases and the verdict."""
         from conformance.adapters.registry import installed
         from conformance.judging.unsupported import PROBLEM_COLUMNS, render_unsupported, unsupported_problems
         from conformance.report import frames, recording
@@ -961,14 +961,14 @@ class Recorder:
         return _harvested(self.config) is not None
 
     def _case_filter(self) -> Callable[[str], bool]:
-        """Return whether an id is of a case of this session; any id, unless only harvested cases are run."""
+        """Return a predicate: whether an id is of a case of this session; always true unless all are harvested."""
         if not self._harvested() or _folder(self.config) is not None:
             return lambda _: True
         ids = {case.id for case in _cases_of(self.config)}
         return lambda name: any(f"-{part}-" in name for part in ids if part in name)
 
     def _selected(self) -> str:
-        """The options that left items out, as they were given."""
+        """The options that excluded items, as given."""
         options = [f"{flag} {value}" for flag in ("-k", "-m") if (value := self.config.getoption(_OPTIONS[flag]))]
         return " ".join([*options, *filter(_is_conformance_test, self.config.args)])
 
@@ -978,7 +978,7 @@ def _is_conformance_test(nodeid: str) -> bool:
 
 
 def _baseline(config: pytest.Config) -> _Baseline | None:
-    """The accepted report, read once per session; None where none is given."""
+    """The accepted report, read once per session; None if none is given."""
     if (path := config.getoption("baseline")) is not None and _BASELINE not in config.stash:
         from conformance.comparison.reports import read_complete
 
@@ -996,13 +996,13 @@ def _folder(config: pytest.Config) -> Path | None:
 
 
 def _harvested(config: pytest.Config) -> list[str] | None:
-    """The sources that are to be harvested, [] for all; None where none is."""
+    """The sources to harvest, [] for all; None for no harvest."""
     value = config.getoption("harvest")
     return None if value is None else [name for name in value if name]
 
 
 def _harvests(config: pytest.Config) -> Harvests:
-    """What they yield, read once per session with the cases beside it; raises what `load_harvest` raises."""
+    """The harvested cases, read once per session together with other cases; raises what `load_harvest` raises."""
     if _HARVEST not in config.stash:
         from conformance.power.harvest.pipeline import load_harvest
 
@@ -1013,7 +1013,7 @@ def _harvests(config: pytest.Config) -> Harvests:
 
 
 def _case_set(config: pytest.Config) -> tuple[list[Case], Any]:
-    """(cases, ledger), read once per session; whatever is wrong with them ends collection with a message."""
+    """(cases, ledger), read once per session; errors in them end collection with a message."""
     if _LOADED not in config.stash:
         from conformance.judging.case_set import load_suite
 
@@ -1028,7 +1028,7 @@ def _case_set(config: pytest.Config) -> tuple[list[Case], Any]:
 
 @contextlib.contextmanager
 def _ending_collection() -> Iterator[None]:
-    """Have a mistake of the user end the collection of tests with its message."""
+    """Make a user error end the collection of tests with its message."""
     try:
         yield
     except UserError as error:
@@ -1040,8 +1040,8 @@ def _cases_of(config: pytest.Config) -> list[Case]:
 
 
 def _installed_frameworks(config: pytest.Config) -> list[Installed]:
-    """The frameworks that are installed, each in the modes of --mode and on the device of --device; that there are
-    none ends collection with a message.
+    """The installed frameworks, each in the modes of --mode and on the device of --device; if there are
+    none, collection ends with a message.
     """
     from conformance.execution.targets import check_devices
     from conformance.judging.choice import installed_among

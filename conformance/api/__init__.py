@@ -1,7 +1,7 @@
-"""What the commands do, as functions that return values.  Nothing here prints.
+"""The commands as functions that return values.  Nothing here prints.
 
-Each value is frozen; `to_dict` converts it to builtin values, and `to_json` to what the command prints with `--json`.
-A name is imported when it is first used, because some need libraries that take long to import.
+Each value is frozen; `to_dict` converts it to builtin values, and `to_json` to the output of the command with `--json`.
+A name is imported on first use, because some need libraries that take long to import.
 """
 
 from __future__ import annotations

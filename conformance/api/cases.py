@@ -1,4 +1,4 @@
-"""Cases, functions and their answers without a run: listed, shown, explained, checked."""
+"""Cases, functions and answers without a run: list, show, explain, and check them."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ from conformance.reference.oracle import digits as digits_of
 from conformance.report.support import function_cells
 
 EXACT_DIGITS = 20
-"""Significant digits of the exact answers that are shown."""
+"""Number of significant digits of the exact answers that are shown."""
 
 
 def load_case(case_id: str, cases: Path | None = None) -> tuple[Case, Ledger]:
-    """Load a case and the ledger that holds for it.
+    """Load a case and its ledger.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def load_case(case_id: str, cases: Path | None = None) -> tuple[Case, Ledger]:
     SelectionError
         If there is no such case.
     CaseErrors
-        If something is wrong in the files.
+        If the files have errors.
     """
     if cases is None and case_id.startswith(HARVEST_PREFIX):
         found, ledger, _ = load_harvest([case_id.split("/")[1]])
@@ -114,21 +114,21 @@ def list_cases(cases: Path | None = None) -> CaseList:
     Raises
     ------
     CaseErrors
-        If something is wrong in the files.
+        If the files have errors.
     """
     return CaseList(tuple(load_suite(cases)[0]))
 
 
 @dataclass(frozen=True)
 class FunctionEntry:
-    """What an adapter declares of a function."""
+    """The declaration of a function by its adapter."""
 
     function: str
     """Its name, such as `torch.CrossEntropyLoss`."""
     predictions: str
-    """Kinds of input that it takes without a conversion, with the ranks."""
+    """Input kinds that it accepts without a conversion, with the ranks."""
     labels: str
-    """Kinds of target, with those that are encoded anew for it."""
+    """Kinds of target, including those that are re-encoded for it."""
     options: str
     """Options that it supports."""
     reductions: str
@@ -136,15 +136,15 @@ class FunctionEntry:
     dtypes: str
     """dtypes of the predictions that it accepts."""
     layouts: str
-    """Class axes, label dtypes and orders in memory."""
+    """Class axes, label dtypes and memory orders."""
     weights: str
-    """How it is passed the weights of samples."""
+    """The shape in which sample weights are passed."""
     untested: tuple[str, ...]
     """Arguments that no case uses."""
     version: str
-    """Version of its framework; empty if that is not installed."""
+    """Version of its framework; empty if it is not installed."""
     modes: str
-    """Modes in which it can be called, on the backend that runs here."""
+    """Modes in which it can be called, on the current backend."""
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to builtin values."""
@@ -154,7 +154,7 @@ class FunctionEntry:
 
 @dataclass(frozen=True)
 class FunctionList(Result):
-    """What the adapters declare of every function."""
+    """The declarations of all functions."""
 
     command = "list.functions"
     functions: tuple[FunctionEntry, ...]
@@ -165,12 +165,12 @@ class FunctionList(Result):
 
 
 def list_functions(observer: Observer = SILENT) -> FunctionList:
-    """Return what the adapters declare of each known function, whether or not it is installed.
+    """Return the declarations of all known functions, whether or not they are installed.
 
     Parameters
     ----------
     observer : Observer
-        Is told of adapters that cannot be used.
+        Notified of adapters that cannot be used.
 
     Returns
     -------
@@ -196,21 +196,21 @@ def list_functions(observer: Observer = SILENT) -> FunctionList:
 
 @dataclass(frozen=True)
 class LibraryEntry:
-    """A library that is known, and the environments that `run --all` makes for it."""
+    """A known library, and the environments that `run --all` creates for it."""
 
     library: str
     """Name of its framework."""
     functions: int
     """Number of its functions."""
     environments: tuple[str, ...]
-    """Requirements of each environment, one for each backend, as `--with` takes them; empty if none are pinned."""
+    """Requirements of each environment, one per backend, in the format of `--with`; empty if none are pinned."""
     installed: str
-    """Version of it in this environment; empty if it is not installed."""
+    """Version in the current environment; empty if it is not installed."""
 
 
 @dataclass(frozen=True)
 class LibraryList(Result):
-    """The libraries that are known."""
+    """The known libraries."""
 
     command = "list.libraries"
     libraries: tuple[LibraryEntry, ...]
@@ -221,7 +221,7 @@ class LibraryList(Result):
 
 
 def list_libraries() -> LibraryList:
-    """Return the known libraries with the environments that `run --all` makes for them.
+    """Return the known libraries with the environments that `run --all` creates for them.
 
     Returns
     -------
@@ -243,14 +243,14 @@ def list_libraries() -> LibraryList:
 
 @dataclass(frozen=True, eq=False)
 class CaseAnswers:
-    """The exact answer to a case at one dtype and reduction, and what every installed function returned."""
+    """The exact answer to a case for one dtype and reduction, and the results of all installed functions."""
 
     dtype: str
     """dtype of the predictions."""
     reduction: Reduction
     """Reduction of the losses."""
     exact: Any
-    """Decimal digits as a string, in nested lists if the answer has axes; `Undefined` or `Invalid` if it is none."""
+    """Decimal digits as a string, in nested lists if the answer has axes; `Undefined` or `Invalid` if there is none."""
     rows: list[Row]
     """A row of a report for each function and quantity."""
 
@@ -267,7 +267,7 @@ class CaseAnswers:
 
 @dataclass(frozen=True, eq=False)
 class ShowResult(Result):
-    """A case, its exact answers, and what every installed function returned."""
+    """A case, its exact answers, and the results of all installed functions."""
 
     command = "show"
     case: Case
@@ -277,7 +277,7 @@ class ShowResult(Result):
     published: tuple[PublishedVerdict, ...]
     """Numbers from publications, and whether they hold."""
     unsupported: list[Row]
-    """A row for each dtype and reduction at which no installed function takes the case."""
+    """A row for each dtype and reduction for which no installed function supports the case."""
     not_executed: tuple[NotExecuted, ...]
     """Calls that could not be made, each with the reason."""
 
@@ -316,7 +316,7 @@ def show(
     frameworks: Sequence[str] = (),
     functions: Sequence[str] = (),
 ) -> ShowResult:
-    """Call every installed function with a case, and compare the results with its exact answers.
+    """Call all installed functions on a case, and compare the results with its exact answers.
 
     Parameters
     ----------
@@ -327,9 +327,9 @@ def show(
     dtype : str, optional
         One of the dtypes of the case; all if empty.
     modes : sequence of str, optional
-        Modes in which functions are called, if their framework has them; eager if empty.
+        Modes of the calls, for frameworks that have them; eager if empty.
     frameworks, functions : sequence of str
-        Names of those that are called; all that are installed if empty.  Others are not imported.
+        Names of those to call; all installed ones if empty.  Others are not imported.
 
     Returns
     -------
@@ -371,7 +371,7 @@ class ExplainResult(Result):
     case: Case
     """The case."""
     explanation: Explanation
-    """How the definition reaches its answer, and what each function does differently."""
+    """The derivation of the definition's answer, and what each function does differently."""
 
     def to_dict(self) -> dict[str, Any]:
         return as_data(self.explanation)
@@ -387,7 +387,7 @@ def explain(
     mode: str = EAGER,
     frameworks: Sequence[str] = (),
 ) -> ExplainResult:
-    """Explain how the answer to a case comes about, and why each installed function returns another one.
+    """Explain how the answer to a case is derived, and why each installed function returns a different one.
 
     Parameters
     ----------
@@ -396,14 +396,14 @@ def explain(
     cases : Path, optional
         Folder of case files, or one file; the shipped cases if None.
     functions : sequence of str
-        Names of functions; all that are installed if empty.
+        Names of functions; all installed ones if empty.
     dtype, reduction : str, optional
         Of the case; float32 and mean, or the first ones of the case, if empty.
     quantity : {"loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hessian"}
     mode : str
-        Mode in which functions are called; those of frameworks that have no such mode are left out.
+        Mode of the calls; frameworks without it are skipped.
     frameworks : sequence of str
-        Names of the frameworks of these functions; all that are installed if empty.
+        Names of the frameworks of these functions; all installed ones if empty.
 
     Returns
     -------
@@ -427,7 +427,7 @@ def explain(
 
 
 def _available(frameworks: Sequence[str], functions: Sequence[str], modes: Sequence[str]) -> list[Installed]:
-    """The installed frameworks of some names, or else of some functions, or else all that a run has by default."""
+    """The installed frameworks with some names, or else of some functions, or else all that a run has by default."""
     everything = registry.installed(registry.frameworks())[0]
     check_functions(functions, everything)
     if frameworks or not functions:
@@ -436,7 +436,7 @@ def _available(frameworks: Sequence[str], functions: Sequence[str], modes: Seque
 
 
 def check_functions(names: Sequence[str], available: Sequence[Installed], option: str = "--function") -> None:
-    """Raise SelectionError for a name that no installed function has.  option: where the names stand."""
+    """Raise SelectionError for a name that no installed function has.  option: that contains the names."""
     installed = [function.name for found in available for function in found.functions]
     known = [function.name for function in registry.functions()]
     for name in names:
@@ -450,7 +450,7 @@ def check_functions(names: Sequence[str], available: Sequence[Installed], option
 
 @dataclass(frozen=True)
 class ExpectResult(Result):
-    """The exact answers to a case, rounded to some digits."""
+    """The exact answers to a case, rounded to a number of digits."""
 
     command = "expect"
     case: str
@@ -458,13 +458,13 @@ class ExpectResult(Result):
     digits: int
     """Number of significant digits."""
     expect: dict[str, Any]
-    """The answers, as `expect` in a case file: `value`, with the answer for each reduction, or `error`."""
+    """The answers, in the format of `expect` in a case file: `value`, with an answer per reduction, or `error`."""
 
     to_dict = dataclasses.asdict
 
 
 def expect(case_id: str, digits: int = 25, cases: Path | None = None) -> ExpectResult:
-    """Compute the exact answers to a case, as its `expect` states them.
+    """Compute the exact answers to a case, in the format of its `expect`.
 
     Parameters
     ----------
@@ -496,15 +496,15 @@ class LintResult(Result):
     folder: Path
     """Folder or file that was checked."""
     cases: int
-    """Number of cases in the files, wrong ones among them."""
+    """Number of cases in the files, including wrong ones."""
     uncounted: int
     """Number of files whose cases cannot be counted."""
     problems: list[CaseFileError]
     """The errors, by file and line."""
     coverage: Coverage
-    """Pairs of capabilities that the cases cover."""
+    """Coverage of pairs of capabilities by the cases."""
     notes: list[str]
-    """What files leave open, with the position, and how it is read; nothing is wrong with it."""
+    """Ambiguities in files, with the position, and how they are resolved; they are not errors."""
 
     def to_dict(self) -> dict[str, Any]:
         names = ("path", "line", "column", "where", "message", "advice")
@@ -527,7 +527,7 @@ def lint(folder: Path | None = None, *, strict: bool = False) -> LintResult:
     folder : Path, optional
         Folder of case files, or one file; the shipped cases if None.
     strict : bool
-        Also require what published cases have: a first line that names the schema, `about`, `source` and `why`.
+        Also require the properties of published cases: a first line that names the schema, `about`, `source` and `why`.
 
     Returns
     -------

@@ -42,7 +42,7 @@ from conformance.model.row_key import CPU
 from conformance.reference.oracle import Oracle, cached_oracle
 
 TIMEOUT = 60.0
-"""Seconds that a call of a checked callable may take."""
+"""Timeout in seconds for a call of a checked callable."""
 MAX_UNANSWERED = 2
 """Number of calls without an answer (timeouts and crashes) after which the check stops."""
 FIRST_VERDICT_CALLS = 100
@@ -54,9 +54,9 @@ MAX_DRAWN_SECONDS = 10.0
 MAX_FINDINGS = 3
 """Number of counterexamples after which the random search stops."""
 MAX_EXPLAINED = 8
-"""Wrong results with the same options, of the smallest cases, on which mistakes are tried."""
+"""Maximum number of wrong results with the same options, of the smallest cases, for which mistakes are tried."""
 MAX_EXPLAINED_PREDICTIONS = 400
-"""Predictions of the largest of these cases."""
+"""Maximum number of predictions of these cases."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,26 +68,26 @@ class CheckRequest:
     cases: Path | None = None
     """Folder of case files, or one file; the shipped cases if None."""
     keyword: str = ""
-    """Only cases whose item matches this expression, as with pytest's `-k`."""
+    """Only cases with an item that matches this expression, as with pytest's `-k`."""
     modes: tuple[str, ...] = ()
     """Modes of the known function's framework, such as `compile`; eager if empty."""
     device: str = CPU
-    """Where arrays are placed before they are passed, such as `cuda`."""
+    """Device of the arrays, such as `cuda`."""
     timeout: float = TIMEOUT
-    """Seconds that a call may take."""
+    """Timeout in seconds for a call."""
     import_timeout: float = IMPORT_TIMEOUT
-    """Seconds that the import may take."""
+    """Timeout in seconds for the import."""
     invalid: bool = False
     """Also test invalid input, which the callable must reject."""
     sweep: bool = False
-    """Also call it with every value of a narrow dtype and a grid of the wide ones."""
+    """Also call it on every value of a narrow dtype and a grid of the wide ones."""
     seed: int = 0
     """Seed of the random problems."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Verdict on one option at one dtype."""
+    """The verdict on one option in one dtype."""
 
     option: str
     dtype: str
@@ -108,15 +108,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A common mistake that gives wrong results of a callable."""
+    """A common mistake that explains wrong results of a callable."""
 
     options: tuple[str, ...]
-    """Options of the cases; empty for those without."""
+    """Options of the cases; empty for cases without options."""
     text: str
     results: int
-    """Number of wrong results that it gives."""
+    """Number of wrong results that it explains."""
     tried: int
-    """Number of wrong results with these options on which mistakes were tried."""
+    """Number of wrong results with these options for which mistakes were tried."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +138,9 @@ class CheckResult(Result):
     cells: tuple[Cell, ...]
     """One for each option and dtype, sorted by option, then by dtype."""
     mistakes: tuple[Mistake, ...]
-    """Those that give most of the wrong results on which they were tried, by options, the commonest first."""
+    """Mistakes that explain most of the wrong results for which they were tried, by options, the commonest first."""
     printed: tuple[str, ...]
-    """The last lines that its process printed."""
+    """The last lines of the output of its process."""
     not_executed: tuple[str, ...]
     """Calls that could not be made, each with the reason."""
     stopped: str
@@ -164,7 +164,7 @@ class CheckResult(Result):
 
     @property
     def call(self) -> str:
-        """How it is called, as source with placeholders."""
+        """Its call as source with placeholders."""
         return call_example(self.installed)
 
     def to_dict(self) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class CheckResult(Result):
 
 
 def call_example(installed: Installed) -> str:
-    """How a callable is called, as source with placeholders: `loss(predictions, labels, weight=..., reduction=...)`."""
+    """The call of a callable as source with placeholders: `loss(predictions, labels, weight=..., reduction=...)`."""
     (function,) = installed.functions
     options = [entry.replace("{}", "...") for entry in function.input_kinds.values() if entry]
     options += [f"{entry}=..." if entry.isidentifier() else entry for entry in function.arguments.values()]
@@ -209,15 +209,15 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
     Parameters
     ----------
     callable_ : CheckedCallable
-        Where it is defined, and which known function it is like.
+        Its location, and the known function that it is like.
     request : CheckRequest
     observer : Observer
-        Is told of each step, and of the first wrong row.
+        Notified of each step, and of the first wrong row.
 
     Returns
     -------
     CheckResult
-        Also if the callable hangs or ends its process; the check is then incomplete.
+        Also if the callable hangs or crashes its process; the check is then incomplete.
 
     Raises
     ------
@@ -282,11 +282,11 @@ class _CheckSession:
         self.available = available
         self.not_executed: list[str] = []
         self.stop_reason = ""
-        """Why no more calls are made; empty while they are."""
+        """Why no more calls are made; "" while they are."""
         self._pool = pool
         self._observer = observer
         self._unanswered = 0
-        """Number of calls that took too long, or ended their process."""
+        """Number of calls that timed out or crashed."""
 
     @property
     def _performer(self) -> Performer:
@@ -341,10 +341,10 @@ class _CheckSession:
 
 
 def _mistakes(installed: Installed, cases: Iterable[Case], rows: Iterable[Row]) -> Iterator[Mistake]:
-    """Yield the mistakes that give most of the wrong results with the same options.
+    """Yield the mistakes that explain most of the wrong results with the same options.
 
-    They are tried on one result of each case and quantity that no convention explains, a reduced loss or gradient in a
-    dtype of enough digits, for which nothing was converted.
+    They are tried on one result of each case and quantity that no convention explains: a reduced loss or gradient in a
+    dtype with enough digits, without conversions.
     """
     by_id = {case.id: case for case in cases if case.predicted <= MAX_EXPLAINED_PREDICTIONS}
     wrong = {
@@ -375,7 +375,7 @@ def _is_explainable(row: Row) -> bool:
 
 
 def _mistakes_of(installed: Installed, case: Case, row: Row, oracle: Oracle) -> set[str]:
-    """The mistakes that give the result of a row, in words."""
+    """The mistakes that explain the result of a row, in words."""
     (function,) = installed.functions
     reduction, quantity = cast(Reduction, row.key.reduction), cast(Quantity, row.key.quantity)
     problem = case.problem(row.key.dtype, reduction)
@@ -390,7 +390,7 @@ def _mistakes_of(installed: Installed, case: Case, row: Row, oracle: Oracle) -> 
 
 
 def _first_verdict(row: Row, calls: int) -> str:
-    """The note after the first wrong row, or after as many calls as have a first verdict; empty otherwise."""
+    """A note after the first wrong row, or after `FIRST_VERDICT_CALLS` right ones; "" otherwise."""
     if row.status in FAILING:
         return f"first wrong call: {row.key.id}: {row.explanation}"
     return f"the first {calls} calls are right" if calls == FIRST_VERDICT_CALLS else ""
@@ -403,7 +403,7 @@ LAYOUT = "memory layout"
 
 
 def cells(installed: Installed, cases: Sequence[Case], rows: Iterable[Row]) -> Iterator[Cell]:
-    """The table of a check: a cell for each option, the layout and the gradient, at each dtype."""
+    """The table of a check: a cell for each option, the layout and the gradient, in each dtype."""
     by_id = {case.id: case for case in cases}
     rows_by_cell: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -416,7 +416,7 @@ def cells(installed: Installed, cases: Sequence[Case], rows: Iterable[Row]) -> I
 
 
 def _options_of(case: Case, row: Row) -> Iterator[str]:
-    """The lines of the table that a row counts in."""
+    """The lines of the table in which a row is counted."""
     options = case.options.names()
     if is_derivative(row.key.quantity):
         yield GRADIENT
@@ -439,7 +439,7 @@ def _why_not(installed: Installed, option: str, dtype: str) -> str:
 
 
 def _cell(option: str, dtype: str, rows: Sequence[Row], why: str) -> Cell:
-    """The cell of the rows of an option at a dtype.  why: why there are none."""
+    """The cell for the rows of an option in a dtype.  why: why there are no rows."""
     if not rows:
         return Cell(option, dtype, "not asked", why=why)
     wrong = sum(row.status in FAILING for row in rows)

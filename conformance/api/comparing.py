@@ -1,4 +1,4 @@
-"""Call every installed function with one data set: what each returns, the exact answer, and why they differ."""
+"""Call all installed functions on one data set: their results, the exact answer, and why they differ."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ from conformance.reference.oracle import Oracle
 
 @dataclass(frozen=True)
 class ObservedNumber:
-    """A number that somebody got, and what reproduces it at its printed precision."""
+    """An observed number, and the computations that reproduce it at its printed precision."""
 
     text: str
-    """The number as it was given."""
+    """The number as given."""
     source: str
-    """The framework or function that is said to have returned it; empty if none is."""
+    """The framework or function that returned it, as stated; empty if none is."""
     dtype: str
     """A dtype in which it is the definition's answer; empty if there is none."""
     returned_by: tuple[str, ...]
-    """Installed functions that return it, called as their documentation says."""
+    """Installed functions that return it when called as documented."""
     documented_by: tuple[str, ...]
     """Functions matched by `source` whose documented behaviour gives this number."""
     explanations: tuple[tuple[str, Explanations], ...]
-    """Conventions, reductions, dtypes and mistakes that reproduce it, as (function, these): of each other function
-    matched by `source`, or without a source of the definition, under an empty name."""
+    """Conventions, reductions, dtypes and mistakes that reproduce it, as (function, explanations): for each other
+    function matched by `source`, or without a source for the definition, under an empty name."""
 
     @property
     def name(self) -> str:
-        """The number with its source, as `--observed` takes it."""
+        """The number with its source, in the format of `--observed`."""
         return f"{self.source}={self.text}" if self.source else self.text
 
     def lines(self) -> list[str]:
@@ -67,15 +67,15 @@ class ObservedNumber:
 
 @dataclass(frozen=True, eq=False)
 class CompareResult(Result):
-    """What every installed function returns for a data set, the exact answer, and why they differ."""
+    """The results of all installed functions for a data set, the exact answer, and why they differ."""
 
     command = "compare"
     decided: tuple[str, ...]
-    """A sentence for each choice that was derived from the data, such as what the predictions are."""
+    """A sentence for each choice that was inferred from the data, such as the kind of the predictions."""
     explanation: Explanation
-    """The exact answer, and for each function what it returned and why it differs."""
+    """The exact answer, and for each function its result and why it differs."""
     observed: tuple[ObservedNumber, ...]
-    """The numbers that were passed as `observed`."""
+    """The numbers passed as `observed`."""
     data: Data
     """The data set as a case."""
 
@@ -115,7 +115,7 @@ def compare(
     mode: str = EAGER,
     observed: Sequence[str] = (),
 ) -> CompareResult:
-    """Put one data set to every installed function, and explain why they differ.
+    """Call all installed functions on one data set, and explain why they differ.
 
     Parameters
     ----------
@@ -124,12 +124,12 @@ def compare(
     predictions : array_like
         Categorical [N, ..., C], binary of any shape; of any library, or a pandas DataFrame.
     kind : {"", "logits", "probabilities", "log_probabilities"}
-        What the predictions are; decided from their values if empty.
+        Kind of the predictions; inferred from their values if empty.
     loss : {"", "categorical", "binary"}
-        Decided from the shapes if empty.
+        Inferred from the shapes if empty.
     classes : sequence, optional
-        Names of the classes in the order of the columns; if labels are names, the columns of a DataFrame that are
-        called like them, or the sorted names, which is scikit-learn's order.
+        Names of the classes in the order of the columns; by default, if labels are names, the columns of a DataFrame
+        with these names, or the sorted names, which is scikit-learn's order.
     class_weights, sample_weights, positive_weight : array_like, optional
         Weights of the classes [C], of the samples [N, ...] or of their leading axes, and of the positive label of a
         binary loss, a scalar or [C]. The mean divides by the sum of the class and sample weights of the samples that
@@ -137,21 +137,21 @@ def compare(
     label_smoothing : float, optional
         Share from 0 to 1 of each target that is spread evenly over the classes; none by default.
     ignore_index : int, optional
-        Label of samples that do not count, inside or outside the range of the classes; none by default.
+        Label of samples to ignore, inside or outside the range of the classes; none by default.
     reduction : {"mean", "sum", "none"}
     class_axis : int, optional
         Axis of the classes in the predictions; the last if None.
     dtype : str, optional
         Dtype to which predictions are rounded before functions are called; their own if empty.
     quantity : {"loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hessian"}
-        What is compared; "d2" is the fraction of the deviance that the predictions explain, as of scikit-learn.
+        The quantity to compare; "d2" is the fraction of the deviance that the predictions explain, as in scikit-learn.
     frameworks, functions : sequence of str
-        Only these; all that are installed if both are empty.
+        Only these; all installed ones if both are empty.
     mode : str
-        Mode in which functions are called, such as "eager" or "compile"; a framework without it is left out.
+        Mode of the calls, such as "eager" or "compile"; frameworks without it are skipped.
     observed : sequence of str
-        Numbers that somebody got, as printed, each alone or after the name of a framework or function, such as
-        `0.29` or `keras=0.31`.  For each, what reproduces it at its printed precision is listed.
+        Observed numbers as printed, each alone or after the name of a framework or function, such as
+        `0.29` or `keras=0.31`.  The result lists, for each, what reproduces it at its printed precision.
 
     Returns
     -------
@@ -190,7 +190,7 @@ def compare(
 
 
 def _parse_observed(text: str, reduction: str, quantity: Quantity) -> tuple[str, Published]:
-    """The framework or function, and the number.  Raises SelectionError."""
+    """Parse the framework or function, and the number.  Raises SelectionError."""
     source, _, digits = text.rpartition("=")
     try:
         Printed.parse(digits.strip())

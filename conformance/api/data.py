@@ -1,4 +1,4 @@
-"""Data sets of a user: arrays and files as a case, with a sentence for each thing that the data decide."""
+"""Convert a user's data set, arrays or files, to a case, with a sentence for each choice inferred from the data."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from conformance.testing.arrays import to_numpy
 from conformance.testing.inputs import SUM_TOLERANCE, Inputs, read_dtype, read_inputs
 
 MAX_BROADCAST = 1 << 20
-"""Losses that a function may make of labels that it broadcasts against predictions."""
+"""Maximum number of losses if a function broadcasts labels against predictions."""
 MAX_SHOWN = 8
-"""Names of classes or columns that a message lists."""
+"""Maximum number of names of classes or columns that a message lists."""
 
 
 class DataError(UserError, ValueError):
@@ -36,14 +36,14 @@ class DataError(UserError, ValueError):
 def read_file(option: str, text: str) -> Any:
     """Read the array or the table in a file.
 
-    Formats: .npy, .npz, .csv, .tsv, .parquet, .pt and .pth.  Nothing that is pickled is executed.
+    Formats: .npy, .npz, .csv, .tsv, .parquet, .pt and .pth.  Pickles are not executed.
 
     Parameters
     ----------
     option : str
-        The name that messages begin with.
+        Start of messages.
     text : str
-        The path, for a file that holds several arrays or columns followed by a colon and the name of one, or of several
+        The path; for a file with several arrays or columns followed by a colon and the name of one, or of several
         columns with commas between them.
 
     Raises
@@ -70,7 +70,7 @@ def read_file(option: str, text: str) -> Any:
 
 
 def _split(text: str) -> tuple[Path, list[str]]:
-    """The path and the names after its last colon; a file whose name has a colon is found."""
+    """Split text into the path and the names after its last colon; a file name may contain a colon."""
     path, colon, names = text.rpartition(":")
     if not colon or Path(text).exists() or not Path(path).suffix:
         return Path(text), []
@@ -78,7 +78,7 @@ def _split(text: str) -> tuple[Path, list[str]]:
 
 
 def _chosen(where: str, found: Any, names: Sequence[str]) -> Any:
-    """One array of several, or some columns of a table."""
+    """One of several arrays, or some columns of a table."""
     if isinstance(found, pd.DataFrame):
         if names:
             _check_names(where, names, [str(name) for name in found.columns], "column")
@@ -107,11 +107,11 @@ def _check_names(where: str, names: Sequence[str], available: Sequence[str], wha
 
 
 def _csv(path: Path, separator: str = ",") -> pd.DataFrame:
-    """A table whose first row is a header unless all of it is numbers."""
+    """A table whose first row is a header unless it consists of numbers."""
     head = pd.read_csv(path, sep=separator, nrows=1, header=None, dtype=str)
     names = head.iloc[0]
     numeric = pd.to_numeric(names, errors="coerce").notna().all()
-    has_index = names.isna().tolist() == [True] + [False] * (len(names) - 1)  # as `DataFrame.to_csv` writes it
+    has_index = names.isna().tolist() == [True] + [False] * (len(names) - 1)  # the format of `DataFrame.to_csv`
     index = 0 if has_index and len(names) > 1 else None
     return pd.read_csv(path, sep=separator, header=None if numeric else "infer", index_col=index)
 
@@ -122,7 +122,7 @@ def _torch(path: Path) -> Any:
 
 
 def _npy(path: Path) -> Any:
-    with path.open("rb") as file:  # `np.load` says of any other file that it is a pickle, and how to load it
+    with path.open("rb") as file:  # `np.load` would report any other file as a pickle
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
@@ -154,7 +154,7 @@ class Data:
 
     case: Case
     decided: tuple[str, ...]
-    """What was decided from the data, a sentence each."""
+    """Choices inferred from the data, a sentence each."""
     inputs: Inputs
 
 
@@ -213,7 +213,7 @@ def read_data(
 
 
 def _nan_among(predictions: Array) -> list[str]:
-    """A sentence on nan among predictions; none if there is none.  Only then is an array of booleans made."""
+    """A sentence on nan among predictions; empty if there is none, in which case no boolean array is created."""
     has_nan = predictions.dtype.kind == "f" and predictions.size and np.isnan(np.minimum.reduce(predictions, axis=None))
     if not has_nan:
         return []
@@ -223,9 +223,9 @@ def _nan_among(predictions: Array) -> list[str]:
 
 
 def _without_odd_axis(predictions: Array, labels: Array, loss: str, class_axis: int | None) -> Array | None:
-    """Labels that fit predictions but for an axis of length 1, in the shape that fits; None for all others.
+    """Labels that fit predictions except for an axis of length 1, reshaped to fit; None for all others.
 
-    Those of a binary loss fit none if each prediction beside each label would be more than `MAX_BROADCAST`.
+    None for a binary loss if broadcasting predictions against labels would give more than `MAX_BROADCAST` losses.
     """
     shape = predictions.shape
     if class_axis not in (None, -1, predictions.ndim - 1):
@@ -238,7 +238,7 @@ def _without_odd_axis(predictions: Array, labels: Array, loss: str, class_axis: 
 
 
 def _case(inputs: Inputs, dtype: str, layout: Layout) -> Case:
-    """The case of a data set.  Arrays stay in a dtype that float64 holds exactly, so that large ones are not copied."""
+    """The case of a data set.  Arrays in a dtype that float64 represents exactly are not copied."""
     labels = inputs.labels.values
     if inputs.target != "index" and labels.dtype.kind not in "bf":
         labels = labels.astype(np.int64)
@@ -293,7 +293,7 @@ def _plain(name: str, value: Any) -> Array:
 
 
 def _has_text(value: Any) -> bool:
-    """Whether it is a list with a string in it, which numpy would make strings of all of."""
+    """Whether a value is a list that contains a string, which would make numpy convert all elements to strings."""
     return isinstance(value, list | tuple) and any(isinstance(each, str) for each in value)
 
 
@@ -318,7 +318,7 @@ def _missing(name: str, missing: Any) -> str:
 
 
 def _unpacked(name: str, found: Array) -> Array:
-    """Objects as an array of the one type that all of them have."""
+    """An object array converted to the single type of its elements."""
     types = {type(value).__name__: value for value in found.ravel()[::-1].tolist()}
     if len(types) > 1 and not set(types) <= {"int", "float"}:
         listed = ", ".join(f"{kind} such as {truncate(repr(value), 20)}" for kind, value in list(types.items())[:3])
@@ -369,7 +369,7 @@ def _named_labels(
 
 
 def _typed(classes: Sequence[Any], labels: Array) -> list[Any]:
-    """Names of classes as the labels are: the text of a command line may stand for integers."""
+    """Names of classes converted to the type of the labels, as integers are text on a command line."""
     if labels.dtype.kind in "iub" and all(isinstance(name, str) for name in classes):
         try:
             return [int(name) for name in classes]
@@ -384,9 +384,9 @@ def _check_known(found: Array, given: Sequence[Any]) -> None:
 
 
 def decide_kind(predictions: Array, labels: Array, decided: list[str]) -> InputKind:
-    """Logits, probabilities or log-probabilities, as far as the numbers decide; appends the sentence that says so.
+    """Logits, probabilities or log-probabilities, if the values tell; appends a sentence on the decision.
 
-    Raises DataError if they do not.
+    Raises DataError if they do not tell.
     """
     x = predictions
     if not x.size or x.dtype.kind not in "fiuV":
@@ -418,7 +418,7 @@ _SAY = "say what they are, by --logits, --probabilities or --log-probabilities, 
 
 
 def _sums_to_one(x: Array, logarithms: bool = False) -> bool:
-    """Whether rows sum to 1, as far as they are numbers."""
+    """Whether rows sum to 1, ignoring nan."""
     for start in range(0, len(x), 1 << 16):
         rows = x[start : start + (1 << 16)].astype(np.float64)
         sums = (np.exp(rows) if logarithms else rows).sum(axis=-1)
@@ -428,7 +428,7 @@ def _sums_to_one(x: Array, logarithms: bool = False) -> bool:
 
 
 def _shifted(inputs: Inputs) -> str:
-    """A note on labels that are counted from 1; empty if they are not."""
+    """A note on labels that seem to be counted from 1; "" if they do not."""
     labels, classes = inputs.labels.values, inputs.predictions.values.shape[-1]
     if labels.size and int(labels.min()) == 1 and int(labels.max()) == classes:
         return (

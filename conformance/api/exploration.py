@@ -53,17 +53,17 @@ SAVE_SECONDS = 1.0
 
 @dataclass(frozen=True, eq=False)
 class RelationsResult(Result):
-    """Which relations hold."""
+    """Results of metamorphic relations."""
 
     command = "relations"
     planned: int
-    """Number of instances that were selected."""
+    """Number of selected instances."""
     results: list[RelationResult]
-    """One for each instance that was checked."""
+    """One for each checked instance."""
     not_executed: tuple[NotExecuted, ...]
     """Instances whose calls could not be made, each with the reason."""
     stale: list[KnownIssue]
-    """Entries of the ledger whose relations hold wherever they were checked; empty unless everything was checked."""
+    """Ledger entries whose relations hold wherever they were checked; empty unless everything was checked."""
     stopped: str
     """Why the check ended early; empty if it did not."""
 
@@ -74,7 +74,7 @@ class RelationsResult(Result):
 
     @property
     def broken(self) -> list[RelationResult]:
-        """Relations that are violated although nothing documents it, or that hold although the ledger denies it."""
+        """Undocumented violations of relations, and relations that hold although the ledger expects a violation."""
         return [result for result in self.results if result.expected in FAILING_ROWS]
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,22 +95,22 @@ def relations(
     modes: Sequence[str] = (),
     device: str = CPU,
 ) -> RelationsResult:
-    """Check metamorphic relations: state problems in two ways, call installed functions with both, and compare.
+    """Check metamorphic relations: state problems in two ways, call installed functions on both, and compare.
 
     Parameters
     ----------
     keyword : str, optional
         Only instances whose id matches this expression, as with pytest's `-k`.
     frameworks : sequence of str
-        Names of frameworks; all that are installed if empty.
+        Names of frameworks; all installed ones if empty.
     cases : Path, optional
         Folder of case files, or one file; the shipped cases if None.
     observer : Observer
-        Is told of frameworks that are not installed, and of each instance.
+        Notified of frameworks that are not installed, and of each instance.
     modes : sequence of str
-        Modes in which functions are called, if their framework has them; eager if empty.
+        Modes of the calls, for frameworks that have them; eager if empty.
     device : str
-        Where arrays are placed; frameworks that do not compute there are left out.
+        Device of the arrays; frameworks that do not support it are skipped.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def relations(
     SelectionError
         If nothing is selected.
     CaseErrors
-        If something is wrong in the files.
+        If the files have errors.
     """
     found, ledger = load_suite(cases)
     check_names(ledger)
@@ -152,17 +152,17 @@ def relations(
 
 @dataclass(frozen=True, eq=False)
 class FuzzResult(Result):
-    """What a random search has found."""
+    """The result of a random search."""
 
     command = "fuzz"
     seed: int
     """Seed of the cases."""
     state: SearchState
-    """Its progress, with that of earlier searches that it resumed."""
+    """Its progress, including that of earlier searches that it resumed."""
     findings: tuple[Counterexample, ...]
     """The smallest case for each way in which a function is wrong."""
     interrupted: bool
-    """Whether it was ended by a signal."""
+    """Whether a signal ended it."""
 
     def to_dict(self) -> dict[str, Any]:
         done = self.state
@@ -209,7 +209,7 @@ def fuzz(
     observer: Observer = SILENT,
     modes: Sequence[str] = (),
 ) -> FuzzResult:
-    """Draw cases at random, call every installed function with them, and shrink failures to the smallest case.
+    """Draw cases at random, call all installed functions on them, and shrink failures to the smallest case.
 
     Parameters
     ----------
@@ -218,31 +218,31 @@ def fuzz(
     count : int, optional
         Number of cases to draw, counted from the first one of the seed.
     frameworks : sequence of str
-        Names of frameworks; all that are installed if empty.
+        Names of frameworks; all installed ones if empty.
     keyword : str, optional
         Only items whose id matches this expression, as with pytest's `-k`.
     seed : int
-        The same seed draws the same cases.
+        Seed; equal seeds give equal cases.
     dtypes : sequence of str
         Dtypes of the cases; all if empty.
     max_shape : str
-        The most samples and the most classes, such as `8x5`.
+        Maximum numbers of samples and classes, such as `8x5`.
     edge : bool
-        Draw nan and infinite weights, too, and numbers whose sums overflow.
+        Also draw nan and infinite weights, and numbers whose sums overflow.
     isolate : bool
-        Make calls in processes that may die.
+        Make calls in worker processes, which may crash.
     cases : Path, optional
-        Case folder whose ledger counts; the shipped one if None.
+        Case folder with the ledger to use; the shipped one if None.
     state : Path, optional
-        File that keeps the search, which goes on from there if the file exists.
+        File that stores the progress; the search resumes if the file exists.
     folder : Path, optional
         Findings are written as case files below its folder `fuzz`.
     found : callable
-        Called with each counterexample as it comes, and its case file, if there is a `folder`.
+        Called with each new counterexample, and its case file, if there is a `folder`.
     observer : Observer
-        Is told of the progress, and of frameworks that are not installed.
+        Notified of the progress, and of frameworks that are not installed.
     modes : sequence of str
-        Modes in which functions are called, if their framework has them; eager if empty.
+        Modes of the calls, for frameworks that have them; eager if empty.
 
     Returns
     -------
@@ -344,21 +344,21 @@ class SweepResult(Result):
 
     command = "sweep"
     functions: tuple[str, ...]
-    """Names as they were given."""
+    """Names as given."""
     regions: list[RegionRow]
     """A row for each function, dtype and region of inputs."""
     means: list[RegionRow]
     """A row for each function, dtype and number of losses."""
     not_executed: list[str]
-    """What could not be executed, each with the reason."""
+    """Units that could not be executed, each with the reason."""
     interrupted: bool
-    """Whether it was ended by a signal."""
+    """Whether a signal ended it."""
     seconds: float
     """Duration."""
 
     @property
     def failing(self) -> list[RegionRow]:
-        """Rows that neither a documented convention nor the ledger accounts for."""
+        """Rows that are explained neither by a documented convention nor by the ledger."""
         return table.failing([*self.regions, *self.means])
 
     @property
@@ -382,26 +382,26 @@ def sweep(
     cases: Path | None = None,
     observer: Observer = SILENT,
 ) -> SweepResult:
-    """Call functions with every value of a narrow dtype, and with a grid or all of a wide one.
+    """Call functions on every value of a narrow dtype, and on a grid or all values of a wide one.
 
     Parameters
     ----------
     functions : sequence of str
-        Names of functions, in which `*` stands for anything.
+        Names of functions; `*` matches any text.
     request : SweepRequest
-        Which dtypes, kinds of input and labels.
+        Dtypes, kinds of input and labels.
     means : bool
-        Execute means of 10 to 10^7 losses instead.
+        Compute means of 10 to 10^7 losses instead.
     processes : int
-        Number of processes that share the work; 0 means as many as cores for an exhaustive sweep, 1 otherwise.
+        Number of processes; 0 means one per core for an exhaustive sweep, 1 otherwise.
     folder : Path, optional
-        Where `sweep.json`, `sweep.csv` and `sweep.md` are written.
+        Folder for `sweep.json`, `sweep.csv` and `sweep.md`.
     state : Path, optional
-        File that keeps what is done; the sweep goes on from there if the file exists.
+        File that stores the progress; the sweep resumes if the file exists.
     cases : Path, optional
-        Case folder whose ledger counts; the shipped one if None.
+        Case folder with the ledger to use; the shipped one if None.
     observer : Observer
-        Is told of functions that are left out, and of the inputs that are done.
+        Notified of skipped functions, and of the finished inputs.
 
     Returns
     -------
@@ -454,7 +454,7 @@ def _names_match(names: Sequence[str]) -> Callable[[str], bool]:
 
 
 def _sweep_means(made: SweepResult, jobs: Sequence[Job], ledger: Ledger, observer: Observer) -> None:
-    """Add means of many lengths to a result."""
+    """Add the means of many lengths to a result."""
     with observer.rows(len(jobs) * len(long_means.LENGTHS)) as advance:
         for subject in (job.subject for job in jobs):
             if "mean" in subject.function.reductions:
@@ -472,7 +472,7 @@ def sweep_inputs(
     observer: Observer,
     performer: comparer.Performer = perform,
 ) -> None:
-    """Add all inputs to a result; those that are done, if it is interrupted.
+    """Add all inputs to a result; after an interruption, the finished ones.
 
     performer: makes the calls of a sweep in one process.
     """

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MutantList(Result):
-    """Implementations that cases are run on, in the order of their families."""
+    """Implementations on which cases are run, in the order of their families."""
 
     command = "mutants.list"
     mutants: tuple[MutantResult, ...]
@@ -73,13 +73,13 @@ def list_mutants(families: Sequence[str] = (), keyword: str = "", correct: bool 
 
 @dataclass(frozen=True)
 class MutationResult(Result):
-    """Which mutants are killed: caught by some case."""
+    """Mutants and whether they are killed, that is, detected by some case."""
 
     command = "mutants"
     results: tuple[MutantResult, ...]
     """The results, in the order of the families."""
     undecided: int = 0
-    """Number of mutants without a result; not 0 if it was interrupted."""
+    """Number of mutants without a result; above 0 only after an interruption."""
 
     @property
     def survivors(self) -> tuple[MutantResult, ...]:
@@ -129,7 +129,7 @@ def mutants(
     processes: int = 1,
     observer: Observer = SILENT,
 ) -> MutationResult:
-    """Call faulty implementations with every case, and find those that no case kills.
+    """Call faulty implementations on every case, and find those that no case kills.
 
     Parameters
     ----------
@@ -140,9 +140,9 @@ def mutants(
     keyword : str, optional
         Only those whose `family.Name` matches this expression, as with pytest's `-k`.
     processes : int
-        Number of processes that share the mutants; 1 is this one.
+        Number of processes that share the mutants; 1 for the current one.
     observer : Observer
-        Is told of each case that the mutants of a process have run.
+        Notified of each case that the mutants of a process have run.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def mutants(
     SelectionError
         If there is no such family, or nothing is selected.
     UserError
-        If something is wrong in the files, or a process ends early.
+        If the files have errors, or a process ends early.
     """
     chosen = select(FAULTY, families, keyword)
     decided: dict[str, MutantResult] = {}
@@ -180,13 +180,13 @@ class FalseAlarms(Result):
     items: int
     """Number of calls."""
     cases_run: int
-    """Number of cases that were run, of `planned`."""
+    """Number of executed cases, of `planned`."""
     cases: int
-    """Number of cases that there are."""
+    """Number of cases."""
     planned: int
-    """Number of cases to be run; each process counts."""
+    """Number of cases to run; each process counts."""
     interrupted: bool
-    """Whether it was ended by a signal."""
+    """Whether a signal ended it."""
 
     def to_dict(self) -> dict[str, Any]:
         alarms = [{"name": alarm.name, "item": alarm.item, "yaml": alarm.text} for alarm in self.alarms]
@@ -202,7 +202,7 @@ def check_correct(
     found: Callable[[FalseAlarm], None] = lambda alarm: None,
     observer: Observer = SILENT,
 ) -> FalseAlarms:
-    """Call correct implementations with cases; none of them may be reported as wrong.
+    """Call correct implementations on cases; none of them may be reported as wrong.
 
     Parameters
     ----------
@@ -211,15 +211,15 @@ def check_correct(
     keyword : str, optional
         Only those whose `family.Name` matches this expression, as with pytest's `-k`.
     processes : int
-        Number of processes that share the implementations; 1 is this one.
+        Number of processes that share the implementations; 1 for the current one.
     generated : int
-        Number of random cases that are run instead of those of a folder.
+        Number of random cases to run instead of those of a folder.
     seed : int
-        The same seed draws the same cases.
+        Seed; equal seeds give equal cases.
     found : callable
-        Called with each false alarm as it comes.
+        Called with each new false alarm.
     observer : Observer
-        Is told of each case that the implementations of a process have run.
+        Notified of each case that the implementations of a process have run.
 
     Returns
     -------
@@ -231,7 +231,7 @@ def check_correct(
     SelectionError
         If nothing is selected.
     UserError
-        If something is wrong in the files, or a process ends early.
+        If the files have errors, or a process ends early.
     """
     chosen = select(CORRECT, (), keyword)
     alarms: list[FalseAlarm] = []
@@ -267,7 +267,7 @@ def _parts_of_folder(
 
 
 def _events(work: Callable[..., Iterable[T]], parts: Sequence[tuple[Any, ...]]) -> Generator[T]:
-    """What `work` yields for each part, from a process for each; from this one if there is one part."""
+    """The results of `work` for each part, from one process per part; from this one if there is a single part."""
     if len(parts) == 1:
         yield from work(*parts[0])
         return
@@ -281,7 +281,7 @@ def _events(work: Callable[..., Iterable[T]], parts: Sequence[tuple[Any, ...]]) 
 def _each(
     events: Generator[T], add: Callable[[T], None], count: int, observer: Observer, label: Callable[[], str]
 ) -> bool:
-    """Add events as they come; return whether that was interrupted.  count: of cases that the observer hears of."""
+    """Add events as they arrive; return whether that was interrupted.  count: number of cases, for the observer."""
     try:
         with observer.rows(count) as advance:
             for event in events:
@@ -297,15 +297,15 @@ def _each(
 
 @dataclass(frozen=True, eq=False)
 class HarvestResult(Result):
-    """What the tests of other projects yield."""
+    """Cases and stated answers from the tests of other projects."""
 
     command = "harvest"
     harvests: Harvests
     """The cases by source, with the errors of sources that cannot be read."""
     statements: Mapping[str, Sequence[JudgedResult]]
-    """Answers that a source states, compared with the exact ones, by source."""
+    """Answers stated in a source, compared with the exact ones, by source."""
     files: tuple[Path, ...]
-    """Files that the cases were written to."""
+    """Files to which the cases were written."""
 
     def wrong(self, source: str) -> list[JudgedResult]:
         """Stated answers of a source that do not hold."""
@@ -337,18 +337,18 @@ class HarvestResult(Result):
 def harvest(
     sources: Sequence[str] = (), folder: Path | None = None, timeout: float = TIMEOUT, observer: Observer = SILENT
 ) -> HarvestResult:
-    """Read cases from the tests that other projects ship in their wheels, and compare the answers that these state.
+    """Read cases from the tests that other projects ship in their wheels, and check the answers stated in them.
 
     Parameters
     ----------
     sources : sequence of str
-        Names of projects; all that are installed if empty.
+        Names of projects; all installed ones if empty.
     folder : Path, optional
-        Where the cases are written as case files.
+        Folder in which to write the cases as case files.
     timeout : float
-        Seconds that reading one project may take.
+        Timeout in seconds for reading one project.
     observer : Observer
-        Is told of each step.
+        Notified of each step.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Progress of a function that takes long."""
+"""Progress of slow functions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Advance(Protocol):
 
 
 class Observer:
-    """Receives the progress of a function; this one ignores it."""
+    """Receives the progress of a function; this base class ignores it."""
 
     def note(self, line: str) -> None:
-        """Take a sentence that the user should know."""
+        """Receive a sentence for the user."""
 
     def status(self) -> AbstractContextManager[Callable[[str], None]]:
         """Return a context manager whose value is called with a line of text for each step."""

@@ -1,4 +1,4 @@
-"""The code that makes one function equal another, proved on the cases before it is returned."""
+"""Code that makes one function equal another, proved on the cases before it is returned."""
 
 from __future__ import annotations
 
@@ -62,18 +62,18 @@ class RecipeSide:
     function: str
     version: str
     code: str
-    """Source; its last line is the loss.  It is what was executed, with numbers of a case for single numbers."""
+    """Source whose last line is the loss.  It was executed, except that scalars are shown as numbers of a case."""
     changes: tuple[str, ...]
-    """What it does beside the call."""
+    """Steps in addition to the call."""
     arguments: dict[str, str | None]
-    """Option, kind of input and reduction -> argument of the function; "" if it needs none, None if it has none."""
+    """Option, input kind and reduction -> argument of the function; "" if it needs none, None if it has none."""
     arrays: tuple[tuple[str, str, tuple[int, ...]], ...]
-    """The arrays of the code: name, dtype and shape in a case."""
+    """The arrays in the code: name, dtype and shape in a case."""
 
 
 @dataclass(frozen=True, eq=False)
 class RecipeResult(Result):
-    """The code that makes two functions equal, and what remains."""
+    """Code that makes two functions equal, and the remaining differences."""
 
     command = "recipe"
     setting: Setting
@@ -82,17 +82,17 @@ class RecipeResult(Result):
     """None if no code makes the functions equal."""
     second: RecipeSide | None
     differences: tuple[tuple[str, str, str], ...]
-    """Choices in which the functions differ as they stand: the field, and what each of them does."""
+    """Choices in which the unmodified functions differ: the field, and what each of them does."""
     plain: tuple[str, ...]
-    """A case, and what each function returns for it without the recipe; empty if one of them cannot be called so."""
+    """A case, and the result of each function without the recipe; empty if one of them cannot be called this way."""
     proof: Proof
     """The cases in which they are equal, and those in which they are not."""
     why: str
     """Why there is no recipe; empty if there is one."""
     needed: tuple[str, ...] = ()
-    """Requirements of an environment in which it can be proved; empty if both functions are installed here."""
+    """Requirements of an environment in which it can be proved; empty if both functions are installed."""
     known: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
-    """For a recipe that is not proved, what the ledger knows to be wrong: the function, the reason with its link, and
+    """For an unproved recipe, the known issues: the function, the reason with its link, and
     the cases of the setting.
     """
 
@@ -108,7 +108,7 @@ class RecipeResult(Result):
 class RecipeRequest(TypedDict, total=False):
     """The request for a recipe; the keys are keyword arguments of `recipe`, which documents them.
 
-    An empty text is as good as none.
+    An empty text is equivalent to an absent key.
     """
 
     options: Sequence[str]
@@ -136,25 +136,25 @@ def recipe(
     Parameters
     ----------
     first, second : str
-        Names of functions.  The first is made to return what the second does.  If one is not installed, the recipe is
-        that for its pinned release, and is not proved.
+        Names of functions.  The recipe makes the first return what the second returns.  If one is not installed, the
+        recipe is that for its pinned release, and is not proved.
     options : sequence of {"class_weights", "sample_weights", "positive_weight", "label_smoothing", "ignore_index"}
-        What is set.
+        Options that are set.
     reduction : {"mean", "sum", "none"}
         The mean by default.
     dtype : str
         Of the predictions, float32 by default.
     kind : {"", "logits", "probabilities", "log_probabilities"}
-        What the predictions are; what both functions take, or the second, by default.
+        Kind of the predictions; by default one that both functions accept, or else the second.
     target : {"", "index", "one_hot", "distribution", "multi_hot", "binary", "soft_binary"}
-        What the labels are; what both functions take, or the second, by default.
+        Kind of the labels; by default one that both functions accept, or else the second.
     loss : {"", "categorical", "binary"}
-        What both functions compute by default.
+        By default the loss that both functions compute.
     quantity : {"loss", "gradient"}
         The loss by default, or its gradient in the predictions.
     layout : sequence of {"class_axis", "class_names", "unbatched", "leading_weights"}
-        What is unusual about the arrays: the classes on a stated axis, labels that are names of classes, one sample
-        without an axis of its own, sample weights that have the leading axes of the samples only.
+        Unusual properties of the arrays: the classes on a stated axis, labels that are class names, a single sample
+        without a batch axis, sample weights with only the leading axes of the samples.
     label_dtype : str
         Of the labels, the usual one of each function by default.
     weight_dtype : str
@@ -162,12 +162,12 @@ def recipe(
     modes : sequence of str
         Such as compile, jit or graph; each function is called in the first that its framework has, or else eagerly.
     cases : Path, optional
-        Folder of case files, or one file, on which it is proved; the shipped cases if None.
+        Folder of case files, or one file, to prove it on; the shipped cases if None.
 
     Returns
     -------
     RecipeResult
-        Also if no code makes them equal; it says why.
+        Also if no code makes them equal; `why` gives the reason.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def recipe(
 
 
 def _find(name: str, available: Sequence[Installed]) -> InstalledFunction:
-    """A function as it is installed, or else in the release that is pinned."""
+    """A function as installed, or else in its pinned release."""
     frameworks = (framework for framework in registry.frameworks() if name.startswith(f"{framework.name}."))
     pinned_ones = (one for framework in frameworks for one in islice(pinned(framework), 1))
     for one in itertools.chain(available, pinned_ones):
@@ -202,7 +202,7 @@ def _find(name: str, available: Sequence[Installed]) -> InstalledFunction:
 
 
 def _in_mode(of: InstalledFunction, modes: Sequence[str]) -> InstalledFunction:
-    """A function in the first of some modes that it has, or else as it is."""
+    """A function in the first of these modes that it has, or else unchanged."""
     for mode in chosen_modes(modes, of.installed.framework, of.installed.backend) if modes else ():
         moved = dataclasses.replace(of.installed, mode=mode)
         if of.function.has_mode(mode):
@@ -230,7 +230,7 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
     of = shared[0]
 
     def taken(names: Iterable[str], table: str) -> str:
-        """The first name that both functions take, or else the second."""
+        """The first name that both functions accept, or else the second one."""
         first, second = ([name for name in names if name in getattr(function, table)] for function in functions)
         return next((name for name in second if name in first), second[0])
 
@@ -257,7 +257,7 @@ def _dtype(option: str, name: str, known: Sequence[str]) -> str:
 def _unproved(
     pair: FunctionPair, setting: Setting, cases: Sequence[tuple[Case, Problem]], ledger: Ledger
 ) -> RecipeResult:
-    """The recipe for a setting, written for the first case that both functions support, which is not called."""
+    """The recipe for a setting, written for the first case that both functions support, but not executed."""
     empty = Proof((), 0, 0.0, 0.0, (), (), ())
     releases = ((one.installed.framework.distributions[0], one.installed.version.partition("+")[0]) for one in pair)
     needed = tuple("==".join(release) for release in releases)
@@ -280,7 +280,7 @@ def _unproved(
 def _known(
     pair: FunctionPair, setting: Setting, cases: Iterable[Case], ledger: Ledger
 ) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-    """What the ledger knows to be wrong in two functions on the cases of a setting, as `RecipeResult.known`."""
+    """The known issues of two functions on the cases of a setting, as in `RecipeResult.known`."""
     found: dict[tuple[str, str], list[str]] = {}
     for of, case in itertools.product(pair, cases):
         item = Item(of.installed, of.function, case, setting.dtype, setting.reduction, setting.quantity)
@@ -290,7 +290,7 @@ def _known(
 
 
 def prove_recipe(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, Problem]], judge: Judge) -> RecipeResult:
-    """The recipe for a setting, proved on cases of it."""
+    """The recipe for a setting, proved on its cases."""
     empty = Proof((), 0, 0.0, 0.0, (), (), ())
     try:
         recipes, reference = derive_recipes(*pair, setting)
@@ -343,7 +343,7 @@ def _side(of: InstalledFunction, call: Call, changes: tuple[str, ...], setting: 
 
 
 def _differences(pair: FunctionPair, setting: Setting) -> tuple[tuple[str, str, str], ...]:
-    """Choices with an effect in this setting in which two functions differ, in words."""
+    """Choices that matter in this setting and in which two functions differ, in words."""
     conventions = []
     for one in pair:
         found = one.convention(one.function.target_kind_for(setting.target) or setting.target)

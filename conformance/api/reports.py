@@ -1,4 +1,4 @@
-"""Reports: compared, accepted as the baseline, merged, recovered, and read as a history or as a page."""
+"""Reports: compare, accept as the baseline, merge, recover, and render them as a history or a page."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from conformance.report import recording
 
 @dataclass(frozen=True, eq=False)
 class DiffResult(Result):
-    """What changed between two reports."""
+    """The changes between two reports."""
 
     command = "diff"
     difference: Difference
-    """Every row of either report, with what changed, how bad that is, and whether it is documented."""
+    """Every row of either report, with its change, its severity, and whether it is documented."""
 
     def to_dict(self) -> dict[str, Any]:
         return difference_rendering.as_dict(self.difference)
@@ -65,11 +65,11 @@ def diff(old: Path, new: Path) -> DiffResult:
 
 @dataclass(frozen=True, eq=False)
 class AcceptResult(Result):
-    """What accepting a report makes of the baseline."""
+    """The effect of accepting a report on the baseline."""
 
     command = "accept"
     proposal: Proposal
-    """The rows that the baseline has, or would have, and what changed."""
+    """The rows of the new baseline, and the changes."""
     accepted: bool
     """Whether the baseline was replaced."""
 
@@ -102,9 +102,9 @@ def accept(
     baseline : Path
         Folder of the baseline, which may not exist yet.
     even_unexpected : bool
-        Accept rows that are unexpected or stale, too.
+        Also accept rows that are unexpected or stale.
     confirm : callable
-        Called with the proposal unless the baseline has these rows already; the baseline is replaced if it returns
+        Called with the proposal unless the baseline already has these rows; the baseline is replaced if it returns
         True.
 
     Returns
@@ -127,11 +127,11 @@ def accept(
 
 @dataclass(frozen=True, eq=False)
 class HistoryResult(Result):
-    """Which release changed what."""
+    """The changes by release."""
 
     command = "history"
     history: History
-    """What changed from each release to the next."""
+    """The changes from each release to the next."""
     folder: Path
     """Folder of `history.md` and `history.csv`."""
 
@@ -140,14 +140,14 @@ class HistoryResult(Result):
 
 
 def history(report: Path, folder: Path | None = None) -> HistoryResult:
-    """Find what changed from release to release, and write it as Markdown and CSV.
+    """Find the changes from release to release, and write them as Markdown and CSV.
 
     Parameters
     ----------
     report : Path
         A report of several releases.
     folder : Path, optional
-        Where `history.md` and `history.csv` are written; beside the report if None.
+        Folder for `history.md` and `history.csv`; that of the report if None.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def history(report: Path, folder: Path | None = None) -> HistoryResult:
     ReportError
         If the report cannot be read, or the files not be written.
     AuditError
-        If the report is incomplete, or has one release of each framework only.
+        If the report is incomplete, or has only one release of each framework.
     """
     found = histories.history(report)
     home = folder or folder_of(report)
@@ -168,15 +168,15 @@ def history(report: Path, folder: Path | None = None) -> HistoryResult:
 
 @dataclass(frozen=True, eq=False)
 class MergeResult(Result):
-    """A report that was merged from several."""
+    """A report merged from several."""
 
     command = "merge"
     report: Path
     """Its folder."""
     parts: tuple[Path, ...]
-    """The reports that it was merged from."""
+    """The merged reports."""
     record: dict[str, Any]
-    """What its `run.json` says."""
+    """The content of its `run.json`."""
 
     def to_dict(self) -> dict[str, Any]:
         return {"report": str(self.report), "parts": list(map(str, self.parts)), **self.record}
@@ -209,17 +209,17 @@ def merge(parts: Sequence[Path], folder: Path) -> MergeResult:
 
 @dataclass(frozen=True, eq=False)
 class RecoverResult(Result):
-    """The report of a run that was killed."""
+    """The report of a killed run."""
 
     command = "recover"
     report: Path
     """Its folder."""
     record: dict[str, Any]
-    """What its `run.json` says."""
+    """The content of its `run.json`."""
 
     @property
     def planned(self) -> int | None:
-        """Number of rows that were planned; None if that is not known."""
+        """Number of planned rows; None if unknown."""
         return None if self.record["interrupted"] in recording.PLAN_LOST else self.record["planned"]
 
     def to_dict(self) -> dict[str, Any]:
@@ -230,16 +230,16 @@ class RecoverResult(Result):
 
 
 def recover(folder: Path, observer: Observer = SILENT) -> RecoverResult:
-    """Write the report of a run that was killed or interrupted, from its journal.
+    """Write the report of a killed or interrupted run from its journal.
 
-    Of rows without a `run.json`, make a report that is marked incomplete.
+    For rows without a `run.json`, write a report that is marked incomplete.
 
     Parameters
     ----------
     folder : Path
         Folder of the report of the run.
     observer : Observer
-        Is told what could not be read.
+        Notified of unreadable data.
 
     Returns
     -------
@@ -248,14 +248,14 @@ def recover(folder: Path, observer: Observer = SILENT) -> RecoverResult:
     Raises
     ------
     ReportError
-        If there is no journal, a run holds it, or it has no row.
+        If there is no journal, a run has locked it, or it has no rows.
     """
     return RecoverResult(folder, recording.recover(folder, observer.note))
 
 
 @dataclass(frozen=True, eq=False)
 class PageResult(Result):
-    """The page of a report, as it was written."""
+    """The written page of a report."""
 
     command = "page"
     page: Path
@@ -265,7 +265,7 @@ class PageResult(Result):
     rows: int
     """Number of rows of the report."""
     views: tuple[str, ...]
-    """What the page shows beside the rows."""
+    """Contents of the page in addition to the rows."""
     explained: int
     """Number of explanations."""
     bytes: int
@@ -293,17 +293,17 @@ def page(
     report_path : Path
         Folder or results file of the report.
     cases : Path, optional
-        Folder of case files, or one file; the shipped cases, or those that were harvested, if None.
+        Folder of case files, or one file; the shipped or harvested cases if None.
     max_explained : int
-        Number of causes that are explained, each once: those of unexpected rows first, then those of most rows.
+        Maximum number of explained causes, each once: those of unexpected rows first, then those with the most rows.
     sweep, history : Path, optional
         Folders with `sweep.json` and `history.csv`; that of the report, if it has these files, if None.
     against : Path, optional
-        An older report that is compared with this one.
+        An older report to compare with this one.
     output : Path, optional
         File of the page; `index.html` of the report if None.
     observer : Observer
-        Is told of each case that is explained.
+        Notified of each explained case.
 
     Returns
     -------

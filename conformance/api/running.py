@@ -1,4 +1,4 @@
-"""Runs: functions are called with cases, and the report is written."""
+"""Runs: call functions on cases, and write the report."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from conformance.report.sarif import RULES, Failure
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """Which functions a run calls with which cases, and where."""
+    """The functions and cases of a run, and where calls are made."""
 
     report: Path = FOLDER
     """Folder of the report."""
@@ -53,33 +53,33 @@ class RunRequest:
     keyword: str = ""
     """Only items whose id matches this expression, as with pytest's `-k`."""
     frameworks: tuple[str, ...] = ()
-    """Names of frameworks; all that are there if empty."""
+    """Names of frameworks; all available ones if empty."""
     modes: tuple[str, ...] = ()
-    """Modes in which functions are called, such as `compile`, if their framework has them; eager if empty."""
+    """Modes of the calls, such as `compile`, for frameworks that have them; eager if empty."""
     device: str = CPU
-    """Where arrays are placed, such as `cuda` or `mps`; frameworks that do not compute there are left out."""
+    """Device of the arrays, such as `cuda` or `mps`; frameworks that do not support it are skipped."""
     processes: int | None = None
-    """Number of processes that judge, each beside workers; as processors and memory allow if None."""
+    """Number of judging processes, each with workers; None for as many as processors and memory allow."""
     in_process: bool = False
-    """Make all calls in this process: a crash ends it."""
+    """Make all calls in this process, which a crash would end."""
     all: bool = False
-    """Run each library in environments made for it alone, with the releases that `adapters/libraries.txt` pins."""
+    """Run each library in its own environments, with the releases that `adapters/libraries.txt` pins."""
     environments: tuple[str, ...] = ()
-    """Requirements, interpreters, virtual environments or requirements files to run in; this environment if empty."""
+    """Requirements, interpreters, virtual environments or requirements files to run in; the current one if empty."""
     engine: str = ""
-    """Where environments are made: "" for here, `ray`, or the address of a Ray cluster, `ray://HOST:PORT`."""
+    """Where environments are created: "" for this machine, `ray`, or the address of a Ray cluster, `ray://HOST:PORT`."""
     timeout: float = TIMEOUT
-    """Seconds that a call may take in a worker."""
+    """Timeout in seconds for a call in a worker."""
     import_timeout: float = IMPORT_TIMEOUT
-    """Seconds that the start of a worker and the import of its framework may take."""
+    """Timeout in seconds for the start of a worker and the import of its framework."""
     harvest: bool = False
-    """Run the cases that other projects' tests hold, instead of the shipped ones or beside those of `cases`."""
+    """Run the cases in other projects' tests, instead of the shipped ones or in addition to those of `cases`."""
     sources: tuple[str, ...] = ()
     """Names of the sources to harvest; all if empty."""
     resume: bool = False
-    """Go on with the unfinished run in the report's folder."""
+    """Resume the unfinished run in the report's folder."""
     prepared: tuple[CaseSet, Executor] | None = None
-    """Cases and what makes their rows, instead of those that the fields above name."""
+    """Cases and an executor, instead of those selected by the fields above."""
 
     def validate(self) -> None:
         """Raise UserError if options contradict each other."""
@@ -105,31 +105,31 @@ class RunRequest:
 
 @dataclass(frozen=True, eq=False)
 class RunResult(Result):
-    """How a run ended."""
+    """The result of a run."""
 
     command = "run"
     report: Path
     """Folder of the report."""
     record: dict[str, Any]
-    """What its `run.json` says."""
+    """The content of its `run.json`."""
     rows: PackedRows
-    """The rows, in the order in which they were judged; can be iterated over."""
+    """The rows in the order of judging; iterable."""
     results: pd.DataFrame
     """The rows as a table, sorted by problem and function."""
     items: int
-    """Number of items that there were to execute."""
+    """Number of items to execute."""
     cases: tuple[Any, ...]
-    """The cases that there were to choose from; empty if the run ended before it had them."""
+    """The cases available for selection; empty if the run ended before they were loaded."""
     harvested: bool
-    """Whether these came from the tests of other projects."""
+    """Whether the cases come from the tests of other projects."""
     not_executed: tuple[NotExecuted, ...]
     """Items that could not be executed, each with the reason."""
     stopped: str
     """Why the run ended early; empty if it did not."""
     failure: Exception | None
-    """The exception that it ended with."""
+    """The exception that ended it."""
     check: Check | None
-    """What got worse against the accepted report; None without one, or if the run is incomplete."""
+    """Regressions against the accepted report; None without one, or if the run is incomplete."""
 
     @property
     def complete(self) -> bool:
@@ -139,7 +139,7 @@ class RunResult(Result):
     def failures(self, strict_known: bool = False) -> list[Failure]:
         """The rows that make the run fail: unexpected ones or, with a baseline, those that got worse.
 
-        strict_known: known issues count, too, whatever the baseline has.
+        strict_known: whether known issues count, too, regardless of the baseline.
         """
         return list(failures(self.results, self.check, strict_known))
 
@@ -148,7 +148,7 @@ class RunResult(Result):
         return rows_of(self.results[self.results["expected"].isin(expected)])
 
     def to_dict(self) -> dict[str, Any]:
-        """Number of rows of each kind, and every row that is not as it should be, as builtin values."""
+        """Number of rows of each kind, and every row that is not as expected, as builtin values."""
         counted = {name: {str(key): int(count) for key, count in self.results[name].value_counts().items()}
                    for name in ("status", "expected")}  # fmt: skip
         return {
@@ -171,22 +171,22 @@ def run(
     observer: Observer = SILENT,
     begun: Callable[[], None] = lambda: None,
 ) -> RunResult:
-    """Call functions with cases, judge what they return, and write the report.
+    """Call functions on cases, judge their results, and write the report.
 
     Parameters
     ----------
     request : RunRequest
     baseline : Path, optional
-        Folder of an accepted report with which the rows are compared.
+        Folder of an accepted report to compare the rows with.
     observer : Observer
-        Is told of each step, and of each row.
+        Notified of each step, and of each row.
     begun : callable
         Called once the folder of the report is locked.
 
     Returns
     -------
     RunResult
-        Also if something ends the run early, such as an interruption; the report has the rows until then.
+        Also if the run ends early, such as by an interruption; the report then has the rows until that point.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def run(
     found, count, scope = prepared.cases, len(recorded.items), None
     if accepted is not None and found and prepared.executor:
         scope = _scope(request, found, prepared.executor, recorded.items, processor_difference(accepted[1]))
-    recorded.items = ()  # whose memory the report needs
+    recorded.items = ()  # frees memory for the report
     record = recorded.write()
     check = None
     if accepted is not None and scope is not None and record["complete"]:
@@ -229,10 +229,10 @@ def run(
 
 @dataclass
 class _Prepared:
-    """The preparations of a run, as far as they came."""
+    """The preparations of a run, as far as completed."""
 
     cases: CaseSet | None = None
-    """None until they are loaded."""
+    """None until loaded."""
     executor: Executor | None = None
     """None until the workers are known."""
     missing: tuple[str, ...] = ()
@@ -241,7 +241,7 @@ class _Prepared:
 
 def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, observer: Observer) -> None:
     with contextlib.ExitStack() as stack:
-        # Workers of this environment start up while the cases are loaded.
+        # Workers of the current environment start while the cases are loaded.
         local = None if request.all or request.environments else _local(request, prepared, stack)
         cases = prepared.cases = _case_set(request, observer)
         prepared.executor = local or _in_environments(request, cases, observer, stack)
@@ -304,7 +304,7 @@ def _in_environments(request: RunRequest, cases: CaseSet, observer: Observer, st
 
 
 def _libraries(request: RunRequest, cases: CaseSet) -> list[Installed]:
-    """The libraries of which an item is selected, each in the environment that will be made for it.
+    """The libraries with a selected item, each in its future environment.
 
     Raises SelectionError if there is none, unless other environments are requested.
     """
@@ -328,7 +328,7 @@ def _planned(
     calls: Executor,
     observer: Observer,
 ) -> list[Item]:
-    """Plan the run; return the items that are to be executed.
+    """Plan the run; return the items to execute.
 
     Raises SelectionError if no case is selected; if no function takes the selected ones, their rows say why.
     """
@@ -351,7 +351,7 @@ def _planned(
 
 
 def _scope(request: RunRequest, cases: CaseSet, calls: Executor, items: Any, other_processor: str) -> RunScope:
-    """What of a baseline the run speaks for."""
+    """The part of a baseline that the run covers."""
     item_filter = keyword_filter(request.keyword)
     names = {item.id for item in items}
     return RunScope(
@@ -363,13 +363,13 @@ def _scope(request: RunRequest, cases: CaseSet, calls: Executor, items: Any, oth
 
 
 _RULES = {"vanished": "vanished", "status or convention changed": "changed", "drifted past its ratchet": "drifted"}
-"""SARIF rule of each reason for which a row is worse than the baseline; others have that of their status."""
+"""SARIF rule by reason of a regression against the baseline; other rows have the rule of their status."""
 
 
 def failures(results: pd.DataFrame, check: Check | None, strict_known: bool = False) -> Iterator[Failure]:
     """The rows that make a run fail: unexpected ones or, with a baseline, those that got worse.
 
-    strict_known: known issues count, too, whatever the baseline has.
+    strict_known: whether known issues count, too, regardless of the baseline.
     """
     if strict_known:
         for row in rows_of(results[results["expected"] == "known"]):
@@ -385,6 +385,6 @@ def failures(results: pd.DataFrame, check: Check | None, strict_known: bool = Fa
 
 
 def _cells_of(changed: Cells) -> Cells:
-    """The row of the run that a line of `comparison.changes` is about, or of the baseline where it has vanished."""
+    """The row of the run for a line of `comparison.changes`, or of the baseline if it has vanished."""
     side = "new" if changed["new_version"] else "old"
     return {name: changed.get(name, changed.get(f"{side}_{name}", "")) for name in COLUMNS}

@@ -24,11 +24,11 @@ from conformance.reference.oracle import cached_oracle
 
 @dataclass(frozen=True, eq=False)
 class AuditResult(Result):
-    """What an upgrade changes."""
+    """The changes by an upgrade."""
 
     command, version = "audit", audit_rendering.FORMAT
     audit: Audit | None
-    """None if it was interrupted; both reports then have the rows until then."""
+    """None after an interruption; both reports then have the rows until that point."""
     not_executed: tuple[str, ...]
     """Items that could not be executed, each with the reason; they are in neither report."""
 
@@ -48,25 +48,25 @@ def audit(
     observer: Observer = SILENT,
     import_timeout: float = IMPORT_TIMEOUT,
 ) -> AuditResult:
-    """Call the frameworks of two environments with cases, compare the answers, and write what changed.
+    """Call the frameworks of two environments on cases, compare the answers, and write the changes.
 
     Parameters
     ----------
     old, new : str
         Requirements, an interpreter, a virtual environment or a requirements file each.
     folder : Path
-        Where `audit.html`, `audit.md`, `audit.csv` and `audit.json` are written; its folders `old` and `new` are the
+        Folder for `audit.html`, `audit.md`, `audit.csv` and `audit.json`; its subfolders `old` and `new` are the
         reports.
     cases : Path, optional
         Folder of case files, or one file; the shipped cases if None.
     keyword : str, optional
         Only items whose id matches this expression, as with pytest's `-k`.
     timeout : float
-        Seconds that a call may take.
+        Timeout in seconds for a call.
     observer : Observer
-        Is told of each step.
+        Notified of each step.
     import_timeout : float
-        Seconds that the import of a framework may take.
+        Timeout in seconds for the import of a framework.
 
     Returns
     -------
@@ -75,8 +75,8 @@ def audit(
     Raises
     ------
     UserError
-        If an environment cannot be made, they have no framework in common, nothing is selected, or a report cannot be
-        written.
+        If an environment cannot be created, they have no framework in common, nothing is selected, or a report cannot
+        be written.
     """
     chosen = f"-k {keyword}" if keyword else ""
     with (
@@ -106,9 +106,9 @@ class BisectResult(Result):
     case: str
     """Its id."""
     found: Bisection | None
-    """None if both ends answer alike."""
+    """None if both ends have the same answer."""
     attempts: tuple[Attempt, ...]
-    """Releases that were tried, ascending."""
+    """Attempted releases, ascending."""
     why: str = ""
     """Why nothing was found."""
 
@@ -145,17 +145,17 @@ def bisect(
     case_id : str
         Id of a case, such as `categorical/ignore_index/with_class_weights`.
     function, dtype, reduction : str, optional
-        Which answers; all if empty.
+        Restrict the answers to compare; all if empty.
     beside : str, optional
-        Requirements that every environment has beside the release.
+        Additional requirements of every environment.
     cases : Path, optional
         Folder of case files, or one file; the shipped cases if None.
     timeout : float
-        Seconds that a call may take.
+        Timeout in seconds for a call.
     observer : Observer
-        Is told of each step.
+        Notified of each step.
     import_timeout : float
-        Seconds that the import of a framework may take.
+        Timeout in seconds for the import of a framework.
 
     Returns
     -------

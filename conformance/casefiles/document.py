@@ -1,4 +1,4 @@
-"""Parses a YAML file into builtin values with the line and column of each, and validates it against its schema.
+"""Parse a YAML file into builtin values with the line and column of each, and validate it against its schema.
 
 YAML is read as 1.2 with the core schema: `1e-3` is a number, `no` a string, `0o17` fifteen, and a duplicate key an
 error. Nothing in a file is executed. Size, depth and the expansion of aliases are bounded, so that a hostile file
@@ -30,15 +30,15 @@ from conformance.model.files import SpecialFileError, read_regular
 from conformance.model.text import join_names, suggest, truncate
 
 PACKAGE = Path(__file__).parents[1]
-"""Folder of the schemas that the first line of a case file names."""
+"""Folder of the schemas that case files name in their first line."""
 MAX_BYTES = 4 * 2**20
 MAX_VALUES = 1_000_000
-"""Values in a file after expansion of aliases."""
+"""Maximum number of values in a file after expansion of aliases."""
 MAX_DEPTH = 64
 MAX_ERRORS = 100
-"""Errors reported per file."""
+"""Maximum number of errors reported per file."""
 MAX_DIGITS = 1000
-"""Digits of an integer; Python's own conversion stops at 4300."""
+"""Maximum number of digits of an integer; Python's own conversion stops at 4300."""
 
 _YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -79,7 +79,7 @@ class Document:
     """The values of a file, with their positions."""
 
     path: str
-    """The file, as it is displayed."""
+    """The file name for display."""
     value: Any
     location: _Location
     refused: set[str] = field(default_factory=set)
@@ -118,10 +118,10 @@ def json_path(path: JsonPath) -> str:
 
 
 def display_path(file: Path) -> str:
-    """A path as the user would type it: relative to the working directory if it is below it."""
+    """A path as the user would type it: relative to the working directory if it lies below it."""
     try:
         working_directory, absolute = Path.cwd(), file.absolute()
-    except FileNotFoundError:  # the working directory is gone
+    except FileNotFoundError:  # the working directory was deleted
         return file.as_posix()
     return (
         absolute.relative_to(working_directory) if absolute.is_relative_to(working_directory) else absolute
@@ -132,7 +132,7 @@ def read_document(file: Path, schema: str, *, strict: bool = False) -> tuple[Doc
     """Parse and validate a file; return the document, or None if it cannot be parsed or has too many errors to list,
     and the errors.
 
-    schema: file name of its JSON Schema in this package.  strict: want its first line to name the schema.
+    schema: file name of its JSON Schema in this package.  strict: whether its first line must name the schema.
     """
     name = display_path(file)
     text, errors = _read_text(file, name)
@@ -158,7 +158,7 @@ class _StopError(Exception):
 
 
 def read_error_text(path: Path, error: Exception) -> str:
-    """Why a path cannot be read, in words; for a link also its target."""
+    """Why a path cannot be read, as text; for a link also its target."""
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "a link that leads to itself"
     if isinstance(error, FileNotFoundError) and path.is_symlink():
@@ -197,7 +197,7 @@ def _read_text(file: Path, name: str) -> tuple[str | None, list[CaseFileError]]:
 
 
 def _check_modeline(file: Path, name: str, text: str, schema: str) -> list[CaseFileError]:
-    """Check that the first line names the schema, from which editors complete and validate."""
+    """Check that the first line names the schema, which editors use for completion and validation."""
     first = text.split("\n", 1)[0].rstrip()
     match = re.fullmatch(r"#\s*yaml-language-server:\s*\$schema=(\S+)", first)
     target = match.group(1) if match else ""
@@ -234,7 +234,7 @@ def _syntax_error(name: str, text: str, error: yaml.MarkedYAMLError) -> CaseFile
 
 
 class _Node(NamedTuple):
-    """A value with its location, and how many values are in it once aliases are expanded."""
+    """A value with its location, and its number of values after expansion of aliases."""
 
     value: Any
     location: _Location
@@ -250,7 +250,7 @@ class _Composer:
         self._loader = _YAML_LOADER(text)
         self._path: list[str | int] = []
         self._open: list[str | None] = []
-        """Anchors of the lists and mappings whose end has not been parsed yet, outermost first."""
+        """Anchors of the lists and mappings whose end has not been parsed, outermost first."""
         self._anchors: dict[str, _Node] = {}
 
     def error(self, event: Any, message: str, advice: str) -> CaseFileError:
@@ -279,7 +279,7 @@ class _Composer:
             self.errors.append(self.error(event, f"%YAML {version}; this is read as YAML 1.2", "remove the line"))
 
     def _node(self, event: Any) -> _Node:
-        """The node that begins with an event."""
+        """The node that starts with an event."""
         if type(event) is yaml.AliasEvent:
             return self._alias(event)
         if type(event) is yaml.ScalarEvent:
@@ -335,7 +335,7 @@ class _Composer:
         return _Node(values, location, size)
 
     def _item(self, event: Any, key: str | int, size: int) -> tuple[_Node, int]:
-        """A value in a list or mapping, and the size of that with it.  size: without it."""
+        """A value in a list or mapping, and the size of that list or mapping including it.  size: without it."""
         self._path.append(key)
         node = self._node(event)
         if size + node.size > MAX_VALUES:
@@ -345,7 +345,7 @@ class _Composer:
         return node, size + node.size
 
     def _key(self, event: Any, location: _Location) -> str:
-        """The key in a mapping that begins with an event; keys that are given twice are collected as errors."""
+        """The key in a mapping that starts with an event; duplicate keys are collected as errors."""
         is_collection = type(event) in (yaml.SequenceStartEvent, yaml.MappingStartEvent)
         node = None if is_collection else self._node(event)
         if node is None or isinstance(node.value, (list, dict)):
@@ -431,7 +431,7 @@ def _without_infinities(value: Any) -> Any:
 
 
 def error_paths(schema: str, value: Any) -> list[JsonPath]:
-    """Where a value is not what a JSON Schema of this package says."""
+    """Paths at which a value violates a JSON Schema of this package."""
     return [tuple(error.instance_path) for error in _validator(schema).iter_errors(value)]
 
 
@@ -442,7 +442,7 @@ def _schema_errors(document: Document, schema: str) -> list[CaseFileError]:
         path = tuple(error.instance_path)
         array = () if isinstance(_value_at(document.value, path), dict) else _enclosing_array(path)
         if array in arrays:
-            # Of many wrong elements of one array the first is enough.
+            # If many elements of one array are wrong, the first is enough.
             continue
         if array:
             arrays.add(array)
@@ -508,7 +508,7 @@ def _value_at(value: Any, path: Iterable[str | int]) -> Any:
 
 @dataclass(frozen=True)
 class _SchemaError:
-    """One error of the validator, and where it is."""
+    """One error of the validator, and its location."""
 
     document: Document
     schema: Any
@@ -552,7 +552,7 @@ def _render_schema_error(document: Document, schema: Any, path: JsonPath, error:
 
 
 def _key_errors(wrong: _SchemaError) -> Iterator[CaseFileError]:
-    """Keys that are unknown, missing or out of place."""
+    """Keys that are unknown, missing or misplaced."""
     match wrong.kind:
         case "additionalProperties":
             known = list(wrong.rule["properties"])
@@ -574,7 +574,7 @@ def _key_errors(wrong: _SchemaError) -> Iterator[CaseFileError]:
 
 
 def _other_level(schema: Any, path: JsonPath, name: str) -> str:
-    """Advice for a key of the file that is at a case, or the other way round; empty if it is neither."""
+    """Advice for a key at the wrong level, file or case; "" if it belongs to neither."""
     file, case = (rule.get("properties", {}) for rule in (schema, schema.get("definitions", {}).get("case", {})))
     if "predictions" in case and len(path) in (0, 2) and name in file["given"]["enum"]:
         return f"did you mean predictions, and given: {name} in the file?"

@@ -25,15 +25,15 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 CHUNK = 1 << 16
-"""Numbers drawn at a time, to bound memory; the result does not depend on it."""
+"""Number of random numbers drawn in one step, to bound memory; it does not affect the result."""
 LOGIT_MARGIN = 4
-"""How far `confident`, `wrong` and `peaks` raise a logit, in units of the scale."""
+"""Amount by which `confident`, `wrong` and `peaks` raise a logit, in units of the scale."""
 PEAK_DISTANCE = 1024
-"""Classes from one of `peaks` to the next: the size of a block of many kernels."""
+"""Distance in classes between `peaks`: the block size of many kernels."""
 BLOCK = 8
-"""Classes among which labels of a `label_block` are drawn."""
+"""Number of classes among which labels of a `label_block` are drawn."""
 SHARE_LIFT = 16 * 1024
-"""What they add to the share of a class's probability, per class; other shares are at most 1024."""
+"""Amount that they add to the share of a class's probability, per class; other shares are at most 1024."""
 TRUE_CLASS_SHARE = 4 * 1024
 """Share of the true class in a soft target."""
 _PREDICTIONS, _LABELS, _TARGETS, _SAMPLE_WEIGHTS, _CLASS_WEIGHTS, _IGNORED = range(1, 7)
@@ -54,7 +54,7 @@ class GeneratedArrays:
 
 
 LATER = ("offset", "label_block", "runs")
-"""Fields of a recipe that came after digests of cases were published."""
+"""Fields of a recipe that were added after digests of cases had been published."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ class Recipe:
     offset: float = 0.0
     """Added to each logit."""
     label_block: LabelBlock = "any"
-    """Which classes labels are drawn from: all, or `BLOCK` neighbours."""
+    """Classes from which labels are drawn: all, or `BLOCK` neighbouring ones."""
     runs: int = 1
-    """Number of neighbouring samples that share a label, a sample weight, and whether they are ignored."""
+    """Number of consecutive samples that share a label, a sample weight, and whether they are ignored."""
 
     @property
     def content(self) -> dict[str, Any]:
-        """The fields that the digest of a case covers: later ones only if they are set."""
+        """The fields covered by the digest of a case: later ones only if they are set."""
         later = {name: getattr(self, name) for name in LATER if getattr(self, name) != getattr(Recipe, name)}
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in LATER} | later
 
@@ -101,7 +101,7 @@ class Recipe:
 
 
 class GeneratedCase(Case):
-    """A case whose arrays are generated and compared with their digest when they are first needed.
+    """A case whose arrays are generated and compared with their digest on first use.
 
     Only `predictions`, `labels`, `options` and problems generate them.
     """
@@ -110,12 +110,12 @@ class GeneratedCase(Case):
     explicit_options: Options
     """The options that the file states, without generated weights."""
     expected_digest: str
-    """The digest that the file states; "" if it states none."""
+    """The digest stated in the file; "" if there is none."""
     digest_location: tuple[str, int, int, str]
     """File, line, column and JSON path of the digest, for errors."""
 
     def __init__(self, **fields: Any) -> None:
-        """fields: those above, and the fields of `Case` that are not generated."""
+        """Create a case.  fields: those above, and the fields of `Case` that are not generated."""
         for name, value in {**{field.name: field.default for field in _STATED_FIELDS}, **fields}.items():
             object.__setattr__(self, name, value)
 
@@ -148,7 +148,7 @@ class GeneratedCase(Case):
     @cached_property
     def digest(self) -> str:
         recipe = self.recipe.content
-        recipe["given"] = recipe.pop("input_kind")  # as case files spell it: a digest outlives names in the code
+        recipe["given"] = recipe.pop("input_kind")  # as in case files: digests must not depend on the code
         content = {
             "recipe": recipe,
             "arrays": self.expected_digest,
@@ -175,7 +175,7 @@ _STATED_FIELDS = [field for field in dataclasses.fields(Case) if field.name not 
 
 
 def yaml_quoted_digest(digest: str) -> str:
-    """A digest in YAML: in quotes if it would be read as a number."""
+    """A digest for YAML: quoted if it would be parsed as a number."""
     return digest if digest.strip("0123456789e") else f'"{digest}"'
 
 
@@ -187,7 +187,7 @@ def _with_weights(options: Options, arrays: GeneratedArrays) -> Options:
 
 @lru_cache(maxsize=1)
 def _generate(recipe: Recipe) -> GeneratedArrays:
-    # The class that a confident model is sure of: the label, also where the target is softened around it.
+    # The class of which a confident model is certain: the label, also if the target is softened.
     classes = max(recipe.classes, 2) if recipe.loss == "binary" else recipe.classes
     true_classes = _true_classes(recipe, classes)
     predictions = (
@@ -210,18 +210,18 @@ def _true_classes(recipe: Recipe, classes: int) -> Integers:
 
 
 def _in_runs(recipe: Recipe, values: Array) -> Array:
-    """Values in runs of equal ones, in the order of memory."""
+    """Repeat values in runs, in memory order."""
     flat = values.reshape(-1)
     return values if recipe.runs == 1 else flat[_run_of(recipe, flat.size) * recipe.runs].reshape(values.shape)
 
 
 def _run_of(recipe: Recipe, count: int) -> Integers:
-    """For each of some samples, the number of its run."""
+    """The run number of each sample."""
     return np.arange(count, dtype=np.int64) // recipe.runs
 
 
 def _read_only(values: Array) -> Array:
-    values = np.asarray(values)  # arithmetic on one value makes a scalar of it
+    values = np.asarray(values)  # arithmetic on a single value returns a scalar
     values.flags.writeable = False
     return values
 
@@ -241,7 +241,7 @@ def _scaled(words: npt.NDArray[np.uint32], below: int) -> Integers:
 
 
 def _weights(recipe: Recipe, role: int, shape: tuple[int, ...]) -> Floats:
-    """Eighths from 1/8 to 2."""
+    """Weights from 1/8 to 2, in steps of 1/8."""
     weights: Floats = np.asarray((1 + _scaled(_random_words(recipe, role, shape), 16)) / 8)
     return weights if role == _CLASS_WEIGHTS else _in_runs(recipe, weights)
 
@@ -264,7 +264,7 @@ def _labels(recipe: Recipe, true_classes: Integers) -> Array:
 
 
 def _row_plan(recipe: Recipe, per_row: int) -> tuple[int, int, int]:
-    """(rows drawn, how often each stands, rows drawn at a time)."""
+    """(number of drawn rows, number of repetitions of each, rows per step)."""
     rows = int(np.prod(recipe.shape, dtype=np.int64))
     repeats = recipe.shape[0] if recipe.distribution == "equal_rows" else 1
     return rows // repeats, repeats, max(1, CHUNK // per_row)

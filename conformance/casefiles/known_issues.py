@@ -31,8 +31,8 @@ SWEEP_PREFIX = "sweep/"
 HARVEST_PREFIX = "harvest/"
 """Prefix of the ids of harvested cases, which are read at run time from other projects' tests and may be absent."""
 EXCLUDED_PREFIX = "excluded/"
-"""Prefix of ids that name no case but traits, separated by /, of problems that are never put to a function, because it
-would destroy the process.  The function excludes them, or has no adapter; the reproducer shows the issue.
+"""Prefix of ids that stand for traits, separated by /, of problems on which a function is never called, because it
+would crash the process.  The function excludes them, or has no adapter; the reproducer shows the issue.
 """
 EXTERNAL_PREFIXES = (SWEEP_PREFIX, HARVEST_PREFIX, EXCLUDED_PREFIX)
 """Prefixes of ids that are not in the case folder; entries with such ids are checked elsewhere."""
@@ -63,7 +63,7 @@ class KnownIssue:
     function: str
     """Name of the function, or such a pattern."""
     twins: tuple[str, ...] = ()
-    """Other functions of the framework that compute the same, or such patterns, to which the entry applies, too."""
+    """Other functions of the framework with the same computation, or such patterns, to which the entry applies, too."""
     versions: str = ""
     """PEP 440 specifiers; empty means all versions."""
     dtypes: tuple[str, ...] = ()
@@ -78,21 +78,21 @@ class KnownIssue:
     generated cases. Empty if traits cannot describe them.
     """
     symptoms: tuple[str, ...] = ()
-    """Ways in which the rows are wrong, see `verdict.Verdict`; empty means any."""
+    """Symptoms of the rows, see `verdict.Verdict`; empty means any."""
     status: Status = "disagrees"
     reason: str = ""
     see: str = ""
-    """Address of the issue in the framework's tracker."""
+    """URL of the issue in the framework's tracker."""
     reproducer: str = ""
     """Python source."""
     shows: str = ""
-    """What the reproducer prints."""
+    """Output of the reproducer."""
     expected: str = ""
-    """What it would print if the function were right: text, or `FORMULA = NUMBER`; see `KnownIssue.due`."""
+    """Correct output: text, or `FORMULA = NUMBER`; see `KnownIssue.due`."""
     kind: str = ""
-    """What the entry is about, one of `ranking.KINDS`; empty if its symptoms say so."""
+    """Kind of issue, one of `ranking.KINDS`; empty to derive it from the symptoms."""
     path: str = ""
-    """The file that has the entry."""
+    """The file that contains the entry."""
     line: int = 0
 
     def __str__(self) -> str:
@@ -105,7 +105,7 @@ class KnownIssue:
 
     @property
     def due(self) -> str:
-        """What the reproducer should have printed, or that it should have raised; empty if unknown."""
+        """The correct output of the reproducer, or the expected exception; "" if unknown."""
         return self.expected or ("an exception" if self.symptoms == ("accepted_invalid",) else "")
 
     @property
@@ -126,7 +126,7 @@ class KnownIssue:
         return _compile_glob(self.case).fullmatch(case) is not None
 
     def matches_function(self, function: str) -> bool:
-        """Whether the entry names the function, itself or as a twin."""
+        """Whether the entry names the function, directly or as a twin."""
         return any(_compile_glob(name).fullmatch(function) for name in (self.function, *self.twins))
 
     def explains(self, symptoms: Collection[str], gradient: bool = False) -> bool:
@@ -144,9 +144,9 @@ class KnownIssue:
         return bool(symptoms) and expected.issuperset(symptoms)
 
     def matches_except_case(self, key: RowKey, quantity: str) -> bool:
-        """Whether the entry is about the row if its case is ignored.
+        """Whether the entry applies to the row, regardless of its case.
 
-        quantity: which quantity the entry must be about; an entry about the loss may explain what follows from it.
+        quantity: that the entry must be about; an entry about the loss may explain quantities computed from it.
         """
         return (
             quantity in self.quantities
@@ -191,8 +191,8 @@ class Ledger:
     def find(self, key: RowKey, symptoms: Collection[str] | None = None) -> KnownIssue | None:
         """Return the entry that names the row's case, if there is one.
 
-        symptoms: ways in which the row is wrong, which the entry must document. What makes a loss wrong may also
-        explain its gradient. None: the entry for a row that is right, whatever its symptoms.
+        symptoms: of the row, which the entry must document; a symptom of the loss may also explain
+        its gradient. None: the entry for a right row, with any symptoms.
         """
         candidates = self._by_case_and_function.get((key.case, key.function))
         if candidates is None:
@@ -210,12 +210,12 @@ class Ledger:
     def find_by_traits(
         self, traits: Callable[[], frozenset[str]], key: RowKey, symptoms: Collection[str] = ()
     ) -> KnownIssue | None:
-        """Return the entry whose traits the problem has and that documents the symptoms, whatever its case.
+        """Return the entry whose traits the problem has and that documents the symptoms, for any case.
 
-        If there are several, the one with the most traits counts, then the first: the more specific reason is the truer
-        one.
+        Of several, the one with the most traits applies, then the first one: the more specific reason is more likely
+        true.
 
-        traits: called only if an entry is about such rows.
+        traits: called only if an entry exists for such rows.
         """
         if key.function not in self._with_traits_by_function:
             self._with_traits_by_function[key.function] = [
@@ -227,7 +227,7 @@ class Ledger:
         return _first_match(candidates, key, symptoms)
 
     def knows_crash(self, function: str, version: str) -> bool:
-        """Whether a function of a release ends its process on some input."""
+        """Whether a function of a release crashes its process on some input."""
         return any(
             entry.status == "crashed" and entry.matches_function(function) and within(version, entry.versions)
             for entry in (*self.entries, *self.others)
@@ -245,8 +245,8 @@ class Ledger:
 
 
 def _first_match(entries: Iterable[KnownIssue], key: RowKey, symptoms: Collection[str] | None) -> KnownIssue | None:
-    """The first entry that matches a row except for its case; entries about its quantity before those about the
-    quantities that it follows from.
+    """The first entry that matches a row except for its case; entries about its quantity come before those about
+    quantities from which it is computed.
     """
     entries = list(entries)
     followed = () if symptoms is None else FOLLOWS_FROM[key.quantity]
@@ -261,7 +261,7 @@ def _first_match(entries: Iterable[KnownIssue], key: RowKey, symptoms: Collectio
 def read(folder: Path, *, strict: bool = False) -> tuple[list[KnownIssue], list[CaseFileError]]:
     """Read the entries below the `known/` of a case folder, in the order of files and lines, and the errors in them.
 
-    strict: want the first line of each file to name the schema.
+    strict: whether the first line of each file must name the schema.
     """
     known = Path(folder) / LEDGER_FOLDER
     entries: list[KnownIssue] = []
@@ -290,7 +290,7 @@ def load(folder: Path) -> Ledger:
 
 
 def read_file(file: Path, *, strict: bool = False) -> tuple[list[KnownIssue], list[CaseFileError]]:
-    """Read the entries of one framework's file, which has the framework's name, and the errors in it."""
+    """Read the entries of one framework's file, which is named after the framework, and the errors in it."""
     document, errors = read_document(file, SCHEMA, strict=strict)
     listed = document.value.get("known") if document is not None and isinstance(document.value, dict) else None
     if document is None or not isinstance(listed, list):
@@ -321,11 +321,11 @@ def read_file(file: Path, *, strict: bool = False) -> tuple[list[KnownIssue], li
 
 
 _IDENTITY = ("function", "versions", "dtypes", "reductions", "variants", "modes", "devices", "quantities")
-"""Fields that, with the cases, no two entries have alike."""
+"""Fields that, together with the cases, identify an entry."""
 
 
 def _field_errors(document: Document, path: JsonPath, content: Any, framework: str) -> Iterator[CaseFileError]:
-    """Errors of an entry's function and versions, where the schema accepts them."""
+    """Errors in an entry's function and versions, if the schema accepts them."""
     fields = content if isinstance(content, dict) else {}
     function, versions = (
         "" if document.refuses((*path, name)) else str(fields.get(name, "")) for name in ("function", "versions")

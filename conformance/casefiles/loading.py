@@ -1,7 +1,7 @@
-"""Loads case files; all errors in a file are reported together.
+"""Load case files; all errors in a file are reported together.
 
 The id of a case is `<file path without suffix>/<case name>`, relative to the case folder:
-`categorical/ignore_index/with_class_weights`. The folder `known/` has the ledger and no cases.
+`categorical/ignore_index/with_class_weights`. The folder `known/` contains the ledger and no cases.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ WANTED = {
     "why": "what would go wrong unnoticed without this case",
     "published": "where the number is printed",
 }
-"""Texts that the cases of a published suite have, and what they say; that of a published number is its source."""
+"""Texts required in published suites, with what they say; for a published number, its source."""
 
 Shape: TypeAlias = "tuple[int, ...]"
 FileReader: TypeAlias = "Callable[[Path, str], tuple[list[Case], list[CaseFileError]]]"
@@ -89,7 +89,7 @@ def shipped_cases() -> Path:
 
 @functools.cache
 def is_shipped(path: str) -> bool:
-    """Whether a case file is one of this package."""
+    """Whether a case file is shipped with this package."""
     return resolve_links(Path(path)).is_relative_to(resolve_links(shipped_cases()))
 
 
@@ -105,7 +105,7 @@ def read(folder: Path, *, thorough: bool = False, strict: bool = False) -> tuple
     """Read the cases of all valid files, sorted by id, and the errors in the others.
 
     thorough: also generate arrays and compare them with their digests, and the digits of `expect` with the exact
-    answer, which takes as long as computing both.  strict: want what cases that others rely on have: a first line that
+    answer, which takes as long as computing both.  strict: require what shared cases need: a first line that
     names the schema, `about`, `source` and `why`.
     """
     if not (thorough or strict) and resolve_links(Path(folder)) == resolve_links(shipped_cases()):
@@ -135,7 +135,7 @@ def _read_all(folder: Path, read_one: FileReader) -> tuple[list[Case], list[Case
 
 
 def _cases_with_prefix(found: Iterable[Any], id_prefix: str) -> list[Case]:
-    """Remembered cases; raises TypeError if they cannot be those of a file."""
+    """Cached cases; raises TypeError if they cannot be those of a file."""
     cases = list(found)
     if not all(isinstance(case, Case) and case.id.startswith(f"{id_prefix}/") for case in cases):
         raise TypeError(f"no cases of {id_prefix}")
@@ -143,7 +143,7 @@ def _cases_with_prefix(found: Iterable[Any], id_prefix: str) -> list[Case]:
 
 
 def _read_or_remember(remembered: Remembered, file: Path, id_prefix: str) -> tuple[list[Case], list[CaseFileError]]:
-    """`read_file` of a shipped file: parsing and checking all of them takes ten times as long as what they became."""
+    """`read_file` with a cache for shipped files: parsing and checking takes ten times as long as the cache."""
     content = file.read_bytes() if file.is_file() else b""
     facts = (display_path(file), hashlib.sha256(content).hexdigest(), _reader_digest())
     name = f"cases of {id_prefix}"
@@ -158,12 +158,12 @@ def _read_or_remember(remembered: Remembered, file: Path, id_prefix: str) -> tup
 
 @functools.cache
 def _reader_digest() -> str:
-    """A digest of what decides which cases a file becomes."""
+    """A digest of everything that affects how a file is parsed into cases."""
     return f"{code_digest('model', 'reference', 'casefiles')} {schema_of(SCHEMA)}"
 
 
 def count_cases(folder: Path) -> tuple[int, int]:
-    """How many cases the files of a folder have, wrong ones among them, and how many files cannot be counted."""
+    """Number of cases in the files of a folder, including wrong ones, and number of files that cannot be counted."""
     count = uncounted = 0
     for file, _ in _files(folder)[0]:
         document, _ = read_document(file, SCHEMA)
@@ -174,7 +174,7 @@ def count_cases(folder: Path) -> tuple[int, int]:
 
 
 def _files(folder: Path) -> tuple[list[tuple[Path, str]], list[CaseFileError]]:
-    """The case files of a folder, or the one that a path names, each with the prefix of its ids; and the errors."""
+    """The case files of a folder, or the single file at a path, each with the prefix of its ids; and the errors."""
     errors: list[CaseFileError] = []
     files: list[tuple[Path, str]] = []
     if is_folder(folder):
@@ -254,10 +254,10 @@ def is_folder(path: Path) -> bool:
 
 
 def resolve_links(path: Path) -> Path:
-    """A path without links; a link to itself is left as it is."""
+    """A path without links; a link to itself is unchanged."""
     try:
         return Path(os.path.realpath(path))
-    except ValueError:  # a character that no path has
+    except ValueError:  # an invalid character
         return path
 
 
@@ -291,7 +291,7 @@ def cases_argument(case: Case) -> PurePosixPath | None:
 
 
 def expectation_errors(case: Case) -> list[CaseFileError]:
-    """Errors where the expected digits of a case differ from the oracle's."""
+    """Errors for expected digits of a case that differ from the oracle's."""
     if not (messages := wrong_digits(case)):
         return []
     assert isinstance(case.expect, Digits)
@@ -344,7 +344,7 @@ def _missing_texts(document: Document) -> Iterator[CaseFileError]:
 
 
 def _family_fits(document: Document, errors: list[CaseFileError]) -> bool:
-    """Whether cases can be read: there are some, and loss, kind of predictions and kind of targets fit together."""
+    """Whether cases can be parsed: there are some, and loss, kind of predictions and kind of targets are compatible."""
     content, family = document.value, ("loss", "given", "target")
     if not isinstance(content, dict) or any(key not in content or document.refuses((key,)) for key in family):
         return False
@@ -356,9 +356,9 @@ def _family_fits(document: Document, errors: list[CaseFileError]) -> bool:
 
 @dataclass(eq=False)
 class _CaseParser:
-    """Parses one case, and collects its errors beyond those that the schema found.
+    """Parses one case, and collects its errors beyond those found by the schema.
 
-    A part that the schema rejects, or that is missing, is left out; every other part is parsed.
+    A part that the schema rejects, or that is missing, is skipped; every other part is parsed.
     """
 
     document: Document
@@ -372,9 +372,9 @@ class _CaseParser:
         self.categorical = self.file["loss"] == "categorical"
         self.class_names: tuple[Any, ...] = ()
         self.other_names: dict[Any, int] = {}
-        """Names that labels have and no class has -> the labels that stand for them."""
+        """Label names without a class -> the labels that stand for them."""
         self.written_axis = -1
-        """Axis of the classes in the arrays as the file has them, counted from 0; -1 if it is the last."""
+        """Axis of the classes in the arrays of the file, counted from 0; -1 if it is the last."""
         self.rank = 0
         self.target: Target = STORED_TARGETS.get(self.file["target"], self.file["target"])
 
@@ -393,13 +393,13 @@ class _CaseParser:
         return self.document.refuses(("cases", self.name, *path))
 
     def stated_axis(self) -> int | None:
-        """The axis of the classes that the file states, as it states it; None if it states none that there is."""
+        """The class axis stated in the file, unchanged; None if there is no valid one."""
         layout = {} if self.refuses("layout") else self.content.get("layout", {})
         axis: int | None = layout.get("written_class_axis")
         return None if any(validation.axis_errors(self.file["loss"], self.rank, axis)) else axis
 
     def attempt(self, key: str, parse: Callable[..., T], *arguments: Any) -> T | None:
-        """What `parse` returns; None if the schema rejects the key that it reads, or it finds errors in it."""
+        """The result of `parse`; None if the schema rejects its key, or it finds errors."""
         if key and self.refuses(key):
             return None
         count = len(self.errors)
@@ -410,9 +410,9 @@ class _CaseParser:
         return None if len(self.errors) > count else found
 
     def parse(self, thorough: bool) -> Case | None:
-        """Parse the case; None if one of the parts that its content is checked with is missing or wrong.
+        """Parse the case; None if a part needed for checking its content is missing or wrong.
 
-        An unknown key may be any of them, mistyped.
+        An unknown key may be a misspelling of any part.
         """
         if not isinstance(self.content, dict):
             return None
@@ -438,7 +438,7 @@ class _CaseParser:
         return self.checked(dataclasses.replace(case, note=self.note(case)) if recipe is None else case, thorough)
 
     def parse_arrays(self, recipe: Recipe | None) -> tuple[Array | None, Array | None, Shape | None]:
-        """Predictions and labels, of a recipe a few of them, and the shape of all predictions."""
+        """Predictions and labels (a few of them for a recipe), and the shape of all predictions."""
         if recipe is not None:
             small = recipe.shrunk().generate()
             shape = (*recipe.shape, recipe.classes) if self.categorical else recipe.shape
@@ -459,7 +459,7 @@ class _CaseParser:
     def build(
         self, recipe: Recipe | None, predictions: Array, labels: Array, options: Options, fields: dict[str, Any]
     ) -> Case:
-        """The case of its parsed parts; texts that the schema rejects are left out."""
+        """Build the case from its parsed parts; texts that the schema rejects are omitted."""
         fields |= {
             "id": self.id,
             "why": self.content.get("why", ""),
@@ -486,7 +486,7 @@ class _CaseParser:
         )
 
     def checked(self, case: Case, thorough: bool) -> Case:
-        """The case; errors in what its arrays hold, and in its digits, are collected."""
+        """Return the case; errors in the content of its arrays, and in its digits, are collected."""
         if thorough or not isinstance(case, GeneratedCase):
             if not isinstance(case, GeneratedCase) or case.expected_digest:
                 self.attempt("", lambda: self.add_errors(validation.content_errors(case, self.stated_axis())))
@@ -524,7 +524,7 @@ class _CaseParser:
     def written_path(self, path: JsonPath) -> JsonPath:
         """The path in the file of a number in predictions or distributions, which have the classes on the last axis.
 
-        That of what encloses it, where the path is of a row of them.
+        If the path is that of a row, the path of the list that contains it.
         """
         axis, (name, *at) = self.written_axis, path
         if axis == -1 or name not in ("predictions", "labels") or (name == "labels" and self.target == "index"):
@@ -564,7 +564,7 @@ class _CaseParser:
         return array
 
     def classes_last(self, predictions: Array) -> Array:
-        """The predictions with the classes on the last axis, from that on which the file has them."""
+        """Move the classes of the predictions from the file's axis to the last one."""
         self.rank = predictions.ndim
         errors = list(validation.axis_errors("categorical", self.rank, self.written_axis))
         axis = self.written_axis % self.rank
@@ -642,7 +642,7 @@ class _CaseParser:
         return tuple(names)
 
     def check_name(self, path: JsonPath, name: Any, first: Any) -> None:
-        """Check the name of a class: printable text, or an integer of 64 bits, as the first class has."""
+        """Check the name of a class: printable text, or a 64-bit integer, of the same kind as the first name."""
         if isinstance(name, float):
             raise self.make_error(
                 path, f"{number_text(name)} is not an integer", f"write {int(name)}, or put it in quotes"
@@ -686,7 +686,7 @@ class _CaseParser:
     # Options, layout, expectation
 
     def parse_options(self, shape: Shape | None, expect: Expectation | None) -> Options:
-        """Parse the options that the schema accepts. shape: that of the predictions, if it is known."""
+        """Parse the options that the schema accepts. shape: of the predictions, if known."""
         values: dict[str, Any] = {}
         shapes_may_differ = expect == MustRaise("shape_mismatch")
         node = self.content.get("options", {})
@@ -726,7 +726,7 @@ class _CaseParser:
         return layout
 
     def note(self, case: Case) -> str:
-        """What to tell of arrays that fit the classes on another axis, too, if the case does not say which it is."""
+        """A note on arrays that fit the classes on another axis, too, if the case does not state the axis."""
         axis = validation.other_class_axis(case)
         if axis is None or "written_class_axis" in self.content.get("layout", {}):
             return ""
@@ -735,7 +735,7 @@ class _CaseParser:
         return str(self.make_error(("predictions",), message, advice))
 
     def parse_expectation(self, shape: Shape | None) -> Expectation:
-        """Parse the expectation. shape: that of the predictions, if it is known."""
+        """Parse the expectation. shape: of the predictions, if known."""
         node = self.content.get("expect", "oracle")
         if node == "oracle":
             return ByOracle()
@@ -769,7 +769,7 @@ class _CaseParser:
             self.add_error(path, message, "give one for each element" if want else "give digits without brackets")
 
     def parse_published(self, shape: Shape | None) -> tuple[Published, ...]:
-        """Parse published numbers. shape: that of the predictions, if it is known."""
+        """Parse published numbers. shape: of the predictions, if known."""
         found = []
         for index, node in enumerate(self.content.get("published", ())):
             only = self.reductions[0] if len(self.reductions) == 1 else "mean"
@@ -784,7 +784,7 @@ class _CaseParser:
                 if quantity == "gradient":
                     want = validation.written_shape(shape, self.written_axis)
                 elif not self.categorical and len(want) > 1 and _shape_of(node["value"]) == want[:-1]:
-                    want = want[:-1]  # some functions average the outputs of a sample: binary_outputs
+                    want = want[:-1]  # for functions that average the outputs of a sample
                 self.check_shape(("published", index, "value"), node["value"], want)
             found.append(Published(node["value"], node.get("source", ""), node.get("note", ""), reduction, quantity))
         return tuple(found)
@@ -792,7 +792,7 @@ class _CaseParser:
     # Generated arrays
 
     def check_generated(self, recipe: Recipe, options: Options, expect: Expectation | None) -> None:
-        """Check what a case with generated arrays states beside its recipe."""
+        """Check the other parts of a case with generated arrays."""
         node = self.content["generate"]
         for name in ("sample_weights", "class_weights"):
             if getattr(options, name) is not None and node.get(name):
@@ -880,7 +880,7 @@ def _length_text(shape: Shape) -> str:
 
 
 def _shape_of(value: Any) -> Shape:
-    """Shape of nested lists that are rectangular."""
+    """The shape of rectangular nested lists."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -889,7 +889,7 @@ def _shape_of(value: Any) -> Shape:
 
 
 def _find_uneven(value: Any, at: JsonPath = ()) -> tuple[JsonPath, str] | None:
-    """Where nested lists are not an array, and how; None if they are."""
+    """Position and description of an irregularity in nested lists; None if they form an array."""
     if not isinstance(value, list) or not value:
         return None
     want = _shape_of(value[0])

@@ -1,6 +1,6 @@
-"""Cases as values of JSON and back, for files that an earlier run has parsed and found nothing wrong with.
+"""Convert cases to JSON values and back, to cache files that an earlier run has parsed without errors.
 
-A list stands for a tuple; arrays, mappings, lists and dataclasses are mappings that say what they are.
+A list stands for a tuple; arrays, mappings, lists and dataclasses are mappings with a type tag.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _KINDS: Mapping[str, type] = {
 FIELDS = {
     kind: {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())} for kind in _KINDS.values()
 }
-"""Kind of object -> names of the fields that it is made of."""
+"""Class -> names of its stored fields."""
 
 
 class UnstorableError(ValueError):
-    """A value that would come back as another one."""
+    """A value that could not be restored exactly."""
 
 
 def to_json(value: Any) -> Any:
@@ -50,7 +50,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """What `to_json` made these values of."""
+    """The inverse of `to_json`."""
     if isinstance(value, list):
         return tuple([from_json(one) for one in value])
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Compares the digits that a case expects with the oracle."""
+"""Compare the digits that a case expects with the oracle."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def wrong_digits(case: Case) -> list[str]:
 
 
 def expect_block(case: Case, count: int = 25) -> dict[str, Any]:
-    """What `expect` may state for a case: digits by reduction, an error, or why there is no right answer."""
+    """Possible `expect` of a case: digits by reduction, an error, or why there is no right answer."""
     block: dict[str, Any] = {}
     for reduction in case.reductions:
         exact = oracle.digits(case.problem("float64", reduction), count=count)
@@ -53,7 +53,7 @@ def text_of_no_answer(answer: Undefined | Invalid) -> str:
 
 
 def _matches_digits(case: Case, reduction: Reduction, value: Any) -> Iterator[bool]:
-    """For each printed number, whether the exact one lies within a unit of its last digit."""
+    """For each printed number, whether the exact one is within a unit in its last digit."""
     problem = case.problem("float64", reduction)
     if refused(problem, DEFINITION):
         yield False

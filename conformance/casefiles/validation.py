@@ -1,4 +1,4 @@
-"""Semantic validation of a case: its parts must fit each other, and its content must be what it declares.
+"""Semantic validation of a case: its parts must fit each other, and its content must match its declarations.
 
 The loader validates cases from files, and the fuzzer generated ones. The path of an error is relative to the case,
 `("options", "class_weights")`.
@@ -44,7 +44,7 @@ class ValidationError:
 
 
 def find_errors(case: Case) -> list[ValidationError]:
-    """All errors of a case that a schema cannot find; empty for a valid case."""
+    """All errors in a case that the schema cannot detect; empty for a valid case."""
     errors = list(family_errors(case.loss, case.input_kind, case.target))
     if errors:
         return errors
@@ -60,7 +60,7 @@ def find_errors(case: Case) -> list[ValidationError]:
 def family_errors(loss: Loss, input_kind: InputKind, target: Target, written: str = "") -> Iterator[ValidationError]:
     """Check that the loss, the kind of predictions and the kind of targets are compatible.
 
-    written: the word for the target that a file has.
+    written: the file's word for the target.
     """
     if (loss == "binary") != (target == "binary"):
         expected = "binary" if loss == "binary" else "index or distribution"
@@ -72,7 +72,7 @@ def family_errors(loss: Loss, input_kind: InputKind, target: Target, written: st
 
 
 def option_errors(options: Options, loss: Loss, target: Target, shape: Shape | None) -> Iterator[ValidationError]:
-    """Check that options apply to the loss and the targets, and fit predictions of a shape, unless that is None."""
+    """Check that options apply to the loss and the targets, and fit the shape of the predictions (None: unknown)."""
     belongs = {
         "class_weights": ("categorical losses", loss == "categorical"),
         "positive_weight": ("binary losses", loss == "binary"),
@@ -108,7 +108,7 @@ def shape_error(option: str, shape: Shape, predictions: Shape, loss: Loss) -> Va
 
 
 def axis_errors(loss: Loss, rank: int, axis: object, key: str = "class_axis") -> Iterator[ValidationError]:
-    """Check that predictions of this rank have the class axis.  key: in the layout, which names the axis."""
+    """Check that predictions of this rank have the class axis.  key: in the layout, that states the axis."""
     path: JsonPath = ("layout", key)
     if loss != "categorical":
         yield ValidationError(path, "a binary loss has no axis of classes", "remove it")
@@ -117,10 +117,10 @@ def axis_errors(loss: Loss, rank: int, axis: object, key: str = "class_axis") ->
 
 
 def other_class_axis(case: Case) -> int | None:
-    """The axis on which the classes may be as well as on the last; None if the arrays tell that they are on the last.
+    """An axis that may be the class axis instead of the last one; None if the arrays show that it is the last one.
 
-    The axis on which they are passed, or else axis 1 of more than two, if it is as long.  Rows that have to sum to 1,
-    and do so along one of the two axes only, tell which it is.
+    Candidates are the axis on which classes are passed, or else axis 1 of more than two axes, if it has the same
+    length. Rows that must sum to 1, and do so along only one of the two axes, determine which it is.
     """
     shape, labels, axis = case.predictions.shape, case.labels, case.layout.class_axis
     if axis == -1 and len(shape) > 2 and shape[1] == shape[-1]:
@@ -170,7 +170,7 @@ def layout_errors(layout: Layout, target: Target, predictions: Array, labels: Ar
 
 
 def weight_dtype_errors(case: Case) -> Iterator[ValidationError]:
-    """Check that there are weights for the dtype that the layout names, and that they fit it in every dtype."""
+    """Check that there are weights if the layout has a dtype for them, and that they fit it in every dtype."""
     name = case.layout.weight_dtype
     weights = {option: values for option in WEIGHTS if (values := getattr(case.options, option)) is not None}
     if name is None:
@@ -192,7 +192,7 @@ def weight_dtype_errors(case: Case) -> Iterator[ValidationError]:
 def content_errors(case: Case, written_axis: int | None = None) -> Iterator[ValidationError]:
     """Check the content of a case against its declared dtypes and expectation.
 
-    written_axis: the axis of the classes that its file names, if it names one; the arrays of the case have them last.
+    written_axis: the class axis stated in its file, if any; the arrays of the case have the classes last.
     """
     yield from weight_dtype_errors(case)
     kinds: set[str] = set()
@@ -227,7 +227,7 @@ def content_errors(case: Case, written_axis: int | None = None) -> Iterator[Vali
 
 
 def _may_raise(case: Case) -> bool:
-    """Whether an exception may be what a case with an invalid input is about: it states no answer and no such error."""
+    """Whether an invalid input may be intended to raise: the case states no answer and no such error."""
     expect = case.expect
     # An edge, such as trailing_axis, may be an invalid kind as well.
     states_none = expect.kind not in INVALID if isinstance(expect, MustRaise) else isinstance(expect, ByOracle)
@@ -239,7 +239,7 @@ def inexact_value(case: Case, dtype: str) -> tuple[JsonPath, float, str] | None:
     if dtype == "float64":
         return None
     narrow = numpy_dtype(dtype)
-    underflows = None if isinstance(case, GeneratedCase) else ("predictions",)  # nobody wrote the numbers of those
+    underflows = None if isinstance(case, GeneratedCase) else ("predictions",)  # generated ones may underflow
     arrays: list[tuple[JsonPath, Array | None]] = [(("predictions",), case.predictions), (("labels",), case.labels)]
     arrays += [(("options", name), getattr(case.options, name)) for name in WEIGHTS]
     for path, exact in arrays:
@@ -257,7 +257,7 @@ def inexact_value(case: Case, dtype: str) -> tuple[JsonPath, float, str] | None:
 
 
 def _other_target(case: Case, kind: str, written_axis: int | None) -> str:
-    """Advice for labels that would fit targets of the other kind, or classes on another axis; empty if they do not."""
+    """Advice for labels that would fit targets of another kind, or classes on another axis; "" if there is none."""
     samples, shape = case.predictions.shape[:-1], case.labels.shape
     if kind != "shape_mismatch" or case.loss == "binary":
         return ""
@@ -276,7 +276,7 @@ def _other_target(case: Case, kind: str, written_axis: int | None) -> str:
 
 
 def _other_values(case: Case, kind: str) -> str:
-    """A hint at labels that are other numbers, or at predictions of another kind, in parentheses; else empty."""
+    """A hint in parentheses on labels with other numbers, or on predictions of another kind; "" if there is none."""
     if kind == "label_out_of_range":
         labels, ignored = case.labels, case.options.ignore_index
         counted = labels if ignored is None else labels[labels != ignored]
@@ -295,7 +295,7 @@ def _other_values(case: Case, kind: str) -> str:
 
 
 def written_shape(shape: Shape, axis: int | None) -> Shape:
-    """The shape of arrays as the file has them, with the classes on an axis, from that with the classes last."""
+    """The shape of arrays in the file, with the classes on an axis; shape: with the classes last."""
     if axis is None:
         return shape
     axis %= len(shape)

@@ -1,6 +1,6 @@
-"""Writes case files, which `loading` reads as the same cases with the same digests.
+"""Write case files; `loading` parses them to the same cases with the same digests.
 
-Numbers have the fewest digits that read back to the same float64, -0.0 and infinities included; every nan is `.nan`.
+Numbers have the fewest digits that parse to the same float64, including -0.0 and infinities; every nan is `.nan`.
 Fields with their default value are omitted.
 """
 
@@ -46,11 +46,11 @@ from conformance.model.files import write_atomically
 WIDTH = 120
 _PLAIN = re.compile(r"[A-Za-z](?:[\w .,;()/=<>+*^|'`-]|:(?=\S)|(?<=\S)#)*(?<! )")
 _PLAIN_IN_FLOW = re.compile(r"[A-Za-z][\w ./=<>+*^-]*(?<! )")
-"""Text that needs no quotes, as far as it is not a word of YAML's."""
+"""Text that needs no quotes, unless it is a word with a meaning in YAML."""
 
 
 class WritingError(UserError):
-    """A case file cannot be written; says which and why."""
+    """A case file cannot be written; the message says which and why."""
 
 
 def case_file_text(cases: Sequence[Case], file: Path | None = None) -> str:
@@ -80,7 +80,7 @@ def _target(case: Case) -> str:
 
 
 def save(cases: Sequence[Case], folder: Path) -> Path:
-    """Write the file that the cases' ids name below a folder, atomically, and return its path."""
+    """Write the file named by the cases' ids below a folder, atomically, and return its path."""
     prefixes = {case.id.rpartition("/")[0] for case in cases}
     if len(prefixes) != 1 or "" in prefixes:
         raise WritingError(f"the cases {', '.join(case.id for case in cases)} do not belong into one file")
@@ -185,7 +185,7 @@ def _layout(layout: Layout) -> dict[str, Any]:
     return {
         field.name: value
         for field in dataclasses.fields(layout)
-        if field.name not in ("class_names", "other_names")  # they stand beside the labels
+        if field.name not in ("class_names", "other_names")  # written next to the labels
         and (value := getattr(layout, field.name)) != field.default
     }
 
@@ -235,7 +235,7 @@ def _recipe(recipe: Recipe, target: str, digest: str) -> dict[str, Any]:
 
 
 class _Verbatim(str):
-    """Text that is YAML already."""
+    """Text that is already YAML."""
 
 
 def _scalar_or_list(names: Sequence[str]) -> str:
@@ -243,7 +243,7 @@ def _scalar_or_list(names: Sequence[str]) -> str:
 
 
 def _entry(key: str, text: str) -> list[str]:
-    """A key and its text: on one line if it fits, folded if possible, otherwise quoted; nothing without a text."""
+    """A key and its text: on one line if it fits, folded if possible, otherwise quoted; nothing for an empty text."""
     if not text:
         return []
     line = f"{key}: {_text(text)}"
@@ -292,7 +292,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def _escape(char: str) -> str:
-    """A character as it is written between double quotes."""
+    """A character escaped for a double-quoted string."""
     if char.isprintable():
         return char
     code = ord(char)

@@ -1,9 +1,9 @@
-"""The command line: parses and prints.
+"""The command line: parse arguments and print results.
 
 Exit status: 0 nothing unexpected, 1 a discrepancy that neither a documented convention nor the ledger
 accounts for, 2 usage, 3 an exception of this package, 130 interrupted.
 
-A command is imported when it is run; `conformance --help` reads docstrings from the source.
+A command is imported when it runs; `conformance --help` reads docstrings from the source.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ COMMANDS = {
 
 
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
-"""The class of all errors in options, which typer does not name."""
+"""Base class of all errors in options, which typer does not export."""
 
 
 class Command(typer.core.TyperCommand):
-    """A command that is imported when it is run."""
+    """A command that is imported when it runs."""
 
     def __init__(self, name: str) -> None:
         module, _, self._attribute = COMMANDS[name].partition(":")
@@ -75,7 +75,7 @@ class Command(typer.core.TyperCommand):
 
     @functools.cached_property
     def imported(self) -> Any:
-        """The command, or the group of commands, itself."""
+        """The command or group of commands itself."""
         from conformance.adapters.contract.calling import share_processors
 
         share_processors()
@@ -99,7 +99,7 @@ class Command(typer.core.TyperCommand):
 
 @contextlib.contextmanager
 def _shortened() -> Iterator[None]:
-    """Have an error in the options echo no endless words."""
+    """Shorten very long words in error messages about options."""
     try:
         yield
     except CommandLineError as error:
@@ -108,7 +108,7 @@ def _shortened() -> Iterator[None]:
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands, each of which ends with status 130 when it is interrupted."""
+    """The group of commands; an interrupted command ends with status 130."""
 
     def __init__(self, *words: Any, **options: Any) -> None:
         super().__init__(*words, **options)

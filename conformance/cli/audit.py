@@ -1,4 +1,4 @@
-"""`conformance audit` and `bisect`: what an upgrade changes, and since when."""
+"""`conformance audit` and `bisect`: the changes by an upgrade, and the release of a change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conformance.model.text import printable
 
 
 class Format(StrEnum):
-    """How an audit is printed."""
+    """Output format of an audit."""
 
     terminal = "terminal"
     markdown = "markdown"
@@ -33,7 +33,7 @@ def audit(
     as_json: bool = False,
     **request: Any,
 ) -> None:
-    """Compare the losses of two environments: what changes, where, by how much, and whether that was announced.
+    """Compare the losses of two environments: what changes, where, by how much, and whether it is documented.
 
     Exit status 0 if no change reaches --fail-on, 1 if one does, 2 if something could not be executed.
     """

@@ -1,4 +1,4 @@
-"""`conformance check`: a callable of the user, certified like a known function."""
+"""`conformance check`: verify a user's callable like a known function."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from conformance.model.errors import UserError
 from conformance.report.recording import duration_text
 
 CANCELS = "cancellation"
-"""What conventions of formulas that lose digits are called; no reason code has it."""
+"""Kind of wrong rows that a convention with cancellation explains; not a reason code."""
 DIVISORS = Divisor.__args__  # type: ignore[attr-defined]
 MAX_FINDINGS = 3
-"""Number of violated relations, and of findings among random problems, that are printed."""
+"""Maximum number of violated relations, and of findings among random problems, that are printed."""
 MAX_MISTAKES = 6
-"""Number of mistakes that are printed."""
+"""Maximum number of mistakes that are printed."""
 COMMON_SHARE = 0.5
-"""Share of the wrong calls from which on advice is given for what they have in common."""
+"""Share of the wrong calls from which on advice is printed for their common property."""
 
 
 @options
@@ -45,7 +45,7 @@ def check(
 ) -> None:
     """Check your own callable: a function, a module of PyTorch, a loss of Keras, a function of JAX.
 
-    It is called in a process of its own with the cases, metamorphic relations and random problems that its parameters
+    It is called in a separate process on the cases, metamorphic relations and random problems that its parameters
     can express. Exit status 1 if anything is wrong.
     """
     for option, value, among in (
@@ -109,7 +109,7 @@ def table(cells: Sequence[api.Cell]) -> Table:
 
 
 def not_called(cells: Sequence[api.Cell]) -> str:
-    """The options that are not asked at any dtype, each with the reason; empty if there are none."""
+    """The options without calls in any dtype, each with the reason; "" if there are none."""
     called = {cell.option for cell in cells if cell.calls}
     whys = {cell.option: cell.why for cell in cells if cell.option not in called and cell.why != NO_DTYPE}
     listed = ", ".join(f"{option} ({why})" for option, why in whys.items())
@@ -126,7 +126,7 @@ def _text(cell: api.Cell) -> Text:
 
 
 def hints(found: api.CheckResult) -> list[str]:
-    """What most of the wrong rows have in common, and what to do about it."""
+    """Advice on the common properties of the wrong rows."""
     failing = [row for row in found.run.rows if row.expected in FAILING_ROWS]
     lines = [f"its process printed: {' | '.join(found.printed)}"] if found.printed else []
     if not failing:
@@ -168,14 +168,14 @@ def hints(found: api.CheckResult) -> list[str]:
 
 
 def _may_lack_upstream(row: Row) -> bool:
-    """Whether a wrong gradient may be that without an upstream gradient, which is 2 of a reduced loss."""
+    """Whether a wrong gradient may be the one without the upstream gradient, which is 2 for a reduced loss."""
     if row.got is None or not isinstance(row.want, Elements) or row.got.shape != row.want.shape:
         return False
     return row.key.reduction == "none" or np.allclose(2 * row.got.values, row.want.values, rtol=1e-3)
 
 
 def verdict(found: api.CheckResult) -> str:
-    """The verdict in a sentence."""
+    """The verdict as a sentence."""
     rows = found.run.rows
     called = len([row for row in rows if row.status != "unsupported"])
     counts = [

@@ -1,4 +1,4 @@
-"""`conformance compare`: call every installed function with one data set."""
+"""`conformance compare`: call all installed functions on one data set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conformance.model.text import truncate
 
 FILE = "FILE[:NAME]"
 FLOAT_WIDTH = 24
-"""Characters of the longest float64."""
+"""Number of characters of the longest float64."""
 
 
 @options
@@ -34,7 +34,7 @@ def compare(
     as_json: bool = False,
     **request: Any,
 ) -> None:
-    """What every installed function returns for your labels and predictions, the exact answer, and why they differ."""
+    """The results of all installed functions for your labels and predictions, the exact answer, and why they differ."""
     passed = {"": predictions, "logits": logits, "probabilities": probabilities, "log_probabilities": log_probabilities}
     chosen = {kind: text for kind, text in passed.items() if text}
     if len(chosen) != 1:
@@ -54,7 +54,7 @@ def compare(
 
 
 def _numbers(option: str, text: str) -> Any:
-    """Numbers with commas between, or those in a file; None for an empty text."""
+    """Numbers separated by commas, or the array in a file; None for an empty text."""
     if not text:
         return None
     try:

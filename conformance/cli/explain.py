@@ -1,4 +1,4 @@
-"""`conformance explain`: why a case has its answer, and why a function returns another."""
+"""`conformance explain`: why a case has its answer, and why functions return something else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def explain(
     as_json: bool = False,
     **request: Any,
 ) -> None:
-    """How a case's answer comes about, what each function does differently, and what makes them equal."""
+    """How the answer to a case is derived, what each function does differently, and what makes them equal."""
     result = api.explain(case, **request)
     explanation = result.explanation
     print_notes([result.case])
@@ -33,7 +33,7 @@ def explain(
 
 
 def _print_other_options(case: Case, dtype: str, reduction: str, quantity: str) -> None:
-    """Print the options with which there is more to explain."""
+    """Print further options that can be explained."""
     options = {"--dtype": (case.dtypes, dtype), "--reduction": (case.reductions, reduction)}
     other = [f"{name} {value}" for name, (values, used) in options.items() for value in values if value != used]
     differentiated = not case.no_gradient and case.predicted <= MAX_DIFFERENTIATED

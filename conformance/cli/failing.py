@@ -1,4 +1,4 @@
-"""The positions in files of the cases that make a run fail."""
+"""Locate the cases that make a run fail in their files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def workflow_commands(failed: Iterable[Failure], cases: Sequence[Case]) -> list[
 
 
 def places(cases: Sequence[Case]) -> Callable[[str], SourceLocation]:
-    """A function that returns the position of a case in its file; without a file, one made from its id."""
+    """A function that returns the location of a case in its file; without a file, a location made from its id."""
     known = {case.id: case for case in cases}
 
     def locate(name: str) -> SourceLocation:

@@ -1,4 +1,4 @@
-"""Reports an internal error: one message, the traceback in a file, and where to report it."""
+"""Report an internal error: one message, the traceback in a file, and where to report it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conformance.model.errors import ISSUES, TRACEBACK
 from conformance.model.text import truncate
 
 MAX_TEXT = 300
-"""Characters of an exception's text in a message."""
+"""Maximum number of characters of an exception's text in a message."""
 
 
 def report(error: Exception) -> None:
@@ -39,7 +39,7 @@ def report(error: Exception) -> None:
 
 
 def described(error: Exception) -> str:
-    """The type and the text of an exception on one line, also if its text cannot be made."""
+    """The type and text of an exception on one line, even if its `__str__` fails."""
     try:
         text = truncate(" ".join(str(error).split()), MAX_TEXT)
     except Exception:
@@ -48,7 +48,7 @@ def described(error: Exception) -> str:
 
 
 def _save(text: str) -> str:
-    """Write the text to a file and return its path; "" if it cannot be written."""
+    """Write the text to a file and return its path; "" if this fails."""
     try:
         descriptor, name = tempfile.mkstemp(prefix="conformance-traceback-", suffix=".txt")
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:

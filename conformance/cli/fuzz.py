@@ -1,4 +1,4 @@
-"""`conformance fuzz`: call every installed function with random cases."""
+"""`conformance fuzz`: call all installed functions on random cases."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from conformance.model.text import truncate
 
 @options
 def fuzz(as_json: bool = False, **request: Any) -> None:
-    """Draw cases at random, call every installed function with them, and shrink failures to the smallest case.
+    """Draw cases at random, call all installed functions on them, and shrink failures to the smallest case.
 
-    Exit status 1 where something was found that the ledger does not know.
+    Exit status 1 for findings that are not in the ledger.
     """
     single_threaded()
 

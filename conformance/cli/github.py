@@ -1,6 +1,6 @@
 """Workflow commands of GitHub Actions: `::error` annotations at a line of a case file.
 
-Nothing else that is printed is taken for a command: see `quoted`.
+All other output is escaped so that it is not interpreted as a command: see `quoted`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from conformance.model.errors import CaseFileError
 from conformance.model.text import Defused, on_github, printable
 
 MAX_ANNOTATIONS = 10
-"""Errors of one step that GitHub shows."""
+"""Number of errors of one step that GitHub shows."""
 
 
 @contextlib.contextmanager
 def quoted() -> Iterator[None]:
-    """On GitHub Actions, print text so that nothing in it is a workflow command; only `emit` gives commands."""
+    """On GitHub Actions, escape printed text so that it contains no workflow commands; only `emit` prints commands."""
     if not on_github():
         yield
         return
@@ -35,7 +35,7 @@ def quoted() -> Iterator[None]:
 
 
 def emit(commands: Iterable[str], *, aside: bool = False) -> None:
-    """Print workflow commands if this runs on GitHub Actions.  aside: to stderr, because stdout has JSON."""
+    """Print workflow commands if this runs on GitHub Actions.  aside: to stderr, because stdout contains JSON."""
     if on_github():
         stream = sys.stderr if aside else sys.stdout
         stream = stream.stream if isinstance(stream, Defused) else stream
@@ -65,7 +65,7 @@ def in_checkout(path: str) -> str:
     """The path of a file in the repository, `cases/x.yaml`; "" if it is outside.  path: as the user would type it."""
     if not path:
         return ""
-    from conformance.casefiles.loading import resolve_links  # what reads case files takes time to import
+    from conformance.casefiles.loading import resolve_links  # slow to import
 
     absolute = resolve_links(Path(path))
     root = resolve_links(Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()))

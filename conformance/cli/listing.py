@@ -1,4 +1,4 @@
-"""List cases, libraries, or functions and what they support."""
+"""`conformance list`: list cases, libraries, or functions and their capabilities."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ listing = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, 
 @listing.command("cases")
 @options
 def list_cases(cases: Path | None = None, as_json: bool = False) -> None:
-    """Every case: its id, what it is about, at which dtypes and reductions, and why it is there."""
+    """Every case: its id, its subject, its dtypes and reductions, and its purpose."""
     out.print_result(api.list_cases(cases), _print_cases, as_json)
 
 
@@ -38,7 +38,7 @@ def _print_cases(result: api.CaseList) -> None:
 @listing.command("functions")
 @options
 def list_functions(as_json: bool = False) -> None:
-    """Every function: what it takes and what it supports, from the adapters' own data."""
+    """Every function: its capabilities, from the adapters' declarations."""
     out.print_result(api.list_functions(Printer()), _print_functions, as_json)
 
 
@@ -58,7 +58,7 @@ def _print_functions(result: api.FunctionList) -> None:
 @listing.command("libraries")
 @options
 def list_libraries(as_json: bool = False) -> None:
-    """Every library: what `run --all` installs in each environment that it makes for it."""
+    """Every library, with the requirements of each environment that `run --all` creates for it."""
     out.print_result(api.list_libraries(), _print_libraries, as_json)
 
 

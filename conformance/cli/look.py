@@ -29,7 +29,7 @@ from conformance.model.text import counted, truncate, truncate_list
 
 @options
 def show(case: str, as_json: bool = False, **request: Any) -> None:
-    """A case, its exact answer, and what every installed function returns for it, side by side."""
+    """A case, its exact answer, and the results of all installed functions, side by side."""
     shown = api.show(case, **request)
     out.print_result(shown, _print, as_json)
     print_notes([shown.case])
@@ -40,7 +40,7 @@ def show(case: str, as_json: bool = False, **request: Any) -> None:
 
 @options
 def expect(case: str, as_json: bool = False, **request: Any) -> None:
-    """Print the exact digits of a case, as its `expect` wants them, so that nobody types them."""
+    """Print the exact digits of a case in the format of `expect`, to be pasted into its file."""
     out.print_result(api.expect(case, **request), _print_expectation, as_json)
 
 
@@ -156,12 +156,12 @@ def _ratio(row: Row) -> str:
 
 
 def _returned(row: Row) -> str:
-    """What was returned or raised."""
+    """The returned value or the exception."""
     if row.got is None or not row.got.shape:
         return truncate(str(row.cells["got"] or row.cells["exception"]), MAX_WIDTH)
     return truncate_list(_digits(row.got.values.tolist()), MAX_WIDTH)
 
 
 def _digits(values: list[Any] | float) -> str:
-    """Arrays with nine significant digits, which tells float32 numbers apart and fits a terminal."""
+    """Arrays with nine significant digits, which distinguish float32 numbers and fit a terminal."""
     return f"[{', '.join(map(_digits, values))}]" if isinstance(values, list) else f"{values:.9g}"

@@ -1,4 +1,4 @@
-"""`conformance mutants` and `harvest`: what cases catch, and what the tests of other projects yield."""
+"""`conformance mutants` and `harvest`: measure what cases detect, and read cases from the tests of other projects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from conformance.model.text import counted
 from conformance.power.mutants.score import FalseAlarm
 
 MAX_ALARMS = 10
-"""Number of false alarms that are printed."""
+"""Maximum number of false alarms that are printed."""
 
 
 @options
@@ -37,9 +37,9 @@ def mutants(
     seed: int = 0,
     as_json: bool = False,
 ) -> None:
-    """Put every case to faulty functions, and print how many of them some case catches.
+    """Call faulty functions on every case, and print how many of them are detected by some case.
 
-    Exit status 1 where one survives, or with --right where one is caught.
+    Exit status 1 if one survives, or with --right if one is reported as wrong.
     """
     if generated and not right:
         raise UserError("--generated goes with --right: correct implementations are called with random cases")
@@ -124,7 +124,7 @@ def harvest(
     as_json: bool = False,
     **request: Any,
 ) -> None:
-    """Read cases from the tests that other projects ship in their wheels, as they are installed here."""
+    """Read cases from the tests that other projects ship in their wheels, as installed."""
     result = api.harvest(folder=folder, observer=Printer(), **request)
     out.print_result(result, _print_harvest, as_json)
     for name in result.harvests.missing:

@@ -1,4 +1,4 @@
-"""`conformance recipe`: the code that makes one function equal another."""
+"""`conformance recipe`: print code that makes one function equal another."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from conformance.model.text import counted
 DIFFERENT = 1
 """Exit status if no code makes the functions equal."""
 MAX_REMAINING = 8
-"""Reasons that are printed."""
+"""Maximum number of reasons that are printed."""
 
 
 @options
 def recipe(first: str, second: str, gradient: bool = False, as_json: bool = False, **request: Any) -> None:
-    """The code that makes one function return what another one does, proved on the cases, and what remains."""
+    """Code that makes one function return what another one does, proved on the cases, and the remaining differences."""
     result = api.recipe(first, second, quantity="gradient" if gradient else "loss", **request)
     out.print_result(result, lambda found: print_styled(_lines(found, first, second)), as_json)
     raise typer.Exit(0 if result.equal else DIFFERENT)
@@ -59,7 +59,7 @@ def _lines(result: api.RecipeResult, first: str, second: str) -> Iterator[tuple[
 
 
 def _table(first: api.RecipeSide, second: api.RecipeSide) -> list[str]:
-    """A line for each option that one of the functions has an argument for."""
+    """A line for each option for which one of the functions has an argument."""
 
     def shown(argument: str | None) -> str:
         return "-" if argument is None else argument.replace("{}", "...") or "as it is"

@@ -1,4 +1,4 @@
-"""`conformance relations`: check what two answers of a function must have in common, without the oracle."""
+"""`conformance relations`: check properties that two answers of a function must have in common, without the oracle."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.relations import rendering
 
 MAX_VIOLATIONS = 10
-"""Number of violated relations that are printed."""
+"""Maximum number of violated relations that are printed."""
 
 
 @options
 def relations(as_json: bool = False, **request: Any) -> None:
-    """Say problems in two ways and hold both answers against each other, for every installed function.
+    """State problems in two ways and compare both answers, for all installed functions.
 
-    Exit status 1 where a relation is broken that neither a documented convention nor the ledger accounts for.
+    Exit status 1 if a violation is explained neither by a documented convention nor by the ledger.
     """
     found = api.relations(observer=Printer(), **request)
     out.print_result(found, _print, as_json)

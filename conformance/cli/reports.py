@@ -22,11 +22,11 @@ from conformance.comparison.history import markdown as history_markdown
 from conformance.model.files import write_output
 
 WIDTH = 80
-"""Columns of a terminal's text in a file."""
+"""Width of terminal text in a file, in characters."""
 
 
 class Format(StrEnum):
-    """How a difference is printed."""
+    """Output format of a difference."""
 
     terminal = "terminal"
     markdown = "markdown"
@@ -44,7 +44,7 @@ def diff(
     output: Path | None = None,
     as_json: bool = False,
 ) -> None:
-    """What changed between two reports, worst first; exit status 1 for a regression, 2 if they cannot be compared."""
+    """The changes between two reports, worst first; exit status 1 for a regression, 2 if they cannot be compared."""
     form = Format(output_format(form, as_json))
     result = api.diff(old, new)
     found = result.difference
@@ -66,9 +66,9 @@ def accept(
     yes: bool = False,
     as_json: bool = False,
 ) -> None:
-    """Make a report the baseline, after showing what that accepts.
+    """Make a report the baseline, after showing the changes.
 
-    Without --yes it asks; without a terminal, and with --json, it only shows, and exits with 1.
+    Without --yes it asks for confirmation; without a terminal, and with --json, it only shows, and exits with 1.
     """
 
     def confirm(proposed: Proposal) -> bool:
@@ -142,7 +142,7 @@ def history(
     folder: Path | None = None,
     as_json: bool = False,
 ) -> None:
-    """Which release changed what: a report of many releases, told release by release."""
+    """The changes by release, from a report of many releases."""
     result = api.history(path, folder)
     out.write(result.to_json() if as_json else history_markdown(result.history))
     print_stderr(f"history: {result.folder}")
@@ -153,9 +153,9 @@ def recover(
     folder: Path,
     as_json: bool = False,
 ) -> None:
-    """Write the report of what a run had done that was killed or interrupted, or of rows without a run.json.
+    """Write the report of a killed or interrupted run, or of rows without a run.json.
 
-    It is marked as incomplete unless every row is there. `conformance run --resume` runs what is missing.
+    It is marked as incomplete unless every row is there. `conformance run --resume` executes the missing rows.
     """
     result = api.recover(folder, Printer())
     record = result.record
@@ -168,6 +168,6 @@ def recover(
 
 @options
 def page(as_json: bool = False, **request: Any) -> None:
-    """Write a report's page again, with explanations of its cases, sweeps, history, and what changed since another."""
+    """Rewrite the page of a report, with explanations of its cases, a sweep, a history, and changes from a report."""
     result = api.page(observer=Printer(), **request)
     out.print_result(result, lambda made: out.lines([f"page: {made.page}"]), as_json)

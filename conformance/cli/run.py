@@ -1,4 +1,4 @@
-"""`conformance run`: the main job."""
+"""`conformance run`: call functions on cases and write the report."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from conformance.report import recording
 from conformance.report.sarif import Failure
 
 MAX_CAUSES = 20
-"""Number of causes of unexpected rows, and of known ones, that are printed."""
+"""Maximum number of causes of unexpected rows, and of known ones, that are printed."""
 
 
 @options
@@ -50,9 +50,9 @@ def run(
     verbose: bool = False,
     as_json: bool = False,
 ) -> None:
-    """Put every case to every installed function and write the discrepancy report.
+    """Call all installed functions on every case and write the discrepancy report.
 
-    Interrupted by Ctrl-C, SIGTERM or SIGHUP, it writes the report of what was done and ends with status 130.
+    After Ctrl-C, SIGTERM or SIGHUP, it writes the report of the finished rows and ends with status 130.
     """
     if isolate and request.in_process:
         raise UserError("--isolate and --in-process do not go together")
@@ -81,15 +81,15 @@ def run(
 
 @dataclass(frozen=True)
 class _Files:
-    """Files that are written beside the report: for code scanning, and for a pull request."""
+    """Files written in addition to the report: for code scanning, and for a pull request."""
 
     sarif: Path | None
     comment: Path | None
     name: str
 
     def check(self, report: Path) -> None:
-        """Raise UserError if one of them would be among the files of the report or of another one, or a case file, or
-        both are one.
+        """Raise UserError if one of them would be a file of this or another report, or a case file, or
+        if both have the same path.
         """
         own = Path(os.path.realpath(report))
         files = {
@@ -107,14 +107,14 @@ class _Files:
             raise UserError(f"--sarif and --comment both name {self.sarif}; name two files")
 
     def begin(self) -> None:
-        """Write files that say that the run did not come to its end."""
+        """Write files that say that the run did not finish, to be replaced at its end."""
         if self.sarif is not None:
             _put("--sarif", self.sarif, report.sarif([], places([]), ["the run did not come to its end"]))
         if self.comment is not None:
             _put("--comment", self.comment, f"{report.marker(self.name)}\nThe run did not come to its end.\n")
 
     def end(self, ended: api.RunResult, found: Sequence[Failure]) -> None:
-        """Write what makes the run fail."""
+        """Write the failures of the run."""
         if self.sarif is not None:
             notes = [f"{one.row['environment']}: {one.message}" for one in found if not one.row["case"]]
             notes += [*map(str, ended.not_executed), *([ended.stopped] if ended.stopped else [])]
@@ -145,11 +145,11 @@ def _put(option: str, file: Path, text: str) -> None:
 
 
 def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, verbose: bool) -> None:
-    """Print how a run ended: unexpected rows by cause, a table, and the verdict in a sentence.
+    """Print the result of a run: unexpected rows by cause, a table, and the verdict in a sentence.
 
-    strict_known: known rows fail and are printed as unexpected ones are.  Of the others, those of the user's cases are
-    printed, too, and how many of the numbers published there do not hold.  verbose: print error ratios and the
-    coverage of options.
+    strict_known: whether known rows fail, and are printed like unexpected ones.  Otherwise, known rows of the user's
+    cases are also printed, with the number of their published numbers that do not hold.  verbose: print error ratios
+    and the coverage of options.
     """
     failing = {*FAILING_ROWS, *(["known"] if strict_known else [])}
     print_groups(ended.rows_that_are(*failing), ended.cases)
@@ -208,7 +208,7 @@ def _print_row(row: Row, more: str, call: str) -> None:
 
 
 def _headline(row: Row) -> tuple[str, str]:
-    """(what a row is of, why it is unexpected or known)."""
+    """(description of a row, why it is unexpected or known)."""
     if not row.key.case:
         return row.key.environment, row.explanation
     return f"{row.key.id} ({row.key.version})", row.known if row.expected == "known" else row.explanation

@@ -1,4 +1,4 @@
-"""What commands share: options, messages and progress."""
+"""Options, messages and progress shared by commands."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def duration(text: str | float) -> float:
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
-    """Declare the parameters of a command as options and arguments of typer, as `options.toml` describes them.
+    """Declare the parameters of a command as typer options and arguments, as described in `options.toml`.
 
     A parameter that is a dataclass becomes one option per field.  `**kwargs` becomes one option per parameter of the
-    function of `conformance.api` that is called like the command, if `options.toml` lists it.  The command's own
-    parameters win.  An option of the type Path names a file or a folder; a sequence may be repeated.
-    `--help` has arguments first, then the command's own options, in the order of `options.toml`.
+    function of `conformance.api` with the name of the command, if `options.toml` lists it.  The command's own
+    parameters take precedence.  An option of type Path names a file or a folder; a sequence may be repeated.
+    `--help` lists arguments first, then the command's own options, in the order of `options.toml`.
     """
     own = _load_option_table().get(command.__name__, {})
     described = {**own, **{name: entry for name, entry in _load_option_table()["shared"].items() if name not in own}}
@@ -99,7 +99,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parameters(source: Callable[..., Any]) -> Iterator[tuple[inspect.Parameter, Any]]:
-    """The parameters of a function or a dataclass, each with its type; those that it unpacks have the default ""."""
+    """The parameters of a function or a dataclass, each with its type; unpacked ones have the default ""."""
     hints = get_type_hints(source)
     for parameter in inspect.signature(source).parameters.values():
         annotation = hints[parameter.name]
@@ -146,7 +146,7 @@ def output_format(form: str, as_json: bool) -> str:
 
 
 class Level(StrEnum):
-    """What makes `diff` and `audit` fail; documented changes make an audit fail at `any` only."""
+    """Changes that make `diff` and `audit` fail; documented changes make an audit fail at `any` only."""
 
     regression = "regression"
     """A function became worse."""
@@ -161,7 +161,7 @@ class Level(StrEnum):
 
 
 def print_styled(lines: Iterable[tuple[str, str]]) -> None:
-    """Print lines, each with the style of rich that it has, if any."""
+    """Print lines, each with its rich style, if any."""
     for style, line in lines:
         out.print(f"[{style}]{escape(line)}[/]" if style else escape(line), soft_wrap=True)
 
@@ -211,7 +211,7 @@ class Printer(Observer):
 
     @contextlib.contextmanager
     def status(self) -> Iterator[Callable[[str], None]]:
-        """Show a spinner beside the current step."""
+        """Show a spinner with the current step."""
         with err.status("") as status:
             yield lambda line: status.update(escape(line))
 

@@ -1,4 +1,4 @@
-"""`conformance sweep`: call a function with every value of a narrow dtype, and a grid or all of a wide one."""
+"""`conformance sweep`: call a function on every value of a narrow dtype, and on a grid or all values of a wide one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sweep(
     as_json: bool = False,
     **others: Any,
 ) -> None:
-    """Where does a function err, and by how much? Its loss for every input at once, region by region."""
+    """The errors of a function over all inputs of a dtype, by region."""
     request = dataclasses.replace(request, labels=() if label is None else (label,))
     result = api.sweep(request=request, means=means, folder=folder, state=state, observer=Printer(), **others)
     if as_json:

@@ -1,6 +1,6 @@
-"""The consoles that commands print to, and the exit statuses that they end with.
+"""The consoles of commands, and their exit statuses.
 
-Imports nothing that takes time, because `--help` and `--version` need it.
+Imports nothing slow, as `--help` and `--version` need it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from conformance.model.errors import UserError
 from conformance.model.text import printable, shorten_words
 
 FULL = frozenset(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO") if hasattr(errno, name))
-"""Errors of a stream whose device takes no more."""
+"""Errors of a stream whose device is full."""
 UNLIMITED_WIDTH = 100_000
-"""Width in characters of a console on which no line is wrapped."""
+"""Width in characters of a console without line wrapping."""
 COLUMN_WIDTH = 60
-"""Width in characters of a column of a table there, unless a word of it is longer."""
+"""Width in characters of a table column on such a console, unless one of its words is longer."""
 
 
 class Serializable(Protocol):
@@ -39,13 +39,13 @@ Value = TypeVar("Value", bound=Serializable)
 
 
 class Terminal(Console):
-    """A console on which control characters in foreign text are printed as escapes.
+    """A console that prints control characters in third-party text as escapes.
 
-    Lines are wrapped on a terminal, and elsewhere only if COLUMNS says how wide they may be.  Cells of tables are
-    wrapped everywhere, elsewhere between words only.
+    Lines are wrapped on a terminal; elsewhere only if COLUMNS sets a width.  Cells of tables are
+    always wrapped, elsewhere between words only.
     """
 
-    @property  # type: ignore[misc]  # nobody sets it
+    @property  # type: ignore[misc]  # read-only
     def size(self) -> ConsoleDimensions:
         """Width and height in characters."""
         found = super().size
@@ -61,7 +61,7 @@ class Terminal(Console):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
     def write(self, text: str) -> None:
-        """Print text as it is.  Raises UserError if the stream cannot be written."""
+        """Print text unchanged.  Raises UserError if the stream is not writable."""
         with self._written():
             try:
                 self.file.write(text)
@@ -70,31 +70,31 @@ class Terminal(Console):
                 self.on_broken_pipe()
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as rich's consoles do, but no endless words.  Raises UserError if the stream cannot be written."""
+        """Print as rich's consoles do, but shorten very long words.  Raises UserError if the stream is not writable."""
         with self._written():
             if not self.wraps:
                 _limit_columns(objects)
             super().print(*(shorten_words(each) if isinstance(each, str) else each for each in objects), **options)
 
     def lines(self, lines: Iterable[object]) -> None:
-        """Print lines without markup, which are not wrapped."""
+        """Print lines without markup and without wrapping."""
         for line in lines:
             self.print(escape(str(line)), soft_wrap=True)
 
     def print_each(self, pieces: Iterable[RenderableType]) -> None:
-        """Print tables and other pieces, one below the other."""
+        """Print tables and other renderables, one below the other."""
         for piece in pieces:
             self.print(piece)
 
     def print_result(self, result: Value, render: Callable[[Value], None], as_json: bool) -> None:
-        """Print the value that a function of `conformance.api` returned: as JSON, or as `render` does."""
+        """Print a value returned by a function of `conformance.api`: as JSON, or by `render`."""
         if as_json:
             self.write(result.to_json())
         else:
             render(result)
 
     def on_broken_pipe(self) -> None:
-        """Print nothing more once the reader has gone, as with `| head`; the command ends with its own status."""
+        """Stop printing once the reader has closed the pipe, as with `| head`; the exit status is unaffected."""
         self.quiet = True
         discard(self.file)
 
@@ -105,13 +105,13 @@ class Terminal(Console):
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            discard(self.file)  # what it still holds would be written when Python ends, and fail again
+            discard(self.file)  # flushing the buffer at exit would fail again
             what = f"the output cannot be written ({error.strerror or error})"
             raise UserError(f"{what}; free some space, or send it somewhere else") from error
 
 
 def _limit_columns(objects: Iterable[Any]) -> None:
-    """Have the columns of tables be as wide as their longest word, or else as `COLUMN_WIDTH`."""
+    """Limit the width of table columns to that of their longest word, or to `COLUMN_WIDTH` if that is larger."""
     from rich.table import Table
 
     for table in objects:
@@ -130,4 +130,4 @@ def discard(stream: IO[str]) -> None:
 out = Terminal(highlight=False, emoji=False, soft_wrap=False)
 err = Terminal(stderr=True, highlight=False, emoji=False)
 UNEXPECTED, USAGE = 1, 2
-"""Exit statuses of every command: it has a finding; it was used wrongly, or could not execute everything."""
+"""Exit statuses of every command: it has findings; it was used wrongly, or could not execute everything."""

@@ -21,20 +21,20 @@ from conformance.model.convention import ANOMALY_MEANINGS, DEFINITION, EDGE, INV
 from conformance.model.meanings import meaning
 
 FIELDS = {name: " ".join(text.split()) for name, _, text in class_fields(Convention)}
-"""What each field of a convention is."""
+"""Description of each field of a convention."""
 BEFORE_RELEASES = "0"
 """A version older than all releases."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Where a choice is documented to hold."""
+    """The scope in which a choice is documented."""
 
     since: str
-    """First release, up to the next that an adapter names."""
+    """First release; the scope extends to the next release that the adapter names."""
     backend: str
     target: str
-    """The kind of labels."""
+    """Kind of the labels."""
     capabilities: tuple[str, ...]
 
 
@@ -59,12 +59,12 @@ def anomalies_table() -> str:
 
 
 DocumentedChoices = tuple[Any, Function, Scope, str]
-"""(choice, function, scope, address of the documentation)."""
+"""(choice, function, scope, URL of the documentation)."""
 
 
 @functools.cache
 def _iter_documented() -> tuple[tuple[Function, Scope, DocumentedConvention], ...]:
-    """Every function in every scope in which an adapter describes it, and its documented convention."""
+    """Every function in every scope that its adapter describes, with its documented convention."""
     return tuple(
         (function, scope, documented)
         for framework in registry.frameworks()
@@ -90,7 +90,7 @@ def _scopes(since: str, backend: str, function: Function) -> list[tuple[Function
 
 
 def _choices_of(name: str) -> Iterator[DocumentedChoices]:
-    """Every choice of a field that is not the definition's."""
+    """Every choice for a field that differs from the definition."""
     for function, scope, documented in _iter_documented():
         value = getattr(documented.convention, name)
         for choice in sorted(value) if isinstance(value, frozenset) else [value]:
@@ -109,7 +109,7 @@ def boundaries(name: str) -> tuple[str, ...]:
 
 
 def _choices(name: str, made: Iterable[Any]) -> list[Any]:
-    """Every value of a field: those of its type, and those that functions have."""
+    """Every value of a field: those of its type, and those of functions."""
     hint = typing.get_type_hints(Convention)[name]
     if hint == frozenset[str]:
         return sorted(set(made), key=lambda kind: (kind in EDGE, kind))
@@ -134,7 +134,7 @@ def _sentence(name: str, choice: Any) -> str:
 
 
 def _documented_by(choice: Any, made: list[DocumentedChoices]) -> str:
-    """The functions that document a choice, each with the releases, backends and labels for which they do."""
+    """The functions that document a choice, each with its releases, backends and kinds of labels."""
     found: dict[str, list[tuple[Scope, str]]] = {}
     for other, function, scope, source in made:
         if other == choice and type(other) is type(choice):
@@ -175,7 +175,7 @@ def _scope_text(function: str, scopes: set[Scope]) -> Iterator[str]:
 
 
 def version_ranges(framework: str, since: Iterable[str], among: Iterable[str]) -> str:
-    """Releases of a framework as a range, or several: "from 1.2 to below 1.5"; nothing for all of `among`."""
+    """Releases of a framework as one or more ranges: "from 1.2 to below 1.5"; "" for all of `among`."""
     bounds = boundaries(framework)
     chosen = sorted(map(bounds.index, since))
     if {bounds[index] for index in chosen} >= set(among):

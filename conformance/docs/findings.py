@@ -1,6 +1,6 @@
-"""The ledger as pages, one for each library: findings, ranked, with their releases and reproducers.
+"""Render the ledger as one page per library: ranked findings with their releases and reproducers.
 
-An entry that no issue of the library is linked to has a text that can be pasted into a new one.
+An entry without a link to an issue of the library gets a text to paste into a new one.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from conformance.reference.oracle import Oracle, cached_oracle
 from conformance.report.markdown import fenced_block
 
 FOLDER = "findings"
-"""Folder of the pages of libraries, below the page with the overview."""
+"""Folder of the library pages, below the overview page."""
 MAX_ANSWER = 120
-"""Characters of an answer that is quoted."""
+"""Maximum number of characters of a quoted answer."""
 MAX_CALL = 500
-"""Characters of a call that is quoted."""
+"""Maximum number of characters of a quoted call."""
 TRAITS_PAGE = "../reference/ledger-format.md#traits"
-"""Where the traits are defined, from a page in `FOLDER`."""
+"""Definition of the traits, relative to a page in `FOLDER`."""
 MAX_NAMES = 3
-"""Functions that a heading names."""
+"""Maximum number of functions in a heading."""
 MENDED = "Mended"
-"""Heading of the entries that the release in the accepted report does not have."""
+"""Heading of the entries that are fixed in the release of the accepted report."""
 _ISSUE = re.compile(r"/(issues|pull)/\d+")
-"""What the address of an issue or a pull request contains."""
+"""Matches the URL of an issue or a pull request."""
 _SENTENCE_END = re.compile(r"(?<=[a-z)`\d]\.) (?=[A-Z])")
 _ORDER = {kind: number for number, kind in enumerate(KINDS)}
 """Ranks of kinds, worst first."""
@@ -45,7 +45,7 @@ _ORDER = {kind: number for number, kind in enumerate(KINDS)}
 
 @dataclass(frozen=True, eq=False)
 class RankedEntry:
-    """An entry of the ledger with what it does and a problem that shows it."""
+    """An entry of the ledger with its kind and an example."""
 
     entry: Entry
     kind: Kind
@@ -53,18 +53,18 @@ class RankedEntry:
     exact: str = ""
     """The exact answer to the example."""
     returned: str = ""
-    """What the accepted report has for it; empty if it has no such row."""
+    """The result in the accepted report; empty if it has no such row."""
     call: str = ""
     """The call that returned it, as Python source."""
 
     @property
     def first(self) -> KnownIssue:
-        """The entry about the first of its cases."""
+        """The entry for the first of its cases."""
         return self.entry[0]
 
     @property
     def code(self) -> str:
-        """Source that shows it, of the library alone; empty if there is none of a readable length."""
+        """The reproducer in the library's own code; "" if there is none of a readable length."""
         return self.first.reproducer or (self.call if len(self.call) <= MAX_CALL else "")
 
     @property
@@ -74,7 +74,7 @@ class RankedEntry:
 
     @property
     def expected(self) -> str:
-        """The expected result of the example: a number or an array, or in words why there is none."""
+        """The expected result of the example: a number, an array, or the reason why there is none."""
         if self.is_number:
             return _quoted(self.exact)
         kind, _, why = self.exact.partition(": ")
@@ -82,7 +82,7 @@ class RankedEntry:
 
     @property
     def example_text(self) -> str:
-        """The example as code with the expected result, for an issue; empty if its call is too long."""
+        """The example as code with the expected result, for an issue; "" if its call is too long."""
         if not self.returned or not self.call or len(self.call) > MAX_CALL:
             return ""
         call = "The same" if self.call == self.code else f"{fenced_block(self.call, 'python')}\nThis"
@@ -91,29 +91,29 @@ class RankedEntry:
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """A finding about a library: the ledger's entries with one reason, most telling first."""
+    """A finding about a library: the ledger entries with one reason, the clearest first."""
 
     ranked: Sequence[RankedEntry]
     mended: bool
-    """Whether the release in the accepted report no longer has it."""
+    """Whether it is fixed in the release of the accepted report."""
     functions: Sequence[str]
-    """Names of the functions that have it."""
+    """Names of the affected functions."""
     repository: str = ""
-    """What the addresses of the library's own issues begin with."""
+    """URL prefix of the library's own issues."""
 
     @property
     def lead(self) -> RankedEntry:
-        """The entry that is quoted."""
+        """The quoted entry."""
         return self.ranked[0]
 
     @property
     def kind(self) -> Kind:
-        """What it does, at worst."""
+        """Its worst kind."""
         return self.lead.kind
 
     @property
     def framework(self) -> str:
-        """The library that it is about."""
+        """The affected library."""
         return framework_of(self.lead.entry)
 
     @property
@@ -128,12 +128,12 @@ class Finding:
 
     @property
     def releases(self) -> str:
-        """The releases that have it."""
+        """The affected releases."""
         return "; ".join(dict.fromkeys(one.first.versions or "all releases" for one in self.ranked))
 
     @property
     def links(self) -> list[str]:
-        """Addresses of issues, documentation and source."""
+        """URLs of issues, documentation and source."""
         return list(dict.fromkeys(one.first.see for one in self.ranked if one.first.see))
 
     @property
@@ -142,7 +142,7 @@ class Finding:
         return any(_ISSUE.search(see) and see.startswith(self.repository) for see in self.links)
 
     def link_text(self, see: str) -> str:
-        """What one of its links leads to."""
+        """The text for one of its links."""
         if not _ISSUE.search(see):
             return "source"
         return "issue" if see.startswith(self.repository) else f"the same in {_project(see)}"
@@ -152,8 +152,8 @@ class Findings:
     """All findings of a ledger, most serious first.
 
     known: the entries.  versions: of the libraries in the accepted report, by name; entries that do not apply to them
-    are mended.  source: URL prefix of the repository's files.  cases: the shipped ones.  results: rows of the accepted
-    report.
+    count as fixed.  source: URL prefix of the repository's files.  cases: the shipped ones.  results: rows of the
+    accepted report.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class Findings:
         return list(dict.fromkeys(finding.framework for finding in self._found))
 
     def overview(self) -> str:
-        """How many findings of each kind each library has, as a table with links to its page."""
+        """A table of the number of findings of each kind and library, with links to the library pages."""
         lines = []
         for name in self.libraries:
             own = self._of(name)
@@ -201,7 +201,7 @@ class Findings:
         return table(("library", "release", *(heading.lower() for heading in KINDS.values()), "mended since"), lines)
 
     def page(self, framework: str) -> str:
-        """The findings of a library: a list of all that are in the accepted release, then each of them."""
+        """The findings of a library: a list of those in the accepted release, then each finding."""
         own = self._of(framework)
         head = ("what is wrong", "function", "releases")
         parts = []
@@ -255,14 +255,14 @@ class Findings:
         return f"On {of}, {returned}{expected} is expected.\n"
 
     def _cases(self, finding: Finding) -> str:
-        """All cases, folded away, unless the example is the only one."""
+        """All cases, collapsed, unless the example is the only one."""
         cases = list(dict.fromkeys(one.case for ranked in finding.ranked for one in ranked.entry))
         if len(cases) == 1 and finding.lead.example is not None:
             return ""
         return _folded(counted(len(cases), "case"), "".join(f"- {self._case(case)}\n" for case in cases))
 
     def _issue(self, finding: Finding) -> str:
-        """A text for a new issue, folded away."""
+        """A text for a new issue, collapsed."""
         first = finding.lead.first
         version = self._versions.get(finding.framework, "")
         parts = [
@@ -286,14 +286,14 @@ class Findings:
 
 
 def group_by_issue(known: Iterable[KnownIssue]) -> list[Entry]:
-    """Entries as the files have them, in their order."""
+    """Group the issues by the entry in the file that they come from, in order."""
     return [list(group) for _, group in itertools.groupby(known, key=lambda entry: (entry.path, entry.line))]
 
 
 def _by_reason(
     ranked: Iterable[RankedEntry], versions: Mapping[str, str]
 ) -> dict[tuple[bool, tuple[str, ...]], list[RankedEntry]]:
-    """Entries of a library that give the same reason, by whether the release is mended, the library and the reason."""
+    """Group entries of a library with the same reason, keyed by whether they are fixed, the library and the reason."""
     groups: dict[tuple[bool, tuple[str, ...]], list[RankedEntry]] = {}
     for one in ranked:
         said = (framework_of(one.entry), *one.first.reason.split())
@@ -302,7 +302,7 @@ def _by_reason(
 
 
 def _finding(group: Iterable[RankedEntry], mended: bool) -> Finding:
-    """The finding of entries with one reason: the worst, with code and an answer if possible, leads."""
+    """The finding for entries with one reason; it quotes the worst, preferably one with code and an answer."""
     ranked = sorted(group, key=lambda one: (_ORDER[one.kind], not one.first.reproducer, not one.returned))
     name = framework_of(ranked[0].entry)
     framework = next((known for known in registry.frameworks() if known.name == name), None)
@@ -312,9 +312,9 @@ def _finding(group: Iterable[RankedEntry], mended: bool) -> Finding:
 
 
 def _functions_of(entries: Sequence[KnownIssue], names: Iterable[str]) -> list[str]:
-    """Those of some functions that entries are about, without variants of one that is among them.
+    """The functions to which entries apply, without variants of a function in the list.
 
-    The names in the entries where there is no such function.
+    The names in the entries if there is no such function.
     """
     found = [name for name in dict.fromkeys(names) if any(entry.matches_function(name) for entry in entries)]
     main = [name for name in found if not any(name.startswith(f"{other}:") for other in found)]
@@ -332,7 +332,7 @@ def anchors_of(findings: Iterable[Finding]) -> list[str]:
 
 
 def fixed_in(entry: Entry, versions: Mapping[str, str]) -> bool:
-    """Whether the release in the accepted report no longer has the issue."""
+    """Whether the issue is fixed in the release of the accepted report."""
     version = versions.get(framework_of(entry), "")
     return bool(version) and not within(version, entry[0].versions)
 
@@ -342,7 +342,7 @@ _QUESTION = ("case", "function", "dtype", "reduction", "quantity", "backend")
 
 
 def _rows(results: pd.DataFrame) -> dict[tuple[str, ...], tuple[str, str, str]]:
-    """The exact answer to each known row, what it returned, or raised, and its call."""
+    """For each known row: the exact answer, the result or exception, and the call."""
     known = results[results["expected"] == "known"]
     answers = known["got"].where(known["got"] != "", known["exception"])
     keys = known[list(_QUESTION)].itertuples(index=False, name=None)
@@ -356,7 +356,7 @@ def _question(item: Item) -> tuple[str, ...]:
 def _answers(
     example: Example | None, rows: Mapping[tuple[str, ...], tuple[str, str, str]], oracle: Oracle
 ) -> tuple[str, str, str]:
-    """The exact answer to an example, what was returned for it, and the call; without a row, only of a loss."""
+    """The exact answer to an example, the result and the call; without a row, the exact answer to a loss only."""
     if example is None:
         return "", "", ""
     if (row := rows.get(_question(example.item))) is not None:
@@ -366,7 +366,7 @@ def _answers(
 
 
 def _project(address: str) -> str:
-    """The owner and the name of the repository of an issue."""
+    """Owner and name of the repository of an issue."""
     return "/".join(address.split("/")[3:5])
 
 
@@ -379,18 +379,18 @@ def _heading(finding: Finding) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Names as code, the first ones if they are many."""
+    """Names as code; only the first ones of many."""
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return ", ".join(map(code_html, names[:MAX_NAMES])) + more
 
 
 def _all_functions(names: Sequence[str]) -> str:
-    """A sentence with all names, if a heading has not all of them."""
+    """A sentence with all names, if the heading does not have all of them."""
     return f"Of {', '.join(map(code_html, names))}.\n" if len(names) > MAX_NAMES else ""
 
 
 def _conditions(entry: KnownIssue) -> str:
-    """The conditions under which an entry applies, by kind; empty if there are none."""
+    """The conditions under which an entry applies, by kind; "" if there are none."""
     conditions = (
         ("Backends", entry.variants),
         ("Modes", entry.modes),
@@ -406,5 +406,5 @@ def _conditions(entry: KnownIssue) -> str:
 
 
 def _folded(summary: str, content: str) -> str:
-    """Markdown that is shown when its summary is clicked."""
+    """Markdown that is collapsed under a summary."""
     return f"<details><summary>{escaped(summary)}</summary>\n\n{content.rstrip()}\n\n</details>\n"

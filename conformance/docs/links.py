@@ -1,4 +1,4 @@
-"""The links of a built site."""
+"""Check the links of a built site."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 LOADED_ATTRIBUTES = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src", "use": "href"}
-"""Attributes with the address of a resource that a browser loads, by element."""
+"""Attributes with the URL of a resource that a browser loads, by element."""
 NOT_LOADED_RELATIONS = frozenset({"canonical", "next", "prev", "search", "index", "author"})
-"""Relations of a `link` element for which nothing is loaded."""
+"""Relations of a `link` element that load nothing."""
 
 
 class Page(HTMLParser):

@@ -1,7 +1,7 @@
-"""Escapes foreign text for the Markdown of the site.
+"""Escape third-party text for the Markdown of the site.
 
-Special characters become character references such as `&#42;`, which no dialect of Markdown takes as markup. Backslash
-escapes differ between dialects, and the text of a ledger is somebody else's.
+Special characters become character references such as `&#42;`, which no dialect of Markdown interprets as markup.
+Backslash escapes differ between dialects, and the text of a ledger is third-party text.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from conformance.report.markdown import table as markdown_table
 GENERATED = re.compile(
     r"^<!-- generated: (?P<name>[a-z0-9_ ]+) -->\n(?:(?P<part>.*?)^<!-- /generated -->\n)?", re.MULTILINE | re.DOTALL
 )
-"""A generated part of a page between its marks, or the place of one that is only inserted when the site is built."""
+"""A generated part of a page between its marks, or the position of one that is inserted only when the site is built."""
 _ANCHOR = re.compile(r'^<a id="([\w-]+)"></a>$', re.MULTILINE)
 _CONTENTS = re.compile(r"^<!-- contents\n(.*?)^-->$", re.MULTILINE | re.DOTALL)
 _SPECIAL = re.compile(r"_|[^\w\s.,;:/()'%?=-]|^[-=]|(?<=^\d)[.)](?=\s)")
 _BREAK_OPPORTUNITY = re.compile(r"(?<=[.:/(,=])(?=[^\W\d]|&)")
-"""Places where a long name may be broken: between words, so that a search still finds them."""
+"""Positions where a long name may be broken: between words, so that a search still finds them."""
 
 
 def escaped(text: Any) -> str:
@@ -61,17 +61,17 @@ def _escape_inside(text: str) -> str:
 
 
 def link(text: str, address: str) -> str:
-    """A link to an http(s) address; only the text if the address is anything else."""
+    """A link to an http(s) URL; only the text for other URLs."""
     return f"[{escaped(text)}]({address})" if is_linkable(address) else escaped(text)
 
 
 def anchor_line(name: str) -> str:
-    """A line before a heading that links with `#name` lead to, in the repository and, see `to_site`, on the site."""
+    """A line that makes the next heading the target of `#name`, in the repository and (see `to_site`) on the site."""
     return f'<a id="{name}"></a>\n'
 
 
 def to_site(page: str) -> str:
-    """A page as the site reads it: what renders in a repository as nothing, in the words of MyST."""
+    """Convert a page for the site: HTML comments with a meaning become MyST directives."""
     page = _ANCHOR.sub(r"{#\1}", page)
     return _CONTENTS.sub(lambda found: f"```{{toctree}}\n:hidden:\n\n{found[1]}```", page)
 
@@ -82,5 +82,5 @@ def slug(text: str) -> str:
 
 
 def table(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    """A table of cells that are Markdown already; empty cells become `&nbsp;`."""
+    """A table whose cells are already Markdown; empty cells become `&nbsp;`."""
     return markdown_table(header, [[cell if str(cell) else "&nbsp;" for cell in line] for line in lines])

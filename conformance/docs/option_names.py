@@ -1,8 +1,8 @@
-"""What each option is called in each framework, derived from the calls that the adapters make.
+"""The names of each option in each framework, derived from the calls that the adapters make.
 
-For each concept, the adapter makes a call for a small problem with it and one without; the difference between the two
+For each concept, the adapter makes a call for a small problem with it and one without; the difference between the
 calls is how the function expresses it. A table of names would be a second description of each call, and could differ
-from what is executed.
+from the executed code.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ KINDS = tuple(dict.fromkeys(kind for loss in TARGET_KINDS_OF for kind in sorted(
 
 
 def option_tables() -> str:
-    """What each concept is called by each function of each framework in its newest releases, as Markdown."""
+    """The expression of each concept in each function of the newest releases, as Markdown."""
     words = {
         name: found
         for framework in registry.frameworks()
@@ -203,9 +203,9 @@ def _problem(
     options: Options = NO_OPTIONS,
     rank: int = 2,
 ) -> Problem:
-    """A small problem of a kind that a function takes.
+    """A small problem of a kind that a function accepts.
 
-    Predictions are [4, 3] or [4, 2, 3] for classes, [4] or with as many axes of length 1 as it needs for outputs.
+    Predictions are [4, 3] or [4, 2, 3] for classes; for outputs [4], or with as many axes of length 1 as required.
     """
     chosen = next(name for name in LOSSES if name in function.ranks) if loss is None else loss
     kind = kind or next(name for name in KINDS if name in function.targets.keys() & TARGET_KINDS_OF[chosen])
@@ -241,7 +241,7 @@ def _problem(
 
 
 def _call_difference(without: Call, call: Call) -> str:
-    """The part of a call that another lacks, as Markdown; `UNCHANGED` if only arrays differ."""
+    """The part of a call that another call lacks, as Markdown; `UNCHANGED` if only arrays differ."""
     before, now = calls_with_predictions(without.text), calls_with_predictions(call.text)
     if [ast.unparse(node.func) for node in before[:1]] != [ast.unparse(node.func) for node in now[:1]]:
         return code_html(call.text)

@@ -1,7 +1,7 @@
-"""The pictures of the READMEs: `python -m conformance.docs.picture [REPORT] [FOLDER]`, which needs Chromium.
+"""Create the pictures of the READMEs: `python -m conformance.docs.picture [REPORT] [FOLDER]`, which needs Chromium.
 
-Each is the upper part of a report's page in one language, as a screen shows it; the accepted one by default.  A font
-that has Chinese must be installed, such as Noto Sans CJK.
+Each is a screenshot of the upper part of a report's page in one language; by default of the accepted report.  A Chinese
+font must be installed, such as Noto Sans CJK.
 """
 
 from __future__ import annotations

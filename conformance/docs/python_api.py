@@ -23,7 +23,7 @@ def functions() -> list[str]:
 
 
 def function_section(name: str, module: Any = api) -> str:
-    """A function: its signature, what it does, parameters, and exceptions, as Markdown."""
+    """A function: its signature, description, parameters, and exceptions, as Markdown."""
     function = getattr(module, name)
     about, *sections = _SECTION.split(inspect.getdoc(function) or "")
     texts = dict(zip(sections[::2], sections[1::2], strict=True))
@@ -41,7 +41,7 @@ def function_section(name: str, module: Any = api) -> str:
 
 
 def value_sections() -> str:
-    """The public classes: what each is, and its fields, as Markdown."""
+    """The public classes with their descriptions and fields, as Markdown."""
     classes = [name for name in api.__all__ if inspect.isclass(getattr(api, name))]
     return "\n".join(_class_section(name, getattr(api, name)) for name in sorted(classes))
 
@@ -66,7 +66,7 @@ def _class_section(name: str, of: Any) -> str:
 
 
 def class_fields(of: type[Any]) -> Iterator[tuple[str, str, str]]:
-    """(name, type, text) of the fields of a dataclass; the text is the string below the field."""
+    """(name, type, text) of the fields of a dataclass; the text is the string after the field."""
     if not dataclasses.is_dataclass(of):
         return
     source: Any = of
@@ -83,7 +83,7 @@ def _entries(section: str) -> list[tuple[str, str]]:
 
 
 def _signature(name: str, signature: inspect.Signature) -> str:
-    """A call with a parameter a line; a default that has no literal is `...`."""
+    """A call with one parameter per line; a default without a literal is `...`."""
     lines = []
     for parameter in signature.parameters.values():
         default = "" if parameter.default is inspect.Parameter.empty else f" = {_literal(parameter.default)}"

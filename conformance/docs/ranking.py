@@ -1,4 +1,4 @@
-"""Ranks entries of the ledger by what they do to those who use a function, and finds a problem that shows each."""
+"""Rank entries of the ledger by their effect on users of a function, and find an example of each."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ KINDS: Mapping[Kind, str] = {
     "crash": "Crashes, and valid input that is rejected",
     "edge": "Edge cases",
 }
-"""What an entry is about, worst first, as headings."""
+"""Kinds of issues, worst first, with their headings."""
 ACCEPTING = frozenset({"accepted_invalid", "not_nan"})
-"""Symptoms of a number that is returned where there is none."""
+"""Symptoms of a number that is returned although there is none."""
 Entry = Sequence[KnownIssue]
-"""One entry of a ledger file: a `KnownIssue` for each case that it names."""
+"""One entry in a ledger file: a `KnownIssue` for each case that it names."""
 
 
 def framework_of(entry: Entry) -> str:
-    """The name of the framework that an entry is about."""
+    """The name of the framework of an entry."""
     return entry[0].function.partition(".")[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """The plainest item that an entry is about."""
+    """The most ordinary item to which an entry applies."""
 
     item: Item
     ordinary: bool
-    """Whether its input is one of everyday use; see `traits.is_ordinary`."""
+    """Whether its input is an everyday one; see `traits.is_ordinary`."""
 
     def exact(self, oracle: Oracle) -> str:
-        """The exact answer, as a report has it in `want`."""
+        """The exact answer, in the format of `want` in a report."""
         return str(next(unsupported_assessments([(self.item, "")], oracle)).row.cells["want"])
 
 
 def kind_of(entry: Entry, example: Example | None) -> Kind:
-    """What an entry is about.  example: of the entry; without one its traits say whether inputs are ordinary."""
+    """The kind of an entry.  example: of the entry; without one its traits tell whether inputs are ordinary."""
     first = entry[0]
     if first.kind:
         return cast(Kind, first.kind)
@@ -74,8 +74,8 @@ def examples(
 ) -> Iterator[Example | None]:
     """The example of each entry: of an ordinary input, answered, reduced, in float32, small, if possible.
 
-    is_answered: whether it is known what an item returned.
-    None for an entry of which the pinned releases support no case, such as one about a relation.
+    is_answered: whether the result of an item is known.
+    None for an entry without a case that the pinned releases support, such as one about a relation.
     """
     by_id = {case.id: case for case in cases}
     releases = {framework.name: list(pinned(framework)) for framework in registry.frameworks()}
@@ -91,7 +91,7 @@ def examples(
 
 
 def _items(issue: KnownIssue, case: Case, available: Sequence[Installed]) -> Iterator[Item]:
-    """The items on a case that an issue is about, in any release, mode and device."""
+    """The items on a case to which an issue applies, in any release, mode and device."""
     anywhere = dataclasses.replace(issue, versions="", modes=(), devices=())
     functions = [
         (installed, function)

@@ -1,10 +1,10 @@
-"""Generated parts of READMEs, CONTRIBUTING and pages: `python -m conformance.docs.readme` writes them.
+"""Write the generated parts of READMEs, CONTRIBUTING and pages: `python -m conformance.docs.readme`.
 
-`--check` checks them.  They are committed, so that pages can be read in the repository; a page has each between
-`<!-- generated: NAME -->` and `<!-- /generated -->`.
+`--check` compares them instead.  They are committed, so that pages can be read in the repository; a page has each
+between `<!-- generated: NAME -->` and `<!-- /generated -->`.
 
-Libraries come from the adapters' own data; what the suite finds comes from the committed baseline; the table of
-packages comes from the contract that the linter checks. Both READMEs have the same parts, each in its language.
+Libraries come from the adapters' declarations; findings come from the committed baseline; the table of
+packages comes from the import contract that the linter checks. Both READMEs have the same parts, each in its language.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ FUNCTIONS = (
     "keras.SparseCategoricalCrossentropy", "torch.CrossEntropyLoss", "torch.NLLLoss", "torch.BCELoss",
     "torch.BCEWithLogitsLoss",
 )  # fmt: skip
-"""Functions in the table of findings; the report has the others, most of which return what one of these does."""
+"""Functions in the table of findings; most of the others, which are in the report, return what one of these does."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Words:
     """The texts of the generated parts in a language."""
 
     questions: tuple[str, ...]
-    """Texts of `QUESTIONS`, in their order."""
+    """Texts of `QUESTIONS`, in order."""
     findings: tuple[str, str, str]
     """Header of the table of findings."""
     libraries: tuple[str, ...]
@@ -107,12 +107,12 @@ CHINESE = Words(
 )
 READMES = {"README.md": ENGLISH, "README.zh-CN.md": CHINESE}
 PAGES = {"README.md": "index.md", "README.zh-CN.md": "zh.md"}
-"""The page of the site for each README."""
+"""The site page of each README."""
 _LINK = re.compile(r"(?<=\]\()(?!https?://|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
 
 def to_page(text: str, source: str) -> str:
-    """A README as a page of the site, with links to pages, or to files below the URL `source`."""
+    """Convert a README to a page of the site, with links to pages, or to files below the URL `source`."""
 
     def target(found: re.Match[str]) -> str:
         path = found[1].removeprefix("conformance/docs/pages/")
@@ -123,10 +123,10 @@ def to_page(text: str, source: str) -> str:
 
 
 def readme_findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
-    """What functions return for the same problem, from a report's rows, as a Markdown table.
+    """The results of functions for the same problems, from a report's rows, as a Markdown table.
 
-    A number in bold is not the definition's; in italics, one that neither documentation nor a conversion explains.
-    These come first.
+    A number in bold differs from the definition's; in italics, one that neither documentation nor a conversion
+    explains. These come first.
     """
     named = results["function"].str.partition(":")[0].isin(FUNCTIONS)  # also called with another `reduction=`
     chosen = results[(results["dtype"] == DTYPE) & (results["quantity"] == "loss") & named]
@@ -147,9 +147,9 @@ def readme_findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
 
 
 def libraries(results: pd.DataFrame, words: Words = ENGLISH) -> str:
-    """The known libraries with what came out of their functions, from a report's rows, as a Markdown table.
+    """The known libraries with the results of their functions, from a report's rows, as a Markdown table.
 
-    A row that is `known` or `unexpected` counts as such, whatever its status.  A cell is empty if the report has no
+    A row that is `known` or `unexpected` counts as such, for any status.  A cell is empty if the report has no
     rows of a library.
     """
     lines = []
@@ -164,9 +164,10 @@ def libraries(results: pd.DataFrame, words: Words = ENGLISH) -> str:
 
 
 def packages(checkout: Path) -> str:
-    """The packages in the order of the contract for imports, lowest first, as a Markdown table.
+    """The packages in the order of the import contract, lowest first, as a Markdown table.
 
-    checkout: of this repository.  What a package is for is the docstring of its `__init__.py`, up to a blank line.
+    checkout: of this repository.  The description of a package is the docstring of its `__init__.py`, up to a blank
+    line.
     """
     settings = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
@@ -187,7 +188,7 @@ def blocks(results: pd.DataFrame, words: Words = ENGLISH) -> dict[str, str]:
 
 
 def replace_parts(text: str, blocks: Mapping[str, str]) -> str:
-    """A page with its generated parts made anew; raises LookupError if it has no place for one of them."""
+    """Replace the generated parts of a page; raises LookupError if a mark is missing."""
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
@@ -213,10 +214,10 @@ def _number(text: str) -> str:
 
 @dataclass(frozen=True)
 class Checkout:
-    """The repository that is documented."""
+    """The documented repository."""
 
     folder: Path
-    """Its root."""
+    """Its root folder."""
 
     @functools.cached_property
     def address(self) -> str:
@@ -300,17 +301,17 @@ class Checkout:
         }
 
     def fill_page(self, page: str) -> str:
-        """A page with its generated parts made anew, between their marks. Raises LookupError for an unknown part."""
+        """A page with its generated parts replaced, between their marks. Raises LookupError for an unknown part."""
         return self._with_parts(
             page, lambda name, part: f"<!-- generated: {name} -->\n\n{part.strip()}\n\n<!-- /generated -->\n"
         )
 
     def site_page(self, page: str) -> str:
-        """A page as the site reads it, with its generated parts made anew. Raises LookupError for an unknown part."""
+        """A page for the site, with its generated parts replaced. Raises LookupError for an unknown part."""
         return markup.to_site(self._with_parts(page, lambda _, part: part))
 
     def _with_parts(self, page: str, insert: Callable[[str, str], str]) -> str:
-        """insert: makes the text that a page has of the name of a part and the part."""
+        """Replace the generated parts of a page.  insert: returns the text for the name and the content of a part."""
         parts = self.parts()
 
         def render(found: re.Match[str]) -> str:
@@ -322,7 +323,7 @@ class Checkout:
 
 
 def _functions() -> str:
-    """A section for each library: its environments, and what its functions support."""
+    """A section for each library: its environments, and the capabilities of its functions."""
     sections = []
     for framework in registry.frameworks():
         made = list(pinned(framework))
@@ -336,7 +337,7 @@ def _functions() -> str:
 
 
 def _traits() -> str:
-    """The traits that are neither options nor layouts, capabilities or input anomalies, and their meaning."""
+    """Traits other than options, layouts, capabilities or input anomalies, with their meaning."""
     lines = [[markup.code_html(name), markup.escaped(text)] for name, text in (SHAPE_TRAITS | VALUE_TRAITS).items()]
     return markup.table(("trait", "what a problem with it has"), lines)
 

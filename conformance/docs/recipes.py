@@ -1,6 +1,6 @@
-"""What it takes to make one function return what another does.
+"""Tables of what makes one function return what another one does.
 
-All pairs of functions that are always tested, and each function of another library beside one of PyTorch.
+Contains all pairs of functions of the default frameworks, and each function of another library with one of PyTorch.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ OPTIONS: dict[Loss, tuple[tuple[str, ...], ...]] = {
     "categorical": ((), ("class_weights",)),
     "binary": ((), ("sample_weights",)),
 }
-"""Options with which each pair of a loss is described, at each reduction."""
+"""Options for which each pair of a loss is described, for each reduction."""
 REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum", "none")
 AS_IT_IS = "the arguments alone"
 COMPARED_WITH: dict[Loss, str] = {"categorical": "torch.CrossEntropyLoss", "binary": "torch.BCEWithLogitsLoss"}
-"""The function that those of other libraries are to equal."""
+"""The function to which those of other libraries are compared."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Entry:
     setting: Setting
 
     def text(self) -> str:
-        """What the first function needs to return what the second does, besides its arguments."""
+        """Changes that make the first function return what the second does, besides its arguments."""
         try:
             recipes, _ = derive_recipes(self.first, self.second, self.setting)
         except NoRecipeError as error:
@@ -47,9 +47,9 @@ class Entry:
 
 
 def functions(loss: Loss, frameworks: Iterable[Framework]) -> list[InstalledFunction]:
-    """The functions of a loss, in their newest release; of those that call the same one, the first.
+    """The functions of a loss in their newest release; of those that call the same function, the first.
 
-    Functions that are called with a part of the cases by default compute the same as another one.
+    Functions that are called on only some cases by default compute the same as another one.
     """
     found: dict[str, InstalledFunction] = {}
     for framework in frameworks:
@@ -87,7 +87,7 @@ def entries_of_others(loss: Loss) -> Iterator[list[Entry]]:
 
 
 def recipe_tables() -> str:
-    """What each function needs to return what another does, as Markdown."""
+    """Changes that make each function return what another one does, as Markdown."""
     parts = [f"## {loss.capitalize()} losses\n\n{_table(entries(loss))}" for loss in LOSSES]
     others = "\n".join(_table(entries_of_others(loss)) for loss in LOSSES)
     parts.append(f"## Other libraries\n\nNo test executes these; `conformance recipe` does.\n\n{others}")

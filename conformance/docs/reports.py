@@ -1,4 +1,4 @@
-"""What changed over the releases of a framework, and the errors of correct answers: from the committed reports."""
+"""The changes over the releases of a framework, and the errors of correct answers, from the committed reports."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ KINDS = {
     "exception": "exceptions",
     "warning": "warnings",
 }
-"""Kinds of changes in a history -> the heading of their number."""
+"""Kinds of changes in a history -> heading of their number."""
 FOLDER = "releases"
-"""Where the pages of libraries are."""
+"""Folder of the library pages."""
 
 
 @dataclass(frozen=True)
 class LibraryHistory:
-    """What changed in a library over its releases."""
+    """The changes in a library over its releases."""
 
     changes: pd.DataFrame
     """The columns of `history.csv`, as text."""
@@ -42,12 +42,12 @@ class LibraryHistory:
 
     @property
     def run(self) -> list[str]:
-        """For each group of environments, a sentence with the releases that were run."""
+        """For each group of environments, a sentence with the executed releases."""
         return [line for line in self.page.splitlines() if line.startswith(RUN_WERE)]
 
     @property
     def releases(self) -> list[str]:
-        """The releases that were run, ascending."""
+        """The executed releases, ascending."""
         listed = (line.removeprefix(RUN_WERE).partition(". ")[0].rstrip(".") for line in self.run)
         return sorted({version for line in listed for version in line.split(", ")}, key=version_key)
 
@@ -87,7 +87,7 @@ def _line(change: Mapping[str, str]) -> list[str]:
 
 
 def _announcement(change: Mapping[str, str]) -> str:
-    """Links to the documentation of a change; else the known issue that it is; else "no"."""
+    """Links to the documentation of a change; else its known issue; else "no"."""
     if change["documented"] == "yes":
         return ", ".join(link("documented", source) for source in change["source"].split()) or "documented"
     found = ANNOUNCEMENT_LINK.fullmatch(change["source"])
@@ -112,7 +112,7 @@ def case_table(results: pd.DataFrame) -> str:
 
 
 def _accuracy_cell(rows: Sequence[Any]) -> str:
-    """The largest error divided by its budget, and the number of rows that were compared."""
+    """The largest error divided by its budget, and the number of compared rows."""
     return f"{rows[0]['ratio']:.3g} ({rows[0]['rows']})" if rows else ""
 
 
@@ -123,5 +123,5 @@ def sweep_table(page: str) -> str:
 
 
 def summary(page: str) -> str:
-    """The first table of such Markdown: one line per function and kind of input."""
+    """The first table of the Markdown of a sweep: one line per function and kind of input."""
     return sweep_table(page.partition("\n## ")[0])

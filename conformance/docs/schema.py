@@ -13,7 +13,7 @@ COLUMNS = ("property", "type", "what it is")
 
 
 def reference(schema: Schema, prefix: str) -> str:
-    """Every object of a schema that has properties, outermost first, as Markdown.  prefix: begins every anchor."""
+    """Every object of a schema with properties, outermost first, as Markdown.  prefix: of every anchor."""
     parts = [f"{prose_html(schema.get('description', ''))}\n"]
     for path, part in objects(schema, schema, ()):
         if path:
@@ -48,7 +48,7 @@ def _nested_schemas(part: Schema) -> Iterator[tuple[Schema, tuple[str, ...]]]:
 
 
 def resolve(root: Schema, part: Schema) -> Schema:
-    """A part of a schema with its references resolved; its own keys have precedence."""
+    """A part of a schema with its references resolved; its own keys take precedence."""
     merged: dict[str, Any] = {}
     for reference in (part, *part.get("allOf", ())):
         if "$ref" in reference:
@@ -89,7 +89,7 @@ def _kind(part: Schema) -> str:
 
 
 def _values(part: Schema) -> list[str]:
-    """The values of an enumeration, also of the items of a list."""
+    """The values of an enumeration, or of that of the items of a list."""
     for schema in (part, part.get("then", {}), part.get("items", {})):
         if isinstance(schema, Mapping) and "enum" in schema:
             return list(map(str, schema["enum"]))

@@ -33,7 +33,7 @@ def interruptible(signals: Sequence[signal.Signals] = TERMINATION_SIGNALS, *, at
 
     The second one ends the process with status `INTERRUPTED`, even during a call that does not return to Python. A
     signal that was ignored when the process started, as with `nohup` or for background jobs of a script, stays ignored.
-     Does nothing outside the main thread, which alone may set handlers, or if nested.
+    Does nothing outside the main thread, which alone may set handlers, or if nested.
 
     at_once: line to print before the second signal ends the process.
     """

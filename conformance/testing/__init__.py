@@ -1,4 +1,4 @@
-"""Exact cross-entropy for the tests of others: the certified answer, how far off a float may be, and an assertion.
+"""Exact cross-entropy for tests in other projects: the certified answer, a derived tolerance, and an assertion.
 
     from conformance.testing import assert_cross_entropy
 
@@ -6,9 +6,9 @@
         loss, gradient = my_kernel(logits, labels, smoothing=0.1)
         assert_cross_entropy(loss, logits=logits, labels=labels, label_smoothing=0.1, gradient=gradient)
 
-The answer is that of the definition, computed from the numbers that were passed in arithmetic that bounds its own
-error; the tolerance is derived, element by element, and not chosen.  Arrays may be of NumPy, PyTorch, JAX, TensorFlow,
-or nested lists; no framework is imported, and none needs to be installed.
+The answer is that of the definition, computed from the passed numbers in arithmetic that bounds its own
+error; the tolerance is derived, element by element, and not chosen.  Arrays may be from NumPy, PyTorch, JAX,
+TensorFlow, or nested lists; no framework is imported, and none needs to be installed.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def exact_cross_entropy(
     with_radius: bool = False,
     **problem: Unpack[ProblemArguments],
 ) -> Any:
-    """Compute the exact cross-entropy of the numbers that are passed, or its exact gradient.
+    """Compute the exact cross-entropy of the passed numbers, or its exact gradient.
 
-    Up to 16,384 predictions the answer is computed in ball arithmetic and is the exact one, rounded to float64.  Of
+    Up to 16,384 predictions the answer is computed in ball arithmetic and is the exact one, rounded to float64.  For
     larger problems in float32 and narrower dtypes, the losses of rows are computed in float64, with an error that is
     proved to be below 2^-12 of `tolerance` (for 32,768 classes in float32 below 2^-19; the proof is in
-    `conformance.reference.enclosure`) and is checked in balls on some rows.  What is not finite, and all float64, is
-    evaluated in balls, at some 3 microseconds a prediction.
+    `conformance.reference.enclosure`) and is checked in balls on some rows.  Values that are not finite, and float64
+    problems, are evaluated in balls, at some 3 microseconds a prediction.
 
     Parameters
     ----------
@@ -62,24 +62,24 @@ def exact_cross_entropy(
     label_smoothing : float, optional
         From 0 to 1.
     ignore_index : int, optional
-        The class index whose samples count nothing.
+        Class index of samples that are ignored.
     reduction : {"mean", "sum", "none"}
         The mean divides by the sum of the weights.
     class_axis : int, optional
         The axis of the predictions that holds the classes: the last, or that of `like`.
     loss : {"categorical", "binary"}, optional
-        Inferred where the arguments decide.  Targets of the shape of the predictions are categorical if each row sums
-        to 1, and binary if they are 0 and 1 only.
+        Inferred from the other arguments if possible.  Targets of the shape of the predictions are categorical if each
+        row sums to 1, and binary if they are 0 and 1 only.
     like : str, optional
-        A known function such as "torch.CrossEntropyLoss", installed or not: what it documents about its answer holds
-        (divisors, labels that are ignored, clips, the class axis), in its newest release.
+        A known function such as "torch.CrossEntropyLoss", installed or not, whose documented conventions apply
+        (divisors, ignored labels, clips, the class axis), in its newest release.
     gradient : bool
-        Compute the gradient with respect to the predictions instead, in their shape; that of unreduced losses is the
+        Compute the gradient with respect to the predictions instead, in their shape; for unreduced losses it is the
         gradient of their sum.
     dtype : str or dtype, optional
-        Round each array to it first, as a function does that computes in it; by default, they are taken as they are.
+        Round each array to it first, as a function that computes in it does; by default, arrays are not rounded.
     with_radius : bool
-        Return the answer and how far from it the exact one may be at most.
+        Return the answer and a bound on its distance from the exact one.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def exact_cross_entropy(
     Raises
     ------
     TypeError, ValueError
-        If an argument is invalid, or there is no exact answer, as for a mean over nothing.
+        If an argument is invalid, or there is no exact answer, as for a mean of nothing.
     """
     inputs = read_inputs(**problem)
     read_flag("gradient", gradient)
@@ -108,7 +108,7 @@ def tolerance(
     cancellation: bool = False,
     **problem: Unpack[ProblemArguments],
 ) -> Floats:
-    """How far a correct implementation in floats may be from the exact answer, in absolute units of the loss.
+    """Compute the largest error of a correct floating-point implementation, in absolute units of the loss.
 
     The bound is derived from the operations of an accurate implementation, and depends on the data
     (`conformance.reference.error_bound` has the derivation).
@@ -116,21 +116,22 @@ def tolerance(
     Parameters
     ----------
     actual : array, optional
-        What an implementation returned; its dtype is taken if `dtype` is not given.
+        The result of an implementation; its dtype is used if `dtype` is not given.
     logits, probabilities, log_probabilities, labels, class_weights, sample_weights, positive_weight, label_smoothing, \
 ignore_index, reduction, class_axis, loss, like, gradient
         As in `exact_cross_entropy`.
     dtype : str or dtype, optional
-        The dtype that is computed in: float64, float32, float16 or bfloat16; that of `actual`, or of the predictions.
+        The dtype of the computation: float64, float32, float16 or bfloat16; by default that of `actual`, or of the
+        predictions.
     cancellation : bool
-        Accept what cancels in the usual formulas: a log-sum-exp from which the logit is subtracted after the largest
-        logit was added back, and a gradient that takes the targets off the softmax.  Both lose digits that other
+        Accept cancellation in the usual formulas: a log-sum-exp from which the logit is subtracted after the largest
+        logit was added back, and a gradient that subtracts the targets from the softmax.  Both lose digits that other
         formulas keep.
 
     Returns
     -------
     ndarray of float64
-        In the shape of the answer.  0 where the answer is not finite: it is to be met exactly.
+        In the shape of the answer.  0 where the answer is not finite: it must be met exactly.
 
     Raises
     ------
@@ -155,31 +156,31 @@ def assert_cross_entropy(
     cancellation: bool = False,
     **problem: Unpack[ProblemArguments],
 ) -> None:
-    """Assert that a loss, and its gradient, are the exact ones up to what rounding explains.
+    """Assert that a loss, and its gradient, are exact within the error that rounding explains.
 
     Shape and dtype are compared before values; nan and infinities must be where the exact answer has them.
 
     Parameters
     ----------
     actual : array or number
-        What the implementation returned: of the shape that the reduction gives, in the dtype of the predictions or a
-        wider one, whose tolerance then holds.
+        The result of the implementation: of the shape for the reduction, in the dtype of the predictions or a
+        wider one, whose tolerance then applies.
     logits, probabilities, log_probabilities, labels, class_weights, sample_weights, positive_weight, label_smoothing, \
 ignore_index, reduction, class_axis, loss, like
         The arguments that it was called with, as in `exact_cross_entropy`.
     gradient : array, optional
-        The gradient that it returned, in the shape of the predictions.
+        Its gradient, in the shape of the predictions.
     dtype : str or dtype, optional
-        The dtype that it computes in, if that is another one than that of `actual`: each array is rounded to it, as
-        the implementation does, and its tolerance holds.
+        The dtype of the computation, if it is not that of `actual`: each array is rounded to it, as
+        the implementation does, and its tolerance applies.
     cancellation : bool
         As in `tolerance`.
 
     Raises
     ------
     AssertionError
-        If it is wrong: with what was returned, what is exact, where, how far off, how far is allowed, and the known
-        conventions and mistakes that would explain it.
+        If the result is wrong; the message has the returned and the exact value, the index, the error, the tolerance,
+        and known conventions and mistakes that explain it.
     TypeError, ValueError
         If an argument is invalid, or there is no exact answer.
     """

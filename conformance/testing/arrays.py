@@ -1,7 +1,7 @@
-"""Arrays of any library as numpy arrays, without importing the library.
+"""Convert arrays of any library to numpy arrays, without importing the library.
 
-NumPy arrays, tensors of PyTorch (also those that require a gradient or lie on another device), JAX and TensorFlow, what
-else converts itself to a numpy array, and nested lists of numbers.  bfloat16 keeps its dtype, that of `ml_dtypes`.
+Supported are NumPy arrays, tensors of PyTorch (also with gradients or on other devices), JAX and TensorFlow, other
+objects that convert to numpy arrays, and nested lists of numbers.  bfloat16 keeps its dtype, that of `ml_dtypes`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Argument:
 
     values: Array
     dtype: str
-    """Its dtype; "" if it came as numbers or nested lists, which have none."""
+    """Its dtype; "" for numbers or nested lists, which have none."""
 
     @property
     def is_float(self) -> bool:
@@ -56,12 +56,12 @@ def read_argument(name: str, value: Any) -> Argument:
 
 
 def to_numpy(value: Any) -> Array:
-    """The numpy array of the same numbers; of a tensor on this device it may be a view."""
+    """The numpy array with the same numbers; it may be a view of a tensor on this device."""
     if isinstance(value, list | tuple):
         return np.array(value) if _is_plain(value) else np.stack([to_numpy(item) for item in value])
     if hasattr(value, "detach") and hasattr(value, "cpu"):
         return _from_torch(value)
-    if callable(getattr(value, "numpy", None)):  # of TensorFlow and Keras, whose scalars have no array of 0 axes
+    if callable(getattr(value, "numpy", None)):  # TensorFlow and Keras, whose scalars have no 0-d array
         return np.asarray(value.numpy())
     if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
         return np.asarray(value.get())
@@ -80,7 +80,7 @@ def _from_torch(value: Any) -> Array:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it is a number of Python, or a nested list of them as far as its first element tells."""
+    """Whether a value is a Python number, or a nested list of numbers, judging by its first element."""
     while isinstance(value, list | tuple) and value:
         value = value[0]
     return isinstance(value, list | tuple) or (isinstance(value, numbers.Number) and not hasattr(value, "dtype"))

@@ -1,4 +1,4 @@
-"""One test of pytest per kind of check, for a callable of this process."""
+"""Create pytest tests for a callable of this process, one per kind of check."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from conformance.adapters.registry import Installed
 KINDS = ("losses", "gradients", "relations", "drawn_problems", "vocabularies")
 """Kinds of check, in the order of the tests."""
 BLOCKS = ("categorical/vocabularies/", "categorical/batches_in_blocks/")
-"""Cases of the check of vocabularies."""
+"""Cases for the check of vocabularies."""
 MAX_DRAWN = 300
-"""Number of problems that are drawn."""
+"""Maximum number of random problems."""
 MAX_DRAWN_SECONDS = 10.0
-"""Seconds for which problems are drawn at most."""
+"""Maximum duration of the random problems, in seconds."""
 MAX_SHOWN = 3
-"""Failures that a message shows, each of another cause."""
+"""Maximum number of failures in a message, each with a different cause."""
 
 
 def checks(
@@ -40,46 +40,46 @@ def checks(
     result_dtype: str = "",
     other_dtypes: bool = False,
 ) -> Callable[[str], None]:
-    """Make a test function of pytest out of a callable, with a parameter for each kind of check.
+    """Create a pytest test function for a callable, parametrised by the kind of check.
 
     In a test module, `test_my_loss = checks(my_loss, like="torch.CrossEntropyLoss")`.  The callable is called in the
-    process of the tests, with the cases of this package that its parameters can express; invalid input is not passed.
+    process of the tests, on the cases of this package that its parameters can express; invalid input is not passed.
 
     Parameters
     ----------
     callable_ : callable
         A function, a class whose constructor takes the options (a module of PyTorch, a loss of Keras), or an instance.
     like : str
-        The known function whose arguments, arrays and documented meaning it has, such as "torch.CrossEntropyLoss".
+        A known function with the same arguments, arrays and documented meaning, such as "torch.CrossEntropyLoss".
     kinds : sequence of str
-        Those of "losses", "gradients", "relations", "drawn_problems" and "vocabularies" that become tests.
+        Kinds of check to test, out of "losses", "gradients", "relations", "drawn_problems" and "vocabularies".
     seed : int
         Seed of the random problems.
     arrays : {"numpy", "torch", "jax", "tensorflow"}, optional
-        The arrays that it takes, if not those of `like`.
+        The arrays that it accepts, if not those of `like`.
     arguments : dict of str to str, optional
-        Parameter of the callable -> what it is, where its name does not say so: "logits", "probabilities",
+        Parameter of the callable -> its meaning, if its name does not tell: "logits", "probabilities",
         "log_probabilities", "hidden", "weight", "labels", "reduction", or an option.
     reduction : {"none", "sum", "mean"}, optional
-        What a callable without such a parameter returns; the mean if not given.
+        Reduction of a callable without such a parameter; by default the mean.
     clip, mean_divides_by : optional
-        The clip of probabilities and the divisor of the mean that it documents, if not those of `like`.
+        Documented clip of probabilities and divisor of the mean, if not those of `like`.
     cancellation : bool
-        Accept what cancels in the usual formulas; see `tolerance`.
+        Accept cancellation in the usual formulas; see `tolerance`.
     dtypes, targets, ranks : sequences, optional
-        The dtypes of the predictions, kinds of target and ranks of the predictions that it takes, if not those of
+        The accepted dtypes of the predictions, kinds of target and ranks of the predictions, if not those of
         `like`.
     result_dtype : str, optional
         The dtype of its result, if not that of the predictions.
     other_dtypes : bool
-        Ask labels and weights in the other dtypes that `like` takes, too.
+        Also test labels and weights in other dtypes that `like` accepts.
 
     Returns
     -------
     function
-        For a name that pytest collects, such as `test_my_loss`.  A test fails with what was returned, what is exact,
-        where, how far off, how far is allowed and a call to paste, for the first failure of each cause; it is skipped
-        if there is nothing to test, such as gradients in NumPy.
+        To be assigned to a name that pytest collects, such as `test_my_loss`.  A test fails with the returned and the
+        exact value, the index, the error, the tolerance and a call to paste, for the first failure of each cause; it is
+        skipped if there is nothing to test, such as gradients in NumPy.
 
     Raises
     ------
@@ -135,7 +135,7 @@ Failure = tuple[str, str] | None
 
 @functools.cache
 def _cases() -> tuple[Any, ...]:
-    """The shipped cases that have an answer, small ones first."""
+    """The shipped cases with an answer, small ones first."""
     from conformance.casefiles.loading import load, shipped_cases
     from conformance.model.case import MustRaise
 
@@ -144,7 +144,7 @@ def _cases() -> tuple[Any, ...]:
 
 
 def _calls(installed: Installed, seed: int, *, of_gradients: bool, of_blocks: bool | None) -> Iterator[Failure]:
-    """The calls on cases.  of_blocks: on those of the check of vocabularies, on all others, or on all if None."""
+    """Calls on cases.  of_blocks: on those of the check of vocabularies, on all others, or on all if None."""
     from conformance.casefiles.known_issues import Ledger
     from conformance.execution.run import Run
     from conformance.judging.judge import Judge

@@ -1,4 +1,4 @@
-"""Known conventions and mistakes that would explain what an implementation returned."""
+"""Find known conventions and mistakes that explain a wrong result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from conformance.reference.oracle import Answer, Exact, Floats, Oracle
 from conformance.testing.questions import Question, prepare
 
 MAX_PREDICTIONS = 1 << 18
-"""Predictions beyond which no mistake is tried: each means to solve another problem of that size."""
+"""Maximum number of predictions for which mistakes are tried: each one is another problem of that size."""
 MAX_CERTIFIED = 20_000
 """The same for computations in balls."""
 MAX_LISTED = 6
@@ -31,7 +31,7 @@ WIDESPREAD = 4
 
 
 class _QuickOracle(Oracle):
-    """Answers accurate enough to distinguish mistakes: large problems are computed in float64 for any dtype."""
+    """An oracle accurate enough to distinguish mistakes: large problems are computed in float64 for any dtype."""
 
     def _loss(
         self, problem: Problem, convention: Convention, within: Floats | None, taken_as: InputKind | None
@@ -40,9 +40,9 @@ class _QuickOracle(Oracle):
 
 
 def causes(question: Question, quantity: Quantity, got: Any, found: Comparison) -> list[str]:
-    """What would explain a wrong loss or gradient, a line each, the likeliest first.
+    """Explanations of a wrong loss or gradient, one line each, the likeliest first.
 
-    got: what was returned, in the shape in which it was.  found: its comparison with the exact answer.
+    got: the result, in its own shape.  found: its comparison with the exact answer.
     """
     values = np.asarray(got, dtype=np.float64)
     lines = []
@@ -70,7 +70,7 @@ def causes(question: Question, quantity: Quantity, got: Any, found: Comparison) 
 
 
 def _one_number(question: Question, quantity: Quantity, got: Floats) -> Iterator[str]:
-    """One number in each element, where the exact answer has several."""
+    """A single number in all elements, although the exact answer has several."""
     if got.size > 1 and np.isfinite(got.flat[0]) and np.all(got == got.flat[0]):
         exact = _exact(question, quantity).hi
         if np.any(exact != exact.flat[0]):
@@ -78,7 +78,7 @@ def _one_number(question: Question, quantity: Quantity, got: Floats) -> Iterator
 
 
 def _nan_of_input(question: Question, quantity: Quantity, found: Comparison) -> Iterator[str]:
-    """A nan that was passed, which makes the exact answer nan where the result is wrong."""
+    """A nan in the arguments that makes the exact answer nan where the result is wrong."""
     if nan := question.inputs.first_nan():
         exact = question.exact_loss if quantity == "loss" else question.exact_gradient()
         if np.isnan(exact.hi[found.where]):
@@ -101,7 +101,7 @@ def _is_right(question: Question, quantity: Quantity, got: Floats, exact: Exact)
 
 
 def _numeric(question: Question, quantity: Quantity, got: Floats) -> Iterator[str]:
-    """Ways to compute that lose digits, or all of them."""
+    """Computations that lose some or all digits."""
     exact, problem = _exact(question, quantity), question.problem
     if question.convention.cancellation == "none":
         accepted = prepare(question.inputs, problem.dtype, cancellation=True)
@@ -128,9 +128,9 @@ def _numeric(question: Question, quantity: Quantity, got: Floats) -> Iterator[st
 def _hypotheses(
     question: Question, quantity: Quantity, got: Floats, found: Comparison, is_constant: bool
 ) -> tuple[list[str], list[str]]:
-    """Conventions and mistakes with the same numbers; and narrower dtypes, which few numbers tell from a small error.
+    """Conventions and mistakes with the same numbers; and narrower dtypes, if there are enough numbers to tell.
 
-    is_constant: whether the result is one number, which every mistake meets whose predictions all end at a clip.
+    is_constant: whether the result is a single number, as for every mistake that clips all predictions.
     """
     problem, convention = question.problem, question.convention.semantic()
     is_reduced = problem.reduction != "none" if quantity == "gradient" or got.ndim else True
@@ -153,7 +153,7 @@ def _hypotheses(
 
 
 def _clips(hypothesis: Hypothesis) -> bool:
-    """Whether it is a mistake after which predictions are clipped."""
+    """Whether it is a mistake that clips predictions afterwards."""
     return any(departure.kind == "mistake" and "clipped" in departure.text for departure in hypothesis)
 
 
@@ -162,7 +162,7 @@ def _is_narrow(hypothesis: Hypothesis) -> bool:
 
 
 def _in_sentences(departure: Departure, problem: Problem) -> Departure:
-    """A convention as what it does, in words."""
+    """A convention described in words."""
     if not departure.choices:
         return departure
     text = "; ".join(f"it {meaning_in_problem(name, choice, problem)}" for name, choice in departure.choices)
@@ -170,7 +170,7 @@ def _in_sentences(departure: Departure, problem: Problem) -> Departure:
 
 
 def _narrower(question: Question, quantity: Quantity, got: Floats) -> Iterator[str]:
-    """The widest narrower dtype whose tolerance it meets."""
+    """The widest narrower dtype whose tolerance the result meets."""
     exact, unit = _exact(question, quantity), dtype_info(question.problem.dtype).unit_roundoff
     for dtype in sorted(DTYPES, key=lambda name: dtype_info(name).unit_roundoff):
         coarser = dtype_info(dtype).unit_roundoff

@@ -1,4 +1,4 @@
-"""The arguments of `conformance.testing` as a problem of the definition, or one clear error."""
+"""Convert the arguments of `conformance.testing` to a problem of the definition, or raise one clear error."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from conformance.reference.flat_problem import refused
 from conformance.testing.arrays import Argument, read_argument
 
 DEFAULTS: dict[str, Reduction] = {"reduction": "mean"}
-"""Defaults of the arguments that state a problem, where they are not None."""
+"""Defaults of the problem arguments, if not None."""
 SUM_TOLERANCE = 2.0**-6
-"""How far the targets of a row may sum from 1 if they are to be a distribution without being asked: bfloat16 rounds."""
+"""Maximum distance of the sum of a row of targets from 1 for an inferred distribution: bfloat16 rounds."""
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The problem in the arrays that were passed, with classes on the last axis."""
+    """The problem in the passed arrays, with classes on the last axis."""
 
     loss: Loss
     input_kind: InputKind
@@ -52,17 +52,17 @@ class Inputs:
     predictions: Argument
     labels: Argument
     weights: Mapping[str, Argument]
-    """Class weights, sample weights, positive weight: those that were passed."""
+    """Class weights, sample weights, positive weight, as far as they were passed."""
     label_smoothing: float | None
     ignore_index: int | None
     reduction: Reduction
     class_axis: int
-    """Axis of the classes in the predictions as they were passed, not negative."""
+    """Class axis of the predictions as passed, not negative."""
     function: Function | None
-    """The known function whose documented conventions hold."""
+    """The known function whose documented conventions apply."""
 
     def problem(self, dtype: str = "") -> Problem:
-        """The problem in a dtype, to which each array is rounded once; as it was passed if that is ""."""
+        """The problem in a dtype, to which each array is rounded once; "" for no rounding."""
 
         def rounded(values: Array, convert: bool = True) -> Array:
             if not dtype or not convert:
@@ -92,9 +92,9 @@ class Inputs:
         )
 
     def convention(self, problem: Problem, cancellation: bool) -> Convention:
-        """What the known function documents, without how it computes; the definition if there is none.
+        """The documented convention of the known function, without numeric choices; the definition if there is none.
 
-        cancellation: whether what cancels in the usual formulas is accepted.
+        cancellation: whether cancellation in the usual formulas is accepted.
         """
         documented = DEFINITION
         if self.function is not None:
@@ -110,19 +110,19 @@ class Inputs:
         return dataclasses.replace(semantic, cancellation="logits", gradient_cancellation="targets")
 
     def check_domain(self, problem: Problem, convention: Convention) -> None:
-        """Raise ValueError if the definition, or what the known function documents, has no answer for an input."""
+        """Raise ValueError if the definition, or the documented convention of the known function, rejects an input."""
         for kind in sorted(refused(problem, convention)):
             raise ValueError(_outside(self, kind))
 
     def first_nan(self) -> str:
-        """Name the first nan of what was passed: predictions, labels, weights; "" if there is none."""
+        """Name the first nan in the arguments: predictions, labels, weights; "" if there is none."""
         labels = self.labels if self.target == "index" else self.as_passed(self.labels)
         passed = {self.input_kind: self.as_passed(self.predictions).values, "labels": labels.values}
         passed |= {name: weights.values for name, weights in self.weights.items()}
         return next(filter(None, (first_nan(name, values) for name, values in passed.items())), "")
 
     def as_passed(self, argument: Argument) -> Argument:
-        """An argument with an axis of classes, which is moved back to where it was."""
+        """Move the class axis of an argument back to its original position."""
         return dataclasses.replace(argument, values=move_axis(argument.values, -1, self.class_axis))
 
     def __str__(self) -> str:
@@ -134,7 +134,7 @@ class Inputs:
 
 
 class ProblemArguments(TypedDict, total=False):
-    """The arguments of the public functions that state a problem; None is as good as absent."""
+    """The problem arguments of the public functions; None is equivalent to absent."""
 
     logits: Any
     probabilities: Any
@@ -152,11 +152,11 @@ class ProblemArguments(TypedDict, total=False):
     """Axis of the predictions that holds the classes."""
     loss: Loss | None
     like: str | None
-    """A known function, whose documented conventions hold."""
+    """A known function, whose documented conventions apply."""
 
 
 def with_problem_arguments(function: AnyFunction) -> AnyFunction:
-    """Write `ProblemArguments` out in the signature that `help` and notebooks show of a function."""
+    """Expand `ProblemArguments` in the signature that `help` and notebooks show of a function."""
     signature = inspect.signature(function)
     own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     stated = [
@@ -171,9 +171,9 @@ def with_problem_arguments(function: AnyFunction) -> AnyFunction:
 
 
 def read_inputs(**problem: Unpack[ProblemArguments]) -> Inputs:
-    """Check the arguments of `exact_cross_entropy` that state a problem.
+    """Check the problem arguments of `exact_cross_entropy`.
 
-    Raises TypeError or ValueError with the name of the argument, what it is, and what is expected.
+    Raises TypeError or ValueError with the name of the argument, its value, and what is expected.
     """
     if unknown := problem.keys() - ProblemArguments.__annotations__.keys():
         raise TypeError(
@@ -220,9 +220,9 @@ def read_inputs(**problem: Unpack[ProblemArguments]) -> Inputs:
 
 
 def known_function(name: str) -> Function:
-    """The known function of a name, such as `torch.CrossEntropyLoss` or `torch.nn.CrossEntropyLoss`.
+    """The known function with a name, such as `torch.CrossEntropyLoss` or `torch.nn.CrossEntropyLoss`.
 
-    Raises ValueError if it returns something else than a loss.
+    Raises ValueError if it does not return a loss.
     """
     if not isinstance(name, str):
         raise TypeError(f"like: a {type(name).__name__}; expected the name of a known function as text")
@@ -238,13 +238,13 @@ def known_function(name: str) -> Function:
 
 
 def read_returned(name: str, value: Any) -> Argument:
-    """Read what an implementation returned: numbers as they are, and those of Python as float64 without a dtype."""
+    """Read the result of an implementation; Python numbers become float64 without a dtype."""
     found = read_argument(name, value)
     return found if found.dtype else Argument(found.values.astype(np.float64), "")
 
 
 def read_dtype(dtype: Any) -> str:
-    """The name of a dtype that is passed as text, or as that of numpy or of a framework; "" for None."""
+    """The name of a dtype, given as text or as that of numpy or a framework; "" for None."""
     if dtype is None:
         return ""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "name", getattr(dtype, "__name__", str(dtype)))
@@ -254,13 +254,13 @@ def read_dtype(dtype: Any) -> str:
 
 
 def one_of(argument: str, value: Any, among: tuple[str, ...]) -> None:
-    """Raise ValueError if an argument has none of its values."""
+    """Raise ValueError if the value of an argument is not one of `among`."""
     if value not in among:
         raise ValueError(f"{argument}: {value!r}; expected one of {', '.join(among)}")
 
 
 def read_flag(name: str, value: Any) -> bool:
-    """Read an argument that is True or False; raises TypeError for anything else, which Python would take as either."""
+    """Read a boolean argument; raises TypeError for anything else, which Python would convert to a boolean."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: {_brief(value)}; expected True or False")
     return bool(value)
@@ -295,7 +295,7 @@ def _class_axis(class_axis: Any, predictions: Argument, function: Function | Non
 
 
 def move_axis(values: Array, source: int, destination: int) -> Array:
-    """`numpy.moveaxis`, which leaves a number as it is."""
+    """`numpy.moveaxis`; scalars are unchanged."""
     return np.moveaxis(values, source, destination) if values.ndim else values
 
 
@@ -315,7 +315,7 @@ def _smoothing(value: Any) -> float | None:
     if value is None:
         return None
     message = f"label_smoothing: {value!r}; expected a number from 0 to 1"
-    if not isinstance(value, numbers.Real):  # a scalar of a framework
+    if not isinstance(value, numbers.Real):  # a framework's scalar
         try:
             value = read_argument("label_smoothing", value).values
         except TypeError as error:
@@ -343,7 +343,7 @@ def _loss_of_arguments(
     ignored: int | None,
     kind: InputKind,
 ) -> tuple[str | None, str]:
-    """The loss that arguments other than the labels decide, None if they do not, and the argument that decides it."""
+    """The loss determined by arguments other than the labels, None if none does, and the determining argument."""
     if loss is not None:
         return loss, f"loss={loss!r}"
     if function is not None and len(function.ranks) == 1:
@@ -362,7 +362,7 @@ def _loss_of_arguments(
 def _family(
     loss: str | None, predictions: Argument, labels: Argument, kind: InputKind, axis: int
 ) -> tuple[Loss, Target]:
-    """Which loss it is, and what the labels are.  axis: that of the classes in what was passed."""
+    """Determine the loss and the kind of labels.  axis: of the classes in the passed arrays."""
     shape, samples = predictions.values.shape, predictions.values.shape[:-1]
     if loss is None and labels.values.shape == samples and shape[-1:] not in ((), (1,)):
         loss = "categorical"
@@ -375,7 +375,7 @@ def _family(
 
 
 def _loss_of_targets(predictions: Argument, labels: Argument, axis: int) -> Loss:
-    """Categorical or binary, for labels that are not one index for each row, as far as they decide."""
+    """Categorical or binary, for labels that are not one index per row, if they determine it."""
     shape = predictions.values.shape
     if labels.values.shape != shape:
         samples = list(shape[:-1])
@@ -425,8 +425,8 @@ def _check_function(function: Function, loss: Loss, kind: InputKind) -> None:
 
 
 def _check_shapes(inputs: Inputs, because: str) -> None:
-    """Raise ValueError where labels or weights do not fit the predictions.  because: the argument that decides which
-    loss it is, "" for none.
+    """Raise ValueError if labels or weights do not fit the predictions.  because: the argument that determines the
+    loss, "" for none.
     """
     predictions = inputs.predictions.values.shape
     expected = predictions[:-1] if inputs.target == "index" else predictions
@@ -449,12 +449,12 @@ def _check_shapes(inputs: Inputs, because: str) -> None:
             raise ValueError(f"{name}: it is for {belongs[name]} losses, and this one is {inputs.loss}")
         if not fits(name, weights.values.shape, predictions, inputs.loss):
             samples = predictions[:-1] if inputs.loss == "categorical" else predictions
-            due = {
+            expected_weights = {
                 "class_weights": f"one for each of {predictions[-1]} classes",
                 "sample_weights": f"the shape {list(samples)} of the samples, or its leading axes",
                 "positive_weight": f"a number, or what broadcasts against {list(predictions)}",
             }[name]
-            raise ValueError(f"{name}: {weights} beside predictions {inputs.predictions}; expected {due}")
+            raise ValueError(f"{name}: {weights} beside predictions {inputs.predictions}; expected {expected_weights}")
     if inputs.ignore_index is not None and inputs.target != "index":
         raise ValueError(f"ignore_index: it is for class indices, and labels {inputs.labels} are targets")
 

@@ -1,4 +1,4 @@
-"""Compare what was returned with the exact answer: a loss as a whole, a gradient some rows at a time."""
+"""Compare a result with the exact answer: a loss as a whole, a gradient some rows at a time."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from conformance.testing.arrays import Argument
 from conformance.testing.inputs import Inputs, move_axis, read_dtype, read_flag
 
 MIN_DIGITS = 6
-"""Significant digits of the returned and the exact number, or as many more as distinguish them."""
+"""Minimum number of significant digits of returned and exact numbers; more are used to distinguish them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A problem in the dtype that is computed in, with the convention by which it is answered."""
+    """A problem in the dtype of the computation, with the convention of its answer."""
 
     inputs: Inputs
     problem: Problem
@@ -49,9 +49,9 @@ class Question:
         return error_bound.tolerance(self.problem, self.convention)
 
     def exact_gradient(self, certified: bool = False) -> Exact:
-        """The exact gradient, in the shape in which the predictions were passed; raises ValueError if there is none.
+        """The exact gradient, in the shape of the predictions as passed; raises ValueError if there is none.
 
-        certified: compute a small one in balls, whatever the dtype.
+        certified: whether to compute a small one in balls, for any dtype.
         """
         _ = self.exact_loss  # without one there is no gradient
         pieces = list(self.gradient_chunks(certified))
@@ -65,7 +65,7 @@ class Question:
     def gradient_chunks(self, certified: bool = False) -> Iterator[tuple[slice, Exact, Floats]]:
         """(rows, their exact gradient, its tolerance), for predictions as rows.
 
-        The radius of what is computed in float64 is the fraction of the tolerance that `enclosure` proves.
+        The radius of values computed in float64 is the fraction of the tolerance that `enclosure` proves.
         """
         problem = self.problem
         if kinds := examine(problem) & gradient.NOT_FINITE:
@@ -84,18 +84,18 @@ class Question:
             yield chunk, dataclasses.replace(found, rad=found.rad + fraction * tolerance), tolerance
 
     def as_passed(self, rows: Floats) -> Floats:
-        """An array of rows in the shape in which the predictions were passed."""
+        """An array of rows in the shape of the predictions as passed."""
         return move_axis(rows.reshape(self.problem.predictions.shape), -1, self.inputs.class_axis)
 
     def classes_last(self, values: Any) -> Any:
-        """The inverse of `as_passed`, without making rows of it."""
+        """The inverse of `as_passed`, but without flattening to rows."""
         return move_axis(values, self.inputs.class_axis, -1)
 
 
 def prepare(inputs: Inputs, dtype: Any, cancellation: bool = False) -> Question:
-    """The problem in a dtype; raises ValueError where the input is outside the domain.  dtype: None for no rounding.
+    """The problem in a dtype; raises ValueError if the input is outside the domain.  dtype: None for no rounding.
 
-    What the known function narrows its inputs to is rounded to that, too.
+    Inputs are also rounded to the dtype to which the known function documents to narrow them.
     """
     problem = inputs.problem(read_dtype(dtype))
     convention = inputs.convention(problem, cancellation)
@@ -104,14 +104,14 @@ def prepare(inputs: Inputs, dtype: Any, cancellation: bool = False) -> Question:
 
 
 def radius(answer: Exact) -> Floats:
-    """Bound on the difference between the exact answer and its value rounded to float64; 0 if that is not finite."""
+    """Bound on the difference between the exact answer and its value rounded to float64; 0 if it is not finite."""
     with np.errstate(all="ignore"):
         off = np.abs(answer.lo) + answer.rad
         return np.where(np.isfinite(answer.hi), np.nextafter(off, np.inf) * (off > 0), 0.0)
 
 
 def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, cancellation: bool) -> list[str]:
-    """A message for each of `loss` and `gradient` that is wrong.  dtype: that is computed in, None for theirs."""
+    """A message for each wrong loss or gradient.  dtype: of the computation, None for that of the result."""
     stated = read_dtype(dtype)
     read_flag("cancellation", cancellation)
     due = stated or inputs.predictions.dtype
@@ -131,9 +131,9 @@ def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, 
 
 
 def _wrong_dtype(actual: Argument, due: str, is_stated: bool) -> str:
-    """The fault in the dtype of a result; a wider one than expected is right.
+    """The fault in the dtype of a result, as text; a wider one than expected is right.
 
-    is_stated: whether `dtype` states the expected one, and not the predictions.
+    is_stated: whether `dtype` states the expected one, instead of the predictions.
     """
     if not actual.dtype or (actual.is_float and not due):
         return ""
@@ -181,7 +181,7 @@ def _wrong_gradient(question: Question, actual: Argument) -> str:
 
 
 def _rendered(question: Question, quantity: Quantity, got: Any, exact: Floats, found: Comparison, size: int) -> str:
-    """The failure, line by line.  exact: an array as `got`, or the exact number at the worst element."""
+    """The failure, line by line.  exact: an array like `got`, or the exact number at the worst element."""
     from conformance.testing.causes import causes
 
     lines = []

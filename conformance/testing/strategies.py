@@ -1,4 +1,4 @@
-"""A Hypothesis strategy for problems, from the grammar of `conformance fuzz`; it needs the extra `fuzz`."""
+"""A Hypothesis strategy for problems, with the grammar of `conformance fuzz`; it needs the extra `fuzz`."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ def cross_entropy_problems(
     max_classes: int = 5,
     unusual: bool = False,
 ) -> SearchStrategy[dict[str, Any]]:
-    """Draw problems as the keyword arguments of `assert_cross_entropy`, in arrays of NumPy.
+    """Generate problems as the keyword arguments of `assert_cross_entropy`, in NumPy arrays.
 
-    Hypothesis shrinks to few samples and classes, round numbers, and no option that does not matter.
+    Hypothesis shrinks to few samples and classes, round numbers, and only relevant options.
 
     Parameters
     ----------
     loss : {"categorical", "binary"}, optional
-        Either if not given; each problem says which one it is, under `loss`.
+        Either if not given; each problem states its loss under `loss`.
     predictions : {"logits", "probabilities", "log_probabilities"}, optional
         Any if not given.
     target : {"index", "distribution", "binary"}, optional
-        Any that the loss has if not given.
+        Any that the loss accepts if not given.
     options : sequence of str
         Options to draw from: "class_weights", "sample_weights", "positive_weight", "label_smoothing", "ignore_index".
     reductions, dtypes : sequence of str
-        Those that occur.
+        Reductions and dtypes to draw from.
     max_samples, max_classes : int
-        Of a binary loss: outputs along the first and the last axis.
+        For a binary loss: outputs along the first and the last axis.
     unusual : bool
-        Draw nan and infinities, rows of probabilities that do not sum to 1, weights of 0 and below 0, a single class,
-        and no sample at all, too, as long as there is an exact answer.
+        Also generate nan and infinities, rows of probabilities that do not sum to 1, weights of 0 and below 0, a single
+        class, and empty batches, as long as there is an exact answer.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def cross_entropy_problems(
     Raises
     ------
     ValueError
-        If a name is not one of those above, or no problem has all that is wanted.
+        If a name is not one of those above, or no problem meets all requirements.
     MissingHypothesisError
         If Hypothesis is not installed.
     """
