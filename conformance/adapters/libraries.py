@@ -45,6 +45,15 @@ def companions(framework: Framework, version: str) -> Iterator[Requirement]:
             yield one
 
 
+def up_to_pinned(requirement: Requirement) -> str:
+    """A requirement without a version, of no newer release than the one that is pinned, if there is one.
+
+    An older one is allowed, as an old release of a framework may ask for it.
+    """
+    version = pinned_releases().get(canonicalize_name(requirement.name))
+    return f"{requirement}<={version}" if version and not requirement.specifier else str(requirement)
+
+
 def _on_this_platform(requirements: Iterable[str]) -> Iterator[Requirement]:
     """The requirements whose markers hold here, without them."""
     for one in map(Requirement, requirements):

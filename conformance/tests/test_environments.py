@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.adapters import arrays, registry
+from conformance.adapters import arrays, libraries, registry
 from conformance.adapters.contract import Backend, Framework
 from conformance.execution.environments import (
     EnvironmentFailure,
@@ -718,6 +718,9 @@ def test_what_a_framework_needs_beside_it_is_added(links, monkeypatch):
     use(monkeypatch, dataclasses.replace(MINI, requirements=("miniature", "companion", "absent; sys_platform == '-'")))
     assert build(parse("miniature==1.0")).packages["companion"] == "2.0"
     assert build(parse("miniature==1.0 companion<2")).packages["companion"] == "1.0"
+    monkeypatch.setattr(libraries, "pinned_releases", lambda: {"companion": "1.0"})
+    assert build(parse("miniature==2.0")).packages["companion"] == "1.0"
+    assert build(parse("miniature==2.0 companion==2.0")).packages["companion"] == "2.0"
     use(monkeypatch, dataclasses.replace(MINI, extra_requirements=(("", "companion=={version}"),)))
     assert build(parse("miniature==1.0")).packages["companion"] == "1.0"
 
