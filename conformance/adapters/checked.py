@@ -39,10 +39,12 @@ NAME = "checked"
 """Name of the framework of every callable that is checked."""
 
 
-def _without_dtype(bundle: Arrays) -> Arrays:
-    """An array library in which a number of Python is a result without a dtype."""
+def _of_callables(bundle: Arrays) -> Arrays:
+    """An array library in which a number of Python is a result without a dtype, and a tuple or a list is none."""
 
     def read(result: Any) -> tuple[Array, str]:
+        if isinstance(result, tuple | list):
+            raise TypeError(f"it holds {', '.join(type(each).__name__ for each in result[:4]) or 'nothing'}")
         value, dtype = bundle.numpy(result)
         return value, "" if type(result) is float else dtype
 
@@ -68,8 +70,12 @@ KINDS: Mapping[str, InputKind] = {
 }
 """Name of the parameter for predictions -> what they are."""
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-INSPECTION_SECONDS = 600.0
+INSPECTION_SECONDS = 1800.0
 """Seconds that the import of a callable may take."""
+NOTICE_SECONDS = 10.0
+"""Seconds of an import after which it is said that it is waited for."""
+UNVERSIONED = "unversioned"
+"""Version of a callable whose module states none."""
 OBJECTS = "callables"
 """Name of the module that objects of a process are put into that are in no other."""
 MAX_MESSAGE = 600
@@ -132,7 +138,7 @@ class Inspection:
     constructor: tuple[Parameter, ...]
     call: tuple[Parameter, ...]
     version: str
-    """Version of its distribution; "0" if it is in none."""
+    """Version of its distribution, or the `__version__` of its module; `UNVERSIONED` if there is neither."""
 
     def __post_init__(self) -> None:
         for name in ("constructor", "call"):
@@ -189,19 +195,30 @@ def _find_current_folder() -> None:
 # Its parameters
 
 
-def inspect_callable(target: str) -> Inspection:
-    """Import a callable in another process and return its parameters.  Raises CheckError if that fails."""
+def inspect_callable(
+    target: str, seconds: float = INSPECTION_SECONDS, progress: Callable[[str], None] = lambda text: None
+) -> Inspection:
+    """Import a callable in another process and return its parameters.
+
+    seconds: those that the import may take.  progress: is told that it takes long.  Raises CheckError if it fails.
+    """
     command = [sys.executable, "-m", __name__, ":".join(split_target(target))]
-    try:
-        ended = subprocess.run(  # noqa: S603
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=INSPECTION_SECONDS, text=True,
-            errors="replace",
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise CheckError(f"{target}: its import takes longer than {INSPECTION_SECONDS:g} s") from None
-    lines = ended.stdout.splitlines()
-    if ended.returncode or not lines:
-        said = (ended.stderr.strip().splitlines() or [f"its process ended with status {ended.returncode}"])[-1]
+    with subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
+        try:
+            try:
+                out, err = process.communicate(timeout=min(NOTICE_SECONDS, seconds))
+            except subprocess.TimeoutExpired:
+                progress(f"waiting for the import of {target}; it may take {seconds:g} s (--import-timeout)")
+                out, err = process.communicate(timeout=max(seconds - NOTICE_SECONDS, 0))
+        except subprocess.TimeoutExpired:
+            raise CheckError(f"{target}: its import takes longer than {seconds:g} s (--import-timeout)") from None
+        finally:
+            process.kill()
+    lines = out.splitlines()
+    if process.returncode or not lines:
+        said = (err.strip().splitlines() or [f"its process ended with status {process.returncode}"])[-1]
         raise CheckError(f"{target} cannot be imported: {truncate(said, MAX_MESSAGE)}")
     found = json.loads(lines[-1])
     if "error" in found:
@@ -223,6 +240,8 @@ def _inspected(target: str) -> dict[str, Any]:
         if not hasattr(found, word):
             public = [name for name in vars(found) if not name.startswith("_") and callable(vars(found)[name])]
             return {"error": f"{module} has no {attribute}; it has {', '.join(public[:20]) or 'nothing to call'}"}
+        if inspect.isclass(found) and inspect.isfunction(inspect.getattr_static(found, word)):
+            return {"error": f"it is a method; name a function that calls it on an instance of {found.__name__}"}
         found = getattr(found, word)
     return _inspected_object(found, module)
 
@@ -232,23 +251,30 @@ def _inspected_object(found: Any, module: str) -> dict[str, Any]:
     if not callable(found):
         return {"error": f"it is a {type(found).__name__}, which cannot be called"}
     is_class = inspect.isclass(found)
+    if is_class and not any({"forward", "__call__"} & vars(one).keys() for one in found.__mro__):
+        return {"error": f"instances of the class {found.__name__} cannot be called; it has no __call__"}
     called = getattr(found, "forward", None) or (found.__call__ if is_class else found)
     try:
         call = list(inspect.signature(called).parameters.values())[1 if is_class else 0 :]
         constructor = _constructor(found) if is_class else []
     except (TypeError, ValueError):
         return {"error": "its parameters cannot be read; wrap it in a function with parameters"}
-    try:
-        distribution = importlib.metadata.packages_distributions().get(module.partition(".")[0], [""])[0]
-        version = importlib.metadata.version(distribution)
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        version = "0"
     return {
         "is_class": is_class,
         "constructor": _listed(constructor),
         "call": _listed(call),
-        "version": version,
+        "version": _version(module),
     }
+
+
+def _version(module: str) -> str:
+    """See `Inspection.version`.  module: its name, or the path of its file."""
+    try:
+        distribution = importlib.metadata.packages_distributions().get(module.partition(".")[0], [""])[0]
+        return importlib.metadata.version(distribution)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        stated = getattr(sys.modules.get(_module_name(module)), "__version__", "")
+        return stated if isinstance(stated, str) and stated else UNVERSIONED
 
 
 def _constructor(found: type) -> list[inspect.Parameter]:
@@ -329,7 +355,7 @@ def _framework(name: str) -> Framework:
             distributions=(),
             modules=(),
             functions=(_function(checked, found, known),),
-            arrays=_without_dtype(own or like.arrays),
+            arrays=_of_callables(own or like.arrays),
             imports="; ".join(filter(None, ["" if own else like.imports, _imports(split_target(checked.target)[0])])),
             modes={} if own else like.modes,
             backends={} if own else like.backends,

@@ -224,7 +224,8 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
     UserError
         If the callable cannot be imported, lacks a parameter, or is described wrongly.
     """
-    installed = checked.installed(callable_, checked.inspect_callable(callable_.target))
+    found = checked.inspect_callable(callable_.target, request.import_timeout, observer.note)
+    installed = checked.installed(callable_, found)
     observer.note(f"called as {call_example(installed)}")
     available = in_modes([installed], request.modes, request.device)
     cases = _cases(request)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import importlib
 import math
+import pickle
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -118,7 +119,10 @@ def _csv(path: Path, separator: str = ",") -> pd.DataFrame:
 
 def _torch(path: Path) -> Any:
     torch = importlib.import_module("torch")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # whose text tells how to have it executed
+        raise ValueError("it is no file of torch.save, or holds more than tensors; save a tensor alone") from None
 
 
 def _npy(path: Path) -> Any:

@@ -35,6 +35,28 @@ MAX_MISTAKES = 6
 COMMON_SHARE = 0.5
 """Share of the wrong calls from which on advice is printed for their common property."""
 
+DETERMINISM = "asked_again"
+"""The relation that a callable violates which is not deterministic."""
+ADVICE = {
+    "wrong_shape": "if it returns something else than the mean, say --reduction none or --reduction sum",
+    "wrong_dtype": "if it returns a dtype of its own, say --result-dtype",
+    "mutated_argument": "it writes into its arguments, so nothing that its callers do with them is safe",
+    "timed_out": "--timeout says how long a call may take",
+    "crashed": "it ends its process; make the call that is printed above alone, in a debugger",
+    "no_number": "it has to return the loss alone, as floats; if the loss is the first of several results, check a "
+    "function with the same parameters that returns {name}(...)[0]",
+    CANCELS: "terms that are larger than their sum cancel, which --cancellation accepts",
+    "raised": "--dtype, --targets and --rank leave out what it does not take",
+}
+"""What to do about the reason code that most of the wrong rows have."""
+RAISED = {
+    ("cuda", "gpu", "nvidia", "driver", "hip error"): "it needs a device that is not there: check it on a machine that "
+    "has it",
+    ("does not require grad",): "the result does not depend on the array of the gradient, or is detached from it",
+    ("modulenotfounderror", "importerror"): "it imports what is not installed here",
+}
+"""Words of exceptions -> what to do."""
+
 
 @options
 def check(
@@ -129,6 +151,8 @@ def hints(found: api.CheckResult) -> list[str]:
     """Advice on the common properties of the wrong rows."""
     failing = [row for row in found.run.rows if row.expected in FAILING_ROWS]
     lines = [f"its process printed: {' | '.join(found.printed)}"] if found.printed else []
+    if any(result.instance.relation.name == DETERMINISM for result in found.broken):
+        lines.append("called again with the same arrays, it returns something else: seed what is random")
     if not failing:
         return lines
     if all(is_derivative(row.key.quantity) for row in failing):
@@ -139,32 +163,26 @@ def hints(found: api.CheckResult) -> list[str]:
             else "the losses are right, and gradients are wrong"
         )
     code, count = Counter(CANCELS if CANCELS in row.candidate else row.reason_code for row in failing).most_common(1)[0]
-    if count < COMMON_SHARE * len(failing):
-        return lines
-    raised = " ".join(row.explanation for row in failing[:3]).lower()
-    of_losses = any(not is_derivative(row.key.quantity) for row in failing if row.reason_code == code)
-    advice = {
-        "wrong_shape": "if it returns something else than the mean, say --reduction none or --reduction sum",
-        "wrong_dtype": "if it returns a dtype of its own, say --result-dtype"
-        if of_losses
-        else "a gradient has the dtype of what it is the gradient of",
-        "mutated_argument": "it writes into its arguments, so nothing that its callers do with them is safe",
-        "timed_out": "--timeout says how long a call may take",
-        "no_number": "it has to return the loss alone; wrap it in a function that does",
-        CANCELS: "terms that are larger than their sum cancel, which --cancellation accepts",
-        "raised": "--dtype, --targets and --rank leave out what it does not take",
-    }.get(code, "")
-    if code == "raised" and count == sum(row.status != "unsupported" for row in found.run.rows):
-        advice = "no call returns, whatever it is passed; make the one that is printed above alone"
-    if any(word in raised for word in ("cuda", "gpu", "nvidia", "driver", "hip error")):
-        advice = "it needs a device that is not there: check it on a machine that has it"
-    elif "does not require grad" in raised:
-        advice = "the result does not depend on the array of the gradient, or is detached from it"
-    elif "modulenotfounderror" in raised or "importerror" in raised:
-        advice = "it imports what is not installed here"
-    if advice:
+    if count >= COMMON_SHARE * len(failing) and (advice := _advice(found, failing, code)):
         lines.append(f"{count} of {len(failing)} wrong rows are of one kind: {advice}")
     return lines
+
+
+def _advice(found: api.CheckResult, failing: Sequence[Row], code: str) -> str:
+    """What to do about the reason that most of the wrong rows have; empty if nothing is known.  code: that reason."""
+    raised = " ".join(row.explanation for row in failing[:3]).lower()
+    for words, advice in RAISED.items():
+        if any(word in raised for word in words):
+            return advice
+    alike = [row for row in failing if row.reason_code == code]
+    if code == "wrong_dtype" and all(is_derivative(row.key.quantity) for row in alike):
+        return "a gradient has the dtype of what it is the gradient of"
+    if code == "wrong_dtype" and any(row.result_dtype not in DTYPES for row in alike):
+        return "a loss is a float, in the dtype of the predictions"
+    if code == "raised" and len(alike) == sum(row.status != "unsupported" for row in found.run.rows):
+        return "no call returns, whatever it is passed; make the one that is printed above alone"
+    name = found.checked.target.rpartition(":")[2]
+    return ADVICE.get(code, "").format(name=name)
 
 
 def _may_lack_upstream(row: Row) -> bool:

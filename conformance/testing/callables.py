@@ -12,7 +12,7 @@ from conformance.adapters.registry import Installed
 
 KINDS = ("losses", "gradients", "relations", "drawn_problems", "vocabularies")
 """Kinds of check, in the order of the tests."""
-BLOCKS = ("categorical/vocabularies/", "categorical/batches_in_blocks/")
+BLOCKS = ("categorical/vocabularies", "categorical/batches_in_blocks", "binary/outputs_in_blocks")
 """Cases for the check of vocabularies."""
 MAX_DRAWN = 300
 """Maximum number of random problems."""

@@ -72,6 +72,8 @@ def recursive(logits, labels): return recursive(logits, labels)
 def nothing(logits, labels): return None
 def dies(logits, labels):
     import os; os._exit(3)
+def pair(logits, labels): return right(logits, labels), 0.5
+def whole(logits, labels): return int(right(logits, labels))
 def hangs(logits, labels):
     import time; time.sleep(1000)
 def prints(logits, labels):
@@ -90,6 +92,9 @@ three = 3
 class Loss:
     def __init__(self, reduction="mean", **options): self.options = options | {"reduction": reduction}
     def __call__(self, logits, labels): return right(logits, labels, **self.options)
+    def method(self, logits, labels): return self(logits, labels)
+
+class Settings: pass
 
 made = Loss()
 """
@@ -146,6 +151,7 @@ def test_whole_check_of_a_wrong_kernel_has_findings_of_every_kind(check):
     assert status(found, "no option", "float64") == "wrong"
     assert found.broken
     assert found.findings
+    assert not any("called again" in line for line in hints(found))
     said = json.loads(found.to_json())
     assert said["schema"] == "conformance.check/1"
     assert said["relations"]["broken"]
@@ -170,6 +176,11 @@ def test_mistake_that_gives_the_wrong_results_is_named(check, name, keyword, opt
     assert (one.options, one.text) == (options, mistake)
     assert 1 < one.results <= one.tried
     assert json.loads(found.to_json())["mistakes"][0]["text"] == mistake
+
+
+def test_callable_that_is_not_deterministic_is_told(check):
+    found = check("random", keyword="", dtypes=("float64",), targets=("index",))
+    assert any("called again with the same arrays" in line for line in hints(found))
 
 
 def test_no_mistake_is_named_where_none_gives_the_results(check):
@@ -245,6 +256,8 @@ def test_printed_output_is_reported(check):
         ("{file}:three", "it is a int, which cannot be called"),
         ("{file}:one", "no parameter for labels; it has logits"),
         ("{file}:needs", "it requires extra"),
+        ("{file}:Settings", "instances of the class Settings cannot be called"),
+        ("{file}:Loss.method", "it is a method; name a function that calls it on an instance of Loss"),
         ("no_such_module_here:f", "no_such_module_here cannot be imported: ModuleNotFoundError"),
         ("kernels.py", "name a callable as"),
         ("nowhere.py:f", "there is no file"),
@@ -284,6 +297,22 @@ def test_import_errors_and_exits_are_reported(check, tmp_path):
         (tmp_path / f"broken{number}.py").write_text(text, encoding="utf-8")
         with pytest.raises(CheckError, match=says):
             check(f"{tmp_path}/broken{number}.py:f")
+
+
+def test_slow_import_is_told_and_given_up(tmp_path, monkeypatch):
+    (tmp_path / "slow.py").write_text("import time; time.sleep(60)", encoding="utf-8")
+    monkeypatch.setattr(checked, "NOTICE_SECONDS", 0.1)
+    told = []
+    with pytest.raises(CheckError, match=r"its import takes longer than 0\.2 s \(--import-timeout\)"):
+        checked.inspect_callable(f"{tmp_path}/slow.py:f", 0.2, told.append)
+    assert told == [f"waiting for the import of {tmp_path}/slow.py:f; it may take 0.2 s (--import-timeout)"]
+
+
+def test_version_is_that_of_the_module_if_it_states_one(tmp_path):
+    for name, text in (("with_version", "__version__ = '1.2'"), ("without_version", "")):
+        (tmp_path / f"{name}.py").write_text(f"{text}\ndef f(logits, labels): ...", encoding="utf-8")
+    assert checked.inspect_callable(f"{tmp_path}/with_version.py:f").version == "1.2"
+    assert checked.inspect_callable(f"{tmp_path}/without_version.py:f").version == checked.UNVERSIONED
 
 
 def call(target, like, **fields):
@@ -459,6 +488,9 @@ def test_hints_do_not_blame_upstream_gradient_for_other_mistakes(check, tmp_path
         ("raises", "index_labels", "check it on a machine that has it"),
         ("recursive", "index_labels", "no call returns"),
         ("takes_one", "index_labels", "--targets and --rank leave out"),
+        ("pair", "index_labels", "that returns pair(...)[0]"),
+        ("whole", "index_labels", "a loss is a float"),
+        ("dies", "index_labels", "it ends its process"),
     ],
 )
 def test_hints_name_the_option_for_what_most_wrong_rows_share(check, name, keyword, advice):
