@@ -311,9 +311,7 @@ def test_compare_reads_tensors_without_executing_what_is_pickled(tmp_path):
     torch.save({"z": torch.tensor(LOGITS), "y": torch.tensor(LABELS)}, tmp_path / "a.pt")
     assert read_file("--labels", f"{tmp_path / 'a.pt'}:y").tolist() == LABELS.tolist()
     torch.save({"z": pd.DataFrame}, tmp_path / "b.pt")
-    with pytest.raises(
-        DataError, match=r"b.pt cannot be read: ValueError.*holds more than tensors.*pickles are not read"
-    ):
+    with pytest.raises(DataError, match=r"b.pt cannot be read: .* holds more than tensors.*pickles are not"):
         read_file("--labels", str(tmp_path / "b.pt"))
 
 
