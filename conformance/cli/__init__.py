@@ -138,7 +138,7 @@ class Commands(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help="Hold every framework's cross-entropy against one definition.",
+    help="Compare every framework's cross-entropy with one definition.",
     epilog="Exit status: 0 nothing unexpected; 1 a discrepancy that neither a documented convention nor the ledger "
     "accounts for; 2 usage: a case file, an option or a folder is wrong; 3 the suite itself failed; 130 interrupted. "
     "`conformance COMMAND --help` prints the options of a command.",
@@ -191,7 +191,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Hold every framework's cross-entropy against one definition."""
+    """Compare every framework's cross-entropy with one definition."""
 
 
 __all__ = ["COMMANDS", "Command", "app", "main"]
