@@ -23,7 +23,6 @@ from conformance.execution.run_info import RunInfo
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.row_key import PLACE, QUESTION
 from conformance.model.text import counted
-from conformance.report.frames import records
 
 _QUESTION = [name for name in QUESTION if name != "digest"]
 """Columns of a question, without the digest of its case."""
@@ -97,7 +96,7 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
     remaining = old[~_replaced(old, results, info.selected)]
     outdated = _outdated(remaining, results)
     kept = remaining[~outdated]
-    merged = report.from_records([*records(results), *records(kept)])
+    merged = report.merged([results, kept])
     merged_run = _merged_run(info, RunInfo.of(old_run), merged, set(kept["framework"]))
     sides = Side(str(baseline), old_run), Side(str(path), {**run, "versions": dict(merged_run.versions)})
     scopes = scope_of_run(old, old_run), scope_of_run(results, run)

@@ -35,7 +35,7 @@ from conformance.judging.verdict import FAILING
 from conformance.model.convention import NUMERIC_FIELDS
 from conformance.model.row_key import KEY, PLACE, RowKey
 from conformance.model.text import counted
-from conformance.report.frames import largest_ratios, records
+from conformance.report.frames import each_record, largest_ratios, records
 
 MIN_LIMIT = 0.5
 """Error, in budgets, that is always allowed."""
@@ -210,7 +210,7 @@ def _selected(baseline: pd.DataFrame, scope: RunScope, notes: list[str]) -> pd.D
         count = counted(int((~chosen).sum()), "row")
         notes.append(f"not run, so not compared: {first_names(others)} ({count} of the baseline)")
     rows = baseline[chosen]
-    keys = records(rows[["framework", *KEY]])
+    keys = each_record(rows[["framework", *KEY]])
     selected = np.array([scope.selects(row["framework"], RowKey.of(row).id) for row in keys], dtype=bool)
     if skipped := int((~selected).sum()):
         notes.append(f"not selected, so not compared: {counted(skipped, 'row')} of the baseline")

@@ -41,7 +41,7 @@ from conformance.comparison.errors import AuditError
 from conformance.comparison.sentences import sentence, transition
 from conformance.judging.row import choices_of, exception_type, listed_in
 from conformance.model.row_key import QUESTION
-from conformance.report.frames import records, set_dtypes
+from conformance.report.frames import each_record, set_dtypes
 
 Flags = npt.NDArray[np.bool_]
 Scope = Callable[[pd.DataFrame], Flags]
@@ -128,12 +128,12 @@ def scope_of(results: pd.DataFrame) -> Scope:
     """
     key = ["case", "dtype", "reduction"]
     unsupported = results["status"] == "unsupported"
-    answered = results[~unsupported]
-    known: set[tuple[str, ...]] = set(results[key].itertuples(index=False, name=None))
+    answered = results.loc[~unsupported, key]
+    known: set[tuple[str, ...]] = set(results[key].drop_duplicates().itertuples(index=False, name=None))
     without = results.loc[unsupported & ~results["case"].isin(answered["case"]), ["case"]]
     known |= set(without.itertuples(index=False, name=None))
-    dtypes = set(results.loc[unsupported, key[:2]].itertuples(index=False, name=None))
-    known |= dtypes - set(answered[key[:2]].itertuples(index=False, name=None))
+    dtypes = set(results.loc[unsupported, key[:2]].drop_duplicates().itertuples(index=False, name=None))
+    known |= dtypes - set(answered[key[:2]].drop_duplicates().itertuples(index=False, name=None))
 
     def scope(rows: pd.DataFrame) -> Flags:
         lines = rows[key].itertuples(index=False, name=None)
@@ -165,10 +165,11 @@ def compare_aligned(
     table["cause"] = _cause(table, flags)
     table["what"], table["transition"] = "the same to the bit", ""
     changed = ~flags["unchanged"]
-    rows = records(table[changed])
-    table.loc[changed, "what"] = [sentence(row) for row in rows]
-    table.loc[changed, "transition"] = [transition(row) for row in rows]
-    return _worst_first(set_dtypes(table[list(COLUMNS)], FLOATS))
+    texts = [(sentence(row), transition(row)) for row in each_record(table[changed])]
+    table.loc[changed, ["what", "transition"]] = np.array(texts, dtype=object).reshape(-1, 2)
+    order = _worst_first(table)
+    # Column by column, each of which is freed before the next one is sorted.
+    return set_dtypes(pd.DataFrame({name: table.pop(name).array.take(order) for name in COLUMNS}), FLOATS)
 
 
 def _listed(flags: pd.DataFrame) -> list[str]:
@@ -278,21 +279,30 @@ def _merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
 
     A row on one side only gets the version and environment of its function on the other side, if there is one.
     """
-    columns = [*PER_SIDE, *LATER_PER_SIDE, *_FROM_EITHER, "budget", "budgets"]
-    sides = [
-        rows[[*IDENTITY, *columns]].rename(columns={name: f"{side}_{name}" for name in columns})
-        for side, rows in (("old", old), ("new", new))
-    ]
-    table = sides[0].merge(sides[1], on=IDENTITY, how="outer", validate="one_to_one", indicator="side")
-    texts = table.columns.difference(["side", *table.select_dtypes("number").columns])
-    table[texts] = table[texts].astype(object).fillna("")
+    sides = {"old": old, "new": new}
+    # The keys alone: what else the rows have is taken a column at a time, to bound memory.
+    keys = [rows[IDENTITY].assign(**{side: np.arange(len(rows))}) for side, rows in sides.items()]
+    table = keys[0].merge(keys[1], on=IDENTITY, how="outer", validate="one_to_one", indicator="side")
+    positions = {side: table.pop(side).fillna(-1).to_numpy(dtype=np.int64) for side in sides}
+    for name in (*PER_SIDE, *LATER_PER_SIDE, "budget", "budgets"):
+        for side, rows in sides.items():
+            table[f"{side}_{name}"] = _taken(rows[name], positions[side])
+    removed = positions["new"] < 0
     for name in _FROM_EITHER:
-        table[name] = table[f"new_{name}"].where(table["side"] != "left_only", table[f"old_{name}"])
+        table[name] = _taken(new[name], positions["new"])
+        if removed.any():
+            table.loc[removed, name] = _taken(old[name], positions["old"][removed])
     for side, rows, absent in (("old", old, "right_only"), ("new", new, "left_only")):
         lacking = table[table["side"] == absent]
         for name in ("version", "environment") if len(lacking) else ():
             table.loc[lacking.index, f"{side}_{name}"] = _where_run(rows, lacking, name)
     return table
+
+
+def _taken(column: pd.Series, positions: npt.NDArray[np.int64]) -> Any:
+    """The cells of a column at some positions; NaN or "" at the position -1."""
+    missing = np.nan if pd.api.types.is_float_dtype(column.dtype) else ""
+    return column.array.take(positions, allow_fill=True, fill_value=missing)
 
 
 def _where_run(side: pd.DataFrame, rows: pd.DataFrame, column: str) -> pd.Series:
@@ -397,18 +407,21 @@ def _severity(table: pd.DataFrame, flags: pd.DataFrame) -> Any:
     return np.select(conditions, chosen, "note").astype(object)
 
 
-def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
+def _worst_first(table: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """The positions of the rows, worst first."""
     orders = {"severity": SEVERITIES, "cause": (*CAUSES, ""), "kind": KINDS}
-    keys = table.assign(kind=table["kinds"].map(lambda text: listed_in(text)[0]))
-    for name, values in orders.items():
-        keys[name] = keys[name].map(values.index)
-    for name in ("budgets", "ulps"):
-        keys[name] = -keys[name].fillna(-1.0)
     others = [
         "function",
         *(name for name in QUESTION if name not in ("function", "digest")),
         "digest",
         "new_environment",
+        "backend",
     ]
-    order = keys.sort_values([*orders, "budgets", "ulps", *others, "backend"], kind="stable").index
-    return table.loc[order].reset_index(drop=True)
+    keys = table[["severity", "cause", "budgets", "ulps", *others]].assign(
+        kind=table["kinds"].map(lambda text: listed_in(text)[0])
+    )
+    for name, values in orders.items():
+        keys[name] = keys[name].map(values.index)
+    for name in ("budgets", "ulps"):
+        keys[name] = -keys[name].fillna(-1.0)
+    return keys.sort_values([*orders, "budgets", "ulps", *others], kind="stable").index.to_numpy()

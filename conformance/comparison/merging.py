@@ -21,7 +21,6 @@ from conformance.execution.report_folder import folder_of
 from conformance.execution.run_info import RunInfo
 from conformance.model.row_key import KEY
 from conformance.model.text import counted
-from conformance.report.frames import records
 
 _SHARD = re.compile(r"(\d+)/(\d+)(?: of (.*))?")
 
@@ -71,10 +70,10 @@ def merge(parts: Iterable[Part]) -> tuple[pd.DataFrame, RunInfo]:
     programs = [str(dict(part.run.get("host", {})).get("conformance", "")) for part in ordered]
     _check_equal(ordered, "suite", "they are of different suites", [str(part.run.get("suite", "")) for part in ordered])
     _check_equal(ordered, "conformance", "they were written by different versions of conformance", programs)
-    rows = pd.concat([part.results.assign(part=part.name) for part in ordered], ignore_index=True)
+    rows = pd.concat([part.results[list(KEY)].assign(part=part.name) for part in ordered], ignore_index=True)
     _check_digests(rows)
     _check_disjoint(rows)
-    results = report.from_records(records(rows))
+    results = report.merged([part.results for part in ordered])
     return results, _merged_run([RunInfo.of(part.run) for part in ordered], set(results["framework"]))
 
 

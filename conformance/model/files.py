@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -47,7 +47,12 @@ _SPECIAL = (
 
 
 def read_regular(path: Path, max_bytes: int) -> bytes:
-    """Read a regular file of at most `max_bytes`.
+    """Read a regular file of at most `max_bytes`; raises as `regular_pieces` does."""
+    return b"".join(regular_pieces(path, max_bytes, max_bytes + 1))
+
+
+def regular_pieces(path: Path, max_bytes: int, size: int) -> Iterator[bytes]:
+    """Read a regular file of at most `max_bytes`, `size` bytes at a time.
 
     Special files are not read: raises SpecialFileError.  Raises OSError for a file that is too large
     (EFBIG) or cannot be opened.
@@ -59,13 +64,17 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
         _refuse_special(before)  # it may have been replaced in the meantime
         if before.st_size > max_bytes:
             raise OSError(errno.EFBIG, f"it has {before.st_size} bytes, more than {max_bytes}")
-        content = cast("bytes | None", file.read(max_bytes + 1))
+        length = 0
+        while piece := cast("bytes | None", file.read(size)):
+            length += len(piece)
+            if length > max_bytes:
+                break
+            yield piece
         after = os.fstat(file.fileno())
-    if content is None:  # it would block, as /proc/kmsg does although its mode is regular
+    if piece is None:  # it would block, as /proc/kmsg does although its mode is regular
         raise SpecialFileError(errno.EINVAL, "a file whose reading waits for what is to come")
-    if len(content) > max_bytes or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    if piece or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise SpecialFileError(errno.EINVAL, "it changed while it was read")
-    return content
 
 
 def check_output(path: Path) -> None:

@@ -39,7 +39,7 @@ from conformance.execution.report_folder import (
 from conformance.execution.run_info import FORMAT, RunInfo
 from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS
 from conformance.judging.verdict import FAILING_ROWS
-from conformance.model.files import read_regular, write_atomically
+from conformance.model.files import read_regular, regular_pieces, write_atomically
 from conformance.model.text import counted, truncate
 from conformance.report import agreement
 from conformance.report.frames import failing, set_dtypes
@@ -50,6 +50,8 @@ from conformance.report.run import largest, run_record, tally, versions
 _SPECIAL = '[",\r\n]'
 CSV_ROWS = 2000
 """Number of rows converted to text in one step, to bound memory."""
+DIGEST_BYTES = 2**20
+"""Number of bytes hashed in one step, for the same reason."""
 MAX_TABLE_BYTES = 2**33
 """Size limit of a decompressed Parquet file."""
 MAX_ERROR = 300
@@ -382,10 +384,13 @@ def _check_counts(file: Path, run: Mapping[str, Any], rows: pd.DataFrame) -> Non
 
 
 def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
     try:
-        return hashlib.sha256(read_regular(file, MAX_BYTES)).hexdigest()
+        for piece in regular_pieces(file, MAX_BYTES, DIGEST_BYTES):
+            digest.update(piece)
     except OSError as error:
         raise ReportError(file, f"cannot be read ({reason_of(error)})", "name the folder of a report") from error
+    return digest.hexdigest()
 
 
 def _read_csv(file: Path) -> pd.DataFrame:

@@ -6,7 +6,7 @@ depend on the order of execution.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -31,6 +31,13 @@ def from_records(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """A DataFrame of rows given as mappings by column; absent columns get their defaults."""
     lines = [row if len(row) == len(COLUMNS) else {**dict.fromkeys(COLUMNS), **DEFAULTS, **row} for row in rows]
     return _frame(lambda name: column_array(name, [row[name] for row in lines]))
+
+
+def merged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of several frames as one."""
+    import pyarrow as pa
+
+    return _frame(lambda name: pa.chunked_array([column_array(name, table[name].tolist()) for table in tables]))
 
 
 def _frame(column: Callable[[str], Any]) -> pd.DataFrame:
@@ -63,8 +70,13 @@ def rows_of(table: pd.DataFrame) -> list[Row]:
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dictionaries by column."""
+    return list(each_record(rows))
+
+
+def each_record(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """`records`, made one at a time."""
     names = list(map(str, rows.columns))
-    return [dict(zip(names, row, strict=True)) for row in rows.itertuples(index=False, name=None)]
+    return (dict(zip(names, row, strict=True)) for row in rows.itertuples(index=False, name=None))
 
 
 def counts(results: pd.DataFrame) -> pd.DataFrame:
@@ -87,9 +99,10 @@ def largest_ratios(results: pd.DataFrame) -> pd.DataFrame:
     Only rows that were compared and are right count: those that agree, or diverge for a documented reason.
     Returns a frame with columns of that row, and `rows`, the number of compared rows.
     """
+    key = ["function", "quantity", "dtype"]
+    columns = [*key, "ratio", "error", "budget", "ulps", "case", "reduction", "status"]
     usable = results["status"].isin(["agrees", "diverges"]) & (results["ratio"] < float("inf"))
-    groups = results[usable].groupby(["function", "quantity", "dtype"], sort=True)
-    columns = ["function", "quantity", "dtype", "ratio", "error", "budget", "ulps", "case", "reduction", "status"]
+    groups = results.loc[usable, [*key, "ratio"]].groupby(key, sort=True)
     worst = results.loc[groups["ratio"].idxmax(), columns].reset_index(drop=True)
     return worst.assign(rows=groups.size().to_numpy())
 
