@@ -592,7 +592,7 @@ class _CaseParser:
             array = np.array(value, dtype=np.bool_) if kinds == {bool} else self.parse_numbers(path, value)
         if self.target == "distribution" and array.ndim == len(shape):
             array = np.moveaxis(array, self.written_axis, -1)
-        if self.file["target"] == "one_hot":
+        if self.file["target"] == "one_hot" and array.ndim == len(shape):
             self.check_one_hot(array)
         return array
 
