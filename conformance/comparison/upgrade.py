@@ -267,7 +267,7 @@ def audit(sides: Sides, run: AuditRun, folder: Path) -> Audit:
 
 
 def ordinary_rows(table: pd.DataFrame, items: Sequence[Item]) -> pd.Series:
-    """Mask of the rows of `comparison.changes` whose inputs are ordinary as passed on each side.
+    """Mask of the rows of `comparison.changes` whose inputs are ordinary as passed on each side, and have an answer.
 
     items: of both sides.
     """
@@ -281,7 +281,8 @@ def ordinary_rows(table: pd.DataFrame, items: Sequence[Item]) -> pd.Series:
         question = tuple(getattr(item.key, name) for name in QUESTION)
         ordinary[question] = ordinary.get(question, True) and known[key]
     questions = table[list(QUESTION)].itertuples(index=False, name=None)
-    return pd.Series([ordinary.get(question, False) for question in questions], index=table.index, dtype=bool)
+    mask = pd.Series([ordinary.get(question, False) for question in questions], index=table.index, dtype=bool)
+    return mask & (table["old_status"] != "undefined") & (table["new_status"] != "undefined")
 
 
 def _paths(sides: Sides, names: set[str]) -> dict[str, tuple[str, str]]:

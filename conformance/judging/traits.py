@@ -148,7 +148,7 @@ def _weight_traits(problem: Problem) -> Iterator[str]:
         yield "leading_weights"
     if dtype is not None and numpy_dtype(dtype).kind in "iu":
         stated = (getattr(problem.options, name) for name in WEIGHTS)
-        if any(bool(np.any(values == np.iinfo(dtype).min)) for values in stated if values is not None):
+        if any(bool(np.any(_wide(values) == np.iinfo(dtype).min)) for values in stated if values is not None):
             yield "lowest_weight"
 
 

@@ -35,11 +35,14 @@ from conformance.execution import environments
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.environments import Environment, EnvironmentFailure
 from conformance.execution.journal import read_journal
+from conformance.judging.plan import plan
 from conformance.judging.verdict import FAILING
 from conformance.model.convention import Convention
 from conformance.model.errors import UserError
 from conformance.report import RunInfo
+from conformance.tests import miniatures
 from conformance.tests.libraries import write_metadata
+from conformance.tests.stated import case
 from conformance.tests.test_report import raised, row
 
 EVIL = "=cmd|' /C x'!A0 | x |\n\n# big `a` <script> [l](u) [bold]x[/] \x1b[31m"
@@ -899,3 +902,11 @@ def test_api_returns_audit_and_bisection_as_values(library, corpus, tmp_path):
     assert bisected.found is not None
     assert bisected.found.before < bisected.found.after
     assert bisected.to_dict()["found"]["after"] == str(bisected.found.after)
+
+
+def test_question_without_an_answer_is_not_about_ordinary_inputs():
+    item = plan([case([[0.5, 1.5], [2.0, 0.25]], [1, 0])], [miniatures.installed(miniatures.Categorical)])[0]
+    question = {name: getattr(item.key, name) for name in upgrade.QUESTION}
+    sides = [("agrees", "diverges"), ("undefined", "undefined"), ("undefined", "agrees")]
+    table = pd.DataFrame([{**question, "old_status": old, "new_status": new} for old, new in sides])
+    assert upgrade.ordinary_rows(table, [item]).tolist() == [True, False, False]

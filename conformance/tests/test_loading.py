@@ -351,7 +351,8 @@ WRONG = {
     "2.0 is not an index; write 2, without a point": but("[0, 1]", "[2.0, 1.0]"),
     "0.5 is not an index; write whole numbers, or say target: distribution": but("[0, 1]", "[0.5, 1.0]"),
     "labels of shape [2] where predictions of shape [2, 3] need [2, 3]; say target: index": SOFT + CASE,
-    "shape [2] where predictions of shape [2, 3] need [2, 3]; say target: index": HEAD.replace("index", "one_hot") + CASE,
+    "shape [2] where predictions of shape [2, 3] need [2, 3]; say target: index": HEAD.replace("index", "one_hot")
+    + CASE,
     "labels of shape [2, 3] where predictions of shape [2, 3] need [2]; say target: distribution": but(
         "[0, 1]", ONE_HOT
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -34,3 +36,13 @@ def test_lowest_weight_is_one_that_nothing_can_be_subtracted_from(dtype, weight,
     problem = stated.problem("float64", "mean")
     assert ("lowest_weight" in traits(problem, problem, "binary")) == lowest
     assert not (lowest and is_ordinary(problem, problem, "binary"))
+
+
+def test_integer_weights_of_float16_predictions_are_compared_without_a_warning():
+    options = {"positive_weight": np.array([2.0, 1.0])}
+    stated = case(
+        [0.5, -0.5], [1, 0], loss="binary", target="binary", options=options, layout=Layout(weight_dtype="int64")
+    )
+    problem = stated.problem("float16", "mean")
+    with warnings.catch_warnings(action="error"):
+        assert "lowest_weight" not in traits(problem, problem, "binary")
