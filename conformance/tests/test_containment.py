@@ -403,7 +403,7 @@ def test_environment_keeps_what_a_function_adds_or_changes_and_gets_back_what_it
 
 
 @pytest.mark.parametrize(
-    ("deed", "words"), [("thread", ("show", "rows/plain")), ("interrupts", ("relations", "-m", "rude"))]
+    ("deed", "words"), [("thread", ("show", "rows/plain", "-m", "rude")), ("interrupts", ("relations", "-m", "rude"))]
 )
 def test_so_do_other_commands(elsewhere, deed, words):
     ended, out, err = command(elsewhere, deed, *words, "--cases", "cases")

@@ -23,7 +23,7 @@ from conformance.explore.relations import checker, rendering, selection
 from conformance.explore.relations.catalogue import RELATIONS, check_names
 from conformance.explore.relations.checker import Checker, Instance, RelationResult, check, stale_entries
 from conformance.explore.relations.selection import exclusion_reason, select_instances
-from conformance.judging.selection import ItemFilter, keyword_filter
+from conformance.judging.selection import ItemFilter, function_filter, keyword_filter
 from conformance.model.case import REDUCTIONS
 from conformance.model.convention import DEFINITION, INVALID
 from conformance.model.errors import CaseErrors
@@ -195,6 +195,17 @@ def test_selection_covers_options_layouts_and_targets():
         assert {x for c in asked for x in shows(c)} == {
             x for c in have for x in shows(c.representative if c in have else c)
         }
+
+
+def test_variant_is_checked_by_every_fourth_relation_unless_it_is_named():
+    there = miniatures.installed(miniatures.Categorical)
+    files = frozenset(case.id.rpartition("/")[0] for case in CASES)
+    (variant,) = (dataclasses.replace(function, default_files=files) for function in there.functions)
+    there = dataclasses.replace(there, framework=dataclasses.replace(there.framework, functions=(variant,)))
+    filters = None, function_filter([variant.name])
+    few, every = ({one.relation.name for one in select_instances(CASES, [there], of)} for of in filters)
+    assert few < every
+    assert 0 < len(few) <= len(RELATIONS) // 4 + 1
 
 
 def test_selection_is_independent_of_filter():

@@ -48,6 +48,9 @@ GENERATED_ID = "drawn/case"
 ABOUT = "Cases that were drawn at random and shrunk, because a function answered them wrongly."
 SHRINK_SECONDS = 20.0
 """Time limit for shrinking one counterexample, in seconds."""
+SHARE_OF_VARIANTS = 4
+"""A function with `default_files`, which shares all but a part of its computation with another one, is called with one
+of this many cases, unless it is named."""
 MAX_FAILURES = 20
 """Maximum number of recorded failures to call a function."""
 
@@ -138,7 +141,7 @@ class Search:
         before = len(self.findings)
         rng = np.random.default_rng([self.seed, self.state.position])
         case, choices = random_case_and_choices(rng, GENERATED_ID, self.limits)
-        items = plan([case], self.available, self.item_filter)
+        items = [item for item in plan([case], self.available, self.item_filter) if self._is_due(item.function)]
         run = Run()
         for assessment in run.each(items, self._judge().assess):
             if assessment.expected == "known" and (entry := assessment.known) is not None:
@@ -153,6 +156,11 @@ class Search:
         state.rows += len(items)
         state.seconds += time.perf_counter() - start
         return self.findings[before:]
+
+    def _is_due(self, function: Function) -> bool:
+        """Whether a function is called with the next case."""
+        is_named = self.item_filter is not None and self.item_filter.is_named(function.name)
+        return is_named or not function.default_files or self.state.position % SHARE_OF_VARIANTS == 0
 
     def _judge(self) -> Judge:
         """Create a judge for one case. Its oracle is discarded with it, to bound the memory of a long search."""
