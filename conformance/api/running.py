@@ -338,7 +338,10 @@ def _planned(
         observer.note(f"left out, not installed: {', '.join(prepared.missing)}")
     if elsewhere := without_device(request.frameworks, request.device):
         observer.note(f"left out, no {request.device} for them here: {', '.join(elsewhere)}")
-    unsupported = unsupported_rows(cases.cases, items, calls.available, item_filter)
+    answers = (
+        request.prepared is None
+    )  # of one function most large cases are unsupported; generating them takes seconds
+    unsupported = unsupported_rows(cases.cases, items, calls.available, item_filter, answers=answers)
     if not items and not unsupported:
         selected(cases.cases, calls.available, request.keyword)
     made = [*calls.failed, *unsupported]
