@@ -41,7 +41,7 @@ from conformance.comparison.errors import AuditError
 from conformance.comparison.sentences import sentence, transition
 from conformance.judging.row import choices_of, exception_type, listed_in
 from conformance.model.row_key import QUESTION
-from conformance.report.frames import each_record, set_dtypes
+from conformance.report.frames import each_record, reordered, set_dtypes
 
 Flags = npt.NDArray[np.bool_]
 Scope = Callable[[pd.DataFrame], Flags]
@@ -167,9 +167,7 @@ def compare_aligned(
     changed = ~flags["unchanged"]
     texts = [(sentence(row), transition(row)) for row in each_record(table[changed])]
     table.loc[changed, ["what", "transition"]] = np.array(texts, dtype=object).reshape(-1, 2)
-    order = _worst_first(table)
-    # Column by column, each of which is freed before the next one is sorted.
-    return set_dtypes(pd.DataFrame({name: table.pop(name).array.take(order) for name in COLUMNS}), FLOATS)
+    return set_dtypes(reordered(table, COLUMNS, _worst_first(table)), FLOATS)
 
 
 def _listed(flags: pd.DataFrame) -> list[str]:

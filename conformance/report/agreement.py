@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import pandas as pd
 from conformance.judging.row import MAX_ELEMENTS, array_of, choices_of, parse_subsampled_shape, sample_indices
 from conformance.model.floats import subtract, ulp
 from conformance.model.row_key import PLACE, PROBLEM
-from conformance.report.frames import failing, set_dtypes
+from conformance.report.frames import failing, reordered, set_dtypes
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -84,7 +85,7 @@ def pairs(results: pd.DataFrame) -> pd.DataFrame:
     problem = np.asarray(rows.groupby(list(PROBLEM), sort=False).ngroup(), dtype=np.int64)
     bounds = np.unique([0, *np.searchsorted(problem, problem[CHUNK_ROWS::CHUNK_ROWS]), len(rows)])
     parts = [_pairs(rows[start:stop], problem[start:stop]) for start, stop in itertools.pairwise(bounds.tolist())]
-    return set_dtypes(pd.concat(parts) if parts else pd.DataFrame(columns=list(PAIR_COLUMNS)), PAIR_FLOATS)
+    return pd.concat(parts, ignore_index=True) if parts else _pair_table({})
 
 
 def _pairs(rows: pd.DataFrame, problem: npt.NDArray[np.int64]) -> pd.DataFrame:
@@ -128,7 +129,11 @@ def _pairs(rows: pd.DataFrame, problem: npt.NDArray[np.int64]) -> pd.DataFrame:
         **{name: compared[name].to_numpy() for name in (*PAIR_FLOATS, "where")},
         **texts,
     }
-    return pd.DataFrame(table, columns=list(PAIR_COLUMNS))
+    return _pair_table(table)
+
+
+def _pair_table(columns: Mapping[str, Any]) -> pd.DataFrame:
+    return set_dtypes(pd.DataFrame(columns, columns=list(PAIR_COLUMNS)), PAIR_FLOATS)
 
 
 def agreement_matrix(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -153,29 +158,41 @@ def discrepancies(results: pd.DataFrame, pair_table: pd.DataFrame) -> pd.DataFra
         ratio: |difference| / allowed.
         version, got, want, call, expected, known: "" for a pair.  function_b: "" for a function.
     """
+    table = pd.concat([_of_functions(results), _of_pairs(pair_table)], ignore_index=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        table["ratio"] = table["difference"].abs() / table["allowed"]
+    ranks = {name: rank for rank, name in enumerate(_WORST_FIRST)}
+    rank = table["expected"].map(ranks).fillna(table["status"].map(ranks))
+    keys = [*PROBLEM, "function", "function_b"]
+    order = (
+        table[keys]
+        .assign(rank=rank, negative_ratio=-table["ratio"].fillna(-1.0))
+        .sort_values(["rank", "negative_ratio", *keys], kind="stable")
+        .index
+    )
+    return reordered(table, DISCREPANCY_COLUMNS, order)
+
+
+def _of_functions(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows that do not agree with the definition, with the columns DISCREPANCY_COLUMNS."""
     chosen = np.flatnonzero(failing(results) | results["status"].eq("diverges"))
-    rows = results.iloc[chosen].reset_index(drop=True)
+    needed = [name for name in results.columns if name in {*DISCREPANCY_COLUMNS, *_READ}]
+    rows = results[needed].iloc[chosen].reset_index(drop=True)
     values = parse(rows)
     returned = rows["got"].ne("").to_numpy() & values["has_definition"].to_numpy()
     compared = _aligned(_compare(values[returned], _as_definition(values[returned])), returned)
     functions = rows.assign(kind="function", function_b="", **{name: compared[name] for name in PAIR_FLOATS})
     functions.loc[returned, "where"] = compared.loc[returned, "where"]
+    return set_dtypes(functions[list(DISCREPANCY_COLUMNS)], DISCREPANCY_FLOATS)
 
-    differing = pair_table[pair_table["relation"] != "agree"].assign(kind="pair")
-    differing = differing.rename(columns={"function_a": "function", "relation": "status", "conventions": "convention"})
-    parts = [part.reindex(columns=list(DISCREPANCY_COLUMNS)) for part in (functions, differing)]
-    floats = dict.fromkeys(DISCREPANCY_FLOATS, "float64")
-    table = pd.concat([part.astype(floats) for part in parts], ignore_index=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        table["ratio"] = table["difference"].abs() / table["allowed"]
-    texts = [name for name in DISCREPANCY_COLUMNS if name not in DISCREPANCY_FLOATS]
-    table[texts] = table[texts].fillna("")
-    ranks = {name: rank for rank, name in enumerate(_WORST_FIRST)}
-    rank = table["expected"].map(ranks).fillna(table["status"].map(ranks))
-    order = table.assign(rank=rank, negative_ratio=-table["ratio"].fillna(-1.0)).sort_values(
-        ["rank", "negative_ratio", *PROBLEM, "function", "function_b"], kind="stable"
-    )
-    return set_dtypes(table.loc[order.index], DISCREPANCY_FLOATS)
+
+def _of_pairs(pair_table: pd.DataFrame) -> pd.DataFrame:
+    """The pairs that do not agree, with the columns DISCREPANCY_COLUMNS."""
+    pairs = pair_table[pair_table["relation"] != "agree"]
+    pairs = pairs.rename(columns={"function_a": "function", "relation": "status", "conventions": "convention"})
+    empty = dict.fromkeys(("expected", "known", "version", "got", "want", "call"), "")
+    pairs = pairs.assign(kind="pair", ratio=np.nan, **empty)
+    return set_dtypes(pairs[list(DISCREPANCY_COLUMNS)], DISCREPANCY_FLOATS)
 
 
 def _labels(rows: pd.DataFrame) -> pd.Series:

@@ -61,6 +61,14 @@ def set_dtypes(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
     return table.astype(dtypes).reset_index(drop=True)
 
 
+def reordered(table: pd.DataFrame, columns: Iterable[str], order: Any) -> pd.DataFrame:
+    """Some columns of a table with their rows in another order; the table loses them one by one, to bound memory.
+
+    order: positions of rows.
+    """
+    return pd.DataFrame({name: table.pop(name).array.take(order) for name in columns})
+
+
 def rows_of(table: pd.DataFrame) -> list[Row]:
     """The rows in a frame."""
     floats = sorted(FLOATS)
