@@ -200,7 +200,8 @@ def inspect_callable(
 ) -> Inspection:
     """Import a callable in another process and return its parameters.
 
-    seconds: those that the import may take.  progress: is told that it takes long.  Raises CheckError if it fails.
+    seconds: the time limit of the import.  progress: called with a message if the import is slow.
+    Raises CheckError if the import fails.
     """
     command = [sys.executable, "-m", __name__, ":".join(split_target(target))]
     with subprocess.Popen(  # noqa: S603
@@ -218,8 +219,8 @@ def inspect_callable(
             process.kill()
     lines = out.splitlines()
     if process.returncode or not lines:
-        said = (err.strip().splitlines() or [f"its process ended with status {process.returncode}"])[-1]
-        raise CheckError(f"{target} cannot be imported: {truncate(said, MAX_MESSAGE)}")
+        last_line = (err.strip().splitlines() or [f"its process ended with status {process.returncode}"])[-1]
+        raise CheckError(f"{target} cannot be imported: {truncate(last_line, MAX_MESSAGE)}")
     found = json.loads(lines[-1])
     if "error" in found:
         raise CheckError(f"{target}: {found['error']}")
@@ -479,8 +480,8 @@ def _reductions(checked: CheckedCallable, known: Function, own: Callable[[str], 
 def _input_kinds(
     checked: CheckedCallable, known: Function, parameter: str, taken: Iterable[str]
 ) -> dict[InputKind, str]:
-    said = checked.arguments.get(parameter, "predictions")
-    kind = next((kind for kind in INPUT_KINDS if kind == said), KINDS.get(parameter.lower()))
+    stated = checked.arguments.get(parameter, "predictions")
+    kind = next((kind for kind in INPUT_KINDS if kind == stated), KINDS.get(parameter.lower()))
     found = {name: entry for name, entry in known.input_kinds.items() if not entry or parameter_of(entry) in taken}
     if kind and len(found) < 2:
         return {kind: found.get(kind, "")}

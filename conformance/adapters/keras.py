@@ -155,10 +155,10 @@ for backend in OTHERS:
     )
 
 
-def weighted(of: Function) -> Function:
+def weighted(loss: Function) -> Function:
     """The mean by the sample weights, as the definition has it."""
-    return of.like(
-        f"{of.name}:mean_with_sample_weight",
+    return loss.like(
+        f"{loss.name}:mean_with_sample_weight",
         first="3.7",
         reductions={"none": None, "sum": None, "mean": "reduction='mean_with_sample_weight'"},
         untested={"reduction='mean'": None},
@@ -173,16 +173,16 @@ MEAN = {"none": None, "sum": None, "mean": ""}
 """Reductions of what only returns a mean."""
 
 
-def without_dtype(of: Function) -> Function:
+def without_dtype(loss: Function) -> Function:
     """A loss that is given no dtype: it casts predictions, labels and weights of float64 to float32."""
-    return replace(of, backends=TENSORFLOW).like(
-        f"{of.name}:default_dtype",
+    return replace(loss, backends=TENSORFLOW).like(
+        f"{loss.name}:default_dtype",
         first="3.4",
         arguments={"dtype": None},
         dtypes=frozenset({"float64"}),
         result_dtype="float32",
         choices={"narrowed_to": "float32"},
-        default_files=frozenset(MODEL_FILES[of.name]),
+        default_files=frozenset(MODEL_FILES[loss.name]),
         documentation=LOSS,
     )
 
@@ -202,7 +202,7 @@ keras.losses.BinaryCrossentropy({options}, axis=1)({labels}, {predictions}, {sam
 
 
 def operation(
-    of: Function, name: str, targets: Mapping[str, str], arguments: dict[str, str], *files: str, **choices: Any
+    loss: Function, name: str, targets: Mapping[str, str], arguments: dict[str, str], *files: str, **choices: Any
 ) -> Function:
     """The operation in `keras.ops` that a loss calls: unreduced, in the dtype of its arguments, without weights.
 
@@ -210,7 +210,7 @@ def operation(
     files: case files of a plain run.
     """
     unknown = ("sample_weights", "label_smoothing", "ignore_index", "dtype")
-    return of.like(
+    return loss.like(
         f"ops.{name}",
         first="3",
         call=f"keras.ops.{name}({{labels}}, {{predictions}}, {{options}})",
@@ -220,7 +220,7 @@ def operation(
         positional={"labels": "target", "predictions": "output"},
         no_effect={"name": None},
         untested=dict.fromkeys(UNTESTED),
-        excludes=COLUMNS if "index" in of.targets else (),
+        excludes=COLUMNS if "index" in loss.targets else (),
         dtypes=frozenset(DTYPES),
         choices={"mean_divides_by": "weight", "empty_mean": "nan", "empty_batch": "reduced", **choices},
         default_files=frozenset(files),
@@ -235,17 +235,17 @@ METRIC_FILES = {
 }
 
 
-def metric(of: Function, **choices: Any) -> Function:
+def metric(loss: Function, **choices: Any) -> Function:
     """The metric of the name of a loss: the mean, by the sample weights, of all that it is updated with.
 
     Losses are computed in the dtype of the predictions, and summed in that of the metric.
     """
-    (loss,) = of.ranks
-    return of.like(
-        f"metrics.{of.name}",
+    (loss_kind,) = loss.ranks
+    return loss.like(
+        f"metrics.{loss.name}",
         first="3",
-        call=f"keras.metrics.{of.name}({{options}})({{labels}}, {{predictions}}, {{sample_weights}})",
-        arguments={"dtype": "dtype", "ignore_index": None, **(AXIS if loss == "categorical" else {})},
+        call=f"keras.metrics.{loss.name}({{options}})({{labels}}, {{predictions}}, {{sample_weights}})",
+        arguments={"dtype": "dtype", "ignore_index": None, **(AXIS if loss_kind == "categorical" else {})},
         reductions=MEAN,
         untested=dict.fromkeys(UNTESTED),
         dtypes=frozenset(DTYPES),
@@ -258,8 +258,8 @@ def metric(of: Function, **choices: Any) -> Function:
             "gradient_total": "targets",
             **choices,
         },
-        default_files=METRIC_FILES[loss],
-        documentation=METRICS_PAGE.format(of.name.lower()),
+        default_files=METRIC_FILES[loss_kind],
+        documentation=METRICS_PAGE.format(loss.name.lower()),
     ).since("3", backends=OTHERS, dtypes=NARROW)
 
 
@@ -271,12 +271,12 @@ metric.result()
 """
 
 
-def in_batches(of: Function) -> Function:
+def in_batches(metric: Function) -> Function:
     """A metric that is updated with the first sample and then with the others."""
-    (loss,) = of.ranks
-    name = of.name.removeprefix("metrics.")
-    return of.like(
-        f"{of.name}:in_batches",
+    (loss,) = metric.ranks
+    name = metric.name.removeprefix("metrics.")
+    return metric.like(
+        f"{metric.name}:in_batches",
         call=IN_BATCHES.format(name=name),
         ranks={loss: range(2, 9)},
         arguments={"sample_weights": "sample_weight={}[batch]", "class_axis": None},
@@ -310,7 +310,7 @@ MODEL_FILES = {
 
 
 def of_model(
-    of: Function,
+    loss: Function,
     name: str,
     call: str,
     *files: str,
@@ -325,13 +325,13 @@ def of_model(
     name: of the method, and after a colon what tells the function from others.
     files: case files of a plain run, beside those of the loss.
     """
-    (loss,) = of.ranks
+    (loss_kind,) = loss.ranks
     page = f"https://keras.io/api/models/model_training_apis/#{name.partition(':')[0]}-method"
-    return replace(of, backends=TRAINERS).like(
+    return replace(loss, backends=TRAINERS).like(
         f"Model.{name}",
         first="3",
         call=call,
-        ranks={loss: range(2, 9)},
+        ranks={loss_kind: range(2, 9)},
         arguments={"dtype": None, "class_axis": None, **(arguments or {})},
         reductions=MEAN,
         untested=dict.fromkeys(UNTESTED),
@@ -339,43 +339,43 @@ def of_model(
         differentiates=False,
         modes=frozenset(),
         choices={"empty_batch": empty_batch, "gradient_cancellation": "none", "gradient_total": "targets"},
-        default_files=frozenset({*MODEL_FILES[of.name], *files}),
+        default_files=frozenset({*MODEL_FILES[loss.name], *files}),
         signature=page,
         documentation=page,
         **fields,
     )
 
 
-def evaluated(of: Function) -> Function:
+def evaluated(loss: Function) -> Function:
     """The loss that `evaluate` returns for batches of two samples, the last of which may have one.
 
     Of a loss with reduction "sum" that is not a sum, but the mean of those of the batches.
     """
-    call = IDENTITY.format(name=of.name, call=EVALUATE)
-    files = ("categorical/ignore_index",) if "index" in of.targets else ()
+    call = IDENTITY.format(name=loss.name, call=EVALUATE)
+    files = ("categorical/ignore_index",) if "index" in loss.targets else ()
     skipped = frozenset({"categorical/generated"})  # 50,000 batches of two samples
-    return of_model(of, f"evaluate:{of.name}", call, *files, empty_batch="unreduced", skipped_files=skipped)
+    return of_model(loss, f"evaluate:{loss.name}", call, *files, empty_batch="unreduced", skipped_files=skipped)
 
 
-def trained(of: Function, *others: str) -> Function:
+def trained(loss: Function, *others: str) -> Function:
     """The loss that `train_on_batch` returns, with the weight of its class for each sample, which needs one label.
 
     others: capabilities that it has without class weights alone.
     """
     return of_model(
-        of,
-        f"train_on_batch:{of.name}",
-        IDENTITY.format(name=of.name, call=TRAIN_ON_BATCH),
+        loss,
+        f"train_on_batch:{loss.name}",
+        IDENTITY.format(name=loss.name, call=TRAIN_ON_BATCH),
         "categorical/class_weights",
         arguments={"class_weights": "class_weight=dict(enumerate({}.tolist()))"},
         excludes=tuple(frozenset({"class_weights", name}) for name in ("sample_weights", "higher_rank", *others)),
     )
 
 
-def masked(of: Function) -> Function:
+def masked(loss: Function) -> Function:
     """The sparse loss of a batch in which the mask of a layer says what is ignored."""
-    name = f"test_on_batch:{of.name}:Masking"
-    return of_model(of, name, MASKED, "categorical/ignore_index", arguments={"ignore_index": "{}"})
+    name = f"test_on_batch:{loss.name}:Masking"
+    return of_model(loss, name, MASKED, "categorical/ignore_index", arguments={"ignore_index": "{}"})
 
 
 def to_native(memory: Array) -> Any:
@@ -415,13 +415,15 @@ ARRAY_OPERATIONS = arrays.array_operations(
 )
 
 
-def keras_arrays(of: Arrays, *prepared: str) -> Arrays:
+def keras_arrays(library: Arrays, *prepared: str) -> Arrays:
     """The arrays of a backend: numpy's go in, its own come out.
 
     of: those of its library; Keras itself takes a GPU that it has.  prepared: lines before its derivative.
     """
-    derivatives = {name: "\n".join([*prepared, text]) for name, text in of.derivatives.items() if name == "gradient"}
-    devices = {name: Device(is_available=one.is_available) for name, one in of.devices.items() if name == "cuda"}
+    derivatives = {
+        name: "\n".join([*prepared, text]) for name, text in library.derivatives.items() if name == "gradient"
+    }
+    devices = {name: Device(is_available=one.is_available) for name, one in library.devices.items() if name == "cuda"}
     return Arrays(to_native, Tensor.source, to_numpy, "", derivatives, ARRAY_OPERATIONS, devices)
 
 

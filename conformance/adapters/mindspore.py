@@ -44,9 +44,9 @@ def of_class(name: str, **fields: Any) -> Function:
     )
 
 
-def as_function(of: Function, name: str, *files: str, **fields: Any) -> Function:
+def as_function(loss: Function, name: str, *files: str, **fields: Any) -> Function:
     """The function of `mindspore.ops` that a class passes its arguments to, called with a part of the cases."""
-    return of.like(
+    return loss.like(
         f"ops.{name}",
         call=f"mindspore.ops.{name}({{predictions}}, {{labels}}, {{options}})",
         documentation=f"{DOCUMENTATION}ops/mindspore.ops.{name}.html",

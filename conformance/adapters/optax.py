@@ -56,15 +56,15 @@ optax.{name}({{predictions}}, {{labels}}, where=counted)
 """The call that gets the predictions as they are is optax's, whose parameters are accounted for: hence the plus."""
 
 
-def counted(of: Function, is_labelled: str) -> Function:
+def counted(loss: Function, is_labelled: str) -> Function:
     """A loss that leaves out, by `where`, the classes whose logits are -inf; it gets a large number in their place.
 
     is_labelled: source of an array that is true for the classes of the labels, which stay.
     """
-    return of.like(
-        f"{of.name}:where",
+    return loss.like(
+        f"{loss.name}:where",
         first="0.2.4",
-        call=COUNTED.format(name=of.name, is_labelled=is_labelled),
+        call=COUNTED.format(name=loss.name, is_labelled=is_labelled),
         arguments={"class_axis": None},
         default_files=frozenset({"categorical/masked_logits", "categorical/masked_logits_rows"}),
     )

@@ -249,9 +249,9 @@ WITH_LOGITS = (
 )
 
 
-def functional(of: Function, name: str, *files: str) -> Function:
+def functional(loss: Function, name: str, *files: str) -> Function:
     """The function that a class calls: the same computation, so that it is called with a part of the cases."""
-    return of.like(
+    return loss.like(
         f"functional.{name}",
         call=f"torch.nn.functional.{name}({{predictions}}, {{labels}}, {{options}})",
         documentation=f"{FUNCTIONAL}{name}.html",

@@ -91,8 +91,8 @@ class MutationResult(Result):
 
     def families(self) -> dict[str, tuple[int, int]]:
         """(killed, all) by family."""
-        of, survivors = Counter(one.family for one in self.results), Counter(one.family for one in self.survivors)
-        return {family: (count - survivors[family], count) for family, count in of.items()}
+        totals, survivors = Counter(one.family for one in self.results), Counter(one.family for one in self.survivors)
+        return {family: (count - survivors[family], count) for family, count in totals.items()}
 
     def alone(self) -> dict[str, list[str]]:
         """Mutants that only one case kills, keyed by that case, sorted."""
@@ -107,7 +107,9 @@ class MutationResult(Result):
             "killed": self.killed,
             "of": len(self.results),
             "undecided": self.undecided,
-            "families": {family: {"killed": killed, "of": of} for family, (killed, of) in self.families().items()},
+            "families": {
+                family: {"killed": killed, "of": total} for family, (killed, total) in self.families().items()
+            },
             "survivors": [result.name for result in self.survivors],
             "alone": self.alone(),
             "mutants": [

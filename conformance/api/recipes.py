@@ -201,13 +201,13 @@ def _find(name: str, available: Sequence[Installed]) -> InstalledFunction:
     raise SelectionError(f"recipe {name}: it is not installed, and no release that has it is pinned")
 
 
-def _in_mode(of: InstalledFunction, modes: Sequence[str]) -> InstalledFunction:
+def _in_mode(function: InstalledFunction, modes: Sequence[str]) -> InstalledFunction:
     """A function in the first of these modes that it has, or else unchanged."""
-    for mode in chosen_modes(modes, of.installed.framework, of.installed.backend) if modes else ():
-        moved = dataclasses.replace(of.installed, mode=mode)
-        if of.function.has_mode(mode):
-            return _find(of.function.name, [moved])
-    return of
+    for mode in chosen_modes(modes, function.installed.framework, function.installed.backend) if modes else ():
+        moved = dataclasses.replace(function.installed, mode=mode)
+        if function.function.has_mode(mode):
+            return _find(function.function.name, [moved])
+    return function
 
 
 def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
@@ -227,7 +227,7 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
     for one in pair:
         if not one.may_have_recipe:
             raise SelectionError(f"recipe {names}: {one.function.name} returns no loss of predictions as they are")
-    of = shared[0]
+    common_loss = shared[0]
 
     def taken(names: Iterable[str], table: str) -> str:
         """The first name that both functions accept, or else the second one."""
@@ -235,13 +235,15 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
         return next((name for name in second if name in first), second[0])
 
     return Setting(
-        of,
+        common_loss,
         cast(InputKind, one_of("--kind", kind, INPUT_KINDS) if kind else taken(INPUT_KINDS, "input_kinds")),
-        one_of("--target", target, PREFERRED_TARGETS[of]) if target else taken(PREFERRED_TARGETS[of], "targets"),
+        one_of("--target", target, PREFERRED_TARGETS[common_loss])
+        if target
+        else taken(PREFERRED_TARGETS[common_loss], "targets"),
         tuple(name for name in OPTIONS if name in options),
         cast(Reduction, one_of("--reduction", request.get("reduction") or "mean", REDUCTIONS)),
         one_of("--dtype", request.get("dtype") or "float32", DTYPES),
-        all(2 in function.ranks[of] for function in functions)
+        all(2 in function.ranks[common_loss] for function in functions)
         and any(one.convention.binary_outputs != "each" for function in functions for one in function.conventions),
         cast(Quantity, one_of("--quantity", request.get("quantity", "loss"), ("loss", "gradient"))),
         tuple(one_of("--layout", name, LAYOUTS) for name in request.get("layout", ())),
@@ -270,8 +272,8 @@ def _unproved(
     if not put:
         return RecipeResult(setting, None, None, (), (), empty, "no case fits both", needed)
     first, second = (
-        _side(of, call_of(one, put[0][1], setting.quantity), one.changes, setting)
-        for of, one in zip(pair, both, strict=True)
+        _side(function, call_of(one, put[0][1], setting.quantity), one.changes, setting)
+        for function, one in zip(pair, both, strict=True)
     )
     known = _known(pair, setting, [case for case, _ in put], ledger)
     return RecipeResult(setting, first, second, _differences(pair, setting), (), empty, "", needed, known)
@@ -282,10 +284,10 @@ def _known(
 ) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     """The known issues of two functions on the cases of a setting, as in `RecipeResult.known`."""
     found: dict[tuple[str, str], list[str]] = {}
-    for of, case in itertools.product(pair, cases):
-        item = Item(of.installed, of.function, case, setting.dtype, setting.reduction, setting.quantity)
+    for function, case in itertools.product(pair, cases):
+        item = Item(function.installed, function.function, case, setting.dtype, setting.reduction, setting.quantity)
         if (entry := ledger.find(item.key)) is not None:
-            found.setdefault((of.function.name, entry.summary), []).append(case.id)
+            found.setdefault((function.function.name, entry.summary), []).append(case.id)
     return tuple((*wrong, tuple(ids)) for wrong, ids in sorted(found.items(), key=lambda one: -len(one[1])))
 
 
@@ -325,8 +327,8 @@ def _others(pair: FunctionPair, setting: Setting) -> str:
     return f"; try {' or '.join(found)}" if found else ""
 
 
-def _side(of: InstalledFunction, call: Call, changes: tuple[str, ...], setting: Setting) -> RecipeSide:
-    function, installed = of.function, of.installed
+def _side(side: InstalledFunction, call: Call, changes: tuple[str, ...], setting: Setting) -> RecipeSide:
+    function, installed = side.function, side.installed
     arguments: dict[str, str | None] = {
         setting.input_kind: function.input_kinds.get(setting.input_kind),
         setting.reduction: function.reductions.get(setting.reduction),

@@ -249,10 +249,10 @@ def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, ob
             observer.note(failed.explanation)
         if broken := _broken_adapters(request):
             prepared.executor.failed.append(broken)
-        due = _planned(request, recorded, prepared, cases, prepared.executor, observer)
-        if due:
-            with observer.rows(len(due)) as advance:
-                recorded.execute(prepared.executor.rows(cases, due), advance)
+        planned = _planned(request, recorded, prepared, cases, prepared.executor, observer)
+        if planned:
+            with observer.rows(len(planned)) as advance:
+                recorded.execute(prepared.executor.rows(cases, planned), advance)
 
 
 def _broken_adapters(request: RunRequest) -> Row | None:

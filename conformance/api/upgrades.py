@@ -113,10 +113,10 @@ class BisectResult(Result):
     """Why nothing was found."""
 
     def to_dict(self) -> dict[str, Any]:
-        of = {"distribution": self.distribution, "case": self.case}
+        subject = {"distribution": self.distribution, "case": self.case}
         if self.found is not None:
-            return {**of, **bisection.as_dict(self.found)}
-        return {**of, "found": None, "why": self.why, "tried": bisection.attempts_as_dicts(self.attempts)}
+            return {**subject, **bisection.as_dict(self.found)}
+        return {**subject, "found": None, "why": self.why, "tried": bisection.attempts_as_dicts(self.attempts)}
 
 
 def bisect(

@@ -114,8 +114,8 @@ def _print(found: api.CheckResult) -> None:
 
 
 def _in_words(mistake: api.Mistake) -> str:
-    beside = f" with {' and '.join(mistake.options)}" if mistake.options else ""
-    return f"{mistake.results} of {mistake.tried} wrong results{beside} are what this gives: {mistake.text}"
+    options_text = f" with {' and '.join(mistake.options)}" if mistake.options else ""
+    return f"{mistake.results} of {mistake.tried} wrong results{options_text} are what this gives: {mistake.text}"
 
 
 def table(cells: Sequence[api.Cell]) -> Table:

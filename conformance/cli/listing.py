@@ -29,8 +29,8 @@ def _print_cases(result: api.CaseList) -> None:
     for case in found:
         out.print(f"[bold]{case.id}[/]", soft_wrap=True)
         problem = f"{case.loss}, {case.input_kind}, {case.target}  {' '.join(case.options.names())}"
-        of = f"{' '.join(case.dtypes)}; {' '.join(case.reductions)}"
-        for text in (problem, of, case.why):
+        expansion = f"{' '.join(case.dtypes)}; {' '.join(case.reductions)}"
+        for text in (problem, expansion, case.why):
             out.print(Padding(Text(text.strip()), (0, 0, 0, 4), expand=False))
     out.print(f"{counted(len(found), 'case')}, {sum(len(c.dtypes) * len(c.reductions) for c in found)} after expansion")
 

@@ -87,10 +87,10 @@ def _print(shown: ShowResult) -> None:
     out.lines(render_unsupported(unsupported_problems(map(problem_cells, [*called, *shown.unsupported]))))
     for number in shown.published:
         stated, record = number.published, number.record()
-        of = f"{stated.reduction}, {stated.quantity}" if stated.quantity != "loss" else stated.reduction
+        label = f"{stated.reduction}, {stated.quantity}" if stated.quantity != "loss" else stated.reduction
         source = f" ({stated.source})" if stated.source else ""
         verdict = f"holds in {number.dtype}" if number.holds else f"does not hold: {number.exact}"
-        out.lines([f"published {record['value']}{source}, {of}: {verdict}"])
+        out.lines([f"published {record['value']}{source}, {label}: {verdict}"])
         out.lines(f"    {line}" for line in record["explanations"])
 
 

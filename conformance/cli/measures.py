@@ -79,8 +79,8 @@ def _print_score(score: api.MutationResult, kills: bool) -> None:
     table.add_column("family")
     table.add_column("killed", justify="right")
     table.add_column("of", justify="right")
-    for family, (killed, of) in score.families().items():
-        table.add_row(family, str(killed), str(of))
+    for family, (killed, total) in score.families().items():
+        table.add_row(family, str(killed), str(total))
     table.add_row("all", str(score.killed), str(len(score.results)))
     out.print(table)
     if alone := score.alone():
@@ -107,8 +107,8 @@ def _check_correct(cases: Path | None, keyword: str, processes: int, generated: 
     else:
         for name, count in Counter(alarm.name for alarm in result.alarms).items():
             out.print(f"{name}: {counted(count, 'false alarm')}")
-        of = f" of seed {seed}" if generated else ""
-        what = f"{counted(result.cases, 'case')}{of}, {counted(result.items, 'item')}"
+        seed_text = f" of seed {seed}" if generated else ""
+        what = f"{counted(result.cases, 'case')}{seed_text}, {counted(result.items, 'item')}"
         out.print(f"{what}: {counted(len(result.alarms) or 'no', 'false alarm')}")
     if result.interrupted:
         err.print(f"interrupted after {result.cases_run} of {result.planned} cases")

@@ -102,8 +102,8 @@ def _main(audit: Audit) -> Iterator[str]:
     summaries = {ordinary: audit.summary(ordinary=ordinary) for ordinary in INPUTS}
     yield _verdict(summaries[True])
     for language, code, say in (("en", "en", ENGLISH), ("zh", "zh-CN", CHINESE)):
-        said = "".join(f"<p>{_text(sentence)}</p>" for sentence in sentences(audit, say))
-        yield f'<div class="{language}" lang="{code}">{said}</div>'
+        paragraphs = "".join(f"<p>{_text(sentence)}</p>" for sentence in sentences(audit, say))
+        yield f'<div class="{language}" lang="{code}">{paragraphs}</div>'
     yield f'<div lang="en">{"".join(f"<p>{_text(note)}</p>" for note in notes(audit))}</div>'
     yield _counts(summaries)
     for ordinary, key in ((True, "ordinary"), (False, "edges")):

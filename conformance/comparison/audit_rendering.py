@@ -70,9 +70,9 @@ def sentences(audit: Audit, say: Mapping[str, Callable[..., str]]) -> list[str]:
             rows[cause.severity] += cause.rows
         kinds = {severity: count for severity, count in rows.items() if count}
         found.append(say["documented"](len(audit.of("documented")), *counts.values(), kinds))
-        far = largest(cause.drift for cause in causes if cause.drift is not None)
-        if far is not None:
-            found.append(say["move"](far, next(cause.drift_label for cause in causes if cause.drift == far)))
+        farthest = largest(cause.drift for cause in causes if cause.drift is not None)
+        if farthest is not None:
+            found.append(say["move"](farthest, next(cause.drift_label for cause in causes if cause.drift == farthest)))
     if breaking := sum(change.breaking for change in audit.signatures):
         found.append(say["breaking"](breaking))
     return found
@@ -145,8 +145,8 @@ def drift_text(drift: Drift | None) -> str:
 def markdown(audit: Audit) -> str:
     """Render as Markdown."""
     difference = audit.difference
-    said = " ".join(escaped(sentence, MAX_SENTENCE) for sentence in answer(audit))
-    parts = [f"# From {code(difference.old.name)} to {code(difference.new.name)}\n", f"{said}\n"]
+    text = " ".join(escaped(sentence, MAX_SENTENCE) for sentence in answer(audit))
+    parts = [f"# From {code(difference.old.name)} to {code(difference.new.name)}\n", f"{text}\n"]
     for heading, section, causes in _grouped(audit):
         parts.append(f"## {heading}\n\n{_cause_table(causes, section)}{remaining(len(causes), MAX_CAUSES)}")
     if audit.signatures:
@@ -270,8 +270,8 @@ def _remaining_line(total: int) -> Iterator[RenderableType]:
 def _cause_lines(cause: Cause) -> list[str]:
     rows = counted(cause.rows, "row") + (f" of {cause.cases} cases" if cause.cases > 1 else "")
     severity = "" if cause.section == "documented" else f"{cause.severity}: "
-    far = "" if cause.drift is None else f", farthest {cause.drift}"
-    head = one_line(f"{severity}{cause.function}: {cause.description}, {rows}{far}", MAX_SENTENCE)
+    drift = "" if cause.drift is None else f", farthest {cause.drift}"
+    head = one_line(f"{severity}{cause.function}: {cause.description}, {rows}{drift}", MAX_SENTENCE)
     answers = f"{cause.example}: {one_line(cause.before, MAX_ANSWER)} -> {one_line(cause.after, MAX_ANSWER)}"
     return [head, *map(clean, filter(None, (answers, *cause.sources, cause.known_issue)))]
 

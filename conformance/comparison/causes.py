@@ -190,11 +190,11 @@ def _cause(key: _Key, rows: list[Row], ordinary: bool) -> Cause:
     drifts = [drift(row["old_got"], row["new_got"]) for row in rows]
     sizes = [-1.0 if one is None or math.isinf(one.size) else one.size for one in drifts]
     example = rows[max(range(len(rows)), key=lambda i: (_readable(rows[i]), sizes[i], -i))]
-    far = largest(one for one in drifts if one is not None)
-    drift_row = example if far is None else rows[drifts.index(far)]
+    farthest = largest(one for one in drifts if one is not None)
+    drift_row = example if farthest is None else rows[drifts.index(farthest)]
     section, severity, function, _, documented = key
     cases = len({row["case"] for row in rows})
-    numbers = len(rows), cases, far, drift_row, example, ordinary
+    numbers = len(rows), cases, farthest, drift_row, example, ordinary
     return Cause(section, severity, function, documented, *numbers)
 
 

@@ -389,8 +389,8 @@ def _severity(table: pd.DataFrame, flags: pd.DataFrame) -> Any:
     was, now = (table[f"{side}_status"].map(_BADNESS).fillna(0) for side in ("old", "new"))
     raises = flags["exception"] & (table["old_exception"] == "") & (now > 0) & (was > 0)
     budgets, ulps = table["budgets"], table["ulps"]
-    far = flags["drifted"] & np.where(budgets.isna(), ~(ulps <= MAX_ROUNDING_ULPS), budgets > 1)
-    other = flags["status"] | flags["convention"] | flags["exception"] | flags["dtype"] | flags["shape"] | far
+    far_drifted = flags["drifted"] & np.where(budgets.isna(), ~(ulps <= MAX_ROUNDING_ULPS), budgets > 1)
+    other = flags["status"] | flags["convention"] | flags["exception"] | flags["dtype"] | flags["shape"] | far_drifted
     unexpected = flags["added"] & (now > 0) & (table["new_expected"] != "known")
     gained = (flags["function gained"] | flags["support gained"]) & (now == 0)
     conditions = [

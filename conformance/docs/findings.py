@@ -221,7 +221,7 @@ class Findings:
 
     def _section(self, finding: Finding) -> str:
         lead = finding.lead
-        due = f"; {code_html(lead.first.due)} is expected" if lead.first.due else ""
+        expected_text = f"; {code_html(lead.first.due)} is expected" if lead.first.due else ""
         anchor = anchor_line(self._anchors[id(finding)])
         lines = [
             f"{anchor}### {_listed(finding.functions)}, {escaped(finding.releases)}\n",
@@ -229,7 +229,7 @@ class Findings:
             _all_functions(finding.functions),
             _conditions(lead.first),
             fenced_block(lead.code, "python") if lead.code else "",
-            f"It prints {code_html(lead.first.shows)}{due}.\n" if lead.first.shows else "",
+            f"It prints {code_html(lead.first.shows)}{expected_text}.\n" if lead.first.shows else "",
             self._example(lead),
             " &middot; ".join(self._links(finding)) + "\n",
             self._cases(finding),
@@ -249,10 +249,10 @@ class Findings:
         if lead.example is None or not lead.exact:
             return ""
         item = lead.example.item
-        of = f"{self._case(item.case.id)}, {', '.join((item.dtype, item.reduction, item.quantity))}"
+        problem = f"{self._case(item.case.id)}, {', '.join((item.dtype, item.reduction, item.quantity))}"
         returned = f"it returns {code_html(lead.returned)}; " if lead.returned else ""
         expected = code_html(lead.expected) if lead.is_number else escaped(lead.expected)
-        return f"On {of}, {returned}{expected} is expected.\n"
+        return f"On {problem}, {returned}{expected} is expected.\n"
 
     def _cases(self, finding: Finding) -> str:
         """All cases, collapsed, unless the example is the only one."""
@@ -296,8 +296,8 @@ def _by_reason(
     """Group entries of a library with the same reason, keyed by whether they are fixed, the library and the reason."""
     groups: dict[tuple[bool, tuple[str, ...]], list[RankedEntry]] = {}
     for one in ranked:
-        said = (framework_of(one.entry), *one.first.reason.split())
-        groups.setdefault((fixed_in(one.entry, versions), said), []).append(one)
+        key = (framework_of(one.entry), *one.first.reason.split())
+        groups.setdefault((fixed_in(one.entry, versions), key), []).append(one)
     return groups
 
 

@@ -55,7 +55,9 @@ def option_tables() -> str:
     words = {
         name: found
         for framework in registry.frameworks()
-        for name, found in registry.described(_newest(framework), lambda of: (of.name, option_words(of)))
+        for name, found in registry.described(
+            _newest(framework), lambda function: (function.name, option_words(function))
+        )
     }
     parts = []
     for title, columns in TABLES.items():

@@ -27,8 +27,11 @@ def function_section(name: str, module: Any = api) -> str:
     function = getattr(module, name)
     about, *sections = _SECTION.split(inspect.getdoc(function) or "")
     texts = dict(zip(sections[::2], sections[1::2], strict=True))
-    of = module.__name__.rpartition(".")[2]
-    parts = [f"{anchor_line(slug(f'{of} {name}'))}### {code_html(f'{of}.{name}')}\n", prose_html(about.strip()) + "\n"]
+    module_name = module.__name__.rpartition(".")[2]
+    parts = [
+        f"{anchor_line(slug(f'{module_name} {name}'))}### {code_html(f'{module_name}.{name}')}\n",
+        prose_html(about.strip()) + "\n",
+    ]
     parts.append(fenced_block(_signature(name, inspect.signature(function)), "text"))
     for title, first in (("Parameters", "parameter"), ("Raises", "raises")):
         if title in texts:
@@ -46,18 +49,18 @@ def value_sections() -> str:
     return "\n".join(_class_section(name, getattr(api, name)) for name in sorted(classes))
 
 
-def _class_section(name: str, of: Any) -> str:
+def _class_section(name: str, class_: Any) -> str:
     lines = [
         f"{anchor_line(slug(f'api {name}'))}### {code_html(f'api.{name}')}\n",
-        prose_html(inspect.getdoc(of) or "") + "\n",
+        prose_html(inspect.getdoc(class_) or "") + "\n",
     ]
-    members = [[code_html(f"{field}: {kind}"), prose_html(text)] for field, kind, text in class_fields(of)]
+    members = [[code_html(f"{field}: {kind}"), prose_html(text)] for field, kind, text in class_fields(class_)]
     members += [
         [
             code_html(method + str(inspect.signature(member)) if callable(member) else method),
             prose_html(inspect.getdoc(member) or ""),
         ]
-        for method, member in vars(of).items()
+        for method, member in vars(class_).items()
         if not method.startswith("_")
         and method != "to_dict"
         and isinstance(member, property) | inspect.isfunction(member)
@@ -65,11 +68,11 @@ def _class_section(name: str, of: Any) -> str:
     return "\n".join([*lines, table(("field or method", "meaning"), members)] if members else lines)
 
 
-def class_fields(of: type[Any]) -> Iterator[tuple[str, str, str]]:
+def class_fields(class_: type[Any]) -> Iterator[tuple[str, str, str]]:
     """(name, type, text) of the fields of a dataclass; the text is the string after the field."""
-    if not dataclasses.is_dataclass(of):
+    if not dataclasses.is_dataclass(class_):
         return
-    source: Any = of
+    source: Any = class_
     (tree,) = ast.parse(inspect.getsource(source)).body
     assert isinstance(tree, ast.ClassDef)
     for statement, after in zip(tree.body, [*tree.body[1:], None], strict=True):

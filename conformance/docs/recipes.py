@@ -99,7 +99,8 @@ def _table(rows: Iterable[list[Entry]]) -> str:
     lines = []
     for row in rows:
         names = [
-            f"[{code_html(of.name)}]({of.documentation})" for of in (row[0].second.function, row[0].first.function)
+            f"[{code_html(function.name)}]({function.documentation})"
+            for function in (row[0].second.function, row[0].first.function)
         ]
         options = ", ".join(row[0].setting.options) or "no options"
         lines.append([f"{names[0]} does", names[1], options, *(escaped(one.text()) for one in row)])

@@ -66,8 +66,8 @@ class Plan:
 
     def as_record(self) -> dict[str, Any]:
         """The plan as a line of the journal."""
-        beside = {"problems": dict(self.problems), "sizes": dict(self.sizes)}
-        return {"plan": {"info": asdict(self.info), "beside": beside, "basis": dict(self.basis)}}
+        extra = {"problems": dict(self.problems), "sizes": dict(self.sizes)}
+        return {"plan": {"info": asdict(self.info), "beside": extra, "basis": dict(self.basis)}}
 
 
 @dataclass(frozen=True)
@@ -386,9 +386,9 @@ def _object(line: bytes) -> dict[str, Any]:
 def _plan(value: Any) -> Plan | None:
     try:
         info = RunInfo.of(value["info"])
-        beside = value["beside"]
-        sizes = {str(name): (int(samples), int(classes)) for name, (samples, classes) in beside["sizes"].items()}
-        problems = {str(name): str(text) for name, text in beside["problems"].items()}
+        extra = value["beside"]
+        sizes = {str(name): (int(samples), int(classes)) for name, (samples, classes) in extra["sizes"].items()}
+        problems = {str(name): str(text) for name, text in extra["problems"].items()}
         basis = {str(name): str(text) for name, text in value["basis"].items()}
     except (TypeError, ValueError, KeyError, AttributeError):
         return None

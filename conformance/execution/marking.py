@@ -44,8 +44,8 @@ def mark(folder: Path) -> None:
     with contextlib.suppress(OSError, ValueError):
         if (folder / RUN).is_file():
             began = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
-            said = {"process": os.getpid(), "host": socket.gethostname(), "started": began}
-            (folder / MARK).write_text(json.dumps(said), encoding="utf-8")
+            content = {"process": os.getpid(), "host": socket.gethostname(), "started": began}
+            (folder / MARK).write_text(json.dumps(content), encoding="utf-8")
             (folder / RUN).replace(folder / ASIDE)
 
 
@@ -77,18 +77,18 @@ def marked(folder: Path) -> str:
     """Start time of another process that marked a folder, whether it is running or dead; "" if there is no mark."""
     if not (folder / MARK).is_file():
         return ""
-    said = _read(folder)
-    return "" if _is_own(said) else str(said.get("started") or "?")[:40]
+    content = _read(folder)
+    return "" if _is_own(content) else str(content.get("started") or "?")[:40]
 
 
-def _is_own(said: dict[str, Any]) -> bool:
-    return said.get("process") == os.getpid() and said.get("host") == socket.gethostname()
+def _is_own(content: dict[str, Any]) -> bool:
+    return content.get("process") == os.getpid() and content.get("host") == socket.gethostname()
 
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
         with (folder / MARK).open("rb") as file:
-            said = json.loads(file.read(10_000))
+            content = json.loads(file.read(10_000))
     except (OSError, ValueError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -90,16 +90,16 @@ class RunInfo:
 
         Raises TypeError for a field with an impossible value, as a file may contain anything.
         """
-        said: dict[str, Any] = {one.name: record[one.name] for one in fields(cls) if one.name in record}
-        wrong = {str(path[0]) if path else "planned" for path in error_paths(SCHEMA, said)}
-        if "started" not in wrong and (started := said.get("started")) and not is_moment(started):
+        values: dict[str, Any] = {one.name: record[one.name] for one in fields(cls) if one.name in record}
+        wrong = {str(path[0]) if path else "planned" for path in error_paths(SCHEMA, values)}
+        if "started" not in wrong and (started := values.get("started")) and not is_moment(started):
             wrong.add("started")
-        if isinstance(said.get("planned"), float):  # JSON Schema accepts 6.0 as an integer
+        if isinstance(values.get("planned"), float):  # JSON Schema accepts 6.0 as an integer
             wrong.add("planned")
         if wrong:
             raise TypeError(f"it says {', '.join(sorted(wrong))} in another way")
-        said |= {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
-        return cls(**said)
+        values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**values)
 
     def complete(self, finished: int) -> bool:
         """Whether this number of finished rows makes the run complete."""

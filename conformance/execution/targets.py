@@ -66,8 +66,8 @@ class Assignment:
 
     def installed(self, versions: Versions) -> Installed:
         """The framework with the versions that its worker reported."""
-        of = {"environment": self.environment, "mode": self.mode, "device": self.worker.device}
-        return Installed(self.framework, **of, **asdict(versions))
+        fields = {"environment": self.environment, "mode": self.mode, "device": self.worker.device}
+        return Installed(self.framework, **fields, **asdict(versions))
 
 
 def local_assignments(available: Iterable[Installed]) -> list[Assignment]:

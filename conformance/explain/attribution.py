@@ -582,8 +582,8 @@ def _cause(assessment: Assessment) -> str:
     return "by conversion and convention" if verdict.convention else "by conversion"
 
 
-def _fraction(of: Exact, where: tuple[int, ...]) -> Fraction | None:
-    hi, lo = float(of.hi[where]), float(of.lo[where])
+def _fraction(exact: Exact, where: tuple[int, ...]) -> Fraction | None:
+    hi, lo = float(exact.hi[where]), float(exact.lo[where])
     return Fraction(hi) + Fraction(lo) if np.isfinite(hi) else None
 
 

@@ -239,14 +239,14 @@ def _difference_blocks(difference: Difference, also: bool) -> Iterator[Block]:
 def _decomposition_blocks(split: Decomposition) -> Iterator[Block]:
     place = f" at {list(split.index)}" if split.index else ""
     name = "by rounding" if split.error_ratio <= 1 else "beyond rounding, unexplained"
-    far = f" ({split.error_ratio:.3g} x the tolerance {split.tolerance:.3g}, {split.ulps:.3g} ulp)"
+    distance = f" ({split.error_ratio:.3g} x the tolerance {split.tolerance:.3g}, {split.ulps:.3g} ulp)"
     if split.numeric is None:
-        far = ""
+        distance = ""
     total, semantic, numeric = (
         ("not a number" if split.actual == "nan" else "no finite number") if value is None else format_number(value, 5)
         for value in (split.total, split.semantic, split.numeric)
     )
-    rounding = f"{Step(name, '', _subtraction_text(split.actual, split.by_convention), numeric)}{far}"
+    rounding = f"{Step(name, '', _subtraction_text(split.actual, split.by_convention), numeric)}{distance}"
     if split.undefined_text:
         yield _prose(f"By the definition there is {split.undefined_text}; from what it documents it is off{place}")
         yield _formula(rounding)

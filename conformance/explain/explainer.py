@@ -134,8 +134,8 @@ def facts(problem: Problem) -> tuple[tuple[str, str], ...]:
 
 
 def _derivation(case: Case, problem: Problem, quantity: Quantity, exact: Oracle) -> Derivation:
-    def answers(of: Problem) -> Answer:
-        return exact.answer(of)
+    def answers(other: Problem) -> Answer:
+        return exact.answer(other)
 
     want = answer_by(problem, DEFINITION, quantity, exact)
     derivation = derive(problem, case.expect, quantity, answers, want)

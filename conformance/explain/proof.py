@@ -259,8 +259,10 @@ def prove(
 
 def call_of(recipe: Recipe, problem: Problem, quantity: Quantity) -> Call:
     """The call of a recipe.  Raises LoweringError."""
-    of, derivative = recipe.installed, recipe.function.derivative_for(quantity)
-    return apply_mode(of.framework, lower(recipe.function, problem), derivative, of.mode, of.backend)
+    installed, derivative = recipe.installed, recipe.function.derivative_for(quantity)
+    return apply_mode(
+        installed.framework, lower(recipe.function, problem), derivative, installed.mode, installed.backend
+    )
 
 
 def _assess(recipe: Recipe, case: Case, problem: Problem, quantity: Quantity, judge: Judge) -> Assessment:
@@ -269,8 +271,8 @@ def _assess(recipe: Recipe, case: Case, problem: Problem, quantity: Quantity, ju
     A recipe that converts the predictions has the tolerance of a rounded conversion, or of a computation from the
     original predictions.
     """
-    of = recipe.installed
-    item = Item(of, recipe.function, case, problem.dtype, problem.reduction, quantity)
+    installed = recipe.installed
+    item = Item(installed, recipe.function, case, problem.dtype, problem.reduction, quantity)
     call = call_of(recipe, problem, quantity)
     passed = [(problem, "")]
     if (

@@ -68,8 +68,8 @@ class InstalledFunction:
 
     def convention(self, target: str) -> Convention:
         """Its documented convention for a kind of target as passed."""
-        of = self.installed
-        return registry.convention_for(self.function, of.version, target, of.backend).convention
+        installed = self.installed
+        return registry.convention_for(self.function, installed.version, target, installed.backend).convention
 
     @property
     def may_have_recipe(self) -> bool:
@@ -113,9 +113,9 @@ def derive_recipes(
     return found, reference
 
 
-def _kinds(of: InstalledFunction, setting: Setting) -> list[InputKind]:
+def _kinds(function: InstalledFunction, setting: Setting) -> list[InputKind]:
     """Input kinds that a function accepts, that of the setting first."""
-    return sorted(of.function.input_kinds, key=lambda kind: kind != setting.input_kind)
+    return sorted(function.function.input_kinds, key=lambda kind: kind != setting.input_kind)
 
 
 def _smooths_itself(function: Function, setting: Setting) -> bool:
@@ -141,7 +141,8 @@ def _passed_target(function: Function, setting: Setting) -> str:
 class _Draft:
     """Builds the recipe of a function, statement by statement."""
 
-    of: InstalledFunction
+    base: InstalledFunction
+    """The function that the recipe calls."""
     setting: Setting
     goal: Convention
     """The convention to follow; its clip and its renormalisation apply to probabilities."""
@@ -164,7 +165,7 @@ class _Draft:
     """Whether a statement adds a batch axis to a single sample."""
 
     def __post_init__(self) -> None:
-        self.function = self.of.function
+        self.function = self.base.function
         self.options = self.setting.options
         self.binary = self.setting.loss == "binary"
         self.axis: int | str = -1 if self.binary or "unbatched" in self.setting.layout else self.function.class_axis
@@ -174,7 +175,7 @@ class _Draft:
         self.placeholder_values = self.function.placeholder_values
         self.smooths = _smooths_itself(self.function, self.setting)
         self.target = _passed_target(self.function, self.setting)
-        self.own = self.of.convention(self.target)
+        self.own = self.base.convention(self.target)
         self.is_index = self.setting.target == "index"
         self.weighs = "sample_weights" in self.function.options
         words = {*self.options, self.target, self.setting.reduction, self.setting.dtype, *self.setting.layout}
@@ -224,7 +225,8 @@ class _Draft:
             },
             weight_dtypes=self.setting.weight_dtype or self.function.weight_dtypes,
             ranks={
-                loss: range(0 if self.one_sample else of.start, of.stop) for loss, of in self.function.ranks.items()
+                loss: range(0 if self.one_sample else ranks.start, ranks.stop)
+                for loss, ranks in self.function.ranks.items()
             },
             result_dtype=self._result_dtype(),
             excludes=tuple(group for group in self.function.excludes if not group & self.arranged),
@@ -237,7 +239,7 @@ class _Draft:
             changes=(),
         )
         kind = "probabilities" if self.clipped else self.kind
-        return Recipe(self.of.installed, function, kind, tuple(self.changes))
+        return Recipe(self.base.installed, function, kind, tuple(self.changes))
 
     def refuses(self, word: str) -> bool:
         """Whether the function cannot combine the capability of a word with the other arrays and options."""
@@ -259,7 +261,7 @@ class _Draft:
 
     def op(self, name: str, *values: str) -> str:
         """The source of an operation on arrays; raises NoRecipeError."""
-        installed = self.of.installed
+        installed = self.base.installed
         operations = installed.framework.arrays_of(installed.backend).operations
         if name not in operations:
             raise NoRecipeError(f"{self.function.name}: its arrays have no {name} that is known here")

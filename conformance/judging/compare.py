@@ -138,16 +138,16 @@ def symptoms_without_value(outcome: Outcome) -> frozenset[str]:
             return frozenset()
 
 
-def symptoms_of_value(outcome: Returned, due: Sequence[tuple[Exact, Floats]], dtype: str) -> frozenset[str]:
+def symptoms_of_value(outcome: Returned, right_answers: Sequence[tuple[Exact, Floats]], dtype: str) -> frozenset[str]:
     """The symptoms of a wrong returned value.
 
     due: correct answers, each with its tolerance: the documented answer before that of the definition.  An element is
     wrong if it matches none of them.  Empty if an exception is expected.
     """
-    if not due:
+    if not right_answers:
         return frozenset({"accepted_invalid"})
     got = outcome.value
-    alike = [(exact, tolerance) for exact, tolerance in due if exact.hi.shape == got.shape]
+    alike = [(exact, tolerance) for exact, tolerance in right_answers if exact.hi.shape == got.shape]
     if not alike:
         return frozenset({"wrong_shape"})
     masks = [_ratios(got, exact, tolerance, outcome.dtype or dtype)[1] > 1 for exact, tolerance in alike]

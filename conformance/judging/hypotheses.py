@@ -388,11 +388,11 @@ def _of_batches(size: int, losses: Floats, weights: Floats) -> Iterator[tuple[Hy
     weighed = divisors != 0
     means = sums[weighed] / divisors[weighed]
     shorter = ", the last one shorter" if samples % size else ""
-    of = f"the means of batches of {size}"
+    means_text = f"the means of batches of {size}"
     found = {
-        f"the mean of {of}{shorter}": means.mean(),
-        f"the sum of {of}{shorter}": means.sum(),
-        f"the sum of {of}{shorter}, divided by the number of samples, {samples}": means.sum() / samples,
+        f"the mean of {means_text}{shorter}": means.mean(),
+        f"the sum of {means_text}{shorter}": means.sum(),
+        f"the sum of {means_text}{shorter}, divided by the number of samples, {samples}": means.sum() / samples,
         f"the last batch of {size} alone{', which is shorter' if shorter else ''}": means[-1],
     }
     if shorter:

@@ -218,16 +218,16 @@ class Assessment:
         item, row = self.item, self.row
         lines = [f"{item.function.name} {item.installed.version} {self._headline()}"]
         more = unusual(item.quantity, item.installed.mode, item.installed.device)
-        of = ", ".join([item.dtype, item.reduction, *more])
-        lines.append(f"  case       {item.case.id} ({of}): {item.case.why}")
+        problem = ", ".join([item.dtype, item.reduction, *more])
+        lines.append(f"  case       {item.case.id} ({problem}): {item.case.why}")
         if item.case.path:
             lines.append(f"  file       {item.case.path}:{item.case.line}")
         got = _short(str(row.got)) if row.got is not None else row.cells["exception"]
         got = self.verdict.outcome.what if isinstance(self.verdict.outcome, NonNumeric) else got
         lines.append(f"  got        {got}")
         lines.append(f"  want       {_short(str(row.want))}")
-        if far := self._distance():
-            lines.append(f"  how far    {far}")
+        if distance := self._distance():
+            lines.append(f"  how far    {distance}")
         lines.append(f"  because    {row.explanation}")
         if self.prepared.conversion:
             lines.append(f"  converted  predictions were converted by {self.prepared.conversion}")
@@ -254,8 +254,8 @@ class Assessment:
         if not math.isfinite(found.error):
             value = float(outcome.value[found.where]) if isinstance(outcome, Returned) else math.nan
             return ("not a number" if math.isnan(value) else "infinitely far") + at
-        far = f"{found.error:.6g}{at} = {found.error_ratio:.4g} x the tolerance {found.tolerance:.6g}"
-        return f"{far} ({found.ulps:.4g} ulp)"
+        distance = f"{found.error:.6g}{at} = {found.error_ratio:.4g} x the tolerance {found.tolerance:.6g}"
+        return f"{distance} ({found.ulps:.4g} ulp)"
 
     def _headline(self) -> str:
         if self.expected == "stale":

@@ -387,8 +387,8 @@ def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Ite
         of_classes = dataclasses.replace(problem, predictions=problem.predictions[counted], **fields)
         yield _mistake("a binary loss of each class's logit, one against all", of_classes, each)
     if quantity == "loss" and problem.input_kind != "log_probabilities":
-        of = convert(problem, "probabilities")[0] if problem.input_kind == "logits" else problem
-        outputs = dataclasses.replace(of, predictions=of.predictions[counted], **fields)
+        probabilities = convert(problem, "probabilities")[0] if problem.input_kind == "logits" else problem
+        outputs = dataclasses.replace(probabilities, predictions=probabilities.predictions[counted], **fields)
         what = "the softmax's outputs" if problem.input_kind == "logits" else "each class's probability"
         yield _mistake(f"a binary loss of {what}", outputs, each)
 

@@ -76,9 +76,9 @@ def plan(cases: Iterable[Case], available: Sequence[Installed], item_filter: Ite
     with Declarations.on(cases) as declarations:
         for case in cases:
             functions = candidates(case, available, item_filter)
-            for of in itertools.product(case.dtypes, case.reductions) if functions else ():
-                declared = functools.partial(declarations.get, case, *of)
-                items += _items(case, *of, functions, item_filter, declared)
+            for pair in itertools.product(case.dtypes, case.reductions) if functions else ():
+                declared = functools.partial(declarations.get, case, *pair)
+                items += _items(case, *pair, functions, item_filter, declared)
     return items
 
 
@@ -130,9 +130,9 @@ def _items(
     item_filter: ItemFilter | None,
     declared: Callable[[Installed, Function], Declaration],
 ) -> Iterator[Item]:
-    of = dtype, reduction
+    pair = dtype, reduction
     for installed, function in functions:
-        name = functools.partial(item_id, function.name, case.id, *of, mode=installed.mode, device=installed.device)
+        name = functools.partial(item_id, function.name, case.id, *pair, mode=installed.mode, device=installed.device)
         quantities: list[Quantity] = [
             quantity
             for quantity in function.quantities
@@ -141,7 +141,7 @@ def _items(
         if quantities and (declaration := declared(installed, function)).unsupported is None:
             for quantity in quantities:
                 if declaration.is_differentiated or not is_derivative(quantity):
-                    yield Item(installed, function, case, *of, quantity)
+                    yield Item(installed, function, case, *pair, quantity)
 
 
 class Declaration(NamedTuple):

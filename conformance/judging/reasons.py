@@ -300,8 +300,10 @@ class UndefinedAnswer(Reason):
     def brief(self) -> str:
         if self.conversion is not None:
             return "; ".join(_converted(self.conversion))
-        said = f"; it raised {self.raised.exception}: {self.raised.message}" if self.raised is not None else ""
-        return f"{'by what it documents, ' if self.basis == 'documentation' else ''}{self.why}{said}"
+        exception_text = (
+            f"; it raised {self.raised.exception}: {self.raised.message}" if self.raised is not None else ""
+        )
+        return f"{'by what it documents, ' if self.basis == 'documentation' else ''}{self.why}{exception_text}"
 
 
 @dataclass(frozen=True)
@@ -467,8 +469,8 @@ class NoNumber(_Wrong):
 
     @property
     def brief(self) -> str:
-        due = "an array of numbers" if self.array else "a number"
-        return f"returned {self.what}, where {due} is expected{_note(self.note)}"
+        expected = "an array of numbers" if self.array else "a number"
+        return f"returned {self.what}, where {expected} is expected{_note(self.note)}"
 
 
 @dataclass(frozen=True)

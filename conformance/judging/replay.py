@@ -71,8 +71,8 @@ def reproducer_of(row: Row, cases: Iterable[Case], framework: Framework | None =
         return row.call
     framework = framework or next(one for one in registry.frameworks() if one.name == row.framework)
     environment_source = framework.environment_source(key.backend, key.mode)
-    of = (key.function, key.dtype, key.reduction, key.quantity, key.mode)
-    again = replay_call(case, *of, framework.adapter, key.device)
+    names = (key.function, key.dtype, key.reduction, key.quantity, key.mode)
+    again = replay_call(case, *names, framework.adapter, key.device)
     return f"{environment_source}import conformance; {again}"
 
 

@@ -50,14 +50,14 @@ def unsupported_rows(
     with contextlib.ExitStack() as stack:
         declarations = stack.enter_context(Declarations.on(cases))
         for case in cases:
-            if all((case.id, *of) in taken for of in itertools.product(case.dtypes, case.reductions)):
+            if all((case.id, *pair) in taken for pair in itertools.product(case.dtypes, case.reductions)):
                 continue
             functions = candidates(case, available, item_filter)
             found = [
                 reasons
-                for of in (itertools.product(case.dtypes, case.reductions) if functions else ())
-                if (case.id, *of) not in taken
-                and (reasons := _reasons(case, *of, functions, item_filter, declarations))
+                for pair in (itertools.product(case.dtypes, case.reductions) if functions else ())
+                if (case.id, *pair) not in taken
+                and (reasons := _reasons(case, *pair, functions, item_filter, declarations))
             ]
             if found and answers and cache is None and (cache := open_cache()) is not None:
                 stack.callback(cache.close)
@@ -77,13 +77,13 @@ def _reasons(
 ) -> Reasons:
     """(item, reason) for each selected function; () if one of them supports the problem."""
     found = []
-    of = dtype, reduction
+    pair = dtype, reduction
     for installed, function in functions:
-        name = item_id(function.name, case.id, *of, mode=installed.mode, device=installed.device)
+        name = item_id(function.name, case.id, *pair, mode=installed.mode, device=installed.device)
         if item_filter is None or item_filter(function.framework_name, name):
-            if (why := declarations.get(case, *of, installed, function).unsupported) is None:
+            if (why := declarations.get(case, *pair, installed, function).unsupported) is None:
                 return ()
-            found.append((Item(installed, function, case, *of), why))
+            found.append((Item(installed, function, case, *pair), why))
     return tuple(found)
 
 

@@ -210,10 +210,10 @@ class Layout:
 
     def words(self) -> dict[str, str]:
         """Each name of `names` -> its line in a case file."""
-        said = {"class_axis": f"class_axis: {self.class_axis}", "labels_column": "labels: column"}
-        said |= {name: f"{name}: {getattr(self, name)}" for name in ("label_dtype", "weight_dtype")}
-        said |= {"class_axis_not_1": said["class_axis"], self.order: f"order: {self.order}"}
-        return {name: said[name] for name in self.names()}
+        words = {"class_axis": f"class_axis: {self.class_axis}", "labels_column": "labels: column"}
+        words |= {name: f"{name}: {getattr(self, name)}" for name in ("label_dtype", "weight_dtype")}
+        words |= {"class_axis_not_1": words["class_axis"], self.order: f"order: {self.order}"}
+        return {name: words[name] for name in self.names()}
 
 
 @dataclass(frozen=True)

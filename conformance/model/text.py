@@ -77,8 +77,8 @@ def _similar(word: str, names: list[str]) -> list[str]:
     by_lower, word = {name.lower(): name for name in names}, word.lower()
     head = re.split(r"(?<=[./])", word)[0]
     containing = [name for name in by_lower if len(word) > _SHORT and word in name]
-    beside = [name for name in by_lower if head != word and name.startswith(head)]
-    for among, cutoff in ((containing, 0.0), (by_lower, 0.6), (beside, 0.0)):
+    siblings = [name for name in by_lower if head != word and name.startswith(head)]
+    for among, cutoff in ((containing, 0.0), (by_lower, 0.6), (siblings, 0.0)):
         if near := difflib.get_close_matches(word, among, cutoff=cutoff):
             return [by_lower[name] for name in near]
     return []

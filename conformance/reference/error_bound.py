@@ -349,10 +349,10 @@ def _index_of_logits(flat: FlatProblem, convention: Convention, arithmetic: _Ari
         return of_own + e / classes * factors.sum(), label + e / classes * distances
 
     part, distance = summed(weights, signed)
-    size, far = summed(np.abs(weights), absolute)
+    size, absolute_distance = summed(np.abs(weights), absolute)
     loss = part * log_total + distance
-    largest = size * log_total + far
-    error = unit * (size * shared + far) + unit * (1 + products) * largest
+    largest = size * log_total + absolute_distance
+    error = unit * (size * shared + absolute_distance) + unit * (1 + products) * largest
     return loss[:, 0], (error + sum_error(max(int(counted.sum()), 1)) * (unit * largest))[:, 0]
 
 

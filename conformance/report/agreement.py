@@ -293,7 +293,7 @@ def _compare(x: pd.DataFrame, y: pd.DataFrame) -> pd.DataFrame:
     sizes = x["got"].map(len).to_numpy(dtype=np.int64)
     chunk = np.cumsum(sizes) // CHUNK_ELEMENTS
     bounds = [0, *np.flatnonzero(np.diff(chunk)) + 1, len(x)]
-    parts = [slice(*of) for of in itertools.pairwise(bounds)]
+    parts = [slice(*ends) for ends in itertools.pairwise(bounds)]
     return pd.concat([_compare_chunk(x[part], y[part], sizes[part]) for part in parts], ignore_index=True)
 
 

@@ -141,8 +141,8 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
     if not run.complete(len(results)):
         why = "; ".join(escaped(text) for text in (run.interrupted, run.partial) if text)
         why = f" ({why})" if why else ""
-        of = f" of {run.planned}" if run.planned > len(results) else ""
-        lines.append(f"**Incomplete**: {len(results)}{of} rows were finished{why}.\n")
+        planned = f" of {run.planned}" if run.planned > len(results) else ""
+        lines.append(f"**Incomplete**: {len(results)}{planned} rows were finished{why}.\n")
     statuses = results["status"].value_counts()
     judged = ", ".join(f"{statuses[name]} {STATUS_VERBS.get(name, name)}" for name in STATUSES if name in statuses)
     unexpected = int(results["expected"].isin(FAILING_ROWS).sum())
@@ -150,10 +150,10 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
     compared = results[(results["case"] != "") & (results["status"] != "unsupported")]
     problems = len(compared[["case", "dtype", "reduction", "quantity"]].drop_duplicates())
     cases, answered = results.loc[results["case"] != "", "case"].nunique(), compared["case"].nunique()
-    of = f"{answered} of " if answered < cases else ""
+    answered_text = f"{answered} of " if answered < cases else ""
     lines.append(
         f"{counted(compared['function'].nunique(), 'function')} on {counted(problems, 'problem')} "
-        f"({of}{counted(cases, 'case')}): {counted(len(results), 'row')}, "
+        f"({answered_text}{counted(cases, 'case')}): {counted(len(results), 'row')}, "
         f"of which {judged or 'none is judged'}. **{unexpected or 'None'} {'is' if unexpected in (0, 1) else 'are'} "
         f"unexpected**; {known} {'is' if known == 1 else 'are'} known.\n"
     )

@@ -31,12 +31,12 @@ def largest(results: pd.DataFrame) -> list[dict[str, Any]]:
 
 def run_record(info: RunInfo, results: pd.DataFrame, pairs: pd.DataFrame, digests: Mapping[str, str]) -> dict[str, Any]:
     """The content of `run.json` as builtin values.  digests: SHA-256 of the other files by name."""
-    told = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(info).items()}
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(info).items()}
     return {
         "format": FORMAT,
         "complete": info.complete(len(results)),
         "finished": len(results),
-        **told,
+        **values,
         "status": tally(results["status"]),
         "expected": tally(results["expected"]),
         "relations": tally(pairs["relation"]),

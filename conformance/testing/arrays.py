@@ -87,5 +87,9 @@ def _is_plain(value: Any) -> bool:
 
 
 def _type_name(value: Any) -> str:
-    of = type(value)
-    return of.__name__ if of.__module__ == "builtins" else f"{of.__module__.partition('.')[0]}.{of.__name__}"
+    class_ = type(value)
+    return (
+        class_.__name__
+        if class_.__module__ == "builtins"
+        else f"{class_.__module__.partition('.')[0]}.{class_.__name__}"
+    )

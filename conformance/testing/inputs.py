@@ -439,10 +439,10 @@ def _check_shapes(inputs: Inputs, because: str) -> None:
             hint = f", with the classes on axis {inputs.class_axis} of the predictions as they were passed"
         elif len(predictions) > 2:
             hint = "; class_axis= says which axis has the classes, if it is not the last"
-        of = f"{inputs.loss} {inputs.input_kind} {inputs.predictions}"
+        predictions_text = f"{inputs.loss} {inputs.input_kind} {inputs.predictions}"
         if because:
             hint += f"; {because} makes the loss {inputs.loss}"
-        raise ValueError(f"labels: {inputs.labels} beside {of}; expected {list(expected)}{hint}")
+        raise ValueError(f"labels: {inputs.labels} beside {predictions_text}; expected {list(expected)}{hint}")
     belongs = {"class_weights": "categorical", "positive_weight": "binary"}
     for name, weights in inputs.weights.items():
         if belongs.get(name, inputs.loss) != inputs.loss:

@@ -71,14 +71,14 @@ class Question:
         if kinds := examine(problem) & gradient.NOT_FINITE:
             why = self.inputs.first_nan() or ", ".join(kind.replace("_", " ") for kind in sorted(kinds))
             raise ValueError(f"there is no exact gradient: {why}")
-        of = problem if problem.reduction == "mean" else problem.with_reduction("sum")
+        differentiated = problem if problem.reduction == "mean" else problem.with_reduction("sum")
         small = certified and problem.predictions.size <= enclosure.MAX_IN_BALLS
         in_balls = small or problem.dtype == "float64"
-        relevant_convention = relevant(of, self.convention.semantic(), GRADIENT)
+        relevant_convention = relevant(differentiated, self.convention.semantic(), GRADIENT)
         rounded = relevant(problem, self.convention, GRADIENT_ERROR_BOUND)
         classes = 1 if problem.loss == "binary" else problem.predictions.shape[-1]
         fraction = 0.0 if in_balls else enclosure.radius_fraction(problem.dtype, classes)
-        exact = gradient.in_chunks(of, relevant_convention, in_balls=in_balls, size=CHUNK)
+        exact = gradient.in_chunks(differentiated, relevant_convention, in_balls=in_balls, size=CHUNK)
         tolerances = gradient_error_bound.in_chunks(problem, rounded, size=CHUNK)
         for (chunk, found), tolerance in zip(exact, tolerances, strict=True):
             yield chunk, dataclasses.replace(found, rad=found.rad + fraction * tolerance), tolerance
@@ -114,15 +114,15 @@ def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, 
     """A message for each wrong loss or gradient.  dtype: of the computation, None for that of the result."""
     stated = read_dtype(dtype)
     read_flag("cancellation", cancellation)
-    due = stated or inputs.predictions.dtype
+    expected = stated or inputs.predictions.dtype
     found = []
     for quantity, actual in returned.items():
-        computed = stated or (actual.dtype if actual.is_float else "") or due or "float64"
+        computed = stated or (actual.dtype if actual.is_float else "") or expected or "float64"
         question = prepare(inputs, computed, cancellation)
         narrow = "" if stated else question.convention.narrowed_to or ""
-        if narrow and due and np.promote_types(numpy_dtype(narrow), numpy_dtype(due)) != numpy_dtype(narrow):
-            due = narrow
-        wrong = _wrong_dtype(actual, due, bool(stated))
+        if narrow and expected and np.promote_types(numpy_dtype(narrow), numpy_dtype(expected)) != numpy_dtype(narrow):
+            expected = narrow
+        wrong = _wrong_dtype(actual, expected, bool(stated))
         if not wrong:
             wrong = _wrong_loss(question, actual) if quantity == "loss" else _wrong_gradient(question, actual)
         if wrong:
@@ -130,21 +130,21 @@ def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, 
     return found
 
 
-def _wrong_dtype(actual: Argument, due: str, is_stated: bool) -> str:
+def _wrong_dtype(actual: Argument, expected: str, is_stated: bool) -> str:
     """The fault in the dtype of a result, as text; a wider one than expected is right.
 
     is_stated: whether `dtype` states the expected one, instead of the predictions.
     """
-    if not actual.dtype or (actual.is_float and not due):
+    if not actual.dtype or (actual.is_float and not expected):
         return ""
     if not actual.is_float:
-        return f"  returned {actual.dtype}, where {due or 'a float'} is expected"
-    if np.promote_types(numpy_dtype(actual.dtype), numpy_dtype(due)) == numpy_dtype(actual.dtype):
+        return f"  returned {actual.dtype}, where {expected or 'a float'} is expected"
+    if np.promote_types(numpy_dtype(actual.dtype), numpy_dtype(expected)) == numpy_dtype(actual.dtype):
         return ""
     if is_stated:
-        return f"  returned {actual.dtype}, where {due} is expected, as dtype={due!r} says"
+        return f"  returned {actual.dtype}, where {expected} is expected, as dtype={expected!r} says"
     advice = f"if the predictions are rounded to {actual.dtype} first, pass dtype={actual.dtype!r}"
-    return f"  returned {actual.dtype}, where {due} is expected, the dtype of the predictions; {advice}"
+    return f"  returned {actual.dtype}, where {expected} is expected, the dtype of the predictions; {advice}"
 
 
 def _wrong_loss(question: Question, actual: Argument) -> str:
@@ -157,9 +157,9 @@ def _wrong_loss(question: Question, actual: Argument) -> str:
 def _wrong_gradient(question: Question, actual: Argument) -> str:
     problem = question.problem
     _ = question.exact_loss  # without one there is no gradient
-    due = question.as_passed(np.broadcast_to(0.0, problem.predictions.shape)).shape
-    if actual.values.shape != due:
-        wrong = Comparison(WrongShape(got=actual.values.shape, want=due))
+    expected_shape = question.as_passed(np.broadcast_to(0.0, problem.predictions.shape)).shape
+    if actual.values.shape != expected_shape:
+        wrong = Comparison(WrongShape(got=actual.values.shape, want=expected_shape))
         return _rendered(question, "gradient", actual.values, np.zeros(()), wrong, 0)
     got = question.classes_last(actual.values)
     rows = got.reshape(-1) if problem.loss == "binary" else got.reshape(-1, got.shape[-1])
@@ -197,8 +197,8 @@ def _rendered(question: Question, quantity: Quantity, got: Any, exact: Floats, f
             count = f"{found.failing} of {size} elements {'is' if found.failing == 1 else 'are'} wrong"
             lines.append(("where", f"{list(where)}, the worst; {count}"))
         if np.isfinite(found.error):
-            far = f"{found.error:.4g} = {found.error_ratio:.4g} x the tolerance"
-            lines.append(("how far", f"{far} ({found.ulps:.4g} ulp of {question.problem.dtype})"))
+            distance = f"{found.error:.4g} = {found.error_ratio:.4g} x the tolerance"
+            lines.append(("how far", f"{distance} ({found.ulps:.4g} ulp of {question.problem.dtype})"))
         lines.append(("allowed", f"{found.tolerance:.4g} in {question.problem.dtype}"))
     for index, text in enumerate(causes(question, quantity, got, found)):
         lines.append(("explained" if index == 0 else "", text))

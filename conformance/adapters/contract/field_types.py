@@ -159,5 +159,5 @@ def _alternatives(annotation: Any) -> tuple[_Kind, ...]:
 
 
 @functools.cache
-def _annotations(of: type) -> Mapping[str, Any]:
-    return typing.get_type_hints(of)
+def _annotations(class_: type) -> Mapping[str, Any]:
+    return typing.get_type_hints(class_)

@@ -252,8 +252,8 @@ def _summary(verdict: Verdict) -> str:
 def failure_signature(assessment: Assessment) -> str:
     """The kind of failure of an item: its status and the identity of its reason, without numbers."""
     reason, quantity = assessment.verdict.reason, assessment.item.quantity
-    of = "" if quantity == "loss" else f" ({quantity})"
-    return f"{assessment.verdict.status}{of}: {', '.join(reason.identity if reason is not None else ())}"
+    suffix = "" if quantity == "loss" else f" ({quantity})"
+    return f"{assessment.verdict.status}{suffix}: {', '.join(reason.identity if reason is not None else ())}"
 
 
 def single_threaded() -> None:

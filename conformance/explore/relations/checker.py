@@ -114,8 +114,8 @@ class Instance:
     def id(self) -> str:
         """`torch.CrossEntropyLoss-shifted_logits-categorical/seed/plain-float32-mean`, as pytest shows it."""
         item = self.item
-        of = (item.function.name, self.relation.name, item.case.id, item.dtype, item.reduction)
-        return "-".join([*of, *unusual(mode=item.installed.mode, device=item.installed.device)])
+        parts = (item.function.name, self.relation.name, item.case.id, item.dtype, item.reduction)
+        return "-".join([*parts, *unusual(mode=item.installed.mode, device=item.installed.device)])
 
     @functools.cached_property
     def prepared(self) -> PreparedGroup | None:

@@ -94,7 +94,9 @@ def _of_function(
     named: ids of the cases for which an instance may be requested.
     """
     chosen: list[Instance] = []
-    last = next((number for number, of in enumerate(reversed(candidates)) if of.case.id in named), len(candidates))
+    last = next(
+        (number for number, candidate in enumerate(reversed(candidates)) if candidate.case.id in named), len(candidates)
+    )
     expressible = [
         candidate
         for candidate in candidates[: len(candidates) - last]  # later ones do not affect the selection
@@ -158,14 +160,14 @@ class _Selections:
             _entry(installed, function, is_named),
             installed.version,
             self._facts,
-            read=lambda found: [self._instance(installed, function, *of) for of in found],
+            read=lambda found: [self._instance(installed, function, *fields) for fields in found],
         )
 
     def put(self, installed: Installed, function: Function, is_named: bool, selected: Iterable[Instance]) -> None:
         """Cache all instances of a function."""
         if self._is_whole and registry.is_of_package(installed.framework):
-            of = [(one.relation.name, one.item.case.id, one.item.dtype, one.item.reduction) for one in selected]
-            self._remembered.put(_entry(installed, function, is_named), of, installed.version, self._facts)
+            records = [(one.relation.name, one.item.case.id, one.item.dtype, one.item.reduction) for one in selected]
+            self._remembered.put(_entry(installed, function, is_named), records, installed.version, self._facts)
 
     def _instance(
         self, installed: Installed, function: Function, relation: str, case: str, dtype: str, reduction: Reduction
@@ -182,8 +184,8 @@ class _Selections:
 
 def _entry(installed: Installed, function: Function, is_named: bool) -> str:
     """The name of the cache entry of a function."""
-    of = (function.name, installed.environment, installed.backend, installed.mode, installed.device, is_named)
-    return f"relations of {of}"
+    parts = (function.name, installed.environment, installed.backend, installed.mode, installed.device, is_named)
+    return f"relations of {parts}"
 
 
 def _named_cases(

@@ -128,7 +128,10 @@ def _overview(lines: Sequence[RegionRow]) -> list[str]:
     lines_by_key: dict[tuple[str, str], dict[str, list[RegionRow]]] = {}
     for line in lines:
         lines_by_key.setdefault((line["function"], _input_name(line)), {}).setdefault(line["dtype"], []).append(line)
-    rows = [(*key, *(_largest_errors(of.get(dtype, [])) for dtype in dtypes)) for key, of in lines_by_key.items()]
+    rows = [
+        (*key, *(_largest_errors(by_dtype.get(dtype, [])) for dtype in dtypes))
+        for key, by_dtype in lines_by_key.items()
+    ]
     note = (
         "Largest error in budgets over all regions, and in ulps over central inputs that are wrong, whose loss is at"
         " least log 2; of what agrees or diverges. A star: some region disagrees."

@@ -48,8 +48,8 @@ class JudgedResult:
     def __str__(self) -> str:
         if self.why:
             return f"{self.case.id}: {self.why}"
-        far = f"{self.stated!r} is stated where {self.exact!r} is exact, off by {self.error:.3g}"
-        return f"{self.case.id}: {far}, where {self.tolerance:.3g} is allowed ({self.case.source})"
+        error_text = f"{self.stated!r} is stated where {self.exact!r} is exact, off by {self.error:.3g}"
+        return f"{self.case.id}: {error_text}, where {self.tolerance:.3g} is allowed ({self.case.source})"
 
 
 def judge_results(statements: Iterable[StatedResult], oracle: Oracle) -> Iterator[JudgedResult]:

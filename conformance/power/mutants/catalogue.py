@@ -49,11 +49,11 @@ def read_table(family: str, namespace: dict[str, Any]) -> tuple[type[Implementat
 
 
 def _class(name: str, family: str, entry: dict[str, Any], namespace: dict[str, Any]) -> type[Implementation]:
-    of = entry.get("of", "Categorical")
+    base = entry.get("of", "Categorical")
     try:
-        bases = eval(f"({of},)", namespace)  # noqa: S307
+        bases = eval(f"({base},)", namespace)  # noqa: S307
         changes = [_change(bases, key, entry[key]) for key in entry if key not in DESCRIPTION]
-        source = "\n".join([f"class {name}({of}):", f"family = {family!r}", "memory = {}", *changes])
+        source = "\n".join([f"class {name}({base}):", f"family = {family!r}", "memory = {}", *changes])
         exec(source.replace("\n", "\n    "), namespace)  # noqa: S102
     except (SyntaxError, NameError) as error:
         raise ValueError(f"{family}.toml: {name}: {error}") from error

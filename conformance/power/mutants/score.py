@@ -173,11 +173,11 @@ def run_correct(
     per_case: number of implementations that run a case, in turn; 0 means all.
     """
     suite = Judge(oracle or Oracle(), Ledger())
-    of = {name: [loss for loss in correct if name in loss.function().ranks] for name in LOSSES}
-    rotation = {name: itertools.cycle(range(len(found))) for name, found in of.items() if found}
+    correct_by_loss = {name: [loss for loss in correct if name in loss.function().ranks] for name in LOSSES}
+    rotation = {name: itertools.cycle(range(len(found))) for name, found in correct_by_loss.items() if found}
     frameworks: dict[tuple[str, ...], Installed] = {}
     for case in cases:
-        chosen = of[case.loss]
+        chosen = correct_by_loss[case.loss]
         if per_case and per_case < len(chosen):
             chosen = [chosen[next(rotation[case.loss])] for _ in range(per_case)]
         names = tuple(loss.__name__ for loss in chosen)
