@@ -1,6 +1,6 @@
-"""Arrays on their way into a framework and out of it, and as source: one bundle per array library.
+"""Conversion of arrays to and from frameworks, and to source: one bundle per array library.
 
-Nothing here imports an array library before an array of it is needed.
+An array library is imported only when one of its arrays is needed.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from conformance.model.case import Array, Order, dtype_name
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """An array argument: its values, and their memory layout when they are passed."""
+    """An array argument: its values, and the memory layout in which it is passed."""
 
     values: Array
     """Values, with the classes on `class_axis`."""
     order: Order = "c"
-    """Memory order in which they are passed."""
+    """Memory order of the passed array."""
     class_axis: int = -1
-    """Axis to which the classes were moved; they are on the last one in a problem."""
+    """Axis to which the classes were moved; in a problem they are on the last one."""
 
     def __post_init__(self) -> None:
         if self.values.ndim == 0 and self.order in ("fortran", "broadcast", "strided"):
-            object.__setattr__(self, "order", "c")  # a scalar lies in memory one way
+            object.__setattr__(self, "order", "c")  # a scalar has no memory order
 
     @cached_property
     def digits(self) -> str:
@@ -36,7 +36,7 @@ class Tensor:
         return nested(self.values)
 
     def laid_out(self) -> Array:
-        """A fresh array with these values in this memory order; the caller may break it."""
+        """A new array with these values in this memory order; the caller may modify it."""
         values = self.values
         if self.order == "broadcast":
             return np.broadcast_to(values[_repeated(values)].copy(), values.shape)
@@ -65,23 +65,23 @@ class Tensor:
 
 
 def _repeated(values: Array) -> tuple[slice, ...]:
-    """An index that keeps one of each axis along which nothing changes."""
+    """An index that keeps one element along each axis on which the values are constant."""
     first = [values[(slice(None),) * axis + (slice(0, 1),)] for axis in range(values.ndim)]
     same = [bool(np.all(identical(values, one))) for one in first]
     return tuple(slice(0, 1) if repeats else slice(None) for repeats in same)
 
 
 def identical(a: Array, b: Array) -> Array:
-    """Elementwise: equal, both nan, and of one sign where they are zero."""
+    """Elementwise: equal, both nan, and zeros of one sign."""
     signs = np.signbit(a) == np.signbit(b) if a.dtype.kind in "fV" else np.True_
     return np.asarray(((a == b) & signs) | ((a != a) & (b != b)))
 
 
 def nested(values: Array) -> str:
-    """An array as nested Python lists whose numbers, or strings, read back exactly."""
+    """An array as nested Python lists whose numbers or strings parse to the same values."""
     if values.dtype.kind in "biuU":
         return str(values.tolist())
-    # Shortest digits that read back: of the narrow type for float16 and float32, of float64 otherwise.
+    # Shortest digits that parse to the same number: of the narrow type for float16 and float32, of float64 otherwise.
     wide = values.dtype not in (np.float16, np.float32)
     numbers = values.astype(np.float64) if wide else values
     finite = np.isfinite(numbers)
@@ -99,45 +99,46 @@ def _joined(texts: Any) -> str:
 
 @dataclass(frozen=True)
 class Device:
-    """A device beside the CPU on which a library computes; results come back by `Arrays.numpy`."""
+    """A device other than the CPU that a library supports; results are copied back by `Arrays.numpy`."""
 
     place: str = "{array}"
-    """Source of an array on it: `{array}.to('cuda')`; `{array}` alone where the library itself chooses the device."""
+    """Source of an array on it: `{array}.to('cuda')`; `{array}` alone if the library itself chooses the device."""
     is_available: Callable[[], bool] = lambda: True
-    """Whether this machine has it, once the library is imported; an exception says that it does not."""
+    """Whether this machine has it, called after the import of the library; an exception counts as False."""
     excludes: tuple[frozenset[str], ...] = ()
-    """As in `contract.Function`, for each function on it."""
+    """As in `contract.Function`, for all functions on this device."""
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """How arrays get into an array library and out of it, and how it differentiates."""
+    """Conversion of arrays to and from an array library, and its derivatives."""
 
     native: Callable[[Array], Any]
-    """Convert a numpy array, already in its memory layout, to what the library's users pass."""
+    """Convert a numpy array, already in its memory layout, to the type that the library's users pass."""
     literal: Callable[[Tensor], str]
-    """The same as source; may use `np`, `ml_dtypes` and what `imports` brings."""
+    """The same as source; may use `np`, `ml_dtypes` and the names from `imports`."""
     numpy: Callable[[Any], tuple[Array, str]]
-    """A result as (numpy array, name of the dtype that it had)."""
+    """Convert a result to (numpy array, name of its original dtype)."""
     imports: str = ""
     """One line of source that the other texts need."""
     derivatives: Mapping[str, str] = field(default_factory=dict)
-    """Quantity -> source that differentiates `{result}.sum()` by `{x}`: `gradient`, and others such as a Hessian.
+    """Quantity -> source that differentiates `{result}.sum()` with respect to `{x}`: `gradient`, and others such as a
+    Hessian.
 
     `{result}` is an expression of the loss, `{x}` the name of the predictions; the last line is an expression."""
     operations: Mapping[str, str] = field(default_factory=dict)
     """Operation -> expression of its operands `{0}`, `{1}` ..., of the `{axis}` of the classes and the `{dtype}`.
 
-    What a user of the library writes beside a call, as in `conformance recipe`; also the conversions of predictions, by
-    their names in `reference.conversion`."""
+    Source that users of the library write in addition to a call, as in `conformance recipe`; also the conversions of
+    predictions, by their names in `reference.conversion`."""
     devices: Mapping[str, Device] = field(default_factory=dict)
-    """Devices by name, but for the CPU, which every library has."""
+    """Devices by name, except the CPU, which every library supports."""
 
 
 def array_operations(module: str, nonlinear: str, sigmoid: str = "sigmoid", **others: str) -> dict[str, str]:
-    """Operations of a library whose functions are called as those of numpy.
+    """Operations of a library whose functions are called like those of numpy.
 
-    nonlinear: module that has softmax and log_softmax.  sigmoid: its name there.  others: other operations, empty for
+    nonlinear: module of softmax and log_softmax.  sigmoid: its name there.  others: other operations, empty for
     one that the library lacks.
     """
     table = {
@@ -184,14 +185,14 @@ numpy = Arrays(
     numpy=_numpy_array,
     operations=array_operations("np", "scipy.special", "expit"),
 )
-"""Arrays of numpy, which differentiates nothing."""
+"""Arrays of numpy, which has no gradients."""
 
 
 def _torch_tensor(memory: Array) -> Any:
     import torch
 
     if dtype_name(memory.dtype) == "bfloat16":
-        return torch.from_numpy(memory.view(np.int16)).view(torch.bfloat16)  # numpy's is not known to it
+        return torch.from_numpy(memory.view(np.int16)).view(torch.bfloat16)  # unknown to torch in numpy's form
     if memory.ndim:
         return torch.from_numpy(memory)
     return torch.tensor(memory.item(), dtype=getattr(torch, memory.dtype.name))
@@ -209,7 +210,7 @@ def _torch_literal(tensor: Tensor) -> str:
 def _torch_array(result: Any) -> tuple[Array, str]:
     name = str(result.dtype).removeprefix("torch.")
     found = result.detach().cpu()
-    wide = found if name == "float64" else found.float()  # on the way to float64, half as long for the narrow dtypes
+    wide = found if name == "float64" else found.float()  # twice as fast as a direct cast of narrow dtypes to float64
     return wide.numpy().astype(np.float64, copy=False), name
 
 
@@ -221,7 +222,7 @@ TORCH_OPERATIONS = array_operations(
     array_of="torch.tensor({0})",
     mean_of_last_axis="torch.mean({0}, -1)",
     size="{0}.numel()",
-    argmax="{0}.int().argmax({axis})",  # which takes no booleans
+    argmax="{0}.int().argmax({axis})",  # argmax does not accept booleans
     cast="{0}.to(predictions.dtype)",
     one_hot="torch.nn.functional.one_hot({0}, predictions.shape[{axis}]).to(predictions.dtype)",
     normalised="{0} / {0}.sum({axis}, keepdim=True)",
@@ -244,7 +245,7 @@ def _torch_has_mps() -> bool:
 
 
 NOT_COPIED = tuple(frozenset({order}) for order in ("broadcast", "strided", "readonly"))
-"""Memory orders that a copy to a device does not keep."""
+"""Memory orders that are lost when an array is copied to a device."""
 torch = Arrays(
     _torch_tensor,
     _torch_literal,
@@ -282,7 +283,7 @@ paddle = Arrays(
         normalised="{0} / @.sum({0}, axis={axis}, keepdim=True)",
     ),
 )
-"""Arrays of PaddlePaddle, which has no narrow dtypes on the CPU."""
+"""Arrays of PaddlePaddle, which supports no narrow dtypes on the CPU."""
 
 
 def _mlx_array(memory: Array) -> Any:
@@ -320,7 +321,7 @@ mlx = Arrays(
         one_hot="mx.eye(predictions.shape[{axis}], dtype=mx.{dtype})[{0}]",
     ),
 )
-"""Arrays of MLX on the CPU, where it has float64."""
+"""Arrays of MLX on the CPU, where it supports float64."""
 
 
 def _tinygrad_tensor(memory: Array) -> Any:
@@ -330,7 +331,7 @@ def _tinygrad_tensor(memory: Array) -> Any:
 
 
 def _tinygrad_literal(tensor: Tensor) -> str:
-    """Source; a tensor made of no axes would be a constant, which has no gradient."""
+    """Source of a tensor; a tensor without axes would be a constant, which has no gradient."""
     with_axis = tensor if tensor.values.ndim else Tensor(tensor.values.reshape(1))
     made = f"tinygrad.Tensor({with_axis.source()}, dtype={dtype_name(tensor.values.dtype)!r})"
     return made if tensor.values.ndim else f"{made}.reshape(())"
@@ -352,7 +353,7 @@ tinygrad = Arrays(
     operations=array_operations(
         "tinygrad.Tensor",
         "tinygrad.Tensor",
-        # The lengths of the axes are their numbers, so that a shape is an order of axes.
+        # The lengths of the axes are their numbers, so that a shape encodes an order of axes.
         moveaxis="{0}.permute(np.moveaxis(np.empty(range({0}.ndim)), {1}, {2}).shape)",
         broadcast="@.expand({0}, {1})",
         as_dtype="@.cast({0}, '{1}')",
@@ -366,7 +367,7 @@ tinygrad = Arrays(
         **{"logit of exp": ""},
     ),
 )
-"""Arrays of tinygrad on the CPU, where clang compiles for it."""
+"""Arrays of tinygrad on the CPU, for which clang compiles."""
 
 
 def _mindspore_tensor(memory: Array) -> Any:
@@ -435,7 +436,7 @@ jax = Arrays(
     operations=array_operations("jax.numpy", "jax.nn"),
     devices={"cuda": Device("jax.device_put({array}, jax.devices('cuda')[0])", _jax_has_cuda)},
 )
-"""Arrays of JAX with 64 bits, without which it computes in no more than 32."""
+"""Arrays of JAX with 64-bit types enabled; otherwise it computes in at most 32 bits."""
 JAX_X64_OFF: dict[str, Any] = {
     "environment": {"JAX_ENABLE_X64": "0"},
     "imports": "import jax; jax.config.update('jax_enable_x64', False)",

@@ -1,7 +1,7 @@
-"""CatBoost: log losses as it evaluates them on given raw values, and the derivatives with which it trains.
+"""CatBoost: log losses as it evaluates them on given raw values, and the derivatives that it trains with.
 
-A metric computes in float64, and holds labels and weights in float32.  Training holds everything in float32 at first.
-The derivatives of a loss show in the leaf of one sample, in a tree that starts from given values: it is
+A metric computes in float64, with labels and weights in float32.  Training stores all inputs in float32.
+The derivatives of a loss are read from the leaf of a single sample, in a tree that starts from given values: it is
 -gradient / weight by the method `Gradient`, and -gradient / hessian by `Newton`.
 """
 
@@ -62,7 +62,7 @@ MANY = frozenset(
 
 
 def metric(name: str, convention: Convention, page: str, link: str = "", **fields: Any) -> Function:
-    """An evaluation metric of raw values.  page: of the documentation.  link: what says its convention, if not that."""
+    """An evaluation metric of raw values.  page: of the documentation.  link: source of its convention, if another."""
     return Function(
         name,
         EVALUATED.replace("METRIC", name),
@@ -82,7 +82,7 @@ def metric(name: str, convention: Convention, page: str, link: str = "", **field
 def derivative(
     name: str, quantity: Returned, convention: Convention, page: str, scales: bool = False, **fields: Any
 ) -> Function:
-    """A derivative that a loss hands to a tree for each sample.  scales: whether labels of 1 may have a weight."""
+    """A derivative that a loss passes to a tree for each sample.  scales: whether labels of 1 may have a weight."""
     call = TRAINED
     for placeholder, text in {
         "LOSS": name,

@@ -1,6 +1,6 @@
-"""A user's callable as a framework with one function, described like a known function and made at run time.
+"""A user's callable as a framework with one function, described like a known function and created at run time.
 
-The callable is imported only in workers: `conformance.adapters.checked:{...}` names the framework with its description
+The callable is imported only in workers: `conformance.adapters.checked:{...}` contains its description
 as JSON, and `python -m conformance.adapters.checked TARGET` prints the parameters of the callable.
 """
 
@@ -36,11 +36,11 @@ from conformance.model.errors import UserError
 from conformance.model.text import truncate
 
 NAME = "checked"
-"""Name of the framework of every callable that is checked."""
+"""Name of the framework of every checked callable."""
 
 
-def _of_callables(bundle: Arrays) -> Arrays:
-    """An array library in which a number of Python is a result without a dtype, and a tuple or a list is none."""
+def _without_dtype(bundle: Arrays) -> Arrays:
+    """An array library that accepts a Python number as a result without a dtype and rejects tuples and lists."""
 
     def read(result: Any) -> tuple[Array, str]:
         if isinstance(result, tuple | list):
@@ -52,7 +52,7 @@ def _of_callables(bundle: Arrays) -> Arrays:
 
 
 BUNDLES: Mapping[str, Arrays] = {name: getattr(arrays, name) for name in ("numpy", "torch", "jax", "tensorflow")}
-"""Array libraries whose arrays a callable can take, by name."""
+"""Array libraries that a callable may use, by name."""
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "predictions": (
         "predictions", "input", "inputs", "x", "z", "y_pred", "pred", "preds", "output", "outputs", "scores",
@@ -62,61 +62,61 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "weight": ("weight", "weights", "linear_weight", "lm_head_weight", "lm_head", "w", "c", "kernel", "proj_weight"),
     "labels": ("labels", "label", "target", "targets", "y", "y_true", "true", "classes"),
 }  # fmt: skip
-"""Names that the parameters for the arrays of a call usually have."""
+"""Usual names of the parameters for the arrays of a call."""
 KINDS: Mapping[str, InputKind] = {
     **dict.fromkeys(("logits", "logit", "z"), "logits"),
     **dict.fromkeys(("probabilities", "probs", "p", "y_proba"), "probabilities"),
     **dict.fromkeys(("log_probabilities", "log_probs", "logprobs"), "log_probabilities"),
 }
-"""Name of the parameter for predictions -> what they are."""
+"""Name of the parameter for predictions -> their kind."""
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 INSPECTION_SECONDS = 1800.0
-"""Seconds that the import of a callable may take."""
+"""Default timeout in seconds for the import of a callable."""
 NOTICE_SECONDS = 10.0
-"""Seconds of an import after which it is said that it is waited for."""
+"""Seconds after which a slow import is reported to the user."""
 UNVERSIONED = "unversioned"
-"""Version of a callable whose module states none."""
+"""Version of a callable whose module has no `__version__`."""
 OBJECTS = "callables"
-"""Name of the module that objects of a process are put into that are in no other."""
+"""Name of the module to which objects that are in no module are added."""
 MAX_MESSAGE = 600
-"""Characters of an exception that are quoted."""
+"""Maximum number of characters of an exception that are quoted."""
 
 
 class CheckError(UserError):
-    """A callable cannot be checked as requested: what, and why."""
+    """A callable cannot be checked as requested; the message says what and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedCallable:
-    """A callable, the known function that it is like, and the fields in which it is not."""
+    """A callable, a known function like it, and the fields in which they differ."""
 
     target: str
     """`package.module:attribute`, or `path/file.py:attribute`."""
     like: str
     """Name of a known function, installed or not."""
     arrays: str = ""
-    """Array library whose arrays it takes, a key of `BUNDLES`; that of the known function if empty."""
+    """Array library of the callable, a key of `BUNDLES`; that of the known function if empty."""
     arguments: Mapping[str, str] = field(default_factory=dict)
-    """Parameter of the callable -> what it is: `predictions` or their kind, or `hidden` and `weight`; `labels`,
+    """Parameter of the callable -> its meaning: `predictions` or their kind, or `hidden` and `weight`; `labels`,
     `reduction`, or an option."""
     reduction: str = ""
-    """What a callable without such a parameter returns: `none`, `sum` or `mean`; mean if empty."""
+    """Reduction of a callable without such a parameter: `none`, `sum` or `mean`; mean if empty."""
     clip: float | None = None
-    """Epsilon of the clip that it documents; that of the known function if None."""
+    """Documented epsilon of the clip; that of the known function if None."""
     mean_divides_by: str = ""
-    """Divisor of the mean that it documents; that of the known function if empty."""
+    """Documented divisor of the mean; that of the known function if empty."""
     cancellation: bool = False
-    """Accept what cancels in the usual formulas."""
+    """Accept cancellation in the usual formulas."""
     dtypes: tuple[str, ...] = ()
-    """Those of the predictions; those of the known function that the arrays have if empty."""
+    """dtypes of the predictions; if empty, those of the known function that the arrays support."""
     targets: tuple[str, ...] = ()
-    """Kinds of target that it takes; those of the known function if empty."""
+    """Accepted kinds of target; those of the known function if empty."""
     ranks: tuple[int, ...] = ()
-    """Ranks of the predictions that it takes; those of the known function if empty."""
+    """Accepted ranks of the predictions; those of the known function if empty."""
     result_dtype: str = ""
     """dtype of the result; if empty, that of the predictions, or the one that the known function always returns."""
     other_dtypes: bool = False
-    """Ask labels and weights in the other dtypes that the known function takes, too; the result may be promoted."""
+    """Also test labels and weights in other dtypes that the known function accepts; the result may be promoted."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What the import of a callable found out."""
+    """The result of importing a callable."""
 
     is_class: bool
-    """Whether an instance has to be made, which is then called."""
+    """Whether it is a class, whose instances are called."""
     constructor: tuple[Parameter, ...]
     call: tuple[Parameter, ...]
     version: str
@@ -146,7 +146,7 @@ class Inspection:
             object.__setattr__(self, name, tuple(listed))
 
 
-# Where the callable lies
+# Location of the callable
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -165,7 +165,7 @@ def split_target(target: str) -> tuple[str, str]:
 
 
 def _module_name(module: str) -> str:
-    """The name under which a module or a file is imported; a file never hides an installed module."""
+    """The name under which a module or file is imported; a file never hides an installed module."""
     if not module.endswith(".py"):
         return module
     name = re.sub(r"\W", "_", Path(module).stem)
@@ -187,12 +187,12 @@ def _imports(module: str) -> str:
 
 
 def _find_current_folder() -> None:
-    """Have modules of the current folder found, after all others."""
+    """Make modules of the current folder importable, after all others."""
     if os.getcwd() not in sys.path:  # noqa: PTH109
         sys.path.append(os.getcwd())  # noqa: PTH109
 
 
-# Its parameters
+# Parameters
 
 
 def inspect_callable(
@@ -228,7 +228,7 @@ def inspect_callable(
 
 
 def _inspected(target: str) -> dict[str, Any]:
-    """What `Inspection` has, as builtin values; or the `error`."""
+    """The fields of `Inspection` as builtin values; or the `error`."""
     module, attribute = split_target(target)
     _find_current_folder()
     names: dict[str, Any] = {}
@@ -248,7 +248,7 @@ def _inspected(target: str) -> dict[str, Any]:
 
 
 def _inspected_object(found: Any, module: str) -> dict[str, Any]:
-    """The same of an object, from a module."""
+    """The same for an object of a module."""
     if not callable(found):
         return {"error": f"it is a {type(found).__name__}, which cannot be called"}
     is_class = inspect.isclass(found)
@@ -279,7 +279,7 @@ def _version(module: str) -> str:
 
 
 def _constructor(found: type) -> list[inspect.Parameter]:
-    """The parameters of a constructor, and those of the base classes to which it passes keywords on."""
+    """The parameters of a constructor, and those of the base classes to which it passes keywords."""
     parameters: dict[str, inspect.Parameter] = {}
     for one in found.__mro__:
         if "__init__" not in vars(one) or one is object:
@@ -302,7 +302,7 @@ def _listed(parameters: Iterable[inspect.Parameter]) -> list[dict[str, Any]]:
 def describe_object(found: Any) -> tuple[str, Inspection]:
     """The target of an object of this process, and its parameters.  Raises CheckError if it cannot be called.
 
-    An object that is not an attribute of its module, such as a lambda, becomes one of a module `OBJECTS`.
+    An object that is not an attribute of its module, such as a lambda, is added to the module `OBJECTS`.
     """
     module, path = getattr(found, "__module__", None) or "", getattr(found, "__qualname__", "")
     if "<" in path or not path or _attribute(sys.modules.get(module), path) is not found:
@@ -322,7 +322,7 @@ def _attribute(module: Any, path: str) -> Any:
     return functools.reduce(lambda found, word: getattr(found, word, None), path.split("."), module)
 
 
-# Its description
+# Description
 
 
 def installed(checked: CheckedCallable, found: Inspection) -> Installed:
@@ -334,7 +334,7 @@ def installed(checked: CheckedCallable, found: Inspection) -> Installed:
 
 @functools.cache
 def _framework(name: str) -> Framework:
-    """The framework of a description as JSON.  Raises CheckError."""
+    """The framework for a description in JSON.  Raises CheckError."""
     answer = json.loads(name)
     described: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in answer["checked"].items()}
     checked = CheckedCallable(**described)
@@ -356,7 +356,7 @@ def _framework(name: str) -> Framework:
             distributions=(),
             modules=(),
             functions=(_function(checked, found, known),),
-            arrays=_of_callables(own or like.arrays),
+            arrays=_without_dtype(own or like.arrays),
             imports="; ".join(filter(None, ["" if own else like.imports, _imports(split_target(checked.target)[0])])),
             modes={} if own else like.modes,
             backends={} if own else like.backends,
@@ -375,7 +375,7 @@ def __getattr__(name: str) -> Framework:
 
 
 def _function(checked: CheckedCallable, found: Inspection, known: Function) -> Function:
-    """The callable, with the tables of a known function as far as it has the parameters."""
+    """The callable with the tables of a known function, as far as it has the parameters."""
     passed = _passed(checked, found, (*HEAD, "labels") if known.has_head else ARRAYS)
     entries = {word: entry for word, entry in known.arguments.items() if ":" not in word}
     entries = {**{name: name for name in OPTIONS}, **entries}
@@ -383,7 +383,7 @@ def _function(checked: CheckedCallable, found: Inspection, known: Function) -> F
     taken = {one.name for one in (*found.constructor, *found.call)} - set(passed.values())
 
     def own(word: str, entry: str) -> str:
-        """An entry under the callable's name of its parameter; "" if there is none."""
+        """An entry with the callable's own parameter name; "" if there is none."""
         if word in named:
             return _renamed(entry, named[word])
         if parameter_of(entry) in taken:
@@ -422,7 +422,7 @@ def _function(checked: CheckedCallable, found: Inspection, known: Function) -> F
 
 
 def _passed(checked: CheckedCallable, found: Inspection, arrays: tuple[str, ...]) -> dict[str, str]:
-    """Array of the call, such as `predictions` and `labels` -> the parameter of the call that it is passed to."""
+    """Array of the call, such as `predictions` or `labels` -> the parameter to which it is passed."""
     names = [one.name for one in found.call]
     passed: dict[str, str] = {}
     for parameter, word in checked.arguments.items():
@@ -439,7 +439,7 @@ def _passed(checked: CheckedCallable, found: Inspection, arrays: tuple[str, ...]
         match = next((name for name in names if name.lower() in usual and name not in passed.values()), None)
         if word not in passed and match is not None:
             passed[word] = match
-    for word in arrays:  # those without a usual name, in the order in which most functions have them
+    for word in arrays:  # arrays without a usual name, in the most common order
         free = [one.name for one in found.call if one.positional and one.name not in passed.values()]
         if word not in passed and free:
             passed[word] = free[0]
@@ -489,24 +489,24 @@ def _input_kinds(
 
 
 def _usual_dtype(target: str, dtypes: str) -> str:
-    """The dtype of labels that every function of a kind takes; "" for any."""
+    """The dtype of labels that every function of a kind accepts; "" for any."""
     return dtypes.split()[0] if dtypes else "int64" if target == "index" else ""
 
 
 def _result_dtype(known: Function, all_dtypes: bool) -> str:
-    """That of the predictions, or the one that the known function has for all of them, or promotes to."""
+    """That of the predictions, or the one that the known function always returns, or promotes to."""
     if known.result_dtype in DTYPES:
         return f"same_or_{known.result_dtype}"
     return "same_or_promoted" if all_dtypes else "same"
 
 
 def _among(ranks: range, chosen: tuple[int, ...]) -> range:
-    """The ranks that are chosen, as far as they are neighbours."""
+    """The chosen ranks, as far as they are consecutive."""
     return range(min(chosen), max(chosen) + 1) if chosen else ranks
 
 
 def _convention(checked: CheckedCallable, documented: DocumentedConvention, function: Function) -> DocumentedConvention:
-    """What a known function documents about its answer, without how it computes, and with the fields that were set."""
+    """The documented convention of a known function, without numeric choices, and with the fields that were set."""
     chosen: dict[str, Any] = {"cancellation": "none", "gradient_cancellation": "none"}
     if checked.cancellation:
         chosen = {"cancellation": "logits", "gradient_cancellation": "targets"}
@@ -524,7 +524,7 @@ def _convention(checked: CheckedCallable, documented: DocumentedConvention, func
 
 
 def _main(target: str) -> None:
-    """Print what `Inspection` has on a line of its own; what the import prints goes to stderr."""
+    """Print the fields of `Inspection` on one line; output of the import goes to stderr."""
     out = os.dup(1)
     os.dup2(2, 1)
     found = _inspected(target)

@@ -1,4 +1,4 @@
-"""Cross-entropies that people write by hand as snippets: unreduced expressions, each named for how it is written."""
+"""Hand-written cross-entropies as snippets: unreduced expressions, each named for its formula."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INDEX_TARGETS = ("index",)
 ROW_TARGETS = ("one_hot", "distribution")
 OUTPUT_TARGETS = ("binary", "soft_binary")
 BROADCAST = frozenset({"shape_mismatch"})
-"""Arrays are documented to broadcast shapes that are not equal."""
+"""Arrays are documented to broadcast unequal shapes."""
 UNCHECKED = BROADCAST | {"invalid_target"}
 UNCHECKED_PROBABILITIES = UNCHECKED | {"invalid_probability"}
 TAKE_LABEL = "[numpy.arange(len({labels})), {labels}]"
@@ -39,7 +39,7 @@ def idiom(
 ) -> Function:
     """An idiom: source of the unreduced loss.
 
-    documentation: URL of what decides its choices.  fields: further fields of `Function`.  choices: fields of
+    documentation: URL that determines its choices.  fields: further fields of `Function`.  choices: fields of
     `Convention`.
     """
     loss: Loss = "binary" if targets == OUTPUT_TARGETS else "categorical"

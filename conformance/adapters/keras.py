@@ -6,7 +6,7 @@ before, float32 is all that it has.  A loss of Keras 2 keeps the dtype of the pr
 `mean_with_sample_weight` is a second way to say mean, with another divisor, and a function of its own.
 
 Each backend computes the losses in its own words, and those of TensorFlow are the default.  The other backends
-have computed in no more than 32 bits since 3.12, whatever dtype a loss is given.
+have computed in no more than 32 bits since 3.12, for any dtype of a loss.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ TENSORFLOW = frozenset({"tensorflow"})
 OTHERS = ("jax", "torch", "numpy")
 NARROW = frozenset(DTYPES) - {"float64"}
 NUMPY_DTYPES = NARROW - {"bfloat16"}
-"""Those that an operation keeps: numpy widens bfloat16 beside a Python number."""
+"""Dtypes that an operation keeps: numpy promotes bfloat16 with a Python number."""
 SMOOTHED = {"label_smoothing": "label_smoothing"}
 AXIS = {"class_axis": "axis"}
 COLUMNS = tuple(frozenset({name, "labels_column"}) for name in ("class_axis", "class_axis_not_1"))
-"""The sparse loss looks for the axis too many of labels where the classes are, and so not behind the others."""
+"""The sparse loss expects the extra axis of labels on the class axis, and so not after the others."""
 LOSS = f"{SOURCE}v3.15.1/keras/src/losses/loss.py"
 
 
 def function(
     name: str, loss: Loss, targets: tuple[str, ...], arguments: dict[str, str], accepts: set[str], **choices: Any
 ) -> Function:
-    """A loss of Keras 2.8, and what changed in all losses since."""
+    """A loss of Keras 2.8, with the changes that all losses have in common."""
     usual = Convention(
         mean_divides_by="kept",
         clip=1e-7,
@@ -104,7 +104,7 @@ def function(
 
 
 def in_columns(usual: Convention) -> tuple[DocumentedConvention, ...]:
-    """Beside labels of shape (N, 1), predictions of rank 1 become (N, 1), too, since 3.0: each output is a sample."""
+    """With labels of shape (N, 1), predictions of rank 1 also become (N, 1) since 3.0: each output is a sample."""
     if usual.binary_outputs == "each":
         return ()
     each = replace(usual, binary_outputs="each")
@@ -125,7 +125,7 @@ BINARY = replace(BINARY, labels_column=True).since(
     choices={"cancellation": "logits", "log_floor": -100.0},
     documentation=ON.format("torch"),
 )
-# TensorFlow documents that its gradient takes the targets of a row for a distribution, whatever they sum to.
+# TensorFlow documents that its gradient assumes targets that sum to 1.
 SOFT = (
     function(
         "CategoricalCrossentropy",
@@ -156,7 +156,7 @@ for backend in OTHERS:
 
 
 def weighted(loss: Function) -> Function:
-    """The mean by the sample weights, as the definition has it."""
+    """The mean divided by the sample weights, as in the definition."""
     return loss.like(
         f"{loss.name}:mean_with_sample_weight",
         first="3.7",
@@ -168,13 +168,13 @@ def weighted(loss: Function) -> Function:
 
 
 UNTESTED = ("reduction='auto'", "reduction='mean'")
-"""Parameters of the losses, in some release, that nothing else has."""
+"""Parameters of the losses, in some release, that no case exercises."""
 MEAN = {"none": None, "sum": None, "mean": ""}
-"""Reductions of what only returns a mean."""
+"""Reductions of functions that only return a mean."""
 
 
 def without_dtype(loss: Function) -> Function:
-    """A loss that is given no dtype: it casts predictions, labels and weights of float64 to float32."""
+    """A loss without a dtype argument: it casts float64 predictions, labels and weights to float32."""
     return replace(loss, backends=TENSORFLOW).like(
         f"{loss.name}:default_dtype",
         first="3.4",
@@ -187,7 +187,7 @@ def without_dtype(loss: Function) -> Function:
     )
 
 
-# The outputs of a sample are on axis 1, as channels are.
+# The outputs of a sample are on axis 1, like channels.
 ALONG_AXIS_1 = BINARY.like(
     "BinaryCrossentropy:axis",
     first="3",
@@ -236,7 +236,7 @@ METRIC_FILES = {
 
 
 def metric(loss: Function, **choices: Any) -> Function:
-    """The metric of the name of a loss: the mean, by the sample weights, of all that it is updated with.
+    """The metric with the name of a loss: the mean of all updates, divided by the sample weights.
 
     Losses are computed in the dtype of the predictions, and summed in that of the metric.
     """
@@ -272,7 +272,7 @@ metric.result()
 
 
 def in_batches(metric: Function) -> Function:
-    """A metric that is updated with the first sample and then with the others."""
+    """A metric that is updated first with one sample and then with the others."""
     (loss,) = metric.ranks
     name = metric.name.removeprefix("metrics.")
     return metric.like(
@@ -318,12 +318,12 @@ def of_model(
     empty_batch: EmptyBatch = "reduced",
     **fields: Any,
 ) -> Function:
-    """A loss as a model that returns its input has it: in float32, reduced for each batch.
+    """A loss as computed by a model that returns its input: in float32, reduced for each batch.
 
-    Not on numpy, which trains nothing, and tries the loss of a new model on labels that are not initialised.
+    Not on numpy, which cannot train, and tries the loss of a new model on uninitialised labels.
 
-    name: of the method, and after a colon what tells the function from others.
-    files: case files of a plain run, beside those of the loss.
+    name: of the method, followed after a colon by a distinguishing word.
+    files: case files of a plain run, in addition to those of the loss.
     """
     (loss_kind,) = loss.ranks
     page = f"https://keras.io/api/models/model_training_apis/#{name.partition(':')[0]}-method"
@@ -347,9 +347,9 @@ def of_model(
 
 
 def evaluated(loss: Function) -> Function:
-    """The loss that `evaluate` returns for batches of two samples, the last of which may have one.
+    """The loss that `evaluate` returns for batches of two samples; the last one may have a single sample.
 
-    Of a loss with reduction "sum" that is not a sum, but the mean of those of the batches.
+    For a loss with reduction "sum" it is not a sum, but the mean of those of the batches.
     """
     call = IDENTITY.format(name=loss.name, call=EVALUATE)
     files = ("categorical/ignore_index",) if "index" in loss.targets else ()
@@ -358,9 +358,9 @@ def evaluated(loss: Function) -> Function:
 
 
 def trained(loss: Function, *others: str) -> Function:
-    """The loss that `train_on_batch` returns, with the weight of its class for each sample, which needs one label.
+    """The loss that `train_on_batch` returns, with class weights, for which each sample needs one label.
 
-    others: capabilities that it has without class weights alone.
+    others: capabilities that it supports only without class weights.
     """
     return of_model(
         loss,
@@ -373,13 +373,13 @@ def trained(loss: Function, *others: str) -> Function:
 
 
 def masked(loss: Function) -> Function:
-    """The sparse loss of a batch in which the mask of a layer says what is ignored."""
+    """The sparse loss of a batch in which the mask of a layer determines ignored samples."""
     name = f"test_on_batch:{loss.name}:Masking"
     return of_model(loss, name, MASKED, "categorical/ignore_index", arguments={"ignore_index": "{}"})
 
 
 def to_native(memory: Array) -> Any:
-    """Pass arrays as they are, except for bfloat16 to Keras 2, which takes TensorFlow's and not numpy's."""
+    """Pass arrays unchanged, except bfloat16 to Keras 2, which accepts TensorFlow's type and not numpy's."""
     import keras
 
     if dtype_name(memory.dtype) != "bfloat16" or not keras.__version__.startswith("2."):
@@ -390,7 +390,7 @@ def to_native(memory: Array) -> Any:
 
 
 def to_numpy(result: Any) -> tuple[Array, str]:
-    """A result in numpy, and the name of its dtype."""
+    """A result as a numpy array, and the name of its dtype."""
     import keras
 
     if keras.__version__.startswith("2."):
@@ -399,7 +399,7 @@ def to_numpy(result: Any) -> tuple[Array, str]:
         name = result.dtype.name
         return (tensorflow.cast(result, "float64") if name == "bfloat16" else result).numpy(), name
     name = keras.backend.standardize_dtype(result.dtype)
-    if name == "bfloat16":  # a scalar of TensorFlow has no way to numpy in this dtype
+    if name == "bfloat16":  # TensorFlow cannot convert a scalar of this dtype to numpy
         result = keras.ops.cast(result, "float32")
     return keras.ops.convert_to_numpy(result), name
 
@@ -416,7 +416,7 @@ ARRAY_OPERATIONS = arrays.array_operations(
 
 
 def keras_arrays(library: Arrays, *prepared: str) -> Arrays:
-    """The arrays of a backend: numpy's go in, its own come out.
+    """The arrays of a backend: inputs are numpy's, results its own.
 
     of: those of its library; Keras itself takes a GPU that it has.  prepared: lines before its derivative.
     """
@@ -429,7 +429,7 @@ def keras_arrays(library: Arrays, *prepared: str) -> Arrays:
 
 @cache
 def quiet() -> None:
-    """Import Keras with stderr closed to native code: TensorFlow logs before it can be told not to."""
+    """Import Keras with stderr closed to native code, as TensorFlow logs before it can be configured."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

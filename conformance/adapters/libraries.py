@@ -1,4 +1,4 @@
-"""The release of each library that is run, `libraries.txt`, and the environments that are made for it alone."""
+"""The pinned releases of all libraries, `libraries.txt`, and the environments created for each alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conformance.adapters.registry import Installed, within
 
 @functools.cache
 def pinned_releases() -> dict[str, str]:
-    """Version by normalised name of each distribution that is pinned."""
+    """Pinned version of each distribution, by normalised name."""
     text = Path(__file__).with_name("libraries.txt").read_text(encoding="utf-8")
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
     pins = (line.split("==") for line in lines if line)
@@ -23,9 +23,9 @@ def pinned_releases() -> dict[str, str]:
 
 
 def pinned(framework: Framework) -> Iterator[Installed]:
-    """A framework as it will be in the environments that are made for it, one for each of its backends.
+    """A framework as it will be installed in its own environments, one for each of its backends.
 
-    Their names are their requirements, as `--with` takes them.  None if something that it needs is not pinned.
+    Their names are their requirements, in the format of `--with`.  Yields nothing if a requirement is not pinned.
     """
     own = framework.requirements or framework.distributions[:1]
     for backend in framework.backends or ("",):
@@ -37,7 +37,7 @@ def pinned(framework: Framework) -> Iterator[Installed]:
 
 
 def companions(framework: Framework, version: str) -> Iterator[Requirement]:
-    """Requirements of an environment with a release of a framework, beside those in its metadata."""
+    """Requirements of an environment with a release of a framework, in addition to those in its metadata."""
     own = set(map(canonicalize_name, framework.distributions))
     extra = [need for versions, need in framework.extra_requirements if within(version, versions)]
     for one in _on_this_platform(need.format(version=version) for need in [*framework.requirements, *extra]):
@@ -55,7 +55,7 @@ def up_to_pinned(requirement: Requirement) -> str:
 
 
 def _on_this_platform(requirements: Iterable[str]) -> Iterator[Requirement]:
-    """The requirements whose markers hold here, without them."""
+    """The requirements whose markers apply on this platform, without markers."""
     for one in map(Requirement, requirements):
         if one.marker is None or one.marker.evaluate():
             one.marker = None
@@ -63,6 +63,6 @@ def _on_this_platform(requirements: Iterable[str]) -> Iterator[Requirement]:
 
 
 def _pinned(requirement: Requirement) -> str:
-    """A requirement with the version that is pinned, unless it has one or there is none."""
+    """A requirement with its pinned version, unless it has a version or none is pinned."""
     version = pinned_releases().get(canonicalize_name(requirement.name))
     return f"{requirement}=={version}" if version and not requirement.specifier else str(requirement)

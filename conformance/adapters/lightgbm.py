@@ -1,9 +1,9 @@
-"""LightGBM: log losses as it evaluates them on given scores, and the derivatives with which it trains.
+"""LightGBM: log losses as it evaluates them on given scores, and the derivatives that it trains with.
 
-It computes in float64, and holds labels, weights and derivatives in float32.  A metric is evaluated by a model of no
-trees on the scores that its data start from.  The derivatives of an objective show where a tree that has one leaf for
-each sample is fitted to them anew: a leaf becomes -gradient / (hessian + lambda_l2), and two values of lambda_l2 give
-both.  Weights are scaled by a power of two there, which is exact, because 1e-15 is added to each hessian.
+It computes in float64, with labels, weights and derivatives in float32.  A metric is evaluated by a model without
+trees on the initial scores of its data.  The derivatives of an objective are read from a tree with one leaf for
+each sample after a refit: a leaf becomes -gradient / (hessian + lambda_l2), and two values of lambda_l2 give
+both.  Weights are scaled by a power of two for this, which is exact, because 1e-15 is added to each hessian.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SOURCE = "https://github.com/lightgbm-org/LightGBM/blob/v4.7.0/src/"
 PARAMETERS = "https://lightgbm.readthedocs.io/en/v4.6.0/Parameters.html#"
 REFIT = "https://lightgbm.readthedocs.io/en/v4.6.0/pythonapi/lightgbm.Booster.html#lightgbm.Booster.refit"
 FLOOR = float(np.log(np.float32(1e-15)))
-"""The logarithm of the smallest probability that counts, taken in float32."""
+"""The logarithm of the lower bound of probabilities, computed in float32."""
 EVALUATED = """
 features = np.zeros((len({labels}), 1))
 data = lightgbm.Dataset(data=features, label={labels}, init_score={predictions}, {sample_weights})
@@ -56,7 +56,7 @@ np.array([found[scale][i] for i, scale in enumerate(scales)], "float32").reshape
 """
 VALUES: dict[Returned, str] = {"gradient": "-newton * sums / unit", "hessian": "hessian"}
 OBJECTIVE = '**{{"objective": "{}"}}'
-"""An objective turns scores into probabilities; "none" leaves them as they are."""
+"""An objective converts scores to probabilities; "none" leaves them unchanged."""
 CLASSES = '"num_class": {predictions}.shape[1]'
 SHARED: dict[str, Any] = {
     "dtypes": frozenset({"float32", "float64"}),
@@ -80,7 +80,7 @@ BINARY: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary"
 SOFT: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": "", "soft_binary": ""}}
 MULTICLASS: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
 MANY_CLASSES = frozenset({"categorical/vocabularies"})
-"""A booster allocates num_class x num_class numbers for auc_mu, whatever the metric is; 8 GiB for 32,768 classes.
+"""A booster allocates num_class x num_class numbers for auc_mu, for any metric; 8 GiB for 32,768 classes.
 
 See https://github.com/lightgbm-org/LightGBM/blob/v4.7.0/src/io/config.cpp#L229."""
 MANY_TREES = MANY_CLASSES | {"categorical/generated", "categorical/batches_in_blocks"}
@@ -90,7 +90,7 @@ MANY_TREES = MANY_CLASSES | {"categorical/generated", "categorical/batches_in_bl
 def metric(name: str, objective: str, convention: Convention, link: str, more: str = "", **fields: Any) -> Function:
     """An evaluation metric of probabilities.
 
-    objective: turns scores into probabilities.  link: what says its convention, below the source.  more: parameters.
+    objective: converts scores to probabilities.  link: source of its convention, below the source.  more: parameters.
     """
     input_kinds: dict[InputKind, str] = {
         "logits": OBJECTIVE.format(objective),
@@ -113,7 +113,7 @@ def metric(name: str, objective: str, convention: Convention, link: str, more: s
 def objective(
     name: str, quantity: Returned, parameters: str, convention: Convention, link: str, **fields: Any
 ) -> Function:
-    """A derivative that an objective hands to a tree for each sample."""
+    """A derivative that an objective passes to a tree for each sample."""
     call = TRAINED
     scaled = parameters == SCALE
     for placeholder, text in {
@@ -141,7 +141,7 @@ def objective(
 
 
 def documented(*refused: str, **choices: Any) -> Convention:
-    """What its source says of inputs, and more.  refused: input anomalies."""
+    """The handling of inputs in its source, and further choices.  refused: input anomalies."""
     taken = frozenset({"trailing_axis"})
     return Convention(accepts=taken, rejects=frozenset({"empty_batch", *refused}), **choices)
 

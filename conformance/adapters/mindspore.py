@@ -1,8 +1,8 @@
 """MindSpore on the CPU: losses over classes, from logits and log-probabilities, and over outputs.
 
-Calls are made one after another: by default they overlap, and an error in one of them may end the process.
+Calls are executed synchronously: by default they overlap, and an error in one of them may end the process.
 The classes are on axis 1.  The mean over index labels divides by the class weights of the labels, that over rows of
-targets by the number of losses.  A class of `nn` hands its arguments to the function of `ops`, which is its twin.
+targets by the number of losses.  A class of `nn` passes its arguments to the function of `ops`, which is its twin.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def of_class(name: str, **fields: Any) -> Function:
 
 
 def as_function(loss: Function, name: str, *files: str, **fields: Any) -> Function:
-    """The function of `mindspore.ops` that a class passes its arguments to, called with a part of the cases."""
+    """The function of `mindspore.ops` to which a class passes its arguments, called on only some cases."""
     return loss.like(
         f"ops.{name}",
         call=f"mindspore.ops.{name}({{predictions}}, {{labels}}, {{options}})",
@@ -56,7 +56,7 @@ def as_function(loss: Function, name: str, *files: str, **fields: Any) -> Functi
 
 
 def class_weights(problem: Problem) -> Mapping[str, Any]:
-    """The weights of the classes; ones where none are stated."""
+    """The weights of the classes; ones if none are stated."""
     stated = problem.options.class_weights
     return (
         {}
@@ -107,7 +107,7 @@ NLL = of_class(
         ),
     ),
 )
-# The weights of the classes have no default there.
+# The weights of the classes have no default here.
 NLL_KERNEL = Function(
     "ops.NLLLoss",
     "mindspore.ops.NLLLoss({options})({predictions}, {labels}, {class_weights})[0]",

@@ -19,7 +19,7 @@ INDEXING = "https://ml-explore.github.io/mlx/build/html/usage/indexing.html"
 
 
 def function(name: str, convention: Convention, link: str = SOURCE, **fields: Any) -> Function:
-    """A function of `mlx.nn.losses`.  link: to what says the convention."""
+    """A function of `mlx.nn.losses`.  link: source of the convention."""
     documented = DocumentedConvention(convention, documentation=link)
     return Function(
         name,

@@ -1,6 +1,6 @@
-"""NumPy: cross-entropies as people write them by hand, unreduced, so that `.sum()` and `.mean()` follow.
+"""NumPy: hand-written cross-entropies, unreduced, so that `.sum()` and `.mean()` follow.
 
-What an idiom does to unusual input is what NumPy documents of its parts: shapes broadcast, a negative index counts from
+The handling of unusual input is that of NumPy's documented functions: shapes broadcast, a negative index counts from
 the end, and the mean of nothing is nan.
 """
 

@@ -1,6 +1,6 @@
 """The reference evaluator of onnx: SoftmaxCrossEntropyLoss and NegativeLogLikelihoodLoss, each as a model of one node.
 
-Classes are on axis 1; the mean divides by the weights of the labels that are not ignored.  Nothing differentiates.
+Classes are on axis 1; the mean divides by the weights of the labels that are not ignored.  There are no gradients.
 """
 
 from __future__ import annotations

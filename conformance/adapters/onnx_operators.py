@@ -1,4 +1,4 @@
-"""The losses of ONNX as snippets, for whatever runs a model of one node: the reference evaluator and ONNX Runtime.
+"""The losses of ONNX as snippets, for any runtime of a model with one node: the reference evaluator and ONNX Runtime.
 
 The axes of its inputs have no stated length, as those of exported models whose batch may vary.
 """
@@ -24,7 +24,7 @@ loss_of({predictions}, {labels}, {class_weights}, {options})"""
 
 
 UNCHECKED = Convention(accepts=frozenset({"invalid_probability"}))
-"""Nothing says that scores which are not log-probabilities are rejected."""
+"""The documentation does not say that scores that are not log-probabilities are rejected."""
 
 
 def operators(run: str, dtypes: frozenset[str]) -> tuple[Function, ...]:

@@ -1,6 +1,6 @@
 """optax: softmax and sigmoid cross-entropies of JAX, from logits.
 
-Its losses reduce nothing; their users append `.sum()` or `.mean()`, take `jax.grad`, and compile with `jax.jit`.
+Its losses are unreduced; users append `.sum()` or `.mean()`, take `jax.grad`, and compile with `jax.jit`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from conformance.model.convention import Convention
 DOCUMENTATION = "https://optax.readthedocs.io/en/latest/api/losses.html#optax.losses."
 SOURCE = "https://github.com/google-deepmind/optax/blob/v0.2.8/optax/losses/_classification.py"
 DERIVATIVE = "https://github.com/jax-ml/jax/pull/29483"
-"""The discussion says that the derivative of softplus, log(e^z + e^0), is as intended."""
+"""The discussion states that the derivative of softplus, log(e^z + e^0), is as intended."""
 ROW_TARGETS = ("one_hot", "distribution")
 AXIS: dict[str, Any] = {"arguments": {"class_axis": "axis"}}
 NOT_MAPPED = tuple(frozenset({name}) for name in ("class_axis", "class_axis_not_1", "unbatched"))
-"""Under `jax.vmap` axes are counted without the one that is mapped, which has to be there."""
+"""Under `jax.vmap` axes are counted without the mapped one, which must exist."""
 
 
 def function(
     name: str, loss: Loss, targets: tuple[str, ...], convention: Convention, link: str = "", **fields: Any
 ) -> Function:
-    """A loss from logits, unreduced.  link: to what says the convention, if it is not the documentation."""
+    """An unreduced loss from logits.  link: source of the convention, if it is not the documentation."""
     return Function(
         name,
         f"optax.{name}({{predictions}}, {{labels}}, {{options}})",
@@ -57,9 +57,9 @@ optax.{name}({{predictions}}, {{labels}}, where=counted)
 
 
 def counted(loss: Function, is_labelled: str) -> Function:
-    """A loss that leaves out, by `where`, the classes whose logits are -inf; it gets a large number in their place.
+    """A loss that excludes, by `where`, the classes whose logits are -inf; these are replaced by a large number.
 
-    is_labelled: source of an array that is true for the classes of the labels, which stay.
+    is_labelled: source of a mask of the classes of the labels, which are included.
     """
     return loss.like(
         f"{loss.name}:where",

@@ -1,7 +1,7 @@
 """PaddlePaddle: CrossEntropyLoss and NLLLoss over classes, BCELoss and BCEWithLogitsLoss over outputs.
 
-CrossEntropyLoss has the classes on the last axis by default, NLLLoss on axis 1.  Beside rows of targets, which smoothed
-labels are too, class weights multiply the loss of the row, and an unreduced loss keeps the axis of the classes.  On the
+CrossEntropyLoss has the classes on the last axis by default, NLLLoss on axis 1.  For rows of targets, including
+smoothed labels, class weights multiply the loss of the row, and an unreduced loss keeps the class axis.  On the
 CPU there is neither float16 nor bfloat16.
 """
 
@@ -17,7 +17,7 @@ from conformance.model.convention import Convention
 DOCUMENTATION = "https://www.paddlepaddle.org.cn/documentation/docs/en/api/paddle/nn/"
 SOURCE = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/python/paddle/nn/functional/loss.py"
 TOLERABLE_VALUE = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/paddle/phi/kernels/funcs/cross_entropy.h"
-"""The page says that the logarithm of 0 counts as -1e20."""
+"""The page states that the logarithm of 0 is replaced by -1e20."""
 BCE_KERNEL = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/paddle/phi/kernels/cpu/bce_loss_kernel.cc"
 WIDE_DTYPES = frozenset({"float32", "float64"})
 POSITIONAL = {"predictions": "input", "labels": "label"}
@@ -26,7 +26,7 @@ NAME: dict[str, NoEffect] = {"name": "name"}
 
 
 def function(name: str, **fields: Any) -> Function:
-    """A class of `paddle.nn`, constructed with the options.  Its page documents conventions that have no link."""
+    """A class of `paddle.nn`, constructed with the options.  Its page is the default link of conventions."""
     page = f"{DOCUMENTATION}{name}_en.html"
     stated = fields.pop("conventions")
     fields["conventions"] = tuple(replace(one, documentation=one.documentation or page) for one in stated)
@@ -44,7 +44,7 @@ def function(name: str, **fields: Any) -> Function:
 
 
 COLUMNS = tuple(frozenset({name, "labels_column"}) for name in ("class_axis", "class_axis_not_1"))
-"""Labels in a column have their axis of length 1 where the classes are."""
+"""The extra axis of labels in a column is on the class axis."""
 INDEX_CONVENTION = Convention(
     default_ignore_index=-100,
     gradient_cancellation="targets",
@@ -61,7 +61,7 @@ ROW_CONVENTION = Convention(
 
 
 def documented(rows: bool, *capabilities: str, **choices: Any) -> tuple[DocumentedConvention, ...]:
-    """The conventions from logits and from probabilities where these capabilities are required."""
+    """The conventions for logits and for probabilities if these capabilities are required."""
     base, targets = (ROW_CONVENTION, None) if rows else (INDEX_CONVENTION, frozenset({"index"}))
     logs: dict[str, Any] = {
         "log_floor": -1e20,
@@ -108,8 +108,8 @@ FUNCTIONAL = CROSS_ENTROPY.like(
 )
 NLL_KERNEL = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/paddle/phi/kernels/cpu/nll_loss_kernel.cc"
 WRITES_OUTSIDE_MEMORY = tuple(frozenset({"ignore_index", reduction}) for reduction in ("sum", "mean"))
-"""For each ignored label at position i it writes a 0 to element i of its result, which has a single one when it is
-reduced (`NLL_KERNEL`): the heap is overwritten, and the process aborts or hangs, there or in a later call."""
+"""For each ignored label at position i, a 0 is written to element i of the result, which has a single element if it
+is reduced (`NLL_KERNEL`): the heap is overwritten, and the process aborts or hangs, then or in a later call."""
 NLL = function(
     "NLLLoss",
     ranks={"categorical": range(2, 9)},

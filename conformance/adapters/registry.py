@@ -1,7 +1,7 @@
-"""Which frameworks there are and which are installed, found out without importing any of them.
+"""Known and installed frameworks, determined without importing any of them.
 
-The folder `conformance/adapters` is the registry, its modules but for `SHARED` one framework each; packages
-elsewhere add theirs with an entry point in the group `conformance.adapters` that names a `Framework`.
+The folder `conformance/adapters` is the registry: each of its modules except `SHARED` is one framework; other packages
+add theirs by an entry point in the group `conformance.adapters` that names a `Framework`.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from conformance.model.text import suggest, text_of, truncate, type_name
 
 ENTRY_POINTS = "conformance.adapters"
 SHARED = frozenset({"arrays", "checked", "contract", "idioms", "libraries", "onnx_operators", "registry"})
-"""The modules of `conformance.adapters` that are not an adapter of a framework."""
+"""The modules of `conformance.adapters` that are not adapters."""
 
 
 MAX_REASON = 500
-"""Characters of an exception of an adapter that are quoted."""
+"""Maximum number of characters of an adapter's exception that are quoted."""
 ADAPTER_SECONDS = 60.0
-"""Seconds that the import of an adapter from outside may take, which imports no framework, or a row of a table."""
+"""Timeout in seconds for the import of a third-party adapter, which imports no framework, or for a row of a table."""
 GRACE_SECONDS = 10.0
-"""Seconds after that in which it may still be interrupted."""
+"""Seconds after the timeout during which it may still be interrupted."""
 _WATCHDOG = """
 import os, select, signal, sys
 seconds, process, message = sys.argv[1:]
@@ -62,15 +62,15 @@ _log = logging.getLogger(__name__)
 
 
 class AdapterError(UserError):
-    """An adapter cannot be used: which, and why."""
+    """An adapter cannot be used; the message says which and why."""
 
 
 class UnknownFunctionError(UserError, ValueError):
-    """There is no function of a name: the name, and those that are similar."""
+    """There is no function with this name; the message suggests similar names."""
 
 
 NEWEST = "99999"
-"""A version that every open range has."""
+"""A version that every open range contains."""
 
 
 def worker(framework: str, environment: str, mode: str = EAGER, device: str = CPU) -> str:
@@ -80,7 +80,7 @@ def worker(framework: str, environment: str, mode: str = EAGER, device: str = CP
 
 @dataclass(frozen=True)
 class Installed:
-    """An installed framework, its surroundings, and the mode and device in which it is called."""
+    """An installed framework, its environment, and the mode and device of its calls."""
 
     framework: Framework
     """Its declaration."""
@@ -89,24 +89,24 @@ class Installed:
     environment: str = f"python{platform.python_version()}"
     """Name of the environment in reports."""
     python: str = platform.python_version()
-    """Version of Python there."""
+    """Version of Python in the environment."""
     numpy: str = numpy.__version__
-    """Version of numpy there."""
+    """Version of numpy in the environment."""
     backend: str = ""
-    """The backend that runs there; "" for a framework that has none."""
+    """The backend in the environment; "" for a framework without backends."""
     mode: str = EAGER
     """A mode of the framework."""
     device: str = CPU
-    """A device on which its backend computes."""
+    """A device that its backend supports."""
 
     @property
     def worker(self) -> str:
-        """Name of the worker that makes its calls, as `worker` gives it."""
+        """Name of the worker that makes its calls, see `worker`."""
         return worker(self.framework.name, self.environment, self.mode, self.device)
 
     @property
     def options(self) -> str:
-        """The options of a command that choose its mode and device, each with a blank after it."""
+        """The command options that select its mode and device, each followed by a blank."""
         named = (("mode", self.mode, EAGER), ("device", self.device, CPU))
         return "".join(f"--{name}={value} " for name, value, usual in named if value != usual)
 
@@ -117,23 +117,23 @@ class Installed:
 
     @functools.cached_property
     def functions(self) -> tuple[Function, ...]:
-        """The framework's functions as this version, backend, mode and device have them."""
+        """The framework's functions in this version, backend, mode and device."""
         return functions_in(self.framework, self.version, self.backend, self.mode, self.device)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a `Framework` is defined."""
+    """The location of the definition of a `Framework`."""
 
     adapter: str
     """`module:attribute`."""
     file: str = ""
-    """File of its top-level package; "" if it is unknown."""
+    """File of its top-level package; "" if unknown."""
 
 
 @functools.cache
 def frameworks() -> tuple[Framework, ...]:
-    """Every known framework, installed or not, by name; those of adapters that cannot be used are left out."""
+    """All known frameworks, installed or not, by name; without those of unusable adapters."""
     return tuple(framework for framework, _ in _found()[0].values())
 
 
@@ -144,7 +144,7 @@ def check() -> None:
 
 
 def broken() -> list[str]:
-    """What is wrong with each adapter that cannot be used."""
+    """The errors of unusable adapters."""
     return [str(error) for error in _found()[1]]
 
 
@@ -155,12 +155,12 @@ def warn_of_broken() -> None:
 
 
 def origin(framework: Framework) -> Origin:
-    """Where a framework is defined; raises KeyError if it is unknown."""
+    """The location of a framework's definition; raises KeyError if it is unknown."""
     return Origin(framework.adapter) if framework.adapter else _found()[0][framework.name][1]
 
 
 def is_of_package(framework: Framework) -> bool:
-    """Whether a framework is one that a module of this package declares."""
+    """Whether a framework is declared in this package."""
     return any(known is framework and _is_ours(origin) for known, origin in _found()[0].values())
 
 
@@ -169,7 +169,7 @@ def _is_ours(origin: Origin) -> bool:
 
 
 def described(functions: Iterable[Function], describe: Callable[[Function], T]) -> list[T]:
-    """What a table says of each function; one from outside that cannot be described is left out, and that is logged."""
+    """Describe each function for a table; a third-party function that cannot be described is skipped and logged."""
     found = []
     for function in functions:
         where = _found()[0].get(function.framework_name, (None, Origin("")))[1]
@@ -190,14 +190,14 @@ def _log_once(why: str) -> None:
 
 
 def made_by(adapter: str) -> Installed:
-    """The framework of an adapter, `module:attribute`, that is made at run time."""
+    """The framework of an adapter, `module:attribute`, that is created at run time."""
     module, _, attribute = adapter.partition(":")
     framework: Framework = getattr(importlib.import_module(module), attribute)
     return Installed(framework, version_of(framework) or "0", backend=framework.backend(os.environ))
 
 
 def source_digest(framework: Framework) -> str:
-    """A digest of the source of a framework's adapter; empty where there is no file."""
+    """A digest of the source of a framework's adapter; "" if there is no file."""
     try:
         spec = importlib.util.find_spec(origin(framework).adapter.partition(":")[0])
         return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:16] if spec and spec.origin else ""
@@ -207,7 +207,7 @@ def source_digest(framework: Framework) -> str:
 
 @functools.cache
 def _found() -> tuple[dict[str, tuple[Framework, Origin]], list[AdapterError]]:
-    """The frameworks by name with where they are written down, and what is wrong with other adapters."""
+    """The frameworks by name with their locations, and the errors of other adapters."""
     found: dict[str, tuple[Framework, Origin]] = {}
     errors = []
     for module in pkgutil.iter_modules(adapters.__path__):
@@ -235,7 +235,7 @@ def _found() -> tuple[dict[str, tuple[Framework, Origin]], list[AdapterError]]:
 
 
 def _entry_points() -> tuple[list[importlib.metadata.EntryPoint], list[AdapterError]]:
-    """The entry points of adapters, and which distributions have some that cannot be read."""
+    """The entry points of adapters, and errors for distributions whose entry points cannot be read."""
     try:
         return list(importlib.metadata.entry_points(group=ENTRY_POINTS)), []
     except Exception:
@@ -250,7 +250,7 @@ def _entry_points() -> tuple[list[importlib.metadata.EntryPoint], list[AdapterEr
 
 
 def _loaded(point: importlib.metadata.EntryPoint) -> Framework:
-    """The framework of an entry point.  Raises AdapterError if it is none, or one whose fields cannot be read."""
+    """The framework of an entry point.  Raises AdapterError if it is not a framework, or its fields cannot be read."""
     name = f"the adapter {point.name} ({point.value})"
     if importlib.metadata.EntryPoint.pattern.match(point.value) is None:
         raise AdapterError(f"{name} names no object; write module:attribute, such as my_losses.adapter:FRAMEWORK")
@@ -267,9 +267,9 @@ def _loaded(point: importlib.metadata.EntryPoint) -> Framework:
 
 @contextlib.contextmanager
 def _guarded(what: str, file: Callable[[], str] = str) -> Iterator[None]:
-    """Within the context, turn whatever code from outside raises, and that it does not end, into AdapterError.
+    """Context manager that converts exceptions of third-party code, and its attempts to exit, to AdapterError.
 
-    what: begins the message.  file: gives the file in which a declaration is wrong, instead.
+    what: start of the message.  file: returns the file of a wrong declaration, which then starts the message.
     """
     with Surroundings() as surroundings:
         try:
@@ -289,16 +289,16 @@ def _guarded(what: str, file: Callable[[], str] = str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watchdog(message: str) -> Iterator[None]:
-    """Within the context, end this process with a message if it takes long, even in C code that `_time_limit` misses.
+    """Context manager that kills this process with a message on a timeout, even in C code that `_time_limit` misses.
 
-    It is another process that does so: no thread of this one may get Python's lock.
+    Another process does this, as a thread of this one may not get Python's lock.
     """
     if not hasattr(signal, "SIGALRM"):
         yield
         return
     seconds = ADAPTER_SECONDS + GRACE_SECONDS
     arguments = [str(seconds), str(os.getpid()), f"conformance: {message}\n"]
-    # of its own session: Ctrl-C is for this process
+    # In its own session: Ctrl-C is for this process only.
     with subprocess.Popen(  # noqa: S603
         [sys.executable, "-I", "-S", "-c", _WATCHDOG, *arguments], stdin=subprocess.PIPE, start_new_session=True
     ) as process:
@@ -311,7 +311,7 @@ def _watchdog(message: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Within the context, raise TimeoutError after some seconds; without signals, or outside the main thread, never."""
+    """Context manager that raises TimeoutError on a timeout; never without signals or outside the main thread."""
     alarm = getattr(signal, "SIGALRM", None)
     in_main_thread = threading.current_thread() is threading.main_thread()
     if alarm is None or not in_main_thread or signal.getitimer(signal.ITIMER_REAL)[0]:
@@ -331,7 +331,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 
 def _file(module: str) -> str:
-    """The file of a module, imported or not; "" if nothing says it."""
+    """The file of a module, imported or not; "" if unknown."""
     try:
         spec = importlib.util.find_spec(module)
     except Exception:
@@ -340,12 +340,12 @@ def _file(module: str) -> str:
 
 
 def functions() -> tuple[Function, ...]:
-    """Every function of every known framework, as its newest releases have it."""
+    """All functions of all known frameworks, in their newest releases."""
     return tuple(function for framework in frameworks() for function in functions_in(framework, NEWEST))
 
 
 def function_named(name: str) -> Function:
-    """The known function of a name, such as `torch.CrossEntropyLoss` or `torch.nn.CrossEntropyLoss`.
+    """The known function with a name, such as `torch.CrossEntropyLoss` or `torch.nn.CrossEntropyLoss`.
 
     Raises UnknownFunctionError.
     """
@@ -388,9 +388,9 @@ def functions_in(
 
 
 def installed(among: tuple[Framework, ...] | None = None) -> tuple[list[Installed], list[Framework]]:
-    """(those that can be imported here, those that are left out); nothing is imported to find out.
+    """Return (installed frameworks, frameworks that are not installed); nothing is imported to determine this.
 
-    among: frameworks to look for; those that a run has by default if None.
+    among: frameworks to look for; by default those that a run includes.
     """
     available: list[Installed] = []
     missing: list[Framework] = []
@@ -404,7 +404,7 @@ def installed(among: tuple[Framework, ...] | None = None) -> tuple[list[Installe
 
 
 def version_of(framework: Framework) -> str | None:
-    """The version of the first of a framework's distributions that is installed."""
+    """The version of the first installed distribution of a framework."""
     for distribution in framework.distributions:
         try:
             return importlib.metadata.version(distribution)
@@ -416,9 +416,10 @@ def version_of(framework: Framework) -> str | None:
 def convention_for(
     function: Function, version: str, target: str, backend: str = "", capabilities: frozenset[str] = frozenset()
 ) -> DocumentedConvention:
-    """Return what a function documents for a version, a backend and a kind of target; the definition by default.
+    """Return the documented convention of a function for a version, a backend and a kind of target; the definition by
+    default.
 
-    capabilities: those that the problem requires.
+    capabilities: required by the problem.
     """
     for documented in function.conventions:
         if not documented.capabilities <= capabilities:
@@ -433,23 +434,23 @@ def convention_for(
 
 
 def newest_convention(function: Function, target: str, capabilities: frozenset[str]) -> Convention:
-    """What one of `functions` documents in its newest release and the first backend of its framework."""
+    """The documented convention of one of `functions` in its newest release and the first backend of its framework."""
     backend = next(known.backend({}) for known in frameworks() if known.name == function.framework_name)
     return convention_for(function, NEWEST, target, backend, capabilities).convention
 
 
 @functools.cache
 def conventions() -> tuple[Convention, ...]:
-    """Every convention that some function documents in some version."""
+    """All documented conventions of all functions and versions."""
     described = [function for framework in frameworks() for function in framework.functions]
     return tuple(dict.fromkeys(documented.convention for function in described for documented in function.conventions))
 
 
 @functools.cache
 def within(version: str, versions: str) -> bool:
-    """Whether a version is among PEP 440 specifiers; "" has all of them.
+    """Whether a version is among PEP 440 specifiers; "" contains all of them.
 
-    2.13.0+cpu counts as 2.13.0; what is not a version is in "" only.
+    2.13.0+cpu counts as 2.13.0; a text that is not a version is only in "".
     """
     if not versions:
         return True
@@ -460,7 +461,7 @@ def within(version: str, versions: str) -> bool:
 
 
 def _present(module: str) -> bool:
-    """Whether a module can be found, for which the packages that it is in are imported."""
+    """Whether a module can be found; this imports the packages that contain it."""
     try:
         return importlib.util.find_spec(module) is not None
     except (Exception, SystemExit):

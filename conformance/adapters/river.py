@@ -1,6 +1,6 @@
-"""river: metrics that are updated with one sample at a time, and the losses of its optimisers with their gradients.
+"""river: metrics that are updated sample by sample, and the losses of its optimisers with their gradients.
 
-Metrics and the loss of classes take probabilities, as Python's floats.  The binary loss takes logits, either Python's
+Metrics and the loss of classes accept probabilities as Python floats.  The binary loss accepts logits, either as Python
 floats or numpy vectors, for which it has different formulas.
 """
 
@@ -60,9 +60,9 @@ SLOPE: dict[str, Any] = {"reductions": {"sum": ""}, "quantity": "gradient"}
 
 
 def metric(name: str, predictions: str, module: str, **fields: Any) -> Function:
-    """A metric that is updated with one sample after another.
+    """A metric that is updated sample by sample.
 
-    predictions: those of the samples, as source.  module: the name of its module.
+    predictions: of the samples, as source.  module: the name of its module.
     """
     return Function(
         name,
@@ -103,7 +103,7 @@ def binary(name: str, call: str, convention: Convention, **fields: Any) -> Funct
 def categorical(
     name: str, call: str, kind: InputKind, convention: Convention, predictions: str, **fields: Any
 ) -> Function:
-    """The loss of classes or its gradient.  predictions: those of the samples, as source."""
+    """The loss of classes or its gradient.  predictions: of the samples, as source."""
     call = call.replace("PREDICTIONS", predictions)
     return loss(name, call, kind, convention, arguments={"class_weights": "{}"}, **CLASSES, **fields)
 

@@ -1,4 +1,4 @@
-"""SciPy: cross-entropies that people write with `scipy.special` and `scipy.stats.entropy`, unreduced."""
+"""SciPy: hand-written cross-entropies with `scipy.special` and `scipy.stats.entropy`, unreduced."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """scikit-learn: `log_loss`, a metric over probabilities, summed or averaged by weight.
 
-A column of probabilities of the positive class, (n_samples, 1), is taken as (n_samples,) is, with labels of either
+A column of probabilities of the positive class, (n_samples, 1), is accepted like (n_samples,), with labels of either
 shape.  Called by position: the second parameter was renamed from y_pred to y_proba in 1.9.  Labels outside the classes,
-and numbers that are not probabilities, are refused since 1.7; that earlier releases take them they document nowhere.
+and numbers that are not probabilities, are rejected since 1.7; earlier releases accept them without documenting it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PULLS = "https://github.com/scikit-learn/scikit-learn/pull/"
 REFUSES = frozenset({"nan_prediction", "infinite_prediction", "empty_batch", "one_class"})
 WEIGHED = REFUSES | {"nan_weight", "infinite_weight"}
 NUMPY_DTYPES = "float64 float32 float16 int64 int32 int16 int8 uint8 bool"
-"""Dtypes of weights: numpy's own, of which bfloat16 is none."""
+"""Dtypes of weights: those of numpy itself, without bfloat16."""
 
 LOG_LOSS = (
     Function(
@@ -68,8 +68,8 @@ LOG_LOSS = (
     )
 )
 
-# Without `labels` the classes are those among the labels: one that is missing there is rejected, and labels that are
-# no classes are taken for some.  One-hot rows are handed over without `labels` by log_loss already.
+# Without `labels` the classes are those among the labels: a missing one is rejected, and labels that are
+# no classes are taken for classes.  log_loss already accepts one-hot rows without `labels`.
 MISSING = frozenset({"missing_class"})
 LOG_LOSS_WITHOUT_LABELS = (
     LOG_LOSS.like(
@@ -134,10 +134,10 @@ def in_pandas(number, array):
         return pandas.Series(array, index)
     return pandas.DataFrame(array, index, range(array.shape[1], 0, -1))
 lambda *arrays: {loss}(*(in_pandas(*pair) for pair in enumerate(arrays)))"""
-"""Each array as a Series or a DataFrame, whose index has an order of its own and whose columns have falling names."""
+"""Each array as a Series or a DataFrame, with an unordered index and descending column names."""
 AS_LISTS = "lambda *arrays: {loss}(*(array.tolist() for array in arrays))"
 NARROW = (frozenset({"float16"}), frozenset({"float32"}))
-"""Dtypes that lists of numbers do not keep: Python's have 64 bits, and so another epsilon to clip at."""
+"""Dtypes that lists of numbers do not preserve: Python's have 64 bits, and so another epsilon for the clip."""
 
 
 def no_pandas() -> str:

@@ -1,6 +1,6 @@
 """TensorFlow: the losses of `tf.nn` from logits, unreduced; its users append `tf.reduce_sum` and `tf.reduce_mean`.
 
-`tf.keras` is Keras, which has an adapter of its own; a run that names both runs both.
+`tf.keras` is Keras, which has its own adapter; a run that names both runs both.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def function(name: str, loss: Loss, targets: dict[str, str], convention: Convent
 
 
 def silence() -> None:
-    """Have native code log errors only, which it decides when it is imported."""
+    """Limit native code to logging errors, which must be set before the import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def one_where_unweighted(problem: Problem) -> dict[str, Any]:
-    """`positive_weight`, 1.0 where the problem has none: `pos_weight` is a required argument."""
+    """`positive_weight`, 1.0 if the problem has none: `pos_weight` is a required argument."""
     return {} if problem.options.positive_weight is not None else {"positive_weight": 1.0}
 
 

@@ -18,12 +18,12 @@ from conformance.model.convention import Convention
 DOCUMENTATION = "https://docs.tinygrad.org/tensor/ops/#tinygrad.Tensor."
 SOURCE = "https://github.com/tinygrad/tinygrad/blob/v0.14.0/tinygrad/mixin/op.py"
 DTYPES = frozenset({"float16", "float32", "float64"})
-"""Without bfloat16: which releases of clang have it for which processors differs."""
+"""Without bfloat16: its support differs between releases of clang and processors."""
 LARGE_FILES = frozenset(
     f"categorical/{name}"
     for name in ("batches_in_blocks", "generated", "generated_rows", "generated_single_samples", "vocabularies")
 )
-"""Files with which nll_loss, an index into its input, is not called: clang takes seconds for each of these shapes."""
+"""Files on which nll_loss, which indexes its input, is not called: clang takes seconds for each of these shapes."""
 LABEL_FILES = frozenset({"article/index_labels"}) | frozenset(
     f"categorical/{name}"
     for name in (
@@ -46,8 +46,8 @@ LABEL_FILES = frozenset({"article/index_labels"}) | frozenset(
         "weights_and_ignored_positions",
     )
 )
-"""Files with which sparse_categorical_crossentropy is called; it shares all but its labels with cross_entropy, which is
-called with all."""
+"""Files on which sparse_categorical_crossentropy is called; it shares all but its labels with cross_entropy, which is
+called on all."""
 
 
 def function(name: str, convention: Convention, **fields: Any) -> Function:
@@ -115,7 +115,7 @@ WITH_LOGITS = function(
 
 @functools.cache
 def prepare() -> None:
-    """Compile in this process alone.  Raises RuntimeError if there is no clang."""
+    """Compile in this process only.  Raises RuntimeError if there is no clang."""
     os.environ.setdefault("PARALLEL", "0")
     if shutil.which(compiler := os.environ.get("CC", "clang")) is None:
         raise RuntimeError(

@@ -1,10 +1,10 @@
-"""PyTorch: losses over classes and over outputs, as classes and as the functions that these hand their arguments to.
+"""PyTorch: losses over classes and over outputs, as classes and as the functions to which these pass their arguments.
 
-Weights of another dtype than the predictions are cast or promoted, only those of classes beside index labels are not.
+Weights with another dtype than the predictions are cast or promoted, except class weights with index labels.
 Classes are on axis 1.  The mean over index targets divides by the sum of the class weights of the labels that are not
-ignored; label smoothing does not enter that divisor, in which it differs from the definition.  The mean over
-probability targets, and that of the binary losses, divides by the number of losses.  float16 and bfloat16 came to the
-CPU one operation after another, so the dtypes of a function depend on the release.
+ignored; label smoothing does not affect that divisor, unlike in the definition.  The mean over
+probability targets, and that of the binary losses, divides by the number of losses.  Support for float16 and bfloat16
+on the CPU was added operation by operation, so the dtypes of a function depend on the release.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ NEUTRAL: dict[str, NoEffect] = {"size_average": "deprecated alias", "reduce": "d
 IGNORE_INDEX_WITH_ROWS = (frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index", "distribution"}))
 INDEX_DTYPES = "int64 uint8"
 UINT8_WITH_HIGHER_RANK = (frozenset({"uint8_labels", "higher_rank"}),)
-"""Bytes are taken as labels of two axes only: https://github.com/pytorch/pytorch/pull/60308."""
+"""uint8 labels are accepted with two axes only: https://github.com/pytorch/pytorch/pull/60308."""
 SOFT_WITHOUT_BATCH = (frozenset({"unbatched", "one_hot"}), frozenset({"unbatched", "distribution"}))
-"""Probabilities of a single sample are taken later than its index: https://github.com/pytorch/pytorch/pull/77653."""
+"""Probabilities for a single sample are accepted later than its index: https://github.com/pytorch/pytorch/pull/77653."""
 UINT8_WITH_SMOOTHED_MEAN = frozenset({"uint8_labels", "label_smoothing", "class_weights", "mean"})
-"""The mean gathers the weights of the labels, which takes no bytes."""
+"""The mean gathers the weights of the labels, which does not accept uint8."""
 EXCLUDES = (*IGNORE_INDEX_WITH_ROWS, *UINT8_WITH_HIGHER_RANK, UINT8_WITH_SMOOTHED_MEAN)
 PROMOTED_DTYPES = "same float32 float64"
 GRADIENT_EPSILON = float(np.float32(1e-12))
@@ -84,7 +84,7 @@ def function(name: str, **fields: Any) -> Function:
 
 
 def no_compiler() -> str:
-    """Why inductor, to which `torch.compile` hands the loss, has no compiler; "" if it has one."""
+    """Why inductor, the backend of `torch.compile`, has no compiler; "" if it has one."""
     names = [os.environ.get("CXX", ""), "g++", "clang++", "cl"]
     return "" if any(map(shutil.which, filter(None, names))) else "there is no C++ compiler; install g++, or set CXX"
 
@@ -122,7 +122,7 @@ CROSS_ENTROPY = (
 )
 # Autocast multiplies a head in bfloat16, for which no budget has room, and does not cast for the multi-label loss.
 ALL_BUT_AUTOCAST = frozenset({"compile", "one_thread", "export", "tf32", "no_tf32"})
-# Without chunks it is CrossEntropyLoss of a product, so it is called with cases that the product may get wrong.
+# Without chunks it is CrossEntropyLoss of a product, so it is called on the cases that the product may affect.
 HEAD_FILES = frozenset({"categorical/index_labels", "categorical/class_weights", "categorical/vocabularies"})
 CHUNKED_FILES = HEAD_FILES | {
     "categorical/batches_in_blocks",
