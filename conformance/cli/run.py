@@ -192,7 +192,7 @@ def print_groups(rows: Sequence[Row], cases: Sequence[Case], framework: Framewor
         groups.setdefault(_cause(row), []).append(row)
     for first, *others in itertools.islice(groups.values(), MAX_CAUSES):
         functions = len({row.key.function for row in (first, *others)})
-        of = f", of {functions} functions" if functions > 1 else ""
+        of = f"; {functions} functions in all" if functions > 1 else ""
         more = f" (and {counted(len(others), 'row')} more{of})" if others else ""
         _print_row(first, more, reproducer_of(first, cases, framework))
     if len(groups) > MAX_CAUSES:

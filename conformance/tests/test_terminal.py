@@ -86,7 +86,7 @@ def test_unexpected_rows_are_grouped_by_exception_over_functions_and_else_by_fun
     print_groups([row("A", 0, Raised("TypeError", "another")), row("A", 0), row("B", 0), row("B", 1)], ())
     headed = [line for line in capsys.readouterr().out.splitlines() if "said no" in line]
     assert [line.strip() for line in headed] == [
-        "A said no (and 239 rows more, of 2 functions)",
+        "A said no (and 239 rows more; 2 functions in all)",
         "A said no",
         "A said no",
         "B said no (and 1 row more)",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from conformance.casefiles.generated_arrays import LATER, Recipe
+from conformance.testing import assert_cross_entropy
+from conformance.tests.stated import shipped
 
 
 def recipe_of(**fields):
@@ -40,3 +43,19 @@ def test_offset_and_distributions_of_logits():
 def test_fields_that_came_later_change_no_digest_of_a_case():
     assert not set(recipe_of().content) & set(LATER)
     assert recipe_of(runs=2).content["runs"] == 2
+
+
+def mean_loss(logits, labels, classes=None):
+    """The mean in the dtype of the logits; classes: number of classes that are summed, all if None."""
+    top = logits.max(-1, keepdims=True)
+    log_sum = np.log(np.exp((logits - top)[:, :classes]).sum(-1))
+    return (log_sum + top[:, 0] - logits[np.arange(len(labels)), labels]).mean()
+
+
+@pytest.mark.parametrize("name", ["equal_logits", "a_peak_in_each_block"])
+def test_vocabularies_catch_a_kernel_that_drops_classes_beyond_a_block(name):
+    [found] = [case for case in shipped() if case.id == f"categorical/vocabularies/{name}"]
+    logits, labels = found.problem("float32", "mean").predictions, found.labels
+    assert_cross_entropy(mean_loss(logits, labels), logits=logits, labels=labels)
+    with pytest.raises(AssertionError):
+        assert_cross_entropy(mean_loss(logits, labels, classes=4096), logits=logits, labels=labels)
