@@ -54,9 +54,16 @@ BINARY: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary"
 SOFT: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": "", "soft_binary": ""}}
 CLASSES: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
 MANY = frozenset(
-    f"{loss}/{name}"
-    for loss in ("binary", "categorical")
-    for name in ("batches_in_blocks", "generated", "labels_beyond_the_dtype", "vocabularies")
+    {
+        "binary/generated",
+        "categorical/generated",
+        "categorical/labels_beyond_the_dtype",
+        "categorical/vocabularies_rows",
+    }
+) | frozenset(
+    f"{name}{kind}"
+    for name in ("binary/outputs_in_blocks", "categorical/batches_in_blocks", "categorical/vocabularies")
+    for kind in ("", "_probabilities")
 )
 """Files with many samples or classes: a model is trained for each sample, with a row for each class."""
 

@@ -79,11 +79,15 @@ DATA: dict[str, Any] = {
 BINARY: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": ""}}
 SOFT: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": "", "soft_binary": ""}}
 MULTICLASS: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
-MANY_CLASSES = frozenset({"categorical/vocabularies"})
+MANY_CLASSES = frozenset(f"categorical/vocabularies{of}" for of in ("", "_probabilities", "_rows"))
 """A booster allocates num_class x num_class numbers for auc_mu, for any metric; 8 GiB for 32,768 classes.
 
 See https://github.com/lightgbm-org/LightGBM/blob/v4.7.0/src/io/config.cpp#L229."""
-MANY_TREES = MANY_CLASSES | {"categorical/generated", "categorical/batches_in_blocks"}
+MANY_TREES = MANY_CLASSES | {
+    "categorical/generated",
+    "categorical/batches_in_blocks",
+    "categorical/batches_in_blocks_probabilities",
+}
 """A tree is grown for each class, with a leaf for each sample."""
 
 

@@ -21,7 +21,15 @@ DTYPES = frozenset({"float16", "float32", "float64"})
 """Without bfloat16: its support differs between releases of clang and processors."""
 LARGE_FILES = frozenset(
     f"categorical/{name}"
-    for name in ("batches_in_blocks", "generated", "generated_rows", "generated_single_samples", "vocabularies")
+    for name in (
+        "batches_in_blocks",
+        "batches_in_blocks_probabilities",
+        "generated",
+        "generated_rows",
+        "generated_single_samples",
+        "vocabularies",
+        "vocabularies_probabilities",
+    )
 )
 """Files on which nll_loss, which indexes its input, is not called: clang takes seconds for each of these shapes."""
 LABEL_FILES = frozenset({"article/index_labels"}) | frozenset(
