@@ -65,8 +65,9 @@ def difference(problem: Problem, convention: Convention, index: tuple[int, ...],
 
 @pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda convention: str(convention) or "definition")
 def test_gradient_is_slope_of_loss(convention):
+    """On every third case, others for the next convention."""
     compared = 0
-    for found in small():
+    for found in small()[CONVENTIONS.index(convention) % 3 :: 3]:
         problem = found.problem("float64", ("sum", "mean")[compared % 2])
         answer = exact(problem, convention)
         if not isinstance(answer, Exact) or examine(problem) & {"nan_prediction", "negative_weight"}:
