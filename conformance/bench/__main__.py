@@ -1,4 +1,4 @@
-"""`python -m conformance.bench [--short] [--json FILE] [PART...]`: measures; exit status 1 over a limit."""
+"""`python -m conformance.bench [--short] [--json FILE] [PART...]`: measure; exit status 1 if a limit is exceeded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conformance.bench.measure import PARTS, SHORT, WHOLE, BenchError, Measureme
 
 
 def main() -> int:
-    """Measure what the command line selects."""
+    """Take the measurements that the command line selects."""
     parser = argparse.ArgumentParser(prog="python -m conformance.bench", description="What the harness costs.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     parser.add_argument(

@@ -21,16 +21,16 @@ from conformance.adapters.registry import frameworks, installed
 from conformance.execution.resources import available_cores
 
 RUN_TO_BARE = 2.0
-"""What `conformance run` may take for each second that imports and calls take: 1.66 was measured on a quiet machine,
-whose speed moves by a fifth."""
+"""Limit of the time of `conformance run` relative to that of imports and calls: 1.66 was measured on a quiet machine,
+the speed of which varies by 20 %."""
 WORKERS_TO_ONE = "conformance run in worker processes to one process"
 SHORT_SWEEP_FUNCTION = "torch.BCEWithLogitsLoss"
-"""The function of a short sweep."""
+"""The function swept by a short sweep."""
 CACHELESS = ("called", "imported")
-"""Probes that use no answers of the oracle."""
+"""Probes that do not use the oracle."""
 MIB = 2.0**20
 CHEAPEST = ("torch.CrossEntropyLoss", "sklearn.log_loss")
-"""Functions whose own call is short, so that what is measured is the harness."""
+"""Functions with a short call of their own, so that the overhead dominates."""
 AUDITED = ("scikit-learn==1.1.3", "scikit-learn==1.9.1")
 
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class BenchError(Exception):
-    """A measurement failed; with the standard error of its process."""
+    """A measurement failed; the message contains the standard error of its process."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Measurement:
     measured: float
     unit: str
     limit: float | None = None
-    """What it must not exceed; None if it only explains another one."""
+    """Upper limit; None for a figure that only explains another one."""
     note: str = ""
     target: float | None = None
-    """What it should not exceed on a quiet machine; nothing fails over it."""
+    """Expected upper limit on a quiet machine; exceeding it is not a failure."""
 
     @property
     def ok(self) -> bool:
@@ -61,31 +61,31 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """The extent of the measurements."""
 
     frameworks: tuple[str, ...] = ()
-    """Frameworks whose items are executed; all if empty."""
+    """Frameworks to execute; all if empty."""
     keyword: str = ""
-    """Expression that selects items, as with -k."""
+    """-k expression that selects items."""
     repeats: int = 3
-    """Rounds of short processes, of which the median counts."""
+    """Number of repetitions of short processes; the median is used."""
     random_cases: int = 1000
-    """Cases of the random search."""
+    """Number of cases of the random search."""
     correct_cases: int = 2000
-    """Cases for the correct implementations."""
+    """Number of cases for the correct implementations."""
     rows: int = 50_000
-    """Rows of a large report."""
+    """Number of rows of a large report."""
     short: bool = False
-    """Whether only to show that there is something to measure; see `probe.SHORT`."""
+    """Whether only to check that the measurement works; see `probe.SHORT`."""
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Arguments of the probes that execute these items."""
+        """Arguments that select these items in probes."""
         return (self.keyword, *self.frameworks)
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Options of `conformance run` for the same items."""
+        """Options that select these items in `conformance run`."""
         names = [word for name in self.frameworks for word in ("--framework", name)]
         return (*names, *(("-k", self.keyword) if self.keyword else ()))
 
@@ -95,7 +95,7 @@ SHORT = Size(("sklearn",), "article", repeats=1, random_cases=10, correct_cases=
 
 
 class Bench:
-    """Runs probes, with a cache of the oracle's answers that belongs to this run alone."""
+    """Runs probes, with an oracle cache that is private to this run."""
 
     def __init__(self, folder: Path, size: Size = WHOLE) -> None:
         self._folder = folder
@@ -104,7 +104,7 @@ class Bench:
     def run(
         self, kind: str, *words: str, cache: str = "off", environment: Mapping[str, str] | None = None
     ) -> tuple[float, dict[str, Any]]:
-        """(seconds, result) of one probe in a fresh process; the time counts from its start to its end."""
+        """(seconds, result) of a probe in a fresh process; the time includes the start of the process."""
         result = self._folder / "result.json"
         result.unlink(missing_ok=True)
         size = "short" if self.size.short else "whole"
@@ -121,7 +121,7 @@ class Bench:
     def _python(
         self, module: str, *words: str, cache: str, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a module in a process of its own, with a cache of answers in the folder."""
+        """Run a module in a separate process, with an oracle cache in the folder."""
         kept = "off" if cache == "off" else str(self._folder / cache)
         return subprocess.run(  # noqa: S603
             [sys.executable, "-P", "-m", module, *words],
@@ -133,11 +133,11 @@ class Bench:
         )
 
     def rounds(self, cold: T, warm: T) -> tuple[T, ...]:
-        """What is measured without answers of the oracle and with them; a short measurement does the first only."""
+        """The measurements without and with cached answers of the oracle; a short run only takes the first."""
         return (cold,) if self.size.short else (cold, warm)
 
     def command(self, *words: str, cache: str = "off") -> tuple[float, float, Any]:
-        """(seconds, processor seconds, what it prints with --json) of the command line with some words."""
+        """(seconds, processor seconds, output of --json) of the command line with the given arguments."""
         before, began = os.times(), time.perf_counter()
         done = self._python("conformance", *words, cache=cache)
         if done.returncode not in (0, 1):
@@ -146,7 +146,7 @@ class Bench:
         return time.perf_counter() - began, processor, json.loads(done.stdout) if "--json" in words else None
 
     def processor(self, kind: str, *words: str, cache: str = "off") -> tuple[float, dict[str, Any]]:
-        """(processor seconds of the process and those it started, result) of one probe."""
+        """(processor seconds of the process and its children, result) of a probe."""
         before = os.times()
         result = self.run(kind, *words, cache=cache)[1]
         return _children(os.times()) - _children(before), result
@@ -157,7 +157,7 @@ def _children(times: os.times_result) -> float:
 
 
 def startup(bench: Bench) -> Iterator[Measurement]:
-    """Start of `conformance --version`, `--help`, and of `pytest -k sklearn` beside the import of scikit-learn."""
+    """Start of `conformance --version`, `--help`, and of `pytest -k sklearn` relative to the import of scikit-learn."""
     for word in ("--version", "--help"):
         seconds = min(bench.command(word)[1] for _ in range(bench.size.repeats))
         yield Measurement(f"processor time of conformance {word}", seconds, "s", 0.3)
@@ -184,7 +184,7 @@ def startup(bench: Bench) -> Iterator[Measurement]:
 
 
 def per_row(bench: Bench) -> Iterator[Measurement]:
-    """Time of a row of a small case, without the framework's own call."""
+    """Time per row of a small case, excluding the framework's call."""
     for temperature, repeats, limit in bench.rounds(("cold", 1, 3.0), ("warm", 2, 1.0)):
         median, mean, count, note = min(_small_rows(bench) for _ in range(repeats))
         what = f"a small row without the call, oracle {temperature}"
@@ -193,7 +193,7 @@ def per_row(bench: Bench) -> Iterator[Measurement]:
 
 
 def _small_rows(bench: Bench) -> tuple[float, float, int, str]:
-    """Median, mean, number and medians by framework of the small rows, in ms."""
+    """Median, mean, count and medians by framework of the times of small rows, in ms."""
     spent: dict[str, list[float]] = {}
     for framework, small, seconds in bench.run("rows", *bench.size.words, cache="rows")[1]["rows"]:
         if small:
@@ -204,9 +204,9 @@ def _small_rows(bench: Bench) -> tuple[float, float, int, str]:
 
 
 def whole_corpus(bench: Bench) -> Iterator[Measurement]:
-    """`conformance run` in one process relative to a program that only makes the same imports and calls.
+    """`conformance run` in one process relative to a program that only performs the same imports and calls.
 
-    In processor time and by turns, so that other load on the machine affects both.
+    In processor time and alternately, so that other load on the machine affects both.
     """
     taken = []
     for temperature, repeats, limit in bench.rounds(("cold", 1, None), ("warm", bench.size.repeats, RUN_TO_BARE)):
@@ -227,7 +227,7 @@ def whole_corpus(bench: Bench) -> Iterator[Measurement]:
 
 
 def _whole_run(run: dict[str, Any], alone: dict[str, Any]) -> None:
-    """Raise BenchError unless a run ended as it should and has a row for each call that is made without it."""
+    """Raise BenchError unless a run succeeded and has a row for each call that the bare program makes."""
     if run["status"] not in (0, 1):
         raise BenchError(f"conformance run: exit status {run['status']}")
     if not run["rows"] == alone["count"] == alone["items"] or not alone["calls"] > 0:
@@ -235,7 +235,7 @@ def _whole_run(run: dict[str, Any], alone: dict[str, Any]) -> None:
 
 
 def isolation(bench: Bench) -> Iterator[Measurement]:
-    """Worker processes relative to the same run in one process, and to the least that two cores allow."""
+    """Worker processes relative to the same run in one process, and to the theoretical minimum on two cores."""
     if bench.size.short:
         seconds = [bench.run("corpus", *way, *bench.size.options)[0] for way in (("--in-process",), ())]
         note = f"{seconds[1]:.1f} s; of so few rows it is the start of workers"
@@ -263,7 +263,7 @@ def _isolated_runs(bench: Bench) -> Iterator[Measurement]:
             _whole_run(result, bare[name])
         if len({result["rows"] for _, result in taken[:2]} | {sum(one["count"] for one in bare.values())}) > 1:
             raise BenchError("conformance run, in one process and as it is, has not the rows of all frameworks")
-    # The faster of two: what else the machine does only ever adds.
+    # The faster of two, because other load on the machine only adds time.
     (together, _), (apart, _), *each = (min(taken, key=_seconds) for taken in zip(*rounds, strict=True))
     alone = [(seconds, bare[name]["wall"], name) for (seconds, _), name in zip(each, names, strict=True)]
     (slowest, _, name), (_, calls, second), *_ = sorted(alone, reverse=True)
@@ -280,7 +280,7 @@ def _seconds(taken: tuple[float, dict[str, Any]]) -> float:
 
 
 def auditing(bench: Bench) -> Iterator[Measurement]:
-    """An audit, with its environments built and with existing ones."""
+    """An audit, with new and with existing environments."""
     for temperature, limit in (("made", None), ("existing", 15.0)):
         seconds = bench.command("audit", *AUDITED, cache="audit")[0]
         yield Measurement(
@@ -311,7 +311,7 @@ def memory(bench: Bench) -> Iterator[Measurement]:
 
 
 def assertions(bench: Bench) -> Iterator[Measurement]:
-    """`assert_cross_entropy`, in processor time, and the memory of its process beside the logits."""
+    """`assert_cross_entropy`: processor time, and memory of its process in addition to the logits."""
     rounds = [bench.run("asserted")[1] for _ in range(bench.size.repeats)]
     small, large = (min(found[name] for found in rounds) for name in ("small", "ratio"))
     found = rounds[0]
@@ -325,7 +325,7 @@ def assertions(bench: Bench) -> Iterator[Measurement]:
 
 
 def checks(bench: Bench) -> Iterator[Measurement]:
-    """`check` of a function of NumPy, until the first verdict and as a whole, from the start of its process."""
+    """`check` of a NumPy function: time until the first verdict and in total, including the start of its process."""
     seconds, found = bench.run("checked", "index_labels" if bench.size.short else "")
     note = f"{found['calls']} calls, {found['relations']} relations, {found['drawn']} random problems"
     yield Measurement("check of a function of NumPy until its first verdict", seconds - found["after"], "s", 5.0)
@@ -333,7 +333,7 @@ def checks(bench: Bench) -> Iterator[Measurement]:
 
 
 def comparisons(bench: Bench) -> Iterator[Measurement]:
-    """`compare` of a framework's functions in one process, beside the slowest of their calls."""
+    """`compare` of a framework's functions in one process, relative to the slowest of their calls."""
     available = {found.framework.name for found in installed()[0]}
     cheapest = [name for name in dict.fromkeys(one.partition(".")[0] for one in CHEAPEST) if name in available]
     for name in bench.size.frameworks or cheapest:
@@ -350,7 +350,7 @@ def comparisons(bench: Bench) -> Iterator[Measurement]:
 
 
 def fuzzing(bench: Bench) -> Iterator[Measurement]:
-    """A random case: its exact answer, its judgement and the framework's call, without imports."""
+    """Time of a random case: its exact answer, its judgement and the framework's call, without imports."""
     names = [function.name for found in installed()[0] for function in found.functions]
     cheapest = next((name for name in CHEAPEST if name in names), names[0])
     words = ("--framework", cheapest.partition(".")[0], "-k", f"{cheapest}- and not gradient")
@@ -364,7 +364,7 @@ def fuzzing(bench: Bench) -> Iterator[Measurement]:
 
 
 def mutation_score(bench: Bench) -> Iterator[Measurement]:
-    """Mutation score of the shipped cases, and random cases for the correct implementations."""
+    """Mutation score of the shipped cases, and random cases on the correct implementations."""
     family = ("--family", "returned") if bench.size.short else ()
     for temperature, limit in bench.rounds(("cold", None), ("warm", 60.0)):
         _, seconds, result = bench.command("mutants", "--json", *family, cache="mutants")
@@ -379,7 +379,7 @@ def mutation_score(bench: Bench) -> Iterator[Measurement]:
 
 
 def pages(bench: Bench) -> Iterator[Measurement]:
-    """The page of a large report, written and opened in a browser."""
+    """The HTML page of a large report, written and opened in a browser."""
     result = bench.run("paged", str(bench.size.rows))[1]
     yield Measurement(f"a page of {bench.size.rows:,} rows, written", result["seconds"], "s", 3.0)
     yield Measurement(f"a page of {bench.size.rows:,} rows", result["bytes"] / 1e6, "MB", 15.0)
@@ -396,7 +396,7 @@ def pages(bench: Bench) -> Iterator[Measurement]:
 
 
 def reports(bench: Bench) -> Iterator[Measurement]:
-    """A large report, written to disk, with texts that repeat as those of the shipped cases do, and without."""
+    """A large report written to disk, with repeated texts like those of the shipped cases, and with distinct texts."""
     for texts in ("repeated", "distinct"):
         rounds = [bench.run("reported", str(bench.size.rows), texts)[1] for _ in range(bench.size.repeats)]
         result = min(rounds, key=lambda found: found["seconds"])
@@ -410,7 +410,7 @@ def reports(bench: Bench) -> Iterator[Measurement]:
 
 
 def sweeps(bench: Bench) -> Iterator[Measurement]:
-    """Sweeps relative to the calls that they make, and the duration of exhaustive ones of narrow dtypes."""
+    """Sweeps relative to the calls they make, and the duration of exhaustive sweeps of narrow dtypes."""
     single = dict.fromkeys(THREADS, "1")
     functions = [f.name for found in installed()[0] for f in found.functions if "none" in f.reductions]
     if bench.size.short:
@@ -457,9 +457,9 @@ NOT_SHORT = ("audit",)
 
 
 def measure(parts: list[str], size: Size = WHOLE) -> Iterator[Measurement]:
-    """The measurements of some parts, one after another as they are taken; raises BenchError.
+    """Yield the measurements of the given parts as they are taken; raises BenchError.
 
-    A short one shows that there is something to measure, and has no limit that a slow machine could exceed.
+    A short run only checks that the measurements work, and has no limit that a slow machine could exceed.
     """
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), size)

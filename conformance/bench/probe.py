@@ -1,6 +1,6 @@
-"""One measurement in a process of its own: `python -m conformance.bench.probe KIND RESULT [WORD...]`.
+"""One measurement in a separate process: `python -m conformance.bench.probe KIND RESULT [WORD...]`.
 
-KIND is the name of a function below, WORDs are its arguments; its result is written to the file RESULT as JSON.
+KIND is the name of a function below and the WORDs are its arguments; its result is written to RESULT as JSON.
 """
 
 from __future__ import annotations
@@ -42,33 +42,33 @@ from conformance.model.case import Case, numpy_dtype
 from conformance.model.outcome import Outcome, Returned
 
 SHORT = os.environ.get("CONFORMANCE_BENCH") == "short"
-"""Whether only to show that there is something to measure."""
+"""Whether only to check that the measurement works."""
 SMALL = (32, 10)
-"""Samples and classes of the cases that the cost of a row is measured on."""
+"""Samples and classes of the cases on which the time per row is measured."""
 LARGE = (2_000, 10) if SHORT else (100_000, 100)
-"""Samples and classes of the case that memory is measured on."""
+"""Samples and classes of the case on which memory is measured."""
 VOCABULARY = (64, 1024) if SHORT else (4096, 32_768)
 """Samples and classes of the logits of a large assertion."""
 BLOCK = 64
-"""Samples of which a log-softmax is taken at once."""
+"""Number of samples in a block of the log-softmax."""
 COMPARED = ((20, 5), (2_000, 10)) if SHORT else ((1_000, 5), (1_000_000, 10))
-"""Samples and classes of two data sets that are compared."""
+"""Samples and classes of the two compared data sets."""
 ASSERTIONS = 20
-"""How often a small assertion is timed."""
+"""Number of repetitions of a small assertion."""
 SLICES = 2 if SHORT else 40
-"""Chunks of float32 that stand for all in a sweep."""
+"""Number of float32 chunks that a sweep samples."""
 ROUNDS, NARROW_ROUNDS = (1, 1) if SHORT else (3, 30)
-"""How often a sweep is timed; that of a narrow dtype is one call, and takes a millisecond."""
+"""Number of repetitions of a sweep, and of one of a narrow dtype, which is a single call of about a millisecond."""
 ECHO = "conformance.bench.echo.first"
 LARGE_BYTES = (10 if SHORT else 200) * 2**20
-"""Size of the array whose way to a worker is timed."""
+"""Size of the array whose transfer to a worker is timed."""
 QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist")
-"""Options that leave pytest and this package; Hypothesis's plugin alone takes as long as the rest of the start."""
+"""Options that load only this plugin in pytest; importing Hypothesis's alone takes as long as the rest of the start."""
 Result = dict[str, Any]
 
 
 class Stopwatch:
-    """Performs calls; sums the time of the frameworks' own calls, and that of conversions from and to numpy."""
+    """Performs calls; accumulates the time of the frameworks' own calls and of conversions from and to numpy."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.clock = clock
@@ -116,13 +116,13 @@ def started(module: str) -> Result:
 
 
 def imported(*frameworks: str) -> Result:
-    """Only import frameworks; all if none is named."""
+    """Only import frameworks; all by default."""
     _import(_installed(frameworks))
     return {}
 
 
 def called(keyword: str, *frameworks: str) -> Result:
-    """Only call every item; processor and wall-clock seconds of the calls, without their preparation."""
+    """Only call every item; processor and wall-clock seconds of the calls, excluding their preparation."""
     available = _installed(frameworks)
     _import(available)
     processor, wall = Stopwatch(time.process_time), Stopwatch()
@@ -135,7 +135,7 @@ def called(keyword: str, *frameworks: str) -> Result:
 
 
 def pytest(*arguments: str) -> Result:
-    """`pytest` on the conformance test, without other plugins; its rows and the modules that are loaded at its end."""
+    """Run `pytest` on the conformance test without other plugins; its rows and the modules loaded at the end."""
     import pytest
 
     from conformance.plugin import TEST_FILE
@@ -148,9 +148,9 @@ def pytest(*arguments: str) -> Result:
 
 
 def rows(keyword: str, *frameworks: str) -> Result:
-    """The rows of some frameworks (all, if none is named), one by one, after their imports.
+    """Compute the rows of some frameworks (default: all) one by one, after the imports.
 
-    What a row takes is its thread's processor time, so that whatever else the machine does counts less.
+    The time of a row is the processor time of its thread, so that other load on the machine matters less.
     """
     from conformance.reference.oracle import cached_oracle
 
@@ -175,7 +175,7 @@ def rows(keyword: str, *frameworks: str) -> Result:
 
 
 def corpus(*options: str) -> Result:
-    """`conformance run`, and its number of rows."""
+    """Run `conformance run` and return its number of rows."""
     with tempfile.TemporaryDirectory() as folder:
         status = _command("run", "--report", str(Path(folder, "report")), *options)
         return {"status": status, "rows": _finished(Path(folder, "report"))}
@@ -193,16 +193,16 @@ def _command(*words: str) -> int:
 
 
 def _finished(report: Path) -> int:
-    """The number of rows of a complete report that come from a call."""
+    """The number of rows with a call in a complete report."""
     record = json.loads((report / "run.json").read_text(encoding="utf-8"))
     assert record["complete"], record
     return int(record["finished"]) - int(record["status"].get("unsupported", 0))
 
 
 def round_trip() -> Result:
-    """Small calls of scikit-learn in a worker and in this process, seconds each; the same without anything at the end.
+    """Seconds of small calls of scikit-learn in a worker and in this process, and the same of calls that do nothing.
 
-    And bytes per second to a worker.
+    Also the bytes per second of a transfer to a worker.
     """
     framework = next(found.framework for found in installed()[0] if found.framework.name == "sklearn")
     calls = [prepared.call for prepared in map(prepare, _small_items("sklearn")[:: 50 if SHORT else 1])]
@@ -212,7 +212,7 @@ def round_trip() -> Result:
     with LocalWorkerPool(specs) as pool:
 
         def beside(framework: Framework, call: Call) -> tuple[float, float]:
-            """By turns, so that both are made while the machine does the same."""
+            """Alternate between both, so that other load on the machine affects both."""
             name = framework.name
             remote = _each(lambda call: pool.wait(pool.submit(name, call, "")), [call])
             return remote[0], _each(lambda call: perform(framework, call, ""), [call])[0]
@@ -225,9 +225,9 @@ def round_trip() -> Result:
 
 
 def swept(*functions: str) -> Result:
-    """Sweeps of some functions against their own calls on the same arrays, in processor time of this process.
+    """Sweeps of some functions and their bare calls on the same arrays, in processor time of this process.
 
-    Every value of the narrow dtypes; of float32 as many chunks, evenly spread over all magnitudes.
+    Every value of the narrow dtypes; a sample of the float32 chunks, evenly spread over all magnitudes.
     """
     from conformance.explore.sweep.comparer import Subject, sweep_chunk
     from conformance.explore.sweep.inputs import NARROW_DTYPES, end_pattern
@@ -250,7 +250,7 @@ def swept(*functions: str) -> Result:
     taken = []
     keep_memory()
     for subject in (job.subject for job in jobs):
-        sweep_chunk(subject, next(chunks(subject)))  # what a first call loads
+        sweep_chunk(subject, next(chunks(subject)))  # warm-up
         rounds = []
         watch = Stopwatch(time.process_time)
         for _ in range(NARROW_ROUNDS if subject.family.dtype in NARROW_DTYPES else ROUNDS):
@@ -266,7 +266,7 @@ def swept(*functions: str) -> Result:
 
 
 def _each(make: Callable[[Call], object], calls: list[Call]) -> list[float]:
-    """Seconds of each call, the first of which is made once before."""
+    """Seconds of each call, after a warm-up with the first one."""
     make(calls[0])
     taken = []
     for call in calls:
@@ -283,7 +283,7 @@ def _small_items(framework: str) -> list[Item]:
 
 
 def bare_memory(framework: str) -> Result:
-    """The most memory that arrays like those of the large case and one call on them take."""
+    """Peak memory of arrays like those of the large case and one call with them."""
     item = _large_item(framework)
     problem = item.case.representative.problem(item.dtype, item.reduction)
     random = np.random.default_rng(0)
@@ -303,7 +303,7 @@ def bare_memory(framework: str) -> Result:
 
 
 def row_memory(framework: str) -> Result:
-    """The most memory that the large case's row takes, its exact answer computed and not looked up."""
+    """Peak memory of the large case's row, with its exact answer computed instead of cached."""
     from conformance.reference.oracle import Oracle
 
     item = _large_item(framework)
@@ -312,7 +312,7 @@ def row_memory(framework: str) -> Result:
 
 
 def asserted() -> Result:
-    """`assert_cross_entropy` on a small problem and on a vocabulary, beside a blocked log-softmax in float64."""
+    """`assert_cross_entropy` on a small problem and on a vocabulary, and a blocked log-softmax in float64."""
     from conformance.testing import assert_cross_entropy
 
     random = np.random.default_rng(0)
@@ -343,9 +343,9 @@ def asserted() -> Result:
 
 
 def checked(keyword: str) -> Result:
-    """A check of a function of NumPy: the seconds from its first verdict to its end, and what it called.
+    """A check of a NumPy function: seconds after its first verdict, and numbers of calls, random cases and relations.
 
-    keyword: selects cases as `-k` does, and leaves out relations and random problems; all if empty.
+    keyword: selects cases as `-k` does, without relations and random problems; all if empty.
     """
     from conformance import api
 
@@ -378,7 +378,7 @@ def _data(shape: tuple[int, int]) -> tuple[Any, Any]:
 
 
 def compared(framework: str) -> Result:
-    """`compare` of a small and of a large data set, without imports."""
+    """`compare` of a small and a large data set, without imports."""
     from conformance import api
 
     _import(_installed([framework]))
@@ -395,7 +395,7 @@ def compared(framework: str) -> Result:
 
 
 def bare_compared(framework: str) -> Result:
-    """Seconds of the calls that `compare` makes for the large data set, and the memory of them and of a small one."""
+    """Seconds of the calls that `compare` makes for the large data set, and their memory and that of a small one."""
     from conformance import api
     from conformance.api.data import read_data
 
@@ -411,7 +411,7 @@ def bare_compared(framework: str) -> Result:
 
 
 def _installed(names: Sequence[str]) -> list[Installed]:
-    """The installed frameworks of these names; all if empty. Raises LookupError for one that is not installed."""
+    """The installed frameworks with these names; all if empty.  Raises LookupError for one that is not installed."""
     available = [found for found in installed()[0] if not names or found.framework.name in names]
     if missing := {*names} - {found.framework.name for found in available}:
         raise LookupError(f"not installed: {', '.join(sorted(missing))}")
@@ -465,7 +465,7 @@ def _peak() -> int:
 
 
 def paged(count: str) -> Result:
-    """A report's page of so many rows."""
+    """The HTML page of a report with this number of rows."""
     from conformance import report
 
     results = report.from_records(_large(int(count)))
@@ -475,7 +475,7 @@ def paged(count: str) -> Result:
 
 
 def browsed(count: str) -> Result:
-    """A page of so many rows in a headless Chromium: seconds until it answers, and those that filters take, by view."""
+    """A page with this number of rows in headless Chromium: seconds until it responds, and of filters, by view."""
     import shutil
 
     from selenium import webdriver
@@ -517,7 +517,7 @@ def browsed(count: str) -> Result:
 
 
 def reported(count: str, texts: str = "repeated") -> Result:
-    """A report of so many rows, written whole.  texts: `repeated` as those of the shipped cases, or all `distinct`."""
+    """Write a report with this number of rows.  texts: `repeated` as in the shipped cases, or all `distinct`."""
     from conformance import report
 
     lines = _large(int(count), distinct=texts == "distinct")
@@ -534,10 +534,10 @@ def reported(count: str, texts: str = "repeated") -> Result:
 
 
 def _large(count: int, distinct: bool = False) -> list[dict[str, Any]]:
-    """Rows of which no two are alike, five functions on each problem: one diverges, on every fourth one disagrees.
+    """Distinct rows of five functions per problem: one diverges, and one disagrees on every fourth problem.
 
     As in the report on the shipped cases, two answers in five are distinct, and nearly every call.
-    distinct: every answer is, on both sides, and all that is said of it.
+    distinct: all answers, exact answers and messages are distinct.
     """
     lines = []
     for n in range(count):

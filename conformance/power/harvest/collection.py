@@ -1,4 +1,4 @@
-"""Reads sources, each in a process of its own, several at a time, and keeps their records in the user's cache.
+"""Reads sources in parallel, each in a separate process, and caches their records in the user's cache folder.
 
 A source that hangs, crashes or cannot be read yields an error; the others continue.  The key of the cache has the
 versions and files of the source, and a digest of this package.
@@ -128,7 +128,7 @@ def _source_error(source: Source, what: str, advice: str) -> HarvestError:
 
 def parse(source: Source, content: bytes) -> CollectedRecords:
     """Deserialise the output of a process.  Raises HarvestError if it could not read the source."""
-    message = wire.take_answer(bytearray(content + wire.END), 0)  # in its file it has an end anyhow
+    message = wire.take_answer(bytearray(content + wire.END), 0)  # END, because the file is complete
     if message is None:
         raise wire.WireError("what was read ends early")
     if "failed" in message.header:
@@ -142,7 +142,7 @@ def parse(source: Source, content: bytes) -> CollectedRecords:
 
 
 def _cache_file(source: Source) -> Path | None:
-    """The cache file of a source in its present state; None if there is no cache."""
+    """The cache file of a source for its current version and files; None if there is no cache."""
     folder = default_folder()
     if folder is None:
         return None

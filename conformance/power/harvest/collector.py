@@ -1,7 +1,7 @@
-"""Reads one source, in a process of its own: `python -P -m conformance.power.harvest.collector MODULE:ATTRIBUTE FILE`.
+"""Reads one source in a separate process: `python -P -m conformance.power.harvest.collector MODULE:ATTRIBUTE FILE`.
 
 The records are written to FILE.  Foreign tests run here, with functions replaced: they print, change settings, hang
-and crash, without any effect on the run.
+and crash without affecting the run.
 """
 
 from __future__ import annotations

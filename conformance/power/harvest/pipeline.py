@@ -35,7 +35,7 @@ COUNTS_FILE = Path(__file__).with_name("counts.toml")
 
 @dataclass(frozen=True, eq=False)
 class StatedResult:
-    """An answer that a source states, with the case it is about."""
+    """A stated answer with its case."""
 
     case: Case
     stated: StatedAnswer
@@ -45,7 +45,7 @@ class StatedResult:
 
 @dataclass(frozen=True, eq=False)
 class Harvest:
-    """What one source yields."""
+    """The result of harvesting one source."""
 
     source: str
     version: str
@@ -57,7 +57,7 @@ class Harvest:
     duplicates: int
     """Number of records that equal a case of the same source."""
     untranslated: Mapping[str, int]
-    """Number of records that cannot be a case, by reason."""
+    """Number of records that no case can express, by reason."""
     statements: tuple[StatedResult, ...] = ()
     """Answers that the source states for its cases."""
     notes: tuple[str, ...] = ()
@@ -66,11 +66,11 @@ class Harvest:
 
 @dataclass(frozen=True, eq=False)
 class Harvests:
-    """What several sources yield."""
+    """The results of several sources."""
 
     harvests: tuple[Harvest, ...]
     missing: tuple[str, ...] = ()
-    """Why sources were skipped."""
+    """Reasons why sources were skipped."""
     errors: tuple[HarvestError, ...] = ()
     """Errors of sources that are installed."""
 
@@ -96,7 +96,7 @@ class ExpectedCounts:
     cases: int
     """Number of cases."""
     measured: str
-    """The version that was counted; the ledger's entries about the source are checked against its cases."""
+    """The counted version; with it, ledger entries about the source must match its cases."""
 
 
 def expected_counts(source: str, version: str) -> ExpectedCounts | None:

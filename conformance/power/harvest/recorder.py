@@ -39,9 +39,9 @@ class RecordedFunction:
     attribute: str
     """Its name there."""
     name: str = ""
-    """Its name in records, if it is not the attribute."""
+    """Its name in records; the attribute if empty."""
     equivalents: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {}
-    """Computes further arguments from those that were passed."""
+    """Computes additional arguments from the passed ones."""
 
 
 @dataclass(frozen=True)

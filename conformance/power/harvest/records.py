@@ -20,10 +20,10 @@ from conformance.model.case import Array
 
 @dataclass(frozen=True)
 class Opaque:
-    """A value that cannot be read."""
+    """A value that is not converted."""
 
     type_name: str
-    """Its type, such as `Tracer`."""
+    """Name of its type, such as `Tracer`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +31,12 @@ class StatedAnswer:
     """A result that a test of the upstream suite expects."""
 
     values: Array
-    """Float64, shaped as the result."""
+    """float64, in the shape of the result."""
     dtype: str
-    """The dtype it was computed in; "" if it is a literal."""
+    """The dtype in which it was computed; "" for a literal."""
     rtol: float
     atol: float
-    """Absolute tolerance of the source itself, as `rtol` is the relative one."""
+    """Absolute tolerance of the source's comparison; `rtol` is the relative one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Record:
     test: str
     """The test, as pytest names it."""
     name: str
-    """The text from which the case's name is made."""
+    """The text from which the case's name is derived."""
     function: str
     arguments: Mapping[str, Any]
     stated: StatedAnswer | None = None
@@ -116,7 +116,7 @@ def _to_array(value: Any) -> Array | None:
         warnings.simplefilter("ignore")
         try:
             return np.array(value)
-        except Exception:  # a foreign `__array__` may raise anything; then it is not an array
+        except Exception:  # a foreign `__array__` may raise anything
             return None
 
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class HarvestError(UserError):
-    """A source cannot be read; says which, in which version, why, and what to do."""
+    """A source cannot be read; the message has its name and version, the reason, and what to do."""
 
 
 class SourceMovedError(Exception):
-    """Raised while a source is read: something does not exist any more, because its internals have changed."""
+    """Raised while a source is read if its internals have changed so that something no longer exists."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Source:
     name: str
     """Part of the ids of its cases."""
     distribution: str
-    """The distribution that has its version."""
+    """The distribution that determines its version."""
     modules: Mapping[str, str]
     """Modules that must be installed, with the package that installs each."""
     files: tuple[str, ...]
@@ -63,12 +63,12 @@ class Source:
 
     @property
     def missing_modules(self) -> list[str]:
-        """Packages that are missing; found without an import."""
+        """Missing packages, determined without imports."""
         return [package for module, package in self.modules.items() if not _is_installed(module)]
 
     @property
     def paths(self) -> list[Path]:
-        """The files that are read, whether they exist or not."""
+        """Paths of the files to read, existing or not."""
         top = importlib.util.find_spec(next(iter(self.modules)))
         folder = Path(top.origin).parent if top is not None and top.origin else Path()
         return [folder / file for file in self.files]
@@ -86,7 +86,7 @@ def all_sources() -> dict[str, Source]:
 
 
 def select_sources(names: Sequence[str] = ()) -> list[Source]:
-    """The sources of some names; all if there are none.  Raises HarvestError for an unknown name."""
+    """The sources with these names; all if empty.  Raises HarvestError for an unknown name."""
     available = all_sources()
     for name in names:
         if name not in available:

@@ -1,6 +1,6 @@
-"""Translates an input of a source into a case, or says why it cannot be one.
+"""Translates an input of a source into a case, or gives the reason why no case can express it.
 
-A case has its classes on the last axis, wherever the framework has them by default; an axis that the source passes as
+The classes of a case are on the last axis, whatever the framework's default; an axis that the source passes as
 an argument is a layout.  A sample without a batch axis stays one, and weights are broadcast.
 """
 
@@ -39,12 +39,12 @@ MAX_PREDICTIONS = 100_000
 
 
 class UntranslatableError(Exception):
-    """An input that no case can express; its text is the reason, which is counted."""
+    """An input that no case can express; the message is the reason under which it is counted."""
 
 
 @dataclass(frozen=True, eq=False)
 class CaseDraft:
-    """One input of a source, as the source has it."""
+    """One input of a source, before translation."""
 
     loss: Loss
     input_kind: InputKind
@@ -62,13 +62,13 @@ class CaseDraft:
     """Any shape that broadcasts, as for `positive_weight`."""
     positive_weight: Any = None
     per_sample: bool = False
-    """Whether there is one weight for each sample of a binary loss, not for each output."""
+    """Whether a binary loss has one weight per sample instead of per output."""
     label_smoothing: float | None = None
     ignore_index: int | None = None
     narrow_dtype: str = ""
     """The dtype of the input if it is not one of the default dtypes."""
     documented_function: str = ""
-    """The function of this suite whose convention the stated answer may follow."""
+    """Name of the declared function with whose convention the stated answer may agree."""
 
 
 def build_case(record: Record, draft: CaseDraft, name: str, folder: str, source: str) -> Case:

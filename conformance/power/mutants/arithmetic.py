@@ -1,4 +1,4 @@
-"""Arithmetic that several changes of the tables share: sums in other orders, clips, wider and flushed dtypes."""
+"""Arithmetic shared by several entries of the tables: sums in other orders, clips, wider dtypes, flushed subnormals."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from conformance.power.mutants.reference import Categorical, Implementation, acc
 BLOCK_SIZE = 4
 """Number of terms that `sum_in_blocks` adds up before it adds the blocks."""
 KERNEL_BLOCK = 1024
-"""Number of classes that a kernel reads at once."""
+"""Number of classes in a block of a kernel."""
 SAFE_RANGE = {2: 10.0, 4: 80.0, 8: 700.0, 16: 11000.0}
-"""Itemsize of a dtype -> an argument at which `exp` does not overflow in it."""
+"""Itemsize of a dtype -> an argument for which `exp` does not overflow in it."""
 FLUSHED = frozenset({"bfloat16", "float32", "float64"})
-"""Dtypes whose subnormal numbers some hardware replaces by 0."""
+"""Dtypes whose subnormal numbers some hardware flushes to 0."""
 EXTENDED = np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant
 """Whether this platform has a dtype wider than float64."""
 WIDENED = frozenset({"float16", "bfloat16", "float32", *(["float64"] if EXTENDED else [])})
-"""Dtypes for which there is a wider one."""
+"""Dtypes for which a wider one exists."""
 
 
 # Sums over the last axis.
 
 
 def sum_in_order(values: Array) -> Array:
-    """Add one term after another, in the dtype or the narrowest one that such a loop accumulates in."""
+    """Add terms sequentially, in the dtype or the narrowest one in which such a loop accumulates."""
     if not values.shape[-1]:
         return np.zeros(values.shape[:-1], dtype=values.dtype)
     sums = np.add.accumulate(values, axis=-1, dtype=accumulator(values.dtype))
@@ -46,7 +46,7 @@ def sum_in_blocks(values: Array) -> Array:
 
 
 def sum_pairwise(values: Array) -> Array:
-    """Add neighbours, then their sums, and so on, all in the dtype."""
+    """Pairwise summation in the dtype."""
     while values.shape[-1] > 1:
         paired = values[..., 0 : values.shape[-1] // 2 * 2]
         values = np.concatenate([paired[..., 0::2] + paired[..., 1::2], values[..., paired.shape[-1] :]], axis=-1)
@@ -74,14 +74,14 @@ def log_softmax_shifted(loss: Categorical, z: Array, shift: Array) -> Array:
 
 
 def blocks_of(values: Array) -> list[Array]:
-    """The classes in blocks as a kernel reads them."""
+    """The classes in blocks of a kernel's size."""
     return [values[..., start : start + KERNEL_BLOCK] for start in range(0, values.shape[-1], KERNEL_BLOCK)]
 
 
 def log_softmax_online(loss: Categorical, z: Array, *, rescale: bool = True, sign: int = 1) -> Array:
     """Log-softmax with maximum and sum in one pass over blocks: the sum is rescaled when the maximum grows.
 
-    rescale, sign: whether it is, and the sign of the exponent.
+    rescale: whether the sum is rescaled.  sign: sign of the exponent.
     """
     wide = z.astype(accumulator(z.dtype), copy=False)
     top = np.full((*z.shape[:-1], 1), -np.inf, dtype=wide.dtype)
@@ -97,19 +97,19 @@ def log_softmax_online(loss: Categorical, z: Array, *, rescale: bool = True, sig
 
 
 def log_softmax_shifted_if_safe(loss: Categorical, z: Array, shift: Array) -> Array:
-    """Log-softmax with another shift in rows where that loses few digits, and with the largest logit in others."""
+    """Log-softmax with another shift in rows in which that is accurate, and with the largest logit in other rows."""
     safe = np.all((np.abs(z - shift) < SAFE_RANGE[2]) & np.isfinite(z), axis=-1, keepdims=True)
     logs = log_softmax_shifted(loss, z, shift)
     return np.where(safe & keeps_digits(logs), logs, Categorical.log_softmax(loss, z))
 
 
 def keeps_digits(logs: Array) -> Array:
-    """Rows whose log-probabilities a dtype of twice the digits holds to the precision of the dtype."""
+    """Mask of rows whose log-probabilities are accurate to the dtype's precision if computed with twice its digits."""
     return np.asarray(np.all((logs > -SAFE_RANGE[2] * 2) & (logs < -1e-3), axis=-1, keepdims=True))
 
 
 def through_row_sum(loss: Categorical, p: Array, slopes: Array, counted: Array) -> Array:
-    """Derivatives by p / sum(p) as derivatives by p.  counted: the targets whose derivatives are not 0."""
+    """Derivatives in p from those in p / sum(p).  counted: targets with nonzero derivatives."""
     total = loss.sum_last_axis(p)[..., np.newaxis]
     return np.where(total == 0, np.nan, (slopes + loss.sum_last_axis(counted)[..., np.newaxis]) / total).astype(p.dtype)
 
@@ -118,19 +118,19 @@ def through_row_sum(loss: Categorical, p: Array, slopes: Array, counted: Array) 
 
 
 def widened(dtype: Any) -> Any:
-    """The next wider dtype that arithmetic is done in."""
+    """The next wider dtype, in which arithmetic is done."""
     return {2: np.float32, 4: np.float64}.get(dtype.itemsize, np.longdouble)
 
 
 def flushed(values: Array) -> Array:
-    """The values with subnormal ones replaced by 0."""
+    """The values with subnormals replaced by 0."""
     dtype = values.dtype
     smallest = np.finfo(np.float32).tiny if dtype.itemsize < 8 else np.finfo(np.float64).tiny
     return np.where(np.abs(values) < dtype.type(smallest), dtype.type(0), values)
 
 
 class WidenedArithmetic(Implementation):
-    """Computes in the next wider dtype and rounds once, at the end."""
+    """Computes in the next wider dtype and rounds only the result."""
 
     dtypes = WIDENED
 
@@ -148,7 +148,7 @@ class WidenedArithmetic(Implementation):
 
 
 class ChoppedArithmetic(WidenedArithmetic):
-    """Rounds towards 0 at the end, which is off by up to a unit in the last place."""
+    """Rounds the result towards 0, an error of up to one unit in the last place."""
 
     def rounded(self, result: Array, dtype: Any) -> Array:
         near = super().rounded(result, dtype)
@@ -157,7 +157,7 @@ class ChoppedArithmetic(WidenedArithmetic):
 
 
 class FlushedArithmetic(Implementation):
-    """Replaces subnormal intermediate values and results by 0."""
+    """Flushes subnormal intermediate values and results to 0."""
 
     dtypes = FLUSHED
 
@@ -172,13 +172,13 @@ class FlushedArithmetic(Implementation):
 
 
 class ClippedProbabilities(Implementation):
-    """Clips at bounds that are rounded to the dtype of the predictions, also if it computes in a wider one."""
+    """Clips at bounds rounded to the dtype of the predictions, even if it computes in a wider dtype."""
 
     def epsilon(self) -> float:
         return 1e-7
 
     def clipped(self, p: Array, epsilon: float = 0.0) -> Array:
-        """Probabilities within [epsilon, 1 - epsilon]; without an argument, the documented one."""
+        """Probabilities clipped to [epsilon, 1 - epsilon]; epsilon defaults to the documented one."""
         epsilon = epsilon or self.epsilon()
         low, high = (np.asarray(end).astype(self.dtype).astype(p.dtype) for end in (epsilon, 1 - epsilon))
         return np.asarray(np.minimum(np.maximum(p, low), high))
@@ -190,7 +190,7 @@ class ClippedProbabilities(Implementation):
 def broadcast_from_last_axis(
     weights: Array | None, valid: Array, otherwise: Callable[..., Array | None]
 ) -> Array | None:
-    """Weights broadcast to the losses by numpy's rule; the result of `otherwise` if the shapes do not permit it."""
+    """Weights broadcast to the losses by numpy's rule; the result of `otherwise` if the shapes cannot be broadcast."""
     if weights is None or weights.ndim >= valid.ndim or weights.shape != valid.shape[valid.ndim - weights.ndim :]:
         return otherwise(weights, valid)
     return np.broadcast_to(weights, valid.shape)
@@ -201,6 +201,6 @@ def is_square(values: Array) -> bool:
 
 
 def smoothed_towards(q: Array, smoothing: float, classes: int) -> Array:
-    """Targets with the smoothing distributed over this many classes."""
+    """Targets with the smoothing distributed over the given number of classes."""
     e = q.dtype.type(smoothing)
     return (1 - e) * q + e / q.dtype.type(classes) if smoothing else q

@@ -1,12 +1,12 @@
-"""Every fake framework function by name: the faulty ones in families, and the correct ones, read from tables.
+"""All fake framework functions by name, read from tables: mutants in families, and correct implementations.
 
-The fault of a mutant is one that some case can show.  These are none: the sign of a zero (-0.0 equals 0.0 here), a
-documented choice that is not made (the definition is always right, as where a gradient passes a documented clip), and
-the mean over nothing (it is undefined).
+A mutant's fault is one that some case can detect.  Not mutants: the sign of a zero (-0.0 equals 0.0 here), a
+documented choice that is not applied (the definition is always correct, even if a gradient passes a documented clip),
+and the mean over nothing, which is undefined.
 
-A table has changes to the reference implementation, a class for each entry. An entry is `[Name]` with a sentence
-(`fault`, or `how` for a correct one); `of`, the classes that it changes if not `Categorical`; and changes. A change
-is a step of the class and what it does instead: a Python expression over the parameters of the step, or statements.
+A table contains changes to the reference implementation, one class per entry.  An entry is `[Name]` with a sentence
+(`fault`, or `how` for a correct one); `of`, the changed classes if not `Categorical`; and changes.  A change
+is a step of the class and its replacement: a Python expression over the parameters of the step, or statements.
 `original` is what the unchanged step returns. An attribute of the class, such as `documented`, is changed in the same
 way.
 """
@@ -28,7 +28,7 @@ from conformance.power.mutants.reference import BiasedHead, Binary, Categorical,
 from conformance.reference import error_bound
 
 GRADIENTS = "gradients"
-"""The family whose losses are right."""
+"""The family whose losses are correct and whose gradients are not."""
 DIFFERENTIATED = (GRADIENTS, "heads")
 """The families whose gradients are tested."""
 FAMILIES = (
@@ -40,9 +40,9 @@ DESCRIPTION = ("fault", "how", "of")
 
 
 def read_table(family: str, namespace: dict[str, Any]) -> tuple[type[Implementation], ...]:
-    """The classes of a table, in its order.  Each is added to `namespace`, where the entries after it find it.
+    """The classes of a table in order.  Each is added to `namespace`, so that later entries can refer to it.
 
-    Raises ValueError, naming the entry, if it is not valid Python or changes a step that there is not.
+    Raises ValueError with the name of the entry if it is invalid Python or changes a step that does not exist.
     """
     table: dict[str, dict[str, Any]] = tomllib.loads((FOLDER / f"{family}.toml").read_text("utf-8"))
     return tuple(_class(name, family, entry, namespace) for name, entry in table.items())
@@ -89,16 +89,16 @@ def _is_expression(text: str) -> bool:
 _namespace: dict[str, Any] = {**vars(reference), **vars(arithmetic), "error_bound": error_bound, "__name__": __name__}
 
 DOCUMENTED = read_table("documented", _namespace)
-"""Correct implementations that depart from the definition by a choice that they document."""
+"""Correct implementations that differ from the definition by a documented choice."""
 ALTERNATIVES = read_table("alternatives", _namespace)
-"""Correct implementations that compute the definition in other ways; a suite that reports one is wrong itself."""
+"""Correct implementations that compute the definition in other ways; reporting one is an error of the suite."""
 CORRECT: tuple[type[Implementation], ...] = (Categorical, Binary, Head, BiasedHead, *DOCUMENTED, *ALTERNATIVES)
 FAULTY = tuple(mutant for family in FAMILIES for mutant in read_table(family, _namespace))
 BY_NAME = {loss.__name__: loss for loss in (*CORRECT, *FAULTY)}
 
 
 def __getattr__(name: str) -> type[Implementation]:
-    """A class by its name, so that the source of a call can be `{module}.{name}(...)`."""
+    """A class by its name; the source of a call can thus be `{module}.{name}(...)`."""
     try:
         return BY_NAME[name]
     except KeyError:
@@ -106,16 +106,16 @@ def __getattr__(name: str) -> type[Implementation]:
 
 
 def select_by_name(names: Iterable[str]) -> list[type[Implementation]]:
-    """The implementations of these names."""
+    """The implementations with these names."""
     return [BY_NAME[name] for name in names]
 
 
 def select(
     among: Iterable[type[Implementation]], families: Iterable[str] = (), keyword: str = ""
 ) -> list[type[Implementation]]:
-    """Those of some families (all, if none is named) whose `family.Name` a -k expression matches.
+    """Implementations of the given families (default: all) whose `family.Name` matches a -k expression.
 
-    Raises SelectionError if there is no such family, or nothing is left.
+    Raises SelectionError for an unknown family or an empty selection.
     """
     families = tuple(families)
     for family in families:

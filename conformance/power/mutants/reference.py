@@ -1,4 +1,4 @@
-"""The definition, its gradient and its second derivatives in numpy, in steps of which a mutant changes one."""
+"""The definition, its gradient and second derivatives in numpy, divided into steps; a mutant replaces some of them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from conformance.reference.domain import fits
 
 @dataclass(frozen=True, eq=False)
 class Differentiated:
-    """An array with respect to which the result is to be differentiated."""
+    """An array with respect to which the result is differentiated."""
 
     values: Array
 
 
 @dataclass(frozen=True, eq=False)
 class Recorded:
-    """A loss to be differentiated, which an upstream gradient can be multiplied by."""
+    """A differentiable loss, which accepts an upstream gradient."""
 
     loss: Implementation
     predictions: Array
     labels: Array
     chain: Callable[[Array], Array] = np.asarray
-    """Makes the gradient in the array of that in the predictions."""
+    """Computes the gradient with respect to the array from that with respect to the predictions."""
     upstream: Array | None = None
     __array_ufunc__ = None
 
@@ -40,7 +40,7 @@ class Recorded:
         return dataclasses.replace(self, upstream=np.asarray(upstream))
 
     def gradient(self) -> Array:
-        """The gradient of the sum of the loss, each element times that of the upstream gradient."""
+        """The gradient of the sum of the losses, weighted by the upstream gradient."""
         with np.errstate(all="ignore"):
             slope = self.loss.gradient(self.predictions, self.labels)
             if self.upstream is not None:
@@ -49,20 +49,20 @@ class Recorded:
 
 
 class Implementation:
-    """What both losses share: options, sample weights, reduction.  float16 and bfloat16 are summed in float32."""
+    """Code shared by both losses: options, sample weights, reduction.  Sums of float16 and bfloat16 are float32."""
 
     documented: ClassVar[Convention] = DEFINITION
-    """The convention that it declares."""
+    """The declared convention."""
     quantity: ClassVar[Returned] = "loss"
-    """What it returns: `loss`, or `hessian` of logits."""
+    """The kind of result: `loss`, or `hessian` with respect to logits."""
     dtypes: ClassVar[frozenset[str]] = Function.dtypes
     excludes: ClassVar[tuple[frozenset[str], ...]] = ()
     named_classes: ClassVar[bool] = False
-    """Whether it takes the names of classes."""
+    """Whether it accepts class names."""
     raises: ClassVar[bool] = False
-    """Whether the fault is an exception."""
+    """Whether the fault is that it raises an exception."""
     family: ClassVar[str] = ""
-    """The table that has it; "" for the definition."""
+    """The table that contains it; "" for the definition."""
     memory: ClassVar[dict[Any, Any]] = {}
     """State that faulty implementations keep between calls."""
     backward = False
@@ -105,7 +105,7 @@ class Implementation:
         return self.reduce(self.mask_ignored(loss, valid), self.mask_ignored(weight, valid), valid)
 
     def gradient(self, predictions: Array, labels: Array) -> Array:
-        """The gradient of the sum of the reduced loss, or its second derivatives, shaped as the predictions."""
+        """The gradient of the sum of the reduced loss, or its second derivatives, in the shape of the predictions."""
         self.backward = True
         x, y, valid = self.prepare(predictions, labels)
         _, weight = self.losses(x, y)
@@ -118,12 +118,12 @@ class Implementation:
         return upstream
 
     def multiply_upstream(self, slope: Array, upstream: Array) -> Array:
-        """A gradient times the upstream gradient, which is a number, or has one for each loss."""
+        """A gradient times the upstream gradient, which is a scalar or has one element per loss."""
         has_classes = upstream.ndim and upstream.ndim < slope.ndim
         return np.asarray(slope * (np.expand_dims(upstream, self.axis) if has_classes else upstream))
 
     def prepare(self, predictions: Array, labels: Array) -> tuple[Array, Array, Array]:
-        """Arranged and checked arrays, and the mask of valid samples."""
+        """Arranged and validated arrays, and the mask of samples that are not ignored."""
         x, y = self.arrange(predictions, labels)
         self.check(x, y)
         valid = self.valid_mask(x, y)
@@ -131,14 +131,14 @@ class Implementation:
         return x, y, valid
 
     def derivatives(self, x: Array, y: Array, factor: Array) -> Array:
-        """The derivatives of the loss of each sample times its factor, shaped as the predictions.
+        """The derivatives of the loss of each sample times its factor, in the shape of the predictions.
 
         The factor is applied first: a quotient by a small probability may overflow without it.
         """
         raise NotImplementedError
 
     def second_derivatives(self, z: Array, y: Array, factor: Array) -> Array:
-        """The second derivatives of the loss of each sample in the logits times its factor, shaped as the logits."""
+        """The second derivatives of each loss with respect to the logits times its factor, shaped as the logits."""
         by, of_probabilities = append_axes(factor, z), self.of_probabilities(z)
         share = np.asarray(self.share(y.astype(z.dtype) if isinstance(self, Binary) else y, z))
         value = self.at_least(self.scaled(of_probabilities), "sample")
@@ -149,19 +149,19 @@ class Implementation:
         raise NotImplementedError
 
     def share(self, y: Array, z: Array) -> Array:
-        """What the sum of the targets of each sample multiplies its second derivatives by."""
+        """The factor of each sample's second derivatives that depends on the sum of its targets."""
         raise NotImplementedError
 
     def nan_rows(self, z: Array) -> Array:
-        """Where a sample has a logit that is nan."""
+        """Mask of the logits of samples that contain a nan."""
         return np.isnan(z)
 
     def scaled(self, value: Array) -> Array:
-        """Second derivatives times a factor."""
+        """Second derivatives times a constant; a step for mutants to change."""
         return value
 
     def at_least(self, value: Array, of: str) -> Array:
-        """Second derivatives with a floor.  of: `sample` before they are weighted, `weighted` afterwards."""
+        """Second derivatives with a floor, none by default.  of: `sample` before weighting, `weighted` afterwards."""
         return value
 
     def loss_factors(self, weight: Array, valid: Array) -> Array:
@@ -179,11 +179,11 @@ class Implementation:
         return gradient
 
     def arrange(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Both arrays with classes on the last axis, and labels without the axis of a column."""
+        """Both arrays with classes on the last axis; a column of labels loses its axis."""
         raise NotImplementedError
 
     def losses(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """(loss, weight) of each sample, without sample weights."""
+        """(loss, weight) of each sample, before sample weights are applied."""
         raise NotImplementedError
 
     def valid_mask(self, x: Array, y: Array) -> Array:
@@ -191,7 +191,7 @@ class Implementation:
         return np.ones(x.shape, dtype=bool)
 
     def check(self, x: Array, y: Array) -> None:
-        """Raise ValueError outside the domain of the definition."""
+        """Raise ValueError for arguments outside the domain of the definition."""
         self.check_shapes(x, y)
         self.check_weights(x)
         self.check_labels(x, y)
@@ -216,7 +216,7 @@ class Implementation:
         raise_if(np.any(outside), "a probability is outside [0, 1]")
 
     def broadcast_sample_weights(self, weights: Array | None, valid: Array) -> Array | None:
-        """Sample weights, broadcast from leading axes to one for each loss."""
+        """Sample weights of the leading axes, broadcast to the shape of the losses."""
         if weights is None or weights.ndim >= valid.ndim:
             return weights
         raise_if(weights.shape != valid.shape[: weights.ndim], f"weights {weights.shape} for losses {valid.shape}")
@@ -227,7 +227,7 @@ class Implementation:
         return np.asarray(values * self.sample_weights)
 
     def mask_ignored(self, values: Array, valid: Array) -> Array:
-        """Values per sample, 0 where they are ignored."""
+        """Values per sample, with 0 for ignored samples."""
         return np.where(valid, values, values.dtype.type(0))
 
     def reduce(self, loss: Array, weight: Array, valid: Array) -> Any:
@@ -237,7 +237,7 @@ class Implementation:
         return loss.dtype.type(total)
 
     def mean(self, loss: Array, by: Any) -> Any:
-        """The sum divided by the divisor; if the sum overflows, losses are divided before they are added."""
+        """The sum divided by the divisor; if the sum overflows, losses are divided before the summation."""
         total = self.sum_all(loss)
         return total / by if np.isfinite(total) else self.sum_all(loss.astype(accumulator(loss.dtype)) / by)
 
@@ -255,18 +255,18 @@ class Implementation:
 
     @classmethod
     def placeholder_values(cls, problem: Problem) -> dict[str, Any]:
-        """Arguments that do not follow from the problem alone."""
+        """Arguments that the problem does not determine."""
         noise = cls.drawn_noise(problem)
         return {} if noise is None else {"noise": arrays.Tensor(noise)}
 
     @classmethod
     def drawn_noise(cls, problem: Problem) -> Array | None:
-        """An argument `noise`, shaped as the result; None if it takes none."""
+        """The argument `noise`, shaped as the result; None if the function has no such parameter."""
         return None
 
     @classmethod
     def function(cls) -> Function:
-        """Its description as a function of a framework."""
+        """Its declaration as a function of a framework."""
         binary = issubclass(cls, Binary)
         own = ("positive_weight",) if binary else ("class_weights", "ignore_index")
         words = ("target", "label_smoothing", "sample_weights", *own, "noise")
@@ -294,7 +294,7 @@ class Implementation:
 
 
 class Categorical(Implementation):
-    """The definition over classes."""
+    """The categorical loss."""
 
     def arrange(self, x: Array, y: Array) -> tuple[Array, Array]:
         y = y[..., 0] if self.column else y
@@ -326,7 +326,7 @@ class Categorical(Implementation):
         return self.sum_products(parts, -self.log_probabilities(x)), self.weight(q, parts)
 
     def weight(self, q: Array, parts: Array) -> Array:
-        """The class weights averaged over the targets of each row; 1 where there are no class weights.
+        """The class weights averaged over the targets of each row; 1 without class weights.
 
         parts: the targets times the class weights.
         """
@@ -381,7 +381,7 @@ class Categorical(Implementation):
         return np.where(np.isnan(x) & (q != 0), x, self.derivatives_of_probabilities(x, t))
 
     def derivatives_of_logits(self, z: Array, t: Array) -> Array:
-        """The derivatives of -sum_c t_c log softmax(z)_c: (sum of the other t) p - t (1 - p)."""
+        """The derivatives of -sum_c t_c log softmax(z)_c: (sum of the other targets) p - t (1 - p)."""
         p = np.exp(self.log_softmax(z))
         return np.asarray(self.others(t, self.sum_last_axis(t)) * p - t * self.others(p, np.ones_like(p[..., 0])))
 
@@ -396,7 +396,7 @@ class Categorical(Implementation):
         return np.asarray(np.isnan(z).any(axis=-1, keepdims=True))
 
     def others(self, values: Array, total: Array) -> Array:
-        """The total without each class; for the largest class it is summed anew, so that nothing cancels."""
+        """The total minus each value; for the largest value the others are summed again, to avoid cancellation."""
         top = np.abs(values.astype(np.float64)).argmax(axis=-1)[..., np.newaxis]
         rest = values.copy()
         np.put_along_axis(rest, top, values.dtype.type(0), axis=-1)
@@ -413,14 +413,14 @@ class Categorical(Implementation):
 
 
 FIXED = ("class_axis", "noise", "target")
-"""Words of calls that a head has no argument for."""
+"""Names of call arguments that a head does not have."""
 
 
 class Head(Categorical):
-    """The definition over classes whose logits are the product of hidden states and a weight matrix."""
+    """The categorical loss whose logits are the product of hidden states and a weight matrix."""
 
     biased: ClassVar[bool] = False
-    """Whether it takes a bias."""
+    """Whether it has a bias."""
 
     def __init__(self, **options: Any) -> None:
         self.bias: Any = options.pop("bias", None)
@@ -447,7 +447,7 @@ class Head(Categorical):
         return Recorded(self, logits, labels, chains[by])
 
     def logits(self, h: Array, w: Array, b: Array | None) -> Array:
-        """The logits, of which no sum rounds."""
+        """The product of hidden states and weights, plus the bias if there is one."""
         z = self.product(h, w.T)
         return z if b is None else z + b
 
@@ -457,19 +457,19 @@ class Head(Categorical):
         return np.asarray(a.astype(wide) @ b.astype(wide)).astype(a.dtype)
 
     def hidden_gradient(self, slope: Array, w: Array) -> Array:
-        """The gradient in the hidden states from that in the logits."""
+        """The gradient with respect to the hidden states, from that with respect to the logits."""
         return self.product(slope, w)
 
     def weight_gradient(self, slope: Array, h: Array) -> Array:
-        """The gradient in the weights.  h: [N, H]."""
+        """The gradient with respect to the weights.  h: [N, H]."""
         return self.product(self.rows(slope).T, h)
 
     def bias_gradient(self, slope: Array) -> Array:
-        """The gradient in the bias."""
+        """The gradient with respect to the bias."""
         return self.sum_last_axis(self.rows(slope).T)
 
     def rows(self, slope: Array) -> Array:
-        """The gradient in the logits as a matrix."""
+        """The gradient with respect to the logits as a matrix."""
         return slope.reshape(-1, slope.shape[-1])
 
     @classmethod
@@ -488,13 +488,13 @@ class Head(Categorical):
 
 
 class BiasedHead(Head):
-    """The same with a bias for each class."""
+    """A head with a bias for each class."""
 
     biased = True
 
 
 class Binary(Implementation):
-    """The definition for independent outputs."""
+    """The binary loss of independent outputs."""
 
     def arrange(self, x: Array, y: Array) -> tuple[Array, Array]:
         return x, y[..., 0] if self.column else y
@@ -505,12 +505,12 @@ class Binary(Implementation):
         return self.combine(y, on, off).astype(x.dtype, copy=False), np.ones_like(x)
 
     def smooth(self, y: Array) -> Array:
-        """Smoothed labels, in float32 or wider: in a narrow dtype, 1 - y may be rounded to 0."""
+        """Smoothed labels in float32 or wider, because 1 - y may round to 0 in a narrow dtype."""
         e = y.dtype.type(self.smoothing)
         return (1 - e) * y + e / 2 if self.smoothing else y
 
     def combine(self, y: Array, on: Array, off: Array) -> Array:
-        """The loss y on + (1 - y) off, with the positive weight."""
+        """The loss y on + (1 - y) off, including the positive weight.  on, off: -log p and -log(1 - p)."""
         positive, negative = self.term_weights(y)
         return multiply(positive, on) + multiply(negative, off)
 
@@ -542,7 +542,7 @@ class Binary(Implementation):
         return y if self.positive_weight is None else weigh(y, self.positive_weight), 1 - y
 
     def derivatives_of_logits(self, z: Array, on: Array, off: Array) -> Array:
-        """The derivatives of -on log sigmoid(z) - off log sigmoid(-z)."""
+        """The derivatives of -on log sigmoid(z) - off log sigmoid(-z).  on, off: factors of both terms."""
         e = np.exp(-np.abs(z))
         small, large = e / (1 + e), 1 / (1 + e)
         return np.asarray(off * np.where(z >= 0, large, small) - on * np.where(z >= 0, small, large))
@@ -561,7 +561,7 @@ class Binary(Implementation):
 
 
 def accumulator(dtype: Any) -> Any:
-    """The dtype in which losses of a dtype are summed."""
+    """The dtype in which losses of this dtype are summed."""
     return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
 
 

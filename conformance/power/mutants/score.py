@@ -33,9 +33,9 @@ from conformance.reference.oracle import Oracle, cached_oracle
 SHUFFLE_SEED = 3
 """Seed of the order of cases; neighbours in a file detect the same faults."""
 MAX_KILLS = 2
-"""Number of cases that detect a mutant before it is not run any more."""
+"""Number of cases that must detect a mutant before it is no longer run."""
 CORRECT_PER_CASE = 4
-"""Number of correct implementations that run a generated case; the next case goes to the next ones."""
+"""Number of correct implementations that run each generated case; successive cases use successive implementations."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Kill:
     item: str
     """The item that detected it."""
     message: str
-    """What was wrong."""
+    """The error."""
     raised: bool
     """Whether the mutant raised an exception."""
 
@@ -67,25 +67,25 @@ class MutantResult:
 
     @property
     def only_killer(self) -> str:
-        """The case without which it would have survived; "" if there are several or none."""
+        """The only case that detects the mutant; "" if there are several or none."""
         return self.kills[0].case if len(self.kills) == 1 else ""
 
 
 @dataclass(frozen=True)
 class FalseAlarm:
-    """A correct implementation that was reported as wrong."""
+    """A correct implementation that was reported as incorrect."""
 
     name: str
     item: str
     message: str
-    """What a failing test prints."""
+    """The failure message."""
     text: str = ""
     """The case file, if the case was generated."""
 
 
 @dataclass(frozen=True)
 class CaseRun:
-    """A case that all implementations have run."""
+    """A case that has been run on all implementations."""
 
     case: str
     items: int
@@ -93,7 +93,7 @@ class CaseRun:
 
 
 def describe_mutant(mutant: type[Implementation], kills: Sequence[Kill] = ()) -> MutantResult:
-    """The result of a mutant with these kills."""
+    """The result of a mutant with the given kills."""
     return MutantResult(mutant.__name__, mutant.family, " ".join((mutant.__doc__ or "").split()), tuple(kills))
 
 
@@ -103,10 +103,10 @@ def run_mutants(
     oracle: Oracle | None = None,
     enough: int = MAX_KILLS,
 ) -> Iterator[MutantResult | CaseRun]:
-    """Yield the result of each mutant as soon as it is known, and each case after the remaining mutants have run it.
+    """Yield each mutant's result as soon as it is known, and each case after all remaining mutants have run it.
 
-    cases: in the order in which they are run.
-    enough: number of cases that detect a mutant before it is not run any more.
+    cases: in execution order.
+    enough: number of cases that must detect a mutant before it is no longer run.
     """
     suite = Judge(oracle or Oracle(), Ledger())
     kills: dict[str, list[Kill]] = {mutant.__name__: [] for mutant in mutants}
@@ -155,7 +155,7 @@ def _kill(assessment: Assessment) -> Kill:
 
 
 def shuffled(cases: Iterable[Case]) -> list[Case]:
-    """Cases in an order in which few detect most faults: shuffled, with generated ones last, by size."""
+    """Cases in an order in which a few detect most faults: shuffled, followed by generated cases in order of size."""
     mixed = sorted(cases, key=lambda case: case.id)
     random.Random(SHUFFLE_SEED).shuffle(mixed)  # noqa: S311
     return sorted(mixed, key=_generated_size)
@@ -168,9 +168,9 @@ def _generated_size(case: Case) -> int:
 def run_correct(
     cases: Iterable[Case], correct: Sequence[type[Implementation]], per_case: int = 0, oracle: Oracle | None = None
 ) -> Iterator[FalseAlarm | CaseRun]:
-    """Yield findings about correct implementations, and each case after they have run it.
+    """Yield false alarms, and each case after the correct implementations have run it.
 
-    per_case: number of implementations that run a case, in turn; 0 means all.
+    per_case: number of implementations that run each case, in turn; 0 means all.
     """
     suite = Judge(oracle or Oracle(), Ledger())
     correct_by_loss = {name: [loss for loss in correct if name in loss.function().ranks] for name in LOSSES}
@@ -191,7 +191,7 @@ def run_correct(
         yield CaseRun(case.id, len(items))
 
 
-# The same for names, which can be sent to processes.
+# The same functions with names as arguments, which can be pickled.
 
 
 def run_mutants_in_folder(folder: Path | None, names: Sequence[str]) -> Iterator[MutantResult | CaseRun]:

@@ -27,7 +27,7 @@ def collect() -> CollectedRecords:
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the hundreds of other operators, whose data is made on the way
+        warnings.simplefilter("ignore")  # from other operators, whose data is also generated
         from onnx.backend.test.loader import load_model_tests
 
         tests = [test for test in load_model_tests(kind="node") if test.name.startswith(PREFIXES)]

@@ -1,6 +1,6 @@
 """PyTorch: inputs of its losses from `module_db` and `op_db` of its own test suite.
 
-They are random, in float64, with generators that are seeded here; stated answers are those of its reference functions,
+They are random, in float64, from generators that are seeded here; stated answers are those of its reference functions,
 which are written in Python.
 """
 
