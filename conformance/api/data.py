@@ -384,7 +384,7 @@ def _typed(classes: Sequence[Any], labels: Array) -> list[Any]:
 
 def _check_known(found: Array, given: Sequence[Any]) -> None:
     if strange := [name for name in found.tolist() if name not in given]:
-        raise DataError(f"labels: {strange[0]!r} is none of the classes {', '.join(map(repr, given[:MAX_SHOWN]))}")
+        raise DataError(f"labels: {strange[0]!r} is not one of the classes {', '.join(map(repr, given[:MAX_SHOWN]))}")
 
 
 def decide_kind(predictions: Array, labels: Array, decided: list[str]) -> InputKind:

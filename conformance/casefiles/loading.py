@@ -623,9 +623,11 @@ class _CaseParser:
         """
         path: JsonPath = ("classes",)
         if soft and not self.categorical:
-            raise self.make_error(path, "classes are what labels name, and soft ones name none", "remove it, or soft")
+            raise self.make_error(
+                path, "classes lists the names used as labels, and soft labels use no names", "remove it, or soft"
+            )
         if self.target == "distribution":
-            message = f"classes are what labels name, and {self.file['target']} labels name none"
+            message = f"classes lists the names used as labels, and {self.file['target']} labels use no names"
             raise self.make_error(path, message, "remove it, or say target: index")
         names = self.content["classes"]
         for index, name in enumerate(names):
@@ -670,7 +672,7 @@ class _CaseParser:
             elif name not in indices:
                 advice = truncate(suggest(str(name), map(str, self.class_names)), 200)
                 advice = f"{advice.removesuffix('?') or 'correct it'}, or say expect: {{error: {outside}}}"
-                raise self.make_error(("labels", *at), f"{describe_value(name)} is none of the classes", advice)
+                raise self.make_error(("labels", *at), f"{describe_value(name)} is not one of the classes", advice)
             found.append((self.other_names | indices)[name])
         return np.array(found, dtype=np.int64).reshape(shape)
 

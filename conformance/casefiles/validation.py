@@ -148,7 +148,7 @@ def layout_errors(layout: Layout, target: Target, predictions: Array, labels: Ar
     elif layout.labels == "column" and target == "binary" and labels.ndim > 1 and labels.shape[-1] == 1:
         yield ValidationError(("layout", "labels"), f"labels of shape {list(labels.shape)} are a column", "remove it")
     if layout.order not in ("c", "readonly") and not predictions.ndim:
-        yield ValidationError(("layout", "order"), "a single value lies in memory one way", "remove it")
+        yield ValidationError(("layout", "order"), "a single value has no memory order", "remove it")
     elif layout.order == "broadcast":
         first = predictions[:1]
         same = equal_with_nan(predictions, first)

@@ -253,7 +253,7 @@ def fails(table: pd.DataFrame, level: str) -> bool:
     any: every change.  never: nothing.
     """
     if level not in LEVELS:
-        raise ValueError(f"{level} is none of {', '.join(LEVELS)}")
+        raise ValueError(f"{level} is not one of {', '.join(LEVELS)}")
     severities = {"regression": 1, "change": 2, "drift": 2, "any": 4, "never": 0}[level]
     found = table["severity"].isin(SEVERITIES[:severities])
     return bool((found | (has_kind(table["kinds"], "drifted") & (level == "drift"))).any())

@@ -41,7 +41,7 @@ def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
 
 
 def strays(entries: Iterable[KnownIssue], cases: Iterable[Case]) -> list[CaseFileError]:
-    """Errors for ledger entries that name none of these cases, or no known function."""
+    """Errors for ledger entries about unknown cases or functions."""
     unmatched = Ledger(entries).unmatched([case.id for case in cases], [f.name for f in registry.functions()])
     what = "is known, but there is no such case or no such function"
     return [

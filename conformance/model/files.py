@@ -72,7 +72,7 @@ def regular_pieces(path: Path, max_bytes: int, size: int) -> Iterator[bytes]:
             yield piece
         after = os.fstat(file.fileno())
     if piece is None:  # it would block, as /proc/kmsg does although its mode is regular
-        raise SpecialFileError(errno.EINVAL, "a file whose reading waits for what is to come")
+        raise SpecialFileError(errno.EINVAL, "reading it would block, as for a pipe or device")
     if piece or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise SpecialFileError(errno.EINVAL, "it changed while it was read")
 

@@ -237,7 +237,7 @@ def test_read_reports_file_that_would_block(folder, monkeypatch):
         (error,) = soon(lambda: loading.read(folder))[1]
     finally:
         os.close(writer)
-    assert "bad.yaml: a file whose reading waits for what is to come; give a regular file" in str(error)
+    assert "bad.yaml: reading it would block, as for a pipe or device; give a regular file" in str(error)
 
 
 @pytest.mark.parametrize("name", ["B.YAML", "c.Yml"])

@@ -160,7 +160,7 @@ def test_two_names_are_labels_of_a_binary_loss():
     ("labels", "predictions", "options", "message"),
     [
         ([0, 1], [[1.0, -2.0]], {}, r"labels: \[2\] int64 beside predictions"),
-        (["a", "c"], [[0.5, 0.5]] * 2, {"classes": ["a", "b"]}, "labels: 'c' is none of the classes 'a', 'b'"),
+        (["a", "c"], [[0.5, 0.5]] * 2, {"classes": ["a", "b"]}, "labels: 'c' is not one of the classes 'a', 'b'"),
         (["a", "b", "c"], [[0.5, 0.5]] * 3, {}, "labels: 3 classes beside 2 columns"),
         (["a"], [0.5], {}, "labels: all are 'a'"),
         (["a", "b", "c"], [0.5] * 3, {}, "labels: 3 names, 'a', 'b', 'c', beside a single prediction each"),

@@ -377,8 +377,8 @@ def test_lock_files_are_read(plain, tmp_path):
         ("a.txt", "", "names no framework"),
         ("a.txt", "bad-1.whl\nminiature\n", "a.txt:1: "),
         ("a.lock", "[[package]\n", "is no TOML file"),
-        ("a.toml", "[project]\nname = 'x'\n", "is not a lock file that is known here"),
-        ("a.toml", "package = [1]\n", "is not a lock file that is known here"),
+        ("a.toml", "[project]\nname = 'x'\n", "is not a supported lock file"),
+        ("a.toml", "package = [1]\n", "is not a supported lock file"),
     ],
 )
 def test_file_error_names_position(plain, tmp_path, name, text, message):

@@ -86,7 +86,7 @@ def test_binary_labels_are_names_of_0_and_1(tmp_path):
     [
         (["labels: [spam, ham]"], "8:14", "need `classes`"),
         (["labels: [-inf, 0]"], "8:14", "write -.inf"),
-        (["labels: [spam, egg]", "classes: [ham, spam]"], "8:20", '"egg" (a string) is none of the classes'),
+        (["labels: [spam, egg]", "classes: [ham, spam]"], "8:20", '"egg" (a string) is not one of the classes'),
         (
             ["labels: [Spam, ham]", "classes: [ham, spam]"],
             "8:14",
@@ -239,7 +239,7 @@ def test_generated_arrays_may_be_unbatched_and_have_names(tmp_path, recipe, line
         ("seed: 5, shape: [], classes: 4, distribution: equal_rows", [], "categorical", "one sample has no other rows"),
         ("seed: 5, classes: 4", [], "categorical", "shape: [] is one sample"),
         ("seed: 5, samples: 2, classes: 3", ["classes: [a, b]"], "categorical", "2 names where predictions have 3"),
-        ("seed: 5, samples: 2, soft: true", ["classes: [a, b]"], "binary", "soft ones name none"),
+        ("seed: 5, samples: 2, soft: true", ["classes: [a, b]"], "binary", "soft labels use no names"),
     ],
 )
 def test_invalid_recipe_of_names_is_reported(tmp_path, recipe, lines, loss, words):
@@ -250,7 +250,7 @@ def test_invalid_recipe_of_names_is_reported(tmp_path, recipe, lines, loss, word
 def test_classes_are_for_labels_that_name_one(tmp_path):
     lines = ("labels: [[1, 0], [0, 1]]", "classes: [a, b]")
     _, (error,) = written(tmp_path, *lines, target="one_hot")
-    assert "one_hot labels name none" in str(error)
+    assert "one_hot labels use no names" in str(error)
     lines = ("labels: [a, b]", "classes: [a, b, c]")
     _, (error,) = written(tmp_path, *lines, predictions="[0.1, 0.2]", loss="binary", target="binary")
     assert "a binary loss has 2 classes" in str(error)

@@ -64,8 +64,8 @@ def read(path: Path) -> ParsedFile:
         try:
             return _read_lock(path)
         except (TypeError, AttributeError, ValueError) as error:
-            what = f"it has something else where a lock file has packages ({type(error).__name__})"
-            raise UserError(f"{path} is not a lock file that is known here: {what}") from error
+            what = f"its list of packages is malformed ({type(error).__name__})"
+            raise UserError(f"{path} is not a supported lock file: {what}") from error
     file = ParsedFile()
     limits: list[Requirement] = []
     _requirements(path, file, limits, ())

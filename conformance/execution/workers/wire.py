@@ -125,7 +125,7 @@ def decode_arrays(header: Header, body: bytes | bytearray | memoryview) -> list[
     except (LookupError, TypeError, ValueError, ArithmeticError, SyntaxError) as error:
         raise WireError(f"its arrays cannot be read ({type(error).__name__})") from error
     if start != len(body):
-        raise WireError(f"its arrays have {len(body)} bytes and are said to have {start}")
+        raise WireError(f"its arrays have {len(body)} bytes; expected {start}")
     return arrays
 
 

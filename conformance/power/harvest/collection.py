@@ -130,7 +130,7 @@ def parse(source: Source, content: bytes) -> CollectedRecords:
     """Deserialise the output of a process.  Raises HarvestError if it could not read the source."""
     message = wire.take_answer(bytearray(content + wire.END), 0)  # END, because the file is complete
     if message is None:
-        raise wire.WireError("what was read ends early")
+        raise wire.WireError("the message is incomplete")
     if "failed" in message.header:
         advice = "if it is a newer release than this package knows, take a newer one of this package"
         what = f"it cannot be read: {message.header['failed']}"
