@@ -186,7 +186,7 @@ def _read_lock(path: Path) -> ParsedFile:
         raise UserError(f"{path} is no TOML file: {one_line(error, MAX_QUOTED)}") from error
     packages = content.get("packages", content.get("package"))
     if not isinstance(packages, list) or not all(isinstance(one, dict) and "name" in one for one in packages):
-        raise UserError(f"{path} is not a lock file that is known here: pylock.toml, uv.lock and poetry.lock are")
+        raise UserError(f"{path} is not a supported lock file; supported: pylock.toml, uv.lock and poetry.lock")
     file = ParsedFile()
     for package in packages:
         source = package.get("source", {})

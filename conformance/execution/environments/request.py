@@ -53,7 +53,7 @@ def parse(text: str) -> EnvironmentRequest:
     relevant = relevant_distributions()
     requirements = [one for one in file.requirements if canonicalize_name(one.name) in relevant]
     if not _frameworks_in(requirements):
-        raise UserError(f"{path} names no framework that is known here; known are {', '.join(_distributions())}")
+        raise UserError(f"{path} names no supported framework; supported: {', '.join(_distributions())}")
     return _make_request(text, requirements, tuple(file.options(requirements)))
 
 
@@ -107,7 +107,7 @@ def _make_request(text: str, named: Sequence[Requirement], options: tuple[str, .
     python = _python_version([one for one in named if one.name == "python"], text)
     named = [one for one in named if one.name != "python"]
     if not _frameworks_in(named):
-        raise UserError(f"{_quoted(text)} names no framework that is known here{_name_advice(named)}")
+        raise UserError(f"{_quoted(text)} names no supported framework{_name_advice(named)}")
     plain = [_without_backend(one) for one in named]
     names = frozenset(canonicalize_name(one.name) for one in plain)
     requirements = [_normalised(one) for one in plain]
@@ -199,7 +199,7 @@ def _name_advice(requirements: Sequence[Requirement]) -> str:
     for one in requirements:
         if one.name in by_name and by_name[one.name].distributions:
             return f"; {one.name} is called {by_name[one.name].distributions[0]} on the package index"
-    return f"; known are {', '.join(_distributions())}"
+    return f"; supported: {', '.join(_distributions())}"
 
 
 # Paths.
