@@ -19,9 +19,9 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
         "target_weight": "divides the sum by the targets times their weights, s_i sum_c w_c q'_c, so that a row whose "
         "targets sum to more weighs more",
         "label_weight": "divides the sum by the weight of the labels, as if they had not been smoothed",
-        "sample_weight": "divides the sum by the sample weights of what is not ignored; class weights do not count",
-        "kept": "divides the sum by how many losses are not ignored, not by their weight",
-        "samples": "divides the sum by how many losses there are, whatever they weigh and whether they are ignored",
+        "sample_weight": "divides the sum by the weights of samples that are not ignored; class weights do not count",
+        "kept": "divides the sum by the number of losses that are not ignored, not by their weights",
+        "samples": "divides the sum by the number of losses, ignored ones included, whatever their weights are",
     },
     "logits_as": {
         "logits": "computes the loss from logits without rounding probabilities",
@@ -61,9 +61,9 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
     "gradient_cancellation": {
         "none": "computes the gradient without cancellation",
         "targets": "subtracts the target from the softmax or the sigmoid, which rounds away the gradient of a "
-        "prediction that is nearly right; the exact gradient is the same, only rounding is allowed more",
+        "prediction that is nearly right; the exact gradient is the same, but more rounding is allowed",
         "logits": "computes the sigmoid in the gradient as exp(z - log(1 + e^z)), whose exponent is rounded as a logit "
-        "is; the exact gradient is the same, only rounding is allowed more",
+        "is; the exact gradient is the same, but more rounding is allowed",
     },
     "gradient_total": {
         "targets": "multiplies the softmax by the sum of the row's targets in the gradient",
@@ -76,7 +76,7 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
     "hessian_cancellation": {
         "none": "computes the second derivative without cancellation",
         "complement": "takes 1 - p from the rounded p, which rounds away the second derivative of a prediction next to "
-        "1; the exact second derivative is the same, only rounding is allowed more",
+        "1; the exact second derivative is the same, but more rounding is allowed",
     },
     "hessian_factor": {
         float: "multiplies the second derivative of each class by {0:g}",
@@ -101,12 +101,12 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
     "class_columns": {
         "stated": "takes the columns in the stated order of the classes",
         "sorted": "takes the columns in the order of the sorted names of the classes, whatever the stated order is",
-        "inferred": "takes the sorted labels that occur for the classes of the columns",
+        "inferred": "takes the sorted labels that occur as the classes of the columns",
     },
     "label_shift": {
-        0: "holds each prediction against the label of its own position",
-        int: "holds each prediction against the label {0} further along the last axis of the samples, and ignores "
-        "those that have none there",
+        0: "compares each prediction with the label of its own position",
+        int: "compares each prediction with the label {0} further along the last axis of the samples, and ignores "
+        "predictions without such a label",
     },
     "narrowed_to": {
         None: "computes with the numbers that it is given",
@@ -129,8 +129,8 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
     },
     "cancellation": {
         "none": "computes the loss without cancellation",
-        "logits": "lets terms as large as the logits cancel in the result; the exact answer is the same, only "
-        "rounding is allowed more",
+        "logits": "lets terms as large as the logits cancel in the result; the exact answer is the same, but "
+        "more rounding is allowed",
     },
     "empty_mean": {
         None: "does not say what a mean over nothing is",
@@ -168,11 +168,11 @@ def meaning_in_problem(field: str, choice: Any, problem: Problem) -> str:
         case "label_weight" if not smoothed:
             return "divides the sum by the weight of the labels"
         case "sample_weight" if options.class_weights is None:
-            return f"divides the sum by the sample weights{' of what is not ignored' if can_ignore else ''}"
+            return f"divides the sum by the sample weights{' of samples that are not ignored' if can_ignore else ''}"
         case "kept" if not weighted:
-            return f"divides the sum by how many losses {'are not ignored' if can_ignore else 'there are'}"
+            return f"divides the sum by the number of losses{' that are not ignored' if can_ignore else ''}"
         case "samples" if not (weighted or can_ignore):
-            return "divides the sum by how many losses there are"
+            return "divides the sum by the number of losses"
         case _:
             return meaning(field, choice)
 

@@ -542,7 +542,7 @@ def test_explain_command_lists_agreeing_and_differing_functions(conformance):
     status, out, _ = conformance("categorical/a/weighted")
     assert status == 0
     assert re.search(r"miniature\.Categorical 1\.0 returns", out)
-    assert "It divides the sum by how many losses there are" in out
+    assert "It divides the sum by the number of losses" in out
     assert all(len(line) <= 80 or line.lstrip().startswith(("import ", "https://")) for line in out.splitlines())
 
 

@@ -101,15 +101,16 @@ def test_readme_findings_show_answers_of_report() -> None:
         }
         for _, case, reduction in readme.QUESTIONS
         for row in (
-            {"function": "a.Loss", "got": "0.5", "status": "agrees"},
-            {"function": "b.Loss", "got": "0.25", "status": "diverges"},
-            {"function": "c.Loss", "got": "nan", "status": "disagrees", "expected": "unexpected"},
-            {"function": "d.Loss", "got": "", "status": "diverges"},
+            {"function": "torch.NLLLoss", "got": "0.5", "status": "agrees"},
+            {"function": "torch.BCELoss", "got": "0.25", "status": "diverges"},
+            {"function": "torch.CrossEntropyLoss", "got": "nan", "status": "disagrees", "expected": "unexpected"},
+            {"function": "sklearn.log_loss", "got": "", "status": "diverges"},
         )
     ]
     text = "<!-- findings -->\nold\n<!-- /findings -->\n<!-- libraries -->\n<!-- /libraries -->\n"
     new = readme.replace_parts(text, readme.blocks(pd.DataFrame(rows)))
-    assert "| **0.25** `b.Loss`; *nan* `c.Loss`; **an exception** `d.Loss`; 0.5 `a.Loss` |" in new
+    differing = "**0.25** `torch.BCELoss`; *nan* `torch.CrossEntropyLoss`; **an exception** `sklearn.log_loss`"
+    assert f"| {differing}; 0.5 `torch.NLLLoss` |" in new
     assert "old" not in new
     asked = len(readme.QUESTIONS)
     for framework in registry.frameworks():

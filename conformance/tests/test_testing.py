@@ -550,7 +550,7 @@ def test_negated_gradient_is_named():
 def test_convention_is_described_in_words():
     wrong = (losses(X) * WEIGHTS[Y]).mean()
     text = explained(wrong, logits=X, labels=Y, class_weights=WEIGHTS)[0]
-    assert "it divides the sum by how many losses are not ignored" in text
+    assert "it divides the sum by the number of losses that are not ignored" in text
     assert "documented by keras" in text
     assert "mean_divides_by" not in text
 
