@@ -150,7 +150,8 @@ def pytest(*arguments: str) -> Result:
 def rows(keyword: str, *frameworks: str) -> Result:
     """Compute the rows of some frameworks (default: all) one by one, after the imports.
 
-    The time of a row is the processor time of its thread, so that other load on the machine matters less.
+    The time of a row is the processor time of its thread, so that other load on the machine matters less; `seconds` is
+    that of the process for all rows.
     """
     from conformance.reference.oracle import cached_oracle
 
@@ -159,7 +160,7 @@ def rows(keyword: str, *frameworks: str) -> Result:
     imports = _import(available)
     watch = Stopwatch(time.thread_time)
     taken = []
-    began = time.perf_counter()
+    began = time.process_time()
     with cached_oracle() as oracle:
         items = _selected(keyword, available)
         judged = rows_of(items, Judge(oracle, ledger, performer=watch))
@@ -171,7 +172,7 @@ def rows(keyword: str, *frameworks: str) -> Result:
             spent = time.thread_time() - start
             taken.append((item.framework.name, _small(item.case), spent - (watch.calls - before)))
     assert watch.count == len(taken), f"{watch.count} calls for {len(taken)} rows"
-    return {"rows": taken, "seconds": time.perf_counter() - began, "conversions": watch.conversions, "imports": imports}
+    return {"rows": taken, "seconds": time.process_time() - began, "conversions": watch.conversions, "imports": imports}
 
 
 def corpus(*options: str) -> Result:
