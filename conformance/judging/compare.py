@@ -93,6 +93,14 @@ def compare(got: Floats, want: Exact, tolerance: Floats, dtype: str, returned: s
     return Comparison(reason, where, float(error[where]), float(limit[where]), worst, ulps, failing)
 
 
+def may_be_right(got: Floats, want: Exact) -> bool:
+    """Whether a returned array is right within some tolerance: it has the shape, and nan where there is to be nan."""
+    if got.shape != want.hi.shape:
+        return False
+    wrong = np.isnan(got) != np.isnan(want.hi)
+    return not np.any(wrong if want.unconstrained is None else wrong & ~want.unconstrained)
+
+
 def _ratios(got: Floats, want: Exact, tolerance: Floats, returned: str) -> tuple[Floats, Floats, Floats]:
     """(error, error / tolerance, tolerance) of each element; arrays of one shape."""
     hi, lo = want.hi, want.lo

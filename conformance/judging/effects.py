@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,9 +37,17 @@ def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exac
     if quantity == "hessian":
         return hessian.answer(problem, convention, loss)
     slope = gradient.answer(problem, _of_gradient(convention), loss, exact)
-    if quantity in HEAD_GRADIENTS:
-        return heads.head_gradient(problem, quantity, slope)
-    return slope if quantity == "gradient" else transforms.perplexity_gradient(loss, slope, problem.dtype)
+    if quantity == "gradient":
+        return slope
+    key = (quantity, loss, slope)
+    if key not in problem.cache:
+        problem.cache[key] = (
+            heads.head_gradient(problem, quantity, slope)
+            if quantity in HEAD_GRADIENTS
+            else transforms.perplexity_gradient(loss, slope, problem.dtype)
+        )
+    found: Answer = problem.cache[key]
+    return found
 
 
 def tolerance_by(
@@ -177,6 +185,41 @@ _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
     "accepts": lambda chosen, problem: bool(chosen & examine(problem)),
 }
 """Predicates: whether the choice for a field can affect a problem; other fields always can."""
+
+
+def effective_neighbours(
+    documented: Convention, conventions: tuple[Convention, ...], problem: Problem, quantity: Quantity
+) -> tuple[tuple[Convention, Convention, tuple[str, ...]], ...]:
+    """Known conventions to try on a problem: (convention, the known one, the fields in which they depart together).
+
+    Fields without an effect on the problem are left as documented, so that none is tried twice.
+    """
+    key = ("neighbours", documented, conventions, quantity)
+    if key not in problem.cache:
+        problem.cache[key] = tuple(_effective_neighbours(documented, conventions, problem, quantity))
+    found: tuple[tuple[Convention, Convention, tuple[str, ...]], ...] = problem.cache[key]
+    return found
+
+
+def _effective_neighbours(
+    documented: Convention, conventions: tuple[Convention, ...], problem: Problem, quantity: Quantity
+) -> Iterator[tuple[Convention, Convention, tuple[str, ...]]]:
+    own = {name for name in judged_fields(quantity) if has_effect(name, documented, problem, quantity)}
+    effects: dict[tuple[str, Any, str], bool] = {}
+    tried = set()
+
+    def matters(name: str, known: Convention) -> bool:
+        """Whether the choice of a known convention has an effect, or what is documented instead."""
+        key = (name, getattr(known, name), known.logits_as)  # all that `has_effect` reads of a convention
+        if name not in own and key not in effects:
+            effects[key] = has_effect(name, known, problem, quantity)
+        return name in own or effects[key]
+
+    for known, differing in neighbours(documented, conventions, quantity):
+        names = tuple(name for name in differing if matters(name, known))
+        if names and (whole := combined(documented, known, names)) not in tried:
+            tried.add(whole)
+            yield whole, known, names
 
 
 @functools.lru_cache(maxsize=256)

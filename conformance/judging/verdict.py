@@ -19,15 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.adapters.contract import Function
-from conformance.judging.compare import Comparison, Floats, compare, symptoms_of_value
+from conformance.judging.compare import Comparison, Floats, compare, may_be_right, symptoms_of_value
 from conformance.judging.conversions import Change, alternative_to, change_of, conversion_of, same_answer
 from conformance.judging.effects import (
     answer_by,
     combined,
     computed,
+    effective_neighbours,
     has_effect,
     judged_fields,
-    neighbours,
     semantic,
     tolerance_by,
 )
@@ -485,25 +485,17 @@ class _Judgement:
         """Search for a known convention that explains an outcome that no documented choice explains."""
         if self.converted.predictions.size > MAX_SEARCHED:
             return Candidate(searched=False)
-        tried: set[Convention] = set()
-        for candidate, differing in neighbours(self.documented, tuple(conventions), self.quantity):
-            names = tuple(name for name in differing if self._can_differ(name, candidate))
-            if not names or (whole := combined(self.documented, candidate, names)) in tried:
-                continue
-            tried.add(whole)
+        tried = effective_neighbours(self.documented, tuple(conventions), self.converted, self.quantity)
+        for whole, known, names in tried:
             if self._held(outcome, whole) is None:
                 continue
             parts = itertools.chain.from_iterable(itertools.combinations(names, k) for k in range(1, len(names) + 1))
-            part = next(p for p in parts if self._held(outcome, combined(self.documented, candidate, p)) is not None)
-            changed = {name: getattr(candidate, name) for name in part}
+            part = next(p for p in parts if self._held(outcome, combined(self.documented, known, p)) is not None)
+            changed = {name: getattr(known, name) for name in part}
             if "accepts" in changed:
                 changed["accepts"] &= examine(self.converted)
             return Candidate(tuple(changed.items()))
         return Candidate()
-
-    def _can_differ(self, name: str, candidate: Convention) -> bool:
-        """Whether the choice of a candidate for a field, or the documented one, can affect the problem."""
-        return any(has_effect(name, one, self.converted, self.quantity) for one in (candidate, self.documented))
 
     def documented_comparison(self, outcome: Returned) -> tuple[Exact | None, Comparison | None]:
         """The answer by the whole documented convention, unless it is the definition, and the comparison with it."""
@@ -514,20 +506,29 @@ class _Judgement:
 
     def _held(self, outcome: Returned, convention: Convention) -> tuple[Exact, Comparison, Floats] | None:
         """The answer under a convention, if the outcome is right under it; else None."""
-        answer, comparison, tolerance = self._compared(outcome, convention)
-        if isinstance(answer, Exact) and comparison is not None and comparison.within:
-            return answer, comparison, tolerance
-        return None
+        answer = self._answered(convention)
+        if not isinstance(answer, Exact) or not may_be_right(outcome.value, answer):
+            return None
+        comparison, tolerance = self._against(outcome, answer, convention)
+        return (answer, comparison, tolerance) if comparison.within else None
 
     def _compared(self, outcome: Returned, convention: Convention) -> tuple[Answer | None, Comparison | None, Floats]:
-        try:
-            answer = self.answer(convention)
-        except ArithmeticError:
-            return None, None, np.zeros(())
+        answer = self._answered(convention)
         if not isinstance(answer, Exact):
             return answer, None, np.zeros(())
+        return answer, *self._against(outcome, answer, convention)
+
+    def _answered(self, convention: Convention) -> Answer | None:
+        """The expected answer of the converted problem; None if it cannot be enclosed."""
+        try:
+            return self.answer(convention)
+        except ArithmeticError:
+            return None
+
+    def _against(self, outcome: Returned, answer: Exact, convention: Convention) -> tuple[Comparison, Floats]:
+        """An outcome against the answer under a convention, and the budget for that."""
         tolerance = self.tolerance(convention)
-        return answer, compare(outcome.value, answer, tolerance, self.converted.dtype, outcome.dtype), tolerance
+        return compare(outcome.value, answer, tolerance, self.converted.dtype, outcome.dtype), tolerance
 
 
 def _must_raise(expect: Expectation, want: Answer) -> str:

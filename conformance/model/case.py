@@ -503,6 +503,10 @@ class Problem:
         return "multi_hot" if labels.ndim and labels.shape[-1] > 1 else "distribution"
 
 
+_encode = json.JSONEncoder(default=repr).encode
+"""JSON of a value; `json.dumps` would make an encoder for each."""
+
+
 def content_digest(content: Mapping[str, Any], digits: int = 16) -> str:
     """SHA-256 over a mapping of builtin values and arrays; the same on every platform."""
     sha = hashlib.sha256()
@@ -518,7 +522,7 @@ def content_digest(content: Mapping[str, Any], digits: int = 16) -> str:
                 sha.update(f"key:{key}:".encode())
                 feed(value[key])
         else:
-            sha.update(json.dumps(value, default=repr).encode())
+            sha.update(_encode(value).encode())
 
     feed(dict(content))
     return sha.hexdigest()[:digits]

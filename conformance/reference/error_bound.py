@@ -51,6 +51,7 @@ such.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -113,7 +114,7 @@ def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
     """
     bound = tolerance(problem, convention)
     rows = _cached_rows(problem, relevant(problem, convention, ERROR_BOUND), is_converted=False)
-    loss, _ = _of_samples(problem, rows)
+    loss, _ = rows.of_samples
     with np.errstate(all="ignore"):
         if problem.reduction == "none":
             shape = shape_of_losses(problem, rows.flat, convention)
@@ -133,6 +134,35 @@ class _Rows:
     error: Floats
     """Absolute error that the loss may have; not finite if it is unbounded."""
 
+    @functools.cached_property
+    def of_samples(self) -> tuple[Floats, Floats]:
+        """(loss, error) of each sample, after rows are ignored, grouped and weighted."""
+        flat, loss, error = self.flat, self.loss, self.error
+        dtype = str(flat.x.dtype)
+        unit = dtype_info(dtype).unit_roundoff
+        with np.errstate(all="ignore"):
+            # An infinite input with a finite loss must be met exactly; it must not void the tolerance of other samples.
+            bounded = flat.kept & np.isfinite(error) & np.isfinite(loss)
+            error = np.where(bounded, error + DIVISION * underflow_error(dtype), 0.0)
+            loss = np.where(flat.kept, loss, 0.0)
+            if flat.group == 0:
+                loss = error = np.zeros(math.prod(flat.shape))
+            if flat.group > 1:
+                error = error.reshape(-1, flat.group)
+                loss = loss.reshape(-1, flat.group)
+                rounding = (sum_error(flat.group) + 1) * (unit * np.abs(loss)).mean(axis=1)
+                error, loss = error.mean(axis=1) + rounding, (unit * loss).mean(axis=1) / unit
+            if flat.sample_weights is not None:
+                weights = flat.sample_weights
+                if weights.shape == flat.kept.shape:
+                    weights = np.where(flat.kept, weights, 0.0)  # also if they are infinite or nan
+                # A weight of 0 adds nothing, also if a conversion made the loss infinite.
+                error, loss = (np.where(weights == 0, 0.0, each) for each in (error, loss))
+                product = (error + unit * np.abs(loss)) * np.abs(weights)
+                error = product + np.where(error > 0, underflow_error(dtype), 0.0)  # the product may underflow, too
+                loss = loss * weights
+        return loss, error
+
 
 def row_losses(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
     """(loss, error) of each row in float64, before rows are ignored, grouped and weighted, each of shape [n].
@@ -146,7 +176,7 @@ def row_losses(problem: Problem, convention: Convention) -> tuple[Floats, Floats
 
 def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Floats:
     rows = _cached_rows(problem, convention, is_converted)
-    flat, (loss, error) = rows.flat, _of_samples(problem, rows)
+    flat, (loss, error) = rows.flat, rows.of_samples
     unit = dtype_info(problem.dtype).unit_roundoff
     with np.errstate(all="ignore"):
         if problem.reduction == "none":
@@ -190,34 +220,6 @@ def _rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows
             else:
                 loss[chunk], error[chunk] = _losses(flat, convention, chunk, arithmetic)
     return _Rows(flat, loss, error)
-
-
-def _of_samples(problem: Problem, rows: _Rows) -> tuple[Floats, Floats]:
-    """(loss, error) of each sample, after rows are ignored, grouped and weighted."""
-    flat, loss, error = rows.flat, rows.loss, rows.error
-    unit = dtype_info(problem.dtype).unit_roundoff
-    with np.errstate(all="ignore"):
-        # An infinite input with a finite loss must be met exactly; it must not void the tolerance of other samples.
-        bounded = flat.kept & np.isfinite(error) & np.isfinite(loss)
-        error = np.where(bounded, error + DIVISION * underflow_error(problem.dtype), 0.0)
-        loss = np.where(flat.kept, loss, 0.0)
-        if flat.group == 0:
-            loss = error = np.zeros(math.prod(flat.shape))
-        if flat.group > 1:
-            error = error.reshape(-1, flat.group)
-            loss = loss.reshape(-1, flat.group)
-            rounding = (sum_error(flat.group) + 1) * (unit * np.abs(loss)).mean(axis=1)
-            error, loss = error.mean(axis=1) + rounding, (unit * loss).mean(axis=1) / unit
-        if flat.sample_weights is not None:
-            weights = flat.sample_weights
-            if weights.shape == flat.kept.shape:
-                weights = np.where(flat.kept, weights, 0.0)  # also if they are infinite or nan
-            # A weight of 0 adds nothing, also if a conversion made the loss infinite.
-            error, loss = (np.where(weights == 0, 0.0, each) for each in (error, loss))
-            product = (error + unit * np.abs(loss)) * np.abs(weights)
-            error = product + np.where(error > 0, underflow_error(problem.dtype), 0.0)  # the product may underflow, too
-            loss = loss * weights
-    return loss, error
 
 
 def underflow_error(dtype: str) -> float:

@@ -14,8 +14,8 @@ import pytest
 from conformance.adapters.contract import Function
 from conformance.adapters.registry import conventions, installed
 from conformance.casefiles.known_issues import KnownIssue, Ledger
-from conformance.judging.compare import compare, symptom_of_number
-from conformance.judging.effects import computed, has_effect, semantic
+from conformance.judging.compare import compare, may_be_right, symptom_of_number
+from conformance.judging.effects import combined, computed, effective_neighbours, has_effect, neighbours, semantic
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import plan
 from conformance.judging.row import COLUMNS
@@ -179,6 +179,32 @@ def test_nan_and_infinity_are_compared_as_values(labels, got, within):
     assert verdict.status == ("agrees" if within else "disagrees")
     if not within and not math.isfinite(got - float(np.asarray(verdict.want.hi))):
         assert verdict.explanation.startswith(f"returned {got}, where {verdict.want.hi} is expected")
+
+
+@pytest.mark.parametrize("unconstrained", [None, False, True])
+@pytest.mark.parametrize("want", [math.nan, math.inf, -math.inf, 1.0])
+@pytest.mark.parametrize("got", [math.nan, math.inf, -math.inf, 1.0, 2.0])
+def test_what_cannot_be_right_is_beyond_every_tolerance(got, want, unconstrained):
+    mask = None if unconstrained is None else np.asarray(unconstrained)
+    exact = Exact(np.asarray(want), np.zeros(()), np.zeros(()), mask)
+    found = compare(np.asarray(got), exact, np.asarray(1e300), "float32")
+    assert may_be_right(np.asarray(got), exact) == (unconstrained is True or math.isnan(got) == math.isnan(want))
+    assert may_be_right(np.asarray(got), exact) or not found.within
+
+
+@pytest.mark.parametrize("quantity", ["loss", "gradient"])
+def test_known_conventions_are_tried_with_the_fields_that_have_an_effect(quantity):
+    problem = case([[1.0, 2.0], [3.0, 1.0]], [0, 1]).problem("float32", "mean")
+    documented = Convention(mean_divides_by="samples", label_shift=1)
+    expected = {}
+    for known, differing in neighbours(documented, conventions(), quantity):
+        fields = [
+            name for name in differing if any(has_effect(name, one, problem, quantity) for one in (known, documented))
+        ]
+        if fields:
+            expected.setdefault(combined(documented, known, tuple(fields)), (known, tuple(fields)))
+    found = effective_neighbours(documented, conventions(), problem, quantity)
+    assert [(whole, (known, fields)) for whole, known, fields in found] == list(expected.items())
 
 
 def test_nan_prediction_requires_nan():
