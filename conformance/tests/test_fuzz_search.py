@@ -208,6 +208,9 @@ def test_restrict_limits_draws_the_ranks_that_functions_take():
     assert restrict_limits(functions=[of_sequences, miniatures.Binary.function()]).min_inner_axes == 0
     drawn = [random_case(np.random.default_rng(seed), "a/b/c", limits) for seed in range(100)]
     assert np.mean([case.predictions.ndim == 3 for case in drawn]) > 0.7
+    of_vectors = dataclasses.replace(miniatures.Binary.function(), ranks={"binary": range(2)})
+    limits = restrict_limits(functions=[of_vectors])
+    assert {random_case(np.random.default_rng(seed), "a/b/c", limits).predictions.ndim for seed in range(100)} == {0, 1}
 
 
 # What a ledger's conditions can say

@@ -99,6 +99,8 @@ class Limits:
     reductions: tuple[Reduction, ...] = REDUCTIONS
     min_inner_axes: int = 0
     """Minimum number of axes between the first and the last one."""
+    max_rank: int = 4
+    """Maximum number of axes of the predictions."""
 
 
 class ChoiceSource(Protocol):
@@ -278,10 +280,11 @@ class _CaseBuilder:
         classes = 1 if one_class or limits.max_classes < 2 else 2 + self.integer(limits.max_classes - 1)
         last: tuple[int, ...] = (classes,)
         if not self.categorical:
-            last = (1 + self.integer(limits.max_classes),) if self.integer(4) > 1 else ()
+            last = (1 + self.integer(limits.max_classes),) if limits.max_rank > 1 and self.integer(4) > 1 else ()
         inner: list[int] = []
         room = limits.max_samples
-        for _ in range(max(limits.min_inner_axes, self.integer(8) - 5) if self.categorical or last else 0):
+        most = min(limits.max_rank - 2, max(limits.min_inner_axes, self.integer(8) - 5)) if last else 0
+        for _ in range(most):
             inner.append(1 + self.integer(min(3, room)))
             room //= inner[-1]
         if self.one_in(24):

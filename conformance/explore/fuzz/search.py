@@ -304,6 +304,7 @@ def restrict_limits(
     if not candidates:
         raise UserError("nothing is selected: no selected function has such a dtype and reduction")
     dtypes, reductions = {dtype for _, dtype, _ in combinations}, {reduction for _, _, reduction in combinations}
+    taken = [ranks for function in candidates for ranks in function.ranks.values()]
     layouts = frozenset[str]().union(*(function.layouts for function in candidates))
     fields = {"class_axis": {"class_axis", "class_axis_not_1"}, "labels": {"labels_column"}}
     fields |= {"order": {"fortran", "strided", "readonly", "broadcast"}, "label_dtype": {"label_dtype"}}
@@ -312,7 +313,8 @@ def restrict_limits(
         limits,
         dtypes=tuple(dtype for dtype in limits.dtypes if dtype in dtypes),
         reductions=tuple(reduction for reduction in limits.reductions if reduction in reductions),
-        min_inner_axes=max(0, min(ranks.start for one in candidates for ranks in one.ranks.values()) - 2),
+        min_inner_axes=max(0, min(ranks.start for ranks in taken) - 2),
+        max_rank=min(limits.max_rank, max(ranks.stop for ranks in taken) - 1),
         options=limits.options & frozenset[str]().union(*(function.options for function in candidates)),
         families=tuple(
             family for family in limits.families if any(_computes(function, *family) for function in candidates)
