@@ -186,8 +186,13 @@ def _advice(found: api.CheckResult, failing: Sequence[Row], code: str) -> str:
 
 
 def _may_lack_upstream(row: Row) -> bool:
-    """Whether a wrong gradient may be the one without the upstream gradient, which is 2 for a reduced loss."""
+    """Whether a wrong gradient may be the one without the upstream gradient, which is 2 for a reduced loss.
+
+    One that is not finite has another fault.
+    """
     if row.got is None or not isinstance(row.want, Elements) or row.got.shape != row.want.shape:
+        return False
+    if not np.isfinite(row.got.values).all():
         return False
     return row.key.reduction == "none" or np.allclose(2 * row.got.values, row.want.values, rtol=1e-3)
 
