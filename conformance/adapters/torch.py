@@ -129,6 +129,7 @@ CHUNKED_FILES = HEAD_FILES | {
     "categorical/ignore_index",
     "categorical/invalid_labels",
     "categorical/unbatched",
+    "categorical/weights_of_other_classes",
 }
 LINEAR = CROSS_ENTROPY.like(
     "linear_cross_entropy",
