@@ -84,6 +84,7 @@ MANY_CLASSES = frozenset(f"categorical/vocabularies{of}" for of in ("", "_probab
 
 See https://github.com/lightgbm-org/LightGBM/blob/v4.7.0/src/io/config.cpp#L229."""
 MANY_TREES = MANY_CLASSES | {
+    "binary/outputs_in_blocks",
     "categorical/generated",
     "categorical/batches_in_blocks",
     "categorical/batches_in_blocks_probabilities",
@@ -140,6 +141,7 @@ def objective(
         result_dtype="float32",
         signature=REFIT,
         no_effect={"feature_name": "name"},
+        skipped_files=MANY_TREES,
         **{**SHARED, **fields, "dtypes": frozenset({"float32"})},
     )
 
@@ -187,12 +189,8 @@ FRAMEWORK = Framework(
         metric("cross_entropy", "cross_entropy", floored(math.log(1e-12), *WEIGHTS, **LABELS), SOFT_METRIC, **SOFT),
         objective("binary", "gradient", SCALE, documented(), BINARY_OBJECTIVE, **BINARY),
         objective("binary", "hessian", SCALE, documented(), BINARY_OBJECTIVE, **BINARY),
-        objective(
-            "multiclass", "gradient", TREES, CANCELS, MULTICLASS_OBJECTIVE, **MULTICLASS, skipped_files=MANY_TREES
-        ),
-        objective(
-            "multiclass", "hessian", TREES, OF_CLASSES, MULTICLASS_OBJECTIVE, **MULTICLASS, skipped_files=MANY_TREES
-        ),
+        objective("multiclass", "gradient", TREES, CANCELS, MULTICLASS_OBJECTIVE, **MULTICLASS),
+        objective("multiclass", "hessian", TREES, OF_CLASSES, MULTICLASS_OBJECTIVE, **MULTICLASS),
         objective("cross_entropy", "gradient", "", OF_SOFT, SOFT_OBJECTIVE, **SOFT),
         objective("cross_entropy", "hessian", "", OF_SOFT, SOFT_OBJECTIVE, **BINARY),
     ),
