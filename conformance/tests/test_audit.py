@@ -416,7 +416,7 @@ def test_fails_at_each_level(old, new, failing):
 
 
 def test_fails_rejects_an_unknown_level():
-    with pytest.raises(ValueError, match="none of regression, change"):
+    with pytest.raises(ValueError, match="some is not one of regression, change"):
         fails(changed([row()], [row()]), "some")
 
 
