@@ -25,6 +25,7 @@ from conformance.model.outcome import Returned
 from conformance.model.row_key import EAGER
 from conformance.model.text import truncate
 from conformance.reference.conversion import conversion_obstacle, convert
+from conformance.reference.domain import mismatched_weights
 from conformance.reference.oracle import Exact
 
 MAX_PREDICTIONS = 1 << 18
@@ -201,7 +202,8 @@ def _layout(problem: Problem, setting: Setting) -> set[str]:
         "class_names": bool(layout.class_names),
         "unbatched": problem.loss == "categorical" and not samples,
         "leading_weights": weights is not None and weights.shape == samples[: weights.ndim] != samples,
-        "other weights": weights is not None and weights.shape != samples[: weights.ndim],
+        "other weights": (weights is not None and weights.shape != samples[: weights.ndim])
+        or bool(mismatched_weights(problem.options, problem.predictions.shape, problem.loss)),
         "other dtype": bool({*problem.options.names()} & {*WEIGHTS})
         and (layout.weight_dtype or problem.dtype) != (setting.weight_dtype or problem.dtype),
         "other rank": setting.rows and problem.predictions.ndim != 2,
