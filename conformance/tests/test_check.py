@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import os
 import shutil
-import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -19,6 +18,7 @@ from conformance.casefiles.loading import shipped_cases
 from conformance.cli.check import hints
 from conformance.model.case import Layout
 from conformance.model.errors import UserError
+from conformance.tests.fork_server import interpreter
 from conformance.tests.stated import case
 
 KERNELS = """
@@ -514,9 +514,9 @@ def test_losses_of_frameworks_are_called_with_their_arrays(check, tmp_path, name
 def test_command_says_what_is_wrong_and_ends_with_1(file, cases, tmp_path):
     def run(*words):
         words = (*words, "--cases", str(cases))
-        command = [sys.executable, "-m", "conformance", "check", *words, "--like", "torch.CrossEntropyLoss"]
+        command = ["-m", "conformance", "check", *words, "--like", "torch.CrossEntropyLoss"]
         command += ["--arrays", "numpy", "--rank", "2", "--targets", "index", "-k", SMALL]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return interpreter().run(command, tmp_path, os.environ)
 
     ended = run(f"{file}:zeros", "--dtype", "float32")
     assert ended.returncode == 1
