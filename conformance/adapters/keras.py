@@ -375,7 +375,8 @@ def trained(loss: Function, *others: str) -> Function:
 def masked(loss: Function) -> Function:
     """The sparse loss of a batch in which the mask of a layer determines ignored samples."""
     name = f"test_on_batch:{loss.name}:Masking"
-    return of_model(loss, name, MASKED, "categorical/ignore_index", arguments={"ignore_index": "{}"})
+    files = ("categorical/ignore_index", "categorical/probabilities_options")
+    return of_model(loss, name, MASKED, *files, arguments={"ignore_index": "{}"})
 
 
 def to_native(memory: Array) -> Any:
