@@ -338,9 +338,8 @@ def _planned(
         observer.note(f"left out, not installed: {', '.join(prepared.missing)}")
     if elsewhere := without_device(request.frameworks, request.device):
         observer.note(f"left out, no {request.device} for them here: {', '.join(elsewhere)}")
-    answers = (
-        request.prepared is None
-    )  # of one function most large cases are unsupported; generating them takes seconds
+    # A function of a user's does not support most large cases, and to generate them takes seconds.
+    answers = request.prepared is None
     unsupported = unsupported_rows(cases.cases, items, calls.available, item_filter, answers=answers)
     if not items and not unsupported:
         selected(cases.cases, calls.available, request.keyword)

@@ -141,7 +141,7 @@ class Search:
         before = len(self.findings)
         rng = np.random.default_rng([self.seed, self.state.position])
         case, choices = random_case_and_choices(rng, GENERATED_ID, self.limits)
-        items = [item for item in plan([case], self.available, self.item_filter) if self._is_due(item.function)]
+        items = [item for item in plan([case], self.available, self.item_filter) if self._is_called(item.function)]
         run = Run()
         for assessment in run.each(items, self._judge().assess):
             if assessment.expected == "known" and (entry := assessment.known) is not None:
@@ -157,7 +157,7 @@ class Search:
         state.seconds += time.perf_counter() - start
         return self.findings[before:]
 
-    def _is_due(self, function: Function) -> bool:
+    def _is_called(self, function: Function) -> bool:
         """Whether a function is called with the next case."""
         is_named = self.item_filter is not None and self.item_filter.is_named(function.name)
         return is_named or not function.default_files or self.state.position % SHARE_OF_VARIANTS == 0
