@@ -92,7 +92,7 @@ import sys
 from conformance.tests.test_reproducers import paste
 paste(sys.argv[1])
 """
-COUNT = 24
+COUNT = 36
 """Calls of the shipped cases that are executed on each framework.  Its backends after the first differ in imports,
 settings and literals: one call of each function, quantity, dtype and element of a layout is executed on them, and one
 large loss and gradient."""
