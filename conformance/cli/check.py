@@ -54,6 +54,12 @@ RAISED = {
     "has it",
     ("does not require grad",): "the result does not depend on the array of the gradient, or is detached from it",
     ("modulenotfounderror", "importerror"): "it imports what is not installed here",
+    (
+        "tensor' object has no attribute",
+        "tensor object has no attribute",
+        "ndarray' object has no attribute",
+        "must be tensor, not",
+    ): "it takes arrays of another library: name that by --arrays",
 }
 """Words of exceptions -> what to do."""
 

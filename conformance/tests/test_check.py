@@ -68,6 +68,10 @@ def wide(logits, labels): return np.float64(right(logits, labels))
 def number(logits, labels): return float(right(logits, labels))
 def sklearn_like(y_true, y_pred): return -np.log(y_pred[np.arange(len(y_true)), y_true].astype(float)).mean()
 def raises(logits, labels): raise RuntimeError("Found no NVIDIA driver on your system")
+def of_tensors(predictions, labels):
+    return -predictions.log_softmax(1).gather(1, labels[:, None]).mean()
+
+
 def recursive(logits, labels): return recursive(logits, labels)
 def nothing(logits, labels): return None
 def dies(logits, labels):
@@ -487,6 +491,7 @@ def test_hints_do_not_blame_upstream_gradient_for_other_mistakes(check, tmp_path
         ("subtracts", "units_on_top", "--cancellation accepts"),
         ("raises", "index_labels", "check it on a machine that has it"),
         ("recursive", "index_labels", "no call returns"),
+        ("of_tensors", "index_labels", "name that by --arrays"),
         ("takes_one", "index_labels", "--targets and --rank leave out"),
         ("pair", "index_labels", "that returns pair(...)[0]"),
         ("whole", "index_labels", "a loss is a float"),
