@@ -39,15 +39,13 @@ def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exac
     slope = gradient.answer(problem, _of_gradient(convention), loss, exact)
     if quantity == "gradient":
         return slope
-    key = (quantity, loss, slope)
-    if key not in problem.cache:
-        problem.cache[key] = (
-            heads.head_gradient(problem, quantity, slope)
-            if quantity in HEAD_GRADIENTS
-            else transforms.perplexity_gradient(loss, slope, problem.dtype)
-        )
-    found: Answer = problem.cache[key]
-    return found
+
+    def transformed() -> Answer:
+        if quantity in HEAD_GRADIENTS:
+            return heads.head_gradient(problem, quantity, slope)
+        return transforms.perplexity_gradient(loss, slope, problem.dtype)
+
+    return problem.computed_once((quantity, loss, slope), transformed)
 
 
 def tolerance_by(
@@ -59,10 +57,7 @@ def tolerance_by(
     were converted; None if they were not.
     """
     key = ("tolerance", rounded, quantity, unconverted is not None)
-    if key not in problem.cache:
-        problem.cache[key] = _tolerance_by(narrowed(problem, rounded), rounded, quantity, unconverted)
-    tolerance: Floats = problem.cache[key]
-    return tolerance
+    return problem.computed_once(key, lambda: _tolerance_by(narrowed(problem, rounded), rounded, quantity, unconverted))
 
 
 def _tolerance_by(problem: Problem, rounded: Convention, quantity: Quantity, unconverted: Problem | None) -> Floats:
@@ -195,10 +190,7 @@ def effective_neighbours(
     Fields without an effect on the problem are left as documented, so that none is tried twice.
     """
     key = ("neighbours", documented, conventions, quantity)
-    if key not in problem.cache:
-        problem.cache[key] = tuple(_effective_neighbours(documented, conventions, problem, quantity))
-    found: tuple[tuple[Convention, Convention, tuple[str, ...]], ...] = problem.cache[key]
-    return found
+    return problem.computed_once(key, lambda: tuple(_effective_neighbours(documented, conventions, problem, quantity)))
 
 
 def _effective_neighbours(

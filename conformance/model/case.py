@@ -14,12 +14,13 @@ import hashlib
 import json
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Result = TypeVar("Result")
 Loss = Literal["categorical", "binary"]
 InputKind = Literal["logits", "probabilities", "log_probabilities"]
 Target = Literal["index", "distribution", "binary"]
@@ -445,6 +446,13 @@ class Problem:
                 self.cache[key] = made and made.with_reduction(self.reduction)
         found: Problem | None = self.cache[key]
         return found
+
+    def computed_once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """The result of `compute`, which is called once for each key and kept in `cache`."""
+        if key not in self.cache:
+            self.cache[key] = compute()
+        result: Result = self.cache[key]
+        return result
 
     @functools.cached_property
     def cache(self) -> dict[Hashable, Any]:

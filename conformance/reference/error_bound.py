@@ -101,10 +101,7 @@ def tolerance(problem: Problem, convention: Convention, unconverted: Problem | N
         return np.zeros(())
     relevant_convention, is_converted = relevant(problem, convention, ERROR_BOUND), unconverted is not None
     key = ("error bound", relevant_convention, is_converted)
-    if key not in problem.cache:
-        problem.cache[key] = _reduced(problem, relevant_convention, is_converted)
-    bound: Floats = problem.cache[key]
-    return bound
+    return problem.computed_once(key, lambda: _reduced(problem, relevant_convention, is_converted))
 
 
 def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:

@@ -418,11 +418,7 @@ def _dtypes(declared: str, dtype: str) -> tuple[str, ...]:
 
 def required_capabilities(problem: Problem, target: str) -> frozenset[str]:
     """Names of the required capabilities: options, layout, reduction, dtype, rank, kinds of target and input."""
-    key = "capabilities", target
-    if key not in problem.cache:
-        problem.cache[key] = _required_capabilities(problem, target)
-    capabilities: frozenset[str] = problem.cache[key]
-    return capabilities
+    return problem.computed_once(("capabilities", target), lambda: _required_capabilities(problem, target))
 
 
 def _required_capabilities(problem: Problem, target: str) -> frozenset[str]:
