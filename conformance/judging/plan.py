@@ -82,6 +82,9 @@ def plan(cases: Iterable[Case], available: Sequence[Installed], item_filter: Ite
     return items
 
 
+VARIANT_STRIDE = 4
+"""Relations and generated cases call a thinned function (see `is_thinned`) on one of this many: each call of a method
+of a model traces it anew, and six such functions took as long as all others."""
 Candidates = Sequence[tuple[Installed, Function]]
 """Functions, each with its framework."""
 
@@ -100,9 +103,12 @@ def candidates(case: Case, available: Sequence[Installed], item_filter: ItemFilt
 
 def is_selected(function: Function, case: Case, item_filter: ItemFilter | None) -> bool:
     """Whether a function is called on a case: by default, or because the filter names the function."""
-    if item_filter is not None and item_filter.is_named(function.name):
-        return True
-    return not function.default_files or _is_in(case, function.default_files) or not _is_shipped(case)
+    return not is_thinned(function, item_filter) or _is_in(case, function.default_files) or not _is_shipped(case)
+
+
+def is_thinned(function: Function, item_filter: ItemFilter | None) -> bool:
+    """Whether a function is called on a part of the problems only: it has `default_files` and is not named."""
+    return bool(function.default_files) and not (item_filter and item_filter.is_named(function.name))
 
 
 def _is_in(case: Case, files: Container[str]) -> bool:

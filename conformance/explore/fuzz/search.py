@@ -32,7 +32,7 @@ from conformance.explore.fuzz.strategies import (
     shrink,
 )
 from conformance.judging.judge import Assessment, Judge, Performer
-from conformance.judging.plan import plan
+from conformance.judging.plan import VARIANT_STRIDE, is_thinned, plan
 from conformance.judging.row import Row
 from conformance.judging.selection import ItemFilter
 from conformance.judging.traits import GENERIC_TRAITS, TRAITS_OF_SMALL_CASES
@@ -48,9 +48,6 @@ GENERATED_ID = "drawn/case"
 ABOUT = "Cases that were drawn at random and shrunk, because a function answered them wrongly."
 SHRINK_SECONDS = 20.0
 """Time limit for shrinking one counterexample, in seconds."""
-SHARE_OF_VARIANTS = 4
-"""A function with `default_files`, which shares all but a part of its computation with another one, is called with one
-of this many cases, unless it is named."""
 MAX_FAILURES = 20
 """Maximum number of recorded failures to call a function."""
 
@@ -159,8 +156,7 @@ class Search:
 
     def _is_called(self, function: Function) -> bool:
         """Whether a function is called with the next case."""
-        is_named = self.item_filter is not None and self.item_filter.is_named(function.name)
-        return is_named or not function.default_files or self.state.position % SHARE_OF_VARIANTS == 0
+        return self.state.position % VARIANT_STRIDE == 0 or not is_thinned(function, self.item_filter)
 
     def _judge(self) -> Judge:
         """Create a judge for one case. Its oracle is discarded with it, to bound the memory of a long search."""

@@ -4,7 +4,7 @@ For each relation and function, the cases are visited in order, and one is selec
 selected one has: an option, a layout, a kind of target or prediction, a pair of these kinds, a rank, an unusual input,
 a probability of 0, a size, or a pair of dtype and reduction. Each combination of traits is assigned to every fourth
 relation, with a different first relation for the next combination. A function that shares all but a part of its
-computation with another one (see `Function.default_files`) is checked by every fourth relation, unless it is named.
+computation with another one is checked by every fourth relation, unless it is named (see `plan.is_thinned`).
 Problems without follow-ups are skipped before they count. The selection is deterministic, transforms each combination
 of traits in the cases, and does not grow with redundant cases.
 
@@ -26,7 +26,7 @@ from conformance.adapters.registry import Installed
 from conformance.explore.relations.catalogue import RELATIONS
 from conformance.explore.relations.checker import Instance, has_no_losses
 from conformance.explore.relations.relation import Relation
-from conformance.judging.plan import Item, deciding_facts, is_selected, unsupported
+from conformance.judging.plan import VARIANT_STRIDE, Item, deciding_facts, is_selected, is_thinned, unsupported
 from conformance.judging.prepare import Problems
 from conformance.judging.selection import ItemFilter
 from conformance.model.case import DTYPES, Case, MustRaise, NoRightAnswer, Problem, Reduction
@@ -37,9 +37,6 @@ MAX_PREDICTIONS = 700
 """Maximum number of predictions of a case that is used."""
 COMBINATION_STRIDE = 4
 """A combination is assigned to one of this many relations."""
-RELATION_STRIDE = 4
-"""A function with default files is checked by one of this many relations: each call of a method of a model traces it
-anew, and six of them took as long as all other functions."""
 
 
 def select_instances(
@@ -61,13 +58,13 @@ def select_instances(
         candidates = functools.cache(lambda: list(_candidates(cases, relations)))
         for installed, function in by_sample:  # relations hold for their sums
             if named := _named_cases(item_filter, installed, function, cases):
-                is_named = bool(function.default_files and item_filter and item_filter.is_named(function.name))
-                found = earlier.get(installed, function, is_named)
+                thinned = is_thinned(function, item_filter)
+                found = earlier.get(installed, function, thinned)
                 if found is None:
-                    checked = relations if is_named or not function.default_files else _few(relations, function)
+                    checked = _few(relations, function) if thinned else relations
                     found, is_whole = _of_function(installed, function, candidates(), named, checked, item_filter)
                     if is_whole and len(named) == len(cases):
-                        earlier.put(installed, function, is_named, found)
+                        earlier.put(installed, function, thinned, found)
                 chosen += found
     return [
         instance
@@ -78,7 +75,7 @@ def select_instances(
 
 def _few(relations: Sequence[Relation], function: Function) -> Sequence[Relation]:
     """Every fourth relation; which is first depends on the name of the function."""
-    return relations[zlib.crc32(function.name.encode()) % RELATION_STRIDE :: RELATION_STRIDE]
+    return relations[zlib.crc32(function.name.encode()) % VARIANT_STRIDE :: VARIANT_STRIDE]
 
 
 def _of_function(
@@ -149,25 +146,25 @@ class _Selections:
         self._problems = Problems(len(DTYPES) * len(cases))
         self._is_whole = relations is RELATIONS  # only these belong to the code in the cache key
 
-    def get(self, installed: Installed, function: Function, is_named: bool) -> list[Instance] | None:
+    def get(self, installed: Installed, function: Function, thinned: bool) -> list[Instance] | None:
         """The instances of a function; None if they are unknown.
 
-        is_named: whether a filter names a function that is called on some files only; see `plan.is_selected`.
+        thinned: whether only every fourth relation is checked; see `plan.is_thinned`.
         """
         if not (self._is_whole and registry.is_of_package(installed.framework)):
             return None
         return self._remembered.get(
-            _entry(installed, function, is_named),
+            _entry(installed, function, thinned),
             installed.version,
             self._facts,
             read=lambda found: [self._instance(installed, function, *fields) for fields in found],
         )
 
-    def put(self, installed: Installed, function: Function, is_named: bool, selected: Iterable[Instance]) -> None:
+    def put(self, installed: Installed, function: Function, thinned: bool, selected: Iterable[Instance]) -> None:
         """Cache all instances of a function."""
         if self._is_whole and registry.is_of_package(installed.framework):
             records = [(one.relation.name, one.item.case.id, one.item.dtype, one.item.reduction) for one in selected]
-            self._remembered.put(_entry(installed, function, is_named), records, installed.version, self._facts)
+            self._remembered.put(_entry(installed, function, thinned), records, installed.version, self._facts)
 
     def _instance(
         self, installed: Installed, function: Function, relation: str, case: str, dtype: str, reduction: Reduction
@@ -182,9 +179,9 @@ class _Selections:
         return f"{code_digest('explore')} {deciding_facts(self._cases.values())}"
 
 
-def _entry(installed: Installed, function: Function, is_named: bool) -> str:
+def _entry(installed: Installed, function: Function, thinned: bool) -> str:
     """The name of the cache entry of a function."""
-    parts = (function.name, installed.environment, installed.backend, installed.mode, installed.device, is_named)
+    parts = (function.name, installed.environment, installed.backend, installed.mode, installed.device, thinned)
     return f"relations of {parts}"
 
 
