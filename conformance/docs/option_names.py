@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -52,18 +53,27 @@ KINDS = tuple(dict.fromkeys(kind for loss in TARGET_KINDS_OF for kind in sorted(
 
 def option_tables() -> str:
     """The expression of each concept in each function of the newest releases, as Markdown."""
-    words = {
-        name: found
+    libraries = [
+        registry.described(_newest(framework), lambda function: (function.name, option_words(function)))
         for framework in registry.frameworks()
-        for name, found in registry.described(
-            _newest(framework), lambda function: (function.name, option_words(function))
-        )
-    }
+    ]
     parts = []
     for title, columns in TABLES.items():
-        lines = [[code_html(name), *(found[column] for column in columns)] for name, found in words.items()]
-        parts.append(f"## {title}\n\n{table(('function', *columns), lines)}")
+        lines = [
+            line
+            for library in libraries
+            for line in _merged((name, tuple(words[column] for column in columns)) for name, words in library)
+        ]
+        parts.append(f"## {title}\n\n{table(('functions', *columns), lines)}")
     return "\n".join(parts)
+
+
+def _merged(described: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[list[str]]:
+    """Lines of a table, with functions that have the same cells in one line, in the order of the first of each."""
+    names: dict[tuple[str, ...], list[str]] = {}
+    for name, cells in described:
+        names.setdefault(cells, []).append(code_html(name))
+    return (["<br>".join(functions), *cells] for cells, functions in names.items())
 
 
 def earlier_releases() -> str:
@@ -72,29 +82,28 @@ def earlier_releases() -> str:
     for framework in registry.frameworks():
         now = {function.name: function for function in _newest(framework)}
         earlier = [function for function in framework.functions if function not in now.values()]
-        lines += registry.described(earlier, partial(_differences, framework, now))
-    return table(("function", "releases", "what is otherwise than in the newest"), lines)
+        lines += _merged(registry.described(earlier, partial(_differences, framework, now)))
+    return table(("functions", "releases", "what is otherwise than in the newest"), lines)
 
 
 def undescribed_parameters() -> str:
     """Parameters of the newest releases that no case uses, as Markdown."""
-    found = registry.described(
+    described = registry.described(
         registry.functions(),
         lambda function: [
-            (code_html(function.name), code_html(argument), escaped(what))
-            for argument, what in function.untested.items()
+            (function.name, (code_html(argument), escaped(what))) for argument, what in function.untested.items()
         ],
     )
-    lines = [line for of_function in found for line in of_function]
-    return table(("function", "argument", "what it selects"), lines)
+    lines = _merged(itertools.chain.from_iterable(described))
+    return table(("functions", "argument", "what it selects"), lines)
 
 
-def _differences(framework: Framework, now: Mapping[str, Function], function: Function) -> list[str]:
-    """Differences of an earlier description of a function from the newest one of its name."""
+def _differences(framework: Framework, now: Mapping[str, Function], function: Function) -> tuple[str, tuple[str, ...]]:
+    """The name of a function, and releases of an earlier description with its differences from the newest one."""
     cells = option_words(function)
     newest = option_words(now[function.name]) if function.name in now else {}
     changes = [f"{escaped(name)}: {cell}" for name, cell in cells.items() if cell != newest.get(name)]
-    return [code_html(function.name), _releases(framework, function), "<br>".join(changes) or "the same"]
+    return function.name, (_releases(framework, function), "<br>".join(changes) or "the same")
 
 
 def option_words(function: Function) -> dict[str, str]:
