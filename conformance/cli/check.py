@@ -107,15 +107,15 @@ def _print(found: api.CheckResult) -> None:
     print_groups(
         [row for row in found.run.rows if row.expected in FAILING_ROWS], found.run.cases, found.installed.framework
     )
-    out.lines(map(_in_words, found.mistakes[:MAX_MISTAKES]))
+    out.paragraphs(map(_in_words, found.mistakes[:MAX_MISTAKES]))
     first = {result.instance.relation.name: result for result in reversed(found.broken)}
     out.lines([*first.values()][:MAX_FINDINGS])
     out.lines(finding.message for finding in found.findings[:MAX_FINDINGS])
     if found.sweep is not None:
         out.print_each(sweep_rendering.terminal(found.sweep.regions, found.sweep.means))
     out.print(table(found.cells))
-    out.lines(filter(None, [not_called(found.cells), *hints(found)]))
-    out.print(Text(verdict(found)), soft_wrap=True)
+    out.paragraphs(filter(None, [not_called(found.cells), *hints(found)]))
+    out.print(Text(verdict(found)))
     out.print(f"report: {found.run.report / 'index.html'}", soft_wrap=True)
 
 

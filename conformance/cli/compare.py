@@ -66,9 +66,9 @@ def _numbers(option: str, text: str) -> Any:
 
 def _print(result: api.CompareResult, verbose: bool) -> None:
     explanation = result.explanation
-    out.lines(f"{sentence}." for sentence in result.decided)
+    out.paragraphs(f"{sentence}." for sentence in result.decided)
     problem = dict(explanation.facts)["problem"]
-    out.print(escape(f"{problem}, {explanation.reduction}, {explanation.quantity}"), soft_wrap=True)
+    out.print(escape(f"{problem}, {explanation.reduction}, {explanation.quantity}"))
     out.print()
     lines = [("exact", explanation.derivation.answer or explanation.derivation.why, "")]
     for function in explanation.functions:
@@ -81,6 +81,6 @@ def _print(result: api.CompareResult, verbose: bool) -> None:
         out.print(escape(f"{name:<{names}}  {value:<{min(values, FLOAT_WIDTH)}}  {why}".rstrip()), soft_wrap=True)
     for number in result.observed:
         first, *others = number.lines()
-        out.print(f"\n[bold]{escape(number.name)}[/]: {escape(first)}", soft_wrap=True)
-        out.lines(f"    {line}" for line in others)
-    print_styled(rendering.terminal(explanation, whole=verbose))
+        out.print(f"\n[bold]{escape(number.name)}[/]: {escape(first)}")
+        out.paragraphs(f"    {line}" for line in others)
+    print_styled(rendering.terminal(explanation, out.width, whole=verbose))

@@ -28,7 +28,7 @@ def explain(
     elif as_markdown:
         out.print(rendering.markdown(explanation), markup=False, soft_wrap=True, end="")
     else:
-        print_styled(rendering.terminal(explanation))
+        print_styled(rendering.terminal(explanation, out.width))
         _print_other_options(result.case, explanation.dtype, explanation.reduction, explanation.quantity)
 
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from conformance import api, report
+from conformance import api
 from conformance.adapters.arrays import nested
 from conformance.api.cases import CaseAnswers, ShowResult
 from conformance.cli import github
@@ -69,8 +69,8 @@ def lint(
     if as_json:
         out.write(checked.to_json())
         raise typer.Exit(USAGE if problems else 0)
-    out.lines(problems)
-    out.lines(f"note: {note}" for note in checked.notes)
+    out.paragraphs(map(str, problems))
+    out.paragraphs(f"note: {note}" for note in checked.notes)
     others = f" and {counted(checked.uncounted, 'file')} that cannot be counted" if checked.uncounted else ""
     found = f"{counted(checked.cases, 'case')}{others}"
     out.print(f"{found} in {checked.folder}: {counted(len(problems) or 'no', 'problem')}")
@@ -84,31 +84,31 @@ def _print(shown: ShowResult) -> None:
     for answers in shown.answers:
         _print_answers(answers)
     called = [row for answers in shown.answers for row in answers.rows]
-    out.lines(render_unsupported(unsupported_problems(map(problem_cells, [*called, *shown.unsupported]))))
+    out.paragraphs(render_unsupported(unsupported_problems(map(problem_cells, [*called, *shown.unsupported]))))
     for number in shown.published:
         stated, record = number.published, number.record()
         label = f"{stated.reduction}, {stated.quantity}" if stated.quantity != "loss" else stated.reduction
         source = f" ({stated.source})" if stated.source else ""
         verdict = f"holds in {number.dtype}" if number.holds else f"does not hold: {number.exact}"
-        out.lines([f"published {record['value']}{source}, {label}: {verdict}"])
-        out.lines(f"    {line}" for line in record["explanations"])
+        out.paragraphs([f"published {record['value']}{source}, {label}: {verdict}"])
+        out.paragraphs(f"    {line}" for line in record["explanations"])
 
 
 def _print_case(case: Case) -> None:
-    out.print(f"[bold]{case.id}[/]  {case.digest}  {escape(case.path)}:{case.line}", soft_wrap=True)
+    out.print(f"[bold]{case.id}[/]  {case.digest}  {escape(case.path)}:{case.line}")
     if case.why:
         out.print(Text(case.why))
     source = f"; {case.source}" if case.source else ""
     out.print(Text(f"{case.loss} loss of {case.input_kind}, {case.written_target or case.target} targets{source}"))
     if case.axis_note:
         out.print(case.axis_note)
-    out.print(f"predictions {_array(case.predictions)}", soft_wrap=True)
-    out.print(f"labels      {_array(case.layout.name_labels(case.labels))}", soft_wrap=True)
+    out.print(f"predictions {_array(case.predictions)}")
+    out.print(f"labels      {_array(case.layout.name_labels(case.labels))}")
     if names := case.layout.class_names:
-        out.print(f"classes     {truncate(str(list(names)), 400)}", soft_wrap=True)
+        out.print(f"classes     {truncate(str(list(names)), 400)}")
     for name in case.options.names():
         value = getattr(case.options, name)
-        out.print(f"{name} {_array(value) if hasattr(value, 'shape') else value}", soft_wrap=True)
+        out.print(f"{name} {_array(value) if hasattr(value, 'shape') else value}")
     if words := case.layout.words():
         out.print(f"layout {', '.join(words.values())}")
 
@@ -125,7 +125,7 @@ def _print_answers(answers: CaseAnswers) -> None:
         exact = answer if isinstance(answer, str) else want_of(answer)
     table = Table(title=f"{answers.dtype}, {answers.reduction}", title_justify="left", box=None, pad_edge=False)
     for heading in ("function", "status", "returned", "error/budget", "why"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading)
     table.add_row("exact", "", escape(truncate_list(exact, MAX_WIDTH)), "", "")
     others: dict[str, Elements] = {}
     for row in answers.rows:
@@ -138,12 +138,11 @@ def _print_answers(answers: CaseAnswers) -> None:
         why = f"known: {row.known}" if row.expected == "known" else why
         converted = f" (after {row.bridge})" if row.bridge else ""
         table.add_row(
-            (report.break_name(row.key.function).strip() if out.wraps else row.key.function)
-            + "".join(f", {part}" for part in unusual(row.key.quantity, row.key.mode, row.key.device)),
+            ", ".join([row.key.function, *unusual(row.key.quantity, row.key.mode, row.key.device)]),
             row.status,
             escape(_returned(row)),
             _ratio(row),
-            escape(why + converted),
+            escape((why + converted).strip()),
         )
     out.print(table)
 

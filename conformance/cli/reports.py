@@ -10,19 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from conformance import api, report
 from conformance.cli.shared import Level, Printer, options, output_format, print_stderr
-from conformance.cli.terminal import UNEXPECTED, err, out
+from conformance.cli.terminal import UNEXPECTED, Terminal, err, out
 from conformance.comparison import difference_rendering
 from conformance.comparison.acceptance import Proposal
 from conformance.comparison.history import markdown as history_markdown
 from conformance.model.files import write_output
-
-WIDTH = 80
-"""Width of terminal text in a file, in characters."""
 
 
 class Format(StrEnum):
@@ -95,7 +91,7 @@ def accept(
 def _print_proposal(proposed: Proposal) -> None:
     if proposed.difference is not None:
         out.print_each(difference_rendering.terminal(proposed.difference))
-    out.lines(proposed.lines())
+    out.paragraphs(proposed.lines())
 
 
 @options
@@ -130,9 +126,7 @@ def _text(result: api.DiffResult, form: Format) -> str:
             return report.page(results, run, report.PageSupplement(changes=changes, against=conditions))
         case Format.terminal:
             page = io.StringIO()
-            console = Console(file=page, width=WIDTH, no_color=True, highlight=False)
-            for piece in difference_rendering.terminal(found):
-                console.print(piece)
+            Terminal(file=page, no_color=True, highlight=False).print_each(difference_rendering.terminal(found))
             return page.getvalue()
 
 

@@ -19,7 +19,7 @@ from conformance.casefiles.loading import SUFFIXES
 from conformance.cli import github
 from conformance.cli.failing import places, workflow_commands
 from conformance.cli.shared import Printer, options, print_not_executed, print_notes, print_stderr
-from conformance.cli.terminal import UNEXPECTED, UNLIMITED_WIDTH, USAGE, out
+from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import RUN
 from conformance.execution.report_folder import FILES, JOURNAL
@@ -72,7 +72,7 @@ def run(
             raise ended.failure
         raise typer.Exit(INTERRUPTED if ended.stopped else USAGE)
     if ended.check is not None and not as_json:
-        out.lines(ended.check.lines())
+        out.paragraphs(ended.check.lines())
     if not ended.items:
         print_stderr("no selected function supports any of the cases; the report says why")
         raise typer.Exit(USAGE)
@@ -156,22 +156,20 @@ def _finish(ended: api.RunResult, request: api.RunRequest, strict_known: bool, v
     if request.cases is not None and not strict_known:
         print_groups(ended.rows_that_are("known"), ended.cases)
     if len(ended.results):
-        table = report.status_table(ended.results, wraps=False)
-        width = out.measure(table, options=out.options.update(max_width=UNLIMITED_WIDTH)).maximum
-        out.print(table if width <= out.width else report.status_table(ended.results))
+        out.print(report.status_table(ended.results))
     if len(ended.results) and verbose:
         partly = request.keyword or request.frameworks or request.modes or request.device != CPU or ended.harvested
-        out.lines(recording.closing_lines(ended.record["largest"], "" if partly else ended.record["coverage"]))
+        out.paragraphs(recording.closing_lines(ended.record["largest"], "" if partly else ended.record["coverage"]))
     narrowed = bool(request.keyword or request.frameworks or request.modes or ended.record["missing"])
     unsupported = unsupported_problems(ended.results[PROBLEM_COLUMNS].itertuples(index=False, name=None))
-    out.lines(render_unsupported(unsupported, narrowed=narrowed))
+    out.paragraphs(render_unsupported(unsupported, narrowed=narrowed))
     if skipped := recording.skipped_line(ended.results):
-        out.print(Text(skipped), soft_wrap=True)
+        out.print(Text(skipped))
     verdict = recording.verdict_line(ended.results, ended.record["planned"], ended.record["duration"], failing)
-    out.print(Text(verdict), soft_wrap=True)
+    out.print(Text(verdict))
     published = recording.published_line(ended.record, ended.cases, ended.report)
     if published and request.cases is not None:
-        out.print(Text(published), soft_wrap=True)
+        out.print(Text(published))
     out.print(f"report: {ended.report / 'index.html'}", soft_wrap=True)
 
 
@@ -201,7 +199,7 @@ def print_groups(rows: Sequence[Row], cases: Sequence[Case], framework: Framewor
 
 def _print_row(row: Row, more: str, call: str) -> None:
     name, why = _headline(row)
-    out.print(f"[bold]{row.expected}[/] {escape(name)}", soft_wrap=True)
+    out.print(f"[bold]{row.expected}[/] {escape(name)}")
     out.print(Padding(Text(why + more), (0, 0, 0, 4), expand=False))
     if call:
         out.print(f"    {escape(call)}", soft_wrap=True)

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
-from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.text import Text
 
+from conformance.cli.layout import arrange
 from conformance.model.errors import UserError
 from conformance.model.text import printable, shorten_words
 
@@ -41,8 +42,8 @@ Value = TypeVar("Value", bound=Serializable)
 class Terminal(Console):
     """A console that prints control characters in third-party text as escapes.
 
-    Lines are wrapped on a terminal; elsewhere only if COLUMNS sets a width.  Cells of tables are
-    always wrapped, elsewhere between words only.
+    Lines are wrapped on a terminal, elsewhere only if COLUMNS sets a width; cells of tables always.
+    No word is broken.
     """
 
     @property  # type: ignore[misc]  # read-only
@@ -72,14 +73,23 @@ class Terminal(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as rich's consoles do, but shorten very long words.  Raises UserError if the stream is not writable."""
         with self._written():
-            if not self.wraps:
-                _limit_columns(objects)
-            super().print(*(shorten_words(each) if isinstance(each, str) else each for each in objects), **options)
+            if len(objects) != 1 or options.get("soft_wrap"):
+                super().print(*(shorten_words(each) if isinstance(each, str) else each for each in objects), **options)
+                return
+            short = shorten_words(objects[0]) if isinstance(objects[0], str) else objects[0]
+            for piece in arrange(short, self.width, 0 if self.wraps else COLUMN_WIDTH):
+                super().print(piece, **{"crop": False, **options})
 
     def lines(self, lines: Iterable[object]) -> None:
-        """Print lines without markup and without wrapping."""
+        """Print lines without markup and without wrapping, as they may be code to be copied."""
         for line in lines:
             self.print(escape(str(line)), soft_wrap=True)
+
+    def paragraphs(self, lines: Iterable[str]) -> None:
+        """Print lines of prose, which are wrapped with their indentation."""
+        for line in lines:
+            text = line.lstrip(" ")
+            self.print(Padding(Text(text), (0, 0, 0, len(line) - len(text)), expand=False))
 
     def print_each(self, pieces: Iterable[RenderableType]) -> None:
         """Print tables and other renderables, one below the other."""
@@ -108,17 +118,6 @@ class Terminal(Console):
             discard(self.file)  # flushing the buffer at exit would fail again
             what = f"the output cannot be written ({error.strerror or error})"
             raise UserError(f"{what}; free some space, or send it somewhere else") from error
-
-
-def _limit_columns(objects: Iterable[Any]) -> None:
-    """Limit the width of table columns to that of their longest word, or to `COLUMN_WIDTH` if that is larger."""
-    from rich.table import Table
-
-    for table in objects:
-        for column in table.columns if isinstance(table, Table) else ():
-            texts = [Text.from_markup(cell) if isinstance(cell, str) else cell for cell in column.cells]
-            words = [cell_len(word) for text in texts if isinstance(text, Text) for word in text.plain.split()]
-            column.max_width = max(COLUMN_WIDTH, *words, 0)
 
 
 def discard(stream: IO[str]) -> None:

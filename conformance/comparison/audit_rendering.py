@@ -247,9 +247,9 @@ def _drift_record(drift: Drift) -> dict[str, Any]:
 
 
 def terminal(audit: Audit) -> Iterator[RenderableType]:
-    """Render for a terminal of 80 columns, readable without colour."""
+    """Render for a terminal, readable without colour."""
     for sentence in answer(audit):
-        yield Text(one_line(sentence, MAX_SENTENCE), overflow="fold")
+        yield Text(one_line(sentence, MAX_SENTENCE))
     for heading, _, causes in _grouped(audit):
         yield from heading_lines(heading)
         for cause in causes[:MAX_TERMINAL_CAUSES]:
@@ -258,7 +258,7 @@ def terminal(audit: Audit) -> Iterator[RenderableType]:
     if audit.signatures:
         yield from heading_lines("Signatures")
         for change in audit.signatures[:MAX_TERMINAL_CAUSES]:
-            yield Text(f"{clean(change.path)}: {clean(change)}", overflow="fold")
+            yield Text(f"{clean(change.path)}: {clean(change)}")
         yield from _remaining_line(len(audit.signatures))
 
 

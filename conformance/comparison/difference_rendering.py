@@ -23,7 +23,6 @@ from conformance.report.files import guard_formula
 from conformance.report.frames import records
 from conformance.report.markdown import (
     bounded,
-    break_name,
     code,
     escaped,
     format_number,
@@ -167,9 +166,9 @@ def heading_lines(text: str) -> Iterator[RenderableType]:
 def indented(lines: list[str], colour: str) -> Iterator[RenderableType]:
     """A coloured line in a terminal, followed by indented lines."""
     head, *rest = lines
-    yield Text(head, style=colour, overflow="fold")
+    yield Text(head, style=colour)
     for text in rest:
-        yield Padding(Text(text.strip(), overflow="fold"), (0, 0, 0, 4), expand=False)
+        yield Padding(Text(text.strip()), (0, 0, 0, 4), expand=False)
 
 
 def clean(text: Any) -> str:
@@ -187,7 +186,7 @@ def _function_table(changes: pd.DataFrame) -> Table:
         if prefix != framework:
             framework = prefix
             shown.add_row(Text(framework))
-        shown.add_row(Text(break_name(name or prefix)), *(str(line[column] or "") for column in names))
+        shown.add_row(Text(f" {name or prefix}"), *(str(line[column] or "") for column in names))
     return shown
 
 

@@ -1,6 +1,6 @@
 """Render explanations for a terminal, as Markdown, and as data.
 
-Terminal lines have at most 80 columns, except text to be copied, which is not wrapped.
+Terminal lines have at most 80 columns, except words that are longer and text to be copied, which is not wrapped.
 """
 
 from __future__ import annotations
@@ -43,32 +43,34 @@ _JSON_KEYS = {
 """Keys of the published JSON that differ from the names of the fields."""
 
 
-def terminal(explanation: Explanation, *, whole: bool = True) -> Iterator[tuple[str, str]]:
+def terminal(explanation: Explanation, width: int = WIDTH, *, whole: bool = True) -> Iterator[tuple[str, str]]:
     """Yield pairs (style, line) for rich; the style is `bold`, `dim` or empty and may be ignored.
 
-    whole: as in `render_blocks`.
+    width: number of columns, of which at most `WIDTH` are used.  whole: as in `render_blocks`.
     """
+    width = min(width, WIDTH)
     for kind, text, level in render_blocks(explanation, whole=whole):
         match kind:
             case "heading":
                 if level > 1:
                     yield "", ""
-                yield from (("bold", line) for line in _wrapped(text, 0))
+                yield from (("bold", line) for line in _wrapped(text, width, 0))
             case "prose":
-                yield from (("", line) for line in _wrapped(text, INDENT // 2, 0))
+                yield from (("", line) for line in _wrapped(text, width, INDENT // 2, 0))
             case "formula":
-                yield from (("", line) for line in _wrapped(text, INDENT * level))
+                yield from (("", line) for line in _wrapped(text, width, INDENT * level))
             case "code":
                 yield from (("dim", " " * INDENT * level + line) for line in printable(text).splitlines())
 
 
-def _wrapped(text: str, indent: int, hanging: int = INDENT // 2) -> list[str]:
+def _wrapped(text: str, width: int, indent: int, hanging: int = INDENT // 2) -> list[str]:
     return textwrap.wrap(
         printable(" ".join(text.split())),
-        WIDTH,
+        width,
         initial_indent=" " * indent,
         subsequent_indent=" " * (indent + hanging),
         break_on_hyphens=False,
+        break_long_words=False,
     )
 
 

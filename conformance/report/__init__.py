@@ -9,7 +9,7 @@ from conformance.report.agreement import discrepancies, pairs
 from conformance.report.comment import comment, marker
 from conformance.report.files import read, rewrite_page, write
 from conformance.report.frames import frame, from_records, merged
-from conformance.report.markdown import break_name, status_table, summary
+from conformance.report.markdown import status_table, summary
 from conformance.report.page import PageSupplement, page, problems, sizes
 from conformance.report.sarif import sarif
 from conformance.report.support import FUNCTION_COLUMNS, functions_table

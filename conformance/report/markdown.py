@@ -31,8 +31,6 @@ MAX_FUNCTIONS = 80
 MAX_FUNCTIONS_IN_CELL = 6
 MAX_CELL = 160
 """Maximum number of characters of a cell in a summary."""
-NAME_WIDTH = 27
-"""Width of a function's name in a terminal, in characters."""
 STATUS_VERBS = {"agrees": "agree", "diverges": "diverge, explained", "disagrees": "disagree", "timed_out": "timed out"}
 _MARKUP = re.compile(r"([\\`*{}\[\]<>|~#$&@!]|(?<!\w)_|_(?!\w))")
 _WEB_ADDRESS = re.compile(r"https?://[^\s<>()|\\`\"'\[\]{}]+")
@@ -358,8 +356,8 @@ def _ratios(results: pd.DataFrame) -> str:
 # Terminal
 
 
-def status_table(results: pd.DataFrame, *, wraps: bool = True) -> Table:
-    """Functions x statuses for the end of a run: fits 80 columns and is readable without colour."""
+def status_table(results: pd.DataFrame) -> Table:
+    """Functions x statuses for the end of a run, readable without colour."""
     found = counts(results)
     names = [*(name for name in STATUSES if found[name].any()), "unexpected"]
     shown = terminal_table(["function", *(name.replace("_", " ") for name in names)])
@@ -370,7 +368,7 @@ def status_table(results: pd.DataFrame, *, wraps: bool = True) -> Table:
         shown.add_row(escape(f"{framework} {version}{place}") if version else "not available")
         for function, line in counts(rows).iterrows():
             name = str(function).partition(".")[2] if version else str(function)
-            shown.add_row(break_name(name) if wraps else f" {name}", *_count_cells(line, names))
+            shown.add_row(f" {name}", *_count_cells(line, names))
     shown.add_section()
     shown.add_row("all", *_count_cells(found.sum(), names))
     return shown
@@ -380,18 +378,8 @@ def terminal_table(header: Sequence[str]) -> Table:
     """An empty table for a terminal: a column of names, then columns of counts."""
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for number, name in enumerate(header):
-        shown.add_column(name, justify="right" if number else "left", overflow="fold")
+        shown.add_column(name, justify="right" if number else "left")
     return shown
-
-
-def break_name(name: str) -> str:
-    """Break a long name before capitals or colons, so that it is visibly continued."""
-    lines = [" "]
-    for piece in re.findall(r"[:A-Z]?[^:A-Z]+|.", name):
-        if len(lines[-1] + piece) > NAME_WIDTH or piece.startswith(":"):
-            lines.append("   ")
-        lines[-1] += piece
-    return "\n".join(lines)
 
 
 def _count_cells(line: pd.Series, names: list[str]) -> list[str]:

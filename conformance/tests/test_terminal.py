@@ -91,3 +91,20 @@ def test_unexpected_rows_are_grouped_by_exception_over_functions_and_else_by_fun
         "A said no",
         "B said no (and 1 row more)",
     ]
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_terminal_of_any_width_breaks_no_word_of_a_table_or_text(width, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    words = [*NUMBERS, "torch.Loss:mean_of_all", "a/case_of_a_file float32", "https://example.org/page"]
+    table = Table("function", "returned", "why", box=None, pad_edge=False)
+    table.add_row(words[-3], ", ".join(NUMBERS), f"{words[-2]} {words[-1]}", end_section=True)
+    table.add_row("all", "", "agrees")
+    stream = io.StringIO()
+    terminal = Terminal(file=stream, width=width, force_terminal=True, color_system=None)
+    terminal.print(table)
+    terminal.paragraphs(["    " + ", ".join(words)])
+    lines = stream.getvalue().splitlines()
+    printed = [word.strip(",") for line in lines for word in line.split()]
+    assert all(printed.count(word) == 2 for word in " ".join(words).split())
+    assert all(len(line) <= width or len(line.split()) == 1 for line in lines)
