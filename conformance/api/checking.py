@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from conformance.adapters import checked
 from conformance.adapters.checked import CheckedCallable, CheckError
 from conformance.adapters.registry import Installed
@@ -32,7 +34,9 @@ from conformance.explore.sweep import runner
 from conformance.explore.sweep.runner import SweepRequest
 from conformance.judging.case_set import load_suite
 from conformance.judging.hypotheses import those_that_give, values_of_hypotheses
-from conformance.judging.judge import Judge, Performer
+from conformance.judging.judge import Performer
+from conformance.judging.likeness import LikenessJudge, issues_of
+from conformance.judging.nonfinite import causes_of_nonfinite
 from conformance.judging.plan import Item, documented_convention, in_modes
 from conformance.judging.row import Elements, Row
 from conformance.judging.verdict import FAILING
@@ -228,7 +232,7 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
     installed = checked.installed(callable_, found)
     observer.note(f"called as {call_example(installed)}")
     available = in_modes([installed], request.modes, request.device)
-    cases = _cases(request)
+    cases = _cases(request, callable_.like, installed)
     with local_pool(available, Timeouts(request.timeout, request.import_timeout)) as pool:
         for name, versions in pool.all_versions().items():
             if isinstance(versions, UserError):
@@ -244,8 +248,8 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
         counterexamples: list[Counterexample] = []
         drawn, swept = 0, None
         if ran.complete and not session.stop_reason and not request.keyword:
-            relations = list(session.relations(cases.cases))
-            search = session.search(request.seed)
+            relations = list(session.relations(cases))
+            search = session.search(cases.ledger, request.seed)
             counterexamples, drawn = search.findings, search.state.position
             session.not_executed += search.state.not_executed
             swept = session.sweep() if request.sweep else None
@@ -266,11 +270,12 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
     )
 
 
-def _cases(request: CheckRequest) -> CaseSet:
-    """The cases without a ledger, and without invalid input unless that is requested."""
-    suite, _ = load_suite(request.cases)
+def _cases(request: CheckRequest, like: str, installed: Installed) -> CaseSet:
+    """The cases, without invalid input unless that is requested, and the known issues of the known function."""
+    suite, ledger = load_suite(request.cases)
     cases = [case for case in suite if request.invalid or not isinstance(case.expect, MustRaise)]
-    return CaseSet(sorted(cases, key=lambda case: case.predicted), Ledger())
+    issues = issues_of(like, installed.functions[0].name, (*ledger.entries, *ledger.others))
+    return CaseSet(sorted(cases, key=lambda case: case.predicted), issues)
 
 
 class _CheckSession:
@@ -297,7 +302,7 @@ class _CheckSession:
         """The rows of items; raises UserError after `MAX_UNANSWERED` calls without an answer."""
         calls, is_reported = 0, False
         with cached_oracle() as oracle:
-            for row in rows_of(items, Judge(oracle, cases.ledger), self._pool):
+            for row in rows_of(items, LikenessJudge(oracle, cases.ledger), self._pool):
                 if isinstance(row, Row):
                     calls += row.status != "unsupported"
                     if not is_reported and (verdict := _first_verdict(row, calls)):
@@ -311,18 +316,18 @@ class _CheckSession:
                         self.stop_reason = f"it is given up: {count} calls took too long or ended their process"
                         raise CheckError(self.stop_reason)
 
-    def relations(self, cases: Sequence[Case]) -> Iterator[RelationResult]:
+    def relations(self, cases: CaseSet) -> Iterator[RelationResult]:
         """The results of relations on the cases."""
-        instances = select_instances(cases, self.available)
+        instances = select_instances(cases.cases, self.available)
         checking = Run()
         perform = self._performer
         with self._observer.rows(len(instances)) as advance:
-            yield from checking.each(instances, lambda instance: check_relation(instance, perform, Ledger()), advance)
+            yield from checking.each(instances, lambda one: check_relation(one, perform, cases.ledger), advance)
         self.not_executed += map(str, checking.not_executed)
 
-    def search(self, seed: int) -> Search:
-        """Run a random search, and return it."""
-        search = valid_search(self.available, seed, self._performer)
+    def search(self, issues: Ledger, seed: int) -> Search:
+        """Run a random search that does not stop at known issues, and return it."""
+        search = valid_search(self.available, issues, seed, self._performer)
         with self._observer.status() as show:
             for _ in search.steps(MAX_DRAWN_SECONDS, MAX_DRAWN):
                 if len(search.findings) >= MAX_FINDINGS:
@@ -344,9 +349,11 @@ class _CheckSession:
 def _mistakes(installed: Installed, cases: Iterable[Case], rows: Iterable[Row]) -> Iterator[Mistake]:
     """Yield the mistakes that explain most of the wrong results with the same options.
 
-    They are tried on one result of each case and quantity that no convention explains: a reduced loss or gradient in a
-    dtype with enough digits, without conversions.
+    They are tried on one result of each case and quantity that no convention and no known issue explains: a reduced
+    loss or gradient in a dtype with enough digits, without conversions.  Likely causes of results that are not finite
+    come first, for all such rows.
     """
+    yield from _nonfinite(cases, rows)
     by_id = {case.id: case for case in cases if case.predicted <= MAX_EXPLAINED_PREDICTIONS}
     wrong = {
         (row.key.case, row.key.quantity): row
@@ -367,9 +374,29 @@ def _mistakes(installed: Installed, cases: Iterable[Case], rows: Iterable[Row]) 
                     yield Mistake(options, text, count, len(tried))
 
 
+def _nonfinite(cases: Iterable[Case], rows: Iterable[Row]) -> Iterator[Mistake]:
+    """Yield the likely causes of wrong results that are nan or infinite, the commonest first."""
+    by_id = {case.id: case for case in cases}
+    tried: Counter[tuple[str, ...]] = Counter()
+    counts: Counter[tuple[tuple[str, ...], str]] = Counter()
+    for row in rows:
+        got, want = row.got, row.want
+        if row.status not in FAILING or row.key.case not in by_id or not isinstance(got, Elements):
+            continue
+        if isinstance(want, Elements) and not np.isfinite(got.values).all():
+            case = by_id[row.key.case]
+            options = case.options.names()
+            tried[options] += 1
+            problem = case.problem(row.key.dtype, cast(Reduction, row.key.reduction))
+            counts.update((options, text) for text in causes_of_nonfinite(problem, got.values, want.values))
+    for (options, text), count in counts.most_common():
+        yield Mistake(options, text, count, tried[options])
+
+
 def _is_explainable(row: Row) -> bool:
     reduced = row.key.quantity == "loss" or (row.key.quantity == "gradient" and row.key.reduction != "none")
-    if row.key.dtype not in ("float32", "float64") or row.bridge or row.candidate or not reduced:
+    explained = row.candidate or row.known
+    if row.key.dtype not in ("float32", "float64") or row.bridge or explained or not reduced:
         return False
     got, want = row.got, row.want
     return isinstance(got, Elements) and isinstance(want, Elements) and got.shape == want.shape and not got.thinned

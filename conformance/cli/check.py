@@ -104,8 +104,11 @@ def _arguments(texts: Iterable[str]) -> dict[str, str]:
 
 def _print(found: api.CheckResult) -> None:
     """Print the failures by cause, the table, and the verdict in a sentence."""
+    failing = [row for row in found.run.rows if row.expected in FAILING_ROWS]
     print_groups(
-        [row for row in found.run.rows if row.expected in FAILING_ROWS], found.run.cases, found.installed.framework
+        sorted(failing, key=lambda row: bool(row.known)),  # what the known function does, too, comes last
+        found.run.cases,
+        found.installed.framework,
     )
     out.paragraphs(map(_in_words, found.mistakes[:MAX_MISTAKES]))
     first = {result.instance.relation.name: result for result in reversed(found.broken)}
@@ -155,7 +158,7 @@ def _text(cell: api.Cell) -> Text:
 
 def hints(found: api.CheckResult) -> list[str]:
     """Advice on the common properties of the wrong rows."""
-    failing = [row for row in found.run.rows if row.expected in FAILING_ROWS]
+    failing = [row for row in found.run.rows if row.expected in FAILING_ROWS and not row.known]
     lines = [f"its process printed: {' | '.join(found.printed)}"] if found.printed else []
     if any(result.instance.relation.name == DETERMINISM for result in found.broken):
         lines.append("called again with the same arrays, it returns something else: seed what is random")
@@ -213,6 +216,8 @@ def verdict(found: api.CheckResult) -> str:
         (len(found.findings), found.drawn, "random problems"),
     ]
     wrong = [f"{bad} of {total:,} {what}" for bad, total, what in counts if bad]
+    if shared := sum(row.expected in FAILING_ROWS and bool(row.known) for row in rows):
+        wrong[0] += f" ({shared} of them where {found.checked.like} has a known issue)"
     right = [f"{total:,} {what}" for bad, total, what in counts if not bad and total]
     sure = (
         f"wrong: {', '.join(wrong)}" if wrong else "certified" if found.complete and called else "nothing wrong so far"

@@ -177,7 +177,7 @@ def _cause(row: Row) -> tuple[str, ...]:
     """What rows of one cause have in common: what the ledger says of known ones; for equal exceptions, no function."""
     if row.expected == "known":
         return (row.key.function.partition(".")[0], row.known)
-    kind = (row.key.environment, row.expected, row.status, row.reason_code, row.candidate)
+    kind = (row.key.environment, row.expected, row.status, row.reason_code, row.candidate, row.known)
     if row.exception is None:
         return (*kind, row.key.function)
     return (*kind, row.framework, row.exception.exception, row.exception.message)
@@ -209,4 +209,5 @@ def _headline(row: Row) -> tuple[str, str]:
     """(description of a row, why it is unexpected or known)."""
     if not row.key.case:
         return row.key.environment, row.explanation
-    return f"{row.key.id} ({row.key.version})", row.known if row.expected == "known" else row.explanation
+    why = row.known if row.expected == "known" else ". ".join(filter(None, (row.explanation, row.known)))
+    return f"{row.key.id} ({row.key.version})", why

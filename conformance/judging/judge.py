@@ -233,7 +233,7 @@ class Assessment:
             lines.append(f"  converted  predictions were converted by {self.prepared.conversion}")
         if row.warnings:
             lines.append(f"  warnings   {_short(row.cells['warnings'])}")
-        if self.expected == "known" and self.known is not None:
+        if self.verdict.status in FAILING and self.known is not None:
             lines.append(f"  ledger     {self.known.path}:{self.known.line}: {self.known.summary}")
         if self.expected == "stale" and self.known is not None:
             lines.append(

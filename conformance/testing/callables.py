@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conformance.adapters import checked
 from conformance.adapters.checked import CheckedCallable
 from conformance.adapters.registry import Installed
+
+if TYPE_CHECKING:
+    from conformance.casefiles.known_issues import Ledger
 
 KINDS = ("losses", "gradients", "relations", "drawn_problems", "vocabularies")
 """Kinds of check, in the order of the tests."""
@@ -109,11 +112,12 @@ def checks(
         other_dtypes=other_dtypes,
     )
     installed = checked.installed(described, found)
+    issues = functools.cache(lambda: _known_issues(like, installed))
 
     @pytest.mark.parametrize("kind", tuple(kinds))
     def test(kind: str) -> None:
         count, failures = 0, []
-        for failure in _CHECKS[kind](installed, seed):
+        for failure in _CHECKS[kind](installed, issues(), seed):
             count += 1
             failures += [failure] if failure is not None else []
         if not count:
@@ -143,11 +147,20 @@ def _cases() -> tuple[Any, ...]:
     return tuple(sorted(cases, key=lambda case: case.predicted))
 
 
-def _calls(installed: Installed, seed: int, *, of_gradients: bool, of_blocks: bool | None) -> Iterator[Failure]:
+def _known_issues(like: str, installed: Installed) -> Ledger:
+    from conformance.casefiles.known_issues import load
+    from conformance.casefiles.loading import shipped_cases
+    from conformance.judging.likeness import issues_of
+
+    return issues_of(like, installed.functions[0].name, load(shipped_cases()).entries)
+
+
+def _calls(
+    installed: Installed, issues: Ledger, seed: int, *, of_gradients: bool, of_blocks: bool | None
+) -> Iterator[Failure]:
     """Calls on cases.  of_blocks: on those of the check of vocabularies, on all others, or on all if None."""
-    from conformance.casefiles.known_issues import Ledger
     from conformance.execution.run import Run
-    from conformance.judging.judge import Judge
+    from conformance.judging.likeness import LikenessJudge
     from conformance.judging.plan import plan
     from conformance.model.case import is_derivative
     from conformance.reference.oracle import cached_oracle
@@ -156,7 +169,7 @@ def _calls(installed: Installed, seed: int, *, of_gradients: bool, of_blocks: bo
     items = [item for item in plan(cases, [installed]) if is_derivative(item.quantity) == of_gradients]
     run = Run()
     with cached_oracle() as oracle:
-        for assessment in run.each(items, Judge(oracle, Ledger()).assess):
+        for assessment in run.each(items, LikenessJudge(oracle, issues).assess):
             if assessment.expected == "ok":
                 yield None
             else:
@@ -165,23 +178,22 @@ def _calls(installed: Installed, seed: int, *, of_gradients: bool, of_blocks: bo
     run.require_all("it could not be called")
 
 
-def _relations(installed: Installed, seed: int) -> Iterator[Failure]:
+def _relations(installed: Installed, issues: Ledger, seed: int) -> Iterator[Failure]:
     from conformance.adapters.contract.calling import perform
-    from conformance.casefiles.known_issues import Ledger
     from conformance.execution.run import Run
     from conformance.explore.relations.checker import check
     from conformance.explore.relations.selection import select_instances
 
     run = Run()
-    for result in run.each(select_instances(_cases(), [installed]), lambda one: check(one, perform, Ledger())):
+    for result in run.each(select_instances(_cases(), [installed]), lambda one: check(one, perform, issues)):
         yield (result.instance.relation.name, str(result)) if result.violation else None
     run.require_all("it could not be called")
 
 
-def _drawn(installed: Installed, seed: int) -> Iterator[Failure]:
+def _drawn(installed: Installed, issues: Ledger, seed: int) -> Iterator[Failure]:
     from conformance.explore.fuzz.search import valid_search
 
-    search = valid_search([installed], seed)
+    search = valid_search([installed], issues, seed)
     for _ in search.steps(MAX_DRAWN_SECONDS, MAX_DRAWN):
         if len(search.findings) >= MAX_SHOWN:
             break
@@ -189,7 +201,7 @@ def _drawn(installed: Installed, seed: int) -> Iterator[Failure]:
     yield from [None] * (search.state.position - len(search.findings))
 
 
-_CHECKS: Mapping[str, Callable[[Installed, int], Iterator[Failure]]] = {
+_CHECKS: Mapping[str, Callable[[Installed, Ledger, int], Iterator[Failure]]] = {
     "losses": functools.partial(_calls, of_gradients=False, of_blocks=False),
     "gradients": functools.partial(_calls, of_gradients=True, of_blocks=None),
     "relations": _relations,

@@ -12,6 +12,7 @@ import numpy as np
 from conformance.judging.compare import Comparison, compare
 from conformance.judging.hypotheses import SLACK_ROUNDOFFS, in_words, those_that_give, values_of_hypotheses
 from conformance.judging.mistakes import Departure, Hypothesis
+from conformance.judging.nonfinite import causes_of_nonfinite
 from conformance.model.case import DTYPES, InputKind, Problem, Quantity
 from conformance.model.convention import Convention
 from conformance.model.meanings import meaning_in_problem
@@ -112,17 +113,7 @@ def _numeric(question: Question, quantity: Quantity, got: Floats) -> Iterator[st
                 else "terms as large as the logits are subtracted"
             )
             yield f"digits cancel where {how}; cancellation=True accepts that"
-    if problem.input_kind != "logits" or np.isfinite(got).all():
-        return
-    with np.errstate(all="ignore"):
-        x = problem.predictions.astype(np.float64)
-        overflows = float(np.max(np.where(np.isfinite(x), x, 0.0), initial=0.0)) > math.log(
-            dtype_info(problem.dtype).largest
-        )
-    if overflows:
-        yield f"exp overflows in {problem.dtype}: the largest logit has to be subtracted from the others first"
-    if np.isinf(got).any():
-        yield f"a probability underflows to 0 in {problem.dtype} before its logarithm is taken: log-sum-exp avoids it"
+    yield from causes_of_nonfinite(problem, got, exact.hi)
 
 
 def _hypotheses(

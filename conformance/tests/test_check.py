@@ -15,7 +15,7 @@ from conformance import api, replay
 from conformance.adapters import checked
 from conformance.adapters.checked import CheckError
 from conformance.casefiles.loading import shipped_cases
-from conformance.cli.check import hints
+from conformance.cli.check import hints, verdict
 from conformance.model.case import Layout
 from conformance.model.errors import UserError
 from conformance.tests.fork_server import interpreter
@@ -72,6 +72,18 @@ def of_tensors(predictions, labels):
     return -predictions.log_softmax(1).gather(1, labels[:, None]).mean()
 
 
+def masks_tensors(logits, labels, ignore_index=-100, reduction="mean"):
+    kept = labels != ignore_index
+    losses = -logits.log_softmax(1).gather(1, (labels * kept)[:, None])[:, 0].masked_fill(~kept, 0)
+    return losses.sum() / kept.sum() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
+
+
+def multiplies_mask(logits, labels, ignore_index=-100, reduction="none"):
+    kept = labels != ignore_index
+    losses = right(logits, labels * kept, reduction="none") * kept
+    return losses if reduction == "none" else losses.sum()
+
+
 def recursive(logits, labels): return recursive(logits, labels)
 def nothing(logits, labels): return None
 def dies(logits, labels):
@@ -116,7 +128,7 @@ def cases(tmp_path_factory):
     """A folder with a few of the shipped cases."""
     folder = tmp_path_factory.mktemp("few") / "cases"
     (folder / "categorical").mkdir(parents=True)
-    for name in ("index_labels", "label_smoothing", "memory_order", "generated", "large_logits"):
+    for name in ("ignore_index", "index_labels", "label_smoothing", "memory_order", "generated", "large_logits"):
         shutil.copy(shipped_cases() / "categorical" / f"{name}.yaml", folder / "categorical")
     return folder
 
@@ -190,6 +202,24 @@ def test_callable_that_is_not_deterministic_is_told(check):
 def test_no_mistake_is_named_where_none_gives_the_results(check):
     assert check("random", "float32 and mean and index_labels").mistakes == ()
     assert check("right", "float32 and mean and index_labels").mistakes == ()
+
+
+def test_known_issue_of_the_known_function_explains_and_excuses_nothing(check):
+    found = check("masks_tensors", "in_an_ignored_row and float32", arrays="")
+    wrong = [row for row in found.run.rows if row.status == "disagrees"]
+    assert {row.key.quantity for row in wrong} == {"gradient"}
+    assert {row.expected for row in wrong} == {"unexpected"}
+    assert all(row.known.startswith("torch.CrossEntropyLoss has this known issue: ") for row in wrong)
+    assert f"({len(wrong)} of them where torch.CrossEntropyLoss has a known issue)" in verdict(found)
+    assert not any(row.known for row in found.run.rows if row not in wrong)
+
+
+def test_cause_of_nan_is_named(check):
+    found = check("multiplies_mask", "in_an_ignored_row and float32 and not mean")
+    (one,) = found.mistakes
+    assert one.options == ("ignore_index",)
+    assert one.text.startswith("0 times the nan or infinite predictions of an ignored row is nan")
+    assert one.results == one.tried == sum(row.status == "disagrees" for row in found.run.rows)
 
 
 def test_zeros_are_wrong_and_the_reproducer_runs(check):

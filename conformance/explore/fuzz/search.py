@@ -261,7 +261,7 @@ def single_threaded() -> None:
         os.environ.setdefault(name, "1")
 
 
-def valid_search(available: Sequence[Installed], seed: int, performer: Performer = perform) -> Search:
+def valid_search(available: Sequence[Installed], ledger: Ledger, seed: int, performer: Performer = perform) -> Search:
     """A search over the problems in the domain of the definition that the functions can express."""
     try:
         check_installed()
@@ -270,7 +270,7 @@ def valid_search(available: Sequence[Installed], seed: int, performer: Performer
         shrinks = False
     functions = [function for one in available for function in one.functions]
     limits = restrict_limits(Limits(kinds=DEFAULT_KINDS - INVALID), functions)
-    return Search(available, Ledger(), limits, seed, None, performer, shrinks=shrinks)
+    return Search(available, ledger, limits, seed, None, performer, shrinks=shrinks)
 
 
 def restrict_limits(
