@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import filterfalse
@@ -15,10 +14,10 @@ from conformance.adapters.contract.source import (
     DERIVED,
     HEAD,
     TARGET_KINDS,
+    keywords_of,
     parameter_of,
     parseable_example,
     placeholders,
-    render_argument,
     split_last_expression,
 )
 from conformance.model.case import (
@@ -279,6 +278,6 @@ def _call_errors(function: Function) -> Iterator[tuple[str, str]]:
         if entry and "options" not in within:
             yield where, "its call has no {options} where the argument could go"
         try:
-            ast.parse(f"f({render_argument(entry, '0')})")
+            keywords_of(entry)
         except SyntaxError:
             yield where, f"{entry} is not an argument as source"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from conformance.adapters.contract.errors import DeclarationError, unknown_name
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _RELEASE = re.compile(r"(\d{1,9}(\.\d{1,9}){0,9})?", re.ASCII)
 
 
+@cache
 def _release(version: str) -> tuple[int, ...]:
     """A release as numbers, without trailing zeros; () for ""."""
     numbers = [int(part) for part in version.split(".")] if version else []
@@ -24,13 +26,24 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _at(function: Function, version: str, backend: str) -> Function:
-    """A function in one release and one backend."""
-    found = replace(function, changes=())
-    for change in function.changes:
-        if _release(version) >= _release(change.since) and (not change.backends or backend in change.backends):
-            found = _changed(found, change)
-    return found
+class _History:
+    """A function in its releases and backends; each sequence of changes, of which they share most, is applied once."""
+
+    def __init__(self, function: Function) -> None:
+        self._changes = [(_release(change.since), change) for change in function.changes]
+        self._made: dict[tuple[int, ...], Function] = {(): replace(function, changes=())}
+        """The function after some of the changes, by their numbers."""
+
+    def at(self, version: str, backend: str) -> Function:
+        """The function in one release and one backend."""
+        release = _release(version)
+        applied: tuple[int, ...] = ()
+        for number, (since, change) in enumerate(self._changes):
+            if release >= since and (not change.backends or backend in change.backends):
+                before, applied = applied, (*applied, number)
+                if applied not in self._made:
+                    self._made[applied] = _changed(self._made[before], change)
+        return self._made[applied]
 
 
 def _changed(function: Function, change: ReleaseChange) -> Function:
@@ -78,7 +91,8 @@ def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Func
     bounds = sorted({c.since for c in function.changes} | {function.first}, key=_release)
     starts = [bound for bound in bounds if _release(bound) >= _release(function.first)]
     among = tuple(name for name in backends if function.backends is None or name in function.backends) or ("",)
-    states = {backend: [(start, _at(function, start, backend)) for start in starts] for backend in among}
+    history = _History(function)
+    states = {backend: [(start, history.at(start, backend)) for start in starts] for backend in among}
     conventions = _ranges(
         {backend: [(start, state.conventions) for start, state in found] for backend, found in states.items()}
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import importlib
 import inspect
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.adapters.contract.source import (
     calls_with_predictions,
+    keywords_of,
     parameter_of,
     parseable_example,
-    render_argument,
 )
 
 if TYPE_CHECKING:
@@ -61,12 +60,11 @@ def passed_parameters(function: Function) -> list[str]:
     """The names of the parameters that the calls of a function pass, from its tables."""
     entries = [*function.arguments.values(), *function.input_kinds.values(), *function.reductions.values()]
     found = dict.fromkeys(function.positional.values())
-    nodes = list(calls_with_predictions(parseable_example(function.call)))
+    calls = calls_with_predictions(parseable_example(function.call))
+    found |= dict.fromkeys(keyword.arg for call in calls for keyword in call.keywords if keyword.arg)
     for entry in entries:
         with contextlib.suppress(SyntaxError):  # an argument that is not one of a call, such as a dict entry
-            piece = ast.parse(f"f({render_argument(entry, '0')})")
-            nodes += [node for node in ast.walk(piece) if isinstance(node, ast.Call)]
-    found |= dict.fromkeys(keyword.arg for node in nodes for keyword in node.keywords if keyword.arg)
+            found |= dict.fromkeys(keywords_of(entry))
     return list(found)
 
 

@@ -40,6 +40,14 @@ def render_argument(entry: str, value: str) -> str:
     return f"{entry}={value}" if entry.isidentifier() else entry.replace("{}", value)
 
 
+@cache
+def keywords_of(entry: str) -> tuple[str, ...]:
+    """The keywords in the entry of an argument in a table; raises SyntaxError if it is not an argument of a call."""
+    nodes = ast.walk(ast.parse(f"f({render_argument(entry, '0')})"))
+    calls = (node for node in nodes if isinstance(node, ast.Call))
+    return tuple(keyword.arg for call in calls for keyword in call.keywords if keyword.arg)
+
+
 def parameter_of(render_argument: str) -> str:
     """The name of the parameter that an argument, given as source, is passed to."""
     return render_argument.partition("=")[0]
@@ -101,6 +109,7 @@ def parenthesized(source: str) -> str:
     return source if isinstance(ast.parse(source, mode="eval").body, kinds) else f"({source})"
 
 
+@cache
 def calls_with_predictions(text: str) -> tuple[ast.Call, ...]:
     """Return the call nodes that receive `predictions` or `hidden`: one for a function; for an object two, with that
     of its constructor first.
