@@ -92,6 +92,6 @@ def _check_common(sides: list[pd.DataFrame], functions: Collection[str], column:
     for function in sorted(functions):
         a, b = (set(side.loc[side["function"] == function, column]) for side in sides)
         if a and b and not a & b:
-            one, other = (f"in {name} {first_names(found)}" for name, found in zip(names, (a, b), strict=True))
-            why = f"it has several rows for a question, told apart by {column}, and none matches: {one}; {other}"
+            first, second = (f"in {name} {first_names(values)}" for name, values in zip(names, (a, b), strict=True))
+            why = f"it has several rows for a question, told apart by {column}, and none matches: {first}; {second}"
             raise AuditError(function, why, f"compare reports of one {column} each, or of the same ones")

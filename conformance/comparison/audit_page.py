@@ -45,8 +45,8 @@ def _inputs_in_chinese(ordinary: bool, summary: Summary) -> str:
     parts = [f"{functions} 个函数的 {rows} 行{verbs[effect]}" for effect, rows, functions in summary.effects]
     rounding = summary.rows["rounding"]
     if parts:
-        others = f"；另有 {rounding} 行因舍入而变" if rounding else ""
-        return f"{inputs}：共 {summary.total} 行，{'，'.join(parts)}{others}。"
+        rounded = f"；另有 {rounding} 行因舍入而变" if rounding else ""
+        return f"{inputs}：共 {summary.total} 行，{'，'.join(parts)}{rounded}。"
     if rounding:
         return f"{inputs}：共 {summary.total} 行，其中 {rounding} 行因舍入而变，此外没有差异。"
     return f"{inputs}：{summary.total} 行没有差异。"
@@ -62,11 +62,11 @@ def _changed_in_chinese(
     return f"{moved}，{shown} 在 {total} 个问题中有 {changed} 个答案不同。"
 
 
-def _documented_in_chinese(causes: int, documented: int, others: int, kinds: Mapping[str, int]) -> str:
+def _documented_in_chinese(causes: int, documented: int, undocumented: int, kinds: Mapping[str, int]) -> str:
     listed = "、".join(f"{WORDS[severity][1]} {count}" for severity, count in kinds.items())
     first = f"其中 {documented} 个有文档（{causes} 个原因）" if documented else "其中没有一个有文档"
-    rest = f"{others} 个没有文档" if others else "没有无文档的变化"
-    return f"{first}；{rest}{f'：{listed}' if listed else ''}。"
+    remainder = f"{undocumented} 个没有文档" if undocumented else "没有无文档的变化"
+    return f"{first}；{remainder}{f'：{listed}' if listed else ''}。"
 
 
 CHINESE: Mapping[str, Callable[..., str]] = {
@@ -81,13 +81,13 @@ CHINESE: Mapping[str, Callable[..., str]] = {
 
 def page(audit: Audit) -> str:
     """Render as HTML."""
-    own = static_parts(__package__)
-    style = static_parts()["page.css"] + own["audit_page.css"]
+    parts = static_parts(__package__)
+    style = static_parts()["page.css"] + parts["audit_page.css"]
     sides = [audit.difference.old.name, audit.difference.new.name]
     links = (("old/index.html", "old"), ("new/index.html", "new"))
     footer = [f'<a href="{address}">{_word(key)}</a>' for address, key in links]
     footer += [f'<a href="{name}">{name}</a>' for name in ("audit.md", "audit.csv", "audit.json")]
-    return Template(own["audit_page.html"]).substitute(
+    return Template(parts["audit_page.html"]).substitute(
         style=style,
         style_hash=source_hash(style),
         title=" → ".join(map(_text, sides)),
@@ -108,12 +108,12 @@ def _main(audit: Audit) -> Iterator[str]:
     yield _counts(summaries)
     for ordinary, key in ((True, "ordinary"), (False, "edges")):
         yield f'<section class="inputs"><h2>{_word(key)}</h2>'
-        found = {section: audit.of(section, ordinary=ordinary) for section in REPORTED_SECTIONS}
-        for section, causes in found.items():
+        causes_by_section = {section: audit.of(section, ordinary=ordinary) for section in REPORTED_SECTIONS}
+        for section, causes in causes_by_section.items():
             if causes:
                 yield f"<h3>{_word(section)}</h3>"
                 yield _listed([_cause(cause, section) for cause in causes])
-        if not any(found.values()):
+        if not any(causes_by_section.values()):
             yield f"<p>{_word('nothing')}</p>"
         yield "</section>"
     if audit.signatures:
@@ -147,8 +147,8 @@ def _counts(summaries: dict[bool, Summary]) -> str:
 def _listed(articles: Sequence[str]) -> str:
     """The first articles of a list, and the number of the others."""
     more = len(articles) - MAX_CAUSES
-    rest = f"<p>… {more} {_word('more')}</p>" if more > 0 else ""
-    return f'<div class="causes">{"".join(articles[:MAX_CAUSES])}</div>{rest}'
+    note = f"<p>… {more} {_word('more')}</p>" if more > 0 else ""
+    return f'<div class="causes">{"".join(articles[:MAX_CAUSES])}</div>{note}'
 
 
 def _cause(cause: Cause, section: Section) -> str:
@@ -166,7 +166,9 @@ def _cause(cause: Cause, section: Section) -> str:
     ]
     if cause.drift is not None:
         lines.append(f"{_word('move')}: {_text(drift_text(cause.drift))}")
-    if documents := [_link(one.versions or one.source, one.source) for one in cause.documented if one.source]:
+    if documents := [
+        _link(change.versions or change.source, change.source) for change in cause.documented if change.source
+    ]:
         lines.append(f"{_word('documented by')}: {', '.join(documents)}")
     reason, address = cause.known_reason_and_link
     if reason:

@@ -60,22 +60,22 @@ def sentences(audit: Audit, say: Mapping[str, Callable[..., str]]) -> list[str]:
     names: tuple[Section, ...] = ("documented", "undocumented")
     counts = {name: sum(summary.rows[name] for summary in summaries.values()) for name in names}
     changed = counts["documented"] + counts["undocumented"]
-    found = [say["inputs"](ordinary, summary) for ordinary, summary in summaries.items()]
+    texts = [say["inputs"](ordinary, summary) for ordinary, summary in summaries.items()]
     causes = [*audit.of("documented"), *audit.of("undocumented")]
     functions = sorted({cause.function for cause in causes})
-    found.append(say["changed"](audit.versions, functions, changed, len(audit.difference.changes)))
+    texts.append(say["changed"](audit.versions, functions, changed, len(audit.difference.changes)))
     if changed:
         rows = dict.fromkeys(SEVERITIES, 0)
         for cause in audit.of("undocumented"):
             rows[cause.severity] += cause.rows
         kinds = {severity: count for severity, count in rows.items() if count}
-        found.append(say["documented"](len(audit.of("documented")), *counts.values(), kinds))
+        texts.append(say["documented"](len(audit.of("documented")), *counts.values(), kinds))
         farthest = largest(cause.drift for cause in causes if cause.drift is not None)
         if farthest is not None:
-            found.append(say["move"](farthest, next(cause.drift_label for cause in causes if cause.drift == farthest)))
+            texts.append(say["move"](farthest, next(cause.drift_label for cause in causes if cause.drift == farthest)))
     if breaking := sum(change.breaking for change in audit.signatures):
-        found.append(say["breaking"](breaking))
-    return found
+        texts.append(say["breaking"](breaking))
+    return texts
 
 
 def notes(audit: Audit) -> list[str]:
@@ -112,19 +112,19 @@ def _changed_sentence(
     return f"From {moved} {subject} {changed} of {total} questions otherwise."
 
 
-def _documented_sentence(causes: int, documented: int, others: int, kinds: Mapping[str, int]) -> str:
+def _documented_sentence(causes: int, documented: int, undocumented: int, kinds: Mapping[str, int]) -> str:
     listed = ", ".join(counted(count, severity) for severity, count in kinds.items())
     first = f"{documented} of these are documented ({counted(causes, 'cause')})"
-    verb = "is" if others == 1 else "are"
+    verb = "is" if undocumented == 1 else "are"
     return (
-        f"{first if documented else 'None of these is documented'}; {others or 'none'} {verb} not"
+        f"{first if documented else 'None of these is documented'}; {undocumented or 'none'} {verb} not"
         f"{f': {listed}' if listed else ''}."
     )
 
 
 def _breaking_sentence(count: int) -> str:
-    one, many = "{} change of a signature may break a call.", "{} changes of signatures may break a call."
-    return (one if count == 1 else many).format(count)
+    singular, plural = "{} change of a signature may break a call.", "{} changes of signatures may break a call."
+    return (singular if count == 1 else plural).format(count)
 
 
 ENGLISH: Mapping[str, Callable[..., str]] = {

@@ -77,25 +77,25 @@ class Check:
         """Whether nothing got worse."""
         return self.failures.empty
 
-    def lines(self, most: int = MAX_GROUPS) -> list[str]:
-        """Render as plain text: a headline, at most `most` groups of failures, and the notes."""
+    def lines(self, max_groups: int = MAX_GROUPS) -> list[str]:
+        """Render as plain text: a headline, at most `max_groups` groups of failures, and the notes."""
         notes = [f"  {note}" for note in self.notes]
         if self.ok:
             return ["baseline: nothing got worse", *notes]
         counts = self.failures["reason"].value_counts()
         reasons = [reason for reason in REASONS if reason in counts.index]
         total = ", ".join(f"{counts[reason]} {reason}" for reason in reasons)
-        found = [
+        groups = [
             (reason, group)
             for reason in reasons
             for group in records(group_changes(self.failures[self.failures["reason"] == reason]))
         ]
         lines = [f"baseline: {counted(len(self.failures), 'row')} got worse: {total}"]
-        for reason, group in found[:most]:
-            head, *rest = group_lines(group)
-            lines += [f"  {reason}: {head}", *(f"  {text}" for text in rest)]
-        if len(found) > most:
-            lines.append(f"  ... and {len(found) - most} more")
+        for reason, group in groups[:max_groups]:
+            head, *details = group_lines(group)
+            lines += [f"  {reason}: {head}", *(f"  {text}" for text in details)]
+        if len(groups) > max_groups:
+            lines.append(f"  ... and {len(groups) - max_groups} more")
         lines.append("  where this is meant to be so, `conformance accept` makes a report the new baseline")
         return [*lines, *notes]
 
@@ -170,10 +170,10 @@ def _suite_scope(scope: RunScope, results: pd.DataFrame) -> Scope:
 def _still_in_suite(baseline: pd.DataFrame, in_suite: Flags, results: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """The rows of a baseline whose problem the suite still has; the others are noted."""
     lost = baseline[~in_suite]
-    gone = ~lost["case"].isin(set(results["case"]) | set(baseline.loc[in_suite, "case"]))
+    is_lost = ~lost["case"].isin(set(results["case"]) | set(baseline.loc[in_suite, "case"]))
     for rows, why in (
-        (lost[gone], "the suite no longer has their cases"),
-        (lost[~gone], "their cases no longer have that dtype or reduction"),
+        (lost[is_lost], "the suite no longer has their cases"),
+        (lost[~is_lost], "their cases no longer have that dtype or reduction"),
     ):
         if len(rows):
             cases = f"{counted(rows['case'].nunique(), 'case')} ({first_names(rows['case'])})"
@@ -206,9 +206,9 @@ def _grown_errors(baseline: pd.DataFrame, results: pd.DataFrame) -> list[str]:
 def _selected(baseline: pd.DataFrame, scope: RunScope, notes: list[str]) -> pd.DataFrame:
     """The rows of a baseline that the run selects; the others are noted."""
     chosen = baseline["framework"].isin(set(baseline["framework"]) if scope.frameworks is None else scope.frameworks)
-    if others := set(baseline.loc[~chosen, "framework"]):
+    if excluded := set(baseline.loc[~chosen, "framework"]):
         count = counted(int((~chosen).sum()), "row")
-        notes.append(f"not run, so not compared: {first_names(others)} ({count} of the baseline)")
+        notes.append(f"not run, so not compared: {first_names(excluded)} ({count} of the baseline)")
     rows = baseline[chosen]
     keys = each_record(rows[["framework", *KEY]])
     selected = np.array([scope.selects(row["framework"], RowKey.of(row).id) for row in keys], dtype=bool)
@@ -232,10 +232,10 @@ def _add_places(baseline: pd.DataFrame, results: pd.DataFrame, notes: list[str])
             parts.append(baseline[old_ids == nearest["place"]].assign(place=place.get("place", nearest["place"])))
             if place:
                 notes += _place_notes(place, nearest, len(candidates))
-    others = baseline[~old_ids.isin(used)]
-    if len(others):
-        where = first_names(others["environment"])
-        notes.append(f"not run, so not compared: {counted(len(others), 'row')} of the baseline in {where}")
+    unmatched = baseline[~old_ids.isin(used)]
+    if len(unmatched):
+        environments = first_names(unmatched["environment"])
+        notes.append(f"not run, so not compared: {counted(len(unmatched), 'row')} of the baseline in {environments}")
     old = pd.concat(parts) if parts else baseline.iloc[:0].assign(place="")
     return old, results.assign(place=_place_ids(results))
 
@@ -246,8 +246,8 @@ def _place_ids(rows: pd.DataFrame) -> pd.Series:
 
 def _places(rows: pd.DataFrame) -> pd.DataFrame:
     """The distinct places of some rows, with the versions of Python and numpy there."""
-    found = rows[[*_PLACE, "python", "numpy"]].drop_duplicates(_PLACE).sort_values(_PLACE)
-    return found.assign(place=_place_ids(found))
+    places = rows[[*_PLACE, "python", "numpy"]].drop_duplicates(_PLACE).sort_values(_PLACE)
+    return places.assign(place=_place_ids(places))
 
 
 def _similarity(candidate: dict[str, Any], place: dict[str, Any]) -> tuple[Any, ...]:
@@ -260,14 +260,14 @@ def _similarity(candidate: dict[str, Any], place: dict[str, Any]) -> tuple[Any, 
 def _place_notes(place: dict[str, Any], nearest: dict[str, Any], count: int) -> Iterator[str]:
     """Notes on how a place of the run differs from the one of `count` in the baseline that it is compared with."""
     framework = place["framework"]
-    if other := [name for name in ("backend", "mode", "device") if nearest[name] not in ("", place[name])]:
-        own, theirs = (", ".join(f"{name} {side[name]}" for name in other) for side in (place, nearest))
-        yield f"{framework} ran with {own}, in the baseline with {theirs}"
-    where = f" in {nearest['environment']}" if count > 1 and nearest["environment"] != place["environment"] else ""
+    if differing := [name for name in ("backend", "mode", "device") if nearest[name] not in ("", place[name])]:
+        current, accepted = (", ".join(f"{name} {side[name]}" for name in differing) for side in (place, nearest))
+        yield f"{framework} ran with {current}, in the baseline with {accepted}"
+    suffix = f" in {nearest['environment']}" if count > 1 and nearest["environment"] != place["environment"] else ""
     if nearest["version"] != place["version"]:
-        yield f"{framework} is {place['version']}, in the baseline {nearest['version']}{where}"
-    elif where:
-        yield f"{framework} in {place['environment']} is compared with the baseline{where}"
+        yield f"{framework} is {place['version']}, in the baseline {nearest['version']}{suffix}"
+    elif suffix:
+        yield f"{framework} in {place['environment']} is compared with the baseline{suffix}"
 
 
 def _reasons(table: pd.DataFrame, finished: bool) -> Any:
@@ -311,15 +311,15 @@ def _row_notes(rows: pd.DataFrame, finished: bool) -> list[str]:
     same, better = rows["severity"] == "unchanged", rows["severity"] == "improvement"
     known = ~same & ~better & (rows["new_expected"] == "known")
     failed_before = int((same & rows["new_status"].isin(FAILING)).sum())
-    others = ~(same | better | known | removed | added)
-    drifted = others & (kinds == "drifted")
-    other_kinds = first_names(kinds[others & ~drifted].map(listed_in).explode())
+    changed = ~(same | better | known | removed | added)
+    drifted = changed & (kinds == "drifted")
+    other_kinds = first_names(kinds[changed & ~drifted].map(listed_in).explode())
     notes = [
         (same, f"as in the baseline{f', {failed_before} of which fail there, too' if failed_before else ''}"),
         (better & ~added, "better than in the baseline, which `conformance accept` would keep"),
         (known, "changed or new, and fail as the ledger knows"),
         (drifted, "drifted within the ratchet"),
-        (others & ~drifted, f"changed otherwise ({other_kinds})"),
+        (changed & ~drifted, f"changed otherwise ({other_kinds})"),
         (added & ~known & ~case_changed, "new"),
         (added & ~known & case_changed, "of cases that changed, so not compared"),
         (removed & ~case_changed, "not there, because the run ended early" if not finished else "gone"),

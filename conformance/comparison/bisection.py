@@ -127,16 +127,16 @@ def _resolved(text: str, releases: Sequence[Version], distribution: str) -> Vers
         raise UserError(f"{text} is not a version; write, for example, 1.2.0") from error
     if requested in releases:
         return requested
-    below = [one for one in releases if one.release[: len(requested.release)] == requested.release]
+    below = [release for release in releases if release.release[: len(requested.release)] == requested.release]
     if below:
         return min(below)
-    nearest = sorted(sorted(releases, key=lambda one: _distance(one, requested))[:MAX_NEAREST])
+    nearest = sorted(sorted(releases, key=lambda release: _distance(release, requested))[:MAX_NEAREST])
     suggestion = f"; the nearest are {', '.join(map(str, nearest))}" if nearest else ""
     raise UserError(f"there is no release {text} of {distribution} on the package index{suggestion}")
 
 
-def _distance(one: Version, other: Version) -> tuple[int, ...]:
-    pairs = zip((*one.release, 0, 0, 0)[:4], (*other.release, 0, 0, 0)[:4], strict=False)
+def _distance(release: Version, other: Version) -> tuple[int, ...]:
+    pairs = zip((*release.release, 0, 0, 0)[:4], (*other.release, 0, 0, 0)[:4], strict=False)
     return tuple(abs(a - b) for a, b in pairs)
 
 
@@ -171,9 +171,11 @@ def bisect(query: Query, releases: Sequence[Version], probe: Probe, progress: Pr
         search.strict = True
         table = search.changes(search.rows[left], search.rows[right])
         search.strict = rounding
-    again = search.differ(search.rows[right], last)
+    changes_again = search.differ(search.rows[right], last)
     untried = tuple(releases[left + 1 : right])
-    return Bisection(query, releases[left], releases[right], table, search.attempts(first), untried, again, rounding)
+    return Bisection(
+        query, releases[left], releases[right], table, search.attempts(first), untried, changes_again, rounding
+    )
 
 
 @dataclass(eq=False)
@@ -230,11 +232,11 @@ class _Search:
 
     def attempts(self, first: pd.DataFrame) -> tuple[Attempt, ...]:
         """All attempts, by ascending release."""
-        found = {index: Attempt(self.releases[index], why, True) for index, why in self.errors.items()}
+        attempts = {index: Attempt(self.releases[index], why, True) for index, why in self.errors.items()}
         for index, rows in self.rows.items():
             outcome = next(map(_answer_in_row, records(self.changes(first, rows))), "the old answer")
-            found[index] = Attempt(self.releases[index], outcome)
-        return tuple(found[index] for index in sorted(found))
+            attempts[index] = Attempt(self.releases[index], outcome)
+        return tuple(attempts[index] for index in sorted(attempts))
 
 
 def _changes_of_common_rows(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
@@ -276,45 +278,47 @@ def _why_nothing_selected(query: Query, available: Sequence[Installed]) -> str:
     return f"{case} is not called as {f'{query.dtype} {query.reduction}'.strip()} there, but as {', '.join(problems)}"
 
 
-def as_dict(found: Bisection) -> dict[str, Any]:
+def as_dict(search: Bisection) -> dict[str, Any]:
     """A search as builtin values: `found` has both releases, `changes` the rows that differ in the second."""
     return {
-        "found": {"before": str(found.before), "after": str(found.after)},
-        "rounding": found.rounding,
-        "again": found.changes_again,
-        "untried": [str(release) for release in found.untried],
-        "documented": sorted({source for cause in found.causes for source in cause.sources}),
-        "changes": records(found.changes),
-        "tried": attempts_as_dicts(found.attempts),
+        "found": {"before": str(search.before), "after": str(search.after)},
+        "rounding": search.rounding,
+        "again": search.changes_again,
+        "untried": [str(release) for release in search.untried],
+        "documented": sorted({source for cause in search.causes for source in cause.sources}),
+        "changes": records(search.changes),
+        "tried": attempts_as_dicts(search.attempts),
     }
 
 
 def attempts_as_dicts(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
     """The attempts as builtin values."""
-    return [{"release": str(one.release), "said": one.outcome, "failed": one.failed} for one in attempts]
+    return [
+        {"release": str(attempt.release), "said": attempt.outcome, "failed": attempt.failed} for attempt in attempts
+    ]
 
 
-def lines(found: Bisection) -> list[str]:
+def lines(search: Bisection) -> list[str]:
     """A search as plain text: the release, both answers, the call, its documentation, and the attempts."""
-    what = "rounding, wording or a warning" if found.rounding else "the answer"
-    name = f"{found.query.distribution} {found.after}"
-    result = [f"{name} is the first release in which {what} is another, after {found.before}"]
-    if found.untried:
-        names = ", ".join(map(str, found.untried))
+    subject = "rounding, wording or a warning" if search.rounding else "the answer"
+    name = f"{search.query.distribution} {search.after}"
+    result = [f"{name} is the first release in which {subject} is another, after {search.before}"]
+    if search.untried:
+        names = ", ".join(map(str, search.untried))
         result.append(f"{names}, between them, could not be installed or called, so it may have been there already")
-    if found.changes_again:
+    if search.changes_again:
         result.append("the answer at the end is yet another: it changes again later, and there may be more than these")
-    by_cause = found.causes
+    by_cause = search.causes
     for cause in by_cause:
         result += _cause_lines(cause)
-    if sum(cause.rows for cause in by_cause) < len(found.changes):
-        result.append(str(found.changes["what"].iloc[0]))
-    return [*result, *attempt_lines(found.attempts)]
+    if sum(cause.rows for cause in by_cause) < len(search.changes):
+        result.append(str(search.changes["what"].iloc[0]))
+    return [*result, *attempt_lines(search.attempts)]
 
 
 def attempt_lines(attempts: Sequence[Attempt]) -> list[str]:
     """The attempts as plain text."""
-    return ["tried:", *(f"    {one.release}: {one_line(one.outcome, MAX_OUTCOME)}" for one in attempts)]
+    return ["tried:", *(f"    {attempt.release}: {one_line(attempt.outcome, MAX_OUTCOME)}" for attempt in attempts)]
 
 
 def _cause_lines(cause: Cause) -> list[str]:

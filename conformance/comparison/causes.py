@@ -121,8 +121,8 @@ def sections(table: pd.DataFrame) -> pd.Series:
     undocumented: everything else that changed.
     """
     kinds = table["kinds"].map(listed_in)
-    one_sided = kinds.map(lambda found: bool({"added", "removed"} & set(found))).astype(bool)
-    only_messages = kinds.map(lambda found: set(found) <= {"exception", "message", "warning"}).astype(bool)
+    one_sided = kinds.map(lambda kind_names: bool({"added", "removed"} & set(kind_names))).astype(bool)
+    only_messages = kinds.map(lambda kind_names: set(kind_names) <= {"exception", "message", "warning"}).astype(bool)
     no_answer = (table["old_got"] == "") == (table["new_got"] == "")
     minor = table["severity"].isin(["note", "change"])
     conditions = [
@@ -176,8 +176,8 @@ def causes(table: pd.DataFrame, *, ordinary: bool = False) -> list[Cause]:
         severity = SEVERITIES.index(cause.severity)
         return REPORTED_SECTIONS.index(cause.section), severity, -cause.rows, cause.function, cause.description
 
-    found = (_cause(key, rows, ordinary) for (key, _), rows in groups.items())
-    return sorted(found, key=order)
+    result = (_cause(key, rows, ordinary) for (key, _), rows in groups.items())
+    return sorted(result, key=order)
 
 
 def _known_issue(row: Row) -> tuple[str, str]:
@@ -188,9 +188,9 @@ def _known_issue(row: Row) -> tuple[str, str]:
 
 def _cause(key: _Key, rows: list[Row], ordinary: bool) -> Cause:
     drifts = [drift(row["old_got"], row["new_got"]) for row in rows]
-    sizes = [-1.0 if one is None or math.isinf(one.size) else one.size for one in drifts]
+    sizes = [-1.0 if movement is None or math.isinf(movement.size) else movement.size for movement in drifts]
     example = rows[max(range(len(rows)), key=lambda i: (_readable(rows[i]), sizes[i], -i))]
-    farthest = largest(one for one in drifts if one is not None)
+    farthest = largest(movement for movement in drifts if movement is not None)
     drift_row = example if farthest is None else rows[drifts.index(farthest)]
     section, severity, function, _, documented = key
     cases = len({row["case"] for row in rows})
@@ -296,19 +296,19 @@ def _changes_shown(row: Row, changes: Sequence[ConventionChange]) -> tuple[Docum
     """The documented changes that a row shows: the values of the field, or a member of a set, differ on its sides."""
     choices = [choices_of(row[f"{side}_convention"]) for side in ("old", "new")]
     shown: dict[tuple[str, str], list[ConventionChange]] = {}
-    for one in changes:
-        field = one.change.field
+    for change in changes:
+        field = change.change.field
         old, new = (side.get(field, "") for side in choices)
-        if one.member:
-            differs = (one.member in members_of(old)) != (one.member in members_of(new))
+        if change.member:
+            differs = (change.member in members_of(old)) != (change.member in members_of(new))
         else:
             differs = old != new or (field == RESULT_DTYPE and "dtype" in listed_in(row["kinds"]))
         if differs:
-            shown.setdefault((field, one.member), []).append(one)
+            shown.setdefault((field, change.member), []).append(change)
 
-    def matches(one: ConventionChange) -> int:
-        values = zip(choices, (one.old, one.new), strict=True)
-        return sum(side.get(one.change.field, value) == value for side, value in values)
+    def matches(change: ConventionChange) -> int:
+        values = zip(choices, (change.old, change.new), strict=True)
+        return sum(side.get(change.change.field, value) == value for side, value in values)
 
     # A function may document one change for each kind of target: select the one that matches the values of the row.
-    return tuple(max(found, key=matches).change for found in shown.values())
+    return tuple(max(alternatives, key=matches).change for alternatives in shown.values())

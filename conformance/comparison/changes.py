@@ -215,8 +215,8 @@ _FUNCTION_VERSIONS = ["function", "old_version", "new_version"]
 def _each(condition: Callable[..., bool], rows: pd.DataFrame) -> pd.Series:
     """Mask of the rows whose values satisfy a condition, which is evaluated once for equal rows."""
     lines = list(rows.itertuples(index=False, name=None))
-    found = {line: condition(*line) for line in dict.fromkeys(lines)}
-    return pd.Series([found[line] for line in lines], index=rows.index, dtype=bool)
+    results = {line: condition(*line) for line in dict.fromkeys(lines)}
+    return pd.Series([results[line] for line in lines], index=rows.index, dtype=bool)
 
 
 def _cause(table: pd.DataFrame, flags: pd.DataFrame) -> Any:
@@ -255,8 +255,8 @@ def fails(table: pd.DataFrame, level: str) -> bool:
     if level not in LEVELS:
         raise ValueError(f"{level} is not one of {', '.join(LEVELS)}")
     severities = {"regression": 1, "change": 2, "drift": 2, "any": 4, "never": 0}[level]
-    found = table["severity"].isin(SEVERITIES[:severities])
-    return bool((found | (has_kind(table["kinds"], "drifted") & (level == "drift"))).any())
+    selected = table["severity"].isin(SEVERITIES[:severities])
+    return bool((selected | (has_kind(table["kinds"], "drifted") & (level == "drift"))).any())
 
 
 def has_kind(kinds: pd.Series, name: str) -> pd.Series:
@@ -266,9 +266,9 @@ def has_kind(kinds: pd.Series, name: str) -> pd.Series:
 
 def _check_comparable(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str]) -> None:
     advice = "compare reports of the same suite and the same frameworks"
-    for columns, what in ((["case"], "case"), (["case", "digest"], "unchanged case"), (["function"], "function")):
+    for columns, subject in ((["case"], "case"), (["case", "digest"], "unchanged case"), (["function"], "function")):
         if not _among(old, new, columns).any():
-            why = f"they have no {what} in common, so nothing can be compared"
+            why = f"they have no {subject} in common, so nothing can be compared"
             raise AuditError(f"{names[0]} and {names[1]}", why, advice)
 
 
@@ -305,13 +305,13 @@ def _taken(column: pd.Series, positions: npt.NDArray[np.int64]) -> Any:
 
 def _where_run(side: pd.DataFrame, rows: pd.DataFrame, column: str) -> pd.Series:
     """The version or environment in which a side ran the functions of some rows, or else their framework, or ""."""
-    found: Any = np.full(len(rows), "", dtype=object)
+    result: Any = np.full(len(rows), "", dtype=object)
     for key in (["framework"], ["function", "place"]):
         distinct = side[[*key, column]].drop_duplicates()
         unique = distinct[~distinct.duplicated(key, keep=False)]
         values = rows[key].merge(unique, on=key, how="left")[column].fillna("").to_numpy(dtype=object)
-        found = np.where(values == "", found, values)
-    return pd.Series(found, index=rows.index)
+        result = np.where(values == "", result, values)
+    return pd.Series(result, index=rows.index)
 
 
 _ONE_SIDED = (
@@ -329,8 +329,8 @@ def _flag_one_sided(
     cases: Collection[str] | None,
 ) -> None:
     """Flag, by kind, the rows on one side only."""
-    others = zip(_ONE_SIDED, reversed(sides), reversed(scopes), strict=True)
-    for (side, case_kind, function_kind, question_kind, support_kind, general), other, scope in others:
+    opposites = zip(_ONE_SIDED, reversed(sides), reversed(scopes), strict=True)
+    for (side, case_kind, function_kind, question_kind, support_kind, general), other, scope in opposites:
         rows = table[table["side"] == side]
         if rows.empty:
             continue
@@ -377,9 +377,9 @@ def _flag_differences(flags: pd.DataFrame, table: pd.DataFrame) -> None:
         table.loc[moved, ["dtype", *(f"{side}_{name}" for name in columns)]].set_axis(["dtype", *columns], axis=1)
         for side in ("old", "new")
     ]
-    apart = distances(*sides).set_axis(table.index[moved], axis=0).reindex(table.index)
-    table["ulps"], table["budgets"] = apart["ulps"].astype("float64"), apart["budgets"].astype("float64")
-    table["shapes"] = apart["shapes"].fillna("")
+    separation = distances(*sides).set_axis(table.index[moved], axis=0).reindex(table.index)
+    table["ulps"], table["budgets"] = separation["ulps"].astype("float64"), separation["budgets"].astype("float64")
+    table["shapes"] = separation["shapes"].fillna("")
     reshaped = table["shapes"] != ""
     flags["shape"], flags["drifted"] = moved & reshaped, moved & ~reshaped
 
@@ -408,18 +408,18 @@ def _severity(table: pd.DataFrame, flags: pd.DataFrame) -> Any:
 def _worst_first(table: pd.DataFrame) -> npt.NDArray[np.int64]:
     """The positions of the rows, worst first."""
     orders = {"severity": SEVERITIES, "cause": (*CAUSES, ""), "kind": KINDS}
-    others = [
+    tie_breakers = [
         "function",
         *(name for name in QUESTION if name not in ("function", "digest")),
         "digest",
         "new_environment",
         "backend",
     ]
-    keys = table[["severity", "cause", "budgets", "ulps", *others]].assign(
+    keys = table[["severity", "cause", "budgets", "ulps", *tie_breakers]].assign(
         kind=table["kinds"].map(lambda text: listed_in(text)[0])
     )
     for name, values in orders.items():
         keys[name] = keys[name].map(values.index)
     for name in ("budgets", "ulps"):
         keys[name] = -keys[name].fillna(-1.0)
-    return keys.sort_values([*orders, "budgets", "ulps", *others], kind="stable").index.to_numpy()
+    return keys.sort_values([*orders, "budgets", "ulps", *tie_breakers], kind="stable").index.to_numpy()

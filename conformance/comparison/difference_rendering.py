@@ -56,10 +56,10 @@ def context(difference: Difference) -> list[str]:
     for name in sorted({*old, *new}):
         before, after = old.get(name, "not run"), new.get(name, "not run")
         lines.append(f"{name} {before}" if before == after else f"{name} {before} -> {after}")
-    for which, side in sides.items():
+    for age, side in sides.items():
         parts = (str(side.run.get("selected") or ""), ", ".join(side.run.get("shards") or ()))
         if part := "; ".join(filter(None, parts)):
-            lines.append(f"the {which} report is a part ({part}), so what lies outside of it was not called there")
+            lines.append(f"the {age} report is a part ({part}), so what lies outside of it was not called there")
     programs = [dict(side.run.get("host") or {}).get("conformance", "") for side in sides.values()]
     if programs[0] != programs[1]:
         before, after = (program or "unknown" for program in programs)
@@ -76,9 +76,9 @@ def markdown(difference: Difference) -> str:
     sections.append(_sums(difference))
     grouped = group_changes(difference.changes)
     for severity, heading in HEADINGS.items():
-        found = grouped[grouped["severity"] == severity]
-        if not found.empty:
-            sections.append(f"## {heading}\n\n{_group_table(found)}")
+        groups = grouped[grouped["severity"] == severity]
+        if not groups.empty:
+            sections.append(f"## {heading}\n\n{_group_table(groups)}")
     return bounded("\n".join(sections), "the CSV and the JSON have every row")
 
 
@@ -139,13 +139,13 @@ def terminal(difference: Difference) -> Iterator[RenderableType]:
     yield _function_table(difference.changes)
     grouped = group_changes(changed)
     for severity, heading in HEADINGS.items():
-        found = grouped[grouped["severity"] == severity]
-        if not found.empty:
+        groups = grouped[grouped["severity"] == severity]
+        if not groups.empty:
             yield from heading_lines(f"{heading}, by cause")
-            for group in records(found.head(MAX_TERMINAL_GROUPS)):
+            for group in records(groups.head(MAX_TERMINAL_GROUPS)):
                 yield from indented(group_lines(group), COLOURS[severity])
-        if len(found) > MAX_TERMINAL_GROUPS:
-            yield Text(f"... and {len(found) - MAX_TERMINAL_GROUPS} more; --format csv has every row")
+        if len(groups) > MAX_TERMINAL_GROUPS:
+            yield Text(f"... and {len(groups) - MAX_TERMINAL_GROUPS} more; --format csv has every row")
 
 
 def group_lines(group: Mapping[str, Any]) -> list[str]:
@@ -179,7 +179,7 @@ def clean(text: Any) -> str:
 def _function_table(changes: pd.DataFrame) -> Table:
     counts = by_function(changes)
     names = [name for name in SEVERITIES if counts[name].any()]
-    shown = terminal_table(["function", *names])
+    result = terminal_table(["function", *names])
     framework = ""
     for function, line in counts.iterrows():
         prefix, _, name = clean(function).partition(".")
@@ -201,11 +201,11 @@ def _sums(difference: Difference) -> str:
         [code(name), *(line[severity] or "" for severity in names)]
         for name, line in counts.head(2 * MAX_GROUPS).iterrows()
     ]
-    shown = f"{table(['function', *names], rows)}{remaining(len(counts), len(rows))}"
-    return f"Kinds: {kinds}.\n\nCause: {causes}.\n\n{shown}"
+    function_table = f"{table(['function', *names], rows)}{remaining(len(counts), len(rows))}"
+    return f"Kinds: {kinds}.\n\nCause: {causes}.\n\n{function_table}"
 
 
-def _group_table(found: pd.DataFrame) -> str:
+def _group_table(groups: pd.DataFrame) -> str:
     rows = [
         [
             code(group["function"]),
@@ -217,10 +217,10 @@ def _group_table(found: pd.DataFrame) -> str:
             code(f"{group['case']} {group['dtype']} {group['reduction']}"),
             escaped(group["what"], 240),
         ]
-        for group in records(found.head(MAX_GROUPS))
+        for group in records(groups.head(MAX_GROUPS))
     ]
     header = ["function", "kinds", "cause", "rows", "what they share", "budgets", "worst in", "what"]
-    return f"{table(header, rows)}{remaining(len(found), len(rows))}"
+    return f"{table(header, rows)}{remaining(len(groups), len(rows))}"
 
 
 def _counts_text(counts: Mapping[str, int]) -> str:

@@ -78,13 +78,13 @@ def drift(old: str, new: str) -> Drift | None:
         scale = np.maximum(1.0, np.maximum(np.abs(a), np.abs(b)))
         sizes = np.abs(b / scale - a / scale)
     rank = np.where(changed, np.where(np.isfinite(a) & np.isfinite(b), sizes, -1.0), -2.0)
-    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
-    return Drift(float(a[where]), float(b[where]), where)
+    position = tuple(int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
+    return Drift(float(a[position]), float(b[position]), position)
 
 
 def largest(drifts: Iterable[Drift]) -> Drift | None:
     """The largest drift, finite ones first; the first of equal ones, None if there are none."""
-    return max(drifts, key=lambda one: (math.isfinite(one.size), one.size), default=None)
+    return max(drifts, key=lambda drift: (math.isfinite(drift.size), drift.size), default=None)
 
 
 def distances(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
@@ -99,9 +99,9 @@ def distances(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """
     pairs = [(_array(a), _array(b)) for a, b in zip(old["got"], new["got"], strict=True)]
     shapes = [None if a is None or b is None else (a.shape, b.shape) for a, b in pairs]
-    texts = [f"{both[0]} -> {both[1]}" if both and both[0] != both[1] else "" for both in shapes]
+    texts = [f"{pair[0]} -> {pair[1]}" if pair and pair[0] != pair[1] else "" for pair in shapes]
     result = pd.DataFrame({"ulps": np.nan, "budgets": np.nan, "shapes": pd.Series(texts, dtype="object")})
-    compared = [i for i, both in enumerate(shapes) if both and both[0] == both[1] and math.prod(both[0])]
+    compared = [i for i, pair in enumerate(shapes) if pair and pair[0] == pair[1] and math.prod(pair[0])]
     if not compared:
         return result
     arrays = [(cast("Floats", pairs[i][0]).ravel(), cast("Floats", pairs[i][1]).ravel()) for i in compared]
@@ -112,10 +112,10 @@ def distances(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     for dtype in set(dtypes.tolist()):
         unit[dtypes == dtype] = _finite_ulp(before[dtypes == dtype], dtype)
     budget = np.fmax(*(_budgets(side.iloc[compared], [shapes[i] for i in compared], lengths) for side in (old, new)))
-    apart = np.abs(subtract(before, after))
+    separation = np.abs(subtract(before, after))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        ulps = apart / unit
-        shares = np.where(apart == 0, np.where(np.isnan(budget), np.nan, 0.0), apart / budget)
+        ulps = separation / unit
+        shares = np.where(separation == 0, np.where(np.isnan(budget), np.nan, 0.0), separation / budget)
     starts = np.cumsum(lengths) - lengths
     result.loc[compared, "ulps"] = np.maximum.reduceat(ulps, starts)
     result.loc[compared, "budgets"] = np.maximum.reduceat(shares, starts)
@@ -127,13 +127,13 @@ def _budgets(rows: pd.DataFrame, shapes: Sequence[Any], lengths: npt.NDArray[np.
 
     shapes: of the answers, as pairs.  lengths: their numbers of elements.
     """
-    found = np.repeat(rows["budget"].to_numpy(dtype=np.float64), lengths)
+    result = np.repeat(rows["budget"].to_numpy(dtype=np.float64), lengths)
     stops = np.cumsum(lengths)
     for i, text in enumerate(rows["budgets"].tolist()):
-        each = _array(text) if text else None
-        if each is not None and each.shape == shapes[i][0]:
-            found[stops[i] - lengths[i] : stops[i]] = each.ravel()
-    return found
+        stated = _array(text) if text else None
+        if stated is not None and stated.shape == shapes[i][0]:
+            result[stops[i] - lengths[i] : stops[i]] = stated.ravel()
+    return result
 
 
 def _finite_ulp(values: Floats, dtype: str) -> Floats:

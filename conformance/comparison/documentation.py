@@ -64,9 +64,13 @@ def find_function(name: str, version: str) -> Function | None:
     """The adapter's description of a function in a version, for the default backend if there is one, or None."""
     for framework in registry.frameworks():
         default = framework.backend({})
-        found = [one for one in framework.functions if one.name == name and registry.within(version, one.versions)]
-        if found:
-            return min(found, key=lambda one: one.backends is not None and default not in one.backends)
+        matches = [
+            function
+            for function in framework.functions
+            if function.name == name and registry.within(version, function.versions)
+        ]
+        if matches:
+            return min(matches, key=lambda function: function.backends is not None and default not in function.backends)
     return None
 
 
@@ -108,10 +112,12 @@ def convention_changes(name: str, before: str, after: str) -> Iterator[Conventio
     if old is None or new is None:
         return
     steps = {
-        at: found for at in _listed_versions(name, before, after) if (found := find_function(name, at)) is not None
+        at: description
+        for at in _listed_versions(name, before, after)
+        if (description := find_function(name, at)) is not None
     }
     if old.result_dtype != new.result_dtype:
-        since = _first_version({at: found.result_dtype for at, found in steps.items()}, new.result_dtype)
+        since = _first_version({at: description.result_dtype for at, description in steps.items()}, new.result_dtype)
         change = DocumentedChange(
             RESULT_DTYPE, old.result_dtype, new.result_dtype, since, new.versions, new.documentation
         )
@@ -119,9 +125,11 @@ def convention_changes(name: str, before: str, after: str) -> Iterator[Conventio
     for documented in conventions_at(new, after):
         earlier = _with_same_scope(documented, conventions_at(old, before))
         if earlier is not None:
-            matching = {at: _with_same_scope(documented, conventions_at(found, at)) for at, found in steps.items()}
+            matching = {
+                at: _with_same_scope(documented, conventions_at(description, at)) for at, description in steps.items()
+            }
             yield from _convention_changes(
-                earlier, documented, {at: one for at, one in matching.items() if one is not None}
+                earlier, documented, {at: choice for at, choice in matching.items() if choice is not None}
             )
 
 
@@ -171,10 +179,10 @@ def _with_same_scope(
     documented: DocumentedConvention, conventions: list[DocumentedConvention]
 ) -> DocumentedConvention | None:
     """The first documented convention with the same scope, else the first one for all targets."""
-    same = [one for one in conventions if _scope(one) == _scope(documented)] or [
-        one for one in conventions if one.targets is None
+    matches = [candidate for candidate in conventions if _scope(candidate) == _scope(documented)] or [
+        candidate for candidate in conventions if candidate.targets is None
     ]
-    return same[0] if same else None
+    return matches[0] if matches else None
 
 
 def _scope(documented: DocumentedConvention) -> DocumentedConvention:
@@ -188,10 +196,10 @@ def _listed_versions(name: str, before: str, after: str) -> list[str]:
         low, high = sorted((Version(Version(before).public), Version(Version(after).public)))
     except InvalidVersion:
         return [after]
-    found: set[Version] = set()
+    versions: set[Version] = set()
     for framework in registry.frameworks():
         for function in framework.functions:
             if function.name == name:
                 for text in (function.versions, *(documented.versions for documented in function.conventions)):
-                    found |= {Version(one.version.removesuffix(".*")) for one in SpecifierSet(text)}
-    return [str(version) for version in sorted(found | {high}) if low < version <= high]
+                    versions |= {Version(specifier.version.removesuffix(".*")) for specifier in SpecifierSet(text)}
+    return [str(version) for version in sorted(versions | {high}) if low < version <= high]

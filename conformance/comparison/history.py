@@ -78,8 +78,8 @@ def _steps(framework: str, rows: pd.DataFrame) -> Iterator[Step]:
         for before, after in pairwise(sorted(series["version"].unique(), key=version_key)):
             old, new = (series[series["version"] == version] for version in (before, after))
             table = compare_results(old, new, (f"{framework} {before}", f"{framework} {after}"), SAME_QUESTIONS)
-            found = [cause for cause in causes(table) if cause.example_row["kinds"] != "message"]
-            yield Step(framework, place, before, after, tuple(found))
+            step_causes = [cause for cause in causes(table) if cause.example_row["kinds"] != "message"]
+            yield Step(framework, place, before, after, tuple(step_causes))
 
 
 def _series(framework: str, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -104,7 +104,7 @@ def _unversioned(environment: str) -> str:
     return re.sub(r"[=<>!~]=?=?\s*[\w.*+!]+", "", environment)
 
 
-def markdown(found: History) -> str:
+def markdown(history: History) -> str:
     """Render as Markdown: a table for each framework, without times or paths, so that the text is reproducible."""
     parts = ["# What changed, release by release\n"]
     parts.append(
@@ -113,11 +113,11 @@ def markdown(found: History) -> str:
         " that moves the farthest: what it was, what it is, and the factor between them. Differences of rounding are"
         " left out.\n"
     )
-    for framework, place in dict.fromkeys((step.framework, step.place) for step in found.steps):
-        steps = [step for step in found.steps if (step.framework, step.place) == (framework, place)]
+    for framework, place in dict.fromkeys((step.framework, step.place) for step in history.steps):
+        steps = [step for step in history.steps if (step.framework, step.place) == (framework, place)]
         parts.append(f"## {escaped(f'{framework} {place}'.strip())}\n\n{_releases(steps)}\n{_table(steps)}")
-    if found.failed:
-        parts.append("## Not run\n\n" + "".join(f"- {escaped(why, 400)}\n" for why in found.failed))
+    if history.failed:
+        parts.append("## Not run\n\n" + "".join(f"- {escaped(why, 400)}\n" for why in history.failed))
     return "\n".join(parts)
 
 
@@ -155,9 +155,9 @@ def _kind(cause: Cause) -> str:
     return kinds[cause.section]
 
 
-def as_records(found: History) -> list[dict[str, str]]:
+def as_records(history: History) -> list[dict[str, str]]:
     """One record per change, with the columns HEADER as text."""
-    return [dict(zip(HEADER, _cells(step, cause), strict=True)) for step in found.steps for cause in step.causes]
+    return [dict(zip(HEADER, _cells(step, cause), strict=True)) for step in history.steps for cause in step.causes]
 
 
 def _cells(step: Step, cause: Cause) -> list[str]:
@@ -179,9 +179,9 @@ def _cells(step: Step, cause: Cause) -> list[str]:
     ]
 
 
-def as_csv(found: History) -> str:
+def as_csv(history: History) -> str:
     """Render as CSV: one line per change, with the columns HEADER, guarded for spreadsheets."""
-    return csv_text(HEADER, (record.values() for record in as_records(found)))
+    return csv_text(HEADER, (record.values() for record in as_records(history)))
 
 
 def read(folder: Path) -> list[dict[str, str]]:

@@ -79,8 +79,8 @@ def merge(parts: Iterable[Part]) -> tuple[pd.DataFrame, RunInfo]:
 
 def joined_versions(texts: Iterable[str]) -> str:
     """Join distinct versions in the order of `version_key`; a text may hold several, joined by `, `."""
-    found = {piece for text in texts for piece in text.split(", ") if piece}
-    return ", ".join(sorted(found, key=version_key))
+    versions = {piece for text in texts for piece in text.split(", ") if piece}
+    return ", ".join(sorted(versions, key=version_key))
 
 
 def _check_equal(parts: list[Part], field: str, message: str, values: list[str]) -> None:
@@ -90,9 +90,9 @@ def _check_equal(parts: list[Part], field: str, message: str, values: list[str])
         if value:
             first.setdefault(value, part.name)
     if len(first) > 1:
-        (a, one), (b, other), *_ = first.items()
+        (a, name_a), (b, name_b), *_ = first.items()
         why = f"{message} ({field} {a} and {b})"
-        raise AuditError(f"{one} and {other}", why, "merge reports of one version and one suite")
+        raise AuditError(f"{name_a} and {name_b}", why, "merge reports of one version and one suite")
 
 
 def _check_digests(rows: pd.DataFrame) -> None:
@@ -101,8 +101,8 @@ def _check_digests(rows: pd.DataFrame) -> None:
     if not changed.empty:
         case, number = changed["case"].iloc[0], changed["case"].nunique()
         names = " and ".join(changed.loc[changed["case"] == case, "part"].unique())
-        more = f" and of {number - 1} more" if number > 1 else ""
-        why = f"the content of the case {case}{more} differs, so they are of different suites"
+        suffix = f" and of {number - 1} more" if number > 1 else ""
+        why = f"the content of the case {case}{suffix} differs, so they are of different suites"
         raise AuditError(names, why, "run the suite again where it is older")
 
 
@@ -129,8 +129,8 @@ def _merged_run(runs: list[RunInfo], available: set[str]) -> RunInfo:
         host=merged_versions([run.host for run in runs]),
         suite=max(run.suite for run in runs),
         selected=_distinct((run.selected for run in runs), " | "),
-        shards=tuple(f"{number}/{whole}" for whole, numbers in shards.items() for number in numbers),
-        partial="; ".join(_lacking_shards(whole, numbers) for whole, numbers in shards.items()),
+        shards=tuple(f"{number}/{divided}" for divided, numbers in shards.items() for number in numbers),
+        partial="; ".join(_lacking_shards(divided, numbers) for divided, numbers in shards.items()),
         published=_published(runs),
     )
 
@@ -147,19 +147,23 @@ def merged_versions(mappings: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 def _incomplete_shards(runs: list[RunInfo]) -> dict[str, list[int]]:
     """Shard numbers by the set that was divided, such as `3 of keras`; complete sets are excluded."""
-    found: dict[str, set[int]] = {}
+    numbers_of: dict[str, set[int]] = {}
     for run in runs:
         for shard in run.shards:
             match = _SHARD.fullmatch(shard)
             if match is None:
                 raise AuditError(shard, "is not a shard", "write 2/3 for the second of three")
             number, count, divided = match.groups()
-            found.setdefault(f"{count} of {divided or ', '.join(sorted(run.versions))}", set()).add(int(number))
-    return {whole: sorted(numbers) for whole, numbers in sorted(found.items()) if len(numbers) < _shard_count(whole)}
+            numbers_of.setdefault(f"{count} of {divided or ', '.join(sorted(run.versions))}", set()).add(int(number))
+    return {
+        divided: sorted(numbers)
+        for divided, numbers in sorted(numbers_of.items())
+        if len(numbers) < _shard_count(divided)
+    }
 
 
-def _shard_count(whole: str) -> int:
-    return int(whole.partition(" ")[0])
+def _shard_count(divided: str) -> int:
+    return int(divided.partition(" ")[0])
 
 
 def _lacking_shards(whole: str, numbers: list[int]) -> str:
@@ -171,7 +175,11 @@ def _lacking_shards(whole: str, numbers: list[int]) -> str:
 def _published(runs: list[RunInfo]) -> tuple[dict[str, Any], ...]:
     """The distinct published numbers of all runs; in the order of the first run if all runs have the same."""
     lists = [[json.dumps(dict(number)) for number in run.published] for run in runs]
-    texts = lists[0] if all(one == lists[0] for one in lists) else sorted({text for one in lists for text in one})
+    texts = (
+        lists[0]
+        if all(texts_of_run == lists[0] for texts_of_run in lists)
+        else sorted({text for texts_of_run in lists for text in texts_of_run})
+    )
     return tuple(json.loads(text) for text in texts)
 
 

@@ -116,10 +116,10 @@ def by_cause(table: pd.DataFrame) -> dict[str, int]:
 
 def by_function(table: pd.DataFrame) -> pd.DataFrame:
     """Count rows by function and severity, including functions without changes."""
-    found = pd.crosstab(table["function"], table["severity"])
-    return found.reindex(columns=list(SEVERITIES), fill_value=0).astype("int64")
+    counts = pd.crosstab(table["function"], table["severity"])
+    return counts.reindex(columns=list(SEVERITIES), fill_value=0).astype("int64")
 
 
 def _counts(column: pd.Series, names: tuple[str, ...]) -> dict[str, int]:
-    found = column.value_counts()
-    return {name: int(found[name]) for name in names if name in found.index}
+    counts = column.value_counts()
+    return {name: int(counts[name]) for name in names if name in counts.index}

@@ -116,8 +116,10 @@ def compare_signatures(
         lost = old is not None
         kind: Kind = "function lost" if lost else "function gained"
         return [SignatureChange(path, tuple(functions), kind)] if (old is None) != (new is None) else []
-    found = [SignatureChange(path, tuple(functions), *difference) for difference in _differences(list(old), list(new))]
-    return sorted(found, key=lambda change: KINDS.index(change.kind))
+    changes = [
+        SignatureChange(path, tuple(functions), *difference) for difference in _differences(list(old), list(new))
+    ]
+    return sorted(changes, key=lambda change: KINDS.index(change.kind))
 
 
 _Difference = tuple[Kind, str, str, str]
@@ -125,40 +127,42 @@ _Difference = tuple[Kind, str, str, str]
 
 
 def _differences(old: list[Parameter], new: list[Parameter]) -> Iterator[_Difference]:
-    before, after = ({one.name: one for one in side} for side in (old, new))
+    before, after = ({parameter.name: parameter for parameter in side} for side in (old, new))
     renamed = dict(_renamed(old, new, before, after))
     for old_name, new_name in renamed.items():
         yield "renamed", old_name, old_name, new_name
         yield from _changed_default(new_name, before[old_name], after[new_name])
-    for name, one in before.items():
-        if name in after and after[name].deprecated and not one.deprecated:
-            yield "deprecated", name, str(one), f"parameter {name}"
+    for name, parameter in before.items():
+        if name in after and after[name].deprecated and not parameter.deprecated:
+            yield "deprecated", name, str(parameter), f"parameter {name}"
         elif name in after:
-            if one.kind != after[name].kind:
-                yield "kind", name, one.kind, after[name].kind
-            yield from _changed_default(name, one, after[name])
+            if parameter.kind != after[name].kind:
+                yield "kind", name, parameter.kind, after[name].kind
+            yield from _changed_default(name, parameter, after[name])
         elif name not in renamed:
-            yield "removed", name, str(one), ""
+            yield "removed", name, str(parameter), ""
     yield from _moved(old, new)
-    for name, one in after.items():
+    for name, parameter in after.items():
         if name not in before and name not in renamed.values():
-            yield "added", name, "", str(one)
+            yield "added", name, "", str(parameter)
 
 
 def _renamed(
     old: list[Parameter], new: list[Parameter], before: Mapping[str, Parameter], after: Mapping[str, Parameter]
 ) -> Iterator[tuple[str, str]]:
     """Yield (old name, new name) of parameters that were renamed; see `compare_signatures`."""
-    new = [one for one in new if not one.deprecated]
-    matcher = SequenceMatcher(None, [one.name for one in old], [one.name for one in new], autojunk=False)
-    for what, a, b, c, d in matcher.get_opcodes():
-        if what != "replace":
+    new = [parameter for parameter in new if not parameter.deprecated]
+    matcher = SequenceMatcher(
+        None, [parameter.name for parameter in old], [parameter.name for parameter in new], autojunk=False
+    )
+    for operation, a, b, c, d in matcher.get_opcodes():
+        if operation != "replace":
             continue
         for earlier, later in zip(old[a:b], new[c:d], strict=False):
             is_new = later.name not in before and earlier.kind == later.kind
             goes = earlier.name not in after or after[earlier.name].deprecated
-            fits = earlier.default == later.default or earlier.name in after
-            if is_new and goes and fits:
+            is_compatible = earlier.default == later.default or earlier.name in after
+            if is_new and goes and is_compatible:
                 yield earlier.name, later.name
 
 
@@ -170,7 +174,8 @@ def _changed_default(name: str, old: Parameter, new: Parameter) -> Iterator[_Dif
 def _moved(old: list[Parameter], new: list[Parameter]) -> Iterator[_Difference]:
     """Positional parameters with the same name at another position."""
     before, after = (
-        {one.name: position for position, one in enumerate(side, 1) if one.positional} for side in (old, new)
+        {parameter.name: position for position, parameter in enumerate(side, 1) if parameter.positional}
+        for side in (old, new)
     )
     for name, position in before.items():
         if after.get(name, position) != position:
@@ -182,14 +187,14 @@ def deprecations(table: pd.DataFrame, paths: Mapping[str, str]) -> list[Signatur
 
     paths: dotted paths of the functions, by name.
     """
-    found: dict[tuple[str, str], set[str]] = {}
+    functions_by_text: dict[tuple[str, str], set[str]] = {}
     columns = (table[name].tolist() for name in ("function", "old_warnings", "new_warnings"))
     for function, old, new in zip(*columns, strict=True):
         for text in _deprecations(new) - _deprecations(old):
-            found.setdefault((paths.get(function, function), text), set()).add(function)
+            functions_by_text.setdefault((paths.get(function, function), text), set()).add(function)
     return [
         SignatureChange(path, tuple(sorted(functions)), "deprecated", exception_type(text), "", text)
-        for (path, text), functions in sorted(found.items())
+        for (path, text), functions in sorted(functions_by_text.items())
     ]
 
 

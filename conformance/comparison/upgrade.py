@@ -75,7 +75,11 @@ def open_sides(old: str, new: str, progress: Progress, timeouts: Timeouts = DEFA
         if any(not row.framework for row in workers.failed):
             raise UserError("\n".join(row.explanation for row in workers.failed))
         left, right = (
-            {one.framework.name: one for one in workers.available if one.environment == name}
+            {
+                installation.framework.name: installation
+                for installation in workers.available
+                if installation.environment == name
+            }
             for name in (before, after)
         )
         notes = [f"{row.framework} is not audited: {row.explanation}" for row in workers.failed]
@@ -136,14 +140,15 @@ class AuditRun(Run):
         self.items = items
         self._new = sides.names[1]
         for side, name in zip(self.sides, sides.names, strict=True):
-            mine = [item for item in items if item.installed.environment == name]
+            own_items = [item for item in items if item.installed.environment == name]
             side.plan(
-                recording.make_plan(cases, [item.case.id for item in mine], side.started, selected=selected), mine
+                recording.make_plan(cases, [item.case.id for item in own_items], side.started, selected=selected),
+                own_items,
             )
         count = itertools.count(1)
         with self.ending():
-            made = assessing.rows_of(items, judge, sides.pool)
-            self.execute(made, lambda _: progress(f"{next(count)} of {len(items)} rows"))
+            rows = assessing.rows_of(items, judge, sides.pool)
+            self.execute(rows, lambda _: progress(f"{next(count)} of {len(items)} rows"))
 
     @property
     def failures(self) -> list[str]:
@@ -152,7 +157,7 @@ class AuditRun(Run):
 
     def write(self) -> None:
         """Write both reports."""
-        lost = {one.id for one in self.not_executed}
+        lost = {item.id for item in self.not_executed}
         for side in self.sides:
             side.stopped = self.stopped
             if lost:
@@ -183,11 +188,11 @@ class Summary:
     def effects(self) -> list[tuple[Section, int, int]]:
         """(section, number of rows, number of functions) by effect; `documented` stands for all changed answers."""
         documented = {*self.functions["documented"], *self.functions["undocumented"]}
-        found: list[tuple[Section, int, int]] = [
+        effects: list[tuple[Section, int, int]] = [
             ("documented", self.rows["documented"] + self.rows["undocumented"], len(documented)),
             *((name, self.rows[name], len(self.functions[name])) for name in ("support", "wording")),
         ]
-        return [effect for effect in found if effect[1]]
+        return [effect for effect in effects if effect[1]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,10 +217,10 @@ class Audit:
 
     def summary(self, *, ordinary: bool) -> Summary:
         """Count the changes for ordinary inputs, or for all others."""
-        which = self.ordinary == ordinary
-        sections = self.sections[which]
+        is_selected = self.ordinary == ordinary
+        sections = self.sections[is_selected]
         rows = {name: int((sections == name).sum()) for name in (*REPORTED_SECTIONS, "rounding")}
-        table = self.difference.changes[which]
+        table = self.difference.changes[is_selected]
         functions = {name: sorted(set(table["function"][sections == name])) for name in rows}
         return Summary(len(table), rows, functions)
 
@@ -250,7 +255,7 @@ def audit(sides: Sides, run: AuditRun, folder: Path) -> Audit:
         raise
     paths = _paths(sides, set(table["function"]))
     both = table[(table["old_status"] != "") & (table["new_status"] != "")]
-    found = [
+    changes = [
         *_signature_changes(sides, paths, set(both["function"])),
         *signatures.deprecations(table, {name: new_path for name, (_, new_path) in paths.items()}),
     ]
@@ -261,7 +266,7 @@ def audit(sides: Sides, run: AuditRun, folder: Path) -> Audit:
         sections(table),
         ordinary,
         [*causes(table[ordinary], ordinary=True), *causes(table[~ordinary])],
-        sorted(found, key=lambda change: (signatures.KINDS.index(change.kind), change.path, str(change))),
+        sorted(changes, key=lambda change: (signatures.KINDS.index(change.kind), change.path, str(change))),
         sides.excluded,
     )
 
@@ -299,13 +304,15 @@ def _signature_changes(
 ) -> Iterator[SignatureChange]:
     """answered: functions that both sides have, even if their signature cannot be read."""
     for a, b in zip(sides.old, sides.new, strict=True):
-        own = {name: both for name, both in paths.items() if name.partition(".")[0] == a.framework.name}
-        pairs = dict.fromkeys(own.values())
+        own_paths = {
+            name: old_and_new for name, old_and_new in paths.items() if name.partition(".")[0] == a.framework.name
+        }
+        pairs = dict.fromkeys(own_paths.values())
         olds = sides.pool.signatures(a.worker, [old for old, _ in pairs])
         news = sides.pool.signatures(b.worker, [new for _, new in pairs])
         for old_path, new_path in pairs:
             if old_path in olds and new_path in news:
-                users = [name for name, both in own.items() if both == (old_path, new_path)]
+                users = [name for name, old_and_new in own_paths.items() if old_and_new == (old_path, new_path)]
                 old, new = signatures.parameters(olds[old_path]), signatures.parameters(news[new_path])
                 if (old is not None and new is not None) or not answered & set(users):
                     yield from signatures.compare_signatures(new_path, users, old, new)

@@ -935,7 +935,7 @@ def test_check_lines_without_failures_say_so():
 
 def test_check_lines_are_bounded():
     old = [row(f"torch.{n}") for n in range(50)]
-    lines = checked(old, [line | {"got": "5.0", **BAD} for line in old]).lines(most=5)
+    lines = checked(old, [line | {"got": "5.0", **BAD} for line in old]).lines(max_groups=5)
     assert sum(line.startswith("  new disagreement") for line in lines) == 5
     assert "  ... and 45 more" in lines
 
