@@ -88,7 +88,7 @@ class Document:
     def refuses(self, path: JsonPath) -> bool:
         """Whether something at or below `path` is rejected."""
         top = json_path(path)
-        return any(where == top or where.startswith((f"{top}.", f"{top}[")) for where in self.refused)
+        return any(error_path == top or error_path.startswith((f"{top}.", f"{top}[")) for error_path in self.refused)
 
     def position(self, path: JsonPath, at_key: bool = False) -> Position:
         """Line and column, from 1, of the value at `path`, or of its key; of the nearest existing ancestor if there
@@ -210,12 +210,12 @@ def _check_modeline(file: Path, name: str, text: str, schema: str) -> list[CaseF
 
 def schema_line(file: Path | None, schema: str) -> str:
     """The first line of a file with a schema: a relative path next to this package, otherwise a link."""
-    ours = PACKAGE / schema
+    schema_path = PACKAGE / schema
     target = schema_of(schema)["$id"]
     if file is not None:
         absolute = Path(os.path.realpath(file))
-        if absolute.is_relative_to(ours.parent.parent) and not absolute.is_relative_to(ours.parent):
-            target = os.path.relpath(ours, absolute.parent).replace(os.sep, "/")
+        if absolute.is_relative_to(schema_path.parent.parent) and not absolute.is_relative_to(schema_path.parent):
+            target = os.path.relpath(schema_path, absolute.parent).replace(os.sep, "/")
     return f"# yaml-language-server: $schema={target}"
 
 
@@ -271,8 +271,8 @@ class _Composer:
             raise _StopError(CaseFileError(self.name, 1, 1, "$", "the file is empty", "write it, or delete it"))
         return Document(self.name, root.value, root.location)
 
-    def _check_document(self, event: Any, again: bool) -> None:
-        if again:
+    def _check_document(self, event: Any, is_repeated: bool) -> None:
+        if is_repeated:
             raise _StopError(self.error(event, "a second document starts here", "give each document its own file"))
         if event.version not in (None, (1, 2)):
             version = ".".join(map(str, event.version))
@@ -292,10 +292,10 @@ class _Composer:
 
     def _alias(self, event: Any) -> _Node:
         if event.anchor not in self._anchors:
-            what = (
+            problem = (
                 "stands for what it is inside of" if event.anchor in self._open else "is not defined before it is used"
             )
-            raise _StopError(self.error(event, f"the alias *{event.anchor} {what}", "write the value out"))
+            raise _StopError(self.error(event, f"the alias *{event.anchor} {problem}", "write the value out"))
         return self._anchors[event.anchor]
 
     def _collection(self, event: Any) -> _Node:
@@ -448,10 +448,10 @@ def _schema_errors(document: Document, schema: str) -> list[CaseFileError]:
             arrays.add(array)
         for message in _render_schema_error(document, schema_of(schema), path, error):
             if len(errors) == MAX_ERRORS:
-                more = document.error((), f"more than {MAX_ERRORS} things are wrong", "correct these first")
-                return [*sorted(errors.values(), key=_by_position), more]
-            what = message.message if error.kind.name != "type" else "type"
-            errors.setdefault((message.where, what), message)
+                limit_error = document.error((), f"more than {MAX_ERRORS} things are wrong", "correct these first")
+                return [*sorted(errors.values(), key=_by_position), limit_error]
+            topic = message.message if error.kind.name != "type" else "type"
+            errors.setdefault((message.where, topic), message)
     return sorted(errors.values(), key=_by_position)
 
 
@@ -521,8 +521,8 @@ class _SchemaError:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.error.kind.as_dict()
-        return found
+        facts: Mapping[str, Any] = self.error.kind.as_dict()
+        return facts
 
     @property
     def rule(self) -> Any:
@@ -557,9 +557,9 @@ def _key_errors(wrong: _SchemaError) -> Iterator[CaseFileError]:
         case "additionalProperties":
             known = list(wrong.rule["properties"])
             for name in wrong.facts["unexpected"]:
-                free = [key for key in known if key not in wrong.value]
+                unused = [key for key in known if key not in wrong.value]
                 elsewhere = _other_level(wrong.schema, wrong.path, name)
-                yield wrong.at(f'unknown key "{name}"', elsewhere or suggest(name, free), name, at_key=True)
+                yield wrong.at(f'unknown key "{name}"', elsewhere or suggest(name, unused), name, at_key=True)
         case "propertyNames":
             for name in wrong.value:
                 for message, advice in name_errors(wrong.schema, name):
@@ -665,8 +665,8 @@ def id_prefix_errors(schema: Any, stem: str) -> Iterator[tuple[str, str]]:
     A folder may have exactly the name of a framework: its cases come from there, and `-k folder/` selects them.
     """
     *folders, file = stem.split("/")
-    taken = re.compile(schema["definitions"]["name"]["not"]["pattern"])
-    for name in (*(name for name in folders if not taken.fullmatch(name)), file):
+    reserved = re.compile(schema["definitions"]["name"]["not"]["pattern"])
+    for name in (*(name for name in folders if not reserved.fullmatch(name)), file):
         yield from name_errors(schema, name)
 
 
@@ -675,7 +675,7 @@ def name_errors(schema: Any, name: str) -> Iterator[tuple[str, str]]:
     rule = schema["definitions"]["name"]
     if not re.search(rule["pattern"], name):
         yield f'the name "{name}" is not [a-z][a-z0-9_]*', "use small letters, digits and _"
-    elif taken := re.search(rule["not"]["pattern"], name):
-        word = taken.group().strip("_")
+    elif reserved := re.search(rule["not"]["pattern"], name):
+        word = reserved.group().strip("_")
         advice = f"leave it out: `-k {word}` is to select the framework"
         yield f'the name "{name}" has "{word}" in it, the name of a framework', advice

@@ -140,7 +140,7 @@ class KnownIssue:
             )
         expected = set(self.symptoms)
         if gradient:
-            expected |= {other for symptom in self.symptoms for other in _GRADIENT_SYMPTOMS.get(symptom, ())}
+            expected |= {implied for symptom in self.symptoms for implied in _GRADIENT_SYMPTOMS.get(symptom, ())}
         return bool(symptoms) and expected.issuperset(symptoms)
 
     def matches_except_case(self, key: RowKey, quantity: str) -> bool:

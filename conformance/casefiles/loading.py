@@ -134,9 +134,9 @@ def _read_all(folder: Path, read_one: FileReader) -> tuple[list[Case], list[Case
     return sorted(cases, key=lambda case: case.id), errors
 
 
-def _cases_with_prefix(found: Iterable[Any], id_prefix: str) -> list[Case]:
+def _cases_with_prefix(items: Iterable[Any], id_prefix: str) -> list[Case]:
     """Cached cases; raises TypeError if they cannot be those of a file."""
-    cases = list(found)
+    cases = list(items)
     if not all(isinstance(case, Case) and case.id.startswith(f"{id_prefix}/") for case in cases):
         raise TypeError(f"no cases of {id_prefix}")
     return cases
@@ -147,8 +147,8 @@ def _read_or_remember(remembered: Remembered, file: Path, id_prefix: str) -> tup
     content = file.read_bytes() if file.is_file() else b""
     facts = (display_path(file), hashlib.sha256(content).hexdigest(), _reader_digest())
     name = f"cases of {id_prefix}"
-    if found := remembered.get(name, *facts, read=lambda value: _cases_with_prefix(from_json(value), id_prefix)):
-        return found, []
+    if stored := remembered.get(name, *facts, read=lambda value: _cases_with_prefix(from_json(value), id_prefix)):
+        return stored, []
     cases, errors = read_file(file, id_prefix)
     if not errors:
         with contextlib.suppress(UnstorableError):
@@ -167,9 +167,9 @@ def count_cases(folder: Path) -> tuple[int, int]:
     count = uncounted = 0
     for file, _ in _files(folder)[0]:
         document, _ = read_document(file, SCHEMA)
-        named = document.value.get("cases") if document is not None and isinstance(document.value, dict) else None
-        count += len(named) if isinstance(named, dict) else 0
-        uncounted += not isinstance(named, dict)
+        cases = document.value.get("cases") if document is not None and isinstance(document.value, dict) else None
+        count += len(cases) if isinstance(cases, dict) else 0
+        uncounted += not isinstance(cases, dict)
     return count, uncounted
 
 
@@ -178,8 +178,8 @@ def _files(folder: Path) -> tuple[list[tuple[Path, str]], list[CaseFileError]]:
     errors: list[CaseFileError] = []
     files: list[tuple[Path, str]] = []
     if is_folder(folder):
-        found, errors = files_below(folder, skip=LEDGER_FOLDER)
-        files = [(file, file.relative_to(folder).with_suffix("").as_posix()) for file in found]
+        paths, errors = files_below(folder, skip=LEDGER_FOLDER)
+        files = [(file, file.relative_to(folder).with_suffix("").as_posix()) for file in paths]
         if not files and not errors:
             advice = "add case files that end in .yaml, or give the folder that holds them"
             errors.append(_path_error(folder, "there are no case files in it", advice))
@@ -273,7 +273,7 @@ def cases_option(case: Case) -> str:
     """`--cases PATH ` (with a trailing space), with which a command finds the case; "" for shipped cases and those
     in no file.
     """
-    return "" if (found := cases_argument(case)) is None else f"--cases {shlex.quote(str(found))} "
+    return "" if (folder := cases_argument(case)) is None else f"--cases {shlex.quote(str(folder))} "
 
 
 def cases_argument(case: Case) -> PurePosixPath | None:
@@ -295,9 +295,9 @@ def expectation_errors(case: Case) -> list[CaseFileError]:
     if not (messages := wrong_digits(case)):
         return []
     assert isinstance(case.expect, Digits)
-    where = f"$.cases.{case.id.rpartition('/')[2]}.expect"
+    location = f"$.cases.{case.id.rpartition('/')[2]}.expect"
     advice = f"print it with: conformance expect {cases_option(case)}{case.id}"
-    return [CaseFileError(case.path, *case.expect.position, where, message, advice) for message in messages]
+    return [CaseFileError(case.path, *case.expect.position, location, message, advice) for message in messages]
 
 
 def _path_error(path: Path, message: str, advice: str) -> CaseFileError:
@@ -308,11 +308,11 @@ def read_file(
     file: Path, id_prefix: str, *, thorough: bool = False, strict: bool = False
 ) -> tuple[list[Case], list[CaseFileError]]:
     """Read the cases of one file, and its errors. id_prefix: of their ids, without the slash and the name."""
-    document, found = read_document(file, SCHEMA, strict=strict)
+    document, schema_errors = read_document(file, SCHEMA, strict=strict)
     errors = [
         CaseFileError(display_path(file), 1, 1, "", message, advice)
         for message, advice in id_prefix_errors(schema_of(SCHEMA), id_prefix)
-    ] + found
+    ] + schema_errors
     cases: list[Case] = []
     if document is None:
         return cases, errors
@@ -330,17 +330,17 @@ def _missing_texts(document: Document) -> Iterator[CaseFileError]:
     """An error for each text of `WANTED` that a file or one of its cases lacks."""
     content = document.value if isinstance(document.value, dict) else {}
     cases = content.get("cases")
-    named = cases.items() if isinstance(cases, dict) else ()
+    named_cases = cases.items() if isinstance(cases, dict) else ()
     nodes: list[tuple[JsonPath, str, Any, str]] = [((), name, content, WANTED[name]) for name in ("about", "source")]
-    for case_name, case in named:
+    for case_name, case in named_cases:
         if isinstance(case, dict):
             nodes.append((("cases", case_name), "why", case, WANTED["why"]))
             published = case.get("published")
             for index, number in enumerate(published if isinstance(published, list) else ()):
                 nodes.append((("cases", case_name, "published", index), "source", number, WANTED["published"]))
-    for path, name, node, what in nodes:
+    for path, name, node, meaning in nodes:
         if isinstance(node, dict) and name not in node:
-            yield document.error(path, f"{name} is missing", f"add it: {what}", at_key=True)
+            yield document.error(path, f"{name} is missing", f"add it: {meaning}", at_key=True)
 
 
 def _family_fits(document: Document, errors: list[CaseFileError]) -> bool:
@@ -349,9 +349,9 @@ def _family_fits(document: Document, errors: list[CaseFileError]) -> bool:
     if not isinstance(content, dict) or any(key not in content or document.refuses((key,)) for key in family):
         return False
     loss, input_kind, target = (content[key] for key in family)
-    found = list(validation.family_errors(loss, input_kind, STORED_TARGETS.get(target, target), target))
-    errors += [document.error(error.path, error.message, error.advice) for error in found]
-    return not found and isinstance(content.get("cases"), dict)
+    family_errors = list(validation.family_errors(loss, input_kind, STORED_TARGETS.get(target, target), target))
+    errors += [document.error(error.path, error.message, error.advice) for error in family_errors]
+    return not family_errors and isinstance(content.get("cases"), dict)
 
 
 @dataclass(eq=False)
@@ -384,8 +384,8 @@ class _CaseParser:
     def add_error(self, path: JsonPath, message: str, advice: str = "") -> None:
         self.errors.append(self.make_error(path, message, advice))
 
-    def add_errors(self, found: Iterable[ValidationError]) -> None:
-        for error in found:
+    def add_errors(self, errors: Iterable[ValidationError]) -> None:
+        for error in errors:
             self.add_error(self.written_path(error.path), error.message, error.advice)
 
     def refuses(self, *path: str) -> bool:
@@ -404,10 +404,10 @@ class _CaseParser:
             return None
         count = len(self.errors)
         try:
-            found = parse(*arguments)
+            result = parse(*arguments)
         except CaseFileError as error:
             self.errors.append(error)
-        return None if len(self.errors) > count else found
+        return None if len(self.errors) > count else result
 
     def parse(self, thorough: bool) -> Case | None:
         """Parse the case; None if a part needed for checking its content is missing or wrong.
@@ -529,8 +529,8 @@ class _CaseParser:
         axis, (name, *at) = self.written_axis, path
         if axis == -1 or name not in ("predictions", "labels") or (name == "labels" and self.target == "index"):
             return path
-        whole = len(at) > axis and len(at) == self.rank
-        return (name, *at[:axis], *([at[-1], *at[axis:-1]] if whole else []))
+        is_full = len(at) > axis and len(at) == self.rank
+        return (name, *at[:axis], *([at[-1], *at[axis:-1]] if is_full else []))
 
     def check_rectangular(self, path: JsonPath, value: Any) -> None:
         """Raise if sibling lists differ in length, or lists and numbers are siblings."""
@@ -610,9 +610,11 @@ class _CaseParser:
         if self.target == "index" and float in kinds:
             at, leaf = next((at, leaf) for at, leaf in leaves if isinstance(leaf, float))
             message = f"labels of the wrong kind: {number_text(leaf)} is not an index"
-            whole = all(leaf == leaf // 1 and abs(leaf) < 2**63 for _, leaf in leaves)
+            all_integral = all(leaf == leaf // 1 and abs(leaf) < 2**63 for _, leaf in leaves)
             advice = (
-                f"write {leaf:.0f}, without a point" if whole else "write whole numbers, or say target: distribution"
+                f"write {leaf:.0f}, without a point"
+                if all_integral
+                else "write whole numbers, or say target: distribution"
             )
             raise self.make_error((*path, *at), message, advice)
 
@@ -638,9 +640,9 @@ class _CaseParser:
                 )
         classes = 2 if not self.categorical else len(names) if predictions is None else predictions.shape[-1]
         if len(names) != classes:
-            where = "predictions have" if self.categorical else "a binary loss has"
+            subject = "predictions have" if self.categorical else "a binary loss has"
             advice = "name the class of each column" if self.categorical else "name that of 0 and that of 1"
-            raise self.make_error(path, f"{len(names)} names where {where} {classes} classes", advice)
+            raise self.make_error(path, f"{len(names)} names where {subject} {classes} classes", advice)
         return tuple(names)
 
     def check_name(self, path: JsonPath, name: Any, first: Any) -> None:
@@ -664,7 +666,7 @@ class _CaseParser:
         expect = self.content.get("expect")
         must_raise = isinstance(expect, dict) and expect.get("error") == outside
         indices = {name: index for index, name in enumerate(self.class_names)}
-        found = []
+        values = []
         for at, name in leaves:
             self.check_name(("labels", *at), name, self.class_names[0])
             if name not in indices and must_raise:
@@ -673,8 +675,8 @@ class _CaseParser:
                 advice = truncate(suggest(str(name), map(str, self.class_names)), 200)
                 advice = f"{advice.removesuffix('?') or 'correct it'}, or say expect: {{error: {outside}}}"
                 raise self.make_error(("labels", *at), f"{describe_value(name)} is not one of the classes", advice)
-            found.append((self.other_names | indices)[name])
-        return np.array(found, dtype=np.int64).reshape(shape)
+            values.append((self.other_names | indices)[name])
+        return np.array(values, dtype=np.int64).reshape(shape)
 
     def check_one_hot(self, labels: Array) -> None:
         rows = np.atleast_2d(labels).astype(np.float64)
@@ -772,10 +774,10 @@ class _CaseParser:
 
     def parse_published(self, shape: Shape | None) -> tuple[Published, ...]:
         """Parse published numbers. shape: of the predictions, if known."""
-        found = []
+        numbers = []
         for index, node in enumerate(self.content.get("published", ())):
-            only = self.reductions[0] if len(self.reductions) == 1 else "mean"
-            reduction = node.get("reduction", only)
+            default = self.reductions[0] if len(self.reductions) == 1 else "mean"
+            reduction = node.get("reduction", default)
             if reduction not in self.reductions:
                 advice = f"say reduction: with one of {join_names(self.reductions)}"
                 self.add_error(("published", index), f"the case does not have the reduction {reduction}", advice)
@@ -788,8 +790,8 @@ class _CaseParser:
                 elif not self.categorical and len(want) > 1 and _shape_of(node["value"]) == want[:-1]:
                     want = want[:-1]  # for functions that average the outputs of a sample
                 self.check_shape(("published", index, "value"), node["value"], want)
-            found.append(Published(node["value"], node.get("source", ""), node.get("note", ""), reduction, quantity))
-        return tuple(found)
+            numbers.append(Published(node["value"], node.get("source", ""), node.get("note", ""), reduction, quantity))
+        return tuple(numbers)
 
     # Generated arrays
 
@@ -836,9 +838,9 @@ class _CaseParser:
                 (self.categorical and input_kind == "logits") or node.get("distribution") not in ("constant", "peaks"),
             ),
         }
-        for name, (needs, met) in requirements.items():
-            if name in node and not met:
-                raise self.make_error((*path, name), f"{name} is for {needs} only", "remove it")
+        for name, (condition, is_met) in requirements.items():
+            if name in node and not is_met:
+                raise self.make_error((*path, name), f"{name} is for {condition} only", "remove it")
         if input_kind == "log_probabilities":
             message = "logarithms are not the same bits on every platform"
             raise self.make_error(path, message, "generate logits or probabilities")
@@ -900,9 +902,9 @@ def _find_uneven(value: Any, at: JsonPath = ()) -> tuple[JsonPath, str] | None:
             return inside
         have = _shape_of(item)
         if have != want:
-            what = _length_text(have)
+            description = _length_text(have)
             first = _length_text(want)
             if len(have) == len(want) and have[:1] == want[:1]:
-                what, first = f"has shape {list(have)}", f"has shape {list(want)}"
-            return (*at, index), f"ragged: row {index} {what}, row 0 {first}"
+                description, first = f"has shape {list(have)}", f"has shape {list(want)}"
+            return (*at, index), f"ragged: row {index} {description}, row 0 {first}"
     return None

@@ -34,31 +34,31 @@ def to_json(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, tuple):
-        return [to_json(one) for one in value]
+        return [to_json(item) for item in value]
     if isinstance(value, list):
-        return {"list": [to_json(one) for one in value]}
+        return {"list": [to_json(item) for item in value]}
     if isinstance(value, Mapping):
-        return {"mapping": {name: to_json(one) for name, one in value.items()}}
+        return {"mapping": {name: to_json(item) for name, item in value.items()}}
     if isinstance(value, np.ndarray):
         if not value.flags.c_contiguous:
             raise UnstorableError("its memory order would be lost, and with it the order in which it is added up")
         return {"array": value.tolist(), "dtype": value.dtype.name, "shape": value.shape}
     if type(value) not in FIELDS:
         raise UnstorableError(type(value).__name__)
-    stated = {name: one for name, one in vars(value).items() if name in FIELDS[type(value)]}
-    return {"is": type(value).__name__, **{name: to_json(one) for name, one in stated.items()}}
+    stated = {name: item for name, item in vars(value).items() if name in FIELDS[type(value)]}
+    return {"is": type(value).__name__, **{name: to_json(item) for name, item in stated.items()}}
 
 
 def from_json(value: Any) -> Any:
     """The inverse of `to_json`."""
     if isinstance(value, list):
-        return tuple([from_json(one) for one in value])
+        return tuple([from_json(item) for item in value])
     if not isinstance(value, dict):
         return value
     if "is" in value:
-        return _KINDS[value.pop("is")](**{name: from_json(one) for name, one in value.items()})
+        return _KINDS[value.pop("is")](**{name: from_json(item) for name, item in value.items()})
     if "array" in value:
         return np.array(value["array"], dtype=value["dtype"]).reshape(value["shape"])
     if "list" in value:
-        return [from_json(one) for one in value["list"]]
-    return {name: from_json(one) for name, one in value["mapping"].items()}
+        return [from_json(item) for item in value["list"]]
+    return {name: from_json(item) for name, item in value["mapping"].items()}

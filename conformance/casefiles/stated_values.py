@@ -26,10 +26,10 @@ def wrong_digits(case: Case) -> list[str]:
     for reduction, value in case.expect.values.items():
         name: Reduction = reduction  # type: ignore[assignment]
         try:
-            fits = all(_matches_digits(case, name, value))
+            is_equal = all(_matches_digits(case, name, value))
         except (NoAnswerError, InvalidOperation, ValueError):
-            fits = False
-        if not fits:
+            is_equal = False
+        if not is_equal:
             exact = oracle.digits(case.problem("float64", name))
             shown = exact if isinstance(exact, str | list) else text_of_no_answer(exact)
             messages.append(f"{value} is not the exact answer for {reduction}, which is {shown}")

@@ -79,9 +79,9 @@ def option_errors(options: Options, loss: Loss, target: Target, shape: Shape | N
         "ignore_index": ("index targets", target == "index"),
     }
     for name in options.names():
-        needs, met = belongs.get(name, ("", True))
-        if not met:
-            yield ValidationError(("options", name), f"{name} is for {needs} only", "remove it")
+        condition, is_met = belongs.get(name, ("", True))
+        if not is_met:
+            yield ValidationError(("options", name), f"{name} is for {condition} only", "remove it")
         elif name in WEIGHTS and shape is not None:
             wrong = shape_error(name, getattr(options, name).shape, shape, loss)
             yield from [] if wrong is None else [wrong]
@@ -154,9 +154,9 @@ def layout_errors(layout: Layout, target: Target, predictions: Array, labels: Ar
         same = equal_with_nan(predictions, first)
         if not bool(np.all(same)):
             index = int(np.argwhere(~same)[0][0])
-            what = "sample" if predictions.ndim > 1 or target == "binary" else "class"
-            message = f"{what} {index} differs from {what} 0, so one cannot stand for all"
-            yield ValidationError(("layout", "order"), message, f"repeat {what} 0, or choose another order")
+            unit = "sample" if predictions.ndim > 1 or target == "binary" else "class"
+            message = f"{unit} {index} differs from {unit} 0, so one cannot stand for all"
+            yield ValidationError(("layout", "order"), message, f"repeat {unit} 0, or choose another order")
     if layout.label_dtype is not None and layout.class_names:
         yield ValidationError(("layout", "label_dtype"), "it is for labels that are numbers", "remove it, or classes")
     elif layout.label_dtype is not None:
@@ -197,12 +197,12 @@ def content_errors(case: Case, written_axis: int | None = None) -> Iterator[Vali
     yield from weight_dtype_errors(case)
     kinds: set[str] = set()
     inexact = {dtype: inexact_value(case, dtype) for dtype in case.dtypes}
-    fitting = [dtype for dtype, found in inexact.items() if found is None]
-    for dtype, found in inexact.items():
-        if found is not None:
-            path, number, what = found
+    fitting = [dtype for dtype, error in inexact.items() if error is None]
+    for dtype, error in inexact.items():
+        if error is not None:
+            path, number, effect = error
             advice = f"give dtypes: [{join_names(fitting)}]" if fitting else "give another number"
-            yield ValidationError(path, f"{number_text(number)} {what} {dtype}", advice)
+            yield ValidationError(path, f"{number_text(number)} {effect} {dtype}", advice)
         else:
             kinds |= examine(case.problem(dtype, case.reductions[0]))
     if len(fitting) < len(inexact):
@@ -247,12 +247,12 @@ def inexact_value(case: Case, dtype: str) -> tuple[JsonPath, float, str] | None:
             continue
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             rounded = exact.astype(narrow).astype(np.float64)
-        over = np.isinf(rounded) != np.isinf(exact)
-        under = (rounded == 0) != (exact == 0)
-        for where, what in ((over, "overflows"), (under, "becomes 0 in")):
-            if bool(where.any()) and (what == "overflows" or path == underflows):
-                at = tuple(int(index) for index in np.argwhere(where)[0])
-                return (*path, *at), float(exact[at]), what
+        overflow = np.isinf(rounded) != np.isinf(exact)
+        underflow = (rounded == 0) != (exact == 0)
+        for mask, effect in ((overflow, "overflows"), (underflow, "becomes 0 in")):
+            if bool(mask.any()) and (effect == "overflows" or path == underflows):
+                at = tuple(int(index) for index in np.argwhere(mask)[0])
+                return (*path, *at), float(exact[at]), effect
     return None
 
 
@@ -269,10 +269,10 @@ def _other_target(case: Case, kind: str, written_axis: int | None) -> str:
     if case.target == "index" and axes:
         if last in axes and written_axis is not None:
             return "leave written_class_axis out"
-        named = " or ".join(f"{{written_class_axis: {axis}}}" for axis in axes)
-        return f"say layout: {named} if the classes are on axis {' or '.join(map(str, axes))}"
-    whole = case.labels.dtype.kind in "iu" or bool(np.all(case.labels == np.floor(case.labels)))
-    return "say target: index" if case.target == "distribution" and shape == samples and whole else ""
+        choices = " or ".join(f"{{written_class_axis: {axis}}}" for axis in axes)
+        return f"say layout: {choices} if the classes are on axis {' or '.join(map(str, axes))}"
+    all_integral = case.labels.dtype.kind in "iu" or bool(np.all(case.labels == np.floor(case.labels)))
+    return "say target: index" if case.target == "distribution" and shape == samples and all_integral else ""
 
 
 def _other_values(case: Case, kind: str) -> str:
@@ -286,8 +286,8 @@ def _other_values(case: Case, kind: str) -> str:
         names = np.unique(case.labels)
         if case.target != "binary" or case.layout.class_names or not np.all(names == np.floor(names)):
             return ""
-        named = f"; classes: {list(map(int, names))} says that those are their names" if len(names) == 2 else ""
-        return f" (labels of a binary loss are 0 and 1{named})"
+        hint = f"; classes: {list(map(int, names))} says that those are their names" if len(names) == 2 else ""
+        return f" (labels of a binary loss are 0 and 1{hint})"
     if kind != "invalid_probability":
         return ""
     within = bool(np.all((case.predictions >= 0) & (case.predictions <= 1)))
@@ -319,23 +319,23 @@ def _invalid_kind_error(case: Case, kind: str, written_axis: int | None) -> tupl
         written += "" if written_axis is None else f" with classes on axis {written_axis}"
         return ("labels",), f"labels of shape {have} where predictions of shape {written} need {need}"
     classes = predictions.shape[-1]
-    where = labels < 0
+    invalid = labels < 0
     path: JsonPath = ("labels",)
     array, interval = labels, "outside [0, 1]"
     if kind == "label_out_of_range":
-        where, interval = where | (labels >= classes), f"outside [0, {classes})"
+        invalid, interval = invalid | (labels >= classes), f"outside [0, {classes})"
         if case.options.ignore_index is not None:
-            where = where & (labels != case.options.ignore_index)
+            invalid = invalid & (labels != case.options.ignore_index)
     elif kind == "invalid_target":
-        where = where | (labels > 1)
+        invalid = invalid | (labels > 1)
     elif kind == "invalid_probability" and case.input_kind == "log_probabilities":
-        where, array, path, interval = predictions > 0, predictions, ("predictions",), "above 0"
+        invalid, array, path, interval = predictions > 0, predictions, ("predictions",), "above 0"
     elif kind == "invalid_probability":
-        where, array, path = (predictions < 0) | (predictions > 1), predictions, ("predictions",)
+        invalid, array, path = (predictions < 0) | (predictions > 1), predictions, ("predictions",)
     ignored = case.options.ignore_index
     if case.target == "index" and array is predictions and ignored is not None:
-        where = where & (labels != ignored)[..., np.newaxis]
-    if not bool(np.any(where)):
+        invalid = invalid & (labels != ignored)[..., np.newaxis]
+    if not bool(np.any(invalid)):
         return path, f"there is a {kind}"
-    at = tuple(int(index) for index in np.argwhere(where)[0])
+    at = tuple(int(index) for index in np.argwhere(invalid)[0])
     return (*path, *at), f"{path[0]} has {number_text(array[at].item())}, {interval}"

@@ -79,11 +79,11 @@ class Command(typer.core.TyperCommand):
         from conformance.adapters.contract.calling import share_processors
 
         share_processors()
-        found = getattr(importlib.import_module(self._module), self._attribute)
-        if isinstance(found, typer.Typer):
-            return typer.main.get_command(found)
+        target = getattr(importlib.import_module(self._module), self._attribute)
+        if isinstance(target, typer.Typer):
+            return typer.main.get_command(target)
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-        alone.command(self.name)(found)
+        alone.command(self.name)(target)
         return typer.main.get_command(alone)
 
     @functools.cached_property
@@ -93,8 +93,8 @@ class Command(typer.core.TyperCommand):
         assert spec is not None
         assert spec.origin is not None
         tree = ast.parse(Path(spec.origin).read_bytes())
-        named = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == self._attribute]
-        return ast.get_docstring(named[0] if named else tree) or ""
+        definitions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == self._attribute]
+        return ast.get_docstring(definitions[0] if definitions else tree) or ""
 
 
 @contextlib.contextmanager

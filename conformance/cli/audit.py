@@ -68,8 +68,10 @@ def bisect(
     if as_json:
         out.write(result.to_json())
     else:
-        found = result.found
-        out.lines(map(printable, bisection.attempt_lines(result.attempts) if found is None else bisection.lines(found)))
-        if found is None:
+        search = result.found
+        out.lines(
+            map(printable, bisection.attempt_lines(result.attempts) if search is None else bisection.lines(search))
+        )
+        if search is None:
             err.print(escape(result.why), soft_wrap=True)
     raise typer.Exit(UNEXPECTED if result.found is None else 0)

@@ -85,13 +85,13 @@ def check(
         if value and value not in among:
             raise UserError(f"{option} {value}: expected one of {', '.join(among)}")
     described = dataclasses.replace(described, arguments=_arguments(arguments))
-    found = api.check(described, request, Printer())
-    out.print_result(found, _print, as_json)
-    for line in found.not_executed[:MAX_FINDINGS]:
+    result = api.check(described, request, Printer())
+    out.print_result(result, _print, as_json)
+    for line in result.not_executed[:MAX_FINDINGS]:
         print_stderr(f"not executed: {line}")
-    if found.run.failure is not None and not found.stopped:
-        raise found.run.failure
-    raise typer.Exit(UNEXPECTED if found.wrong else 0 if found.complete else USAGE)
+    if result.run.failure is not None and not result.stopped:
+        raise result.run.failure
+    raise typer.Exit(UNEXPECTED if result.wrong else 0 if result.complete else USAGE)
 
 
 def _arguments(texts: Iterable[str]) -> dict[str, str]:
@@ -102,7 +102,7 @@ def _arguments(texts: Iterable[str]) -> dict[str, str]:
     return {name.strip(): word.strip() for name, word in (pair.split("=") for pair in pairs)}
 
 
-def _print(found: api.CheckResult) -> None:
+def _print(outcome: api.CheckResult) -> None:
     """Print the failures by cause, the table, and the verdict in a sentence."""
     failing = [row for row in found.run.rows if row.expected in FAILING_ROWS]
     print_groups(
@@ -130,13 +130,13 @@ def _in_words(mistake: api.Mistake) -> str:
 def table(cells: Sequence[api.Cell]) -> Table:
     """Options by dtype, with the number of calls, the largest error, and the largest error divided by its tolerance."""
     dtypes = [name for name in DTYPES if any(cell.dtype == name and cell.calls for cell in cells)]
-    made = Table(box=None, pad_edge=False)
-    made.add_column("")
+    grid = Table(box=None, pad_edge=False)
+    grid.add_column("")
     for dtype in dtypes:
-        made.add_column(dtype)
+        grid.add_column(dtype)
     for option in dict.fromkeys(cell.option for cell in cells if cell.calls):
-        made.add_row(option, *(_text(cell) for cell in cells if cell.option == option and cell.dtype in dtypes))
-    return made
+        grid.add_row(option, *(_text(cell) for cell in cells if cell.option == option and cell.dtype in dtypes))
+    return grid
 
 
 def not_called(cells: Sequence[api.Cell]) -> str:
@@ -156,7 +156,7 @@ def _text(cell: api.Cell) -> Text:
     return Text(f"{cell.status} ({count}){numbers}", "bold" if cell.wrong else "")
 
 
-def hints(found: api.CheckResult) -> list[str]:
+def hints(outcome: api.CheckResult) -> list[str]:
     """Advice on the common properties of the wrong rows."""
     failing = [row for row in found.run.rows if row.expected in FAILING_ROWS and not row.known]
     lines = [f"its process printed: {' | '.join(found.printed)}"] if found.printed else []
@@ -172,25 +172,25 @@ def hints(found: api.CheckResult) -> list[str]:
             else "the losses are right, and gradients are wrong"
         )
     code, count = Counter(CANCELS if CANCELS in row.candidate else row.reason_code for row in failing).most_common(1)[0]
-    if count >= COMMON_SHARE * len(failing) and (advice := _advice(found, failing, code)):
+    if count >= COMMON_SHARE * len(failing) and (advice := _advice(outcome, failing, code)):
         lines.append(f"{count} of {len(failing)} wrong rows are of one kind: {advice}")
     return lines
 
 
-def _advice(found: api.CheckResult, failing: Sequence[Row], code: str) -> str:
+def _advice(result: api.CheckResult, failing: Sequence[Row], code: str) -> str:
     """What to do about the reason that most of the wrong rows have; empty if nothing is known.  code: that reason."""
     raised = " ".join(row.explanation for row in failing[:3]).lower()
     for words, advice in RAISED.items():
         if any(word in raised for word in words):
             return advice
-    alike = [row for row in failing if row.reason_code == code]
-    if code == "wrong_dtype" and all(is_derivative(row.key.quantity) for row in alike):
+    with_code = [row for row in failing if row.reason_code == code]
+    if code == "wrong_dtype" and all(is_derivative(row.key.quantity) for row in with_code):
         return "a gradient has the dtype of what it is the gradient of"
-    if code == "wrong_dtype" and any(row.result_dtype not in DTYPES for row in alike):
+    if code == "wrong_dtype" and any(row.result_dtype not in DTYPES for row in with_code):
         return "a loss is a float, in the dtype of the predictions"
-    if code == "raised" and len(alike) == sum(row.status != "unsupported" for row in found.run.rows):
+    if code == "raised" and len(with_code) == sum(row.status != "unsupported" for row in result.run.rows):
         return "no call returns, whatever it is passed; make the one that is printed above alone"
-    name = found.checked.target.rpartition(":")[2]
+    name = result.checked.target.rpartition(":")[2]
     return ADVICE.get(code, "").format(name=name)
 
 
@@ -206,22 +206,22 @@ def _may_lack_upstream(row: Row) -> bool:
     return row.key.reduction == "none" or np.allclose(2 * row.got.values, row.want.values, rtol=1e-3)
 
 
-def verdict(found: api.CheckResult) -> str:
+def verdict(result: api.CheckResult) -> str:
     """The verdict as a sentence."""
-    rows = found.run.rows
-    called = len([row for row in rows if row.status != "unsupported"])
+    rows = result.run.rows
+    calls = len([row for row in rows if row.status != "unsupported"])
     counts = [
-        (sum(row.expected in FAILING_ROWS for row in rows), called, "calls"),
-        (len(found.broken), len(found.relations), "relations"),
-        (len(found.findings), found.drawn, "random problems"),
+        (sum(row.expected in FAILING_ROWS for row in rows), calls, "calls"),
+        (len(result.broken), len(result.relations), "relations"),
+        (len(result.findings), result.drawn, "random problems"),
     ]
     wrong = [f"{bad} of {total:,} {what}" for bad, total, what in counts if bad]
     if shared := sum(row.expected in FAILING_ROWS and bool(row.known) for row in rows):
         wrong[0] += f" ({shared} of them where {found.checked.like} has a known issue)"
     right = [f"{total:,} {what}" for bad, total, what in counts if not bad and total]
     sure = (
-        f"wrong: {', '.join(wrong)}" if wrong else "certified" if found.complete and called else "nothing wrong so far"
+        f"wrong: {', '.join(wrong)}" if wrong else "certified" if result.complete and calls else "nothing wrong so far"
     )
-    held = f"; {', '.join(right)} held" if right else ""
-    given_up = f"; {found.stopped}" if found.stopped else ""
-    return f"{sure}{held}{given_up}; cases took {duration_text(found.run.record['duration'])}"
+    passing = f"; {', '.join(right)} held" if right else ""
+    given_up = f"; {result.stopped}" if result.stopped else ""
+    return f"{sure}{passing}{given_up}; cases took {duration_text(result.run.record['duration'])}"

@@ -50,7 +50,7 @@ def compare(
         positive_weight=_numbers("--positive-weight", positive_weight),
         **request,
     )
-    out.print_result(result, lambda found: _print(found, verbose), as_json)
+    out.print_result(result, lambda comparison: _print(comparison, verbose), as_json)
 
 
 def _numbers(option: str, text: str) -> Any:

@@ -35,8 +35,8 @@ def explain(
 def _print_other_options(case: Case, dtype: str, reduction: str, quantity: str) -> None:
     """Print further options that can be explained."""
     options = {"--dtype": (case.dtypes, dtype), "--reduction": (case.reductions, reduction)}
-    other = [f"{name} {value}" for name, (values, used) in options.items() for value in values if value != used]
+    alternatives = [f"{name} {value}" for name, (values, used) in options.items() for value in values if value != used]
     differentiated = not case.no_gradient and case.predicted <= MAX_DIFFERENTIATED
-    other += ["--quantity gradient"] if quantity == "loss" and differentiated else []
-    if other:
-        out.print("\n".join(["", "Also:", *(f"    {option}" for option in other)]), soft_wrap=True)
+    alternatives += ["--quantity gradient"] if quantity == "loss" and differentiated else []
+    if alternatives:
+        out.print("\n".join(["", "Also:", *(f"    {option}" for option in alternatives)]), soft_wrap=True)

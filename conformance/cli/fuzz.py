@@ -39,13 +39,13 @@ def fuzz(as_json: bool = False, **request: Any) -> None:
 
 
 def _print_totals(result: api.FuzzResult) -> None:
-    done = result.state
+    state = result.state
     for counterexample in result.findings:
-        again = done.again[counterexample.case]
-        more = f", {again} rows more" if again else ""
-        out.lines([f"{counterexample.case}: {counterexample.function} {counterexample.signature}{more}"])
-    out.lines(f"known: {rows} rows, {truncate(entry, MAX_WIDTH)}" for entry, rows in done.known.most_common())
-    rate = done.position / done.seconds if done.seconds else 0
+        repetitions = state.again[counterexample.case]
+        suffix = f", {repetitions} rows more" if repetitions else ""
+        out.lines([f"{counterexample.case}: {counterexample.function} {counterexample.signature}{suffix}"])
+    out.lines(f"known: {rows} rows, {truncate(entry, MAX_WIDTH)}" for entry, rows in state.known.most_common())
+    rate = state.position / state.seconds if state.seconds else 0
     out.print(
-        f"{done.summary(len(result.findings))}; {done.cases} cases were run; {rate:.0f} cases/s; seed {result.seed}"
+        f"{state.summary(len(result.findings))}; {state.cases} cases were run; {rate:.0f} cases/s; seed {result.seed}"
     )

@@ -50,9 +50,13 @@ def error_commands(errors: Iterable[CaseFileError]) -> list[str]:
     """A workflow command for each of the first errors in case files and ledgers."""
     return [
         error_at(
-            one.path, one.line, one.column, one.where or "case file", "; ".join(filter(None, (one.message, one.advice)))
+            error.path,
+            error.line,
+            error.column,
+            error.where or "case file",
+            "; ".join(filter(None, (error.message, error.advice))),
         )
-        for one in itertools.islice(errors, MAX_ANNOTATIONS)
+        for error in itertools.islice(errors, MAX_ANNOTATIONS)
     ]
 
 

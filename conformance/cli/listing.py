@@ -25,14 +25,14 @@ def list_cases(cases: Path | None = None, as_json: bool = False) -> None:
 
 
 def _print_cases(result: api.CaseList) -> None:
-    found = result.cases
-    for case in found:
+    cases = result.cases
+    for case in cases:
         out.print(f"[bold]{case.id}[/]", soft_wrap=True)
         problem = f"{case.loss}, {case.input_kind}, {case.target}  {' '.join(case.options.names())}"
         expansion = f"{' '.join(case.dtypes)}; {' '.join(case.reductions)}"
         for text in (problem, expansion, case.why):
             out.print(Padding(Text(text.strip()), (0, 0, 0, 4), expand=False))
-    out.print(f"{counted(len(found), 'case')}, {sum(len(c.dtypes) * len(c.reductions) for c in found)} after expansion")
+    out.print(f"{counted(len(cases), 'case')}, {sum(len(c.dtypes) * len(c.reductions) for c in cases)} after expansion")
 
 
 @listing.command("functions")
@@ -44,9 +44,11 @@ def list_functions(as_json: bool = False) -> None:
 
 def _print_functions(result: api.FunctionList) -> None:
     for library, entries in itertools.groupby(result.functions, lambda entry: entry.function.partition(".")[0]):
-        found = list(entries)
-        out.print(f"[bold]{library}[/]  ({found[0].version or 'not installed'}), {counted(len(found), 'function')}")
-        for entry in found:
+        functions = list(entries)
+        out.print(
+            f"[bold]{library}[/]  ({functions[0].version or 'not installed'}), {counted(len(functions), 'function')}"
+        )
+        for entry in functions:
             values = entry.to_dict()
             del values["version"]
             out.print(f"  [bold]{values.pop('function')}[/]")
@@ -64,8 +66,8 @@ def list_libraries(as_json: bool = False) -> None:
 
 def _print_libraries(result: api.LibraryList) -> None:
     for entry in result.libraries:
-        where = f"{entry.installed} here" if entry.installed else "not installed here"
-        out.print(f"[bold]{entry.library}[/]  ({counted(entry.functions, 'function')}, {where})", soft_wrap=True)
+        installation = f"{entry.installed} here" if entry.installed else "not installed here"
+        out.print(f"[bold]{entry.library}[/]  ({counted(entry.functions, 'function')}, {installation})", soft_wrap=True)
         for text in entry.environments or ["no release is pinned, so --all leaves it out"]:
             out.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
     out.print(f"{len(result.libraries)} libraries, {sum(entry.functions for entry in result.libraries)} functions")

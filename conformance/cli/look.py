@@ -127,11 +127,11 @@ def _print_answers(answers: CaseAnswers) -> None:
     for heading in ("function", "status", "returned", "error/budget", "why"):
         table.add_column(heading)
     table.add_row("exact", "", escape(truncate_list(exact, MAX_WIDTH)), "", "")
-    others: dict[str, Elements] = {}
+    derivatives: dict[str, Elements] = {}
     for row in answers.rows:
         if row.key.quantity != "loss" and isinstance(row.want, Elements):
-            others.setdefault(row.key.quantity, row.want)
-    for quantity, want in others.items():
+            derivatives.setdefault(row.key.quantity, row.want)
+    for quantity, want in derivatives.items():
         table.add_row(f"exact, {quantity}", "", escape(truncate_list(_digits(want.values.tolist()), MAX_WIDTH)), "", "")
     for row in answers.rows:
         why = row.explanation if row.conversion else row.convention or row.explanation

@@ -56,13 +56,13 @@ def mutants(
 
 
 def _list(listed: api.MutantList) -> None:
-    for one in listed.mutants:
-        out.print(f"[bold]{one.family}.{one.name}[/]  {escape(one.fault)}")
+    for mutant in listed.mutants:
+        out.print(f"[bold]{mutant.family}.{mutant.name}[/]  {escape(mutant.fault)}")
     out.print(f"{len(listed.mutants)} in all")
 
 
 def _score(score: api.MutationResult, kills: bool, as_json: bool) -> None:
-    out.print_result(score, lambda found: _print_score(found, kills), as_json)
+    out.print_result(score, lambda outcome: _print_score(outcome, kills), as_json)
     if score.undecided:
         err.print(f"interrupted; {score.undecided} of {len(score.results) + score.undecided} mutants are not decided")
         raise typer.Exit(INTERRUPTED)
@@ -108,8 +108,8 @@ def _check_correct(cases: Path | None, keyword: str, processes: int, generated: 
         for name, count in Counter(alarm.name for alarm in result.alarms).items():
             out.print(f"{name}: {counted(count, 'false alarm')}")
         seed_text = f" of seed {seed}" if generated else ""
-        what = f"{counted(result.cases, 'case')}{seed_text}, {counted(result.items, 'item')}"
-        out.print(f"{what}: {counted(len(result.alarms) or 'no', 'false alarm')}")
+        subject = f"{counted(result.cases, 'case')}{seed_text}, {counted(result.items, 'item')}"
+        out.print(f"{subject}: {counted(len(result.alarms) or 'no', 'false alarm')}")
     if result.interrupted:
         err.print(f"interrupted after {result.cases_run} of {result.planned} cases")
         raise typer.Exit(INTERRUPTED)
@@ -143,18 +143,24 @@ def _print_harvest(result: api.HarvestResult) -> None:
         table.add_column(heading, no_wrap=True)
     for heading in ("found", "cases", "again", "unsaid", "stated", "hold", "by conv.", "do not"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for found in result.harvests.harvests:
-        held = result.count_held(found.source)
-        counts = (found.inputs, len(found.cases), found.duplicates, sum(found.untranslated.values()), held.total())
-        by = (held["holds"], held["holds by its convention"], held["does not hold"])
-        table.add_row(found.source, found.version, *map(str, (*counts, *by)))
+    for harvest in result.harvests.harvests:
+        verdicts = result.count_held(harvest.source)
+        counts = (
+            harvest.inputs,
+            len(harvest.cases),
+            harvest.duplicates,
+            sum(harvest.untranslated.values()),
+            verdicts.total(),
+        )
+        by = (verdicts["holds"], verdicts["holds by its convention"], verdicts["does not hold"])
+        table.add_row(harvest.source, harvest.version, *map(str, (*counts, *by)))
     out.print(table)
     out.print("again: duplicates; unsaid: not expressible; stated: answers, of which some hold by a convention only")
-    for found in result.harvests.harvests:
-        for reason, count in found.untranslated.items():
-            out.print(f"{found.source}: {count} are not cases: {escape(reason)}", soft_wrap=True)
-        for note in found.notes:
-            out.print(f"{found.source}: {escape(note)}", soft_wrap=True)
+    for harvest in result.harvests.harvests:
+        for reason, count in harvest.untranslated.items():
+            out.print(f"{harvest.source}: {count} are not cases: {escape(reason)}", soft_wrap=True)
+        for note in harvest.notes:
+            out.print(f"{harvest.source}: {escape(note)}", soft_wrap=True)
     for source in result.statements:
-        for one in result.wrong(source):
-            out.print(f"[bold]{one.holds}[/] {escape(str(one))}", soft_wrap=True)
+        for counterexample in result.wrong(source):
+            out.print(f"[bold]{counterexample.holds}[/] {escape(str(counterexample))}", soft_wrap=True)

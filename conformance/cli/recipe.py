@@ -22,7 +22,7 @@ MAX_REMAINING = 8
 def recipe(first: str, second: str, gradient: bool = False, as_json: bool = False, **request: Any) -> None:
     """Code that makes one function return what another one does, proved on the cases, and the remaining differences."""
     result = api.recipe(first, second, quantity="gradient" if gradient else "loss", **request)
-    out.print_result(result, lambda found: print_styled(_lines(found, first, second)), as_json)
+    out.print_result(result, lambda outcome: print_styled(_lines(outcome, first, second)), as_json)
     raise typer.Exit(0 if result.equal else DIFFERENT)
 
 
@@ -53,8 +53,8 @@ def _lines(result: api.RecipeResult, first: str, second: str) -> Iterator[tuple[
         yield from (("", line) for line in _table(*sides))
     if result.differences:
         yield from (("", ""), ("bold", "What they do differently, as they stand"))
-        for name, one, other in result.differences:
-            yield from (("", f"  {name}"), ("", f"    {first} {one}"), ("", f"    {second} {other}"))
+        for name, value_a, value_b in result.differences:
+            yield from (("", f"  {name}"), ("", f"    {first} {value_a}"), ("", f"    {second} {value_b}"))
     yield from _proof(result)
 
 
@@ -83,22 +83,22 @@ def _proof(result: api.RecipeResult) -> Iterator[tuple[str, str]]:
             yield "", f"  {function} as it stands, in {counted(len(cases), 'case')} such as {cases[0]}: {reason}"
     if proof.equal:
         yield from (("", ""), ("bold", "Proved"))
-        many = len(proof.equal)
-        yield "", f"  {counted(many, 'case')}: both return the same, and what is exact, within the error of rounding."
-        others = f"; {many - proof.close} by up to {proof.ulps:.3g} ulp" if proof.close < many else ""
+        total = len(proof.equal)
+        yield "", f"  {counted(total, 'case')}: both return the same, and what is exact, within the error of rounding."
+        remainder = f"; {total - proof.close} by up to {proof.ulps:.3g} ulp" if proof.close < total else ""
         within = (
-            f"{proof.close} differ by at most 4 ulp{others}"
-            if others
+            f"{proof.close} differ by at most 4 ulp{remainder}"
+            if remainder
             else f"They differ by at most {proof.ulps:.3g} ulp"
         )
         error = f", {proof.ratio:.2g} of the error that rounding is allowed"
         yield "", f"  {within}{error}." if proof.ulps else "  They are equal bit for bit."
     if proof.remaining:
         yield from (("", ""), ("bold", "What remains"))
-        for one in proof.remaining[:MAX_REMAINING]:
-            why = "; ".join(one.why) or "nothing that they document says why"
-            yield "", f"  {counted(len(one.cases), 'case')}: {why}"
-            yield "dim", f"    {one.first} and {one.second} in {one.cases[0]}"
+        for group in proof.remaining[:MAX_REMAINING]:
+            why = "; ".join(group.why) or "nothing that they document says why"
+            yield "", f"  {counted(len(group.cases), 'case')}: {why}"
+            yield "dim", f"    {group.first} and {group.second} in {group.cases[0]}"
         if len(proof.remaining) > MAX_REMAINING:
             yield "", f"  and {len(proof.remaining) - MAX_REMAINING} more reasons, in --json"
     for why in proof.skipped:

@@ -22,19 +22,21 @@ def relations(as_json: bool = False, **request: Any) -> None:
 
     Exit status 1 if a violation is explained neither by a documented convention nor by the ledger.
     """
-    found = api.relations(observer=Printer(), **request)
-    out.print_result(found, _print, as_json)
-    print_not_executed(found.not_executed)
-    if not found.complete:
-        print_stderr(f"{'interrupted; ' if found.stopped else ''}{len(found.results)} of {found.planned} were executed")
-        raise typer.Exit(INTERRUPTED if found.stopped else USAGE)
-    for entry in found.stale:
+    result = api.relations(observer=Printer(), **request)
+    out.print_result(result, _print, as_json)
+    print_not_executed(result.not_executed)
+    if not result.complete:
+        print_stderr(
+            f"{'interrupted; ' if result.stopped else ''}{len(result.results)} of {result.planned} were executed"
+        )
+        raise typer.Exit(INTERRUPTED if result.stopped else USAGE)
+    for entry in result.stale:
         print_stderr(f"{entry} is known, and holds wherever it was tested; remove the entry")
-    raise typer.Exit(UNEXPECTED if found.stale or found.broken else 0)
+    raise typer.Exit(UNEXPECTED if result.stale or result.broken else 0)
 
 
-def _print(found: api.RelationsResult) -> None:
-    out.lines(found.broken[:MAX_VIOLATIONS])
-    if len(found.broken) > MAX_VIOLATIONS:
-        out.print(f"and {len(found.broken) - MAX_VIOLATIONS} more; --json has every one")
-    out.lines(rendering.table(found.results))
+def _print(result: api.RelationsResult) -> None:
+    out.lines(result.broken[:MAX_VIOLATIONS])
+    if len(result.broken) > MAX_VIOLATIONS:
+        out.print(f"and {len(result.broken) - MAX_VIOLATIONS} more; --json has every one")
+    out.lines(rendering.table(result.results))

@@ -43,15 +43,15 @@ def diff(
     """The changes between two reports, worst first; exit status 1 for a regression, 2 if they cannot be compared."""
     form = Format(output_format(form, as_json))
     result = api.diff(old, new)
-    found = result.difference
+    difference = result.difference
     if output is not None:
         write_output(output, _text(result, form))
-        print_stderr(f"{difference_rendering.headline(found)}: {output}")
+        print_stderr(f"{difference_rendering.headline(difference)}: {output}")
     elif form is Format.terminal:
-        out.print_each(difference_rendering.terminal(found))
+        out.print_each(difference_rendering.terminal(difference))
     else:
         out.write(_text(result, form))
-    raise typer.Exit(UNEXPECTED if found.fails(fail_on.value) else 0)
+    raise typer.Exit(UNEXPECTED if difference.fails(fail_on.value) else 0)
 
 
 @options
@@ -111,17 +111,17 @@ def merge(
 
 
 def _text(result: api.DiffResult, form: Format) -> str:
-    found = result.difference
+    difference = result.difference
     match form:
         case Format.markdown:
-            return difference_rendering.markdown(found)
+            return difference_rendering.markdown(difference)
         case Format.csv:
-            return difference_rendering.as_csv(found)
+            return difference_rendering.as_csv(difference)
         case Format.json:
             return result.to_json()
         case Format.html:
-            changes, conditions = difference_rendering.for_page(found)
-            results, record = report.read(Path(found.new.name))
+            changes, conditions = difference_rendering.for_page(difference)
+            results, record = report.read(Path(difference.new.name))
             run = report.RunInfo.of(record)
             return report.page(results, run, report.PageSupplement(changes=changes, against=conditions))
         case Format.terminal:
@@ -164,4 +164,4 @@ def recover(
 def page(as_json: bool = False, **request: Any) -> None:
     """Rewrite the page of a report, with explanations of its cases, a sweep, a history, and changes from a report."""
     result = api.page(observer=Printer(), **request)
-    out.print_result(result, lambda made: out.lines([f"page: {made.page}"]), as_json)
+    out.print_result(result, lambda outcome: out.lines([f"page: {outcome.page}"]), as_json)

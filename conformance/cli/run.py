@@ -59,12 +59,12 @@ def run(
     files = _Files(sarif_file, comment_file, request.report.name)
     files.check(request.report)
     ended = api.run(request, baseline, Printer(), files.begin)
-    found = ended.failures(strict_known)
+    failures = ended.failures(strict_known)
     if not ended.complete:
         _warn_incomplete(ended)
     out.print_result(ended, lambda result: _finish(result, request, strict_known, verbose), as_json)
-    github.emit(workflow_commands(found, ended.cases), aside=as_json)
-    files.end(ended, found)
+    github.emit(workflow_commands(failures, ended.cases), aside=as_json)
+    files.end(ended, failures)
     print_notes(ended.cases)
     print_not_executed(ended.not_executed)
     if not ended.complete:
@@ -76,7 +76,7 @@ def run(
     if not ended.items:
         print_stderr("no selected function supports any of the cases; the report says why")
         raise typer.Exit(USAGE)
-    raise typer.Exit(UNEXPECTED if found else 0)
+    raise typer.Exit(UNEXPECTED if failures else 0)
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,16 @@ class _Files:
         """Raise UserError if one of them would be a file of this or another report, or a case file, or
         if both have the same path.
         """
-        own = Path(os.path.realpath(report))
+        own_folder = Path(os.path.realpath(report))
         files = {
             option: (file, Path(os.path.realpath(file)))
             for option, file in (("--sarif", self.sarif), ("--comment", self.comment))
             if file is not None
         }
         for option, (file, real) in files.items():
-            if real.name in (RUN, JOURNAL, *FILES) and (real.parent == own or (real.parent / RUN).exists()):
-                which = "the report itself" if real.parent == own else "another report"
-                raise UserError(f"{option} {file}: is a file of {which}; name another one")
+            if real.name in (RUN, JOURNAL, *FILES) and (real.parent == own_folder or (real.parent / RUN).exists()):
+                owner = "the report itself" if real.parent == own_folder else "another report"
+                raise UserError(f"{option} {file}: is a file of {owner}; name another one")
             if real.suffix in SUFFIXES and real.exists():
                 raise UserError(f"{option} {file}: may be a case file; name another one")
         if len({real for _, real in files.values()}) < len(files):
@@ -113,24 +113,26 @@ class _Files:
         if self.comment is not None:
             _put("--comment", self.comment, f"{report.marker(self.name)}\nThe run did not come to its end.\n")
 
-    def end(self, ended: api.RunResult, found: Sequence[Failure]) -> None:
+    def end(self, ended: api.RunResult, failures: Sequence[Failure]) -> None:
         """Write the failures of the run."""
         if self.sarif is not None:
-            notes = [f"{one.row['environment']}: {one.message}" for one in found if not one.row["case"]]
+            notes = [
+                f"{failure.row['environment']}: {failure.message}" for failure in failures if not failure.row["case"]
+            ]
             notes += [*map(str, ended.not_executed), *([ended.stopped] if ended.stopped else [])]
-            about = [one for one in found if one.row["case"]]
+            about = [failure for failure in failures if failure.row["case"]]
             _put("--sarif", self.sarif, report.sarif(about, places(ended.cases), notes))
         if self.comment is not None:
             lines = [] if ended.check is None else ended.check.lines()
             info = report.RunInfo.of(ended.record)
-            _put("--comment", self.comment, report.comment(ended.results, info, found, lines, self.name))
+            _put("--comment", self.comment, report.comment(ended.results, info, failures, lines, self.name))
 
 
 def _warn_incomplete(ended: api.RunResult) -> None:
-    more = f"{ended.stopped}; " if ended.stopped else ""
-    more += f"{len(ended.not_executed)} could not be executed; " if ended.not_executed else ""
+    reasons = f"{ended.stopped}; " if ended.stopped else ""
+    reasons += f"{len(ended.not_executed)} could not be executed; " if ended.not_executed else ""
     rows = len(ended.results)
-    print_stderr(f"{more}{rows} of {ended.record['planned']} rows are in the report, which is marked incomplete")
+    print_stderr(f"{reasons}{rows} of {ended.record['planned']} rows are in the report, which is marked incomplete")
     if rows:
         print_stderr("the same command with --resume runs only what is missing")
 
@@ -188,16 +190,16 @@ def print_groups(rows: Sequence[Row], cases: Sequence[Case], framework: Framewor
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(_cause(row), []).append(row)
-    for first, *others in itertools.islice(groups.values(), MAX_CAUSES):
-        functions = len({row.key.function for row in (first, *others)})
+    for first, *duplicates in itertools.islice(groups.values(), MAX_CAUSES):
+        functions = len({row.key.function for row in (first, *duplicates)})
         of = f"; {functions} functions in all" if functions > 1 else ""
-        more = f" (and {counted(len(others), 'row')} more{of})" if others else ""
-        _print_row(first, more, reproducer_of(first, cases, framework))
+        suffix = f" (and {counted(len(duplicates), 'row')} more{of})" if duplicates else ""
+        _print_row(first, suffix, reproducer_of(first, cases, framework))
     if len(groups) > MAX_CAUSES:
         out.print(f"and {len(groups) - MAX_CAUSES} more causes, in discrepancies.csv")
 
 
-def _print_row(row: Row, more: str, call: str) -> None:
+def _print_row(row: Row, suffix: str, call: str) -> None:
     name, why = _headline(row)
     out.print(f"[bold]{row.expected}[/] {escape(name)}")
     out.print(Padding(Text(why + more), (0, 0, 0, 4), expand=False))

@@ -59,8 +59,11 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     parameters take precedence.  An option of type Path names a file or a folder; a sequence may be repeated.
     `--help` lists arguments first, then the command's own options, in the order of `options.toml`.
     """
-    own = _load_option_table().get(command.__name__, {})
-    described = {**own, **{name: entry for name, entry in _load_option_table()["shared"].items() if name not in own}}
+    own_entries = _load_option_table().get(command.__name__, {})
+    described = {
+        **own_entries,
+        **{name: entry for name, entry in _load_option_table()["shared"].items() if name not in own_entries},
+    }
     types = get_type_hints(command)
     declared: dict[str, inspect.Parameter] = {}
     dataclass_fields: dict[str, list[str]] = {}
@@ -181,23 +184,23 @@ def print_not_executed(items: Sequence[object], consequence: str = "") -> None:
     _print_first(f"not executed{consequence}", items)
 
 
-def _print_first(what: str, items: Sequence[object]) -> None:
+def _print_first(label: str, items: Sequence[object]) -> None:
     for item in items[:MAX_FAILURES]:
-        print_stderr(f"{what}: {item}")
+        print_stderr(f"{label}: {item}")
     if len(items) > MAX_FAILURES:
         print_stderr(f"... and {len(items) - MAX_FAILURES} more")
 
 
 def _line_progress(total: int) -> Advance:
     """A progress callback that prints a line to stderr every LINE_SECONDS."""
-    done, printed = 0, time.monotonic()
+    completed, printed = 0, time.monotonic()
 
     def advance(label: str, finished: int = 1, /) -> None:
-        nonlocal done, printed
-        done += finished
+        nonlocal completed, printed
+        completed += finished
         if (now := time.monotonic()) - printed >= LINE_SECONDS:
             printed = now
-            print_stderr(f"{done:,} of {total:,}{f', now {label}' if label else ''}")
+            print_stderr(f"{completed:,} of {total:,}{f', now {label}' if label else ''}")
 
     return advance
 
@@ -224,13 +227,13 @@ class Printer(Observer):
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=err, transient=True) as bar:
             task = bar.add_task("", total=count)
-            done, shown = 0, 0.0
+            completed, shown = 0, 0.0
 
             def advance(label: str, finished: int = 1, /) -> None:
-                nonlocal done, shown
-                done += finished
+                nonlocal completed, shown
+                completed += finished
                 if (now := time.monotonic()) - shown >= 1 / bar.live.refresh_per_second:
-                    bar.update(task, completed=done, description=f"{escape(label):<8}")
+                    bar.update(task, completed=completed, description=f"{escape(label):<8}")
                     shown = now
 
             yield advance

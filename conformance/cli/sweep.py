@@ -25,11 +25,11 @@ def sweep(
     folder: Path | None = None,
     state: Path | None = None,
     as_json: bool = False,
-    **others: Any,
+    **settings: Any,
 ) -> None:
     """The errors of a function over all inputs of a dtype, by region."""
     request = dataclasses.replace(request, labels=() if label is None else (label,))
-    result = api.sweep(request=request, means=means, folder=folder, state=state, observer=Printer(), **others)
+    result = api.sweep(request=request, means=means, folder=folder, state=state, observer=Printer(), **settings)
     if as_json:
         out.write(result.to_json())
     else:
@@ -41,19 +41,23 @@ def sweep(
     _print_totals(result)
     if result.interrupted:
         advice = "" if means else "; --state FILE would have kept it"
-        where = f"; go on with --state {state}" if state else advice
-        err.print(f"interrupted{escape(where)}", soft_wrap=True)
+        hint = f"; go on with --state {state}" if state else advice
+        err.print(f"interrupted{escape(hint)}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(USAGE if result.not_executed else UNEXPECTED if result.failing else 0)
 
 
 def _print_totals(result: api.SweepResult) -> None:
-    if found := result.regions:
-        counts = ", ".join(f"{count} {status}" for status, count in table.totals(found).items() if count)
-        err.print(f"{sum(line['count'] for line in found)} inputs in {len(found)} regions: {counts}", soft_wrap=True)
+    if regions := result.regions:
+        counts = ", ".join(f"{count} {status}" for status, count in table.totals(regions).items() if count)
+        err.print(
+            f"{sum(line['count'] for line in regions)} inputs in {len(regions)} regions: {counts}", soft_wrap=True
+        )
     for line in result.failing:
-        what = f"{line['function']} {line['dtype']} {line['case']}: {line.get('why') or line.get('explanation') or ''}"
-        err.print(f"[bold]{line['expected']}[/] {escape(what)}", soft_wrap=True)
+        description = (
+            f"{line['function']} {line['dtype']} {line['case']}: {line.get('why') or line.get('explanation') or ''}"
+        )
+        err.print(f"[bold]{line['expected']}[/] {escape(description)}", soft_wrap=True)
         if line["call"]:
             err.print(f"    {escape(line['call'])}", soft_wrap=True)
     print_not_executed(result.not_executed)

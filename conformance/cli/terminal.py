@@ -49,8 +49,8 @@ class Terminal(Console):
     @property  # type: ignore[misc]  # read-only
     def size(self) -> ConsoleDimensions:
         """Width and height in characters."""
-        found = super().size
-        return found if self.is_terminal or "COLUMNS" in os.environ else found._replace(width=UNLIMITED_WIDTH)
+        size = super().size
+        return size if self.is_terminal or "COLUMNS" in os.environ else size._replace(width=UNLIMITED_WIDTH)
 
     @property
     def wraps(self) -> bool:
@@ -116,8 +116,8 @@ class Terminal(Console):
             if error.errno not in FULL:
                 raise
             discard(self.file)  # flushing the buffer at exit would fail again
-            what = f"the output cannot be written ({error.strerror or error})"
-            raise UserError(f"{what}; free some space, or send it somewhere else") from error
+            message = f"the output cannot be written ({error.strerror or error})"
+            raise UserError(f"{message}; free some space, or send it somewhere else") from error
 
 
 def discard(stream: IO[str]) -> None:

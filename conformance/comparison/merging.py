@@ -49,9 +49,9 @@ def merge_reports(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
     try:
         record = report.write(folder, results, run)
     except BaseException:
-        journal.close(whole=False)
+        journal.close(complete=False)
         raise
-    journal.close(whole=True)
+    journal.close(complete=True)
     return record
 
 

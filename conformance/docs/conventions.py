@@ -40,10 +40,10 @@ class Scope:
 
 def choice_section(name: str) -> str:
     """The meaning of a field of a convention, its choices and the functions that document them, as Markdown."""
-    made = list(_choices_of(name))
+    documented = list(_choices_of(name))
     lines = []
-    for choice in _choices(name, (choice for choice, *_ in made)):
-        functions = _documented_by(choice, made)
+    for choice in _choices(name, (choice for choice, *_ in documented)):
+        functions = _documented_by(choice, documented)
         default = "the definition" if choice == getattr(DEFINITION, name) else ""
         lines.append([_shown(choice), _sentence(name, choice), functions or default or "none of those known here"])
     return f"{prose_html(FIELDS[name])}\n\n{table(('choice', 'a function with it', 'documented by'), lines)}"
@@ -79,11 +79,11 @@ def _iter_documented() -> tuple[tuple[Function, Scope, DocumentedConvention], ..
 
 
 def _scopes(since: str, backend: str, function: Function) -> list[tuple[Function, Scope, DocumentedConvention]]:
-    named = {frozenset[str](), *(documented.capabilities for documented in function.conventions)}
+    capability_sets = {frozenset[str](), *(documented.capabilities for documented in function.conventions)}
     return [
         (function, Scope(since, backend, target, tuple(sorted(capabilities))), documented)
         for target in sorted(function.targets)
-        for capabilities in sorted(named, key=sorted)
+        for capabilities in sorted(capability_sets, key=sorted)
         if (documented := registry.convention_for(function, since, target, backend, capabilities)).capabilities
         == capabilities
     ]
@@ -104,18 +104,18 @@ def boundaries(name: str) -> tuple[str, ...]:
     [functions] = [framework.functions for framework in registry.frameworks() if framework.name == name]
     specifiers = [function.versions for function in functions]
     specifiers += [documented.versions for function in functions for documented in function.conventions]
-    named = {found for text in specifiers for found in re.findall(r"[\d.]+", text)}
-    return (BEFORE_RELEASES, *sorted(named, key=Version))
+    releases = {release for text in specifiers for release in re.findall(r"[\d.]+", text)}
+    return (BEFORE_RELEASES, *sorted(releases, key=Version))
 
 
-def _choices(name: str, made: Iterable[Any]) -> list[Any]:
+def _choices(name: str, choices: Iterable[Any]) -> list[Any]:
     """Every value of a field: those of its type, and those of functions."""
     hint = typing.get_type_hints(Convention)[name]
     if hint == frozenset[str]:
-        return sorted(set(made), key=lambda kind: (kind in EDGE, kind))
+        return sorted(set(choices), key=lambda kind: (kind in EDGE, kind))
     stated = [choice for part in (hint, *typing.get_args(hint)) for choice in typing.get_args(part)]
     literal = [choice for choice in stated if isinstance(choice, str)]
-    return list(dict.fromkeys([getattr(DEFINITION, name), *literal, *made]))
+    return list(dict.fromkeys([getattr(DEFINITION, name), *literal, *choices]))
 
 
 def _shown(choice: Any) -> str:
@@ -133,13 +133,13 @@ def _sentence(name: str, choice: Any) -> str:
     return escaped(meaning(name, choice))
 
 
-def _documented_by(choice: Any, made: list[DocumentedChoices]) -> str:
+def _documented_by(choice: Any, documented: list[DocumentedChoices]) -> str:
     """The functions that document a choice, each with its releases, backends and kinds of labels."""
-    found: dict[str, list[tuple[Scope, str]]] = {}
-    for other, function, scope, source in made:
-        if other == choice and type(other) is type(choice):
-            found.setdefault(function.name, []).append((scope, source))
-    return "<br>".join(_function_entry(function, scopes) for function, scopes in sorted(found.items()))
+    scopes_by_function: dict[str, list[tuple[Scope, str]]] = {}
+    for candidate, function, scope, source in documented:
+        if candidate == choice and type(candidate) is type(choice):
+            scopes_by_function.setdefault(function.name, []).append((scope, source))
+    return "<br>".join(_function_entry(function, scopes) for function, scopes in sorted(scopes_by_function.items()))
 
 
 def _function_entry(function: str, scopes: list[tuple[Scope, str]]) -> str:
@@ -148,14 +148,14 @@ def _function_entry(function: str, scopes: list[tuple[Scope, str]]) -> str:
     newest = max(scopes, key=lambda scope: (bounds.index(scope[0].since), not scope[0].capabilities))[0]
     sources = [source for scope, source in scopes if dataclasses.replace(scope, target=newest.target) == newest]
     links = ", ".join(link("documented", source) for source in dict.fromkeys(sources))
-    where = "; ".join(_scope_text(function, {scope for scope, _ in scopes}))
-    return f"{code_html(function)}{f' ({escaped(where)})' if where else ''}, {links}"
+    scope_text = "; ".join(_scope_text(function, {scope for scope, _ in scopes}))
+    return f"{code_html(function)}{f' ({escaped(scope_text)})' if scope_text else ''}, {links}"
 
 
 def _scope_text(function: str, scopes: set[Scope]) -> Iterator[str]:
     """The scopes of a choice in words; nothing if the function has it in all of its scopes."""
-    every = {scope for described, scope, _ in _iter_documented() if described.name == function}
-    if scopes == every:
+    all_scopes = {scope for described, scope, _ in _iter_documented() if described.name == function}
+    if scopes == all_scopes:
         return
     groups: dict[tuple[frozenset[tuple[str, str]], tuple[str, ...]], list[str]] = {}
     for since, capabilities in sorted({(scope.since, scope.capabilities) for scope in scopes}):
@@ -163,12 +163,12 @@ def _scope_text(function: str, scopes: set[Scope]) -> Iterator[str]:
         groups.setdefault((pairs, capabilities), []).append(since)
     groups = {key: since for key, since in groups.items() if not key[1] or groups.get((key[0], ())) != since}
     for (pairs, capabilities), within in sorted(groups.items(), key=lambda group: (group[0][1], sorted(group[1]))):
-        possible = {(s.backend, s.target) for s in every if s.since in within and s.capabilities == capabilities}
-        parts = [version_ranges(function.partition(".")[0], within, {scope.since for scope in every})]
+        possible = {(s.backend, s.target) for s in all_scopes if s.since in within and s.capabilities == capabilities}
+        parts = [version_ranges(function.partition(".")[0], within, {scope.since for scope in all_scopes})]
         for number, words in enumerate(("on {}", "{} labels")):
-            named = {pair[number] for pair in pairs}
-            if named != {pair[number] for pair in possible}:
-                parts.append(words.format(", ".join(sorted(named))))
+            members = {pair[number] for pair in pairs}
+            if members != {pair[number] for pair in possible}:
+                parts.append(words.format(", ".join(sorted(members))))
         if capabilities:
             parts.append(f"with {', '.join(capabilities)}")
         yield ", ".join(filter(None, parts))

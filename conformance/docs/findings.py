@@ -129,12 +129,12 @@ class Finding:
     @property
     def releases(self) -> str:
         """The affected releases."""
-        return "; ".join(dict.fromkeys(one.first.versions or "all releases" for one in self.ranked))
+        return "; ".join(dict.fromkeys(entry.first.versions or "all releases" for entry in self.ranked))
 
     @property
     def links(self) -> list[str]:
         """URLs of issues, documentation and source."""
-        return list(dict.fromkeys(one.first.see for one in self.ranked if one.first.see))
+        return list(dict.fromkeys(entry.first.see for entry in self.ranked if entry.first.see))
 
     @property
     def reported(self) -> bool:
@@ -180,8 +180,8 @@ class Findings:
                     entries, examples(entries, cases, lambda item: _question(item) in rows), strict=True
                 )
             ]
-        found = [_finding(group, mended) for (mended, _), group in _by_reason(ranked, versions).items()]
-        self._found = sorted(found, key=lambda finding: (finding.framework, finding.mended, _ORDER[finding.kind]))
+        findings = [_finding(group, mended) for (mended, _), group in _by_reason(ranked, versions).items()]
+        self._found = sorted(findings, key=lambda finding: (finding.framework, finding.mended, _ORDER[finding.kind]))
         self._anchors = dict(zip(map(id, self._found), anchors_of(self._found), strict=True))
 
     @property
@@ -193,19 +193,19 @@ class Findings:
         """A table of the number of findings of each kind and library, with links to the library pages."""
         lines = []
         for name in self.libraries:
-            own = self._of(name)
-            counts = [sum(not one.mended and one.kind == kind for one in own) or "" for kind in KINDS]
-            mended = sum(one.mended for one in own) or ""
+            findings = self._of(name)
+            counts = [sum(not finding.mended and finding.kind == kind for finding in findings) or "" for kind in KINDS]
+            mended = sum(finding.mended for finding in findings) or ""
             release = escaped(self._versions.get(name, ""))
             lines.append([f"[{escaped(name)}]({FOLDER}/{name}.md)", release, *counts, mended])
         return table(("library", "release", *(heading.lower() for heading in KINDS.values()), "mended since"), lines)
 
     def page(self, framework: str) -> str:
         """The findings of a library: a list of those in the accepted release, then each finding."""
-        own = self._of(framework)
+        findings = self._of(framework)
         head = ("what is wrong", "function", "releases")
         parts = []
-        for heading, group in itertools.groupby(own, key=_heading):
+        for heading, group in itertools.groupby(findings, key=_heading):
             listed = list(group)
             parts.append(f"## {heading}\n")
             parts.append(table(head, map(self._overview_line, listed)))
@@ -240,8 +240,8 @@ class Findings:
     def _links(self, finding: Finding) -> Iterator[str]:
         for see in finding.links:
             yield link(finding.link_text(see), see)
-        for one in finding.ranked:
-            path, line = "/".join(one.first.path.split("/")[-3:]), one.first.line
+        for entry in finding.ranked:
+            path, line = "/".join(entry.first.path.split("/")[-3:]), entry.first.line
             yield link(f"ledger, line {line}", f"{self._source}/{path}#L{line}")
 
     def _example(self, lead: RankedEntry) -> str:
@@ -256,7 +256,7 @@ class Findings:
 
     def _cases(self, finding: Finding) -> str:
         """All cases, collapsed, unless the example is the only one."""
-        cases = list(dict.fromkeys(one.case for ranked in finding.ranked for one in ranked.entry))
+        cases = list(dict.fromkeys(issue.case for ranked in finding.ranked for issue in ranked.entry))
         if len(cases) == 1 and finding.lead.example is not None:
             return ""
         return _folded(counted(len(cases), "case"), "".join(f"- {self._case(case)}\n" for case in cases))
@@ -295,19 +295,19 @@ def _by_reason(
 ) -> dict[tuple[bool, tuple[str, ...]], list[RankedEntry]]:
     """Group entries of a library with the same reason, keyed by whether they are fixed, the library and the reason."""
     groups: dict[tuple[bool, tuple[str, ...]], list[RankedEntry]] = {}
-    for one in ranked:
-        key = (framework_of(one.entry), *one.first.reason.split())
-        groups.setdefault((fixed_in(one.entry, versions), key), []).append(one)
+    for entry in ranked:
+        key = (framework_of(entry.entry), *entry.first.reason.split())
+        groups.setdefault((fixed_in(entry.entry, versions), key), []).append(entry)
     return groups
 
 
 def _finding(group: Iterable[RankedEntry], mended: bool) -> Finding:
     """The finding for entries with one reason; it quotes the worst, preferably one with code and an answer."""
-    ranked = sorted(group, key=lambda one: (_ORDER[one.kind], not one.first.reproducer, not one.returned))
+    ranked = sorted(group, key=lambda entry: (_ORDER[entry.kind], not entry.first.reproducer, not entry.returned))
     name = framework_of(ranked[0].entry)
     framework = next((known for known in registry.frameworks() if known.name == name), None)
     names = [function.name for function in framework.functions] if framework else []
-    functions = _functions_of([issue for one in ranked for issue in one.entry], names)
+    functions = _functions_of([issue for entry in ranked for issue in entry.entry], names)
     return Finding(ranked, mended, functions, framework.repository if framework else "")
 
 
@@ -316,8 +316,8 @@ def _functions_of(entries: Sequence[KnownIssue], names: Iterable[str]) -> list[s
 
     The names in the entries if there is no such function.
     """
-    found = [name for name in dict.fromkeys(names) if any(entry.matches_function(name) for entry in entries)]
-    main = [name for name in found if not any(name.startswith(f"{other}:") for other in found)]
+    matches = [name for name in dict.fromkeys(names) if any(entry.matches_function(name) for entry in entries)]
+    main = [name for name in matches if not any(name.startswith(f"{prefix}:") for prefix in matches)]
     return main or list(dict.fromkeys(entry.function for entry in entries))
 
 
@@ -326,7 +326,7 @@ def anchors_of(findings: Iterable[Finding]) -> list[str]:
     anchors: list[str] = []
     for finding in findings:
         anchor = slug(f"{finding.framework} {finding.title}")
-        same = sum(other == anchor or other.startswith(f"{anchor}-again-") for other in anchors)
+        same = sum(existing == anchor or existing.startswith(f"{anchor}-again-") for existing in anchors)
         anchors.append(f"{anchor}-again-{same}" if same else anchor)
     return anchors
 
@@ -380,8 +380,8 @@ def _heading(finding: Finding) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     """Names as code; only the first ones of many."""
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(map(code_html, names[:MAX_NAMES])) + more
+    remainder = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(map(code_html, names[:MAX_NAMES])) + remainder
 
 
 def _all_functions(names: Sequence[str]) -> str:

@@ -26,12 +26,12 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Called for each element."""
-        named = {name: value or "" for name, value in attrs}
-        self.ids |= {named[name] for name in ("id", "name") if named.get(name)}
-        if tag == "a" and named.get("href"):
-            self.links.append(named["href"])
-        elif LOADED_ATTRIBUTES.get(tag, "") in named and named.get("rel", "") not in NOT_LOADED_RELATIONS:
-            self.resources.append(named[LOADED_ATTRIBUTES[tag]])
+        attributes = {name: value or "" for name, value in attrs}
+        self.ids |= {attributes[name] for name in ("id", "name") if attributes.get(name)}
+        if tag == "a" and attributes.get("href"):
+            self.links.append(attributes["href"])
+        elif LOADED_ATTRIBUTES.get(tag, "") in attributes and attributes.get("rel", "") not in NOT_LOADED_RELATIONS:
+            self.resources.append(attributes[LOADED_ATTRIBUTES[tag]])
 
 
 def dead_links(folder: Path) -> Iterator[str]:
@@ -42,31 +42,31 @@ def dead_links(folder: Path) -> Iterator[str]:
         return Page(file.read_text(encoding="utf-8"))
 
     for file in sorted(folder.rglob("*.html")):
-        where = file.relative_to(folder)
-        if where.parts[0] == "_static":
+        relative_path = file.relative_to(folder)
+        if relative_path.parts[0] == "_static":
             continue  # templates of the theme
         for address in page(file).resources:
             if urlsplit(address).scheme not in ("", "data") or urlsplit(address).netloc:
-                yield f"{where}: {address}: a page loads from elsewhere"
+                yield f"{relative_path}: {address}: a page loads from elsewhere"
         local = [address for address in page(file).resources if not urlsplit(address).netloc]
         for address in dict.fromkeys([*page(file).links, *local]):
             if why := _fault(file, address, page):
-                yield f"{where}: {address}: {why}"
+                yield f"{relative_path}: {address}: {why}"
 
 
 def _fault(file: Path, address: str, page: Callable[[Path], Page]) -> str:
     """The fault of a link on a page; "" if there is none."""
-    found = urlsplit(address)
-    if found.scheme in ("http", "https"):
-        malformed = "." not in found.netloc or any(character in address for character in " <>\"'{}|\\^`")
+    url = urlsplit(address)
+    if url.scheme in ("http", "https"):
+        malformed = "." not in url.netloc or any(character in address for character in " <>\"'{}|\\^`")
         return "not a well-formed address" if malformed else ""
-    if found.scheme == "data":
+    if url.scheme == "data":
         return ""
-    if found.scheme or found.netloc:
+    if url.scheme or url.netloc:
         return "not http(s)"
-    target = (file.parent / unquote(found.path)).resolve() if found.path else file
+    target = (file.parent / unquote(url.path)).resolve() if url.path else file
     if not target.is_file():
         return "there is no such file"
-    if found.fragment and target.suffix == ".html" and unquote(found.fragment) not in page(target).ids:
+    if url.fragment and target.suffix == ".html" and unquote(url.fragment) not in page(target).ids:
         return "there is no such place on that page"
     return ""

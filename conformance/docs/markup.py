@@ -27,7 +27,7 @@ _BREAK_OPPORTUNITY = re.compile(r"(?<=[.:/(,=])(?=[^\W\d]|&)")
 
 def escaped(text: Any) -> str:
     """Text on one line, with every character that could be markup escaped."""
-    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", one_line(text))
+    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", one_line(text))
 
 
 def code_html(text: Any) -> str:
@@ -44,8 +44,8 @@ def prose_html(text: Any) -> str:
 
 def paragraphs(docstring: str) -> str:
     """The paragraphs of a docstring after its first line, with code and *Emphasis*."""
-    _, _, rest = docstring.partition("\n\n")
-    return "\n\n".join(_with_bold(" ".join(paragraph.split())) for paragraph in rest.split("\n\n")) + "\n"
+    _, _, body = docstring.partition("\n\n")
+    return "\n\n".join(_with_bold(" ".join(paragraph.split())) for paragraph in body.split("\n\n")) + "\n"
 
 
 def _with_bold(paragraph: str) -> str:
@@ -73,7 +73,7 @@ def anchor_line(name: str) -> str:
 def to_site(page: str) -> str:
     """Convert a page for the site: HTML comments with a meaning become MyST directives."""
     page = _ANCHOR.sub(r"{#\1}", page)
-    return _CONTENTS.sub(lambda found: f"```{{toctree}}\n:hidden:\n\n{found[1]}```", page)
+    return _CONTENTS.sub(lambda match: f"```{{toctree}}\n:hidden:\n\n{match[1]}```", page)
 
 
 def slug(text: str) -> str:

@@ -81,8 +81,8 @@ def examples(
     releases = {framework.name: list(pinned(framework)) for framework in registry.frameworks()}
     for entry in entries:
         available = releases.get(framework_of(entry), [])
-        named = [one for one in entry if one.case in by_id]
-        items = [item for one in named for item in _items(one, by_id[one.case], available)]
+        shipped = [issue for issue in entry if issue.case in by_id]
+        items = [item for issue in shipped for item in _items(issue, by_id[issue.case], available)]
         items.sort(key=lambda item: (not is_answered(item), *_plainness(item)))
         problems = Problems()
         ordinary = next((item for item in items if prepare(item, problems).ordinary), None)

@@ -114,10 +114,10 @@ _LINK = re.compile(r"(?<=\]\()(?!https?://|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 def to_page(text: str, source: str) -> str:
     """Convert a README to a page of the site, with links to pages, or to files below the URL `source`."""
 
-    def target(found: re.Match[str]) -> str:
-        path = found[1].removeprefix("conformance/docs/pages/")
-        path = PAGES.get(path, path if path != found[1] else f"{source}/{path}")
-        return f"{path}{found[2] or ''}"
+    def target(match: re.Match[str]) -> str:
+        path = match[1].removeprefix("conformance/docs/pages/")
+        path = PAGES.get(path, path if path != match[1] else f"{source}/{path}")
+        return f"{path}{match[2] or ''}"
 
     return _LINK.sub(target, text)
 
@@ -128,20 +128,20 @@ def readme_findings(results: pd.DataFrame, words: Words = ENGLISH) -> str:
     A number in bold differs from the definition's; in italics, one that neither documentation nor a conversion
     explains. These come first.
     """
-    named = results["function"].str.partition(":")[0].isin(FUNCTIONS)  # also called with another `reduction=`
-    chosen = results[(results["dtype"] == DTYPE) & (results["quantity"] == "loss") & named]
+    is_listed = results["function"].str.partition(":")[0].isin(FUNCTIONS)  # also called with another `reduction=`
+    chosen = results[(results["dtype"] == DTYPE) & (results["quantity"] == "loss") & is_listed]
     lines = []
     for question, (_, case, reduction) in zip(words.questions, QUESTIONS, strict=True):
         rows = chosen[(chosen["case"] == case) & (chosen["reduction"] == reduction)]
         if rows.empty:
             raise LookupError(f"the report has no {DTYPE} {reduction} of {case}")
         answers: dict[str, list[str]] = {}
-        for function, got, status in zip(rows["function"], rows["got"], rows["status"], strict=True):
-            same = answers.setdefault(_answer(str(got), str(status), words), [])
+        for function, number, status in zip(rows["function"], rows["got"], rows["status"], strict=True):
+            same = answers.setdefault(_answer(str(number), str(status), words), [])
             if code(str(function).partition(":")[0]) not in same:  # else: another way to say mean, the same number
                 same.append(code(function))
         differing_first = sorted(answers.items(), key=lambda item: not item[0].startswith("*"))
-        returned = "; ".join(f"{answer} {', '.join(who)}" for answer, who in differing_first)
+        returned = "; ".join(f"{answer} {', '.join(names)}" for answer, names in differing_first)
         lines.append([question, _number(str(rows["want"].iloc[0])), returned])
     return table(words.findings, lines)
 
@@ -154,7 +154,7 @@ def libraries(results: pd.DataFrame, words: Words = ENGLISH) -> str:
     """
     lines = []
     for framework in registry.frameworks():
-        release = next((one.version for one in pinned(framework)), "")
+        release = next((library.version for library in pinned(framework)), "")
         functions = registry.functions_in(framework, registry.NEWEST)
         rows = results[results["framework"] == framework.name]
         statuses = rows["status"].where(~rows["expected"].isin(["known", "unexpected"]), rows["expected"])
@@ -193,12 +193,12 @@ def replace_parts(text: str, blocks: Mapping[str, str]) -> str:
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
             raise LookupError(f"the page has no <!-- {name} --> ... <!-- /{name} -->")
-        text = pattern.sub(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)  # type: ignore[misc]
+        text = pattern.sub(lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text)  # type: ignore[misc]
     return text
 
 
-def _answer(got: str, status: str, words: Words) -> str:
-    shown = _number(got) if got else words.exception
+def _answer(answer: str, status: str, words: Words) -> str:
+    shown = _number(answer) if answer else words.exception
     return {"agrees": shown, "diverges": f"**{shown}**"}.get(status, f"*{shown}*")
 
 
@@ -281,7 +281,8 @@ class Checkout:
             **{f"findings {name}": functools.partial(self.findings.page, name) for name in self.findings.libraries},
             "releases": lambda: reports.releases_overview(self.histories),
             **{
-                f"releases {name}": functools.partial(reports.releases, found) for name, found in self.histories.items()
+                f"releases {name}": functools.partial(reports.releases, history)
+                for name, history in self.histories.items()
             },
             "accuracy": lambda: reports.case_table(self.baseline[0]),
             "sweep": lambda: reports.sweep_table((sweeps / "sweep.md").read_text(encoding="utf-8")),
@@ -314,10 +315,10 @@ class Checkout:
         """Replace the generated parts of a page.  insert: returns the text for the name and the content of a part."""
         parts = self.parts()
 
-        def render(found: re.Match[str]) -> str:
-            if found["name"] not in parts:
-                raise LookupError(f"there is no generated part called {found['name']!r}")
-            return insert(found["name"], parts[found["name"]]())
+        def render(match: re.Match[str]) -> str:
+            if match["name"] not in parts:
+                raise LookupError(f"there is no generated part called {match['name']!r}")
+            return insert(match["name"], parts[match["name"]]())
 
         return markup.GENERATED.sub(render, page)
 
@@ -326,12 +327,12 @@ def _functions() -> str:
     """A section for each library: its environments, and the capabilities of its functions."""
     sections = []
     for framework in registry.frameworks():
-        made = list(pinned(framework))
-        environments = ", ".join(markup.code_html(one.environment) for one in made)
-        devices = dict.fromkeys(name for one in made for name in framework.devices_in(one.backend))
+        libraries = list(pinned(framework))
+        environments = ", ".join(markup.code_html(library.environment) for library in libraries)
+        devices = dict.fromkeys(name for library in libraries for name in framework.devices_in(library.backend))
         environments += f"; on {', '.join(devices)}" if len(devices) > 1 else ""
         rows = report.functions_table(registry.functions_in(framework, registry.NEWEST))
-        supported = markup.table(report.FUNCTION_COLUMNS, [[markup.code_html(name), *rest] for name, *rest in rows])
+        supported = markup.table(report.FUNCTION_COLUMNS, [[markup.code_html(name), *cells] for name, *cells in rows])
         sections.append(f"{markup.anchor_line(framework.name)}\n## {framework.name}\n\n{environments}\n\n{supported}")
     return "\n\n".join(sections)
 
@@ -357,7 +358,7 @@ if __name__ == "__main__":
     parts = {name: blocks(baseline, words) for name, words in READMES.items()}
     parts["CONTRIBUTING.md"] = {"packages": packages(Path())}
     written: dict[Path, Callable[[str], str]] = {
-        Path(name): functools.partial(replace_parts, blocks=made) for name, made in parts.items()
+        Path(name): functools.partial(replace_parts, blocks=function) for name, function in parts.items()
     }
     written |= dict.fromkeys(sorted(Path("conformance/docs/pages").rglob("*.md")), Checkout(Path()).fill_page)
     for page, render in written.items():

@@ -51,13 +51,13 @@ def functions(loss: Loss, frameworks: Iterable[Framework]) -> list[InstalledFunc
 
     Functions that are called on only some cases by default compute the same as another one.
     """
-    found: dict[str, InstalledFunction] = {}
+    by_path: dict[str, InstalledFunction] = {}
     for framework in frameworks:
         newest = Installed(framework, NEWEST, backend=framework.backend({}))
-        for one in (InstalledFunction(newest, function) for function in newest.functions):
-            if loss in one.function.ranks and one.may_have_recipe and not one.function.default_files:
-                found.setdefault(one.function.path, one)
-    return list(found.values())
+        for candidate in (InstalledFunction(newest, function) for function in newest.functions):
+            if loss in candidate.function.ranks and candidate.may_have_recipe and not candidate.function.default_files:
+                by_path.setdefault(candidate.function.path, candidate)
+    return list(by_path.values())
 
 
 def _of_pair(first: InstalledFunction, second: InstalledFunction, loss: Loss, options: Sequence[str]) -> list[Entry]:
@@ -71,7 +71,7 @@ def _of_pair(first: InstalledFunction, second: InstalledFunction, loss: Loss, op
 
 def entries(loss: Loss) -> Iterator[list[Entry]]:
     """Every pair of functions of a loss, in each order, with each of its `OPTIONS`; an entry for each reduction."""
-    tested = functions(loss, (one for one in registry.frameworks() if one.name in FRAMEWORKS))
+    tested = functions(loss, (framework for framework in registry.frameworks() if framework.name in FRAMEWORKS))
     for second, first in itertools.product(tested, tested):
         if first.function.path != second.function.path:
             for options in OPTIONS[loss]:
@@ -80,17 +80,19 @@ def entries(loss: Loss) -> Iterator[list[Entry]]:
 
 def entries_of_others(loss: Loss) -> Iterator[list[Entry]]:
     """Each function of another library with the one of `COMPARED_WITH`, without options."""
-    torch = functions(loss, (one for one in registry.frameworks() if one.name == "torch"))
-    second = next(one for one in torch if one.function.name == COMPARED_WITH[loss])
-    for first in functions(loss, (one for one in registry.frameworks() if one.name not in FRAMEWORKS)):
+    torch = functions(loss, (framework for framework in registry.frameworks() if framework.name == "torch"))
+    second = next(framework for framework in torch if framework.function.name == COMPARED_WITH[loss])
+    for first in functions(
+        loss, (framework for framework in registry.frameworks() if framework.name not in FRAMEWORKS)
+    ):
         yield _of_pair(first, second, loss, ())
 
 
 def recipe_tables() -> str:
     """Changes that make each function return what another one does, as Markdown."""
     parts = [f"## {loss.capitalize()} losses\n\n{_table(entries(loss))}" for loss in LOSSES]
-    others = "\n".join(_table(entries_of_others(loss)) for loss in LOSSES)
-    parts.append(f"## Other libraries\n\nNo test executes these; `conformance recipe` does.\n\n{others}")
+    tables_of_others = "\n".join(_table(entries_of_others(loss)) for loss in LOSSES)
+    parts.append(f"## Other libraries\n\nNo test executes these; `conformance recipe` does.\n\n{tables_of_others}")
     return "\n".join(parts)
 
 
@@ -103,5 +105,5 @@ def _table(rows: Iterable[list[Entry]]) -> str:
             for function in (row[0].second.function, row[0].first.function)
         ]
         options = ", ".join(row[0].setting.options) or "no options"
-        lines.append([f"{names[0]} does", names[1], options, *(escaped(one.text()) for one in row)])
+        lines.append([f"{names[0]} does", names[1], options, *(escaped(difference.text()) for difference in row)])
     return table(header, lines)

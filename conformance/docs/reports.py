@@ -90,21 +90,27 @@ def _announcement(change: Mapping[str, str]) -> str:
     """Links to the documentation of a change; else its known issue; else "no"."""
     if change["documented"] == "yes":
         return ", ".join(link("documented", source) for source in change["source"].split()) or "documented"
-    found = ANNOUNCEMENT_LINK.fullmatch(change["source"])
-    if found:
-        return f"a bug: {link(found[1] or found[2], found[2])}"
+    match = ANNOUNCEMENT_LINK.fullmatch(change["source"])
+    if match:
+        return f"a bug: {link(match[1] or match[2], match[2])}"
     return f"a bug: {escaped(change['source'])}" if change["source"] else "no"
 
 
 def case_table(results: pd.DataFrame) -> str:
     """The largest error, in budgets and in ulps, of each function over the cases, as Markdown."""
-    found = largest_ratios(results)
+    largest = largest_ratios(results)
     parts = []
     for quantity in QUANTITIES:
-        errors = found[found["quantity"] == quantity]
+        errors = largest[largest["quantity"] == quantity]
         lines = [
-            [code_html(name), *(_accuracy_cell(own[own["dtype"] == dtype].to_dict("records")) for dtype in DTYPES)]
-            for name, own in errors.groupby("function", sort=True)
+            [
+                code_html(name),
+                *(
+                    _accuracy_cell(errors_of_function[errors_of_function["dtype"] == dtype].to_dict("records"))
+                    for dtype in DTYPES
+                ),
+            ]
+            for name, errors_of_function in errors.groupby("function", sort=True)
         ]
         if lines:
             parts.append(f"### The {quantity.replace('_', ' ')}\n\n{table(('function', *DTYPES), lines)}")

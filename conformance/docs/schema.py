@@ -32,8 +32,8 @@ def objects(root: Schema, part: Schema, path: tuple[str, ...]) -> Iterator[tuple
         yield path, part
         for name, inner in part["properties"].items():
             yield from objects(root, inner, (*path, name))
-    for inner, more in _nested_schemas(part):
-        yield from objects(root, inner, (*path, *more))
+    for inner, steps in _nested_schemas(part):
+        yield from objects(root, inner, (*path, *steps))
 
 
 def _nested_schemas(part: Schema) -> Iterator[tuple[Schema, tuple[str, ...]]]:
@@ -84,7 +84,7 @@ _LIMITS = {
 def _kind(part: Schema) -> str:
     if "const" in part:
         return json.dumps(part["const"])
-    kinds = part.get("type") or " or ".join(dict.fromkeys(_kind(one) for one in part.get("anyOf", ())))
+    kinds = part.get("type") or " or ".join(dict.fromkeys(_kind(alternative) for alternative in part.get("anyOf", ())))
     return " or ".join(kinds) if isinstance(kinds, list) else kinds or "any"
 
 

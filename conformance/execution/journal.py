@@ -136,7 +136,7 @@ class Journal:
                 raise _unwritable(folder, error) from error
             raise
         except BaseException:  # interrupted: moved files stay where they are
-            journal.close(whole=False)
+            journal.close(complete=False)
             raise
         return journal
 
@@ -161,13 +161,13 @@ class Journal:
         """Write one row."""
         self._append([row.cells])
 
-    def close(self, whole: bool) -> None:
+    def close(self, complete: bool) -> None:
         """Unlock the folder.
 
-        whole: whether the report in it is complete, so that neither the journal nor the older report is needed.
+        complete: whether the report in it is complete, so that neither the journal nor the older report is needed.
         """
         self._release()
-        if whole:
+        if complete:
             with contextlib.suppress(OSError):  # leftover files do not affect the report
                 for name in (JOURNAL, f"{JOURNAL}.new"):
                     (self.folder / name).unlink(missing_ok=True)

@@ -51,8 +51,8 @@ class CertifiedAnswers:
                 if file["checksum"].tobytes() != _checksum(content):
                     raise ValueError("its checksum does not match")
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            what = "the certified answers that travel with the package are not used, and computed again"
-            warnings.warn(f"{self._path}: {what}: {error}", CertifiedAnswersWarning, stacklevel=2)
+            message = "the certified answers that travel with the package are not used, and computed again"
+            warnings.warn(f"{self._path}: {message}: {error}", CertifiedAnswersWarning, stacklevel=2)
             return {}
         return content
 

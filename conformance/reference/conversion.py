@@ -67,9 +67,9 @@ def convert(problem: Problem, input_kind: InputKind) -> tuple[Problem, str]:
         return problem, ""
     name = NAMES[problem.loss, problem.input_kind, input_kind]
 
-    def converted(whole: Problem) -> Problem:
-        x = whole.predictions if name == "as logits" else _convert(name, whole.predictions, whole.dtype)
-        return dataclasses.replace(whole, input_kind=input_kind, predictions=x)
+    def converted(problem: Problem) -> Problem:
+        x = problem.predictions if name == "as logits" else _convert(name, problem.predictions, problem.dtype)
+        return dataclasses.replace(problem, input_kind=input_kind, predictions=x)
 
     converted_problem = problem.derived(("conversion", input_kind), converted)
     assert converted_problem is not None
@@ -123,11 +123,11 @@ def _labels_and_kept(problem: Problem) -> tuple[Array, Array] | None:
 
 def _weights_of_samples(problem: Problem) -> Array | None:
     """The product of sample weight and class weight of each sample, 1 if it is ignored; None if it is not exact."""
-    found = _labels_and_kept(problem)
+    labels_and_kept = _labels_and_kept(problem)
     by_sample, by_class = problem.options.sample_weights, problem.options.class_weights
-    if found is None or problem.layout.weight_dtype is not None or not problem.predictions.size:
+    if labels_and_kept is None or problem.layout.weight_dtype is not None or not problem.predictions.size:
         return None
-    labels, kept = found
+    labels, kept = labels_and_kept
     factors = []
     if by_class is not None:
         if not bool(np.all(np.isfinite(by_class))):
@@ -143,15 +143,19 @@ def _weights_of_samples(problem: Problem) -> Array | None:
         product = factors[0] if len(factors) == 1 else np.asarray(factors[0] * factors[1])
     if not bool(np.all((product > 0) & np.isfinite(product))):
         return None
-    *each, rounded = ([Fraction(value) for value in one.astype(np.float64).flat] for one in (*factors, product))
-    return product if all(math.prod(pair) == value for *pair, value in zip(*each, rounded, strict=True)) else None
+    *exact_factors, rounded = (
+        [Fraction(value) for value in array.astype(np.float64).flat] for array in (*factors, product)
+    )
+    return (
+        product if all(math.prod(pair) == value for *pair, value in zip(*exact_factors, rounded, strict=True)) else None
+    )
 
 
 def _weights_of_classes(problem: Problem, weights: Array) -> Array | None:
     """The common weight of the samples of each class, 1 for a class without samples; None if they differ."""
-    found = _labels_and_kept(problem)
-    assert found is not None
-    labels, kept = found
+    labels_and_kept = _labels_and_kept(problem)
+    assert labels_and_kept is not None
+    labels, kept = labels_and_kept
     by_class = np.ones(problem.predictions.shape[-1], dtype=weights.dtype)
     by_class[labels[kept]] = weights[kept]
     return by_class if bool(np.all(by_class[labels[kept]] == weights[kept])) else None
@@ -200,14 +204,14 @@ def destroyed(problem: Problem, converted: Problem, convention: Convention) -> t
     """
     kinds, binary = [problem.input_kind, converted.input_kind], problem.loss == "binary"
     likely, unlikely = _counting(converted, convention)
-    before, after = (one.predictions.reshape(likely.shape).astype(np.float64) for one in (problem, converted))
+    before, after = (side.predictions.reshape(likely.shape).astype(np.float64) for side in (problem, converted))
     impossible, certain = ([ends[kind] for kind in kinds] for ends in (_IMPOSSIBLE, _CERTAIN))
-    found = []
+    losses = []
     if bool(np.any(likely & (after == impossible[1]) & (before != impossible[0]))):
-        found.append("zero_probability" if converted.input_kind == "probabilities" else "infinite_logarithm")
+        losses.append("zero_probability" if converted.input_kind == "probabilities" else "infinite_logarithm")
     if bool(np.any((unlikely if binary else likely) & (after == certain[1]) & (before != certain[0]))):
-        found.append("certain_probability")
-    return tuple(found) or ("digits_of_1_minus_p" if binary else "digits_of_p",)
+        losses.append("certain_probability")
+    return tuple(losses) or ("digits_of_1_minus_p" if binary else "digits_of_p",)
 
 
 _IMPOSSIBLE: dict[InputKind, float] = {"logits": -math.inf, "probabilities": 0.0, "log_probabilities": -math.inf}
@@ -267,10 +271,10 @@ def _exact_row(name: str, row: list[float]) -> list[float]:
         shifted = [None if z == -math.inf else arb(z) - top for z in row]
         terms = [arb(0) if d is None else d.exp() for d in shifted]
         # The largest term is 1; log1p of the sum of the others keeps digits that 1 + ... would lose in a confident row.
-        others = sum((term for c, term in enumerate(terms) if c != first), arb(0))
+        other_terms = sum((term for c, term in enumerate(terms) if c != first), arb(0))
         if name == "softmax":
-            return [float((term / (1 + others)).mid()) for term in terms]
-        log = others.log1p()
+            return [float((term / (1 + other_terms)).mid()) for term in terms]
+        log = other_terms.log1p()
         return [-math.inf if d is None else float((d - log).mid()) for d in shifted]
     return [_exact(name, value) for value in row]
 

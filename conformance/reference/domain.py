@@ -29,8 +29,8 @@ def examine(problem: Problem) -> frozenset[str]:
     cache = problem.unreduced.cache
     if "input anomalies" not in cache:
         cache["input anomalies"] = _examine(problem.unreduced)
-    found: frozenset[str] = cache["input anomalies"]
-    return found
+    anomalies: frozenset[str] = cache["input anomalies"]
+    return anomalies
 
 
 def _examine(problem: Problem) -> frozenset[str]:
@@ -95,9 +95,9 @@ def _misses_class(problem: Problem) -> bool:
     if problem.target_kind not in ("index", "binary"):
         return False
     classes = problem.predictions.shape[-1] if problem.target == "index" else 2
-    named = np.zeros(classes, dtype=bool)
-    named[labels[(labels >= 0) & (labels < classes)].astype(np.intp)] = True
-    return not bool(named.all())
+    is_present = np.zeros(classes, dtype=bool)
+    is_present[labels[(labels >= 0) & (labels < classes)].astype(np.intp)] = True
+    return not bool(is_present.all())
 
 
 def _add_predictions(kinds: set[str], problem: Problem, values: Array) -> None:
@@ -137,14 +137,16 @@ def infinitely_weighted(problem: Problem) -> Iterator[tuple[Problem, Array]]:
         return np.zeros(0, dtype=bool) if weights is None else np.isinf(_wide(weights))
 
     shape, options = problem.sample_shape, problem.options
-    if (where := infinite(options.sample_weights)).any():
-        yield alone(), np.broadcast_to(where.reshape(where.shape + (1,) * (len(shape) - where.ndim)), shape)
-    for one in np.eye(len(where := infinite(options.class_weights)), dtype=numpy_dtype(problem.dtype))[where]:
-        yield alone(class_weights=one), np.ones(shape, dtype=bool)
-    if (where := infinite(options.positive_weight)).any():
+    if (mask := infinite(options.sample_weights)).any():
+        yield alone(), np.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
+    for weights_of_class in np.eye(len(mask := infinite(options.class_weights)), dtype=numpy_dtype(problem.dtype))[
+        mask
+    ]:
+        yield alone(class_weights=weights_of_class), np.ones(shape, dtype=bool)
+    if (mask := infinite(options.positive_weight)).any():
         positive = (problem.labels != 0) | bool(options.label_smoothing)
         labels = np.ones_like(problem.labels)
-        yield alone(labels, positive_weight=None, label_smoothing=None), positive & np.broadcast_to(where, shape)
+        yield alone(labels, positive_weight=None, label_smoothing=None), positive & np.broadcast_to(mask, shape)
 
 
 class DtypeInfo(NamedTuple):
@@ -174,8 +176,8 @@ def _wide(values: Array) -> Array:
     return values.astype(np.float64) if values.dtype.itemsize < 4 else values
 
 
-def _add_if_any(kinds: set[str], kind: str, where: Array) -> None:
-    if bool(np.any(where)):
+def _add_if_any(kinds: set[str], kind: str, mask: Array) -> None:
+    if bool(np.any(mask)):
         kinds.add(kind)
 
 

@@ -24,8 +24,8 @@ def beyond_range(problem: Problem) -> bool:
     Every class counts with its full weight, as in intermediate results of a smoothed loss.
     """
     with np.errstate(all="ignore"):
-        most = dtype_info(problem.dtype).largest / RANGE_MARGIN
-        return not all(total <= most for total in _totals(problem))
+        limit = dtype_info(problem.dtype).largest / RANGE_MARGIN
+        return not all(total <= limit for total in _totals(problem))
 
 
 def may_be_beyond_range(case: Case) -> bool:

@@ -143,10 +143,10 @@ def _enclosures(problem: Problem, flat: FlatProblem, convention: Convention, sha
     is_enclosed = np.isfinite(loss) & np.isfinite(error)
     if flat.index is not None:
         is_enclosed &= (flat.index >= 0) & (flat.index < classes)
-    found = _Rows(flat, convention, loss, fraction * error + UNDERFLOW_ERROR, is_enclosed)
+    enclosures = _Rows(flat, convention, loss, fraction * error + UNDERFLOW_ERROR, is_enclosed)
     if sharpest <= MAX_RADIUS_TO_TOLERANCE:
-        found.check()
-    return found
+        enclosures.check()
+    return enclosures
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,11 +170,11 @@ class _Rows:
         """The unreduced losses, with balls for rows that are not enclosed."""
         flat, is_enclosed = self.flat, self.is_enclosed
         remaining = np.flatnonzero(flat.kept & ~is_enclosed).tolist()
-        found = oracle.exact((len(remaining),), [self._in_balls(row) for row in remaining], PRECISION)
+        exact = oracle.exact((len(remaining),), [self._in_balls(row) for row in remaining], PRECISION)
         parts = (self.loss, np.zeros(len(self.loss)), self.radius)
         hi, lo, rad = (np.where(is_enclosed & flat.kept, part, 0.0) for part in parts)
-        for whole, part in ((hi, found.hi), (lo, found.lo), (rad, found.rad)):
-            whole[remaining] = part
+        for array, part in ((hi, exact.hi), (lo, exact.lo), (rad, exact.rad)):
+            array[remaining] = part
         return Exact(*(part.reshape(flat.shape) for part in (hi, lo, rad)))
 
     def total(self) -> Term:
@@ -199,9 +199,9 @@ class _Rows:
             bound += size + UNIT * (abs(part) + abs(middle))
         if not math.isfinite(middle + bound):
             together, middle, bound = np.zeros(len(self.loss), dtype=bool), 0.0, 0.0
-        rest = np.flatnonzero(flat.kept & ~together).tolist()
-        others = (oracle.times(oracle.ball(float(weights[row])), self.term(row)) for row in rest)
-        return oracle.total_of([arb(middle, bound * (1 + 2.0**-20)), *others])
+        indices = np.flatnonzero(flat.kept & ~together).tolist()
+        balls = (oracle.times(oracle.ball(float(weights[row])), self.term(row)) for row in indices)
+        return oracle.total_of([arb(middle, bound * (1 + 2.0**-20)), *balls])
 
     def check(self) -> None:
         """Evaluate evenly spaced rows in balls; raises ArithmeticError if one lies outside its enclosure."""

@@ -154,7 +154,7 @@ class _Rows:
                 if weights.shape == flat.kept.shape:
                     weights = np.where(flat.kept, weights, 0.0)  # also if they are infinite or nan
                 # A weight of 0 adds nothing, also if a conversion made the loss infinite.
-                error, loss = (np.where(weights == 0, 0.0, each) for each in (error, loss))
+                error, loss = (np.where(weights == 0, 0.0, values) for values in (error, loss))
                 product = (error + unit * np.abs(loss)) * np.abs(weights)
                 error = product + np.where(error > 0, underflow_error(dtype), 0.0)  # the product may underflow, too
                 loss = loss * weights
@@ -185,9 +185,12 @@ def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Fl
         if problem.reduction == "mean":
             divisor = abs(_divisor(flat, convention))
             lost = divisor_error(flat, convention, error.size, unit)
-            left = np.abs((unit * loss).sum()) + unit * total  # of the sum itself, if losses of both signs cancel
+            cancelled = np.abs((unit * loss).sum()) + unit * total  # of the sum itself, if losses of both signs cancel
             total = (
-                total / divisor + DIVISION * (size / divisor) + lost * (left / divisor) + underflow_error(problem.dtype)
+                total / divisor
+                + DIVISION * (size / divisor)
+                + lost * (cancelled / divisor)
+                + underflow_error(problem.dtype)
             )
     return _finite(np.asarray(total))
 
@@ -195,13 +198,13 @@ def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Fl
 def _cached_rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows:
     """The rows of a problem under a convention; those of a large problem are cached for one convention only."""
     relevant_convention = relevant(problem.unreduced, convention, ERROR_BOUND)
-    name, which = "error bound of rows", (relevant_convention, is_converted)
+    name, key = "error bound of rows", (relevant_convention, is_converted)
     cache = problem.unreduced.cache.setdefault(name, {})
-    if which not in cache:
+    if key not in cache:
         if problem.predictions.size > MAX_PREDICTIONS_AT_ONCE:
             cache.clear()
-        cache[which] = _rows(problem, *which)
-    rows: _Rows = cache[which]
+        cache[key] = _rows(problem, *key)
+    rows: _Rows = cache[key]
     return rows
 
 
@@ -286,10 +289,10 @@ def _categorical(
     loss = losses.sum(axis=1)
     if convention.log_sum_exp == "one" and flat.input_kind == "logits":
         log_total = minus_log.min(axis=1, initial=np.inf)
-        rest = np.where(log_total == 0, 0.0, (1 - part.sum(axis=1)) * log_total)
-        loss = loss + rest
+        constant = np.where(log_total == 0, 0.0, (1 - part.sum(axis=1)) * log_total)
+        loss = loss + constant
         rounding = rounding + np.abs(1 - part.sum(axis=1)) * error.min(axis=1, initial=np.inf)
-        size = size + 2 * unit * np.abs(rest)
+        size = size + 2 * unit * np.abs(constant)
     return np.asarray(loss), np.asarray(rounding + sum_error(terms) * size)
 
 
@@ -324,20 +327,25 @@ def _index_of_logits(flat: FlatProblem, convention: Convention, arithmetic: _Ari
         np.exp(d, out=exponentials)
         exponentials.sum(axis=1, keepdims=True, out=total[chunk])
         if e:
-            those = d if counted.all() else d[:, counted]  # a weight of 0 on a logit of -inf adds nothing
+            counted_logs = d if counted.all() else d[:, counted]  # a weight of 0 on a logit of -inf adds nothing
             for sums, factors in ((signed, weights), (absolute, np.abs(weights))):
-                sums[chunk, 0] = -those.sum(axis=1) if flat.class_weights is None else -(those @ factors[counted])
+                sums[chunk, 0] = (
+                    -counted_logs.sum(axis=1) if flat.class_weights is None else -(counted_logs @ factors[counted])
+                )
         np.maximum(d, -EXP_UNDERFLOW, out=d)
         exponentials *= d
         exponentials.sum(axis=1, keepdims=True, out=spread[chunk])
     minus_log, shared = _of_sums(total, -spread / total, of_label, classes, arithmetic.elementary)
-    own = weights[index][:, np.newaxis]
+    own_weight = weights[index][:, np.newaxis]
     products = 1 + (flat.class_weights is not None) + 3 * bool(e)
     if not e:
         error = unit * shared + unit * np.abs(of_label) + unit * minus_log + unit * products * np.abs(minus_log)
         if convention.cancellation == "logits":
             error = error + unit * np.abs(top) + unit * np.abs(of_label + top)
-        loss, error = np.where(own != 0, own * minus_log, 0.0), np.where(own != 0, np.abs(own) * error, 0.0)
+        loss, error = (
+            np.where(own_weight != 0, own_weight * minus_log, 0.0),
+            np.where(own_weight != 0, np.abs(own_weight) * error, 0.0),
+        )
         return loss[:, 0], error[:, 0]
     log_total = np.log(total)
 
@@ -385,17 +393,17 @@ def _of_rounded(
     to the nearest number, which is 0 or at least the smallest one, and is not flushed to 0.
     """
     dtype = str(flat.x.dtype)
-    least, most = (0.0, 1.0) if flat.clip is None else flat.clip
+    lower, upper = (0.0, 1.0) if flat.clip is None else flat.clip
     if flat.binary and flat.clip is not None:  # of p and of 1 - p alike
-        least, most = min(least, 1 - most), max(most, 1 - least)
+        lower, upper = min(lower, 1 - upper), max(upper, 1 - lower)
     ceiling = math.inf if convention.log_floor is None else -convention.log_floor
 
     def held(logs: Floats) -> Floats:
-        clipped = np.minimum(np.maximum(logs, -math.log(most)), -math.log(least) if least else math.inf)
+        clipped = np.minimum(np.maximum(logs, -math.log(upper)), -math.log(lower) if lower else math.inf)
         return np.minimum(-np.log(np.exp(-clipped) + flat.offset) if flat.offset else clipped, ceiling)
 
     unit, normal, epsilon, _ = dtype_info(dtype)
-    smallest, is_bounded = normal * epsilon, least + flat.offset > 0 or ceiling < math.inf
+    smallest, is_bounded = normal * epsilon, lower + flat.offset > 0 or ceiling < math.inf
     underflow_loss = underflow_error(dtype) if is_bounded else smallest / 2
     lost = relative + underflow_loss / p
     below = held(minus_log - np.log1p(-np.minimum(lost, 1.0)))
@@ -460,12 +468,12 @@ def _binary(
     products = unit * (1.0 + (flat.positive_weight is not None))
     if flat.input_kind == "logits" and convention.logits_as == "probabilities":
         tail = np.log1p(np.exp(-np.abs(x)))
-        p, rest = np.exp(-tail - np.maximum(-x, 0)), np.exp(-tail - np.maximum(x, 0))
+        p, q = np.exp(-tail - np.maximum(-x, 0)), np.exp(-tail - np.maximum(x, 0))
         of_p = unit * (g + 3)
         on, on_error = _of_rounded(p, tail + np.maximum(-x, 0), of_p, flat, convention, g)
-        off, off_error = _of_rounded(rest, tail + np.maximum(x, 0), of_p * p / rest + unit, flat, convention, g)
+        off, off_error = _of_rounded(q, tail + np.maximum(x, 0), of_p * p / q + unit, flat, convention, g)
         on_error, off_error = on_error + products * on, off_error + products * off
-        sensitivity_on, sensitivity_off = np.abs(x) * rest, np.abs(x) * p
+        sensitivity_on, sensitivity_off = np.abs(x) * q, np.abs(x) * p
     elif flat.input_kind == "logits":
         tail = np.log1p(np.exp(-np.abs(x)))
         on, off = tail + np.maximum(-x, 0), tail + np.maximum(x, 0)
@@ -488,9 +496,9 @@ def _binary(
         off_error = (unit * g + products) * np.abs(off) + unit * (p > 0) + of_sum
         sensitivity_on, sensitivity_off = np.ones_like(p), p / (1 - p)
     if arithmetic.is_converted:
-        most = 1 / math.sqrt(unit)
-        on_error = on_error + unit * np.minimum(sensitivity_on, most)
-        off_error = off_error + unit * np.minimum(sensitivity_off, most)
+        limit = 1 / math.sqrt(unit)
+        on_error = on_error + unit * np.minimum(sensitivity_on, limit)
+        off_error = off_error + unit * np.minimum(sensitivity_off, limit)
     weight_on, weight_off = _share(y, positive), 1 - y
     loss = np.where(weight_on != 0, weight_on * on, 0.0) + np.where(weight_off != 0, weight_off * off, 0.0)
     error = np.where(weight_on != 0, np.abs(weight_on) * on_error, 0.0)
@@ -541,8 +549,8 @@ def _underflow_of_divisor(flat: FlatProblem, convention: Convention) -> float:
     weights, sums = _row_weights(flat, convention)
     of_sums = flat.x.shape[1] * underflow_error(str(flat.x.dtype))
     lost = of_sums * (1 + np.abs(weights)) / sums if averages_class_weights(flat, convention) else of_sums
-    whole = abs(_divisor(flat, convention))
-    return float((samples * lost)[flat.kept].sum() / whole) if whole else 0.0
+    divisor = abs(_divisor(flat, convention))
+    return float((samples * lost)[flat.kept].sum() / divisor) if divisor else 0.0
 
 
 def cancellation_factor(flat: FlatProblem, convention: Convention) -> float:
@@ -550,8 +558,8 @@ def cancellation_factor(flat: FlatProblem, convention: Convention) -> float:
     positive = absolute_weights(flat)
     if positive is None or convention.mean_divides_by in ("kept", "samples"):
         return 1.0
-    whole = abs(_divisor(flat, convention))
-    return max(1.0, _divisor(positive, convention) / whole) if whole else 1.0
+    divisor = abs(_divisor(flat, convention))
+    return max(1.0, _divisor(positive, convention) / divisor) if divisor else 1.0
 
 
 def _divisor(flat: FlatProblem, convention: Convention) -> float:
@@ -581,11 +589,11 @@ def _row_weights(flat: FlatProblem, convention: Convention) -> tuple[Floats, Flo
     weights = np.ones(classes) if flat.class_weights is None else flat.class_weights
     if flat.q is None:
         assert flat.index is not None
-        own, sums = weights[flat.index % classes], np.ones(len(flat.index))
+        label_weights, sums = weights[flat.index % classes], np.ones(len(flat.index))
     else:
-        own, sums = _share(flat.q, weights).sum(axis=1), (1 - e) * flat.q.sum(axis=1) + e
-    each = (1 - e) * own + e * weights.sum() / classes if e else own
-    return each / sums if averages_class_weights(flat, convention) else each, sums
+        label_weights, sums = _share(flat.q, weights).sum(axis=1), (1 - e) * flat.q.sum(axis=1) + e
+    row_weights = (1 - e) * label_weights + e * weights.sum() / classes if e else label_weights
+    return row_weights / sums if averages_class_weights(flat, convention) else row_weights, sums
 
 
 def _finite(error: Floats) -> Floats:

@@ -265,7 +265,7 @@ def shape_of_losses(problem: Problem, flat: FlatProblem, convention: Convention)
 def absolute_weights(flat: FlatProblem) -> FlatProblem | None:
     """The rows with absolute values of their weights; None if no weight is negative."""
     weights = {name: getattr(flat, name) for name in ("class_weights", "sample_weights")}
-    negative = {name: np.abs(found) for name, found in weights.items() if found is not None and np.any(found < 0)}
+    negative = {name: np.abs(array) for name, array in weights.items() if array is not None and np.any(array < 0)}
     return dataclasses.replace(flat, **negative) if negative else None
 
 

@@ -233,10 +233,10 @@ def categorical_gradient(flat: FlatProblem, convention: Convention, to_numbers: 
         value = -t
     elif flat.input_kind == "logits":
         t, unconstrained = _counted(t, softmax(x, to_numbers), x, flat, convention, to_numbers)
-        others = of_others(t)
+        complement = of_others(t)
         if takes_total_for_one(flat, convention):
-            others = (row_weights(flat, to_numbers) if flat.weighs_rows else 1) - t
-        value = _of_logits(x, t, others, to_numbers)
+            complement = (row_weights(flat, to_numbers) if flat.weighs_rows else 1) - t
+        value = _of_logits(x, t, complement, to_numbers)
     else:
         value, unconstrained = _of_probabilities(x, t, flat, convention, to_numbers)
     if flat.index is not None and convention.out_of_range in ("zero", "nan"):
@@ -290,10 +290,10 @@ def of_others(values: Numbers) -> Numbers:
     return before + after
 
 
-def _of_logits(x: Floats, t: Numbers, others: Numbers, to_numbers: ToNumbers) -> Numbers:
-    """The gradients with respect to logits x, [n, C].  others: `of_others(t)`, or what a convention has instead."""
+def _of_logits(x: Floats, t: Numbers, complement: Numbers, to_numbers: ToNumbers) -> Numbers:
+    """The gradients with respect to logits x, [n, C].  complement: `of_others(t)`, or what a convention has instead."""
     p = softmax(x, to_numbers)
-    value = others * p - t * of_others(p)
+    value = complement * p - t * of_others(p)
     return np.where(np.isnan(x).any(axis=1, keepdims=True), np.nan, value)
 
 
@@ -439,10 +439,10 @@ def _of_outputs(
     has_slope = inside | unconstrained
     u = p if flat.clip is None else np.where(has_slope, p, _nearest_end(p, flat.clip, to_numbers))
     e = to_numbers(np.asarray(flat.offset))
-    raised, rest = u + e, 1 - u + e
-    first, second = _minus_over(on, raised, to_numbers), -_minus_over(off, rest, to_numbers)
+    raised, complement = u + e, 1 - u + e
+    first, second = _minus_over(on, raised, to_numbers), -_minus_over(off, complement, to_numbers)
     if convention.log_floor is not None:
         least = np.exp(convention.log_floor)
         first = np.where(raised < least, to_numbers(np.zeros(())), first)
-        second = np.where(rest < least, to_numbers(np.zeros(())), second)
+        second = np.where(complement < least, to_numbers(np.zeros(())), second)
     return np.where(has_slope, first + second, to_numbers(np.zeros(()))), unconstrained

@@ -148,14 +148,14 @@ def _lost(flat: FlatProblem, convention: Convention, factor: Floats) -> Any:
     if convention.renormalise == "before_clip" and not flat.binary:
         row = x.sum(axis=1, keepdims=True)
     p = x / row if flat.clip is None else np.clip(x / row, *flat.clip)
-    p, rest = p + flat.offset, 1 - p + flat.offset
+    p, q = p + flat.offset, 1 - p + flat.offset
     if flat.binary:
         assert flat.q is not None
         y = flat.q * (1 - flat.smoothing) + flat.smoothing / 2
         on = factor * np.abs(y if flat.positive_weight is None else flat.positive_weight * y)
-        apart = quotient(on, p) + quotient(factor * np.abs(1 - y), rest)
-        divisor = np.maximum(p * rest, gradient.gradient_floor(flat, convention))
-        return np.maximum(apart, quotient(factor * np.abs(p - y), divisor))
+        separate = quotient(on, p) + quotient(factor * np.abs(1 - y), q)
+        divisor = np.maximum(p * q, gradient.gradient_floor(flat, convention))
+        return np.maximum(separate, quotient(factor * np.abs(p - y), divisor))
     t = factor * np.abs(gradient.targets(flat, _floats))
     lost = quotient(t, p)
     if convention.renormalise == "after_clip":
@@ -218,9 +218,9 @@ def _through_softmax(
     relative = np.where(p > 0, off + g + 1, 0.0)
     if convention.gradient_cancellation == "targets" or "one" in (convention.gradient_total, convention.log_sum_exp):
         return total * p + t, total * p * (relative + products + 1) + t * (products + 1)
-    rest, others = gradient.of_others(p), gradient.of_others(t)
-    size = others * p + t * rest
-    off = others * p * relative + t * (gradient.of_others(relative * p) + sum_error(p.shape[1]) * rest)
+    complement, other_targets = gradient.of_others(p), gradient.of_others(t)
+    size = other_targets * p + t * complement
+    off = other_targets * p * relative + t * (gradient.of_others(relative * p) + sum_error(p.shape[1]) * complement)
     return size, size * (products + 2) + off
 
 
@@ -249,13 +249,13 @@ def _binary(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats
     p = np.exp(x) if flat.input_kind == "log_probabilities" else x
     if flat.clip is not None:
         p = np.clip(p, *flat.clip)
-    raised, rest = p + flat.offset, 1 - p + flat.offset
-    first, second, inherited = _over(on, raised), _over(off, rest), _over(smoothed, rest)
+    raised, complement = p + flat.offset, 1 - p + flat.offset
+    first, second, inherited = _over(on, raised), _over(off, complement), _over(smoothed, complement)
     products += flat.offset > 0
     if convention.log_floor is not None:  # below the floor the loss is constant
         least = np.exp(convention.log_floor)
         first = np.where(raised < least, 0.0, first)
-        second, inherited = (np.where(rest < least, 0.0, term) for term in (second, inherited))
+        second, inherited = (np.where(complement < least, 0.0, term) for term in (second, inherited))
     if flat.input_kind == "log_probabilities":
         first, second = on, second * p
         return first + second, (first + second) * (2 * g + 4 + products) + inherited * p

@@ -38,11 +38,13 @@ def head_gradient(problem: Problem, quantity: Quantity, slope: Answer) -> Answer
             parts = (_factors(problem, quantity, part)[0].ravel().tolist() for part in (slope.lo, slope.rad))
             balls = [arb(hi, abs(rad)) + lo for hi, lo, rad in zip(left.ravel().tolist(), *parts, strict=True)]
             product = arb_mat(*left.shape, balls) * arb_mat(*right.shape, right.ravel().tolist())
-            found = exact(shape, product.entries(), PRECISION)
+            product_entries = exact(shape, product.entries(), PRECISION)
     else:
-        found = Exact((left @ right).reshape(shape), np.zeros(shape), np.zeros(shape))
+        product_entries = Exact((left @ right).reshape(shape), np.zeros(shape), np.zeros(shape))
     unconstrained = np.full(shape, slope.unconstrained is not None and bool(slope.unconstrained.any()))
-    return Exact(found.hi, found.lo, found.rad, unconstrained if unconstrained.any() else None)
+    return Exact(
+        product_entries.hi, product_entries.lo, product_entries.rad, unconstrained if unconstrained.any() else None
+    )
 
 
 def head_gradient_tolerance(problem: Problem, quantity: Quantity, convention: Convention, of_slope: Floats) -> Floats:

@@ -84,18 +84,18 @@ def _unreduced_error(flat: FlatProblem, convention: Convention, g: float) -> tup
     """(second derivatives of rows, their relative error, an absolute error to be added), the last two in u."""
     x, share = flat.x.astype(np.float64), np.abs(_share(flat, convention, floats))
     if flat.binary:
-        p, rest = gradient.sigmoids(x, floats)
+        p, complement = gradient.sigmoids(x, floats)
         of_p: Floats = np.full(x.shape, 2 * g + 2)
     else:
         minus_log, off = softmax_error(x, convention, g)
         p, of_p = np.exp(-minus_log), off + g + 1
-        of_p, rest = np.where(p > 0, of_p, 0.0), gradient.of_others(p)
+        of_p, complement = np.where(p > 0, of_p, 0.0), gradient.of_others(p)
     cancels = convention.hessian_cancellation == "complement"
     of_rest = 0.0 if cancels else np.max(of_p, axis=-1, keepdims=True, initial=0.0) if not flat.binary else of_p
     products = 2.0 + 2 * (convention.hessian_factor != 1)
     by = _factor(flat, convention) * share
-    absolute = by * p * ((of_p + 1) * p + rest) if cancels else np.zeros(x.shape)
-    return by * p * rest, of_p + of_rest + products, absolute
+    absolute = by * p * ((of_p + 1) * p + complement) if cancels else np.zeros(x.shape)
+    return by * p * complement, of_p + of_rest + products, absolute
 
 
 def _error_of_share(flat: FlatProblem) -> float:
@@ -112,12 +112,12 @@ def _reduced(problem: Problem, flat: FlatProblem, convention: Convention, to_num
     with np.errstate(all="ignore"):
         x, zero = flat.x.astype(np.float64), to_numbers(np.zeros(()))
         if flat.binary:
-            p, rest = gradient.sigmoids(x, to_numbers)
+            p, complement = gradient.sigmoids(x, to_numbers)
         else:
             p = gradient.softmax(x, to_numbers)
-            rest = gradient.of_others(p)
+            complement = gradient.of_others(p)
         share = _share(flat, convention, to_numbers)
-        value = p * rest * _factor(flat, convention, to_numbers)
+        value = p * complement * _factor(flat, convention, to_numbers)
         floor = None if convention.hessian_floor is None else to_numbers(np.asarray(convention.hessian_floor))
         if floor is not None and convention.hessian_floor_of == "sample":
             value = _at_least(value, floor)

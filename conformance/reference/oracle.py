@@ -125,15 +125,15 @@ class Oracle:
         The cache on disk holds only certified gradients: those in balls, of float64 problems.
         """
         known = self._gradients.setdefault(problem.unreduced, {})
-        found = known.get((convention, problem.reduction))
-        if found is None and problem.dtype == "float64":
+        exact = known.get((convention, problem.reduction))
+        if exact is None and problem.dtype == "float64":
             key = f"{answer_key(problem, convention)}:gradient"
-            found = self._stored(key, lambda answer: answer.hi.shape == problem.predictions.shape)
-            if found is None:
-                found = evaluate()
-                self._store(key, found)
-        known[convention, problem.reduction] = found = evaluate() if found is None else found
-        return found
+            exact = self._stored(key, lambda answer: answer.hi.shape == problem.predictions.shape)
+            if exact is None:
+                exact = evaluate()
+                self._store(key, exact)
+        known[convention, problem.reduction] = exact = evaluate() if exact is None else exact
+        return exact
 
     def _loss(
         self, problem: Problem, convention: Convention, within: Floats | None, taken_as: InputKind | None
@@ -225,12 +225,12 @@ def divisor(problem: Problem, convention: Convention = DEFINITION) -> Fraction |
     """The divisor of a problem's mean under a convention, to 256 bits; None if it is not a number."""
     with ctx.workprec(256):
         try:
-            found = divided_by(flatten(problem, convention), convention)
+            value = divided_by(flatten(problem, convention), convention)
         except NoAnswerError:
             return None
-    if isinstance(found, float):
+    if isinstance(value, float):
         return None
-    mantissa, exponent = found.mid().man_exp()
+    mantissa, exponent = value.mid().man_exp()
     return int(mantissa) * Fraction(2) ** int(exponent)
 
 
@@ -476,12 +476,12 @@ def _minus_log_ends(low: Any, high: Any) -> tuple[Term, Term]:
     return _minus_log(arb(high), 0.0, DEFINITION), _minus_log(arb(low), 0.0, DEFINITION)
 
 
-def _between(log: Term, least: Term, most: Term, offset: float, convention: Convention) -> Term:
+def _between(log: Term, lower: Term, upper: Term, offset: float, convention: Convention) -> Term:
     """-log p of a probability that is clipped to these ends, offset, and floored by the convention."""
     if isinstance(log, float):
-        log = most if log == INF else log
+        log = upper if log == INF else log
     else:
-        log = log.max(least) if isinstance(most, float) else log.max(least).min(most)
+        log = log.max(lower) if isinstance(upper, float) else log.max(lower).min(upper)
     if offset and not (isinstance(log, float) and math.isnan(log)):
         p = arb(0) if isinstance(log, float) else (-log).exp()
         log = -(p + arb(offset)).log()
@@ -613,15 +613,15 @@ def _weighted_targets(flat: FlatProblem, row: int, smoothing: float) -> Term:
     classes = flat.x.shape[1]
     if flat.index is not None:
         label = int(flat.index[row]) % classes
-        own: Term = arb(1) if weights is None else ball(weights[label])
+        own_term: Term = arb(1) if weights is None else ball(weights[label])
     else:
         assert flat.q is not None
         shares = [(c, ball(q)) for c, q in enumerate(flat.q[row].tolist()) if q != 0]
-        own = total_of([q if weights is None else times(ball(weights[c]), q) for c, q in shares])
+        own_term = total_of([q if weights is None else times(ball(weights[c]), q) for c, q in shares])
     if not smoothing:
-        return own
+        return own_term
     everyone = arb(classes) if weights is None else total_of(list(map(ball, weights.tolist())))
-    return _plus(times(1 - e, own), times(e / classes, everyone))
+    return _plus(times(1 - e, own_term), times(e / classes, everyone))
 
 
 # Arithmetic on terms: balls, and floats that are nan or infinite.
@@ -645,12 +645,12 @@ def times(a: Term, b: Term) -> Term:
     """The product of two terms; raises NoAnswerError for zero times infinity."""
     if not isinstance(a, float) and not isinstance(b, float):
         return a * b
-    special, other = (a, b) if isinstance(a, float) else (b, a)
-    if math.isnan(special) or (isinstance(other, float) and math.isnan(other)):
+    special, factor = (a, b) if isinstance(a, float) else (b, a)
+    if math.isnan(special) or (isinstance(factor, float) and math.isnan(factor)):
         return NAN
-    if not isinstance(other, float) and other.contains(0):
+    if not isinstance(factor, float) and factor.contains(0):
         raise NoAnswerError("0 * inf: a weight of zero on an infinite loss")
-    sign = math.copysign(1.0, other) if isinstance(other, float) else (1.0 if other > 0 else -1.0)
+    sign = math.copysign(1.0, factor) if isinstance(factor, float) else (1.0 if factor > 0 else -1.0)
     return special * sign
 
 
@@ -687,11 +687,11 @@ def _split(term: Term) -> tuple[float, float, float]:
     hi = float(term.mid())
     if math.isinf(hi):
         return hi, 0.0, 0.0
-    rest = term - hi
-    lo = float(rest.mid())
+    remainder = term - hi
+    lo = float(remainder.mid())
     # The radius as a float, rounded up, including the rounding error of hi + lo.
-    left = (rest - lo).abs_upper()
-    return hi, lo, 0.0 if _is(left, 0) else math.nextafter(float(left) * (1 + 2**-20), INF)
+    radius = (remainder - lo).abs_upper()
+    return hi, lo, 0.0 if _is(radius, 0) else math.nextafter(float(radius) * (1 + 2**-20), INF)
 
 
 def float_of(term: Term) -> float:

@@ -24,8 +24,8 @@ def is_enclosure(hi: Floats, lo: Floats, rad: Floats) -> bool:
     finite = np.isfinite(hi)
     with np.errstate(all="ignore"):
         small = np.abs(lo) <= np.abs(hi) * 2.0**-52 + np.finfo(np.float64).smallest_subnormal
-        fits = np.where(finite, small & (rad >= 0) & np.isfinite(rad), ~(np.abs(lo) > 0) & ~(np.abs(rad) > 0))
-    return bool(fits.all())
+        is_valid = np.where(finite, small & (rad >= 0) & np.isfinite(rad), ~(np.abs(lo) > 0) & ~(np.abs(rad) > 0))
+    return bool(is_valid.all())
 
 
 def may_be_loss(problem: Problem, convention: Convention, hi: Floats, taken_as: InputKind | None = None) -> bool:
@@ -43,5 +43,5 @@ def may_be_loss(problem: Problem, convention: Convention, hi: Floats, taken_as: 
     with np.errstate(all="ignore"):
         near = np.abs(hi - value) <= distance
         overflows = np.abs(value) > OVERFLOW_MAGNITUDE
-        fits = np.where(np.isnan(value), True, np.where(overflows, np.abs(hi) > OVERFLOW_MAGNITUDE, near))
-    return bool(fits.all())
+        is_valid = np.where(np.isnan(value), True, np.where(overflows, np.abs(hi) > OVERFLOW_MAGNITUDE, near))
+    return bool(is_valid.all())

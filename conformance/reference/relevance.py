@@ -99,8 +99,8 @@ def _restricted(convention: Convention, names: tuple[str, ...]) -> Convention:
 
 @functools.cache
 def _without(convention: Convention, idle: tuple[str, ...], accepts: frozenset[str]) -> Convention:
-    others = {name: getattr(DEFINITION, name) for name in idle}
-    return _canonical(dataclasses.replace(convention, accepts=accepts, **others))
+    defaults = {name: getattr(DEFINITION, name) for name in idle}
+    return _canonical(dataclasses.replace(convention, accepts=accepts, **defaults))
 
 
 def _canonical(convention: Convention) -> Convention:

@@ -55,8 +55,8 @@ def perplexity_gradient(mean: Answer, slope: Answer, dtype: str) -> Answer:
     with ctx.workprec(PRECISION):
         by = next(_terms(factor), arb(0))
         terms = [term * (by if isinstance(term, arb) else 1.0) for term in _terms(slope)]
-        found = exact(slope.hi.shape, terms, PRECISION)
-    return Exact(found.hi, found.lo, found.rad, slope.unconstrained)
+        entries = exact(slope.hi.shape, terms, PRECISION)
+    return Exact(entries.hi, entries.lo, entries.rad, slope.unconstrained)
 
 
 def d2(problem: Problem, convention: Convention, oracle: Oracle) -> Answer:

@@ -118,9 +118,9 @@ def _pairs(rows: pd.DataFrame, problem: npt.NDArray[np.int64]) -> pd.DataFrame:
     differing = np.flatnonzero(~compared["agree"])
     members = (side.iloc[differing].itertuples(index=False) for side in (a, b))
     overflows = compared["overflow"].to_numpy()[differing]
-    for index, one, other, overflow in zip(differing, *members, overflows, strict=True):
-        texts["conventions"][index] = choices(_choices_key(one), _choices_key(other))
-        texts["explanation"][index] = _explanation(RELATIONS[relation[index]], one, other, overflow)
+    for index, member, other_member, overflow in zip(differing, *members, overflows, strict=True):
+        texts["conventions"][index] = choices(_choices_key(member), _choices_key(other_member))
+        texts["explanation"][index] = _explanation(RELATIONS[relation[index]], member, other_member, overflow)
     table = {
         **{name: a[name].array for name in PROBLEM},
         "function_a": a["label"].array,
@@ -231,12 +231,12 @@ def parse(rows: pd.DataFrame) -> pd.DataFrame:
     columns = ("got", "want", "want_by_convention", "budget", "budgets", "where")
     cells = zip(*(rows[name].tolist() for name in columns), rows["shape"].where(rows["got"] != "", ""), strict=True)
     parsed = []
-    for got, want, want_by_convention, budget, budgets, where, full_shape in cells:
+    for got, want, want_by_convention, budget, budgets, index_text, full_shape in cells:
         shape, elements = read(got)
         size = elements.size
-        text = "" if shape is None else shape_text(shape, where, full_shape)
+        text = "" if shape is None else shape_text(shape, index_text, full_shape)
         shapes, arrays = zip(*map(read, (want, want_by_convention or want, budgets)), strict=True)
-        defined, referenced, budgeted = (shape is not None and found == shape for found in shapes)
+        defined, referenced, budgeted = (shape is not None and known_shape == shape for known_shape in shapes)
         definition = arrays[0] if defined else missing(size)
         reference = arrays[1] if referenced else missing(size)
         tolerance = arrays[2] if budgeted else np.full(size, budget)
@@ -261,15 +261,15 @@ def _read_array(text: str) -> tuple[tuple[int, ...] | None, Floats]:
     return (None, _NO_ELEMENTS) if array is None else (array.shape, array.reshape(-1))
 
 
-def _shape_text(shape: tuple[int, ...], where: str, full_shape: str) -> str:
+def _shape_text(shape: tuple[int, ...], index_text: str, full_shape: str) -> str:
     """The shape as text; for a subsampled array, as in the column `shape`.
 
-    Older reports lack that column; the rank can still be derived from `where`.
+    Older reports lack that column; `index_text`, of the column `where`, still gives the rank.
     """
     parsed = parse_subsampled_shape(full_shape)
     if parsed and shape == parsed[1:]:
         return full_shape
-    rank = where.count(",") + 1 if where else len(shape)
+    rank = index_text.count(",") + 1 if index_text else len(shape)
     lost = shape == (MAX_ELEMENTS,) and rank > 1
     return f"{MAX_ELEMENTS} elements out of rank {rank}" if lost else str(shape)
 
@@ -277,9 +277,9 @@ def _shape_text(shape: tuple[int, ...], where: str, full_shape: str) -> str:
 # Numbers to relations
 
 
-def _aligned(compared: pd.DataFrame, where: Flags) -> pd.DataFrame:
+def _aligned(compared: pd.DataFrame, mask: Flags) -> pd.DataFrame:
     """The result of `_compare` for the rows where a mask is True, with missing values for all others."""
-    aligned = compared.set_axis(np.flatnonzero(where)).reindex(range(len(where)))
+    aligned = compared.set_axis(np.flatnonzero(mask)).reindex(range(len(mask)))
     flags = {name: aligned[name].eq(True) for name in _FLAGS}
     return aligned.assign(**flags, where=aligned["where"].fillna(""))
 
@@ -329,11 +329,11 @@ def _compare_chunk(x: pd.DataFrame, y: pd.DataFrame, size: npt.NDArray[np.int64]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = pd.Series(np.where(error == 0, 0.0, error / allowed))
     worst = elements.loc[ratio.groupby(pair).idxmax()].set_axis(np.unique(pair))
-    every = pd.RangeIndex(len(x))
-    compared = worst[list(PAIR_FLOATS)].reindex(every, fill_value=0.0)
+    index = pd.RangeIndex(len(x))
+    compared = worst[list(PAIR_FLOATS)].reindex(index, fill_value=0.0)
     for name in _FLAGS:
         flags = by_pair[name].any() if name == "overflow" else by_pair[name].all()
-        compared[name] = flags.reindex(every, fill_value=name != "overflow")
+        compared[name] = flags.reindex(index, fill_value=name != "overflow")
     compared["where"] = ""
     shapes = x["shape"].to_numpy()[worst.index]
     compared.loc[worst.index, "where"] = [_index_text(*cell) for cell in zip(shapes, worst["element"], strict=True)]
@@ -412,9 +412,9 @@ def _conventions_text(a: Any, b: Any) -> str:
 
 def _mismatch(a: Any, b: Any) -> str:
     """The statement that only one of two rows raised, or that their shapes differ; "" if neither holds."""
-    for one, other in ((a, b), (b, a)):
-        if one.raised and not other.raised:
-            return f"{one.label} raised {one.exception}; {other.label} returned"
+    for raising, returning in ((a, b), (b, a)):
+        if raising.raised and not returning.raised:
+            return f"{raising.label} raised {raising.exception}; {returning.label} returned"
     if a.array_shape == b.array_shape:
         return ""
     shapes = [parsed[0] if (parsed := parse_subsampled_shape(row.array_shape)) else row.array_shape for row in (a, b)]
@@ -432,8 +432,8 @@ def _distinct_choices(a: tuple[str, str, str], b: tuple[str, str, str]) -> str:
     a, b: name, convention and conversion of two rows.
     """
     sides = []
-    for (name, convention, conversion), (_, other, _) in ((a, b), (b, a)):
-        common = choices_of(other).items()
+    for (name, convention, conversion), (_, convention_b, _) in ((a, b), (b, a)):
+        common = choices_of(convention_b).items()
         texts = [f"converted by {conversion}"] if conversion else []
         texts += [f"{field}={value}" for field, value in choices_of(convention).items() if (field, value) not in common]
         if texts:

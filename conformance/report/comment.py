@@ -39,9 +39,9 @@ def comment(
     baseline: sentences about the baseline, if there is one.
     name: see `marker`.
     """
-    found = list(failures)
+    all_failures = list(failures)
     answered = results[results["status"] != "unsupported"]
-    head = counted(len(found), "failure") if found else "nothing fails"
+    head = counted(len(all_failures), "failure") if all_failures else "nothing fails"
     cases = counted(answered.loc[answered["case"] != "", "case"].nunique(), "case")
     versions = ", ".join(code(f"{framework} {version}") for framework, version in sorted(run.versions.items()))
     pieces = [
@@ -51,10 +51,10 @@ def comment(
     if not run.complete(len(results)):
         pieces.append(f"**Incomplete**: {len(results)} of {run.planned} rows were finished.\n")
     if skipped := unsupported_problems(results[PROBLEM_COLUMNS].itertuples(index=False, name=None)):
-        names = ", ".join(code(one.case) for one in skipped[:MAX_ROWS]) + (" ..." if len(skipped) > MAX_ROWS else "")
+        names = ", ".join(code(item.case) for item in skipped[:MAX_ROWS]) + (" ..." if len(skipped) > MAX_ROWS else "")
         pieces.append(f"No selected function supports {names}; the summary says why.\n")
     sections = {
-        f"What fails: {len(found)}": _failures(found) if found else "",
+        f"What fails: {len(all_failures)}": _failures(all_failures) if all_failures else "",
         "Against the baseline": "".join(f"* {code(line, 400)}\n" for line in baseline[:MAX_ROWS])
         + remaining(len(baseline), MAX_ROWS),
         "Functions": _functions(results),
@@ -67,7 +67,7 @@ def comment(
     return "\n".join(pieces)
 
 
-def _failures(found: Sequence[Failure]) -> str:
+def _failures(failures: Sequence[Failure]) -> str:
     rows = [
         [
             code(row["function"] or row["environment"]),
@@ -78,17 +78,17 @@ def _failures(found: Sequence[Failure]) -> str:
             code(row["want"], 60),
             code(message, 400),
         ]
-        for rule, row, message in found[:MAX_ROWS]
+        for rule, row, message in failures[:MAX_ROWS]
     ]
     header = ["function", "case", "dtype, reduction", "failure", "got", "want", "reason"]
-    return f"{table(header, rows)}{remaining(len(found), len(rows))}"
+    return f"{table(header, rows)}{remaining(len(failures), len(rows))}"
 
 
 def _functions(results: pd.DataFrame) -> str:
-    found = counts(with_environments(results))
-    names = [*(name for name in STATUSES if found[name].any()), "unexpected"]
+    function_counts = counts(with_environments(results))
+    names = [*(name for name in STATUSES if function_counts[name].any()), "unexpected"]
     rows = [
         [code(name), *(line[column] or "" for column in names)]
-        for name, line in found.head(MAX_COMMENT_FUNCTIONS).iterrows()
+        for name, line in function_counts.head(MAX_COMMENT_FUNCTIONS).iterrows()
     ]
-    return f"{table(['function', *names], rows)}{remaining(len(found), len(rows))}"
+    return f"{table(['function', *names], rows)}{remaining(len(function_counts), len(rows))}"

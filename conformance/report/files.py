@@ -81,16 +81,16 @@ def write(
         return _write(folder, results, run, supplement)
     except OSError as error:
         failure = error
-    what = f"the report cannot be written ({reason_of(failure)})"
+    message = f"the report cannot be written ({reason_of(failure)})"
     try:
         fallback = _write_elsewhere(results, run, supplement)
     except OSError as error:
-        what += f", nor in {tempfile.gettempdir()} ({reason_of(error)})"
+        message += f", nor in {tempfile.gettempdir()} ({reason_of(error)})"
         if (folder / JOURNAL).is_file():
             advice = f"its rows are in {JOURNAL}: free some space, and `conformance recover {folder}` writes the report"
-            raise ReportError(folder, what, advice) from error
-        raise ReportError(folder, what, f"free some space and run again; {_lost_rows(results)}", results) from error
-    raise ReportError(folder, what, f"it is in {fallback}; free some space and move it there") from failure
+            raise ReportError(folder, message, advice) from error
+        raise ReportError(folder, message, f"free some space and run again; {_lost_rows(results)}", results) from error
+    raise ReportError(folder, message, f"it is in {fallback}; free some space and move it there") from failure
 
 
 def _write_elsewhere(results: pd.DataFrame, run: RunInfo, supplement: PageSupplement | None) -> Path:
@@ -244,9 +244,9 @@ def _lost_rows(results: pd.DataFrame) -> str:
     rows = results[failing(results)]
     columns = ["function", "case", "dtype", "reduction", "quantity", "status"]
     names = [" ".join(row) for row in rows[columns].head(MAX_LOST_NAMES).to_numpy()]
-    more = f", and {len(rows) - MAX_LOST_NAMES} more" if len(rows) > MAX_LOST_NAMES else ""
-    which = f", among them {', '.join(names)}{more}" if names else ", none of which fails"
-    return f"lost are {len(results)} rows{which}"
+    remainder = f", and {len(rows) - MAX_LOST_NAMES} more" if len(rows) > MAX_LOST_NAMES else ""
+    examples = f", among them {', '.join(names)}{remainder}" if names else ", none of which fails"
+    return f"lost are {len(results)} rows{examples}"
 
 
 def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -279,16 +279,16 @@ def restore(folder: Path) -> dict[str, Any]:
     It is marked incomplete: it is unknown how many rows were planned and whether the rows are unmodified.
     Raises ReportError if there are no rows.
     """
-    found = [folder / name for name in RESULTS if (folder / name).is_file()]
-    if not found:
-        what = "has neither a journal nor rows of a report, so there is nothing to recover"
-        raise ReportError(folder, what, "name the folder of the report that lacks rows")
+    tables = [folder / name for name in RESULTS if (folder / name).is_file()]
+    if not tables:
+        message = "has neither a journal nor rows of a report, so there is nothing to recover"
+        raise ReportError(folder, message, "name the folder of the report that lacks rows")
     try:
-        table = read_rows(found[0])
+        table = read_rows(tables[0])
     except ReportError:
-        if len(found) == 1:
+        if len(tables) == 1:
             raise
-        table = read_rows(found[1])
+        table = read_rows(tables[1])
     info = RunInfo(planned=len(table), versions=versions(table), interrupted=RESTORED, host={})
     try:
         return _write(folder, table, info, None)
@@ -308,8 +308,8 @@ def read_rows(results: Path) -> pd.DataFrame:
             table[list(COLUMNS)].fillna({name: "" for name in table.columns if name not in FLOATS}), FLOATS
         )
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
-        what = f"holds no rows of a report ({type(error).__name__}: {str(error)[:200]})"
-        raise ReportError(results, what, "run the suite again") from error
+        message = f"holds no rows of a report ({type(error).__name__}: {str(error)[:200]})"
+        raise ReportError(results, message, "run the suite again") from error
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
@@ -326,39 +326,41 @@ def _read_parquet(file: Path) -> pd.DataFrame:
 
 def _run(folder: Path) -> dict[str, Any]:
     file = run_file(folder)
-    again = "run the suite again"
+    advice_to_repeat = "run the suite again"
     if began := marked(folder):
-        what = f"a run began there at {began} and has executed nothing yet, or died: the report is of the run before"
+        message = f"a run began there at {began} and has executed nothing yet, or died: the report is of the run before"
         advice = f"wait for it, or run again; `conformance recover {folder}` gives back the report from before"
-        raise ReportError(folder, what, advice)
+        raise ReportError(folder, message, advice)
     try:
         run = json.loads(read_regular(file, MAX_RUN_BYTES))
     except FileNotFoundError as error:
         raise _without_run(folder) from error
     except (OSError, ValueError, RecursionError) as error:
         why = reason_of(error) if isinstance(error, OSError) else truncate(str(error), MAX_ERROR)
-        raise ReportError(file, f"cannot be read ({why})", again) from error
+        raise ReportError(file, f"cannot be read ({why})", advice_to_repeat) from error
     if not isinstance(run, dict) or run.get("format") != FORMAT or not isinstance(run.get("files"), dict):
         advice = "read it with the version that wrote it"
         raise ReportError(file, f"is not the {RUN} of a report in format {FORMAT}", advice)
     for name, digest in run["files"].items():
         if name not in FILES or not isinstance(digest, str):
-            raise ReportError(file, f"names {str(name)[:100]!r}, which is not a file of a report", again)
+            raise ReportError(file, f"names {str(name)[:100]!r}, which is not a file of a report", advice_to_repeat)
     try:
         RunInfo.of(run)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ReportError(file, f"does not describe a run ({truncate(str(error), MAX_ERROR)})", again) from error
+        raise ReportError(
+            file, f"does not describe a run ({truncate(str(error), MAX_ERROR)})", advice_to_repeat
+        ) from error
     return run
 
 
 def _without_run(folder: Path) -> ReportError:
     """The error for a folder without `run.json`."""
     if os.path.lexists(folder / JOURNAL):
-        what = f"has no {RUN}: the run that writes its report there has not come to its end"
+        message = f"has no {RUN}: the run that writes its report there has not come to its end"
         advice = f"wait until it ends; if it was killed, `conformance recover {folder}` writes what it had done"
         if (folder / PREVIOUS / RUN).is_file():
             advice += f", and the report from before is in {folder / PREVIOUS}"
-        return ReportError(folder, what, advice)
+        return ReportError(folder, message, advice)
     advice = "run the suite again"
     if any((folder / name).is_file() for name in RESULTS):
         advice += f", or have `conformance recover {folder}` make a report of the rows that are there"
@@ -379,8 +381,8 @@ def _check_counts(file: Path, run: Mapping[str, Any], rows: pd.DataFrame) -> Non
     if not isinstance(relations, dict) or not all(type(count) is int and count >= 0 for count in relations.values()):
         wrong.append("relations")
     if wrong:
-        what = f"says {', '.join(wrong)} in another way than the {len(rows)} rows that are there"
-        raise ReportError(file, what, "restore the report, or run the suite again")
+        message = f"says {', '.join(wrong)} in another way than the {len(rows)} rows that are there"
+        raise ReportError(file, message, "restore the report, or run the suite again")
 
 
 def _digest(file: Path) -> str:

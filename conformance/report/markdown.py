@@ -86,13 +86,13 @@ def format_number(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.3g}"
 
 
-def bounded(text: str, rest: str = "the rest is in results.csv and discrepancies.csv") -> str:
+def bounded(text: str, elsewhere: str = "the rest is in results.csv and discrepancies.csv") -> str:
     """Text cut to less than `MAX_BYTES` bytes, with a note on where the rest is."""
     if len(text.encode()) < MAX_BYTES:
         return text
-    note = f"\n*Cut here: {rest}.*\n"
-    kept = text.encode()[: MAX_BYTES - len(note) - 1].decode(errors="ignore")
-    return kept[: kept.rfind("\n") + 1] + note
+    note = f"\n*Cut here: {elsewhere}.*\n"
+    head = text.encode()[: MAX_BYTES - len(note) - 1].decode(errors="ignore")
+    return head[: head.rfind("\n") + 1] + note
 
 
 # The summary
@@ -178,21 +178,21 @@ def _environments(results: pd.DataFrame) -> str:
 
 
 def _functions(results: pd.DataFrame) -> str:
-    found = counts(results)
-    statuses = [name for name in STATUSES if found[name].any() or name in ("agrees", "diverges", "disagrees")]
+    function_counts = counts(results)
+    statuses = [name for name in STATUSES if function_counts[name].any() or name in ("agrees", "diverges", "disagrees")]
     names = [*statuses, "unexpected"]
     versions = results.groupby("function")["version"].unique().map(", ".join)
     rows = [
         [code(function), escaped(versions[str(function)]), *(line[name] or "" for name in names)]
-        for function, line in found.head(MAX_FUNCTIONS).iterrows()
+        for function, line in function_counts.head(MAX_FUNCTIONS).iterrows()
     ]
     header = ["function", "version", *names]
-    return f"## Functions\n\n{table(header, rows)}{remaining(len(found), len(rows))}"
+    return f"## Functions\n\n{table(header, rows)}{remaining(len(function_counts), len(rows))}"
 
 
 def _unexpected(results: pd.DataFrame) -> str:
-    found = results[results["expected"].isin(FAILING_ROWS)]
-    worst = found.sort_values("ratio", ascending=False, kind="stable", na_position="first")
+    failing = results[results["expected"].isin(FAILING_ROWS)]
+    worst = failing.sort_values("ratio", ascending=False, kind="stable", na_position="first")
     groups = worst.groupby(["function", "case", "status"], sort=False)
     sizes = groups["function"].transform("size")
     firsts = worst.assign(rows=sizes).groupby(["function", "case", "status"], sort=False).head(1)
@@ -216,34 +216,34 @@ def _unexpected(results: pd.DataFrame) -> str:
 def known_table(results: pd.DataFrame) -> str:
     """Known discrepancies, with reason and link, as Markdown; "" if there are none."""
     groups = results[results["expected"] == "known"].groupby(["function", "known"], sort=True)
-    found = groups.agg(rows=("case", "size"), case=("case", "first"), status=("status", "first"))
+    entries = groups.agg(rows=("case", "size"), case=("case", "first"), status=("status", "first"))
     rows = [
         [code(function), line["rows"], escaped(reason, 400), code(line["case"]), line["status"]]
-        for (function, reason), line in zip(found.index, records(found.head(MAX_ROWS)), strict=False)
+        for (function, reason), line in zip(entries.index, records(entries.head(MAX_ROWS)), strict=False)
     ]
-    return _bounded_table(["function", "rows", "reason", "for example", "status"], rows, len(found))
+    return _bounded_table(["function", "rows", "reason", "for example", "status"], rows, len(entries))
 
 
 def _unsupported(results: pd.DataFrame) -> str:
     cases = results.loc[results["status"] == "unsupported", "case"]
     of_cases = results.loc[results["case"].isin(cases.unique()), PROBLEM_COLUMNS]
-    found = unsupported_problems(of_cases.itertuples(index=False, name=None))
+    problems = unsupported_problems(of_cases.itertuples(index=False, name=None))
     rows = [
-        [code(one.case), one.dtype_and_reduction or "all", escaped("; ".join(one.lines()), 1000)]
-        for one in found[:MAX_ROWS]
+        [code(problem.case), problem.dtype_and_reduction or "all", escaped("; ".join(problem.lines()), 1000)]
+        for problem in problems[:MAX_ROWS]
     ]
     intro = "No selected function supports these; nothing is known about them but the exact answer."
-    return _section("Unsupported problems", _bounded_table(["case", "as", "why"], rows, len(found)), intro)
+    return _section("Unsupported problems", _bounded_table(["case", "as", "why"], rows, len(problems)), intro)
 
 
 def _divergences(results: pd.DataFrame) -> str:
-    found = results[(results["status"] == "diverges") & (results["convention"] != "")]
-    groups, total = _largest_groups(found, ["convention"], MAX_ROWS)
+    diverging = results[(results["status"] == "diverges") & (results["convention"] != "")]
+    groups, total = _largest_groups(diverging, ["convention"], MAX_ROWS)
     rows = []
     for (convention,), group in groups:
         example = group.iloc[int(group["got"].str.len().argmin())]
-        got = code(example["got"] or example["exception"], 60)
-        rows.append([code(convention), *_group_cells(group, example), got, code(example["want"], 60)])
+        answer = code(example["got"] or example["exception"], 60)
+        rows.append([code(convention), *_group_cells(group, example), answer, code(example["want"], 60)])
     header = ["convention", "rows", "functions", "for example", "got", "the definition says"]
     intro = "Within budget of what the function documents, which is not the definition."
     return _section("Divergences, by documented choice", _bounded_table(header, rows, total), intro)
@@ -305,8 +305,8 @@ def _published(numbers: list[Mapping[str, Any]]) -> str:
 def _relations(pairs: pd.DataFrame) -> str:
     if pairs.empty:
         return ""
-    found = pairs["relation"].value_counts()
-    text = table(RELATIONS, [[int(found.get(name, 0)) for name in RELATIONS]])
+    relation_counts = pairs["relation"].value_counts()
+    text = table(RELATIONS, [[int(relation_counts.get(name, 0)) for name in RELATIONS]])
     groups, total = _largest_groups(pairs[pairs["relation"] == "explained"], ["conventions"], MAX_ROWS // 2)
     rows = []
     for (conventions,), group in groups:
@@ -335,13 +335,13 @@ def _percent(share: float) -> int:
 
 
 def _ratios(results: pd.DataFrame) -> str:
-    found = largest_ratios(results)
-    if found.empty:
+    largest = largest_ratios(results)
+    if largest.empty:
         return ""
     key = ["quantity", "function"]
-    dtypes = sorted(found["dtype"].unique())
-    by_dtype = found.pivot_table(index=key, columns="dtype", values="ratio")
-    worst = found.loc[found.groupby(key)["ratio"].idxmax()].set_index(key)
+    dtypes = sorted(largest["dtype"].unique())
+    by_dtype = largest.pivot_table(index=key, columns="dtype", values="ratio")
+    worst = largest.loc[largest.groupby(key)["ratio"].idxmax()].set_index(key)
     attained = worst["case"] + " " + worst["dtype"]
     rows = [
         [code(name), quantity, *(format_number(line[dtype]) for dtype in dtypes), code(attained[quantity, name])]
@@ -370,7 +370,7 @@ def status_table(results: pd.DataFrame) -> Table:
             name = str(function).partition(".")[2] if version else str(function)
             shown.add_row(f" {name}", *_count_cells(line, names))
     shown.add_section()
-    shown.add_row("all", *_count_cells(found.sum(), names))
+    shown.add_row("all", *_count_cells(function_counts.sum(), names))
     return shown
 
 

@@ -118,25 +118,25 @@ class RecordedRun(Run):
         are still valid.
         """
         resumed = self.journal.resumed
-        taken: list[Row] = []
+        resumed_rows: list[Row] = []
         if resumed is None:
             self.journal.plan(planned)
         else:
-            taken, again, others = split_resumed(resumed, planned, items)
-            count = f"{len(uncalled) + len(taken)} of {planned.info.planned}"
+            resumed_rows, repeated, uncounted = split_resumed(resumed, planned, items)
+            count = f"{len(uncalled) + len(resumed_rows)} of {planned.info.planned}"
             self._warn(f"going on with the run of {resumed.started}: {count} rows are there")
-            for why in [*_differences(resumed, planned), *again]:
+            for why in [*_differences(resumed, planned), *repeated]:
                 self._warn(why)
             noted = len(self.journal.notes)
-            self.journal.plan(planned, taken, keep=others > 0)
+            self.journal.plan(planned, resumed_rows, keep=uncounted > 0)
             for note in self.journal.notes[noted:]:
                 self._warn(note)
         self.planned = planned
         self.items = items
         for row in uncalled:
             self.accept(row)
-        self.rows.extend(taken)
-        present = {row.key.across_versions() for row in taken}
+        self.rows.extend(resumed_rows)
+        present = {row.key.across_versions() for row in resumed_rows}
         return [item for item in items if item.key.across_versions() not in present]
 
     def abandon(self) -> None:
@@ -162,14 +162,14 @@ class RecordedRun(Run):
             if record["complete"]:
                 ignore_first_signal()
         finally:
-            self.close(whole=record["complete"])
+            self.close(complete=record["complete"])
         return record
 
-    def close(self, whole: bool = False) -> None:
-        """Unlock the folder, unless that is done.  whole: whether the report in it has every row."""
+    def close(self, complete: bool = False) -> None:
+        """Unlock the folder, unless that is done.  complete: whether the report in it has every row."""
         if not self._closed:
             self._closed = True
-            self.journal.close(whole)
+            self.journal.close(complete)
 
     def _write(self, plan: Plan) -> dict[str, Any]:
         self.results = frames.frame(self.rows)
@@ -213,17 +213,17 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
         if content.torn:
             warn(torn_lines_message(content))
         if not content.rows:
-            what = "no row was finished, so there is nothing to recover"
-            raise ReportError(folder, what, "run again")
+            message = "no row was finished, so there is nothing to recover"
+            raise ReportError(folder, message, "run again")
     except BaseException:
         journal.abandon()
         raise
     try:
         record = write_content(folder, content, ended)
     except BaseException:
-        journal.close(whole=False)
+        journal.close(complete=False)
         raise
-    journal.close(whole=record["complete"])
+    journal.close(complete=record["complete"])
     return record
 
 
@@ -241,7 +241,7 @@ def _differences(content: JournalContent, plan: Plan) -> Iterator[str]:
     """Why a resumed run may lack rows of the unfinished one, or have additional ones."""
     if content.torn:
         yield torn_lines_message(content)
-    before, now = ("" if one is None else one.info.selected for one in (content.plan, plan))
+    before, now = ("" if side is None else side.info.selected for side in (content.plan, plan))
     if before != now:
         yield f"that run had {before or 'no -k'}, this one has {now or 'no -k'}"
 
@@ -262,46 +262,46 @@ def split_resumed(content: JournalContent, plan: Plan, items: Sequence[Item]) ->
     before = content.plan.basis if content.plan is not None else {}
     changed = {name for name in {*before, *plan.basis} if before.get(name) != plan.basis.get(name)}
     rows: list[Row] = []
-    again: Counter[str] = Counter()
-    others = 0
+    repeated: Counter[str] = Counter()
+    excluded = 0
     for key, row in content.rows.items():
         item = by_key.get(key)
         if item is None:
-            others += key.case != "" and key.function != "" and row.status != "unsupported"
+            excluded += key.case != "" and key.function != "" and row.status != "unsupported"
             continue
         why = _changed(row, item, changed)
         if why:
-            again[why] += 1
+            repeated[why] += 1
         else:
             rows.append(row)
-    return rows, [f"{count} rows are executed again: {why}" for why, count in again.items()], others
+    return rows, [f"{count} rows are executed again: {why}" for why, count in repeated.items()], excluded
 
 
 def _changed(row: Row, item: Item, basis: set[str]) -> str:
     """Why a row is no longer valid for its item; "" if it is."""
-    found = item.installed
+    installed = item.installed
     if row.key.digest != item.case.digest:
         return "their cases have changed"
-    now = {found.framework.name: found.version, "Python": found.python, "numpy": found.numpy}
+    now = {installed.framework.name: installed.version, "Python": installed.python, "numpy": installed.numpy}
     for (name, version), was in zip(now.items(), (row.key.version, row.python, row.numpy), strict=True):
         if was != version:
             return f"they are of {name} {was}, and this is {version}"
-    mine = {"conformance", "ledger", f"adapter of {found.framework.name}", f"variant of {found.worker}"}
+    relevant = {"conformance", "ledger", f"adapter of {installed.framework.name}", f"variant of {installed.worker}"}
     if row.status == "timed_out":
-        mine.add("--timeout")
-    return f"another {', another '.join(sorted(mine & basis))}" if mine & basis else ""
+        relevant.add("--timeout")
+    return f"another {', another '.join(sorted(relevant & basis))}" if relevant & basis else ""
 
 
 def _basis(ledger: Ledger | None, installed: Iterable[Installed], timeout: float) -> dict[str, str]:
     """The inputs of rows that the rows do not record; see `Plan`."""
-    found = {"conformance": json.dumps(dict(host()), sort_keys=True), "--timeout": f"{timeout:g}"}
+    basis = {"conformance": json.dumps(dict(host()), sort_keys=True), "--timeout": f"{timeout:g}"}
     if ledger is not None:
         entries = [replace(entry, path="", line=0) for entry in (*ledger.entries, *ledger.others)]
-        found["ledger"] = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
-    for one in installed:
-        found[f"variant of {one.worker}"] = one.backend
-        found[f"adapter of {one.framework.name}"] = registry.source_digest(one.framework)
-    return found
+        basis["ledger"] = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
+    for installation in installed:
+        basis[f"variant of {installation.worker}"] = installation.backend
+        basis[f"adapter of {installation.framework.name}"] = registry.source_digest(installation.framework)
+    return basis
 
 
 def coverage_line(cases: Sequence[Case]) -> str:
@@ -315,9 +315,9 @@ def closing_lines(largest: Iterable[Mapping[str, Any]], coverage: str) -> list[s
     largest: as in `run.json`, or from `frames.largest_ratios`.  coverage: `coverage_line`; "" if only a part
     of the cases was run, for which the coverage is meaningless.
     """
-    named = sorted((_function_label(row), row["dtype"], f"{row['ratio']:.3f}  {row['case']}") for row in largest)
-    lines = ["largest error / budget of what is right:"] if named else []
-    for function, of in itertools.groupby(named, key=lambda found: found[0]):
+    entries = sorted((_function_label(row), row["dtype"], f"{row['ratio']:.3f}  {row['case']}") for row in largest)
+    lines = ["largest error / budget of what is right:"] if entries else []
+    for function, of in itertools.groupby(entries, key=lambda entry: entry[0]):
         lines.append(f"  {function}")
         lines += [f"    {dtype:<8} {text}" for _, dtype, text in of]
     return [*lines, *([coverage] if coverage else [])]
@@ -333,13 +333,13 @@ def verdict_line(
     none.
     failing: values of `expected` of rows that make the run fail.
     """
-    fails = results["expected"].isin(failing)
-    bad, others = int(fails.sum()), results.loc[~fails, ["status", "expected"]]
-    counts = others["status"].mask(others["expected"] == "known", "known").value_counts()
+    is_failing = results["expected"].isin(failing)
+    bad, passing = int(is_failing.sum()), results.loc[~is_failing, ["status", "expected"]]
+    counts = passing["status"].mask(passing["expected"] == "known", "known").value_counts()
     words = {"agrees": "agree", "diverges": "diverge as is documented"}
-    named = (*STATUSES[:2], "known", *STATUSES[2:])
+    names = (*STATUSES[:2], "known", *STATUSES[2:])
     numbers = ", ".join(
-        f"{counts[name]:,} {words.get(name, name.replace('_', ' '))}" for name in named if name in counts
+        f"{counts[name]:,} {words.get(name, name.replace('_', ' '))}" for name in names if name in counts
     )
     verdict = f"{counted(bad, 'unexpected row')}" if bad else "nothing unexpected"
     if not planned:
@@ -376,8 +376,8 @@ def published_line(record: Mapping[str, Any], cases: Iterable[Case], folder: Pat
 
 def duration_text(seconds: float) -> str:
     """Seconds as minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    minutes, remainder = divmod(round(seconds), 60)
+    return f"{minutes} min {remainder} s" if minutes else f"{remainder} s"
 
 
 def _function_label(row: Mapping[str, Any]) -> str:

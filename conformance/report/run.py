@@ -19,8 +19,8 @@ def tally(column: pd.Series) -> dict[str, int]:
 
 def versions(results: pd.DataFrame) -> dict[str, str]:
     """The version of each framework, or several joined by `, `."""
-    found = results[results["version"] != ""].groupby("framework")["version"].unique()
-    return {str(framework): ", ".join(sorted(names)) for framework, names in found.items()}
+    by_framework = results[results["version"] != ""].groupby("framework")["version"].unique()
+    return {str(framework): ", ".join(sorted(names)) for framework, names in by_framework.items()}
 
 
 def largest(results: pd.DataFrame) -> list[dict[str, Any]]:

@@ -114,10 +114,10 @@ def sarif(
     location_of: returns the location of a case, by its id.
     notes: one sentence per failure of the run itself; without any, the run counts as successful.
     """
-    every = list(failures)
+    all_failures = list(failures)
     notifications = [{"level": "error", "message": _message(note)} for note in notes]
-    if len(every) > max_results:
-        text = f"{len(every) - max_results} results more are in the report"
+    if len(all_failures) > max_results:
+        text = f"{len(all_failures) - max_results} results more are in the report"
         notifications.append({"level": "note", "message": _message(text)})
     names = list(RULES)
     run = {
@@ -135,7 +135,9 @@ def sarif(
             CHECKOUT: {"description": {"text": "The root of the repository."}},
             ELSEWHERE: {"description": {"text": "A folder of cases that is not in the repository."}},
         },
-        "results": [_result(failure, location_of(failure.row["case"]), names) for failure in every[:max_results]],
+        "results": [
+            _result(failure, location_of(failure.row["case"]), names) for failure in all_failures[:max_results]
+        ],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1, allow_nan=False) + "\n"
 

@@ -43,16 +43,16 @@ def _ranks(function: Function) -> str:
 
 
 def _labels(function: Function) -> str:
-    own, encoded = [], []
+    plain, encoded = [], []
     for loss in LOSSES:
         kinds = TARGET_KINDS_OF[loss] | ({"multi_hot"} & function.targets.keys())
         for kind in sorted(kinds if loss in function.ranks else ()):
             kind_passed = function.target_kind_for(kind)
             if kind_passed == kind:
-                own.append(kind)
+                plain.append(kind)
             elif kind_passed is not None:
                 encoded.append(f"{kind} as {kind_passed}")
-    return ", ".join([*own, *encoded])
+    return ", ".join([*plain, *encoded])
 
 
 def _options(function: Function) -> str:
@@ -60,11 +60,11 @@ def _options(function: Function) -> str:
     able |= {"higher_rank", "several_outputs", *(f"{name}_labels" for name in LABEL_DTYPES), *REDUCTIONS}
     groups = [group for group in function.excludes if group <= able]
     words = SHAPE_WORDS | _axis_words(function)
-    apart = [
+    separate = [
         " with ".join(words.get(name, name) for name in sorted(group, key=lambda name: (name not in OPTIONS, name)))
         for group in groups
     ]
-    return "; ".join([_listed(function.options, OPTIONS), *(f"not {group}" for group in dict.fromkeys(apart))])
+    return "; ".join([_listed(function.options, OPTIONS), *(f"not {group}" for group in dict.fromkeys(separate))])
 
 
 def _axis_words(function: Function) -> dict[str, str]:
@@ -78,8 +78,8 @@ def _layouts(function: Function) -> str:
     layouts = {words.get(name, name) for name in function.layouts}
     orders = layouts & set(MEMORY_ORDERS)
     if orders == set(MEMORY_ORDERS):
-        others = _listed(layouts - orders, LAYOUTS)
-        return "any memory order" if others == "none" else f"any memory order, {others}"
+        layout_names = _listed(layouts - orders, LAYOUTS)
+        return "any memory order" if layout_names == "none" else f"any memory order, {layout_names}"
     return _listed(layouts, LAYOUTS)
 
 

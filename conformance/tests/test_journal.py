@@ -715,7 +715,7 @@ def test_rows_come_back_to_the_last_bit(tmp_path):
     for one in ROWS:
         held.append(one)
     found = read_journal(tmp_path)
-    held.close(whole=False)
+    held.close(complete=False)
     assert repr([one.cells for one in found.rows.values()]) == repr([one.cells for one in ROWS])
     assert found.plan == PLAN
     assert found.torn == 0
@@ -727,7 +727,7 @@ def test_journal_that_is_cut_anywhere_has_every_row_before(tmp_path):
     held.plan(PLAN)
     for one in ROWS:
         held.append(one)
-    held.close(whole=False)
+    held.close(complete=False)
     data = (tmp_path / JOURNAL).read_bytes()
     for end in range(0, len(data), 7):
         (tmp_path / JOURNAL).write_bytes(data[:end])
@@ -773,7 +773,7 @@ def test_full_disk_is_said_once_and_rows_are_written_later(tmp_path, monkeypatch
     held.append(ROWS[2])
     found = read_journal(tmp_path)
     assert (len(found.rows), found.torn) == (3, 0)
-    held.close(whole=False)
+    held.close(complete=False)
 
 
 @posix
@@ -827,7 +827,7 @@ def test_run_that_was_killed_when_its_report_was_whole_is_whole(tmp_path):
     held.plan(PLAN)
     for one in ROWS:
         held.append(one)
-    held.close(whole=False)
+    held.close(complete=False)
     record = recording.recover(tmp_path, pytest.fail)
     assert record["complete"]
     assert not (tmp_path / JOURNAL).exists()
@@ -921,7 +921,7 @@ def test_folder_of_somebody_called_previous_stays(tmp_path):
     (tmp_path / PREVIOUS).mkdir()
     (tmp_path / PREVIOUS / "mine").write_text("x")
     report.write(tmp_path, report.frame(ROWS), RunInfo(3))
-    begun(tmp_path).close(whole=True)
+    begun(tmp_path).close(complete=True)
     assert (tmp_path / PREVIOUS / "mine").read_text() == "x"
 
 
@@ -937,7 +937,7 @@ def test_recover_counts_row_that_no_report_can_be_made_of(tmp_path, name):
     held.plan(PLAN)
     for one in ROWS[:2]:
         held.append(one)
-    held.close(whole=False)
+    held.close(complete=False)
     with (tmp_path / JOURNAL).open("a") as file:
         file.write(json.dumps({**ROWS[2].cells, name: ODD[name]}) + "\n")
     text = []
@@ -963,7 +963,7 @@ def test_recover_says_that_number_of_planned_rows_is_not_known(tmp_path, monkeyp
     held = begun(tmp_path)
     for one in ROWS:
         held.append(one)
-    held.close(whole=False)
+    held.close(complete=False)
     monkeypatch.setattr(sys, "argv", ["conformance", "recover", str(tmp_path), *words])
     with pytest.raises(SystemExit) as ended:
         cli.main()

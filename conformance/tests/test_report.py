@@ -541,7 +541,7 @@ def test_recover_leaves_files_of_others(tmp_path):
 def test_run_removes_parts_that_a_killed_process_left(tmp_path):
     report.write(tmp_path, faulty(), RunInfo(6))
     (tmp_path / ".results.csv.4711.tmp").write_bytes(b"half of")
-    Journal.begin(tmp_path, "2026-01-31T08:00:00+00:00", pytest.fail).close(whole=True)
+    Journal.begin(tmp_path, "2026-01-31T08:00:00+00:00", pytest.fail).close(complete=True)
     assert not list(tmp_path.glob(".*.tmp"))
 
 

@@ -83,10 +83,10 @@ def detail_json(results: pd.DataFrame, problems: Mapping[str, str]) -> str:
 def _fit_json(make: Callable[[int], Any]) -> str:
     """A part of a page as embedded JSON, with texts shortened until it takes at most about MAX_BYTES."""
     for max_length in (MAX_TEXT, MAX_TEXT // 6, MAX_TEXT // 40):
-        found = embed_json(make(max_length))
-        if len(found) <= MAX_BYTES:
+        text = embed_json(make(max_length))
+        if len(text) <= MAX_BYTES:
             break
-    return found
+    return text
 
 
 def embed_json(value: Any) -> str:

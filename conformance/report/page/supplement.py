@@ -59,18 +59,20 @@ class PageSupplement:
     def views(self) -> list[str]:
         """The views of a page that this data needs."""
         contents = {"changes": self.against, "sweep": [*self.sweep, *self.means], "history": self.history}
-        return [name for name, found in contents.items() if found]
+        return [name for name, entries in contents.items() if entries]
 
     def embedded(self) -> str:
         """The parts that are decoded only when they are viewed, as embedded JSON."""
-        found = {name: _first_records(getattr(self, name)[:max_records]) for name, max_records in MAX_RECORDS.items()}
-        omitted = {name: len(getattr(self, name)) - len(kept) for name, kept in found.items()}
+        contents = {
+            name: _first_records(getattr(self, name)[:max_records]) for name, max_records in MAX_RECORDS.items()
+        }
+        omitted = {name: len(getattr(self, name)) - len(entries) for name, entries in contents.items()}
         against = [shorten(printable(text), MAX_TEXT) for text in self.against]
         explained = {"explanations": self._explanations(), "explained_rows": self.explained_rows}
-        return embed_json({**found, "against": against, "omitted": omitted, **explained})
+        return embed_json({**contents, "against": against, "omitted": omitted, **explained})
 
     def _explanations(self) -> dict[str, PageExplanation]:
-        kept: dict[str, PageExplanation] = {}
+        explanations: dict[str, PageExplanation] = {}
         remaining = MAX_CHARACTERS
         for key, (functions, blocks) in self.explanations.items():
             cut = [
@@ -80,44 +82,44 @@ class PageSupplement:
             remaining -= sum(len(text) + 20 for _, text, _ in cut)
             if remaining < 0:
                 break
-            kept[key] = PageExplanation(functions, cut)
-        return kept
+            explanations[key] = PageExplanation(functions, cut)
+        return explanations
 
 
 def problems(cases: Iterable[Case]) -> dict[str, str]:
     """The text of cases by id, without large ones and those that cannot be written as a case file."""
-    found = {}
+    texts = {}
     for case in cases:
         if isinstance(case, GeneratedCase) or case.predictions.size <= MAX_PREDICTIONS:
             try:
-                found[case.id] = case_file_text([case]).partition("\n")[2]  # without the line that names the schema
+                texts[case.id] = case_file_text([case]).partition("\n")[2]  # without the line that names the schema
             except WritingError:
                 continue
-    return found
+    return texts
 
 
 def sizes(cases: Iterable[Case]) -> dict[str, tuple[int, int]]:
     """Number of losses of each case before the reduction, and number of classes (1 for a binary loss), by id."""
-    found = {}
+    sizes = {}
     for case in cases:
         classes = 1
         if case.loss == "categorical":
             classes = case.recipe.classes if isinstance(case, GeneratedCase) else case.predictions.shape[-1]
-        found[case.id] = (case.predicted // max(classes, 1), classes)
-    return found
+        sizes[case.id] = (case.predicted // max(classes, 1), classes)
+    return sizes
 
 
 def _first_records(lines: Sequence[Record]) -> list[dict[str, Any]]:
     """The first records, up to MAX_CHARACTERS."""
-    kept: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     remaining = MAX_CHARACTERS
     for line in lines:
         clean = _clean(line)
         remaining -= sum(len(value) if isinstance(value, str | list) else 8 for value in clean.values())
         if remaining < 0:
             break
-        kept.append(clean)
-    return kept
+        records.append(clean)
+    return records
 
 
 def _clean(line: Record) -> dict[str, Any]:
@@ -130,7 +132,7 @@ def _value(value: Any) -> Any:
     if isinstance(value, str):
         return shorten(printable(value), MAX_TEXT)
     if isinstance(value, list | tuple):
-        return [_value(one) for one in value[:MAX_TEXT]]
+        return [_value(element) for element in value[:MAX_TEXT]]
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None if value != value else str(value)
     return value if value is None or isinstance(value, bool | int | float) else shorten(str(value), MAX_TEXT)
