@@ -284,7 +284,7 @@ def _local(request: RunRequest, prepared: _Prepared, stack: contextlib.ExitStack
     if request.in_process:
         return executor.in_process(available)
     partly = request.cases or request.keyword or request.harvest or request.sources or request.resume
-    return executor.local(stack, available, request.processes, _timeouts(request), whole=not partly)
+    return executor.local(stack, available, request.processes, _timeouts(request), is_complete=not partly)
 
 
 def _timeouts(request: RunRequest) -> Timeouts:

@@ -103,9 +103,9 @@ class PipelinedCalls:
         for name in self._unsent:
             self._send_ahead(name)
         while first := [next(iter(sent.items())) for sent in self._sent.values() if sent]:
-            done = [item for item, sent in first if isinstance(sent, Exception) or sent[1].done]
-            if done:
-                yield min(done, key=self._position.__getitem__)
+            ready = [item for item, sent in first if isinstance(sent, Exception) or sent[1].done]
+            if ready:
+                yield min(ready, key=self._position.__getitem__)
             else:
                 self._pool.wait_any([sent[1] for _, sent in first if isinstance(sent, tuple)])
 
@@ -134,8 +134,8 @@ class PipelinedCalls:
             before = self._timed_out.get(key, outcome)
             self._timed_out[key] = replace(before, earlier=before.earlier + 1)
             if skipped := self._skipped(item):
-                for other, sent in self._sent[worker].items():
-                    if other.function.name == function and isinstance(sent, tuple):
+                for waiting, sent in self._sent[worker].items():
+                    if waiting.function.name == function and isinstance(sent, tuple):
                         sent[1].worker.withdraw(sent[1], skipped)
 
     def _skipped(self, item: Item) -> TimedOut | None:

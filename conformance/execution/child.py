@@ -73,7 +73,11 @@ C = TypeVar("C", bound=ChildProcess)
 def wait_for(processes: Iterable[C], seconds: float | None = None) -> list[C]:
     """Wait until processes have sent a message or have ended; return these.  seconds: timeout."""
     by_connection = {process.connection: process for process in processes}
-    return [by_connection[found] for found in wait(list(by_connection), seconds) if isinstance(found, Connection)]
+    return [
+        by_connection[connection]
+        for connection in wait(list(by_connection), seconds)
+        if isinstance(connection, Connection)
+    ]
 
 
 def _end_with_parent() -> None:

@@ -84,7 +84,12 @@ def in_process(available: list[Installed]) -> Executor:
 
 
 def local(
-    stack: contextlib.ExitStack, available: list[Installed], processes: int | None, timeouts: Timeouts, *, whole: bool
+    stack: contextlib.ExitStack,
+    available: list[Installed],
+    processes: int | None,
+    timeouts: Timeouts,
+    *,
+    is_complete: bool,
 ) -> Executor:
     """Execute items with the installed frameworks.
 
@@ -99,10 +104,14 @@ def local(
         count = process_count(1 + total // ITEMS_PER_PROCESS) if processes is None else min(processes, total)
         if count < 2:
             return None
-        used = [one for one in available if one.worker in counts]
+        used = [installed for installed in available if installed.worker in counts]
         return stack.enter_context(JudgingProcesses(local_assignments(used), first_workers(counts, count), timeouts))
 
-    early = start({one.worker: ITEMS_PER_FUNCTION * len(one.functions) for one in available}) if whole else None
+    early = (
+        start({installed.worker: ITEMS_PER_FUNCTION * len(installed.functions) for installed in available})
+        if is_complete
+        else None
+    )
 
     def rows(cases: CaseSet, items: list[Item]) -> Generator[RowOrError]:
         judging = early or start(Counter(item.installed.worker for item in items))
@@ -130,7 +139,7 @@ def in_environments(
     """
     assignments, failed = resolve(frameworks, progress, modes=modes, device=device)
     count = process_count(len(assignments)) if processes is None else min(processes, len(assignments))
-    first = [[one.worker.name for one in assignments[start::count]] for start in range(count)]
+    first = [[assignment.worker.name for assignment in assignments[start::count]] for start in range(count)]
     progress("importing frameworks ...")
     judging = stack.enter_context(JudgingProcesses(assignments, first, timeouts))
     available = find_available(assignments, judging.versions(), failed)
@@ -212,14 +221,14 @@ class JudgingProcesses:
 
     def versions(self) -> dict[str, Versions | WorkerError]:
         """Versions of the workers that were started immediately, by name, or why a worker failed to start."""
-        found: dict[str, Versions | WorkerError] = {}
+        versions: dict[str, Versions | WorkerError] = {}
         tasks = dict.fromkeys(range(len(self._first)), VERSIONS)
         for result in self._processes.results(lambda process: tasks.pop(process, None)):
             if isinstance(result, Lost):
-                found |= dict.fromkeys(self._first[result.process], WorkerError(_lost_reason(result)))
+                versions |= dict.fromkeys(self._first[result.process], WorkerError(_lost_reason(result)))
             else:
-                found |= result[1]
-        return found
+                versions |= result[1]
+        return versions
 
     def rows(self, cases: CaseSet, items: Sequence[Item]) -> Generator[RowOrError]:
         """Rows of items in the order of judging; can be called once.
@@ -227,9 +236,11 @@ class JudgingProcesses:
         cases: contain those of the items; sent to each process before its first items.
         """
         for item in items:
-            found = item.installed
-            self._versions[found.worker] = Versions(found.version, found.python, found.numpy, found.backend)
-            self._queues.setdefault(found.worker, deque()).append(item.key)
+            installed = item.installed
+            self._versions[installed.worker] = Versions(
+                installed.version, installed.python, installed.numpy, installed.backend
+            )
+            self._queues.setdefault(installed.worker, deque()).append(item.key)
         why = yield from self._until_all_died(cases)
         for _ in range(MAX_REPLACED):
             if any(self._queues.values()):
@@ -242,7 +253,9 @@ class JudgingProcesses:
         """Rows of queued items; some items stay queued if all processes die.  Returns how the last process died."""
         suites = dict.fromkeys(range(len(self._first)), cases)
         why = ""
-        for result in self._processes.results(lambda one: suites.pop(one, None) or self._next_chunk(one), CHUNKS_AHEAD):
+        for result in self._processes.results(
+            lambda process: suites.pop(process, None) or self._next_chunk(process), CHUNKS_AHEAD
+        ):
             if isinstance(result, Lost):
                 why = _lost_reason(result)
                 yield from (NotExecuted(worker, key.id, why) for worker, key in self._take_back(result))
@@ -328,8 +341,8 @@ def _judging(
                     assignment = setup.assignments[task.worker]
                     installed[task.worker] = assignment.installed(task.versions)
                     pool.start(assignment.worker)
-                found = installed[task.worker]
-                yield from rows_of([_item(key, found, cases[key.case]) for key in task.keys], judge, pool)
+                target = installed[task.worker]
+                yield from rows_of([_item(key, target, cases[key.case]) for key in task.keys], judge, pool)
                 oracle.flush()
 
         yield execute

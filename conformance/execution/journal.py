@@ -195,10 +195,10 @@ class Journal:
         try:
             self._lock.acquire()
         except filelock.Timeout:
-            who = owner(self.folder)
-            what = f"another run is writing its report there{who and f' ({who})'}"
+            holder = owner(self.folder)
+            message = f"another run is writing its report there{holder and f' ({holder})'}"
             advice = "wait until it ends, end it, or name another folder with --report"
-            raise ReportError(self.folder, what, advice) from None
+            raise ReportError(self.folder, message, advice) from None
         except (OSError, NotImplementedError) as error:
             raise _unwritable(self.folder, error) from error
 
@@ -214,16 +214,16 @@ class Journal:
         for name in (f"{JOURNAL}.new", BEFORE):
             (self.folder / name).unlink(missing_ok=True)
         run = read_run(self.folder / RUN)
-        whole = run is not None and run.get("complete") is True
-        if content is not None and whole and run is not None and run.get("started") == content.started:
+        is_complete = run is not None and run.get("complete") is True
+        if content is not None and is_complete and run is not None and run.get("started") == content.started:
             (self.folder / JOURNAL).unlink()  # the run was killed after its report was complete
             content = None
         if content is not None and resume and content.plan is not None:
             self.resumed = content
-            if run is not None and not whole:
+            if run is not None and not is_complete:
                 (self.folder / RUN).rename(self.folder / BEFORE)
                 self._moved.append((self.folder / RUN, self.folder / BEFORE))
-        if whole:
+        if is_complete:
             _remove_report(self.folder / PREVIOUS)
             self._move(_unused(self.folder / PREVIOUS), (RUN, *FILES))
         if content is not None and self.resumed is None:
@@ -268,11 +268,11 @@ class Journal:
 
     # The file
 
-    def _open(self, file: Path, how: int) -> None:
-        self._descriptor = os.open(file, FLAGS | os.O_CREAT | how, 0o666)
-        self._starts_journal = file.name == JOURNAL and how == os.O_EXCL
+    def _open(self, file: Path, flag: int) -> None:
+        self._descriptor = os.open(file, FLAGS | os.O_CREAT | flag, 0o666)
+        self._starts_journal = file.name == JOURNAL and flag == os.O_EXCL
         head = {"journal": FORMAT, "started": self._started, "process": os.getpid(), "host": socket.gethostname()}
-        line = (b"\n" if how == os.O_APPEND else b"") + _line(head)  # the last line may be torn
+        line = (b"\n" if flag == os.O_APPEND else b"") + _line(head)  # the last line may be torn
         if os.write(self._descriptor, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -345,8 +345,8 @@ def _content(folder: Path) -> bytes:
     try:
         return read_regular(file, MAX_BYTES)
     except FileNotFoundError as error:
-        what = "has no journal, so no run was ended early there"
-        raise ReportError(folder, what, "name the folder of the report that lacks rows") from error
+        message = "has no journal, so no run was ended early there"
+        raise ReportError(folder, message, "name the folder of the report that lacks rows") from error
     except OSError as error:
         raise ReportError(file, f"cannot be read ({error.strerror or error})", REMOVE) from error
 
@@ -354,8 +354,8 @@ def _content(folder: Path) -> bytes:
 def _head(file: Path, value: dict[str, Any]) -> dict[str, Any]:
     """The first line of a journal; raises ReportError for another format."""
     if value["journal"] != FORMAT:
-        what = f"is a journal in format {str(value['journal'])[:20]}, not in {FORMAT}"
-        raise ReportError(file, what, "read it with the version that wrote it")
+        message = f"is a journal in format {str(value['journal'])[:20]}, not in {FORMAT}"
+        raise ReportError(file, message, "read it with the version that wrote it")
     return value
 
 
@@ -367,8 +367,8 @@ def owner(folder: Path) -> str:
 
 
 def _owner(head: Mapping[str, Any]) -> str:
-    named = {"process": "process {}", "host": "on {}", "started": "since {}"}
-    return " ".join(text.format(str(head[name])[:100]) for name, text in named.items() if name in head)
+    templates = {"process": "process {}", "host": "on {}", "started": "since {}"}
+    return " ".join(text.format(str(head[name])[:100]) for name, text in templates.items() if name in head)
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
@@ -397,7 +397,7 @@ def _plan(value: Any) -> Plan | None:
 
 def _unused(target: Path) -> Path:
     """A path that does not exist yet: the given one, or the same with a number."""
-    return next(found for found in _numbered(target) if not os.path.lexists(found))
+    return next(path for path in _numbered(target) if not os.path.lexists(path))
 
 
 def _numbered(target: Path) -> Iterator[Path]:

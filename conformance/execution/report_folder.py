@@ -60,8 +60,8 @@ def check_replaceable(folder: Path) -> None:
     present = [name for name in (RUN, ASIDE, *FILES) if (folder / name).is_file()]
     unfinished = any((folder / name).exists() for name in (JOURNAL, PREVIOUS))
     if present and not unfinished and all(read_run(folder / name) is None for name in (RUN, ASIDE)):
-        what = f"{', '.join(present).replace(ASIDE, RUN)} would be replaced, and no report is there"
-        raise ReportError(folder, what, "name another folder for the report, or remove what is no longer needed")
+        message = f"{', '.join(present).replace(ASIDE, RUN)} would be replaced, and no report is there"
+        raise ReportError(folder, message, "name another folder for the report, or remove what is no longer needed")
 
 
 def read_run(file: Path) -> dict[str, Any] | None:

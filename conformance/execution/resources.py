@@ -30,14 +30,14 @@ def available_cores() -> int:
 
 def available_memory() -> int | None:
     """Bytes of memory available without swapping; None if unknown."""
-    found = []
+    amounts = []
     with contextlib.suppress(OSError, ValueError, IndexError):
         (line,) = [line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable:")]
-        found.append(int(line.split()[1]) << 10)
+        amounts.append(int(line.split()[1]) << 10)
     with contextlib.suppress(OSError, ValueError):  # "max" if there is no limit
         limit = int((CGROUP / "memory.max").read_text())
-        found.append(max(0, limit - int((CGROUP / "memory.current").read_text())))
-    if not found and hasattr(os, "sysconf"):
+        amounts.append(max(0, limit - int((CGROUP / "memory.current").read_text())))
+    if not amounts and hasattr(os, "sysconf"):
         with contextlib.suppress(OSError, ValueError):
-            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-    return min(found, default=None)
+            amounts.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    return min(amounts, default=None)

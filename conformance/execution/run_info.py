@@ -90,7 +90,7 @@ class RunInfo:
 
         Raises TypeError for a field with an impossible value, as a file may contain anything.
         """
-        values: dict[str, Any] = {one.name: record[one.name] for one in fields(cls) if one.name in record}
+        values: dict[str, Any] = {item.name: record[item.name] for item in fields(cls) if item.name in record}
         wrong = {str(path[0]) if path else "planned" for path in error_paths(SCHEMA, values)}
         if "started" not in wrong and (started := values.get("started")) and not is_moment(started):
             wrong.add("started")

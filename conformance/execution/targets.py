@@ -61,8 +61,8 @@ class Assignment:
         top = module.partition(".")[0]
         if self.worker.file and importlib.util.find_spec(top) is None:
             import_from_file(top, self.worker.file)
-        found: Framework = getattr(importlib.import_module(module), attribute)
-        return found
+        framework: Framework = getattr(importlib.import_module(module), attribute)
+        return framework
 
     def installed(self, versions: Versions) -> Installed:
         """The framework with the versions that its worker reported."""
@@ -72,10 +72,14 @@ class Assignment:
 
 def local_assignments(available: Iterable[Installed]) -> list[Assignment]:
     """A worker for each installed framework."""
-    found = {one.worker: one for one in available}
+    by_worker = {installed.worker: installed for installed in available}
     return [
-        Assignment(one.environment, worker_spec(name, one.framework, one.mode, device=one.device), one.mode)
-        for name, one in found.items()
+        Assignment(
+            installed.environment,
+            worker_spec(name, installed.framework, installed.mode, device=installed.device),
+            installed.mode,
+        )
+        for name, installed in by_worker.items()
     ]
 
 
@@ -106,18 +110,18 @@ def check_devices(available: Iterable[Installed]) -> None:
 
     Workers check it; for the CPU none is started.
     """
-    placed = [one for one in available if one.device != CPU]
+    placed = [installed for installed in available if installed.device != CPU]
     if not placed:
         return
     with local_pool(placed) as pool:
-        lacking = [str(found) for found in pool.all_versions().values() if isinstance(found, WorkerError)]
+        lacking = [str(error) for error in pool.all_versions().values() if isinstance(error, WorkerError)]
     if lacking:
         raise UserError("\n".join([*lacking, "--framework selects others"]))
 
 
 def local_pool(available: Iterable[Installed], timeouts: Timeouts = DEFAULT_TIMEOUTS) -> LocalWorkerPool:
     """Workers for installed frameworks."""
-    return LocalWorkerPool([one.worker for one in local_assignments(available)], timeouts)
+    return LocalWorkerPool([assignment.worker for assignment in local_assignments(available)], timeouts)
 
 
 MAX_TOGETHER = 3
@@ -131,11 +135,11 @@ def pool_if_needed(available: Sequence[Installed], ledger: Ledger) -> Iterator[L
     They are needed in modes with environment variables, for many frameworks, and for functions known to crash.
     """
     check_devices(available)
-    several = len({one.framework.name for one in available}) > MAX_TOGETHER
+    several = len({installed.framework.name for installed in available}) > MAX_TOGETHER
     if several or any(
-        one.framework.mode(one.mode).environment
-        or any(ledger.knows_crash(function.name, one.version) for function in one.functions)
-        for one in available
+        installed.framework.mode(installed.mode).environment
+        or any(ledger.knows_crash(function.name, installed.version) for function in installed.functions)
+        for installed in available
     ):
         with local_pool(available) as pool:
             yield pool
@@ -145,7 +149,7 @@ def pool_if_needed(available: Sequence[Installed], ledger: Ledger) -> Iterator[L
 
 def performer(pool: WorkerPool, available: Iterable[Installed]) -> Callable[[Framework, Call, str], Outcome]:
     """A `judge.Performer` that makes calls one at a time in the workers of installed frameworks."""
-    workers = {(one.framework.name, one.mode): one.worker for one in available}
+    workers = {(installed.framework.name, installed.mode): installed.worker for installed in available}
 
     def perform(framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
         """As `calling.perform`; workers always receive copies."""
@@ -191,7 +195,7 @@ def start_workers(
     becomes a row.  Raises UserError if there is no other.
     """
     assignments, failed = resolve(frameworks, progress, ray, modes, device)
-    pool = _start_pool([one.worker for one in assignments], progress, timeouts, ray)
+    pool = _start_pool([assignment.worker for assignment in assignments], progress, timeouts, ray)
     try:
         return EnvironmentWorkers(pool, find_available(assignments, pool.all_versions(), failed), failed)
     except UserError:
@@ -215,20 +219,20 @@ def resolve(
     find = _find_on_ray if ray is not None else _find_locally
     failed: list[Row] = []
     assignments: dict[str, Assignment] = {}
-    found: list[tuple[Framework, str]] = []
+    pairs: list[tuple[Framework, str]] = []
     for text, names in frameworks.items():
         try:
             request = parse(text)
             packages, spec_of = find(request, progress)
             for framework in _frameworks_in(request, packages, names):
                 backend = framework.backend({**os.environ, **request.variables})
-                found.append((framework, backend))
+                pairs.append((framework, backend))
                 for mode in chosen_modes(modes, framework, backend, device):
                     name = registry.worker(framework.name, request.name, mode, device)
                     assignments[name] = Assignment(request.name, spec_of(name, framework, mode, device), mode)
         except UserError as error:
             failed.append(failed_row(text, names[0] if len(names) == 1 else "", str(error)))
-    check_modes(modes, found, device, local=ray is None)
+    check_modes(modes, pairs, device, local=ray is None)
     return list(assignments.values()), failed
 
 
@@ -240,12 +244,12 @@ def find_available(
     versions: by name of the worker.  Raises UserError if none has started.
     """
     available = []
-    for one in assignments:
-        found = versions[one.worker.name]
-        if isinstance(found, Versions):
-            available.append(one.installed(found))
+    for assignment in assignments:
+        answer = versions[assignment.worker.name]
+        if isinstance(answer, Versions):
+            available.append(assignment.installed(answer))
         else:
-            failed.append(failed_row(one.environment, one.framework.name, str(found)))
+            failed.append(failed_row(assignment.environment, assignment.framework.name, str(answer)))
     if not available:
         raise UserError("\n".join(row.explanation for row in failed) or "no environment has a framework that is named")
     return available
@@ -258,9 +262,9 @@ Found = tuple[Mapping[str, str], Callable[[str, Framework, str, str], WorkerSpec
 def _find_locally(request: EnvironmentRequest, progress: Progress) -> Found:
     from conformance.execution.environments import build
 
-    made = build(request, progress)
-    return made.packages, lambda name, framework, mode, device: worker_spec(
-        name, framework, mode, made.interpreter, made.variables, device
+    environment = build(request, progress)
+    return environment.packages, lambda name, framework, mode, device: worker_spec(
+        name, framework, mode, environment.interpreter, environment.variables, device
     )
 
 
@@ -292,17 +296,17 @@ def _frameworks_in(request: EnvironmentRequest, packages: Mapping[str, str], nam
     These are the frameworks named outside brackets, or else all that are in it; of these only those that a run includes
     by default, if there are any.
     """
-    named = {
+    requested = {
         str(canonicalize_name(word)) for word in re.findall(r"[A-Za-z][\w.-]*", re.sub(r"\[.*?\]", "", request.text))
     }
-    found = [f for f in registry.frameworks() if set(packages) & set(f.distributions)]
-    if not found:
+    frameworks = [f for f in registry.frameworks() if set(packages) & set(f.distributions)]
+    if not frameworks:
         known = ", ".join(framework.distributions[0] for framework in registry.frameworks())
         raise UserError(f"{request.name}: none of {known} is in it, so there is nothing to run; name one of them")
     if names:
-        return [f for f in found if f.name in names]
-    found = [f for f in found if named & set(f.distributions)] or found
-    return [f for f in found if f.by_default] or found
+        return [f for f in frameworks if f.name in names]
+    frameworks = [f for f in frameworks if requested & set(f.distributions)] or frameworks
+    return [f for f in frameworks if f.by_default] or frameworks
 
 
 def failed_row(environment: str, framework: str, why: str) -> Row:

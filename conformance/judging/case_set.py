@@ -31,8 +31,8 @@ def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
     alone = os.path.lexists(folder) and not is_folder(folder)
     home = id_root(folder) if alone else folder
     entries, wrong = read_known(home)
-    others = resolve_links(home) != resolve_links(shipped_cases())
-    ledger = Ledger(entries, load_known(shipped_cases()).entries if others else ())
+    differs = resolve_links(home) != resolve_links(shipped_cases())
+    ledger = Ledger(entries, load_known(shipped_cases()).entries if differs else ())
     if not errors and not alone:
         wrong = [*wrong, *strays((entry for entry in entries if not entry.case.startswith(EXTERNAL_PREFIXES)), cases)]
     if errors or wrong:

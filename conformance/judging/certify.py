@@ -68,7 +68,7 @@ def _newest_releases() -> list[Installed]:
 
 def _distinct_calls(items: Iterable[Item]) -> Iterator[PreparedCall]:
     """Yield the calls of items, except those that only look up answers of an earlier call."""
-    seen = set()
+    distinct = set()
     problems = Problems()
     for item in items:
         if is_derivative(item.quantity) and item.case.predicted > MAX_ELEMENTS:
@@ -84,8 +84,8 @@ def _distinct_calls(items: Iterable[Item]) -> Iterator[PreparedCall]:
             _documented(prepared),
             item.framework.name if prepared.conversion else "",
         )
-        if about not in seen:
-            seen.add(about)
+        if about not in distinct:
+            distinct.add(about)
             yield prepared
 
 
@@ -107,35 +107,35 @@ def _right_outcome(prepared: PreparedCall, oracle: Oracle) -> Outcome:
 
 
 def _elements(answer: bytes) -> int:
-    found = decode(answer)
-    return found.hi.size if isinstance(found, Exact) else 0
+    exact = decode(answer)
+    return exact.hi.size if isinstance(exact, Exact) else 0
 
 
 def differences(computed: dict[str, bytes], stored: CertifiedAnswers) -> list[str]:
     """Describe the keys that are absent or different in the file, and whether the file has surplus keys."""
-    found = []
+    lines = []
     for key, answer in computed.items():
-        kept = stored.get(key)
-        if kept is None:
-            found.append(f"{key}: is missing")
-        elif not _agree(answer, kept):
-            found.append(f"{key}: is another answer")
+        stored_answer = stored.get(key)
+        if stored_answer is None:
+            lines.append(f"{key}: is missing")
+        elif not _agree(answer, stored_answer):
+            lines.append(f"{key}: is another answer")
     if extra := len(stored) - len(computed) + sum(stored.get(key) is None for key in computed):
-        found.append(f"{extra} answers belong to no shipped case")
-    return found
+        lines.append(f"{extra} answers belong to no shipped case")
+    return lines
 
 
 def _agree(a: bytes, b: bytes) -> bool:
     """Whether two encoded answers are equal, up to the last bits of their enclosures, which depend on the machine."""
     if a == b:
         return True  # holds for nan, too, which differs from itself
-    one, other = decode(a), decode(b)
-    if not isinstance(one, Exact) or not isinstance(other, Exact):
-        return one == other
-    masks = [np.asarray(answer.unconstrained) for answer in (one, other)]
-    if not np.array_equal(one.hi, other.hi, equal_nan=True) or not np.array_equal(masks[0], masks[1]):
+    decoded_a, decoded_b = decode(a), decode(b)
+    if not isinstance(decoded_a, Exact) or not isinstance(decoded_b, Exact):
+        return decoded_a == decoded_b
+    masks = [np.asarray(answer.unconstrained) for answer in (decoded_a, decoded_b)]
+    if not np.array_equal(decoded_a.hi, decoded_b.hi, equal_nan=True) or not np.array_equal(masks[0], masks[1]):
         return False
-    return bool(np.all(np.abs(one.lo - other.lo) <= one.rad + other.rad))
+    return bool(np.all(np.abs(decoded_a.lo - decoded_b.lo) <= decoded_a.rad + decoded_b.rad))
 
 
 def main() -> int:

@@ -25,12 +25,14 @@ def installed_among(
     modes, device: see `in_modes`.  Raises SelectionError for an unknown framework, and if none is installed.
     """
     words = re.findall(r"\w+", keyword)
-    among = tuple(one for one in frameworks_among(names) if names or one.by_default or one.name in words)
+    among = tuple(
+        framework for framework in frameworks_among(names) if names or framework.by_default or framework.name in words
+    )
     available, missing = registry.installed(among)
     if not available:
-        which = ", ".join(framework.name for framework in missing)
+        listed = ", ".join(framework.name for framework in missing)
         raise SelectionError(
-            f'none of {which} is installed, so there is nothing to run: pip install "cross-entropy-conformance[all]", '
+            f'none of {listed} is installed, so there is nothing to run: pip install "cross-entropy-conformance[all]", '
             "or one of its extras"
         )
     return in_modes(available, modes, device), [framework.name for framework in missing]
@@ -38,9 +40,13 @@ def installed_among(
 
 def without_device(names: Sequence[str], device: str) -> list[str]:
     """The names of installed frameworks that do not support a device; see `installed_among`."""
-    among = tuple(one for one in frameworks_among(names) if names or one.by_default)
+    among = tuple(framework for framework in frameworks_among(names) if names or framework.by_default)
     installed = registry.installed(among)[0]
-    return [one.framework.name for one in installed if device not in one.framework.devices_in(one.backend)]
+    return [
+        installation.framework.name
+        for installation in installed
+        if device not in installation.framework.devices_in(installation.backend)
+    ]
 
 
 def frameworks_among(names: Sequence[str]) -> tuple[Framework, ...]:
@@ -70,10 +76,10 @@ def selected(cases: list[Case], available: list[Installed], keyword: str) -> lis
     """The items that -k selects; raises SelectionError if there are none."""
     items = plan(cases, available, keyword_filter(keyword))
     if not items:
-        what = f"by -k {truncate(keyword, MAX_SHOWN)!r}" if keyword else "of what the installed functions can express"
+        scope = f"by -k {truncate(keyword, MAX_SHOWN)!r}" if keyword else "of what the installed functions can express"
         near = similar(keyword, [item.id for item in plan(cases, available)]) if keyword else ""
         unsupported = unsupported_rows(cases, [], available, keyword_filter(keyword), answers=False)
         why = "".join(f"\n{line}" for line in render_unsupported(unsupported_problems(map(problem_cells, unsupported))))
         near = near or "`conformance list cases` and `conformance list functions` print what there is"
-        raise SelectionError(f"nothing is selected {what}; {near}{why}")
+        raise SelectionError(f"nothing is selected {scope}; {near}{why}")
     return items

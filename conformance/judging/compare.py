@@ -73,9 +73,9 @@ def compare(got: Floats, want: Exact, tolerance: Floats, dtype: str, returned: s
         got.ndim == 0
         and tolerance.ndim == 0
         and want.unconstrained is None
-        and (found := _compare_numbers(got, want, tolerance, dtype))
+        and (comparison := _compare_numbers(got, want, tolerance, dtype))
     ):
-        return found
+        return comparison
     hi = want.hi
     error, ratio, limit = _ratios(got, want, tolerance, returned or dtype)
     where = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), error.shape)) if error.ndim else ()
@@ -155,13 +155,13 @@ def symptoms_of_value(outcome: Returned, right_answers: Sequence[tuple[Exact, Fl
     if not right_answers:
         return frozenset({"accepted_invalid"})
     got = outcome.value
-    alike = [(exact, tolerance) for exact, tolerance in right_answers if exact.hi.shape == got.shape]
-    if not alike:
+    expected = [(exact, tolerance) for exact, tolerance in right_answers if exact.hi.shape == got.shape]
+    if not expected:
         return frozenset({"wrong_shape"})
-    masks = [_ratios(got, exact, tolerance, outcome.dtype or dtype)[1] > 1 for exact, tolerance in alike]
+    masks = [_ratios(got, exact, tolerance, outcome.dtype or dtype)[1] > 1 for exact, tolerance in expected]
     wrong = np.logical_and.reduce(masks)
     pairs = zip(
-        got[wrong if wrong.any() else masks[0]], alike[0][0].hi[wrong if wrong.any() else masks[0]], strict=True
+        got[wrong if wrong.any() else masks[0]], expected[0][0].hi[wrong if wrong.any() else masks[0]], strict=True
     )
     return frozenset(symptom_of_number(float(number), float(right)) for number, right in pairs)
 

@@ -152,7 +152,11 @@ def alternative_to(
                 continue
             answer = _unrounded(problem, semantic(convention), kind, exact)
             tolerance = error_bound.tolerance(problem, convention)
-            if any(same_answer(one, answer, tolerance, problem.dtype) for one in right if isinstance(one, Exact)):
+            if any(
+                same_answer(candidate, answer, tolerance, problem.dtype)
+                for candidate in right
+                if isinstance(candidate, Exact)
+            ):
                 return Alternative(function.name, kind)
     if "renormalised" in change.effects and isinstance(change.unrounded, Exact):
         return Alternative(

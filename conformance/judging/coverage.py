@@ -85,8 +85,8 @@ class Coverage:
         text = f"option pairs: {len(self.covered)} of {len(self.possible)} covered"
         if not lacking:
             return text
-        more = f", and {len(lacking) - MAX_PAIRS} more" if len(lacking) > MAX_PAIRS else ""
-        return f"{text}; lacking: {', '.join(lacking[:MAX_PAIRS])}{more}"
+        suffix = f", and {len(lacking) - MAX_PAIRS} more" if len(lacking) > MAX_PAIRS else ""
+        return f"{text}; lacking: {', '.join(lacking[:MAX_PAIRS])}{suffix}"
 
 
 def coverage(cases: Iterable[Case], functions: Iterable[Function]) -> Coverage:
@@ -104,25 +104,25 @@ def coverage(cases: Iterable[Case], functions: Iterable[Function]) -> Coverage:
         possible |= {
             (f"{loss}/{a}", f"{loss}/{b}")
             for a, b in itertools.combinations(names, 2)
-            if not _conflict({a, b}) and any(_takes(*one, {a, b}) for one in declared_capabilities)
+            if not _conflict({a, b}) and any(_takes(*capabilities, {a, b}) for capabilities in declared_capabilities)
         }
     pairs: set[tuple[str, str]] = set()
-    for loss, found in _required(cases, functions):
-        pairs.update(itertools.combinations(sorted(f"{loss}/{name}" for name in found), 2))
+    for loss, required in _required(cases, functions):
+        pairs.update(itertools.combinations(sorted(f"{loss}/{name}" for name in required), 2))
     return Coverage(frozenset(possible), frozenset(possible & pairs))
 
 
 def _required(cases: Iterable[Case], functions: tuple[Function, ...]) -> set[tuple[Loss, frozenset[str]]]:
     """The capabilities that each problem with a right answer requires, if a function supports the problem."""
-    found: set[tuple[Loss, frozenset[str]]] = set()
+    result: set[tuple[Loss, frozenset[str]]] = set()
     for case in cases:
         if isinstance(case.expect, MustRaise | NoRightAnswer):
             continue
         for problem in case.representative.problems():
             required = problem.loss, required_capabilities(problem, problem.target_kind)
-            if required not in found and any(_supports(function, problem) for function in functions):
-                found.add(required)
-    return found
+            if required not in result and any(_supports(function, problem) for function in functions):
+                result.add(required)
+    return result
 
 
 def _declared_for_all(function: Function) -> Function:
@@ -133,21 +133,23 @@ def _declared_for_all(function: Function) -> Function:
 
 
 def _supports(function: Function, problem: Problem) -> bool:
-    return any(registry.described([function], lambda one: one.unsupported(problem) is None))
+    return any(registry.described([function], lambda declared: declared.unsupported(problem) is None))
 
 
 def declared(function: Function, loss: Loss) -> frozenset[str]:
     """All capabilities of a function for a loss; it has all input kinds, as predictions are converted."""
     ranks, lowest = function.ranks[loss], 1 if loss == "categorical" else 0
-    found = {*INPUT_KINDS, *function.options, *function.layouts, *function.reductions, *function.dtypes}
-    found |= {kind for kind in TARGET_KINDS_OF[loss] if function.target_kind_for(kind) is not None}
-    found |= {
-        name for name, has in zip(RANKS, (lowest in ranks, 1 in ranks, 2 in ranks, max(ranks) > 2), strict=True) if has
+    capabilities = {*INPUT_KINDS, *function.options, *function.layouts, *function.reductions, *function.dtypes}
+    capabilities |= {kind for kind in TARGET_KINDS_OF[loss] if function.target_kind_for(kind) is not None}
+    capabilities |= {
+        name
+        for name, is_supported in zip(RANKS, (lowest in ranks, 1 in ranks, 2 in ranks, max(ranks) > 2), strict=True)
+        if is_supported
     }
     if "sample_weights" in function.options:
-        found.add("output_weights")
+        capabilities.add("output_weights")
     known = {*INPUT_KINDS, *OPTIONS, *LAYOUTS, *REDUCTIONS, *DTYPES, *RANKS, *TARGET_KINDS_OF[loss], "output_weights"}
-    return frozenset(found & known - IMPOSSIBLE[loss])
+    return frozenset(capabilities & known - IMPOSSIBLE[loss])
 
 
 def _takes(function: Function, declared_capabilities: frozenset[str], required: set[str]) -> bool:
@@ -156,7 +158,7 @@ def _takes(function: Function, declared_capabilities: frozenset[str], required: 
         return False
     required = required | {"sample_weights"} if "output_weights" in required else required
     axes = [sorted(required & axis or declared_capabilities & axis) for axis in AXES]
-    return any(_fits(function, required.union(rest)) for rest in itertools.product(*axes))
+    return any(_fits(function, required.union(choice)) for choice in itertools.product(*axes))
 
 
 def _fits(function: Function, capabilities: set[str]) -> bool:

@@ -82,11 +82,11 @@ def narrowed(problem: Problem, convention: Convention) -> Problem:
     if dtypes == (None, None, None):
         return problem
     narrower = tuple(dtype if dtype and _is_wider(problem.dtype, dtype) else None for dtype in dtypes)
-    return problem.derived(("narrowed", *narrower), lambda whole: _narrowed(whole, *narrower)) or problem
+    return problem.derived(("narrowed", *narrower), lambda unreduced: _narrowed(unreduced, *narrower)) or problem
 
 
-def _is_wider(dtype: str, other: str) -> bool:
-    return dtype_info(dtype).unit_roundoff < dtype_info(other).unit_roundoff
+def _is_wider(dtype: str, than: str) -> bool:
+    return dtype_info(dtype).unit_roundoff < dtype_info(than).unit_roundoff
 
 
 def _narrowed(problem: Problem, all_to: str | None, labels_to: str | None, weights_to: str | None) -> Problem:
@@ -117,15 +117,15 @@ def combined(convention: Convention, other: Convention, names: tuple[str, ...]) 
 @functools.cache
 def semantic(convention: Convention) -> Convention:
     """A convention without the choices that do not affect the loss: rounding, rejected input, derivatives."""
-    others = {name: getattr(DEFINITION, name) for name in OF_GRADIENT}
-    return dataclasses.replace(convention, cancellation="none", rejects=frozenset(), **others)
+    defaults = {name: getattr(DEFINITION, name) for name in OF_GRADIENT}
+    return dataclasses.replace(convention, cancellation="none", rejects=frozenset(), **defaults)
 
 
 @functools.cache
 def _of_gradient(convention: Convention) -> Convention:
     """A convention without the choices that do not affect the gradient: rounding, rejected input, second derivative."""
-    kept = {name: getattr(convention, name) for name in ("gradient_floor", "gradient_total")}
-    return dataclasses.replace(semantic(convention), **kept)
+    choices = {name: getattr(convention, name) for name in ("gradient_floor", "gradient_total")}
+    return dataclasses.replace(semantic(convention), **choices)
 
 
 @functools.cache
@@ -196,22 +196,22 @@ def effective_neighbours(
 def _effective_neighbours(
     documented: Convention, conventions: tuple[Convention, ...], problem: Problem, quantity: Quantity
 ) -> Iterator[tuple[Convention, Convention, tuple[str, ...]]]:
-    own = {name for name in judged_fields(quantity) if has_effect(name, documented, problem, quantity)}
+    own_fields = {name for name in judged_fields(quantity) if has_effect(name, documented, problem, quantity)}
     effects: dict[tuple[str, Any, str], bool] = {}
     tried = set()
 
     def matters(name: str, known: Convention) -> bool:
         """Whether the choice of a known convention has an effect, or what is documented instead."""
         key = (name, getattr(known, name), known.logits_as)  # all that `has_effect` reads of a convention
-        if name not in own and key not in effects:
+        if name not in own_fields and key not in effects:
             effects[key] = has_effect(name, known, problem, quantity)
-        return name in own or effects[key]
+        return name in own_fields or effects[key]
 
     for known, differing in neighbours(documented, conventions, quantity):
         names = tuple(name for name in differing if matters(name, known))
-        if names and (whole := combined(documented, known, names)) not in tried:
-            tried.add(whole)
-            yield whole, known, names
+        if names and (combination := combined(documented, known, names)) not in tried:
+            tried.add(combination)
+            yield combination, known, names
 
 
 @functools.lru_cache(maxsize=256)
@@ -226,5 +226,7 @@ def neighbours(
         options += [v for v in typing.get_args(hints[name]) if isinstance(v, str)]
         values += [v for v in dict.fromkeys(options) if v != getattr(documented, name)]
     changed = [dataclasses.replace(documented, **{name: value}) for name, values in known.items() for value in values]
-    found = dict.fromkeys((*changed, *(c for c in (DEFINITION, *conventions) if c != documented)))
-    return tuple((c, tuple(name for name in known if getattr(c, name) != getattr(documented, name))) for c in found)
+    candidates = dict.fromkeys((*changed, *(c for c in (DEFINITION, *conventions) if c != documented)))
+    return tuple(
+        (c, tuple(name for name in known if getattr(c, name) != getattr(documented, name))) for c in candidates
+    )

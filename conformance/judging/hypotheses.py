@@ -83,8 +83,8 @@ class Explanations:
         tried = (
             f"{counted(self.tried, 'value')} tried, of which about {self.by_chance:.2g} fit so many digits by chance"
         )
-        more = [f"and {values - MAX_LISTED} more"] if values > MAX_LISTED else []
-        return [f"{fit}{same}; {tried}", *map(in_words, self.fitting[:MAX_LISTED]), *more]
+        remainder = [f"and {values - MAX_LISTED} more"] if values > MAX_LISTED else []
+        return [f"{fit}{same}; {tried}", *map(in_words, self.fitting[:MAX_LISTED]), *remainder]
 
 
 def in_words(group: tuple[Hypothesis, ...]) -> str:
@@ -111,7 +111,7 @@ def explanations(
 
     def is_near(values: Floats, unit: float) -> bool:
         pairs = zip(printed, values.ravel().tolist(), strict=True)
-        return all(one.overlap(value, unit * abs(value)) for one, value in pairs)
+        return all(number.overlap(value, unit * abs(value)) for number, value in pairs)
 
     # If a rounding error alone is an explanation, the others have to fit the digits without one.
     unit = SLACK
@@ -122,20 +122,25 @@ def explanations(
         is_unchanged = unchanged is not None and np.array_equal(_rounded(values), unchanged, equal_nan=True)
         return not is_unchanged and is_near(values, unit)
 
-    def of_size(found: Iterable[tuple[Hypothesis, Floats | None]]) -> Iterator[tuple[Hypothesis, Floats]]:
-        return ((one, values) for one, values in found if values is not None and values.size == len(printed))
+    def of_size(candidates: Iterable[tuple[Hypothesis, Floats | None]]) -> Iterator[tuple[Hypothesis, Floats]]:
+        return (
+            (hypothesis, values)
+            for hypothesis, values in candidates
+            if values is not None and values.size == len(printed)
+        )
 
     is_reduced = number.reduction != "none"
-    found = values_of_hypotheses(problem, number.quantity, oracle, is_reduced=is_reduced, convention=convention)
-    groups, values = fitting_groups(of_size(found), fits)
+    candidates = values_of_hypotheses(problem, number.quantity, oracle, is_reduced=is_reduced, convention=convention)
+    groups, values = fitting_groups(of_size(candidates), fits)
     if not groups and problem.predictions.size <= MAX_PAIRED:
         doubles = list(pairs(problem, number.quantity))
         if len(doubles) * _chance(printed, SLACK) <= PAIRS_BY_CHANCE:
             answers = (
-                (one.hypothesis, _answer(one.problem, one.convention, number.quantity, oracle)) for one in doubles
+                (double.hypothesis, _answer(double.problem, double.convention, number.quantity, oracle))
+                for double in doubles
             )
-            groups, more = fitting_groups(of_size(answers), fits)
-            values |= more
+            groups, values_of_doubles = fitting_groups(of_size(answers), fits)
+            values |= values_of_doubles
     tried, by_chance = len(values), _by_chance(printed, values)
     computed: list[tuple[Hypothesis, ...]] = []
     for dtype in dtypes:
@@ -161,22 +166,26 @@ def fitting_groups(
     The hypotheses of one value are one group, without those that contain another fitting one; the group with the fewest
     departures comes first.
     """
-    found: dict[bytes, list[Hypothesis]] = {}
+    by_value: dict[bytes, list[Hypothesis]] = {}
     fitting = []
     for hypothesis, values in hypotheses:
         key = _rounded(values).tobytes()
-        if key not in found:
-            found[key] = []
+        if key not in by_value:
+            by_value[key] = []
             if fits(values):
-                fitting.append(found[key])
-        found[key].append(hypothesis)
-    departures = [frozenset(one) for alike in fitting for one in alike]
+                fitting.append(by_value[key])
+        by_value[key].append(hypothesis)
+    departures = [frozenset(hypothesis) for fitting_group in fitting for hypothesis in fitting_group]
     groups = []
-    for alike in fitting:
-        needed = [one for one in alike if not any(other < frozenset(one) for other in departures)]
+    for fitting_group in fitting:
+        needed = [
+            hypothesis
+            for hypothesis in fitting_group
+            if not any(departure < frozenset(hypothesis) for departure in departures)
+        ]
         if group := sorted(dict.fromkeys(needed), key=_rank):
             groups.append(tuple(group))
-    return tuple(sorted(groups, key=lambda group: _rank(group[0]))), found
+    return tuple(sorted(groups, key=lambda group: _rank(group[0]))), by_value
 
 
 def those_that_give(
@@ -222,8 +231,12 @@ def _by_chance(printed: Sequence[Printed], tried: Mapping[bytes, Sequence[Hypoth
     """
     if len(printed) > 1:
         return len(tried) * _chance(printed, SLACK)
-    kept = [key for key, alike in tried.items() if not all(_is_rounded_further(one) for one in alike)]
-    values = np.array([np.frombuffer(key)[0] for key in kept])
+    distinct = [
+        key
+        for key, hypotheses in tried.items()
+        if not all(_is_rounded_further(hypothesis) for hypothesis in hypotheses)
+    ]
+    values = np.array([np.frombuffer(key)[0] for key in distinct])
     low, high = printed[0].low, printed[0].high
     middle = (low + high) / 2
     if not math.isfinite(middle):
@@ -243,9 +256,9 @@ def _chance(printed: Sequence[Printed], unit: float, numbers: float = math.inf) 
     unit: their tolerance, relative to their size.  numbers: how many numbers of the dtype lie within it.
     """
     probability = 1.0
-    for one in printed:
-        size = max(abs(one.low), abs(one.high))
-        width = min(one.high - one.low + 2 * unit * size, numbers * (one.high - one.low))
+    for interval in printed:
+        size = max(abs(interval.low), abs(interval.high))
+        width = min(interval.high - interval.low + 2 * unit * size, numbers * (interval.high - interval.low))
         probability *= min(width / (size * math.log(10)), 1.0) if size and math.isfinite(size) else 1.0
     return probability
 
@@ -308,31 +321,31 @@ def _reduced(
         divisors.setdefault(classes, "classes")
         divisors.setdefault(samples * classes, "predictions")
     divisors.setdefault(samples - 1, "samples less one")  # as for an unbiased variance
-    for divisor, what in divisors.items():
+    for divisor, subject in divisors.items():
         if divisor > 1:
-            text = f"the sum divided by the number of {what}, {divisor}"
+            text = f"the sum divided by the number of {subject}, {divisor}"
             yield (Departure("reduction", text),), answers["sum"] / divisor
     if "mean" in answers and problem.options.sample_weights is not None:
         text = "weights divided by their mean, and the losses summed"
         yield (Departure("reduction", text),), answers["mean"] * samples
         text = "weights divided by their sum, and the losses averaged"
         yield (Departure("reduction", text),), answers["mean"] / samples
-    for what, total in _sums_of_weights(problem).items():
+    for subject, total in _sums_of_weights(problem).items():
         if total and math.isfinite(total):
-            text = f"the sum divided by the sum of the {what}, {total:.6g}"
+            text = f"the sum divided by the sum of the {subject}, {total:.6g}"
             yield (Departure("reduction", text),), answers["sum"] / total
 
 
 def _sums_of_weights(problem: Problem) -> dict[str, float]:
     """Sums of weights by which no definition divides."""
     options, labels = problem.options, problem.labels.astype(np.float64)
-    found: dict[str, float] = {}
+    sums: dict[str, float] = {}
     if options.class_weights is not None:
-        found["class weights"] = float(np.sum(options.class_weights, dtype=np.float64))
+        sums["class weights"] = float(np.sum(options.class_weights, dtype=np.float64))
     if options.positive_weight is not None:
         with np.errstate(all="ignore"):  # 0 * inf is harmless if there is no label 1
-            found["labels' weights"] = float(np.sum(labels * options.positive_weight + (1 - labels)))
-    return found
+            sums["labels' weights"] = float(np.sum(labels * options.positive_weight + (1 - labels)))
+    return sums
 
 
 def _divergence(problem: Problem, convention: Convention, oracle: Oracle) -> Iterator[tuple[Hypothesis, Floats]]:
@@ -344,12 +357,14 @@ def _divergence(problem: Problem, convention: Convention, oracle: Oracle) -> Ite
     )
     answers: dict[Reduction, Floats] = {}
     for name in ("sum", "mean"):
-        losses = [_answer(one.with_reduction(name), convention, "loss", oracle) for one in (problem, of_targets)]
+        losses = [
+            _answer(variant.with_reduction(name), convention, "loss", oracle) for variant in (problem, of_targets)
+        ]
         if losses[0] is not None and losses[1] is not None:
             answers[name] = losses[0] - losses[1]
-    what = Departure("mistake", "less the entropy of the targets, a Kullback-Leibler divergence")
+    departure = Departure("mistake", "less the entropy of the targets, a Kullback-Leibler divergence")
     for reduced, values in _reduced(problem, answers, problem.reduction):
-        yield (what, *reduced), values
+        yield (departure, *reduced), values
 
 
 def _means_of_groups(problem: Problem, convention: Convention, oracle: Oracle) -> Iterator[tuple[Hypothesis, Floats]]:
@@ -374,11 +389,11 @@ def _means_of_groups(problem: Problem, convention: Convention, oracle: Oracle) -
             yield from _of_batches(size, *sums)
 
 
-def _of_groups(what: str, group: Array, losses: Floats, weights: Floats) -> tuple[Hypothesis, Floats]:
+def _of_groups(groups: str, group: Array, losses: Floats, weights: Floats) -> tuple[Hypothesis, Floats]:
     """The mean of the means of groups with a positive weight.  group: number of the group of each loss."""
     sums, divisors = (np.bincount(group, values.ravel()) for values in (losses, weights))
     weighed = divisors != 0
-    return (Departure("mistake", f"the mean of the means of {what}"),), (sums[weighed] / divisors[weighed]).mean()
+    return (Departure("mistake", f"the mean of the means of {groups}"),), (sums[weighed] / divisors[weighed]).mean()
 
 
 def _of_batches(size: int, losses: Floats, weights: Floats) -> Iterator[tuple[Hypothesis, Floats]]:
@@ -389,7 +404,7 @@ def _of_batches(size: int, losses: Floats, weights: Floats) -> Iterator[tuple[Hy
     means = sums[weighed] / divisors[weighed]
     shorter = ", the last one shorter" if samples % size else ""
     means_text = f"the means of batches of {size}"
-    found = {
+    mean_of_batches = {
         f"the mean of {means_text}{shorter}": means.mean(),
         f"the sum of {means_text}{shorter}": means.sum(),
         f"the sum of {means_text}{shorter}, divided by the number of samples, {samples}": means.sum() / samples,
@@ -397,8 +412,8 @@ def _of_batches(size: int, losses: Floats, weights: Floats) -> Iterator[tuple[Hy
     }
     if shorter:
         with np.errstate(all="ignore"):
-            found[f"batches of {size} without the last, shorter one"] = sums[:-1].sum() / divisors[:-1].sum()
-    for text, value in found.items():
+            mean_of_batches[f"batches of {size} without the last, shorter one"] = sums[:-1].sum() / divisors[:-1].sum()
+    for text, value in mean_of_batches.items():
         yield (Departure("mistake", text),), value
 
 
@@ -452,7 +467,7 @@ def _conventions(
     """
     read = GRADIENT if is_derivative(quantity) else ANSWER
     base = dataclasses.replace(relevant(problem, base, read), empty_mean=None)
-    found: dict[Convention, list[str]] = {}
+    names_by_convention: dict[Convention, list[str]] = {}
     returning = (f for f in registry.functions() if quantity in (f.quantity, *f.gradients))
     for function in returning:
         target = function.target_kind_for(problem.target_kind)
@@ -462,24 +477,24 @@ def _conventions(
         relevant_convention = dataclasses.replace(relevant(problem, documented, read), empty_mean=None)
         relevant_convention = _without_idle_choices(problem, quantity, relevant_convention, oracle)
         if relevant_convention.choices() and relevant_convention != base:
-            found.setdefault(relevant_convention, []).append(function.name)
+            names_by_convention.setdefault(relevant_convention, []).append(function.name)
     if problem.reduction == "mean":
         for divisor in get_args(Divisor):
-            other = dataclasses.replace(base, mean_divides_by=divisor)
-            if divisor != "samples" and other not in (base, DEFINITION):  # they are among the others
-                found.setdefault(other, [])
-    return {convention: tuple(names) for convention, names in found.items()}
+            variant = dataclasses.replace(base, mean_divides_by=divisor)
+            if divisor != "samples" and variant not in (base, DEFINITION):  # they are among the others
+                names_by_convention.setdefault(variant, [])
+    return {convention: tuple(names) for convention, names in names_by_convention.items()}
 
 
 def _without_idle_choices(problem: Problem, quantity: Quantity, convention: Convention, oracle: Oracle) -> Convention:
     """A convention without the choices that do not change the answer."""
     choices = convention.choices()
-    whole = _answer(problem, convention, quantity, oracle) if len(choices) > 1 else None
-    if whole is None:
+    complete = _answer(problem, convention, quantity, oracle) if len(choices) > 1 else None
+    if complete is None:
         return convention
     for name in choices:
         without = dataclasses.replace(convention, **{name: getattr(DEFINITION, name)})
         answer = _answer(problem, without, quantity, oracle)
-        if answer is not None and np.array_equal(_rounded(answer), _rounded(whole), equal_nan=True):
+        if answer is not None and np.array_equal(_rounded(answer), _rounded(complete), equal_nan=True):
             convention = without
     return convention

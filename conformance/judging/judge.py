@@ -85,9 +85,9 @@ class Judge:
         """The ledger entry that accounts for a failure, or that expects a row to fail that does not."""
         key = prepared.item.key
         if verdict.status not in FAILING:
-            found = self.ledger.find(key)
+            issue = self.ledger.find(key)
             # An entry without devices was observed on the CPU; kernels of other devices may be right.
-            return found if found is None or found.devices or key.device == CPU else None
+            return issue if issue is None or issue.devices or key.device == CPU else None
         known = self.ledger.find(key, verdict.symptoms)
         return known or self.ledger.find_by_traits(lambda: prepared.traits, key, verdict.symptoms)
 
@@ -155,7 +155,7 @@ class Assessment:
             item.framework.adapter,
             item.installed.device,
         )
-        again = functools.partial(replay_call, *name) if prepared.of_case and can_be_named(item.case) else None
+        replay = functools.partial(replay_call, *name) if prepared.of_case and can_be_named(item.case) else None
         try:
             return reproducer(
                 item.framework,
@@ -163,7 +163,7 @@ class Assessment:
                 prepared.converted,
                 prepared.call,
                 item.installed.backend,
-                again,
+                replay,
                 elided=item.case.id == DATA,
             )
         except Exception as error:
@@ -176,7 +176,7 @@ class Assessment:
         comparison, outcome = verdict.comparison, verdict.outcome
         reason, known, returned = verdict.reason, self.known, isinstance(outcome, Returned)
         of = functools.partial(
-            Elements.of, most=MAX_GRADIENT_ELEMENTS if is_derivative(item.quantity) else MAX_ELEMENTS
+            Elements.of, max_elements=MAX_GRADIENT_ELEMENTS if is_derivative(item.quantity) else MAX_ELEMENTS
         )
         by_convention = verdict.want_by_convention
         candidate = getattr(reason, "candidate", None)
@@ -217,8 +217,8 @@ class Assessment:
         """The message of a failing test.  options: of pytest, for the command line, each followed by a blank."""
         item, row = self.item, self.row
         lines = [f"{item.function.name} {item.installed.version} {self._headline()}"]
-        more = unusual(item.quantity, item.installed.mode, item.installed.device)
-        problem = ", ".join([item.dtype, item.reduction, *more])
+        unusual_words = unusual(item.quantity, item.installed.mode, item.installed.device)
+        problem = ", ".join([item.dtype, item.reduction, *unusual_words])
         lines.append(f"  case       {item.case.id} ({problem}): {item.case.why}")
         if item.case.path:
             lines.append(f"  file       {item.case.path}:{item.case.line}")
@@ -247,15 +247,17 @@ class Assessment:
 
     def _distance(self) -> str:
         """The distance of the worst element from the exact one, in words; "" for 0 or if nothing was compared."""
-        found, outcome = self.verdict.comparison, self.verdict.outcome
-        if found is None or not found.error > 0:
+        comparison, outcome = self.verdict.comparison, self.verdict.outcome
+        if comparison is None or not comparison.error > 0:
             return ""
-        at = f" at {list(found.where)}" if found.where else ""
-        if not math.isfinite(found.error):
-            value = float(outcome.value[found.where]) if isinstance(outcome, Returned) else math.nan
+        at = f" at {list(comparison.where)}" if comparison.where else ""
+        if not math.isfinite(comparison.error):
+            value = float(outcome.value[comparison.where]) if isinstance(outcome, Returned) else math.nan
             return ("not a number" if math.isnan(value) else "infinitely far") + at
-        distance = f"{found.error:.6g}{at} = {found.error_ratio:.4g} x the tolerance {found.tolerance:.6g}"
-        return f"{distance} ({found.ulps:.4g} ulp)"
+        distance = (
+            f"{comparison.error:.6g}{at} = {comparison.error_ratio:.4g} x the tolerance {comparison.tolerance:.6g}"
+        )
+        return f"{distance} ({comparison.ulps:.4g} ulp)"
 
     def _headline(self) -> str:
         if self.expected == "stale":

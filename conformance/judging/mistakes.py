@@ -89,8 +89,8 @@ def _omitted_option(problem: Problem, base: Convention, quantity: Quantity) -> I
     for name in options.names():
         if name != "ignore_index" or 0 <= (options.ignore_index or 0) < problem.predictions.shape[-1]:
             omitted = dataclasses.replace(options, **{name: None})
-            what = name.replace("_", " ")
-            yield _mistake(f"{what} left out", dataclasses.replace(problem, options=omitted), base)
+            subject = name.replace("_", " ")
+            yield _mistake(f"{subject} left out", dataclasses.replace(problem, options=omitted), base)
     weights = [name for name in WEIGHTS if name in options.names()]
     if len(weights) > 1:
         unweighted = dataclasses.replace(options, **dict.fromkeys(weights))
@@ -135,15 +135,15 @@ def _other_weights(problem: Problem, base: Convention, quantity: Quantity) -> It
         weights = getattr(options, name)
         if weights is None:
             continue
-        what = name.replace("_", " ")
-        others = {f"{what} applied twice": weights * weights}
+        subject = name.replace("_", " ")
+        variants = {f"{subject} applied twice": weights * weights}
         if np.all(weights != 0):
-            others[f"the inverse of the {what}"] = 1 / weights
+            variants[f"the inverse of the {subject}"] = 1 / weights
         if np.all(weights >= 0):
-            others[f"the square root of the {what}"] = np.sqrt(weights)
+            variants[f"the square root of the {subject}"] = np.sqrt(weights)
         if name == "class_weights":
-            others[f"{what} in reverse order"] = weights[::-1].copy()
-        for text, changed in others.items():
+            variants[f"{subject} in reverse order"] = weights[::-1].copy()
+        for text, changed in variants.items():
             changed_options = dataclasses.replace(options, **{name: changed})
             yield _mistake(text, dataclasses.replace(problem, options=changed_options), base)
     if options.positive_weight is not None and quantity == "loss":
@@ -155,20 +155,20 @@ def _other_weights(problem: Problem, base: Convention, quantity: Quantity) -> It
 def _other_labels(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
     labels = problem.labels
     if problem.target == "index":
-        others = {text: _renamed(problem, order) for order, text in _orders(problem.predictions.shape[-1]).items()}
+        variants = {text: _renamed(problem, order) for order, text in _orders(problem.predictions.shape[-1]).items()}
     elif problem.target == "binary":
-        others = {"labels turned, 0 for 1": 1 - labels.astype(np.float64)}
+        variants = {"labels turned, 0 for 1": 1 - labels.astype(np.float64)}
     else:
-        others = {"classes in reverse order": labels[..., ::-1].copy()}
+        variants = {"classes in reverse order": labels[..., ::-1].copy()}
     if labels.ndim and len(labels) >= MIN_REORDERED:
-        others |= {
+        variants |= {
             "samples of the labels in reverse order": labels[::-1].copy(),
             "labels of the sample before": np.roll(labels, 1, axis=0),
             "labels of the next sample": np.roll(labels, -1, axis=0),
         }
     if labels.ndim == 1 and len(labels) >= MIN_REORDERED:
-        others["labels sorted"] = np.sort(labels)
-    for text, changed in others.items():
+        variants["labels sorted"] = np.sort(labels)
+    for text, changed in variants.items():
         yield _mistake(text, dataclasses.replace(problem, labels=changed), base)
     x = problem.predictions
     if problem.target_kind == "distribution":
@@ -209,10 +209,10 @@ def _other_orders(problem: Problem, base: Convention, quantity: Quantity) -> Ite
     if classes >= MIN_SORTED_AS_TEXT:
         orders[_ranks(sorted(range(classes), key=str))] = "classes sorted as text: 0, 1, 10, 11"
     if classes and problem.labels.ndim == 1:
-        seen = dict.fromkeys(problem.labels[_kept(problem)].tolist())
-        first = [label for label in seen if 0 <= label < classes]
-        rest = [label for label in range(classes) if label not in seen]
-        orders.setdefault(_ranks([*first, *rest]), "classes in the order in which they first occur")
+        occurring = dict.fromkeys(problem.labels[_kept(problem)].tolist())
+        first = [label for label in occurring if 0 <= label < classes]
+        absent = [label for label in range(classes) if label not in occurring]
+        orders.setdefault(_ranks([*first, *absent]), "classes in the order in which they first occur")
     if 2 < classes <= MAX_PERMUTED:
         for order in itertools.permutations(range(classes)):
             orders.setdefault(_ranks(order), f"classes in the order {', '.join(map(str, order))}")
@@ -334,9 +334,9 @@ def _without_column(problem: Problem, base: Convention) -> Iterator[Variant]:
         problem.sample_shape if problem.target == "index" else problem.predictions.shape
     ):  # fmt: skip
         return
-    rows, kept = _rows_of_targets(problem)
+    rows, counts = _rows_of_targets(problem)
     options, classes = problem.options, problem.predictions.shape[-1]
-    if not kept.all() or options.label_smoothing:
+    if not counts.all() or options.label_smoothing:
         return
     logs = convert(problem, "log_probabilities")[0] if problem.input_kind == "logits" else problem
     for name, column, columns in (
@@ -362,7 +362,7 @@ def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Ite
     valid = problem.labels.shape == (problem.sample_shape if problem.target == "index" else problem.predictions.shape)
     if problem.loss != "categorical" or not valid or not problem.sample_shape:
         return
-    rows, kept = _rows_of_targets(problem)
+    rows, counts = _rows_of_targets(problem)
     options, shape = problem.options, problem.predictions.shape
     weights = None
     if options.class_weights is not None:
@@ -372,7 +372,7 @@ def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Ite
             options.sample_weights.shape + (1,) * (len(shape) - options.sample_weights.ndim)
         )
         weights = np.broadcast_to(full if weights is None else full * weights, shape)
-    counted = kept if not kept.all() else slice(None)
+    counted = counts if not counts.all() else slice(None)
     fields: dict[str, Any] = {
         "loss": "binary",
         "target": "binary",
@@ -382,15 +382,15 @@ def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Ite
         ),
         "layout": Layout(),
     }
-    each = dataclasses.replace(base, mean_divides_by="samples")
+    by_sample = dataclasses.replace(base, mean_divides_by="samples")
     if problem.input_kind == "logits":
         of_classes = dataclasses.replace(problem, predictions=problem.predictions[counted], **fields)
-        yield _mistake("a binary loss of each class's logit, one against all", of_classes, each)
+        yield _mistake("a binary loss of each class's logit, one against all", of_classes, by_sample)
     if quantity == "loss" and problem.input_kind != "log_probabilities":
         probabilities = convert(problem, "probabilities")[0] if problem.input_kind == "logits" else problem
         outputs = dataclasses.replace(probabilities, predictions=probabilities.predictions[counted], **fields)
-        what = "the softmax's outputs" if problem.input_kind == "logits" else "each class's probability"
-        yield _mistake(f"a binary loss of {what}", outputs, each)
+        subject = "the softmax's outputs" if problem.input_kind == "logits" else "each class's probability"
+        yield _mistake(f"a binary loss of {subject}", outputs, by_sample)
 
 
 def _focal(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
@@ -442,8 +442,8 @@ def pairs(problem: Problem, quantity: Quantity) -> Iterator[Variant]:
     """Pairs of mistakes of different generators."""
     for position, mistakes in enumerate(MISTAKES):
         for first in mistakes(problem, DEFINITION, quantity):
-            for others in MISTAKES[position + 1 :]:
-                for second in others(first.problem, first.convention, quantity):
+            for second_mistakes in MISTAKES[position + 1 :]:
+                for second in second_mistakes(first.problem, first.convention, quantity):
                     yield dataclasses.replace(second, hypothesis=first.hypothesis + second.hypothesis)
 
 
@@ -453,8 +453,8 @@ def _rows_of_targets(problem: Problem) -> tuple[Floats, npt.NDArray[np.bool_]]:
         return problem.labels.astype(np.float64), np.ones(problem.sample_shape, dtype=bool)
     labels = problem.labels[..., np.newaxis] == np.arange(problem.predictions.shape[-1])
     ignored = problem.options.ignore_index
-    kept = np.ones(problem.sample_shape, dtype=bool) if ignored is None else problem.labels != ignored
-    return (labels & kept[..., np.newaxis]).astype(np.float64), kept
+    counts = np.ones(problem.sample_shape, dtype=bool) if ignored is None else problem.labels != ignored
+    return (labels & counts[..., np.newaxis]).astype(np.float64), counts
 
 
 def _log_softmax(x: Array) -> Array:

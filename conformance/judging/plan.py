@@ -228,9 +228,9 @@ class _Table:
         """Indices into `distinct` for the problems of a case."""
         numbers: list[int] = []
         for problem in problems:
-            if (found := _declared(case, problem, *self._of)) not in self.distinct:
-                self.distinct.append(found)
-            numbers.append(self.distinct.index(found))
+            if (declaration := _declared(case, problem, *self._of)) not in self.distinct:
+                self.distinct.append(declaration)
+            numbers.append(self.distinct.index(declaration))
         self.numbers[case.id] = numbers
         self._is_new = True
         return numbers
@@ -243,7 +243,7 @@ class _Table:
 
 def _table_of(value: Any) -> tuple[list[Declaration], dict[str, list[int]]]:
     """Parse the value that `_Table.remember` wrote; raises an exception if it is malformed."""
-    distinct = [Declaration(*one) for one in value[0]]
+    distinct = [Declaration(*fields) for fields in value[0]]
     for numbers in value[1].values():
         if not set(numbers) <= set(range(len(distinct))):
             raise ValueError("an index of no declaration")
@@ -263,11 +263,11 @@ def in_modes(available: Sequence[Installed], modes: Sequence[str], device: str =
 
     Raises SelectionError for a mode or device that none of the frameworks has.
     """
-    check_modes(modes, [(one.framework, one.backend) for one in available], device)
+    check_modes(modes, [(installation.framework, installation.backend) for installation in available], device)
     return [
-        dataclasses.replace(one, mode=mode, device=device)
-        for one in available
-        for mode in chosen_modes(modes, one.framework, one.backend, device)
+        dataclasses.replace(installation, mode=mode, device=device)
+        for installation in available
+        for mode in chosen_modes(modes, installation.framework, installation.backend, device)
     ]
 
 
@@ -291,16 +291,18 @@ def check_modes(
     frameworks = tuple(frameworks)
     placed = [(framework, backend) for framework, backend in frameworks if device in framework.devices_in(backend)]
     if frameworks and not placed:
-        listed = "; ".join(f"{one.name} has {', '.join(one.devices_in(backend))}" for one, backend in frameworks)
+        listed = "; ".join(
+            f"{framework.name} has {', '.join(framework.devices_in(backend))}" for framework, backend in frameworks
+        )
         raise SelectionError(f"--device {device}: no selected framework has it; {listed}")
     frameworks = placed
-    had = {framework.name: framework.modes_in(backend, device) for framework, backend in frameworks}
+    available = {framework.name: framework.modes_in(backend, device) for framework, backend in frameworks}
     for mode in modes:
-        if had and not any(mode in names for names in had.values()):
-            listed = "; ".join(f"{name} has {', '.join(names)}" for name, names in had.items())
+        if available and not any(mode in names for names in available.values()):
+            listed = "; ".join(f"{name} has {', '.join(names)}" for name, names in available.items())
             raise SelectionError(f"--mode {mode}: no selected framework has it; {listed}")
         for framework, _ in frameworks if local else ():
-            if mode in had[framework.name] and (why := framework.mode(mode).obstacle()):
+            if mode in available[framework.name] and (why := framework.mode(mode).obstacle()):
                 raise SelectionError(f"--mode {mode}: {framework.name} cannot be called in it on this machine: {why}")
 
 

@@ -21,11 +21,11 @@ MAX_KEPT = 8
 class Problems:
     """A cache of problems, as all functions of a framework are called on one problem before the next.
 
-    most: maximum number of (case, dtype) pairs in the cache.
+    capacity: maximum number of (case, dtype) pairs in the cache.
     """
 
-    def __init__(self, most: int = MAX_KEPT) -> None:
-        self._most = most
+    def __init__(self, capacity: int = MAX_KEPT) -> None:
+        self._most = capacity
         self._known: OrderedDict[tuple[Case, str], dict[Reduction, Problem]] = OrderedDict()
 
     def of(self, case: Case, dtype: str, reduction: Reduction) -> Problem:

@@ -61,7 +61,7 @@ def holds_in(
         return False
     allowed = np.broadcast_to(tolerance_by(problem, convention, number.quantity), answer.hi.shape)
     elements = zip(printed, answer.hi.ravel().tolist(), allowed.ravel().tolist(), strict=True)
-    return all(_has_number(one.overlap(value, tolerance), problem.dtype) for one, value, tolerance in elements)
+    return all(_has_number(number.overlap(value, tolerance), problem.dtype) for number, value, tolerance in elements)
 
 
 def _has_number(interval: tuple[float, float] | None, dtype: str) -> bool:

@@ -70,12 +70,12 @@ def _verdict(case: Case, number: Published, oracle: Oracle) -> PublishedVerdict:
     dtypes = sorted(case.dtypes, key=lambda name: name != "float64")
     right = (name for name in dtypes if holds_in(case.problem(name, number.reduction), number, printed, oracle))
     dtype = next(right, "")
-    found = None
+    explained = None
     if not dtype and problem.predictions.size <= MAX_ELEMENTS:
-        others = [name for name in DTYPES if name not in case.dtypes]
-        found = explanations(problem, number, printed, oracle, dtypes=others)
+        other_dtypes = [name for name in DTYPES if name not in case.dtypes]
+        explained = explanations(problem, number, printed, oracle, dtypes=other_dtypes)
     axis = case.written_class_axis if number.quantity == "gradient" else -1
-    return PublishedVerdict(case.id, number, _text(exact, axis), dtype, found)
+    return PublishedVerdict(case.id, number, _text(exact, axis), dtype, explained)
 
 
 def _text(answer: Answer, axis: int) -> str:

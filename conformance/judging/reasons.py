@@ -54,15 +54,15 @@ class Move:
     undefined: str = ""
     """Why there is no answer after the change; "" if there is one."""
 
-    def text(self, what: str) -> str:
-        """The change of `what` in words, with enough digits to show the difference."""
+    def text(self, subject: str) -> str:
+        """The change of the subject in words, with enough digits to show the difference."""
         if self.undefined:
             return f"leaves no answer where there is one: {self.undefined}"
         if self.before is None or self.after is None:
-            return f"changes {what}"
+            return f"changes {subject}"
         a, b = self.before, self.after
         digits = next((count for count in range(6, 17) if f"{a:.{count}g}" != f"{b:.{count}g}"), 17)
-        return f"changes {what}{_place(self.where)} from {a:.{digits}g} to {b:.{digits}g}"
+        return f"changes {subject}{_place(self.where)} from {a:.{digits}g} to {b:.{digits}g}"
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ class RowSum:
             return "rows"
         total = self.total
         text = next((text for digits in range(6, 18) if float(text := f"{total:.{digits}g}") != 1.0), f"{total:.17g}")
-        one, several = "a row that sums", "rows, of which one sums"
+        singular, plural = "a row that sums", "rows, of which one sums"
         if self.exponentials:
-            one, several = "a row whose exponentials sum", "rows, of which the exponentials of one sum"
-        return f"{several if self.several else one} to {text}"
+            singular, plural = "a row whose exponentials sum", "rows, of which the exponentials of one sum"
+        return f"{plural if self.several else singular} to {text}"
 
 
 @dataclass(frozen=True)
@@ -160,12 +160,12 @@ class Conversion:
     def _moved(self, move: Move | None) -> str:
         match self.subject:
             case "definition":
-                what = "the definition's answer"
+                subject = "the definition's answer"
             case "documentation":
-                what = "the answer by what it documents"
+                subject = "the answer by what it documents"
             case choices:
-                what = f"the answer by {describe(dict(choices))} alone"
-        return (move or Move()).text(what)
+                subject = f"the answer by {describe(dict(choices))} alone"
+        return (move or Move()).text(subject)
 
 
 @dataclass(frozen=True)

@@ -69,11 +69,11 @@ def reproducer_of(row: Row, cases: Iterable[Case], framework: Framework | None =
     case = next((case for case in cases if case.id == key.case), None)
     if len(row.call) <= LONG_CALL or case is None or not can_be_named(case):
         return row.call
-    framework = framework or next(one for one in registry.frameworks() if one.name == row.framework)
+    framework = framework or next(candidate for candidate in registry.frameworks() if candidate.name == row.framework)
     environment_source = framework.environment_source(key.backend, key.mode)
     names = (key.function, key.dtype, key.reduction, key.quantity, key.mode)
-    again = replay_call(case, *names, framework.adapter, key.device)
-    return f"{environment_source}import conformance; {again}"
+    call = replay_call(case, *names, framework.adapter, key.device)
+    return f"{environment_source}import conformance; {call}"
 
 
 def replay(
@@ -89,19 +89,19 @@ def replay(
 ) -> Any:
     """See `conformance.replay`.  cases: a folder or file of cases, or the cases; by default the shipped ones."""
     folder = shipped_cases() if cases is None else cases
-    found, errors = read_cases(folder) if isinstance(folder, Path) else (folder, [])
-    named = next((one for one in found if one.id == case), None)
-    if named is None and errors:
+    all_cases, errors = read_cases(folder) if isinstance(folder, Path) else (folder, [])
+    selected_case = next((candidate for candidate in all_cases if candidate.id == case), None)
+    if selected_case is None and errors:
         raise CaseErrors(tuple(errors))
-    if named is None:
-        where = (
+    if selected_case is None:
+        location = (
             "among the shipped cases" if cases is None else f"in {cases}" if isinstance(cases, Path) else "harvested"
         )
         advice = "; `cases` names your own folder" if cases is None else ""
-        raise LookupError(f"there is no case {case} {where}{advice}")
+        raise LookupError(f"there is no case {case} {location}{advice}")
     available = [registry.made_by(adapter)] if adapter else registry.installed(registry.frameworks())[0]
-    selected = [one for one in available if one.framework.name == function.partition(".")[0]]
-    for item in plan([named], in_modes(selected, [mode], device)):
+    selected = [installation for installation in available if installation.framework.name == function.partition(".")[0]]
+    for item in plan([selected_case], in_modes(selected, [mode], device)):
         requested = (item.function.name, item.dtype, item.reduction, item.quantity)
         if requested == (function, dtype, reduction, quantity):
             prepared = prepare(item)
@@ -121,5 +121,5 @@ def _raised_again(outcome: Outcome) -> BaseException:
         with contextlib.suppress(TypeError):  # UnicodeDecodeError takes more than a message
             raised: BaseException = kind(outcome.message)
             return raised
-    made: type[RuntimeError] = type(outcome.exception, (RuntimeError,), {})
-    return made(outcome.message)
+    exception_type: type[RuntimeError] = type(outcome.exception, (RuntimeError,), {})
+    return exception_type(outcome.message)

@@ -49,22 +49,26 @@ class Elements:
     """Number of elements in `text`."""
 
     @classmethod
-    def of(cls, array: Any, most: int, digits: int | None = None) -> Elements:
-        """An array, thinned to at most `most` elements.  digits: significant digits to keep; None for all."""
-        whole = np.asarray(array, dtype=np.float64)
-        values = whole.reshape(-1)[sample_indices(whole.size, most)] if whole.size > most and whole.ndim > 0 else whole
+    def of(cls, array: Any, max_elements: int, digits: int | None = None) -> Elements:
+        """An array, thinned to at most `max_elements` elements.  digits: significant digits to keep; None for all."""
+        complete = np.asarray(array, dtype=np.float64)
+        values = (
+            complete.reshape(-1)[sample_indices(complete.size, max_elements)]
+            if complete.size > max_elements and complete.ndim > 0
+            else complete
+        )
         if digits is not None:
             rounded = [float(f"{value:.{digits}g}") for value in values.ravel().tolist()]
             values = np.array(rounded).reshape(values.shape)
         text = repr(float(values)) if values.ndim == 0 else json.dumps(values.tolist())
-        return cls(text, whole.shape, values.size)
+        return cls(text, complete.shape, values.size)
 
     @property
     def values(self) -> Floats:
         """The array, or for a thinned array its elements in `text`, flat."""
-        found = array_of(self.text)
-        assert found is not None, self.text
-        return found if self.thinned else found.reshape(self.shape)
+        array = array_of(self.text)
+        assert array is not None, self.text
+        return array if self.thinned else array.reshape(self.shape)
 
     @property
     def thinned(self) -> bool:
@@ -170,8 +174,8 @@ def _array(name: str) -> Callable[[Row], str]:
 
 
 def _shape(row: Row) -> str:
-    arrays = [one for one in (row.got, row.want) if isinstance(one, Elements)]
-    thin = next((one for one in arrays if one.thinned), None)
+    arrays = [elements for elements in (row.got, row.want) if isinstance(elements, Elements)]
+    thin = next((elements for elements in arrays if elements.thinned), None)
     return f"{thin.shape}: {thin.size} of {math.prod(thin.shape)} elements" if thin is not None else ""
 
 
@@ -277,9 +281,9 @@ def column_of(rows: Sequence[Row], name: str) -> list[Any]:
     return list(map(_CELL[name], rows))
 
 
-def sample_indices(size: int, most: int) -> npt.NDArray[np.int64]:
+def sample_indices(size: int, count: int) -> npt.NDArray[np.int64]:
     """Indices of the elements of a flat array that a report keeps: at most `most`, with the first and the last."""
-    return np.linspace(0, size - 1, most).astype(np.int64)
+    return np.linspace(0, size - 1, count).astype(np.int64)
 
 
 def _elements(cell: str, shape: tuple[tuple[int, ...], int] | None, words: bool = False) -> Elements | None:
@@ -350,8 +354,8 @@ _THINNED = re.compile(r"\(((?:\d{1,15},? ?){1,32})\): (\d{1,15}) of (\d{1,15}) e
 @functools.cache
 def parse_subsampled_shape(cell: str) -> tuple[tuple[int, ...], int] | None:
     """(shape, number of elements) in a cell of `shape`; None if it is empty or malformed."""
-    if (found := _THINNED.fullmatch(cell)) is None:
+    if (match := _THINNED.fullmatch(cell)) is None:
         return None
-    sides = tuple(int(side) for side in found[1].split(",") if side.strip())
-    shown, size = int(found[2]), int(found[3])
+    sides = tuple(int(side) for side in match[1].split(",") if side.strip())
+    shown, size = int(match[2]), int(match[3])
     return (sides, shown) if 0 < shown < size == math.prod(sides) else None

@@ -54,10 +54,12 @@ class ItemFilter:
 
 def function_filter(names: Iterable[str]) -> ItemFilter | None:
     """A filter of items by the names of their functions; None without names."""
-    named = frozenset(names)
-    if not named:
+    requested = frozenset(names)
+    if not requested:
         return None
-    return ItemFilter(may_select=lambda framework, function, *others: function in named, is_named=named.__contains__)
+    return ItemFilter(
+        may_select=lambda framework, function, *rest: function in requested, is_named=requested.__contains__
+    )
 
 
 def keyword_filter(keyword: str, markers: str = "", names: str = "", whole: bool = False) -> ItemFilter | None:
@@ -79,17 +81,17 @@ def keyword_filter(keyword: str, markers: str = "", names: str = "", whole: bool
 
     words = {word: word.lower() for word in words_of(keyword)} if keyword else {}
     matched = functools.cache(lambda text: frozenset(word for word, lower in words.items() if lower in text.lower()))
-    holds = functools.cache(lambda matching: keywords(matching.__contains__))
+    is_true = functools.cache(lambda matching: keywords(matching.__contains__))
     # A word with a dash may span parts.  Extra matching words never make an expression without `not` false.
     undecided = {word for word, lower in words.items() if "-" in lower or lower in f"{_OPEN_PARTS}\n{names.lower()}"}
     decides = "not" not in _TOKEN.findall(keyword)
 
     def may_select(framework: str, *parts: str) -> bool:
         words = (*parts, framework) if names else parts
-        return marked(framework) and (not decides or holds(frozenset(undecided).union(*map(matched, words))))
+        return marked(framework) and (not decides or is_true(frozenset(undecided).union(*map(matched, words))))
 
-    named = frozenset(re.findall(r"\w+", keyword))
-    is_named = functools.cache(lambda function: not named.isdisjoint(_own_parts(function)))
+    named_parts = frozenset(re.findall(r"\w+", keyword))
+    is_named = functools.cache(lambda function: not named_parts.isdisjoint(_own_parts(function)))
     return ItemFilter(selects, may_select, is_named)
 
 

@@ -81,7 +81,7 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
 
     They are the required capabilities, loss, input kind, unusual input, `SHAPE_TRAITS` and `VALUE_TRAITS`.
     """
-    found = {
+    names = {
         *required_capabilities(converted, target),
         problem.loss,
         problem.input_kind,
@@ -89,28 +89,28 @@ def traits(problem: Problem, converted: Problem, target: str) -> frozenset[str]:
         *examine(converted),
         *(("bool_labels",) if problem.labels.dtype.kind == "b" else ()),
     }
-    if "shape_mismatch" in found and "trailing_axis" not in found:
-        return frozenset(found)  # nothing lies beside anything else
+    if "shape_mismatch" in names and "trailing_axis" not in names:
+        return frozenset(names)  # nothing lies beside anything else
     if target in ("one_hot", "multi_hot", "distribution"):
-        found.add("dense_target")
-    if problem.loss == "binary" and found & {"trailing_axis", "labels_column"}:
-        found.add("column_beside_flat")
+        names.add("dense_target")
+    if problem.loss == "binary" and names & {"trailing_axis", "labels_column"}:
+        names.add("column_beside_flat")
     if converted.layout.class_axis != -1:
-        found.add("moved_class_axis")
+        names.add("moved_class_axis")
     if converted.input_kind == "probabilities":
-        found.update(_probability_traits(converted))
+        names.update(_probability_traits(converted))
     if converted.input_kind == "logits" and converted.predictions.size:
-        found.update(_logit_traits(converted))
+        names.update(_logit_traits(converted))
     if problem.target == "index":
-        found.update(_label_traits(problem))
-    found.update(_size_traits(problem))
-    found.update(_weight_traits(problem))
-    found.update(_ignored_traits(problem))
+        names.update(_label_traits(problem))
+    names.update(_size_traits(problem))
+    names.update(_weight_traits(problem))
+    names.update(_ignored_traits(problem))
     if math.prod(problem.sample_shape) == 1:
-        found.add("one_sample")
+        names.add("one_sample")
     if beyond_range(problem) or beyond_range(converted):
-        found.add("beyond_range")
-    return frozenset(found)
+        names.add("beyond_range")
+    return frozenset(names)
 
 
 def is_ordinary(problem: Problem, converted: Problem, target: str) -> bool:
@@ -123,7 +123,11 @@ def is_ordinary(problem: Problem, converted: Problem, target: str) -> bool:
     """
     if traits(problem, converted, target) & UNUSUAL_TRAITS:
         return False
-    rows = [np.exp(_wide(one.predictions)) for one in (problem, converted) if one.input_kind == "log_probabilities"]
+    rows = [
+        np.exp(_wide(version.predictions))
+        for version in (problem, converted)
+        if version.input_kind == "log_probabilities"
+    ]
     rows += [problem.labels.astype(np.float64)] if problem.target == "distribution" else []
     unit = dtype_info(problem.dtype).unit_roundoff
     if problem.loss == "categorical":
@@ -131,7 +135,9 @@ def is_ordinary(problem: Problem, converted: Problem, target: str) -> bool:
         if any(bool(np.any(np.abs(row.sum(axis=-1) - 1) > off)) for row in rows):
             return False
     clip = max(WIDEST_CLIP, 2 * unit)
-    probabilities = [_wide(one.predictions) for one in (problem, converted) if one.input_kind == "probabilities"]
+    probabilities = [
+        _wide(version.predictions) for version in (problem, converted) if version.input_kind == "probabilities"
+    ]
     return all(bool(np.all(np.minimum(values, 1 - values) >= clip)) for values in probabilities)
 
 

@@ -43,26 +43,26 @@ def unsupported_rows(
     items: of the run.  available: installed frameworks of the run.  A problem without a
     selected item has no row.  answers: whether rows include the exact answer, which is needed in reports only.
     """
-    taken = {(item.case.id, item.dtype, item.reduction) for item in items}
+    planned = {(item.case.id, item.dtype, item.reduction) for item in items}
     cases = list(cases)
     rows: list[Row] = []
     cache = None
     with contextlib.ExitStack() as stack:
         declarations = stack.enter_context(Declarations.on(cases))
         for case in cases:
-            if all((case.id, *pair) in taken for pair in itertools.product(case.dtypes, case.reductions)):
+            if all((case.id, *pair) in planned for pair in itertools.product(case.dtypes, case.reductions)):
                 continue
             functions = candidates(case, available, item_filter)
-            found = [
+            reasons_by_function = [
                 reasons
                 for pair in (itertools.product(case.dtypes, case.reductions) if functions else ())
-                if (case.id, *pair) not in taken
+                if (case.id, *pair) not in planned
                 and (reasons := _reasons(case, *pair, functions, item_filter, declarations))
             ]
-            if found and answers and cache is None and (cache := open_cache()) is not None:
+            if reasons_by_function and answers and cache is None and (cache := open_cache()) is not None:
                 stack.callback(cache.close)
             oracle = Oracle(cache) if answers else None
-            for reasons in _representative(case, found):
+            for reasons in _representative(case, reasons_by_function):
                 rows += _rows(reasons, oracle)
     return rows
 
@@ -76,22 +76,22 @@ def _reasons(
     declarations: Declarations,
 ) -> Reasons:
     """(item, reason) for each selected function; () if one of them supports the problem."""
-    found = []
+    reasons = []
     pair = dtype, reduction
     for installed, function in functions:
         name = item_id(function.name, case.id, *pair, mode=installed.mode, device=installed.device)
         if item_filter is None or item_filter(function.framework_name, name):
             if (why := declarations.get(case, *pair, installed, function).unsupported) is None:
                 return ()
-            found.append((Item(installed, function, case, *pair), why))
-    return tuple(found)
+            reasons.append((Item(installed, function, case, *pair), why))
+    return tuple(reasons)
 
 
-def _representative(case: Case, found: Sequence[Reasons]) -> Iterator[Reasons]:
+def _representative(case: Case, by_problem: Sequence[Reasons]) -> Iterator[Reasons]:
     """The minimal set of problems that shows every unsupported feature."""
-    if len(found) == len(case.dtypes) * len(case.reductions):
-        found = found[:1]
-    for _, group in itertools.groupby(found, key=lambda reasons: reasons[0][0].dtype):
+    if len(by_problem) == len(case.dtypes) * len(case.reductions):
+        by_problem = by_problem[:1]
+    for _, group in itertools.groupby(by_problem, key=lambda reasons: reasons[0][0].dtype):
         problems = list(group)
         yield from problems[:1] if len(problems) == len(case.reductions) else problems
 
@@ -128,35 +128,35 @@ def unsupported_problems(rows: Iterable[tuple[str, ...]]) -> list[UnsupportedPro
     """The problems that no function supports, from rows given as the columns `PROBLEM_COLUMNS`."""
     rows = list(rows)
     supported = {case for case, *_, status, _ in rows if status != "unsupported"}
-    found: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+    by_problem: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for case, dtype, reduction, function, status, explanation in rows:
         if status == "unsupported":
-            functions = found.setdefault((case, dtype, reduction), {}).setdefault(explanation, [])
+            functions = by_problem.setdefault((case, dtype, reduction), {}).setdefault(explanation, [])
             functions += [function] if function not in functions else []
-    counts = Counter(case for case, _, _ in found)
+    counts = Counter(case for case, _, _ in by_problem)
     return [
         UnsupportedProblem(
             case,
             f"{dtype}, {reduction}" if case in supported or counts[case] > 1 else "",
             {why: tuple(functions) for why, functions in reasons.items()},
         )
-        for (case, dtype, reduction), reasons in found.items()
+        for (case, dtype, reduction), reasons in by_problem.items()
     ]
 
 
-def render_unsupported(found: Sequence[UnsupportedProblem], *, narrowed: bool = False) -> list[str]:
+def render_unsupported(problems: Sequence[UnsupportedProblem], *, narrowed: bool = False) -> list[str]:
     """Render unsupported problems for a terminal: the first `MAX_CASES` with reasons, and the number of the others.
 
     narrowed: whether functions are selected or not installed, so that many unsupported problems are expected; then
     one line gives their number.
     """
-    cases = len({one.case for one in found})
-    what = f"{cases} cases have" if cases != 1 else "1 case has"
+    cases = len({problem.case for problem in problems})
+    subject = f"{cases} cases have" if cases != 1 else "1 case has"
     if narrowed and cases > MAX_CASES:
-        return [f"{what} problems that no function here supports: rows with status unsupported say why"]
+        return [f"{subject} problems that no function here supports: rows with status unsupported say why"]
     lines = []
-    for one in found[:MAX_CASES]:
-        lines += [one.headline, *(f"    {line}" for line in one.lines())]
-    if len(found) > MAX_CASES:
-        lines.append(f"and {len(found) - MAX_CASES} more; {what} rows with status unsupported in the report")
+    for problem in problems[:MAX_CASES]:
+        lines += [problem.headline, *(f"    {line}" for line in problem.lines())]
+    if len(problems) > MAX_CASES:
+        lines.append(f"and {len(problems) - MAX_CASES} more; {subject} rows with status unsupported in the report")
     return lines

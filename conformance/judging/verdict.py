@@ -227,15 +227,15 @@ def _judge_returned(
         first = compare(outcome.value, want, tolerance, problem.dtype, outcome.dtype)
         if first.within:
             return Verdict("agrees", outcome, want, None, first, tolerance=tolerance)
-    if found := _documented_verdict(judgement, want, outcome, must_raise):
-        return found
+    if verdict := _documented_verdict(judgement, want, outcome, must_raise):
+        return verdict
     return _unexplained_verdict(judgement, want, outcome, must_raise, first, conventions)
 
 
 def _documented_verdict(judgement: _Judgement, want: Answer, outcome: Returned, must_raise: str) -> Verdict | None:
     """The verdict on a value that the documented convention explains; None if it does not."""
-    if found := judgement.explained(outcome, must_raise):
-        names, answer, comparison, tolerance = found
+    if explained := judgement.explained(outcome, must_raise):
+        names, answer, comparison, tolerance = explained
         choices, part = judgement.named(names), judgement.part(names)
         change = judgement.conversion_needed(outcome, part)
         conversion = judgement.conversion(change, part) if change else None
@@ -353,9 +353,9 @@ class _Judgement:
         names = self.effective
         for size in range(0 if self.is_converted else 1, len(names)):
             parts = [
-                (part, *found)
+                (part, *held)
                 for part in itertools.combinations(names, size)
-                if (found := self._held(outcome, self.part(part)))
+                if (held := self._held(outcome, self.part(part)))
             ]
             if len(parts) > 1:
                 needed = {name for name in {name for part, *_ in parts for name in part} if self._needs(outcome, name)}
@@ -444,11 +444,11 @@ class _Judgement:
         if not self.is_converted:
             return None
         tolerance = self.tolerance(part)
-        found = change_of(self.unconverted, self.converted, part, self.exact, tolerance)
-        if not set(part.choices()) - {"empty_mean"} or not isinstance(found.before, Exact):
-            return found
-        if not compare(outcome.value, found.before, tolerance, self.converted.dtype, outcome.dtype).within:
-            return found
+        change = change_of(self.unconverted, self.converted, part, self.exact, tolerance)
+        if not set(part.choices()) - {"empty_mean"} or not isinstance(change.before, Exact):
+            return change
+        if not compare(outcome.value, change.before, tolerance, self.converted.dtype, outcome.dtype).within:
+            return change
         needed = part
         for name in (name for name in part.choices() if name != "empty_mean"):
             fewer = dataclasses.replace(needed, **{name: getattr(DEFINITION, name)})
@@ -456,7 +456,7 @@ class _Judgement:
                 answer = change_of(self.unconverted, self.converted, fewer, self.exact, self.tolerance(fewer)).before
                 needed = (
                     fewer
-                    if same_answer(found.before, answer, tolerance * ENCLOSURE_TO_BUDGET, self.converted.dtype)
+                    if same_answer(change.before, answer, tolerance * ENCLOSURE_TO_BUDGET, self.converted.dtype)
                     else needed
                 )
         if needed == part:
@@ -474,20 +474,20 @@ class _Judgement:
 
     def conversion(self, change: Change, part: Convention) -> Conversion:
         """A conversion, its effects, and how users of the function avoid it."""
-        found = conversion_of(self.unconverted, self.converted, change, self.function, part)
+        conversion = conversion_of(self.unconverted, self.converted, change, self.function, part)
         right = (self.definition(), change.before)
         alternative = alternative_to(
             self.unconverted, self.converted, change, tuple(self.alternatives), right, self.exact
         )
-        return dataclasses.replace(found, alternative=alternative)
+        return dataclasses.replace(conversion, alternative=alternative)
 
     def candidate(self, outcome: Returned, conventions: Sequence[Convention]) -> Candidate:
         """Search for a known convention that explains an outcome that no documented choice explains."""
         if self.converted.predictions.size > MAX_SEARCHED:
             return Candidate(searched=False)
         tried = effective_neighbours(self.documented, tuple(conventions), self.converted, self.quantity)
-        for whole, known, names in tried:
-            if self._held(outcome, whole) is None:
+        for convention, known, names in tried:
+            if self._held(outcome, convention) is None:
                 continue
             parts = itertools.chain.from_iterable(itertools.combinations(names, k) for k in range(1, len(names) + 1))
             part = next(p for p in parts if self._held(outcome, combined(self.documented, known, p)) is not None)

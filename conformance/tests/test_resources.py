@@ -82,7 +82,7 @@ def test_processes_start_before_the_cases_are_loaded_if_all_are_executed(monkeyp
     available = [SimpleNamespace(worker=name, functions=range(2)) for name in ("keras", "torch")]
     items = [SimpleNamespace(installed=one) for one in available]
     with contextlib.ExitStack() as stack:
-        local = executor.local(stack, available, 2, DEFAULT_TIMEOUTS, whole=whole)
+        local = executor.local(stack, available, 2, DEFAULT_TIMEOUTS, is_complete=whole)
         assert len(started) == whole
         assert list(local.rows(executor.CaseSet([], None), items)) == items
     assert started == [[["keras"], ["torch"]]]

@@ -131,7 +131,7 @@ def elements(draw):
     shape = draw(SHAPES)
     size = math.prod(shape)
     values = draw(st.lists(st.floats(), min_size=size, max_size=size))
-    return Elements.of(np.array(values, dtype=np.float64).reshape(shape), most=draw(st.sampled_from([5, 1000])))
+    return Elements.of(np.array(values, dtype=np.float64).reshape(shape), max_elements=draw(st.sampled_from([5, 1000])))
 
 
 KEYS = st.builds(

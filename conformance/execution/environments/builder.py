@@ -111,9 +111,12 @@ def _request_key(request: EnvironmentRequest, stamp: str) -> str:
     """Key of a request in the index: a digest of all that determines the result, except the content of the package
     index.
     """
-    needs = [[one.distributions, one.extra_requirements, one.requirements] for one in registry.frameworks()]
+    requirements = [
+        [framework.distributions, framework.extra_requirements, framework.requirements]
+        for framework in registry.frameworks()
+    ]
     platform_key = [platform.python_version(), sys.implementation.name, sys.platform, platform.machine()]
-    parts = [request.requirements, request.options, request.python, stamp, needs, platform_key]
+    parts = [request.requirements, request.options, request.python, stamp, requirements, platform_key]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -150,7 +153,7 @@ class Builder:
         """
         python, lock = self._resolve()
         digest, candidates = digest_of(lock, python.version), existing_stores()
-        store = next((one for one in candidates if one.read(digest) is not None), None)
+        store = next((candidate for candidate in candidates if candidate.read(digest) is not None), None)
         if store is None and candidates:
             try:
                 self._install_once(candidates[0], digest, python, lock)
@@ -180,7 +183,7 @@ class Builder:
             raise refusals[-1][1]
         if self.request.python:
             raise Refusal(f"on Python {python.version} {first}; choose another Python, or change the requirements")
-        versions = ", ".join(one.version for one, _ in refusals)
+        versions = ", ".join(interpreter.version for interpreter, _ in refusals)
         advice = "install another Python, or change the requirements"
         raise Refusal(f"no Python here will do ({versions} tried); on {python.version} {first}; {advice}")
 
@@ -190,19 +193,22 @@ class Builder:
         if not requested:
             yield from interpreters.in_order_of_preference(lambda: other_interpreters(tool))
             return
-        found = interpreters.find_matching(requested, []) or interpreters.find_matching(
+        interpreter = interpreters.find_matching(requested, []) or interpreters.find_matching(
             requested, other_interpreters(tool)
         )
-        if found is None and "automatic" in (os.environ.get("UV_PYTHON_DOWNLOADS"), tool.sources.python_downloads):
+        if interpreter is None and "automatic" in (
+            os.environ.get("UV_PYTHON_DOWNLOADS"),
+            tool.sources.python_downloads,
+        ):
             self.progress(f"downloading Python {requested} ...")
             tool.run("python", "install", requested, extra={"UV_PYTHON_DOWNLOADS": "automatic"})
-            found = interpreters.find_matching(requested, other_interpreters(tool))
-        if found is None:
+            interpreter = interpreters.find_matching(requested, other_interpreters(tool))
+        if interpreter is None:
             present = [interpreters.running_interpreter(), *other_interpreters(tool)]
-            available = ", ".join(dict.fromkeys(one.version for one in present))
+            available = ", ".join(dict.fromkeys(installed.version for installed in present))
             advice = f"install it, for example with `uv python install {requested}`"
             raise Refusal(f"there is no Python {requested} here, only {available}; {advice}")
-        yield found
+        yield interpreter
 
     def lock(self, python: Interpreter) -> str:
         """Resolve the requirements, with those that old releases do not declare; one pin a line. Raises Refusal."""
@@ -308,7 +314,10 @@ def _versions(lock: str) -> dict[str, str]:
     """Version by normalised name; the URL for a requirement without a version."""
     pinned = map(Requirement, lock.splitlines())
     return {
-        canonicalize_name(one.name): next((spec.version for spec in one.specifier), one.url or "") for one in pinned
+        canonicalize_name(requirement.name): next(
+            (spec.version for spec in requirement.specifier), requirement.url or ""
+        )
+        for requirement in pinned
     }
 
 

@@ -41,30 +41,30 @@ def releases(distribution: str) -> list[Version]:
     """Final releases in ascending order, without yanked ones. Raises UserError (no such package, no network)."""
     name = canonicalize_name(distribution)
     settings = read_sources()
-    files = [one for link in settings.links for one in _local_files(link, settings)]
-    found = {version for file, _ in files if (version := _version(file, name)) is not None}
-    known = bool(found)
+    files = [file for link in settings.links for file in _local_files(link, settings)]
+    versions = {version for file, _ in files if (version := _version(file, name)) is not None}
+    known = bool(versions)
     for index in settings.indexes:
         listed = _index_files(f"{index.rstrip('/')}/{name}/", settings)
         known = known or listed is not None
-        found |= {
+        versions |= {
             version for file, yanked in listed or () if not yanked and (version := _version(file, name)) is not None
         }
         if listed and settings.first_index:
             break
     if not known:
-        where = ", ".join(map(redacted, settings.indexes or settings.links)) or "no index"
-        raise UserError(f"there is no package {distribution} on the package index ({where}); check the name")
-    return sorted(version for version in found if not version.is_prerelease)
+        locations = ", ".join(map(redacted, settings.indexes or settings.links)) or "no index"
+        raise UserError(f"there is no package {distribution} on the package index ({locations}); check the name")
+    return sorted(version for version in versions if not version.is_prerelease)
 
 
 def _version(file: str, name: str) -> Version | None:
     """The public version of a wheel or sdist of the distribution; None for other files."""
     try:
-        found = parse_wheel_filename(file)[:2] if file.endswith(".whl") else parse_sdist_filename(file)
+        parsed = parse_wheel_filename(file)[:2] if file.endswith(".whl") else parse_sdist_filename(file)
     except (InvalidWheelFilename, InvalidSdistFilename, InvalidVersion):
         return None
-    return Version(found[1].public) if found[0] == name else None
+    return Version(parsed[1].public) if parsed[0] == name else None
 
 
 def _local_files(link: str, settings: Sources) -> Iterable[tuple[str, bool]]:
@@ -120,10 +120,10 @@ def _login(user: str | None, password: str | None, host: str) -> str:
     if user:
         return f"{unquote(user)}:{unquote(password or '')}"
     try:
-        kept = netrc.netrc().authenticators(host)
+        credentials = netrc.netrc().authenticators(host)
     except (OSError, netrc.NetrcParseError):
         return ""
-    return f"{kept[0]}:{kept[2]}" if kept else ""
+    return f"{credentials[0]}:{credentials[2]}" if credentials else ""
 
 
 def _ssl_context(host: str, settings: Sources) -> ssl.SSLContext:
@@ -143,9 +143,9 @@ class _LinkParser(HTMLParser):
         self.found: list[tuple[str, bool]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        named: dict[str, Any] = dict(attrs)
-        if tag == "a" and named.get("href"):
-            self.found.append((unquote(Path(urlsplit(named["href"]).path).name), "data-yanked" in named))
+        attributes: dict[str, Any] = dict(attrs)
+        if tag == "a" and attributes.get("href"):
+            self.found.append((unquote(Path(urlsplit(attributes["href"]).path).name), "data-yanked" in attributes))
 
 
 def _parse_links(page: str) -> Iterator[tuple[str, bool]]:

@@ -82,10 +82,10 @@ def query(path: Path) -> Interpreter:
         raise UserError(f"{path} is no Python interpreter: {error.strerror or error}") from error
     try:
         version, implementation, packages = json.loads(output.decode().strip().splitlines()[-1])
-        named: dict[str, str] = {canonicalize_name(name): str(number) for name, number in packages.items()}
+        versions: dict[str, str] = {canonicalize_name(name): str(number) for name, number in packages.items()}
         if not re.fullmatch(r"\d{1,4}(\.\d{1,4}){2}", version):
             raise ValueError(version)
-        return Interpreter(path, version, str(implementation or "cpython"), named)
+        return Interpreter(path, version, str(implementation or "cpython"), versions)
     except (ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:
         answer = errors.decode(errors="replace").strip().splitlines()
         why = one_line(answer[-1], MAX_QUOTED) if answer else f"exit status {status}"
@@ -139,10 +139,10 @@ def in_order_of_preference(find_others: Callable[[], list[Interpreter]]) -> Iter
     running = running_interpreter()
     yield running
     newest: dict[tuple[int, ...], Interpreter] = {}
-    for other in sorted(find_others(), key=lambda interpreter: interpreter.release, reverse=True):
-        newest.setdefault(other.major_minor, other)
-    yield from (other for version, other in newest.items() if version < running.major_minor)
-    yield from (other for version, other in reversed(newest.items()) if version > running.major_minor)
+    for candidate in sorted(find_others(), key=lambda interpreter: interpreter.release, reverse=True):
+        newest.setdefault(candidate.major_minor, candidate)
+    yield from (candidate for version, candidate in newest.items() if version < running.major_minor)
+    yield from (candidate for version, candidate in reversed(newest.items()) if version > running.major_minor)
 
 
 def find_matching(version: str, among: list[Interpreter]) -> Interpreter | None:

@@ -52,9 +52,9 @@ class ParsedFile:
     options_by_package: dict[str, str] = field(default_factory=dict)
     """Lines of options that a single package needs, by its name."""
 
-    def options(self, kept: Iterable[Requirement]) -> list[str]:
+    def options(self, requirements: Iterable[Requirement]) -> list[str]:
         """The lines of options that apply to some requirements."""
-        needed = [self.options_by_package.get(canonicalize_name(one.name), "") for one in kept]
+        needed = [self.options_by_package.get(canonicalize_name(requirement.name), "") for requirement in requirements]
         return list(dict.fromkeys(filter(None, [*self.options_lines, *needed])))
 
 
@@ -64,13 +64,13 @@ def read(path: Path) -> ParsedFile:
         try:
             return _read_lock(path)
         except (TypeError, AttributeError, ValueError) as error:
-            what = f"its list of packages is malformed ({type(error).__name__})"
-            raise UserError(f"{path} is not a supported lock file: {what}") from error
+            problem = f"its list of packages is malformed ({type(error).__name__})"
+            raise UserError(f"{path} is not a supported lock file: {problem}") from error
     file = ParsedFile()
     limits: list[Requirement] = []
     _requirements(path, file, limits, ())
-    named = {canonicalize_name(one.name) for one in file.requirements}
-    file.requirements += [one for one in limits if canonicalize_name(one.name) in named]
+    names = {canonicalize_name(requirement.name) for requirement in file.requirements}
+    file.requirements += [requirement for requirement in limits if canonicalize_name(requirement.name) in names]
     return file
 
 
@@ -85,15 +85,15 @@ def _requirements(path: Path, file: ParsedFile, limits: list[Requirement], inclu
         location = f"{path}:{number}"
         option, value = _option(line)
         if option in ("-r", "--requirement", "-c", "--constraint"):
-            other = path.parent / value
+            included = path.parent / value
             into = (
                 ParsedFile(options_lines=file.options_lines, requirements=limits)
                 if option in ("-c", "--constraint")
                 else file
             )
-            if not other.is_file():
-                raise UserError(f"{location}: there is no file {other}")
-            _requirements(other, into, limits, (*including, path.resolve()))
+            if not included.is_file():
+                raise UserError(f"{location}: there is no file {included}")
+            _requirements(included, into, limits, (*including, path.resolve()))
         elif option in INDEX_OPTIONS:
             file.options_lines.append(f"{INDEX_OPTIONS[option]} {_absolute(value, path.parent)}".strip())
         elif not option:
@@ -102,8 +102,8 @@ def _requirements(path: Path, file: ParsedFile, limits: list[Requirement], inclu
 
 def _option(line: str) -> tuple[str, str]:
     """(name, value) of an option in any notation, `-r x`, `-rx`, `--name x` or `--name=x`; ("", "") if it is none."""
-    found = re.match(r"(--[\w-]+|-[a-z])(?:[=\s]\s*)?(.*)", line)
-    return (found[1], found[2]) if found else ("", "")
+    match = re.match(r"(--[\w-]+|-[a-z])(?:[=\s]\s*)?(.*)", line)
+    return (match[1], match[2]) if match else ("", "")
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -185,7 +185,9 @@ def _read_lock(path: Path) -> ParsedFile:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"{path} is no TOML file: {one_line(error, MAX_QUOTED)}") from error
     packages = content.get("packages", content.get("package"))
-    if not isinstance(packages, list) or not all(isinstance(one, dict) and "name" in one for one in packages):
+    if not isinstance(packages, list) or not all(
+        isinstance(package, dict) and "name" in package for package in packages
+    ):
         raise UserError(f"{path} is not a supported lock file; supported: pylock.toml, uv.lock and poetry.lock")
     file = ParsedFile()
     for package in packages:
@@ -225,7 +227,7 @@ def _marker(package: Mapping[str, Any]) -> str:
     alternatives: Sequence[str] = (
         [stated] if isinstance(stated, str) else list(stated) if isinstance(stated, list) else []
     )
-    text = " or ".join(f"({one})" for one in alternatives)
+    text = " or ".join(f"({alternative})" for alternative in alternatives)
     if not text or re.search(r"\bextras?\b|dependency_groups", text):
         return ""
     try:

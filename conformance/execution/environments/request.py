@@ -51,7 +51,7 @@ def parse(text: str) -> EnvironmentRequest:
         return EnvironmentRequest(text, interpreter=_interpreter(path))
     file = locks.read(path)
     relevant = relevant_distributions()
-    requirements = [one for one in file.requirements if canonicalize_name(one.name) in relevant]
+    requirements = [requirement for requirement in file.requirements if canonicalize_name(requirement.name) in relevant]
     if not _frameworks_in(requirements):
         raise UserError(f"{path} names no supported framework; supported: {', '.join(_distributions())}")
     return _make_request(text, requirements, tuple(file.options(requirements)))
@@ -91,7 +91,7 @@ def _requirements(text: str) -> Iterable[Requirement]:
 
 def _check_name(requirement: Requirement, text: str) -> Requirement:
     """Return the requirement, unless its name is a version without an operator, or an operator lacks a version."""
-    if not all(one.version for one in requirement.specifier):
+    if not all(specifier.version for specifier in requirement.specifier):
         raise UserError(f"{_quoted(str(requirement))} in {_quoted(text)} has an operator without a version")
     try:
         Version(requirement.name)
@@ -103,19 +103,19 @@ def _check_name(requirement: Requirement, text: str) -> Requirement:
     )
 
 
-def _make_request(text: str, named: Sequence[Requirement], options: tuple[str, ...]) -> EnvironmentRequest:
-    python = _python_version([one for one in named if one.name == "python"], text)
-    named = [one for one in named if one.name != "python"]
-    if not _frameworks_in(named):
-        raise UserError(f"{_quoted(text)} names no supported framework{_name_advice(named)}")
-    plain = [_without_backend(one) for one in named]
-    names = frozenset(canonicalize_name(one.name) for one in plain)
-    requirements = [_normalised(one) for one in plain]
+def _make_request(text: str, stated: Sequence[Requirement], options: tuple[str, ...]) -> EnvironmentRequest:
+    python = _python_version([requirement for requirement in stated if requirement.name == "python"], text)
+    stated = [requirement for requirement in stated if requirement.name != "python"]
+    if not _frameworks_in(stated):
+        raise UserError(f"{_quoted(text)} names no supported framework{_name_advice(stated)}")
+    plain = [_without_backend(requirement) for requirement in stated]
+    names = frozenset(canonicalize_name(requirement.name) for requirement in plain)
+    requirements = [_normalised(requirement) for requirement in plain]
     variables: dict[str, str] = {}
-    for backend in _backends(named, names):
+    for backend in _backends(stated, names):
         variables |= backend.environment
         if not _needed_by(backend) & names:
-            requirements += [_normalised(Requirement(one)) for one in backend.requirements]
+            requirements += [_normalised(Requirement(requirement)) for requirement in backend.requirements]
     return EnvironmentRequest(text, tuple(sorted(set(requirements))), python, None, variables, options)
 
 
@@ -125,10 +125,10 @@ def _backends(requirements: Sequence[Requirement], names: frozenset[NormalizedNa
     A backend without requirements must be named in brackets.
     """
     for framework in registry.frameworks():
-        own = [one for one in requirements if _is_distribution_of(one, framework)]
+        own = [requirement for requirement in requirements if _is_distribution_of(requirement, framework)]
         if not own or not framework.backends:
             continue
-        extras = sorted({extra for one in own for extra in one.extras})
+        extras = sorted({extra for requirement in own for extra in requirement.extras})
         if unknown := [extra for extra in extras if extra not in framework.backends]:
             known = ", ".join(framework.backends)
             raise UserError(f"{own[0].name} has no backend {unknown[0]!r}; expected one of {known}")
@@ -136,11 +136,11 @@ def _backends(requirements: Sequence[Requirement], names: frozenset[NormalizedNa
             raise UserError(
                 f"{own[0].name} runs one backend at a time, not {' and '.join(extras)}; give --with for each"
             )
-        named = [backend for backend in framework.backends.values() if _needed_by(backend) & names]
+        candidates = [backend for backend in framework.backends.values() if _needed_by(backend) & names]
         if extras:
             yield framework.backends[extras[0]]
-        elif len(named) <= 1:
-            yield named[0] if named else next(iter(framework.backends.values()))
+        elif len(candidates) <= 1:
+            yield candidates[0] if candidates else next(iter(framework.backends.values()))
 
 
 def _without_backend(requirement: Requirement) -> Requirement:
@@ -165,17 +165,17 @@ def _python_version(requirements: Sequence[Requirement], text: str) -> str:
     """The version that `python==3.10` selects; "" if there is none."""
     if not requirements:
         return ""
-    found = re.fullmatch(r"==(\d+\.\d+(?:\.\d+)?)(?:\.\*)?", str(requirements[0].specifier))
-    if found is None or len(requirements) > 1:
+    match = re.fullmatch(r"==(\d+\.\d+(?:\.\d+)?)(?:\.\*)?", str(requirements[0].specifier))
+    if match is None or len(requirements) > 1:
         raise UserError(f"{_quoted(text)}: the interpreter is chosen by one version; write python==3.10")
-    if tuple(map(int, found[1].split(".")))[:2] < MIN_PYTHON:
-        raise UserError(f"{_quoted(text)}: Python {found[1]} is too old; {PYTHON_ADVICE}")
-    return found[1]
+    if tuple(map(int, match[1].split(".")))[:2] < MIN_PYTHON:
+        raise UserError(f"{_quoted(text)}: Python {match[1]} is too old; {PYTHON_ADVICE}")
+    return match[1]
 
 
 def _frameworks_in(requirements: Sequence[Requirement]) -> list[Framework]:
     """The frameworks that requirements name, directly or by the requirements of a backend."""
-    names = {canonicalize_name(one.name) for one in requirements}
+    names = {canonicalize_name(requirement.name) for requirement in requirements}
     return [
         framework
         for framework in registry.frameworks()
@@ -186,7 +186,7 @@ def _frameworks_in(requirements: Sequence[Requirement]) -> list[Framework]:
 
 def _needed_by(backend: Backend) -> frozenset[NormalizedName]:
     """The distributions that a backend needs in addition to the framework, on any platform."""
-    return frozenset(canonicalize_name(Requirement(one).name) for one in backend.requirements)
+    return frozenset(canonicalize_name(Requirement(text).name) for text in backend.requirements)
 
 
 def _distributions() -> list[str]:
@@ -196,9 +196,9 @@ def _distributions() -> list[str]:
 def _name_advice(requirements: Sequence[Requirement]) -> str:
     """Advice on the name: some frameworks have another name on the package index than in Python."""
     by_name: Mapping[str, Framework] = {framework.name: framework for framework in registry.frameworks()}
-    for one in requirements:
-        if one.name in by_name and by_name[one.name].distributions:
-            return f"; {one.name} is called {by_name[one.name].distributions[0]} on the package index"
+    for requirement in requirements:
+        if requirement.name in by_name and by_name[requirement.name].distributions:
+            return f"; {requirement.name} is called {by_name[requirement.name].distributions[0]} on the package index"
     return f"; supported: {', '.join(_distributions())}"
 
 
@@ -232,10 +232,10 @@ def _quoted(text: str) -> str:
 
 def _interpreter(path: Path) -> Path:
     """The interpreter at a path or in a virtual environment. Raises UserError if there is none, or it is too old."""
-    found = interpreters.executable_in(path) if path.is_dir() else path
-    if found is None:
+    executable = interpreters.executable_in(path) if path.is_dir() else path
+    if executable is None:
         raise UserError(f"{path} is not a virtual environment: it has neither bin/python nor Scripts/python.exe")
-    interpreter = interpreters.query(Path(os.path.abspath(found)))  # noqa: PTH100 - links stay: they make the environment
+    interpreter = interpreters.query(Path(os.path.abspath(executable)))  # noqa: PTH100 - links stay: they make the environment
     if interpreter.is_too_old:
         raise UserError(f"{path} is Python {interpreter.version}, which is too old; {PYTHON_ADVICE}")
     return interpreter.path

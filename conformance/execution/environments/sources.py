@@ -72,19 +72,19 @@ class Sources:
 
 def read_sources() -> Sources:
     """The current settings."""
-    own, pip = uv_settings(), pip_settings()
+    settings, pip = uv_settings(), pip_settings()
     chosen = {name: os.environ[name] for name in (*UV_LOCATION_VARIABLES, *UV_RULE_VARIABLES) if os.environ.get(name)}
-    uvs = bool(LOCATION_OPTIONS & own.keys()) or any(name in chosen for name in UV_LOCATION_VARIABLES)
+    uvs = bool(LOCATION_OPTIONS & settings.keys()) or any(name in chosen for name in UV_LOCATION_VARIABLES)
     relevant = {name: value for name, value in pip.items() if name in LOCATION_OPTIONS}
-    stamp = hashlib.sha256(json.dumps([chosen, own, relevant], default=str, sort_keys=True).encode()).hexdigest()
+    stamp = hashlib.sha256(json.dumps([chosen, settings, relevant], default=str, sort_keys=True).encode()).hexdigest()
     variables = _connection_settings(pip)
     trusted = frozenset(
         re.split(r"[\s,]+", os.environ.get("UV_INSECURE_HOST") or variables.get("UV_INSECURE_HOST", ""))
     )
-    downloads = str(own.get("python-downloads", ""))
+    downloads = str(settings.get("python-downloads", ""))
     if uvs:
-        indexes, links = _uv_locations(own)
-        strategy = os.environ.get("UV_INDEX_STRATEGY") or own.get("index-strategy") or "first-index"
+        indexes, links = _uv_locations(settings)
+        strategy = os.environ.get("UV_INDEX_STRATEGY") or settings.get("index-strategy") or "first-index"
         return Sources(indexes, links, strategy == "first-index", variables, (), stamp, trusted, downloads)
     indexes, links, flags = _pip_locations(pip)
     if "index-url" in pip:
@@ -93,7 +93,7 @@ def read_sources() -> Sources:
         variables["UV_INDEX"] = " ".join(pip["extra-index-url"].split())
     if links:
         variables["UV_FIND_LINKS"] = ",".join(links)
-    if "UV_INDEX_STRATEGY" not in chosen and "index-strategy" not in own:
+    if "UV_INDEX_STRATEGY" not in chosen and "index-strategy" not in settings:
         variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return Sources(indexes, links, False, variables, flags, stamp, trusted, downloads)
 
@@ -123,9 +123,9 @@ def pip_settings() -> dict[str, str]:
         for section, values in sections.items():
             values.update(reader.items(section) if reader.has_section(section) else ())
     prefix = "PIP_"
-    found = {**sections["global"], **sections["install"]}
-    found |= {name[len(prefix) :]: value for name, value in os.environ.items() if name.startswith(prefix)}
-    return {name.lower().replace("_", "-"): value for name, value in found.items() if value}
+    settings = {**sections["global"], **sections["install"]}
+    settings |= {name[len(prefix) :]: value for name, value in os.environ.items() if name.startswith(prefix)}
+    return {name.lower().replace("_", "-"): value for name, value in settings.items() if value}
 
 
 def uv_settings() -> dict[str, Any]:
@@ -143,18 +143,20 @@ def uv_settings() -> dict[str, Any]:
     return merged
 
 
-def _uv_locations(own: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    tables = [table for table in own.get("index", ()) if isinstance(table, dict) and table.get("url")]
+def _uv_locations(settings: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    tables = [table for table in settings.get("index", ()) if isinstance(table, dict) and table.get("url")]
     extra = [*_words("UV_INDEX"), *_words("UV_EXTRA_INDEX_URL")]
     extra += [table["url"] for table in tables if not table.get("default") and not table.get("explicit")]
-    extra += own.get("extra-index-url", ())
+    extra += settings.get("extra-index-url", ())
     default = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")
-    default = default or next((table["url"] for table in tables if table.get("default")), own.get("index-url", PYPI))
-    links = tuple(filter(None, os.environ.get("UV_FIND_LINKS", "").split(","))) or tuple(own.get("find-links", ()))
+    default = default or next(
+        (table["url"] for table in tables if table.get("default")), settings.get("index-url", PYPI)
+    )
+    links = tuple(filter(None, os.environ.get("UV_FIND_LINKS", "").split(","))) or tuple(settings.get("find-links", ()))
     addresses = [
         address.partition("=")[2] if _index_address(address) else address for address in [*extra, str(default)]
     ]
-    return () if own.get("no-index") else tuple(dict.fromkeys(addresses)), links
+    return () if settings.get("no-index") else tuple(dict.fromkeys(addresses)), links
 
 
 def _pip_locations(pip: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

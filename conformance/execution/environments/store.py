@@ -108,11 +108,11 @@ class Store:
         self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / f"{digest}.lock")
         try:
-            held = lock.acquire(blocking=False)
+            acquired = lock.acquire(blocking=False)
         except Timeout:
             progress("waiting for another process that makes the same environment ...")
-            held = lock.acquire()
-        with held:
+            acquired = lock.acquire()
+        with acquired:
             yield
 
 

@@ -29,8 +29,8 @@ class Refusal(Exception):  # noqa: N818 - it becomes an EnvironmentFailure once 
     is_local: whether the cause is this machine or its network, and not the requirements.
     """
 
-    def __init__(self, what: str, *, final: bool = True, local: bool = True) -> None:
-        super().__init__(what)
+    def __init__(self, message: str, *, final: bool = True, local: bool = True) -> None:
+        super().__init__(message)
         self.is_final = final
         self.is_local = local
 
@@ -44,12 +44,12 @@ class Uv:
 
     def run(self, *words: str, stdin: str = "", extra: Mapping[str, str] | None = None) -> str:
         """Return uv's standard output. Raises Refusal if it fails."""
-        done = self._run(words, stdin, extra or {})
-        if done.returncode and re.search(r"failed to (initialize cache|create directory)", done.stderr, re.I):
-            done = self._run((*words, "--no-cache"), stdin, extra or {})  # a home that cannot be written
-        if done.returncode:
-            raise _parse_refusal(done.returncode, done.stderr, stdin.splitlines())
-        return done.stdout
+        process = self._run(words, stdin, extra or {})
+        if process.returncode and re.search(r"failed to (initialize cache|create directory)", process.stderr, re.I):
+            process = self._run((*words, "--no-cache"), stdin, extra or {})  # a home that cannot be written
+        if process.returncode:
+            raise _parse_refusal(process.returncode, process.stderr, stdin.splitlines())
+        return process.stdout
 
     def _run(self, words: Sequence[str], stdin: str, extra: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if name not in DROPPED_VARIABLES}
@@ -75,12 +75,12 @@ def find_program() -> str:
             return str(importlib.import_module("uv").find_uv_bin())
         except FileNotFoundError:
             pass
-    found = shutil.which("uv")
-    if found is None:
+    program = shutil.which("uv")
+    if program is None:
         raise UserError(
             'environments are made with uv, which is not here; pip install "cross-entropy-conformance[audit]"'
         )
-    return found
+    return program
 
 
 def _parse_refusal(status: int, stderr: str, requirements: Sequence[str]) -> Refusal:

@@ -80,9 +80,9 @@ def main(address: str) -> None:
 
     def read(count: int) -> bytearray:
         data = bytearray(count)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[connection.recv_into(rest) or os._exit(0) :]  # the run has ended
+        remaining = memoryview(data)
+        while remaining:
+            remaining = remaining[connection.recv_into(remaining) or os._exit(0) :]  # the run has ended
         return data
 
     import_from_file("conformance", str(Path(__file__).parents[2] / "__init__.py"))

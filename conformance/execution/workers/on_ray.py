@@ -109,17 +109,17 @@ class RayWorkerSpec(WorkerSpec):
         """Ray's description of the environment.  is_local: whether all nodes are on this machine."""
         sources = self.sources
         indexes, links = (
-            tuple(one for one in addresses if is_local or _is_remote(one))
+            tuple(address for address in addresses if is_local or _is_remote(address))
             for addresses in (sources.indexes, sources.links)
         )
-        found = {
+        settings = {
             **(sources.variables if is_local else {}),
             "UV_DEFAULT_INDEX": "".join(indexes[-1:]),
             "UV_INDEX": " ".join(indexes[:-1]),
             "UV_FIND_LINKS": ",".join(links),
             "UV_INDEX_STRATEGY": "first-index" if sources.first_index else "unsafe-best-match",
         }
-        variables = {**{name: value for name, value in found.items() if value}, **self.variables}
+        variables = {**{name: value for name, value in settings.items() if value}, **self.variables}
         if not self.requirements:
             return {"env_vars": variables}
         install = {"packages": list(self.requirements), "uv_pip_install_options": [*INSTALL_OPTIONS, *sources.flags]}
@@ -250,7 +250,7 @@ class RayWorkerPool(WorkerPool):
     def _step(self, workers: Sequence[Worker]) -> None:
         for worker in workers:
             worker.ensure_started()
-        workers_by_ref = {ref: one for one in self._actors.values() if (ref := one.next_reference) is not None}
+        workers_by_ref = {ref: worker for worker in self._actors.values() if (ref := worker.next_reference) is not None}
         if workers_by_ref:
             refs = list(workers_by_ref)
             ready, _ = self._ray.wait(refs, num_returns=1, timeout=POLL_SECONDS)
@@ -470,7 +470,7 @@ def connect(address: str, progress: Progress) -> Iterator[Any]:
 
     address: as for `RayWorkerPool`.  An existing connection is used.  Raises UserError if there is none.
     """
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as resources:
         address = address or os.environ.get("RAY_ADDRESS", "")
         ray = sys.modules.get("ray")
         if ray is not None and ray.is_initialized():
@@ -478,7 +478,7 @@ def connect(address: str, progress: Progress) -> Iterator[Any]:
             return
         if not address:
             progress("starting Ray on this machine ...")
-            address = held.enter_context(LocalRay()).address
+            address = resources.enter_context(LocalRay()).address
         ray = import_ray()
         check_reachable(address)
         try:
@@ -486,7 +486,7 @@ def connect(address: str, progress: Progress) -> Iterator[Any]:
         except Exception as error:
             why = _reason(str(error.__cause__ or error))
             raise UserError(f"there is no connection to the Ray cluster {address}: {why}") from error
-        held.callback(ray.shutdown)
+        resources.callback(ray.shutdown)
         yield ray
 
 
@@ -506,11 +506,11 @@ def import_ray() -> Any:
 
 def check_reachable(address: str) -> None:
     """Raise UserError if nothing listens at an address; Ray itself needs minutes to detect this."""
-    found = re.fullmatch(r"(?:ray://)?(\[[^]]+\]|[^:/]+):(\d+)", address)
-    if found is None:
+    match = re.fullmatch(r"(?:ray://)?(\[[^]]+\]|[^:/]+):(\d+)", address)
+    if match is None:
         return
     try:
-        socket.create_connection((found[1].strip("[]"), int(found[2])), CONNECT_TIMEOUT).close()
+        socket.create_connection((match[1].strip("[]"), int(match[2])), CONNECT_TIMEOUT).close()
     except OSError as error:
         advice = "check the address, and that the cluster runs"
         raise UserError(f"there is no Ray cluster at {address} ({error.strerror or error}); {advice}") from error
@@ -616,17 +616,17 @@ def _installed_files(names: Sequence[str]) -> Iterator[Path]:
     """Top-level files and folders in site-packages of distributions and their dependencies, as far as installed."""
     from packaging.requirements import Requirement
 
-    pending, seen = list(names), set()
+    pending, visited = list(names), set()
     while pending:
         name = pending.pop()
-        if name in seen:
+        if name in visited:
             continue
-        seen.add(name)
+        visited.add(name)
         try:
-            found = importlib.metadata.distribution(name)
+            distribution = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        needs = map(Requirement, found.requires or ())
-        pending += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
-        tops = {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}
-        yield from (Path(str(found.locate_file(top))) for top in sorted(tops) if not top.endswith(".pth"))
+        requirements = map(Requirement, distribution.requires or ())
+        pending += [need.name for need in requirements if need.marker is None or need.marker.evaluate({"extra": ""})]
+        tops = {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}
+        yield from (Path(str(distribution.locate_file(top))) for top in sorted(tops) if not top.endswith(".pth"))

@@ -176,8 +176,8 @@ class Worker(abc.ABC):
         """The versions in the environment of a started worker.  Raises WorkerError if it could not start."""
         if self.broken:
             raise WorkerError(self.broken)
-        found: Versions = self.started.answer
-        return found
+        versions: Versions = self.started.answer
+        return versions
 
     def printed(self) -> list[str]:
         """The last lines of the process's output."""
@@ -244,13 +244,13 @@ class WorkerPool(abc.ABC):
 
     def all_versions(self) -> dict[str, Versions | WorkerError]:
         """The versions of each worker by name, or why it could not start."""
-        found: dict[str, Versions | WorkerError] = {}
+        result: dict[str, Versions | WorkerError] = {}
         for name in self._workers:
             try:
-                found[name] = self.versions(name)
+                result[name] = self.versions(name)
             except WorkerError as error:
-                found[name] = error
-        return found
+                result[name] = error
+        return result
 
     def signatures(self, name: str, paths: Sequence[str]) -> dict[str, Any]:
         """Signatures of the objects at dotted paths; see `serve.signature`."""
@@ -431,8 +431,8 @@ class LocalWorker(Worker):
         self._endpoint = _SocketPair() if hasattr(socket, "AF_UNIX") else _LocalPort()
         self._token = secrets.token_bytes(32)
         self._output = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed with the process
-        own = {loop.TOKEN: self._token.hex(), "PYTHONUNBUFFERED": "1"}
-        variables = {**SHARING, **os.environ, **self.spec.variables, **own}
+        own_variables = {loop.TOKEN: self._token.hex(), "PYTHONUNBUFFERED": "1"}
+        variables = {**SHARING, **os.environ, **self.spec.variables, **own_variables}
         command = [str(self.spec.interpreter), loop.__file__, self._endpoint.address]
         self.started = self._start_future()
         self._waiting.appendleft(self.started)
@@ -554,29 +554,29 @@ class LocalWorker(Worker):
     def _on_malformed_answer(self, error: WireError) -> None:
         """End the process, and the first call that was sent to it, which may not be the one that sent the message."""
         last, is_sent = self._last, self._sent > 0
-        how = f"was out of step: {error}"
+        cause = f"was out of step: {error}"
         if isinstance(error, wire.RepeatedAnswerError):
-            how = f"was ended because it answered {self._waiting[0].request.label} twice"
+            cause = f"was ended because it answered {self._waiting[0].request.label} twice"
         elif last is not None and isinstance(error, wire.UnexpectedAnswerError) and error.number == last.number:
-            how = f"was ended because it answered {last.label} twice"
+            cause = f"was ended because it answered {last.label} twice"
             _log.warning("the worker of %s answered %s twice and is ended", self.spec.name, loggable(last.label))
         if is_sent:
-            self._fail(self._crashed(how))
+            self._fail(self._crashed(cause))
         else:
             self.end()
 
-    def _crashed(self, how: str) -> Crashed:
-        return Crashed(how, "\n".join(self.printed()))
+    def _crashed(self, cause: str) -> Crashed:
+        return Crashed(cause, "\n".join(self.printed()))
 
     def _died(self) -> None:
         """End the first queued call, which killed the process."""
         assert self._process is not None
         try:
             self._process.wait(5.0)
-            how = self._exit_reason()
+            cause = self._exit_reason()
         except subprocess.TimeoutExpired:
-            how = "closed its connection"
-        self._fail(self._crashed(how))
+            cause = "closed its connection"
+        self._fail(self._crashed(cause))
 
     def _fail(self, outcome: Crashed | TimedOut) -> None:
         """End the process and the first queued call; the others are left for the next process."""
@@ -588,8 +588,8 @@ class LocalWorker(Worker):
         future.ended = outcome
         self._sent = 0
         if future is self.started:
-            how = f"it {outcome.how}" if isinstance(outcome, Crashed) else f"it took more than {outcome.seconds:g} s"
-            self._break(f"the framework cannot be imported: {how}{output}")
+            cause = f"it {outcome.how}" if isinstance(outcome, Crashed) else f"it took more than {outcome.seconds:g} s"
+            self._break(f"the framework cannot be imported: {cause}{output}")
 
     def _exit_reason(self) -> str:
         """How the process ended, for messages."""
@@ -644,8 +644,8 @@ class _SocketPair:
             return None
         if not select.select([self._ours], [], [], POLL_SECONDS)[0]:
             return None
-        found, self._ours = self._ours, None
-        return found
+        accepted, self._ours = self._ours, None
+        return accepted
 
     def close(self) -> None:
         """Close both ends, unless the connection was accepted."""

@@ -59,8 +59,10 @@ class Server:
             why = f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}"
             return wire.encode_message({"failed": f"the framework cannot be imported: {why}"})
         backend = self._framework.backend(os.environ)
-        if header["device"] not in (found := self._framework.available_devices(backend)):
-            why = f"{self._framework.name} has no device {header['device']} on this machine; it has {', '.join(found)}"
+        if header["device"] not in (devices := self._framework.available_devices(backend)):
+            why = (
+                f"{self._framework.name} has no device {header['device']} on this machine; it has {', '.join(devices)}"
+            )
             return wire.encode_message({"failed": why})
         versions = {
             "version": _version(self._framework.distributions),
