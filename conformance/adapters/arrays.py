@@ -67,7 +67,7 @@ class Tensor:
 def _repeated(values: Array) -> tuple[slice, ...]:
     """An index that keeps one element along each axis on which the values are constant."""
     first = [values[(slice(None),) * axis + (slice(0, 1),)] for axis in range(values.ndim)]
-    same = [bool(np.all(identical(values, one))) for one in first]
+    same = [bool(np.all(identical(values, first_value))) for first_value in first]
     return tuple(slice(0, 1) if repeats else slice(None) for repeats in same)
 
 
@@ -135,10 +135,10 @@ class Arrays:
     """Devices by name, except the CPU, which every library supports."""
 
 
-def array_operations(module: str, nonlinear: str, sigmoid: str = "sigmoid", **others: str) -> dict[str, str]:
+def array_operations(module: str, nonlinear: str, sigmoid: str = "sigmoid", **operations: str) -> dict[str, str]:
     """Operations of a library whose functions are called like those of numpy.
 
-    nonlinear: module of softmax and log_softmax.  sigmoid: its name there.  others: other operations, empty for
+    nonlinear: module of softmax and log_softmax.  sigmoid: its name there.  operations: other ones, empty for
     one that the library lacks.
     """
     table = {
@@ -169,7 +169,7 @@ def array_operations(module: str, nonlinear: str, sigmoid: str = "sigmoid", **ot
         "exp": "@.exp({0})",
         "logit": "@.log({0}) - @.log1p(-{0})",
         "logit of exp": "{0} - @.log(-@.expm1({0}))",
-        **others,
+        **operations,
     }
     return {name: text.replace("@", module) for name, text in table.items() if text}
 
@@ -209,8 +209,8 @@ def _torch_literal(tensor: Tensor) -> str:
 
 def _torch_array(result: Any) -> tuple[Array, str]:
     name = str(result.dtype).removeprefix("torch.")
-    found = result.detach().cpu()
-    wide = found if name == "float64" else found.float()  # twice as fast as a direct cast of narrow dtypes to float64
+    array = result.detach().cpu()
+    wide = array if name == "float64" else array.float()  # twice as fast as a direct cast of narrow dtypes to float64
     return wide.numpy().astype(np.float64, copy=False), name
 
 
@@ -333,8 +333,8 @@ def _tinygrad_tensor(memory: Array) -> Any:
 def _tinygrad_literal(tensor: Tensor) -> str:
     """Source of a tensor; a tensor without axes would be a constant, which has no gradient."""
     with_axis = tensor if tensor.values.ndim else Tensor(tensor.values.reshape(1))
-    made = f"tinygrad.Tensor({with_axis.source()}, dtype={dtype_name(tensor.values.dtype)!r})"
-    return made if tensor.values.ndim else f"{made}.reshape(())"
+    source = f"tinygrad.Tensor({with_axis.source()}, dtype={dtype_name(tensor.values.dtype)!r})"
+    return source if tensor.values.ndim else f"{source}.reshape(())"
 
 
 def _tinygrad_values(result: Any) -> tuple[Array, str]:

@@ -44,7 +44,7 @@ def _without_dtype(bundle: Arrays) -> Arrays:
 
     def read(result: Any) -> tuple[Array, str]:
         if isinstance(result, tuple | list):
-            raise TypeError(f"it holds {', '.join(type(each).__name__ for each in result[:4]) or 'nothing'}")
+            raise TypeError(f"it holds {', '.join(type(item).__name__ for item in result[:4]) or 'nothing'}")
         value, dtype = bundle.numpy(result)
         return value, "" if type(result) is float else dtype
 
@@ -142,7 +142,10 @@ class Inspection:
 
     def __post_init__(self) -> None:
         for name in ("constructor", "call"):
-            listed = (Parameter(**one) if isinstance(one, dict) else one for one in getattr(self, name))
+            listed = (
+                Parameter(**parameter) if isinstance(parameter, dict) else parameter
+                for parameter in getattr(self, name)
+            )
             object.__setattr__(self, name, tuple(listed))
 
 
@@ -170,8 +173,8 @@ def _module_name(module: str) -> str:
         return module
     name = re.sub(r"\W", "_", Path(module).stem)
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    taken = not name.isidentifier() or (spec is not None and spec.origin != module)
-    return f"{NAME}_{name}" if taken else name
+    is_unusable = not name.isidentifier() or (spec is not None and spec.origin != module)
+    return f"{NAME}_{name}" if is_unusable else name
 
 
 def _imports(module: str) -> str:
@@ -221,10 +224,10 @@ def inspect_callable(
     if process.returncode or not lines:
         last_line = (err.strip().splitlines() or [f"its process ended with status {process.returncode}"])[-1]
         raise CheckError(f"{target} cannot be imported: {truncate(last_line, MAX_MESSAGE)}")
-    found = json.loads(lines[-1])
-    if "error" in found:
-        raise CheckError(f"{target}: {found['error']}")
-    return Inspection(**found)
+    answer = json.loads(lines[-1])
+    if "error" in answer:
+        raise CheckError(f"{target}: {answer['error']}")
+    return Inspection(**answer)
 
 
 def _inspected(target: str) -> dict[str, Any]:
@@ -234,30 +237,30 @@ def _inspected(target: str) -> dict[str, Any]:
     names: dict[str, Any] = {}
     try:
         exec(_imports(module), names)  # noqa: S102
-        found: Any = sys.modules[_module_name(module)]
+        value: Any = sys.modules[_module_name(module)]
     except (Exception, SystemExit) as error:
         return {"error": f"{module} cannot be imported: {type(error).__name__}: {truncate(str(error), MAX_MESSAGE)}"}
     for word in attribute.split("."):
-        if not hasattr(found, word):
-            public = [name for name in vars(found) if not name.startswith("_") and callable(vars(found)[name])]
+        if not hasattr(value, word):
+            public = [name for name in vars(value) if not name.startswith("_") and callable(vars(value)[name])]
             return {"error": f"{module} has no {attribute}; it has {', '.join(public[:20]) or 'nothing to call'}"}
-        if inspect.isclass(found) and inspect.isfunction(inspect.getattr_static(found, word)):
-            return {"error": f"it is a method; name a function that calls it on an instance of {found.__name__}"}
-        found = getattr(found, word)
-    return _inspected_object(found, module)
+        if inspect.isclass(value) and inspect.isfunction(inspect.getattr_static(value, word)):
+            return {"error": f"it is a method; name a function that calls it on an instance of {value.__name__}"}
+        value = getattr(value, word)
+    return _inspected_object(value, module)
 
 
-def _inspected_object(found: Any, module: str) -> dict[str, Any]:
+def _inspected_object(target: Any, module: str) -> dict[str, Any]:
     """The same for an object of a module."""
-    if not callable(found):
-        return {"error": f"it is a {type(found).__name__}, which cannot be called"}
-    is_class = inspect.isclass(found)
-    if is_class and not any({"forward", "__call__"} & vars(one).keys() for one in found.__mro__):
-        return {"error": f"instances of the class {found.__name__} cannot be called; it has no __call__"}
-    called = getattr(found, "forward", None) or (found.__call__ if is_class else found)
+    if not callable(target):
+        return {"error": f"it is a {type(target).__name__}, which cannot be called"}
+    is_class = inspect.isclass(target)
+    if is_class and not any({"forward", "__call__"} & vars(base).keys() for base in target.__mro__):
+        return {"error": f"instances of the class {target.__name__} cannot be called; it has no __call__"}
+    method = getattr(target, "forward", None) or (target.__call__ if is_class else target)
     try:
-        call = list(inspect.signature(called).parameters.values())[1 if is_class else 0 :]
-        constructor = _constructor(found) if is_class else []
+        call = list(inspect.signature(method).parameters.values())[1 if is_class else 0 :]
+        constructor = _constructor(target) if is_class else []
     except (TypeError, ValueError):
         return {"error": "its parameters cannot be read; wrap it in a function with parameters"}
     return {
@@ -278,58 +281,58 @@ def _version(module: str) -> str:
         return stated if isinstance(stated, str) and stated else UNVERSIONED
 
 
-def _constructor(found: type) -> list[inspect.Parameter]:
+def _constructor(target: type) -> list[inspect.Parameter]:
     """The parameters of a constructor, and those of the base classes to which it passes keywords."""
     parameters: dict[str, inspect.Parameter] = {}
-    for one in found.__mro__:
-        if "__init__" not in vars(one) or one is object:
+    for base in target.__mro__:
+        if "__init__" not in vars(base) or base is object:
             continue
-        own = list(inspect.signature(one.__init__).parameters.values())[1:]  # type: ignore[misc]
-        parameters = {parameter.name: parameter for parameter in own} | parameters
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in own):
+        own_parameters = list(inspect.signature(base.__init__).parameters.values())[1:]  # type: ignore[misc]
+        parameters = {parameter.name: parameter for parameter in own_parameters} | parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in own_parameters):
             break
     return list(parameters.values())
 
 
 def _listed(parameters: Iterable[inspect.Parameter]) -> list[dict[str, Any]]:
     return [
-        asdict(Parameter(one.name, one.kind in POSITIONAL, one.default is one.empty))
-        for one in parameters
-        if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+        asdict(Parameter(parameter.name, parameter.kind in POSITIONAL, parameter.default is parameter.empty))
+        for parameter in parameters
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     ]
 
 
-def describe_object(found: Any) -> tuple[str, Inspection]:
+def describe_object(target: Any) -> tuple[str, Inspection]:
     """The target of an object of this process, and its parameters.  Raises CheckError if it cannot be called.
 
     An object that is not an attribute of its module, such as a lambda, is added to the module `OBJECTS`.
     """
-    module, path = getattr(found, "__module__", None) or "", getattr(found, "__qualname__", "")
-    if "<" in path or not path or _attribute(sys.modules.get(module), path) is not found:
+    module, path = getattr(target, "__module__", None) or "", getattr(target, "__qualname__", "")
+    if "<" in path or not path or _attribute(sys.modules.get(module), path) is not target:
         module, path = OBJECTS, path.rpartition(".")[2]
-        path = path if path.isidentifier() and not keyword.iskeyword(path) else type(found).__name__
+        path = path if path.isidentifier() and not keyword.iskeyword(path) else type(target).__name__
         place = vars(sys.modules.setdefault(OBJECTS, types.ModuleType(OBJECTS)))
         names = itertools.chain([path], (f"{path}_{count}" for count in itertools.count(2)))
-        path = next(name for name in names if place.get(name, found) is found)
-        place[path] = found
-    inspected = _inspected_object(found, module)
+        path = next(name for name in names if place.get(name, target) is target)
+        place[path] = target
+    inspected = _inspected_object(target, module)
     if "error" in inspected:
-        raise CheckError(f"{found!r}: {inspected['error']}")
+        raise CheckError(f"{target!r}: {inspected['error']}")
     return f"{module}:{path}", Inspection(**inspected)
 
 
 def _attribute(module: Any, path: str) -> Any:
-    return functools.reduce(lambda found, word: getattr(found, word, None), path.split("."), module)
+    return functools.reduce(lambda value, word: getattr(value, word, None), path.split("."), module)
 
 
 # Description
 
 
-def installed(checked: CheckedCallable, found: Inspection) -> Installed:
+def installed(checked: CheckedCallable, inspection: Inspection) -> Installed:
     """The framework of a callable, as an installed one.  Raises CheckError."""
     checked = replace(checked, target=":".join(split_target(checked.target)))
-    made = _framework(json.dumps({"checked": asdict(checked), "found": asdict(found)}))
-    return Installed(made, found.version, backend=made.backend(os.environ))
+    framework = _framework(json.dumps({"checked": asdict(checked), "found": asdict(inspection)}))
+    return Installed(framework, inspection.version, backend=framework.backend(os.environ))
 
 
 @functools.cache
@@ -338,16 +341,16 @@ def _framework(name: str) -> Framework:
     answer = json.loads(name)
     described: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in answer["checked"].items()}
     checked = CheckedCallable(**described)
-    found = Inspection(**answer["found"])
+    inspection = Inspection(**answer["found"])
     known = registry.function_named(checked.like)
-    like = next(one for one in registry.frameworks() if one.name == known.framework_name)
+    like = next(framework for framework in registry.frameworks() if framework.name == known.framework_name)
     if checked.arrays and checked.arrays not in BUNDLES:
         raise CheckError(f"--arrays {checked.arrays}: expected one of {', '.join(BUNDLES)}")
-    own = BUNDLES.get(checked.arrays)
+    bundle = BUNDLES.get(checked.arrays)
 
     def prepare() -> None:
         _find_current_folder()
-        if own is None:
+        if bundle is None:
             like.prepare()
 
     try:
@@ -355,11 +358,13 @@ def _framework(name: str) -> Framework:
             name=NAME,
             distributions=(),
             modules=(),
-            functions=(_function(checked, found, known),),
-            arrays=_without_dtype(own or like.arrays),
-            imports="; ".join(filter(None, ["" if own else like.imports, _imports(split_target(checked.target)[0])])),
-            modes={} if own else like.modes,
-            backends={} if own else like.backends,
+            functions=(_function(checked, inspection, known),),
+            arrays=_without_dtype(bundle or like.arrays),
+            imports="; ".join(
+                filter(None, ["" if bundle else like.imports, _imports(split_target(checked.target)[0])])
+            ),
+            modes={} if bundle else like.modes,
+            backends={} if bundle else like.backends,
             prepare=prepare,
             uses_upstream_gradient=True,
             adapter=f"{__name__}:{name}",
@@ -374,27 +379,27 @@ def __getattr__(name: str) -> Framework:
     return _framework(name)
 
 
-def _function(checked: CheckedCallable, found: Inspection, known: Function) -> Function:
+def _function(checked: CheckedCallable, inspection: Inspection, known: Function) -> Function:
     """The callable with the tables of a known function, as far as it has the parameters."""
-    passed = _passed(checked, found, (*HEAD, "labels") if known.has_head else ARRAYS)
+    passed = _passed(checked, inspection, (*HEAD, "labels") if known.has_head else ARRAYS)
     entries = {word: entry for word, entry in known.arguments.items() if ":" not in word}
     entries = {**{name: name for name in OPTIONS}, **entries}
-    named = {word: parameter for parameter, word in checked.arguments.items()}
-    taken = {one.name for one in (*found.constructor, *found.call)} - set(passed.values())
+    parameters = {word: parameter for parameter, word in checked.arguments.items()}
+    available = {parameter.name for parameter in (*inspection.constructor, *inspection.call)} - set(passed.values())
 
     def own(word: str, entry: str) -> str:
         """An entry with the callable's own parameter name; "" if there is none."""
-        if word in named:
-            return _renamed(entry, named[word])
-        if parameter_of(entry) in taken:
+        if word in parameters:
+            return _renamed(entry, parameters[word])
+        if parameter_of(entry) in available:
             return entry
-        return word if word in taken else ""
+        return word if word in available else ""
 
-    arguments = {word: mine for word, entry in entries.items() if (mine := own(word, entry))}
+    arguments = {word: own_entry for word, entry in entries.items() if (own_entry := own(word, entry))}
     reductions = _reductions(checked, known, lambda entry: own("reduction", entry))
-    input_kinds = _input_kinds(checked, known, passed.get("predictions", ""), taken)
+    input_kinds = _input_kinds(checked, known, passed.get("predictions", ""), available)
     in_tables = {parameter_of(text) for text in (*arguments.values(), *reductions.values(), *input_kinds.values())}
-    required = [one.name for one in (*found.constructor, *found.call) if one.required]
+    required = [parameter.name for parameter in (*inspection.constructor, *inspection.call) if parameter.required]
     if unknown := sorted({*required} - in_tables - {*passed.values()}):
         raise CheckError(
             f"{checked.target}: it requires {', '.join(unknown)}, and nothing says what to pass; say it with "
@@ -402,9 +407,9 @@ def _function(checked: CheckedCallable, found: Inspection, known: Function) -> F
         )
     all_dtypes = checked.other_dtypes
     targets = {kind: dtypes if all_dtypes else _usual_dtype(kind, dtypes) for kind, dtypes in known.targets.items()}
-    whole = Function(
+    function = Function(
         split_target(checked.target)[1],
-        _call(checked, found, passed, arguments),
+        _call(checked, inspection, passed, arguments),
         ranks={loss: _among(ranks, checked.ranks) for loss, ranks in known.ranks.items()},
         input_kinds=input_kinds,
         targets={kind: dtype for kind, dtype in targets.items() if not checked.targets or kind in checked.targets},
@@ -418,15 +423,17 @@ def _function(checked: CheckedCallable, found: Inspection, known: Function) -> F
         result_dtype=checked.result_dtype or _result_dtype(known, all_dtypes),
         sample_weight_shape=known.sample_weight_shape,
     )
-    return replace(whole, conventions=tuple(_convention(checked, one, whole) for one in known.conventions))
+    return replace(
+        function, conventions=tuple(_convention(checked, documented, function) for documented in known.conventions)
+    )
 
 
-def _passed(checked: CheckedCallable, found: Inspection, arrays: tuple[str, ...]) -> dict[str, str]:
+def _passed(checked: CheckedCallable, inspection: Inspection, arrays: tuple[str, ...]) -> dict[str, str]:
     """Array of the call, such as `predictions` or `labels` -> the parameter to which it is passed."""
-    names = [one.name for one in found.call]
+    names = [candidate.name for candidate in inspection.call]
     passed: dict[str, str] = {}
     for parameter, word in checked.arguments.items():
-        if parameter not in names and parameter not in [one.name for one in found.constructor]:
+        if parameter not in names and parameter not in [candidate.name for candidate in inspection.constructor]:
             raise CheckError(f"--arguments {parameter}={word}: {checked.target} has no parameter {parameter}")
         kinds = INPUT_KINDS if "predictions" in arrays else ()
         if word not in (*OPTIONS, *DERIVED, *kinds, *arrays, "reduction"):
@@ -440,29 +447,35 @@ def _passed(checked: CheckedCallable, found: Inspection, arrays: tuple[str, ...]
         if word not in passed and match is not None:
             passed[word] = match
     for word in arrays:  # arrays without a usual name, in the most common order
-        free = [one.name for one in found.call if one.positional and one.name not in passed.values()]
-        if word not in passed and free:
-            passed[word] = free[0]
+        unused = [
+            candidate.name
+            for candidate in inspection.call
+            if candidate.positional and candidate.name not in passed.values()
+        ]
+        if word not in passed and unused:
+            passed[word] = unused[0]
     if missing := {*arrays} - passed.keys():
-        has = ", ".join(names) or "none with a name; wrap it in a function that has them"
-        raise CheckError(f"{checked.target}: it has no parameter for {' and '.join(sorted(missing))}; it has {has}")
+        listed = ", ".join(names) or "none with a name; wrap it in a function that has them"
+        raise CheckError(f"{checked.target}: it has no parameter for {' and '.join(sorted(missing))}; it has {listed}")
     return passed
 
 
-def _call(checked: CheckedCallable, found: Inspection, passed: Mapping[str, str], arguments: Mapping[str, str]) -> str:
+def _call(
+    checked: CheckedCallable, inspection: Inspection, passed: Mapping[str, str], arguments: Mapping[str, str]
+) -> str:
     """The source of the call."""
     module, attribute = split_target(checked.target)
     path = f"{_module_name(module)}.{attribute}"
     words = {parameter: word for word, parameter in passed.items()}
-    first = [one.name for one in found.call[: len(passed)]]
-    if set(first) == set(words) and all(one.positional for one in found.call[: len(passed)]):
+    first = [entry.name for entry in inspection.call[: len(passed)]]
+    if set(first) == set(words) and all(entry.positional for entry in inspection.call[: len(passed)]):
         both = [f"{{{words[name]}}}" for name in first]
     else:
         both = [f"{parameter}={{{word}}}" for word, parameter in passed.items()]
-    if not found.is_class:
+    if not inspection.is_class:
         return f"{path}({', '.join(both)}, {{options}})"
-    called = {one.name for one in found.call}
-    both += [f"{{{word}}}" for word, entry in arguments.items() if parameter_of(entry) in called]
+    call_names = {entry.name for entry in inspection.call}
+    both += [f"{{{word}}}" for word, entry in arguments.items() if parameter_of(entry) in call_names]
     return f"{path}({{options}})({', '.join(both)})"
 
 
@@ -473,19 +486,19 @@ def _renamed(entry: str, parameter: str) -> str:
 def _reductions(checked: CheckedCallable, known: Function, own: Callable[[str], str]) -> dict[str, str]:
     if checked.reduction:
         return {checked.reduction: ""}
-    found = {name: entry if "{result}" in entry else own(entry) for name, entry in known.reductions.items()}
-    return {name: entry for name, entry in found.items() if "=" in entry or "{result}" in entry} or {"mean": ""}
+    entries = {name: entry if "{result}" in entry else own(entry) for name, entry in known.reductions.items()}
+    return {name: entry for name, entry in entries.items() if "=" in entry or "{result}" in entry} or {"mean": ""}
 
 
 def _input_kinds(
-    checked: CheckedCallable, known: Function, parameter: str, taken: Iterable[str]
+    checked: CheckedCallable, known: Function, parameter: str, available: Iterable[str]
 ) -> dict[InputKind, str]:
     stated = checked.arguments.get(parameter, "predictions")
     kind = next((kind for kind in INPUT_KINDS if kind == stated), KINDS.get(parameter.lower()))
-    found = {name: entry for name, entry in known.input_kinds.items() if not entry or parameter_of(entry) in taken}
-    if kind and len(found) < 2:
-        return {kind: found.get(kind, "")}
-    return found or {next(iter(known.input_kinds)): ""}
+    kinds = {name: entry for name, entry in known.input_kinds.items() if not entry or parameter_of(entry) in available}
+    if kind and len(kinds) < 2:
+        return {kind: kinds.get(kind, "")}
+    return kinds or {next(iter(known.input_kinds)): ""}
 
 
 def _usual_dtype(target: str, dtypes: str) -> str:
@@ -527,8 +540,8 @@ def _main(target: str) -> None:
     """Print the fields of `Inspection` on one line; output of the import goes to stderr."""
     out = os.dup(1)
     os.dup2(2, 1)
-    found = _inspected(target)
-    os.write(out, f"\n{json.dumps(found)}\n".encode())
+    inspection = _inspected(target)
+    os.write(out, f"\n{json.dumps(inspection)}\n".encode())
     os._exit(0)
 
 

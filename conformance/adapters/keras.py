@@ -107,8 +107,8 @@ def in_columns(usual: Convention) -> tuple[DocumentedConvention, ...]:
     """With labels of shape (N, 1), predictions of rank 1 also become (N, 1) since 3.0: each output is a sample."""
     if usual.binary_outputs == "each":
         return ()
-    each = replace(usual, binary_outputs="each")
-    return (DocumentedConvention(each, documentation=LOSS, capabilities=frozenset({"labels_column", "rank_1"})),)
+    convention = replace(usual, binary_outputs="each")
+    return (DocumentedConvention(convention, documentation=LOSS, capabilities=frozenset({"labels_column", "rank_1"})),)
 
 
 BINARY = function(
@@ -357,10 +357,10 @@ def evaluated(loss: Function) -> Function:
     return of_model(loss, f"evaluate:{loss.name}", call, *files, empty_batch="unreduced")
 
 
-def trained(loss: Function, *others: str) -> Function:
+def trained(loss: Function, *capabilities: str) -> Function:
     """The loss that `train_on_batch` returns, with class weights, for which each sample needs one label.
 
-    others: capabilities that it supports only without class weights.
+    capabilities: those that it supports only without class weights.
     """
     return of_model(
         loss,
@@ -368,7 +368,7 @@ def trained(loss: Function, *others: str) -> Function:
         IDENTITY.format(name=loss.name, call=TRAIN_ON_BATCH),
         "categorical/class_weights",
         arguments={"class_weights": "class_weight=dict(enumerate({}.tolist()))"},
-        excludes=tuple(frozenset({"class_weights", name}) for name in ("sample_weights", "higher_rank", *others)),
+        excludes=tuple(frozenset({"class_weights", name}) for name in ("sample_weights", "higher_rank", *capabilities)),
     )
 
 
@@ -424,7 +424,9 @@ def keras_arrays(library: Arrays, *prepared: str) -> Arrays:
     derivatives = {
         name: "\n".join([*prepared, text]) for name, text in library.derivatives.items() if name == "gradient"
     }
-    devices = {name: Device(is_available=one.is_available) for name, one in library.devices.items() if name == "cuda"}
+    devices = {
+        name: Device(is_available=device.is_available) for name, device in library.devices.items() if name == "cuda"
+    }
     return Arrays(to_native, Tensor.source, to_numpy, "", derivatives, ARRAY_OPERATIONS, devices)
 
 

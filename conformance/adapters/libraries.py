@@ -27,22 +27,22 @@ def pinned(framework: Framework) -> Iterator[Installed]:
 
     Their names are their requirements, in the format of `--with`.  Yields nothing if a requirement is not pinned.
     """
-    own = framework.requirements or framework.distributions[:1]
+    distributions = framework.requirements or framework.distributions[:1]
     for backend in framework.backends or ("",):
-        named = [f"{name}[{backend}]" if backend else name for name in own]
-        needed = [*named, *(framework.backends[backend].requirements if backend else ())]
-        texts = [_pinned(one) for one in _on_this_platform(needed)]
+        requirements = [f"{name}[{backend}]" if backend else name for name in distributions]
+        needed = [*requirements, *(framework.backends[backend].requirements if backend else ())]
+        texts = [_pinned(requirement) for requirement in _on_this_platform(needed)]
         if texts and all("==" in text for text in texts):
             yield Installed(framework, texts[0].partition("==")[2], " ".join(texts), backend=backend)
 
 
 def companions(framework: Framework, version: str) -> Iterator[Requirement]:
     """Requirements of an environment with a release of a framework, in addition to those in its metadata."""
-    own = set(map(canonicalize_name, framework.distributions))
+    installed = set(map(canonicalize_name, framework.distributions))
     extra = [need for versions, need in framework.extra_requirements if within(version, versions)]
-    for one in _on_this_platform(need.format(version=version) for need in [*framework.requirements, *extra]):
-        if canonicalize_name(one.name) not in own:
-            yield one
+    for requirement in _on_this_platform(need.format(version=version) for need in [*framework.requirements, *extra]):
+        if canonicalize_name(requirement.name) not in installed:
+            yield requirement
 
 
 def up_to_pinned(requirement: Requirement) -> str:
@@ -56,10 +56,10 @@ def up_to_pinned(requirement: Requirement) -> str:
 
 def _on_this_platform(requirements: Iterable[str]) -> Iterator[Requirement]:
     """The requirements whose markers apply on this platform, without markers."""
-    for one in map(Requirement, requirements):
-        if one.marker is None or one.marker.evaluate():
-            one.marker = None
-            yield one
+    for requirement in map(Requirement, requirements):
+        if requirement.marker is None or requirement.marker.evaluate():
+            requirement.marker = None
+            yield requirement
 
 
 def _pinned(requirement: Requirement) -> str:

@@ -92,10 +92,13 @@ MANY_TREES = MANY_CLASSES | {
 """A tree is grown for each class, with a leaf for each sample."""
 
 
-def metric(name: str, objective: str, convention: Convention, link: str, more: str = "", **fields: Any) -> Function:
+def metric(
+    name: str, objective: str, convention: Convention, link: str, parameters: str = "", **fields: Any
+) -> Function:
     """An evaluation metric of probabilities.
 
-    objective: converts scores to probabilities.  link: source of its convention, below the source.  more: parameters.
+    objective: converts scores to probabilities.  link: source of its convention, below the source.
+    parameters: of the training, as text.
     """
     input_kinds: dict[InputKind, str] = {
         "logits": OBJECTIVE.format(objective),
@@ -103,7 +106,7 @@ def metric(name: str, objective: str, convention: Convention, link: str, more: s
     }
     return Function(
         name,
-        EVALUATED.replace("METRIC", name).replace("{options}", f"{{options}}{more}"),
+        EVALUATED.replace("METRIC", name).replace("{options}", f"{{options}}{parameters}"),
         input_kinds=input_kinds,
         reductions={"mean": ""},
         conventions=(DocumentedConvention(convention, documentation=SOURCE + link),),
@@ -148,8 +151,8 @@ def objective(
 
 def documented(*refused: str, **choices: Any) -> Convention:
     """The handling of inputs in its source, and further choices.  refused: input anomalies."""
-    taken = frozenset({"trailing_axis"})
-    return Convention(accepts=taken, rejects=frozenset({"empty_batch", *refused}), **choices)
+    accepted = frozenset({"trailing_axis"})
+    return Convention(accepts=accepted, rejects=frozenset({"empty_batch", *refused}), **choices)
 
 
 def floored(log_floor: float, *refused: str, **choices: Any) -> Convention:

@@ -29,7 +29,9 @@ def function(name: str, **fields: Any) -> Function:
     """A class of `paddle.nn`, constructed with the options.  Its page is the default link of conventions."""
     page = f"{DOCUMENTATION}{name}_en.html"
     stated = fields.pop("conventions")
-    fields["conventions"] = tuple(replace(one, documentation=one.documentation or page) for one in stated)
+    fields["conventions"] = tuple(
+        replace(documented, documentation=documented.documentation or page) for documented in stated
+    )
     return Function(
         name,
         f"paddle.nn.{name}({{options}})({{predictions}}, {{labels}})",

@@ -107,8 +107,8 @@ class Installed:
     @property
     def options(self) -> str:
         """The command options that select its mode and device, each followed by a blank."""
-        named = (("mode", self.mode, EAGER), ("device", self.device, CPU))
-        return "".join(f"--{name}={value} " for name, value, usual in named if value != usual)
+        settings = (("mode", self.mode, EAGER), ("device", self.device, CPU))
+        return "".join(f"--{name}={value} " for name, value, usual in settings if value != usual)
 
     @property
     def differentiates(self) -> bool:
@@ -170,18 +170,18 @@ def _is_ours(origin: Origin) -> bool:
 
 def described(functions: Iterable[Function], describe: Callable[[Function], T]) -> list[T]:
     """Describe each function for a table; a third-party function that cannot be described is skipped and logged."""
-    found = []
+    descriptions = []
     for function in functions:
-        where = _found()[0].get(function.framework_name, (None, Origin("")))[1]
-        if not where.adapter or _is_ours(where):
-            found.append(describe(function))
+        origin = _found()[0].get(function.framework_name, (None, Origin("")))[1]
+        if not origin.adapter or _is_ours(origin):
+            descriptions.append(describe(function))
             continue
         try:
             with _guarded(f"{function.name} cannot be described"):
-                found.append(describe(function))
+                descriptions.append(describe(function))
         except AdapterError as error:
             _log_once(str(error))
-    return found
+    return descriptions
 
 
 @functools.cache
@@ -208,7 +208,7 @@ def source_digest(framework: Framework) -> str:
 @functools.cache
 def _found() -> tuple[dict[str, tuple[Framework, Origin]], list[AdapterError]]:
     """The frameworks by name with their locations, and the errors of other adapters."""
-    found: dict[str, tuple[Framework, Origin]] = {}
+    entries: dict[str, tuple[Framework, Origin]] = {}
     errors = []
     for module in pkgutil.iter_modules(adapters.__path__):
         if module.name in SHARED:
@@ -218,7 +218,7 @@ def _found() -> tuple[dict[str, tuple[Framework, Origin]], list[AdapterError]]:
             framework = importlib.import_module(name).FRAMEWORK
         except DeclarationError as error:
             raise AdapterError(f"{_file(name) or name}: {error}") from error
-        found[framework.name] = (framework, Origin(f"{name}:FRAMEWORK"))
+        entries[framework.name] = (framework, Origin(f"{name}:FRAMEWORK"))
     points, unreadable = _entry_points()
     errors += unreadable
     for point in points:
@@ -227,11 +227,11 @@ def _found() -> tuple[dict[str, tuple[Framework, Origin]], list[AdapterError]]:
         except AdapterError as error:
             errors.append(error)
             continue
-        if framework.name in found:
+        if framework.name in entries:
             errors.append(AdapterError(f"two adapters are called {framework.name}; the second is {point.value}"))
             continue
-        found[framework.name] = (framework, Origin(point.value, _file(point.module.partition(".")[0])))
-    return {name: found[name] for name in sorted(found)}, errors
+        entries[framework.name] = (framework, Origin(point.value, _file(point.module.partition(".")[0])))
+    return {name: entries[name] for name in sorted(entries)}, errors
 
 
 def _entry_points() -> tuple[list[importlib.metadata.EntryPoint], list[AdapterError]]:
@@ -239,14 +239,14 @@ def _entry_points() -> tuple[list[importlib.metadata.EntryPoint], list[AdapterEr
     try:
         return list(importlib.metadata.entry_points(group=ENTRY_POINTS)), []
     except Exception:
-        found, errors = [], []
+        points, errors = [], []
     for distribution in importlib.metadata.distributions():
         try:
-            found += [point for point in distribution.entry_points if point.group == ENTRY_POINTS]
+            points += [point for point in distribution.entry_points if point.group == ENTRY_POINTS]
         except Exception as error:
             message = truncate(f"{type_name(error)}: {text_of(error)}", MAX_REASON)
             errors.append(AdapterError(f"{distribution.locate_file('')}: entry points cannot be read: {message}"))
-    return list(dict.fromkeys(found)), errors
+    return list(dict.fromkeys(points)), errors
 
 
 def _loaded(point: importlib.metadata.EntryPoint) -> Framework:
@@ -266,10 +266,10 @@ def _loaded(point: importlib.metadata.EntryPoint) -> Framework:
 
 
 @contextlib.contextmanager
-def _guarded(what: str, file: Callable[[], str] = str) -> Iterator[None]:
+def _guarded(subject: str, file: Callable[[], str] = str) -> Iterator[None]:
     """Context manager that converts exceptions of third-party code, and its attempts to exit, to AdapterError.
 
-    what: start of the message.  file: returns the file of a wrong declaration, which then starts the message.
+    subject: start of the message.  file: returns the file of a wrong declaration, which then starts the message.
     """
     with Surroundings() as surroundings:
         try:
@@ -278,13 +278,13 @@ def _guarded(what: str, file: Callable[[], str] = str) -> Iterator[None]:
         except AdapterError:
             raise
         except DeclarationError as error:
-            raise AdapterError(f"{file() or what}: {truncate(text_of(error), MAX_REASON)}") from error
+            raise AdapterError(f"{file() or subject}: {truncate(text_of(error), MAX_REASON)}") from error
         except SystemExit as error:
-            raise AdapterError(f"{what}: it exits with {text_of(error)}") from error
+            raise AdapterError(f"{subject}: it exits with {text_of(error)}") from error
         except BaseException as error:
             surroundings.pass_on(error)
             message = truncate(f"{type_name(error)}: {text_of(error)}", MAX_REASON)
-            raise AdapterError(f"{what}: {message}") from cause(error)
+            raise AdapterError(f"{subject}: {message}") from cause(error)
 
 
 @contextlib.contextmanager
@@ -362,20 +362,25 @@ def functions_in(
 ) -> tuple[Function, ...]:
     """A framework's functions in one version, backend (the first by default), mode and device."""
     backend = backend or framework.backend({})
-    called = framework.mode(mode)
-    excludes = (*called.excludes, *framework.device(device, backend).excludes)
+    mode_description = framework.mode(mode)
+    excludes = (*mode_description.excludes, *framework.device(device, backend).excludes)
 
     def placed(function: Function) -> Function:
-        if not excludes and not called.result_dtype and called.narrowed_to is None:
+        if not excludes and not mode_description.result_dtype and mode_description.narrowed_to is None:
             return function
         changes: dict[str, Any] = {"excludes": (*function.excludes, *excludes)}
-        if called.result_dtype:
-            changes["result_dtype"] = called.result_dtype
-        if called.narrowed_to is not None:
-            narrowed = (replace(one.convention, narrowed_to=called.narrowed_to) for one in function.conventions)
+        if mode_description.result_dtype:
+            changes["result_dtype"] = mode_description.result_dtype
+        if mode_description.narrowed_to is not None:
+            narrowed = (
+                replace(documented.convention, narrowed_to=mode_description.narrowed_to)
+                for documented in function.conventions
+            )
             stated = zip(function.conventions, narrowed, strict=True)
-            changes["conventions"] = tuple(replace(one, convention=convention) for one, convention in stated)
-            changes["narrowed_to"] = called.narrowed_to
+            changes["conventions"] = tuple(
+                replace(documented, convention=convention) for documented, convention in stated
+            )
+            changes["narrowed_to"] = mode_description.narrowed_to
         return replace(function, **changes)
 
     return tuple(

@@ -73,12 +73,15 @@ BINARY: dict[str, Any] = {
 MULTICLASS: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
 
 
-def metric(name: str, objective: str, convention: Convention, link: str, more: str = "", **fields: Any) -> Function:
+def metric(
+    name: str, objective: str, convention: Convention, link: str, parameters: str = "", **fields: Any
+) -> Function:
     """An evaluation metric of probabilities.
 
-    objective: turns margins into probabilities.  link: what says its convention, below the source.  more: parameters.
+    objective: turns margins into probabilities.  link: what says its convention, below the source.
+    parameters: of the training, as text.
     """
-    call = DATA + EVALUATED.replace("METRIC", name).replace("{options}", f"{{options}}{more}")
+    call = DATA + EVALUATED.replace("METRIC", name).replace("{options}", f"{{options}}{parameters}")
     input_kinds: dict[InputKind, str] = {
         "logits": OBJECTIVE.format(objective),
         "probabilities": OBJECTIVE.format("reg:squarederror"),

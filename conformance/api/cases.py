@@ -68,10 +68,10 @@ def load_case(case_id: str, cases: Path | None = None) -> tuple[Case, Ledger]:
         If the files have errors.
     """
     if cases is None and case_id.startswith(HARVEST_PREFIX):
-        found, ledger, _ = load_harvest([case_id.split("/")[1]])
+        cases_read, ledger, _ = load_harvest([case_id.split("/")[1]])
     else:
-        found, ledger = load_suite(cases)
-    return find_case(found, case_id, cases), ledger
+        cases_read, ledger = load_suite(cases)
+    return find_case(cases_read, case_id, cases), ledger
 
 
 def find_case(cases: list[Case], case_id: str, folder: Path | None = None) -> Case:
@@ -176,18 +176,18 @@ def list_functions(observer: Observer = SILENT) -> FunctionList:
     -------
     FunctionList
     """
-    available = {one.framework.name: one for one in registry.installed(registry.frameworks())[0]}
+    available = {installed.framework.name: installed for installed in registry.installed(registry.frameworks())[0]}
     frameworks = {framework.name: framework for framework in registry.frameworks()}
 
     def entry(function: Function) -> FunctionEntry:
-        untested = tuple(f"{argument} ({what})" for argument, what in function.untested.items())
+        untested = tuple(f"{argument} ({description})" for argument, description in function.untested.items())
         installed, framework = available.get(function.framework_name), frameworks[function.framework_name]
         backend = framework.backend({}) if installed is None else installed.backend
         modes = " ".join(mode for mode in framework.modes_in(backend) if function.has_mode(mode))
         version = "" if installed is None else installed.version
         name, predictions, labels, options, reductions, dtypes, layouts = function_cells(function)
-        taken = (predictions, labels, options, reductions, dtypes, layouts)
-        return FunctionEntry(name, *taken, function.sample_weight_shape, untested, version, modes)
+        accepted = (predictions, labels, options, reductions, dtypes, layouts)
+        return FunctionEntry(name, *accepted, function.sample_weight_shape, untested, version, modes)
 
     for error in registry.broken():
         observer.note(error)
@@ -233,8 +233,8 @@ def list_libraries() -> LibraryList:
             LibraryEntry(
                 framework.name,
                 count[framework.name],
-                tuple(one.environment for one in pinned(framework)),
-                "".join(one.version for one in registry.installed((framework,))[0]),
+                tuple(release.environment for release in pinned(framework)),
+                "".join(release.version for release in registry.installed((framework,))[0]),
             )
             for framework in registry.frameworks()
         )
@@ -432,12 +432,15 @@ def _available(frameworks: Sequence[str], functions: Sequence[str], modes: Seque
     check_functions(functions, everything)
     if frameworks or not functions:
         return installed_among(frameworks, modes)[0]
-    return in_modes([one for one in everything if {function.name for function in one.functions} & {*functions}], modes)
+    return in_modes(
+        [installed for installed in everything if {function.name for function in installed.functions} & {*functions}],
+        modes,
+    )
 
 
 def check_functions(names: Sequence[str], available: Sequence[Installed], option: str = "--function") -> None:
     """Raise SelectionError for a name that no installed function has.  option: that contains the names."""
-    installed = [function.name for found in available for function in found.functions]
+    installed = [function.name for installation in available for function in installation.functions]
     known = [function.name for function in registry.functions()]
     for name in names:
         if name in installed:
@@ -484,8 +487,8 @@ def expect(case_id: str, digits: int = 25, cases: Path | None = None) -> ExpectR
     SelectionError
         If there is no such case.
     """
-    found, _ = read(shipped_cases() if cases is None else cases)
-    return ExpectResult(case_id, digits, stated_values.expect_block(find_case(found, case_id, cases), digits))
+    cases_read, _ = read(shipped_cases() if cases is None else cases)
+    return ExpectResult(case_id, digits, stated_values.expect_block(find_case(cases_read, case_id, cases), digits))
 
 
 @dataclass(frozen=True, eq=False)
@@ -533,16 +536,16 @@ def lint(folder: Path | None = None, *, strict: bool = False) -> LintResult:
     -------
     LintResult
     """
-    where = shipped_cases() if folder is None else folder
+    root = shipped_cases() if folder is None else folder
     problems: list[CaseFileError] = []
     try:
-        check_names(load_suite(where)[1])
+        check_names(load_suite(root)[1])
     except CaseErrors as error:
         problems += error.errors
-    cases, wrong = read(where, thorough=True, strict=strict)
-    wrong += read_known(where, strict=strict)[1]
+    cases, wrong = read(root, thorough=True, strict=strict)
+    wrong += read_known(root, strict=strict)[1]
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
     problems.sort(key=lambda error: (error.path, error.line, error.column))
     notes = [case.note for case in cases if case.note]
-    count, uncounted = count_cases(where) if problems else (len(cases), 0)
-    return LintResult(where, count, uncounted, problems, coverage(cases, registry.functions()), notes)
+    count, uncounted = count_cases(root) if problems else (len(cases), 0)
+    return LintResult(root, count, uncounted, problems, coverage(cases, registry.functions()), notes)

@@ -181,7 +181,7 @@ class CheckResult(Result):
             "complete": self.complete,
             "stopped": self.stopped,
             "table": [dataclasses.asdict(cell) for cell in self.cells],
-            "mistakes": [dataclasses.asdict(one) for one in self.mistakes],
+            "mistakes": [dataclasses.asdict(mistake) for mistake in self.mistakes],
             "cases": self.run.to_dict(),
             "relations": {
                 "checked": len(self.relations),
@@ -189,7 +189,9 @@ class CheckResult(Result):
             },
             "drawn": {
                 "problems": self.drawn,
-                "findings": [{"case": found.case, "file": found.text, **found.row.cells} for found in self.findings],
+                "findings": [
+                    {"case": finding.case, "file": finding.text, **finding.row.cells} for finding in self.findings
+                ],
             },
             "sweep": None if self.sweep is None else self.sweep.to_dict(),
             "printed": list(self.printed),
@@ -228,8 +230,8 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
     UserError
         If the callable cannot be imported, lacks a parameter, or is described wrongly.
     """
-    found = checked.inspect_callable(callable_.target, request.import_timeout, observer.note)
-    installed = checked.installed(callable_, found)
+    inspection = checked.inspect_callable(callable_.target, request.import_timeout, observer.note)
+    installed = checked.installed(callable_, inspection)
     observer.note(f"called as {call_example(installed)}")
     available = in_modes([installed], request.modes, request.device)
     cases = _cases(request, callable_.like, installed)
@@ -238,7 +240,7 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
             if isinstance(versions, UserError):
                 raise CheckError(f"{name}: {versions}")
         session = _CheckSession(pool, available, observer)
-        ran = run(
+        result = run(
             RunRequest(
                 report=request.report, keyword=request.keyword, prepared=(cases, Executor(available, session.rows))
             ),
@@ -253,20 +255,20 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
             counterexamples, drawn = search.findings, search.state.position
             session.not_executed += search.state.not_executed
             swept = session.sweep() if request.sweep else None
-        printed = tuple(line for one in available for line in pool.printed(one.worker))
+        printed = tuple(line for installation in available for line in pool.printed(installation.worker))
     return CheckResult(
         checked=callable_,
         installed=installed,
-        run=ran,
+        run=result,
         relations=tuple(relations),
         drawn=drawn,
         findings=tuple(counterexamples),
         sweep=swept,
-        cells=tuple(cells(installed, cases.cases, ran.rows)),
-        mistakes=tuple(_mistakes(installed, cases.cases, ran.rows)),
+        cells=tuple(cells(installed, cases.cases, result.rows)),
+        mistakes=tuple(_mistakes(installed, cases.cases, result.rows)),
         printed=printed,
-        not_executed=(*map(str, ran.not_executed), *session.not_executed),
-        stopped=ran.stopped or session.stop_reason,
+        not_executed=(*map(str, result.not_executed), *session.not_executed),
+        stopped=result.stopped or session.stop_reason,
     )
 
 
@@ -364,8 +366,8 @@ def _mistakes(installed: Installed, cases: Iterable[Case], rows: Iterable[Row]) 
     for row in sorted(wrong.values(), key=lambda row: by_id[row.key.case].predicted):
         groups.setdefault(by_id[row.key.case].options.names(), []).append(row)
     with cached_oracle() as oracle:
-        for options, alike in groups.items():
-            tried = alike[:MAX_EXPLAINED]
+        for options, rows_of_cell in groups.items():
+            tried = rows_of_cell[:MAX_EXPLAINED]
             counts: Counter[str] = Counter()
             for row in tried:
                 counts.update(_mistakes_of(installed, by_id[row.key.case], row, oracle))

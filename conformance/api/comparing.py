@@ -60,8 +60,8 @@ class ObservedNumber:
         sentences += [f"{', '.join(self.returned_by)} returned it"] if self.returned_by else []
         sentences += [f"it is what {', '.join(self.documented_by)} documents"] if self.documented_by else []
         for name, explained in self.explanations:
-            first, *others = explained.lines()
-            sentences += [f"{name}: {first}", *(f"    {line}" for line in others)] if name else [first, *others]
+            first, *details = explained.lines()
+            sentences += [f"{name}: {first}", *(f"    {line}" for line in details)] if name else [first, *details]
         return sentences
 
 

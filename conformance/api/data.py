@@ -61,13 +61,13 @@ def read_file(option: str, text: str) -> Any:
     if reader is None:
         raise DataError(f"{option}: {path}: unknown format {path.suffix or 'without an extension'}; {_ADVICE}")
     try:
-        found = reader(path)
+        content = reader(path)
     except MemoryError:
         raise DataError(f"{option}: {path} does not fit into memory; take fewer samples") from None
     except Exception as error:
-        what = truncate(" ".join(str(error).split()), 200)
-        raise DataError(f"{option}: {path} cannot be read: {type(error).__name__}: {what}; {_ADVICE}") from error
-    return _chosen(f"{option}: {path}", found, names)
+        message = truncate(" ".join(str(error).split()), 200)
+        raise DataError(f"{option}: {path} cannot be read: {type(error).__name__}: {message}; {_ADVICE}") from error
+    return _chosen(f"{option}: {path}", content, names)
 
 
 def _split(text: str) -> tuple[Path, list[str]]:
@@ -78,33 +78,33 @@ def _split(text: str) -> tuple[Path, list[str]]:
     return Path(path), [name.strip() for name in names.split(",")]
 
 
-def _chosen(where: str, found: Any, names: Sequence[str]) -> Any:
+def _chosen(where: str, content: Any, names: Sequence[str]) -> Any:
     """One of several arrays, or some columns of a table."""
-    if isinstance(found, pd.DataFrame):
+    if isinstance(content, pd.DataFrame):
         if names:
-            _check_names(where, names, [str(name) for name in found.columns], "column")
-            table = found.set_axis([str(name) for name in found.columns], axis=1)[list(names)]
+            _check_names(where, names, [str(name) for name in content.columns], "column")
+            table = content.set_axis([str(name) for name in content.columns], axis=1)[list(names)]
             return table[names[0]] if len(names) == 1 else table
-        return found.iloc[:, 0] if found.shape[1] == 1 else found
-    if not isinstance(found, Mapping):
+        return content.iloc[:, 0] if content.shape[1] == 1 else content
+    if not isinstance(content, Mapping):
         if names:
             raise DataError(f"{where}: it holds one array, without a name; leave :{','.join(names)} out")
-        return found
-    if not names and len(found) == 1:
-        return next(iter(found.values()))
+        return content
+    if not names and len(content) == 1:
+        return next(iter(content.values()))
     if len(names) != 1:
-        if not found:
+        if not content:
             raise DataError(f"{where}: it holds no array")
-        listed = ", ".join(list(map(str, found))[:MAX_SHOWN])
-        raise DataError(f"{where}: it holds {len(found)} arrays; name one after a colon, of {listed}")
-    _check_names(where, names, list(map(str, found)), "array")
-    return {str(name): value for name, value in found.items()}[names[0]]
+        listed = ", ".join(list(map(str, content))[:MAX_SHOWN])
+        raise DataError(f"{where}: it holds {len(content)} arrays; name one after a colon, of {listed}")
+    _check_names(where, names, list(map(str, content)), "array")
+    return {str(name): value for name, value in content.items()}[names[0]]
 
 
-def _check_names(where: str, names: Sequence[str], available: Sequence[str], what: str) -> None:
+def _check_names(where: str, names: Sequence[str], available: Sequence[str], noun: str) -> None:
     for name in names:
         if name not in available:
-            raise DataError(f"{where}: it has no {what} {name!r}; expected one of {', '.join(available[:MAX_SHOWN])}")
+            raise DataError(f"{where}: it has no {noun} {name!r}; expected one of {', '.join(available[:MAX_SHOWN])}")
 
 
 def _csv(path: Path, separator: str = ",") -> pd.DataFrame:
@@ -187,26 +187,34 @@ def read_data(
         kind = decide_kind(values, targets, decided)
     elif kind not in INPUT_KINDS:
         raise DataError(f"kind: {kind!r}; expected one of {', '.join(INPUT_KINDS)}")
-    given = {name: value for name, value in (options or {}).items() if value is not None}
-    given |= {name: _plain(name, given[name]) for name in WEIGHTS if name in given}
-    given |= {"labels": targets, kind: values, "loss": loss or None, "reduction": reduction, "class_axis": class_axis}
+    arguments = {name: value for name, value in (options or {}).items() if value is not None}
+    arguments |= {name: _plain(name, arguments[name]) for name in WEIGHTS if name in arguments}
+    arguments |= {
+        "labels": targets,
+        kind: values,
+        "loss": loss or None,
+        "reduction": reduction,
+        "class_axis": class_axis,
+    }
     fitting = _without_odd_axis(values, targets, loss, class_axis)
     if fitting is not None:
-        given |= {
+        arguments |= {
             "labels": fitting,
             "loss": loss or ("categorical" if fitting.shape == values.shape[:-1] else "binary"),
         }
     try:
-        inputs = read_inputs(**given)
+        inputs = read_inputs(**arguments)
         chosen = read_dtype(dtype or None) or inputs.predictions.dtype or "float64"
     except (TypeError, ValueError) as error:
         raise DataError(str(error)) from error
     if inputs.target == "index" and not names and (note := _shifted(inputs)):
         decided.append(note)
     if inputs.target == "index" and class_axis is None and inputs.input_kind == "logits":
-        others = (axis for axis in range(values.ndim - 1) if np.moveaxis(values, axis, -1).shape == values.shape)
-        if (other := next(others, None)) is not None:
-            decided.append(f"classes are on the last axis; as many are on axis {other}, which class_axis can name")
+        alternatives = (axis for axis in range(values.ndim - 1) if np.moveaxis(values, axis, -1).shape == values.shape)
+        if (alternative := next(alternatives, None)) is not None:
+            decided.append(
+                f"classes are on the last axis; as many are on axis {alternative}, which class_axis can name"
+            )
     layout = Layout(class_names=names if inputs.target == "index" else ())
     case = _case(inputs, chosen, layout)
     if fitting is not None:
@@ -279,26 +287,26 @@ def _plain(name: str, value: Any) -> Array:
             _check_numeric(name, value)
         value = value.to_numpy()
     try:
-        found = np.array(value, dtype=object) if _has_text(value) else to_numpy(value)
+        array = np.array(value, dtype=object) if _has_text(value) else to_numpy(value)
     except Exception as error:
-        what = f"{type(error).__name__}: {truncate(' '.join(str(error).split()), 200)}"
-        raise DataError(f"{name}: a {type(value).__name__} cannot be read as an array: {what}") from error
-    if found.dtype.names:
-        raise DataError(f"{name}: an array with fields {', '.join(found.dtype.names[:MAX_SHOWN])}; pass one of them")
-    if found.dtype.kind == "O":
-        found = _unpacked(name, found)
-    if found.dtype.kind == "S":
-        found = np.char.decode(found, "utf-8", "replace")
-    if name == "labels" and found.dtype.kind == "f" and np.isnan(found).any() and found.ndim == 1:
-        raise DataError(_missing(name, np.isnan(found)))
-    if name != "labels" and found.dtype.kind not in "bif" + "uV":
-        raise DataError(f"{name}: {found.dtype.name} of shape {list(found.shape)}; expected numbers")
-    return found
+        message = f"{type(error).__name__}: {truncate(' '.join(str(error).split()), 200)}"
+        raise DataError(f"{name}: a {type(value).__name__} cannot be read as an array: {message}") from error
+    if array.dtype.names:
+        raise DataError(f"{name}: an array with fields {', '.join(array.dtype.names[:MAX_SHOWN])}; pass one of them")
+    if array.dtype.kind == "O":
+        array = _unpacked(name, array)
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8", "replace")
+    if name == "labels" and array.dtype.kind == "f" and np.isnan(array).any() and array.ndim == 1:
+        raise DataError(_missing(name, np.isnan(array)))
+    if name != "labels" and array.dtype.kind not in "bif" + "uV":
+        raise DataError(f"{name}: {array.dtype.name} of shape {list(array.shape)}; expected numbers")
+    return array
 
 
 def _has_text(value: Any) -> bool:
     """Whether a value is a list that contains a string, which would make numpy convert all elements to strings."""
-    return isinstance(value, list | tuple) and any(isinstance(each, str) for each in value)
+    return isinstance(value, list | tuple) and any(isinstance(item, str) for item in value)
 
 
 def _check_numeric(name: str, value: Any) -> None:
@@ -321,13 +329,13 @@ def _missing(name: str, missing: Any) -> str:
     return f"{name}: {count} missing, the first in row {row}; fill or remove {'it' if count == 1 else 'them'}"
 
 
-def _unpacked(name: str, found: Array) -> Array:
+def _unpacked(name: str, packed: Array) -> Array:
     """An object array converted to the single type of its elements."""
-    types = {type(value).__name__: value for value in found.ravel()[::-1].tolist()}
+    types = {type(value).__name__: value for value in packed.ravel()[::-1].tolist()}
     if len(types) > 1 and not set(types) <= {"int", "float"}:
         listed = ", ".join(f"{kind} such as {truncate(repr(value), 20)}" for kind, value in list(types.items())[:3])
         raise DataError(f"{name}: values of {len(types)} types, {listed}; expected one type")
-    values = np.array(found.tolist())
+    values = np.array(packed.tolist())
     if values.dtype.kind == "O":
         raise DataError(f"{name}: values of type {next(iter(types))}; expected numbers, booleans or strings")
     return values
@@ -337,39 +345,39 @@ def _named_labels(
     labels: Array, predictions: Array, classes: Sequence[Any] | None, columns: Sequence[Any], decided: list[str]
 ) -> tuple[Array, tuple[Any, ...]]:
     """(labels as indices, or 0 and 1 for a single column; names of the classes by column)."""
-    found = np.unique(labels)
-    given = found.tolist() if classes is None else _typed(classes, labels)
+    present = np.unique(labels)
+    names = present.tolist() if classes is None else _typed(classes, labels)
     if predictions.ndim == labels.ndim or predictions.shape[-1:] == (1,):
-        if len(given) == 1 and classes is None:
-            raise DataError(f"labels: all are {given[0]!r}, so that nothing says which is the other one; pass classes")
-        if len(given) != 2:
-            listed = ", ".join(map(repr, given[:MAX_SHOWN]))
-            raise DataError(f"labels: {len(given)} names, {listed}, beside a single prediction each; expected two")
-        _check_known(found, given)
+        if len(names) == 1 and classes is None:
+            raise DataError(f"labels: all are {names[0]!r}, so that nothing says which is the other one; pass classes")
+        if len(names) != 2:
+            listed = ", ".join(map(repr, names[:MAX_SHOWN]))
+            raise DataError(f"labels: {len(names)} names, {listed}, beside a single prediction each; expected two")
+        _check_known(present, names)
         why = "the second in sorted order" if classes is None else "the second of the classes"
-        decided.append(f"labels {given[1]!r} are 1, and {given[0]!r} 0: it is {why}")
-        return (labels == given[1]).astype(np.int64), ()
+        decided.append(f"labels {names[1]!r} are 1, and {names[0]!r} 0: it is {why}")
+        return (labels == names[1]).astype(np.int64), ()
     count = predictions.shape[-1] if predictions.ndim else 0
     if classes is None:
-        if len(columns) == count and set(found.tolist()) <= set(columns):
-            given, why = list(columns), "the columns of the predictions"
+        if len(columns) == count and set(present.tolist()) <= set(columns):
+            names, why = list(columns), "the columns of the predictions"
         else:
             why = "scikit-learn's order, sorted"
         decided.append(
-            f"classes are {', '.join(map(repr, given[:MAX_SHOWN]))}{' ...' * (len(given) > MAX_SHOWN)}: {why}"
+            f"classes are {', '.join(map(repr, names[:MAX_SHOWN]))}{' ...' * (len(names) > MAX_SHOWN)}: {why}"
         )
-    if len(given) != count:
+    if len(names) != count:
         raise DataError(
-            f"labels: {len(given)} classes beside {count} columns of predictions; pass the {count} names as classes, "
+            f"labels: {len(names)} classes beside {count} columns of predictions; pass the {count} names as classes, "
             "in the order of the columns"
         )
-    _check_known(found, given)
-    by_name = {name: index for index, name in enumerate(given)}
-    if len(by_name) != len(given):
+    _check_known(present, names)
+    by_name = {name: index for index, name in enumerate(names)}
+    if len(by_name) != len(names):
         raise DataError("classes: a name stands twice; expected one for each column")
     unique, inverse = np.unique(labels, return_inverse=True)
     indices = np.array([by_name[name] for name in unique.tolist()], dtype=np.int64)[inverse].reshape(labels.shape)
-    return indices, tuple(given)
+    return indices, tuple(names)
 
 
 def _typed(classes: Sequence[Any], labels: Array) -> list[Any]:
@@ -382,9 +390,9 @@ def _typed(classes: Sequence[Any], labels: Array) -> list[Any]:
     return list(classes)
 
 
-def _check_known(found: Array, given: Sequence[Any]) -> None:
-    if strange := [name for name in found.tolist() if name not in given]:
-        raise DataError(f"labels: {strange[0]!r} is not one of the classes {', '.join(map(repr, given[:MAX_SHOWN]))}")
+def _check_known(labels: Array, names: Sequence[Any]) -> None:
+    if strange := [name for name in labels.tolist() if name not in names]:
+        raise DataError(f"labels: {strange[0]!r} is not one of the classes {', '.join(map(repr, names[:MAX_SHOWN]))}")
 
 
 def decide_kind(predictions: Array, labels: Array, decided: list[str]) -> InputKind:
@@ -401,8 +409,8 @@ def decide_kind(predictions: Array, labels: Array, decided: list[str]) -> InputK
         if high <= 0 and has_rows and _sums_to_one(x, logarithms=True):
             decided.append("predictions are log-probabilities: all are 0 or less, and their exponentials sum to 1")
             return "log_probabilities"
-        what = f"{low:g}, which is below 0" if low < 0 else f"{high:g}, which is above 1"
-        decided.append(f"predictions are logits: one is {what}")
+        evidence = f"{low:g}, which is below 0" if low < 0 else f"{high:g}, which is above 1"
+        decided.append(f"predictions are logits: one is {evidence}")
         return "logits"
     if math.isnan(low):
         raise DataError(f"predictions: all are nan; {_SAY}")

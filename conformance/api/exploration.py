@@ -123,19 +123,21 @@ def relations(
     CaseErrors
         If the files have errors.
     """
-    found, ledger = load_suite(cases)
+    shipped, ledger = load_suite(cases)
     check_names(ledger)
     available, missing = installed_among(frameworks, modes, device=device)
-    instances = select_instances(found, available, keyword_filter(keyword))
+    instances = select_instances(shipped, available, keyword_filter(keyword))
     functions = (function for installed in available for function in installed.functions)
-    if others := dict.fromkeys(function.name for function in functions if not function.has_independent_losses):
-        observer.note(f"left out, what they return is not a loss of each prediction and its label: {', '.join(others)}")
+    if excluded := dict.fromkeys(function.name for function in functions if not function.has_independent_losses):
+        observer.note(
+            f"left out, what they return is not a loss of each prediction and its label: {', '.join(excluded)}"
+        )
     if not instances:
-        reasons = sorted({exclusion_reason(case) for case in found})
+        reasons = sorted({exclusion_reason(case) for case in shipped})
         if reasons and all(reasons):
             raise SelectionError(f"nothing is selected: {'; '.join(reasons)}")
-        what = f"by -k {keyword!r}" if keyword else "of the cases of which the installed functions support two forms"
-        raise SelectionError(f"nothing is selected {what}; ids are FUNCTION-RELATION-CASE-DTYPE-REDUCTION")
+        scope = f"by -k {keyword!r}" if keyword else "of the cases of which the installed functions support two forms"
+        raise SelectionError(f"nothing is selected {scope}; ids are FUNCTION-RELATION-CASE-DTYPE-REDUCTION")
     if missing:
         observer.note(f"left out, not installed: {', '.join(missing)}")
     run, results = Run(), list[RelationResult]()
@@ -165,17 +167,17 @@ class FuzzResult(Result):
     """Whether a signal ended it."""
 
     def to_dict(self) -> dict[str, Any]:
-        done = self.state
+        state = self.state
         fields = ("traits", "case", "position")
         return {
             "seed": self.seed,
-            "position": done.position,
-            "cases": done.cases,
-            "rows": done.rows,
-            "seconds": round(done.seconds, 3),
+            "position": state.position,
+            "cases": state.cases,
+            "rows": state.rows,
+            "seconds": round(state.seconds, 3),
             "interrupted": self.interrupted,
-            "known": dict(done.known),
-            "failures": done.not_executed,
+            "known": dict(state.known),
+            "failures": state.not_executed,
             "findings": [
                 {
                     "function": counterexample.function,
@@ -183,7 +185,7 @@ class FuzzResult(Result):
                     "mark": counterexample.signature,
                     **{name: getattr(counterexample, name) for name in fields},
                     "row": counterexample.row.cells,
-                    "again": done.again[counterexample.case],
+                    "again": state.again[counterexample.case],
                     "yaml": counterexample.text,
                 }
                 for counterexample in self.findings
@@ -257,17 +259,19 @@ def fuzz(
     check_installed()
     available, missing = installed_among(frameworks, modes)
     item_filter = keyword_filter(keyword)
-    functions = [function for one in available for function in one.functions]
-    limits = restrict_limits(_limits(max_shape, dtypes, edge), functions, item_filter, {one.mode for one in available})
+    functions = [function for installed in available for function in installed.functions]
+    limits = restrict_limits(
+        _limits(max_shape, dtypes, edge), functions, item_filter, {installed.mode for installed in available}
+    )
     request: state_file.Request = {
         "suite": __version__,
         "seed": seed,
-        "frameworks": {one.framework.name: one.version for one in available},
+        "frameworks": {installed.framework.name: installed.version for installed in available},
         "selection": keyword,
         "shape": [limits.max_samples, limits.max_classes],
         "dtypes": list(limits.dtypes),
         "kinds": sorted(limits.kinds),
-        **({"modes": sorted({one.mode for one in available})} if modes else {}),
+        **({"modes": sorted({installed.mode for installed in available})} if modes else {}),
     }
     resumed, findings = (state is not None and state_file.read(state, request)) or (SearchState(), [])
     ledger = known_issues.load(shipped_cases() if cases is None else cases)
@@ -427,16 +431,16 @@ def sweep(
         observer.note(f"left out: {why}")
     if not jobs:
         raise SelectionError("nothing of this selection can be swept; `conformance list functions` says what is")
-    began, made = time.time(), SweepResult(tuple(functions), [], [], [], False, 0.0)
+    began, result_so_far = time.time(), SweepResult(tuple(functions), [], [], [], False, 0.0)
     try:
         if means:
-            _sweep_means(made, jobs, ledger, observer)
+            _sweep_means(result_so_far, jobs, ledger, observer)
         else:
-            sweep_inputs(made, jobs, ledger, state, processes, observer)
+            sweep_inputs(result_so_far, jobs, ledger, state, processes, observer)
         interrupted = False
     except KeyboardInterrupt:
         interrupted = True
-    result = replace(made, interrupted=interrupted, seconds=time.time() - began)
+    result = replace(result_so_far, interrupted=interrupted, seconds=time.time() - began)
     if folder is not None:
         sweep_rendering.write(folder, result.regions, result.means, result.about)
     return result
@@ -453,18 +457,18 @@ def _names_match(names: Sequence[str]) -> Callable[[str], bool]:
     return lambda name: any(glob.matches_function(name) for glob in globs)
 
 
-def _sweep_means(made: SweepResult, jobs: Sequence[Job], ledger: Ledger, observer: Observer) -> None:
+def _sweep_means(result: SweepResult, jobs: Sequence[Job], ledger: Ledger, observer: Observer) -> None:
     """Add the means of many lengths to a result."""
     with observer.rows(len(jobs) * len(long_means.LENGTHS)) as advance:
         for subject in (job.subject for job in jobs):
             if "mean" in subject.function.reductions:
                 for line in long_means.mean_lines(subject.installed, subject.name, subject.family, ledger):
-                    made.means.append(line)
+                    result.means.append(line)
                     advance(_label(subject.key))
 
 
 def sweep_inputs(
-    made: SweepResult,
+    result: SweepResult,
     jobs: Sequence[Job],
     ledger: Ledger,
     state: Path | None,
@@ -478,15 +482,15 @@ def sweep_inputs(
     """
     if not processes:
         processes = (os.cpu_count() or 1) if any(job.by_unit for job in jobs) else 1
-    kept = runner.load_state(state, jobs)
+    stored = runner.load_state(state, jobs)
     try:
         with observer.rows(sum(job.inputs(unit) for job in jobs for unit in range(job.units))) as advance:
-            made.not_executed.extend(
-                runner.sweep(jobs, kept, processes, lambda key, count: advance(_label(key), count), performer)
+            result.not_executed.extend(
+                runner.sweep(jobs, stored, processes, lambda key, count: advance(_label(key), count), performer)
             )
     finally:
-        made.regions.extend(
-            line for job in jobs for line in table.region_lines(job, kept.regions.get(job.key, {}), ledger)
+        result.regions.extend(
+            line for job in jobs for line in table.region_lines(job, stored.regions.get(job.key, {}), ledger)
         )
 
 

@@ -43,7 +43,7 @@ class MutantList(Result):
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "mutants": [{"name": one.name, "family": one.family, "what": one.fault} for one in self.mutants]
+            "mutants": [{"name": mutant.name, "family": mutant.family, "what": mutant.fault} for mutant in self.mutants]
         }  # fmt: skip
 
 
@@ -91,16 +91,19 @@ class MutationResult(Result):
 
     def families(self) -> dict[str, tuple[int, int]]:
         """(killed, all) by family."""
-        totals, survivors = Counter(one.family for one in self.results), Counter(one.family for one in self.survivors)
+        totals, survivors = (
+            Counter(result.family for result in self.results),
+            Counter(result.family for result in self.survivors),
+        )
         return {family: (count - survivors[family], count) for family, count in totals.items()}
 
     def alone(self) -> dict[str, list[str]]:
         """Mutants that only one case kills, keyed by that case, sorted."""
-        found: dict[str, list[str]] = {}
+        names_by_case: dict[str, list[str]] = {}
         for result in self.results:
             if result.only_killer:
-                found.setdefault(result.only_killer, []).append(result.name)
-        return {case: found[case] for case in sorted(found)}
+                names_by_case.setdefault(result.only_killer, []).append(result.name)
+        return {case: names_by_case[case] for case in sorted(names_by_case)}
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -311,27 +314,27 @@ class HarvestResult(Result):
 
     def wrong(self, source: str) -> list[JudgedResult]:
         """Stated answers of a source that do not hold."""
-        return [one for one in self.statements[source] if one.holds == "does not hold"]
+        return [result for result in self.statements[source] if result.holds == "does not hold"]
 
     def count_held(self, source: str) -> Counter[Holds]:
         """Number of stated answers of a source by whether they hold."""
-        return Counter(one.holds for one in self.statements[source])
+        return Counter(result.holds for result in self.statements[source])
 
     def to_dict(self) -> dict[str, Any]:
         sources = [
             {
-                "source": one.source,
-                "version": one.version,
-                "home": one.url,
-                "found": one.inputs,
-                "cases": len(one.cases),
-                "duplicates": one.duplicates,
-                "unsaid": dict(one.untranslated),
-                "notes": list(one.notes),
-                "stated": dict(self.count_held(one.source)),
-                "wrong": list(map(str, self.wrong(one.source))),
+                "source": harvest.source,
+                "version": harvest.version,
+                "home": harvest.url,
+                "found": harvest.inputs,
+                "cases": len(harvest.cases),
+                "duplicates": harvest.duplicates,
+                "unsaid": dict(harvest.untranslated),
+                "notes": list(harvest.notes),
+                "stated": dict(self.count_held(harvest.source)),
+                "wrong": list(map(str, self.wrong(harvest.source))),
             }
-            for one in self.harvests.harvests
+            for harvest in self.harvests.harvests
         ]
         return {"sources": sources, "missing": list(self.harvests.missing)}
 
@@ -365,9 +368,9 @@ def harvest(
         If the files cannot be written.
     """
     with observer.status() as show:
-        made = pipeline.harvest(sources, timeout, show)
+        collection = pipeline.harvest(sources, timeout, show)
         show("comparing what they state with the oracle")
         with cached_oracle() as oracle:
-            stated = {found.source: list(judge_results(found.statements, oracle)) for found in made.harvests}
-    files = () if folder is None else tuple(pipeline.save(made.harvests, folder))
-    return HarvestResult(made, stated, files)
+            stated = {entry.source: list(judge_results(entry.statements, oracle)) for entry in collection.harvests}
+    files = () if folder is None else tuple(pipeline.save(collection.harvests, folder))
+    return HarvestResult(collection, stated, files)

@@ -180,24 +180,24 @@ def recipe(
     if first == second:
         raise SelectionError(f"recipe {first} {second}: a function equals itself; name two")
     pair = (_find(first, available), _find(second, available))
-    check_modes(modes, [(one.installed.framework, one.installed.backend) for one in pair])
+    check_modes(modes, [(function.installed.framework, function.installed.backend) for function in pair])
     pair = (_in_mode(pair[0], modes), _in_mode(pair[1], modes))
     setting = setting_of(pair, **request)
-    found, ledger = load_suite(cases)
-    if any(one.installed.framework not in [other.framework for other in available] for one in pair):
-        return _unproved(pair, setting, list(cases_of(found, setting)), ledger)
-    with judge_of([one.installed for one in pair], ledger) as judge:
-        return prove_recipe(pair, setting, list(cases_of(found, setting)), judge)
+    all_cases, ledger = load_suite(cases)
+    if any(function.installed.framework not in [installed.framework for installed in available] for function in pair):
+        return _unproved(pair, setting, list(cases_of(all_cases, setting)), ledger)
+    with judge_of([function.installed for function in pair], ledger) as judge:
+        return prove_recipe(pair, setting, list(cases_of(all_cases, setting)), judge)
 
 
 def _find(name: str, available: Sequence[Installed]) -> InstalledFunction:
     """A function as installed, or else in its pinned release."""
     frameworks = (framework for framework in registry.frameworks() if name.startswith(f"{framework.name}."))
-    pinned_ones = (one for framework in frameworks for one in islice(pinned(framework), 1))
-    for one in itertools.chain(available, pinned_ones):
-        for function in one.functions:
+    pinned_ones = (installed for framework in frameworks for installed in islice(pinned(framework), 1))
+    for installed in itertools.chain(available, pinned_ones):
+        for function in installed.functions:
             if function.name == name:
-                return InstalledFunction(one, function)
+                return InstalledFunction(installed, function)
     raise SelectionError(f"recipe {name}: it is not installed, and no release that has it is pinned")
 
 
@@ -212,7 +212,7 @@ def _in_mode(function: InstalledFunction, modes: Sequence[str]) -> InstalledFunc
 
 def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
     """The loss to compute, with a default for each option that is not set; see `recipe`."""
-    functions = [one.function for one in pair]
+    functions = [function.function for function in pair]
     names = " ".join(function.name for function in functions)
     options, loss = request.get("options", ()), request.get("loss", "")
     kind, target = request.get("kind", ""), request.get("target", "")
@@ -220,13 +220,15 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
         one_of("--option", name, OPTIONS)
     shared = [name for name in LOSSES if all(name in function.ranks for function in functions)]
     if loss:
-        shared = [one for one in shared if one == one_of("--loss", loss, LOSSES)]
+        shared = [loss_ for loss_ in shared if loss_ == one_of("--loss", loss, LOSSES)]
     if not shared:
-        computed = " and ".join(f"{one.name} computes {' and '.join(one.ranks)} losses" for one in functions)
+        computed = " and ".join(
+            f"{function.name} computes {' and '.join(function.ranks)} losses" for function in functions
+        )
         raise SelectionError(f"recipe {names}: no problem fits both: {computed}")
-    for one in pair:
-        if not one.may_have_recipe:
-            raise SelectionError(f"recipe {names}: {one.function.name} returns no loss of predictions as they are")
+    for member in pair:
+        if not member.may_have_recipe:
+            raise SelectionError(f"recipe {names}: {member.function.name} returns no loss of predictions as they are")
     common_loss = shared[0]
 
     def taken(names: Iterable[str], table: str) -> str:
@@ -244,7 +246,11 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
         cast(Reduction, one_of("--reduction", request.get("reduction") or "mean", REDUCTIONS)),
         one_of("--dtype", request.get("dtype") or "float32", DTYPES),
         all(2 in function.ranks[common_loss] for function in functions)
-        and any(one.convention.binary_outputs != "each" for function in functions for one in function.conventions),
+        and any(
+            documented.convention.binary_outputs != "each"
+            for function in functions
+            for documented in function.conventions
+        ),
         cast(Quantity, one_of("--quantity", request.get("quantity", "loss"), ("loss", "gradient"))),
         tuple(one_of("--layout", name, LAYOUTS) for name in request.get("layout", ())),
         _dtype("--label-dtype", request.get("label_dtype", ""), LABEL_DTYPES),
@@ -261,21 +267,23 @@ def _unproved(
 ) -> RecipeResult:
     """The recipe for a setting, written for the first case that both functions support, but not executed."""
     empty = Proof((), 0, 0.0, 0.0, (), (), ())
-    releases = ((one.installed.framework.distributions[0], one.installed.version.partition("+")[0]) for one in pair)
+    releases = (
+        (member.installed.framework.distributions[0], member.installed.version.partition("+")[0]) for member in pair
+    )
     needed = tuple("==".join(release) for release in releases)
     try:
         recipes, reference = derive_recipes(*pair, setting)
     except NoRecipeError as error:
         return RecipeResult(setting, None, None, (), (), empty, f"{error}{_others(pair, setting)}", needed)
     both = (recipes[0], reference)
-    put = [(case, problem) for case, problem in cases if can_be_put(both, case, problem, setting.quantity)]
-    if not put:
+    accepted = [(case, problem) for case, problem in cases if can_be_put(both, case, problem, setting.quantity)]
+    if not accepted:
         return RecipeResult(setting, None, None, (), (), empty, "no case fits both", needed)
     first, second = (
-        _side(function, call_of(one, put[0][1], setting.quantity), one.changes, setting)
-        for function, one in zip(pair, both, strict=True)
+        _side(function, call_of(member, accepted[0][1], setting.quantity), member.changes, setting)
+        for function, member in zip(pair, both, strict=True)
     )
-    known = _known(pair, setting, [case for case, _ in put], ledger)
+    known = _known(pair, setting, [case for case, _ in accepted], ledger)
     return RecipeResult(setting, first, second, _differences(pair, setting), (), empty, "", needed, known)
 
 
@@ -283,12 +291,15 @@ def _known(
     pair: FunctionPair, setting: Setting, cases: Iterable[Case], ledger: Ledger
 ) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     """The known issues of two functions on the cases of a setting, as in `RecipeResult.known`."""
-    found: dict[tuple[str, str], list[str]] = {}
+    case_ids: dict[tuple[str, str], list[str]] = {}
     for function, case in itertools.product(pair, cases):
         item = Item(function.installed, function.function, case, setting.dtype, setting.reduction, setting.quantity)
         if (entry := ledger.find(item.key)) is not None:
-            found.setdefault((function.function.name, entry.summary), []).append(case.id)
-    return tuple((*wrong, tuple(ids)) for wrong, ids in sorted(found.items(), key=lambda one: -len(one[1])))
+            case_ids.setdefault((function.function.name, entry.summary), []).append(case.id)
+    return tuple(
+        (*wrong, tuple(ids))
+        for wrong, ids in sorted(case_ids.items(), key=lambda entry_and_ids: -len(entry_and_ids[1]))
+    )
 
 
 def prove_recipe(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, Problem]], judge: Judge) -> RecipeResult:
@@ -298,8 +309,8 @@ def prove_recipe(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, P
         recipes, reference = derive_recipes(*pair, setting)
     except NoRecipeError as error:
         return RecipeResult(setting, None, None, (), (), empty, f"{error}{_others(pair, setting)}")
-    tried = [(one, *prove(one, reference, cases, setting.quantity, judge)) for one in recipes]
-    best, proof, equal = max(tried, key=lambda one: (one[1].holds, len(one[1].equal)))
+    tried = [(candidate, *prove(candidate, reference, cases, setting.quantity, judge)) for candidate in recipes]
+    best, proof, equal = max(tried, key=lambda attempt: (attempt[1].holds, len(attempt[1].equal)))
     why = ""
     if proof.refuted:
         why = f"the code that follows from what they document is wrong in {proof.refuted[0]}"
@@ -308,8 +319,8 @@ def prove_recipe(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, P
     sides: list[RecipeSide | None] = [None, None]
     if proof.holds:
         examples = (equal[0].first, equal[0].second)
-        calls = [one.prepared.call for one in examples]
-        sides = [_side(*each, setting) for each in zip(pair, calls, (best.changes, reference.changes), strict=True)]
+        calls = [example.prepared.call for example in examples]
+        sides = [_side(*side, setting) for side in zip(pair, calls, (best.changes, reference.changes), strict=True)]
     return RecipeResult(
         setting, sides[0], sides[1], _differences(pair, setting), as_they_stand(pair, equal, judge), proof, why
     )
@@ -317,14 +328,14 @@ def prove_recipe(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, P
 
 def _others(pair: FunctionPair, setting: Setting) -> str:
     """Other functions of the first one's framework for which there may be a recipe, as the end of a sentence."""
-    found = []
+    alternatives = []
     for function in pair[0].installed.functions:
-        other = InstalledFunction(pair[0].installed, function)
-        if other not in pair and setting.loss in function.ranks and other.may_have_recipe:
+        candidate = InstalledFunction(pair[0].installed, function)
+        if candidate not in pair and setting.loss in function.ranks and candidate.may_have_recipe:
             with contextlib.suppress(NoRecipeError):
-                derive_recipes(other, pair[1], setting)
-                found.append(function.name)
-    return f"; try {' or '.join(found)}" if found else ""
+                derive_recipes(candidate, pair[1], setting)
+                alternatives.append(function.name)
+    return f"; try {' or '.join(alternatives)}" if alternatives else ""
 
 
 def _side(side: InstalledFunction, call: Call, changes: tuple[str, ...], setting: Setting) -> RecipeSide:
@@ -347,11 +358,13 @@ def _side(side: InstalledFunction, call: Call, changes: tuple[str, ...], setting
 def _differences(pair: FunctionPair, setting: Setting) -> tuple[tuple[str, str, str], ...]:
     """Choices that matter in this setting and in which two functions differ, in words."""
     conventions = []
-    for one in pair:
-        found = one.convention(one.function.target_kind_for(setting.target) or setting.target)
-        if one.function.input_kind_for(setting.input_kind) != "probabilities":
-            found = dataclasses.replace(found, clip=None, renormalise="no", log_offset=None, log_floor=None)
-        conventions.append(dataclasses.replace(found, mean_divides_by=_divisor(found.mean_divides_by, setting)))
+    for function in pair:
+        convention = function.convention(function.function.target_kind_for(setting.target) or setting.target)
+        if function.function.input_kind_for(setting.input_kind) != "probabilities":
+            convention = dataclasses.replace(convention, clip=None, renormalise="no", log_offset=None, log_floor=None)
+        conventions.append(
+            dataclasses.replace(convention, mean_divides_by=_divisor(convention.mean_divides_by, setting))
+        )
     first, second = conventions
     fields = ["mean_divides_by"] if setting.reduction == "mean" else []
     fields += ["clip", "renormalise", "log_offset", "log_floor"]
@@ -369,14 +382,14 @@ def _differences(pair: FunctionPair, setting: Setting) -> tuple[tuple[str, str, 
 def _divisor(chosen: Divisor, setting: Setting) -> Divisor:
     """The divisor of a mean; "weight" if that is the same number in every problem of a setting."""
     options = set(setting.options)
-    alike: set[Divisor] = {"target_weight"} if setting.target in ("index", "one_hot") else set()
+    equivalent: set[Divisor] = {"target_weight"} if setting.target in ("index", "one_hot") else set()
     if "label_smoothing" not in options:
-        alike.add("label_weight")
+        equivalent.add("label_weight")
     if "class_weights" not in options:
-        alike.add("sample_weight")
+        equivalent.add("sample_weight")
         if "sample_weights" not in options:
-            alike |= {"kept", "samples"} if "ignore_index" not in options else {"kept"}
-    return "weight" if chosen in alike else chosen
+            equivalent |= {"kept", "samples"} if "ignore_index" not in options else {"kept"}
+    return "weight" if chosen in equivalent else chosen
 
 
 __all__ = ["RecipeResult", "RecipeSide", "recipe"]

@@ -160,10 +160,10 @@ def history(report: Path, folder: Path | None = None) -> HistoryResult:
     AuditError
         If the report is incomplete, or has only one release of each framework.
     """
-    found = histories.history(report)
+    entries = histories.history(report)
     home = folder or folder_of(report)
-    audit_rendering.put({"history.md": histories.markdown(found), "history.csv": histories.as_csv(found)}, home)
-    return HistoryResult(found, home)
+    audit_rendering.put({"history.md": histories.markdown(entries), "history.csv": histories.as_csv(entries)}, home)
+    return HistoryResult(entries, home)
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,8 +319,8 @@ def page(
     folder = folder_of(report_path)
     sources = {name.split("/")[1] for name in set(results["case"]) if name.startswith(HARVEST_PREFIX)}
     harvested = sources and cases is None
-    found, ledger = load_harvest(sorted(sources))[:2] if harvested else load_suite(cases)
-    supplement = report.PageSupplement(report.problems(found), report.sizes(found))
+    page_cases, ledger = load_harvest(sorted(sources))[:2] if harvested else load_suite(cases)
+    supplement = report.PageSupplement(report.problems(page_cases), report.sizes(page_cases))
     if sweep is not None or (folder / "sweep.json").is_file():
         lines, means = rendering.read(sweep or folder)
         supplement = replace(supplement, sweep=lines, means=means)
@@ -330,8 +330,8 @@ def page(
         changes, conditions = difference_rendering.for_page(reports.difference(against, report_path))
         supplement = replace(supplement, changes=changes, against=conditions)
     if max_explained:
-        by_id, names = {case.id: case for case in found}, set(results["framework"])
-        available = [one for one in registry.installed()[0] if one.framework.name in names]
+        by_id, names = {case.id: case for case in page_cases}, set(results["framework"])
+        available = [installed for installed in registry.installed()[0] if installed.framework.name in names]
         with judge_of(available, ledger) as judge, observer.status() as show:
             explanations, rows = explain_report(
                 results, by_id, available, judge, max_explained, lambda case: show(f"explaining {case} ...")

@@ -84,14 +84,14 @@ class RunRequest:
     def validate(self) -> None:
         """Raise UserError if options contradict each other."""
         several = (self.processes or 1) > 1
-        for option, what in (("timeout", "a call"), ("import_timeout", "an import")):
+        for option, noun in (("timeout", "a call"), ("import_timeout", "an import")):
             if not math.isfinite(seconds := getattr(self, option)):
                 name = option.replace("_", "-")
-                raise UserError(f"--{name} {seconds}: {what} that hangs would never end; name seconds")
-        made = self.all or self.environments
-        if self.in_process and (made or several):
+                raise UserError(f"--{name} {seconds}: {noun} that hangs would never end; name seconds")
+        makes_environments = self.all or self.environments
+        if self.in_process and (makes_environments or several):
             raise UserError("--in-process makes all calls in one process: leave out --isolate, --all, --with and -n")
-        if self.engine and not made:
+        if self.engine and not makes_environments:
             raise UserError(
                 "--on runs environments that are made there: say with --with what they are to hold, or --all"
             )
@@ -204,9 +204,9 @@ def run(
     except UserError:
         recorded.abandon()
         raise
-    found, count, scope = prepared.cases, len(recorded.items), None
-    if accepted is not None and found and prepared.executor:
-        scope = _scope(request, found, prepared.executor, recorded.items, processor_difference(accepted[1]))
+    case_set, count, scope = prepared.cases, len(recorded.items), None
+    if accepted is not None and case_set and prepared.executor:
+        scope = _scope(request, case_set, prepared.executor, recorded.items, processor_difference(accepted[1]))
     recorded.items = ()  # frees memory for the report
     record = recorded.write()
     check = None
@@ -218,8 +218,8 @@ def run(
         recorded.rows,
         recorded.results,
         count,
-        () if found is None else tuple(found.cases),
-        found is not None and found.harvested,
+        () if case_set is None else tuple(case_set.cases),
+        case_set is not None and case_set.harvested,
         tuple(recorded.not_executed),
         recorded.stopped,
         recorded.failure,
@@ -269,8 +269,8 @@ def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
     if not request.harvest and not request.sources:
         return CaseSet(*load_suite(request.cases))
     with observer.status() as show:
-        cases, ledger, made = load_harvest(list(request.sources), request.cases, progress=show)
-    for missing in made.missing:
+        cases, ledger, collection = load_harvest(list(request.sources), request.cases, progress=show)
+    for missing in collection.missing:
         observer.note(f"left out: {missing}")
     return CaseSet(cases, ledger, harvested=True)
 
@@ -294,7 +294,7 @@ def _timeouts(request: RunRequest) -> Timeouts:
 def _in_environments(request: RunRequest, cases: CaseSet, observer: Observer, stack: contextlib.ExitStack) -> Executor:
     requested: dict[str, tuple[str, ...]] = dict.fromkeys(request.environments, request.frameworks)
     if request.all:
-        requested |= {one.environment: (one.framework.name,) for one in _libraries(request, cases)}
+        requested |= {library.environment: (library.framework.name,) for library in _libraries(request, cases)}
     with observer.status() as show:
         timeouts, modes = _timeouts(request), request.modes
         if not request.engine:
@@ -308,13 +308,15 @@ def _libraries(request: RunRequest, cases: CaseSet) -> list[Installed]:
 
     Raises SelectionError if there is none, unless other environments are requested.
     """
-    among = [one for framework in frameworks_among(request.frameworks) for one in pinned(framework)]
-    chosen = [one for one in among if chosen_modes(request.modes, one.framework, one.backend, request.device)]
+    among = [library for framework in frameworks_among(request.frameworks) for library in pinned(framework)]
+    chosen = [
+        library for library in among if chosen_modes(request.modes, library.framework, library.backend, request.device)
+    ]
     if not chosen:
-        check_modes(request.modes, [(one.framework, one.backend) for one in among], request.device)
+        check_modes(request.modes, [(library.framework, library.backend) for library in among], request.device)
     if request.keyword:
         item_filter = keyword_filter(request.keyword, whole=True)
-        chosen = [one for one in chosen if any(plan([case], [one], item_filter) for case in cases.cases)]
+        chosen = [library for library in chosen if any(plan([case], [library], item_filter) for case in cases.cases)]
     if not chosen and not request.environments:
         selected(cases.cases, among, request.keyword)
     return chosen
@@ -343,13 +345,13 @@ def _planned(
     unsupported = unsupported_rows(cases.cases, items, calls.available, item_filter, answers=answers)
     if not items and not unsupported:
         selected(cases.cases, calls.available, request.keyword)
-    made = [*calls.failed, *unsupported]
-    row_cases = [*(item.case.id for item in items), *(row.key.case for row in made)]
+    finished_rows = [*calls.failed, *unsupported]
+    row_cases = [*(item.case.id for item in items), *(row.key.case for row in finished_rows)]
     planned = recording.make_plan(
         cases.cases, row_cases, recorded.started, prepared.missing,
         f"-k {request.keyword}" if request.keyword else "", cases.ledger, calls.available, request.timeout,
     )  # fmt: skip
-    return recorded.plan(planned, items, made)
+    return recorded.plan(planned, items, finished_rows)
 
 
 def _scope(request: RunRequest, cases: CaseSet, calls: Executor, items: Any, other_processor: str) -> RunScope:
@@ -357,7 +359,7 @@ def _scope(request: RunRequest, cases: CaseSet, calls: Executor, items: Any, oth
     item_filter = keyword_filter(request.keyword)
     names = {item.id for item in items}
     return RunScope(
-        frozenset(found.framework.name for found in calls.available),
+        frozenset(installation.framework.name for installation in calls.available),
         lambda of, name: (item_filter is None or item_filter(of, name)) and (not cases.harvested or name in names),
         suite={(case.id, *of) for case in cases.cases for of in itertools.product(case.dtypes, case.reductions)},
         other_processor=other_processor,

@@ -84,10 +84,10 @@ def audit(
         cached_oracle() as oracle,
         observer.status() as show,
     ):
-        found, ledger = load_suite(cases)
+        shipped, ledger = load_suite(cases)
         with upgrade.open_sides(old, new, show, Timeouts(timeout, import_timeout)) as sides:
-            items = selected(found, sides.available, keyword)
-            run.execute_both(sides, items, found, chosen, Judge(oracle, ledger), show)
+            items = selected(shipped, sides.available, keyword)
+            run.execute_both(sides, items, shipped, chosen, Judge(oracle, ledger), show)
             try:
                 audited = upgrade.audit(sides, run, folder)
             except KeyboardInterrupt:
@@ -179,7 +179,7 @@ def bisect(
         candidates = bisection.releases_between(good, bad, releases(distribution), distribution)
         probe = bisection.make_probe(query, Judge(oracle, ledger), show, Timeouts(timeout, import_timeout))
         try:
-            found = bisection.bisect(query, candidates, probe, show)
+            result = bisection.bisect(query, candidates, probe, show)
         except NothingToFindError as nothing:
             return BisectResult(distribution, case.id, None, nothing.attempts, str(nothing))
-    return BisectResult(distribution, case.id, found, found.attempts)
+    return BisectResult(distribution, case.id, result, result.attempts)

@@ -68,7 +68,7 @@ def _facts(measurements: list[Measurement]) -> dict[str, object]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "frameworks": {found.framework.name: found.version for found in installed()[0]},
+        "frameworks": {installation.framework.name: installation.version for installation in installed()[0]},
         "measurements": [{**dataclasses.asdict(measurement), "ok": measurement.ok} for measurement in measurements],
     }
 

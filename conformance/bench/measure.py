@@ -110,10 +110,10 @@ class Bench:
         size = "short" if self.size.short else "whole"
         variables = {**(environment or {}), "CONFORMANCE_BENCH": size, "PYTEST_ADDOPTS": ""}
         began = time.perf_counter()
-        done = self._python("conformance.bench.probe", kind, str(result), *words, cache=cache, environment=variables)
+        process = self._python("conformance.bench.probe", kind, str(result), *words, cache=cache, environment=variables)
         seconds = time.perf_counter() - began
-        if done.returncode or not result.exists():
-            raise BenchError(f"{kind} {' '.join(words)}: exit status {done.returncode}\n{done.stderr[-2000:]}")
+        if process.returncode or not result.exists():
+            raise BenchError(f"{kind} {' '.join(words)}: exit status {process.returncode}\n{process.stderr[-2000:]}")
         if cache != "off" and kind not in CACHELESS and not any((self._folder / cache).rglob("*")):
             raise BenchError(f"{kind} {' '.join(words)} kept no answer of the oracle in {self._folder / cache}")
         return seconds, json.loads(result.read_text())
@@ -122,11 +122,11 @@ class Bench:
         self, module: str, *words: str, cache: str, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a module in a separate process, with an oracle cache in the folder."""
-        kept = "off" if cache == "off" else str(self._folder / cache)
+        location = "off" if cache == "off" else str(self._folder / cache)
         return subprocess.run(  # noqa: S603
             [sys.executable, "-P", "-m", module, *words],
             cwd=self._folder,
-            env={**os.environ, **(environment or {}), "CONFORMANCE_CACHE": kept},
+            env={**os.environ, **(environment or {}), "CONFORMANCE_CACHE": location},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -139,11 +139,13 @@ class Bench:
     def command(self, *words: str, cache: str = "off") -> tuple[float, float, Any]:
         """(seconds, processor seconds, output of --json) of the command line with the given arguments."""
         before, began = os.times(), time.perf_counter()
-        done = self._python("conformance", *words, cache=cache)
-        if done.returncode not in (0, 1):
-            raise BenchError(f"conformance {' '.join(words)}: exit status {done.returncode}\n{done.stderr[-2000:]}")
+        process = self._python("conformance", *words, cache=cache)
+        if process.returncode not in (0, 1):
+            raise BenchError(
+                f"conformance {' '.join(words)}: exit status {process.returncode}\n{process.stderr[-2000:]}"
+            )
         processor = _children(os.times()) - _children(before)
-        return time.perf_counter() - began, processor, json.loads(done.stdout) if "--json" in words else None
+        return time.perf_counter() - began, processor, json.loads(process.stdout) if "--json" in words else None
 
     def processor(self, kind: str, *words: str, cache: str = "off") -> tuple[float, dict[str, Any]]:
         """(processor seconds of the process and its children, result) of a probe."""
@@ -173,15 +175,15 @@ def startup(bench: Bench) -> Iterator[Measurement]:
         bare, _ = bench.processor("started", "sklearn.metrics")
         alone = bench.run("rows", bench.size.keyword, "sklearn", cache="startup")[1]
         cases = alone["seconds"]
-        whole, result = bench.processor("pytest", "-k", keyword, cache="startup")
+        total, result = bench.processor("pytest", "-k", keyword, cache="startup")
         if result["status"] not in (0, 1) or "sklearn" not in result["modules"]:
             raise BenchError(f"pytest -k {keyword}: exit status {result['status']}")
         if result["rows"] != len(alone["rows"]):
             raise BenchError(f"pytest -k {keyword} has {result['rows']} rows, not {len(alone['rows'])}")
-        note = f"{whole:.2f} s, of which import sklearn.metrics {bare:.2f} s and the cases {cases:.2f} s"
-        rounds.append((whole - bare - cases, note))
-    others = {module for framework in frameworks() if framework.name != "sklearn" for module in framework.modules}
-    loaded = sorted(others & set(result["modules"]))
+        note = f"{total:.2f} s, of which import sklearn.metrics {bare:.2f} s and the cases {cases:.2f} s"
+        rounds.append((total - bare - cases, note))
+    foreign = {module for framework in frameworks() if framework.name != "sklearn" for module in framework.modules}
+    loaded = sorted(foreign & set(result["modules"]))
     yield Measurement("other frameworks that pytest -k sklearn imports", len(loaded), "", 0, ", ".join(loaded))
     beside, note = sorted(rounds)[bench.size.repeats // 2]
     yield Measurement(
@@ -193,9 +195,9 @@ def per_row(bench: Bench) -> Iterator[Measurement]:
     """Time per row of a small case, excluding the framework's call."""
     for temperature, repeats, limit in bench.rounds(("cold", 1, 3.0), ("warm", 2, 1.0)):
         median, mean, count, note = min(_small_rows(bench) for _ in range(repeats))
-        what = f"a small row without the call, oracle {temperature}"
-        yield Measurement(f"{what}, median of {count}", median, "ms", limit, note, 0.5)
-        yield Measurement(f"{what}, mean", mean, "ms", target=1.0)
+        label = f"a small row without the call, oracle {temperature}"
+        yield Measurement(f"{label}, median of {count}", median, "ms", limit, note, 0.5)
+        yield Measurement(f"{label}, mean", mean, "ms", target=1.0)
 
 
 def _small_rows(bench: Bench) -> tuple[float, float, int, str]:
@@ -214,22 +216,22 @@ def whole_corpus(bench: Bench) -> Iterator[Measurement]:
 
     In processor time and alternately, so that other load on the machine affects both.
     """
-    taken = []
+    ratios = []
     for temperature, repeats, limit in bench.rounds(("cold", 1, None), ("warm", bench.size.repeats, RUN_TO_BARE)):
         rounds = []
         for _ in range(repeats):
-            whole, result = bench.processor("corpus", "--in-process", *bench.size.options, cache="corpus")
+            spent, result = bench.processor("corpus", "--in-process", *bench.size.options, cache="corpus")
             bare, _ = bench.processor("imported", *bench.size.frameworks)
             alone = bench.run("called", *bench.size.words)[1]
             _whole_run(result, alone)
-            note = f"{whole:.1f} s; a program that only imports takes {bare:.1f} s, the calls {alone['calls']:.1f} s"
-            rounds.append((whole / (bare + alone["calls"]), f"{note}; {result['rows']} rows"))
+            note = f"{spent:.1f} s; a program that only imports takes {bare:.1f} s, the calls {alone['calls']:.1f} s"
+            rounds.append((spent / (bare + alone["calls"]), f"{note}; {result['rows']} rows"))
         ratio, note = sorted(rounds)[repeats // 2]
-        what = f"processor time of conformance run to imports and calls, oracle {temperature}"
-        yield Measurement(what, ratio, "", limit, note, 1.4)
-        taken.append(ratio)
-    if len(taken) > 1:
-        yield Measurement("the same of a cold oracle to a warm one", taken[0] / taken[1], "", target=1.1)
+        label = f"processor time of conformance run to imports and calls, oracle {temperature}"
+        yield Measurement(label, ratio, "", limit, note, 1.4)
+        ratios.append(ratio)
+    if len(ratios) > 1:
+        yield Measurement("the same of a cold oracle to a warm one", ratios[0] / ratios[1], "", target=1.1)
 
 
 def _whole_run(run: dict[str, Any], alone: dict[str, Any]) -> None:
@@ -249,40 +251,40 @@ def isolation(bench: Bench) -> Iterator[Measurement]:
     else:
         yield from _isolated_runs(bench)
     trips = bench.run("round_trip")[1]
-    for kind, what, limit in (("nothing", "nothing", 200), ("real", "scikit-learn", None)):
+    for kind, subject, limit in (("nothing", "nothing", 200), ("real", "scikit-learn", None)):
         extra = statistics.median(remote - local for remote, local in trips[kind])
         local = statistics.median(local for _, local in trips[kind])
         note = f"{1e6 * local:.0f} us in this process, median of {len(trips[kind])} calls"
-        yield Measurement(f"a round trip to a worker with {what} at its end", 1e6 * extra, "us", limit, note)
+        yield Measurement(f"a round trip to a worker with {subject} at its end", 1e6 * extra, "us", limit, note)
     yield Measurement("seconds that a worker takes for 500 MB", 500e6 / trips["rate"], "s", 1.0)
 
 
 def _isolated_runs(bench: Bench) -> Iterator[Measurement]:
     """Runs with and without worker processes, in wall-clock time."""
     bench.run("corpus", cache="isolation")
-    names = [found.framework.name for found in installed()[0]]
+    names = [installation.framework.name for installation in installed()[0]]
     selections = [("--in-process",), (), *(("--in-process", "--framework", name) for name in names)]
     rounds = [[bench.run("corpus", *options, cache="isolation") for options in selections] for _ in range(2)]
     bare = {name: bench.run("called", "", name)[1] for name in names}
-    for taken in rounds:
-        for (_, result), name in zip(taken[2:], names, strict=True):
+    for round_ in rounds:
+        for (_, result), name in zip(round_[2:], names, strict=True):
             _whole_run(result, bare[name])
-        if len({result["rows"] for _, result in taken[:2]} | {sum(one["count"] for one in bare.values())}) > 1:
+        if len({result["rows"] for _, result in round_[:2]} | {sum(result_["count"] for result_ in bare.values())}) > 1:
             raise BenchError("conformance run, in one process and as it is, has not the rows of all frameworks")
     # The faster of two, because other load on the machine only adds time.
-    (together, _), (apart, _), *each = (min(taken, key=_seconds) for taken in zip(*rounds, strict=True))
-    alone = [(seconds, bare[name]["wall"], name) for (seconds, _), name in zip(each, names, strict=True)]
+    (together, _), (in_workers, _), *singles = (min(measured, key=_seconds) for measured in zip(*rounds, strict=True))
+    alone = [(seconds, bare[name]["wall"], name) for (seconds, _), name in zip(singles, names, strict=True)]
     (slowest, _, name), (_, calls, second), *_ = sorted(alone, reverse=True)
-    note = f"{apart:.1f} s; in one process {together:.1f} s"
+    note = f"{in_workers:.1f} s; in one process {together:.1f} s"
     target = 0.55 if available_cores() == 2 else None
-    yield Measurement(WORKERS_TO_ONE, apart / together, "", target, note, target)
-    note = f"{apart:.1f} s; {name} alone {slowest:.1f} s, {second}'s calls {calls:.1f} s"
-    what = "conformance run in worker processes to the slowest alone and the second's calls"
-    yield Measurement(what, apart / (slowest + calls), "", 1.0, note)
+    yield Measurement(WORKERS_TO_ONE, in_workers / together, "", target, note, target)
+    note = f"{in_workers:.1f} s; {name} alone {slowest:.1f} s, {second}'s calls {calls:.1f} s"
+    label = "conformance run in worker processes to the slowest alone and the second's calls"
+    yield Measurement(label, in_workers / (slowest + calls), "", 1.0, note)
 
 
-def _seconds(taken: tuple[float, dict[str, Any]]) -> float:
-    return taken[0]
+def _seconds(measured: tuple[float, dict[str, Any]]) -> float:
+    return measured[0]
 
 
 def auditing(bench: Bench) -> Iterator[Measurement]:
@@ -305,13 +307,13 @@ def relations(bench: Bench) -> Iterator[Measurement]:
 
 def memory(bench: Bench) -> Iterator[Measurement]:
     """Peak memory of the row of a large case, minus that of the call."""
-    for name in bench.size.frameworks or [found.framework.name for found in installed()[0]]:
+    for name in bench.size.frameworks or [installation.framework.name for installation in installed()[0]]:
         bare = bench.run("bare_memory", name)[1]
-        whole = bench.run("row_memory", name)[1]
-        if whole["function"] != bare["function"] or whole["status"] not in ("agrees", "diverges"):
-            raise BenchError(f"the row of {name} in memory {whole['status']}, of {whole['function']}")
-        note = f"{whole['bytes'] / MIB:.0f} MiB, of which {bare['bytes'] / MIB:.0f} MiB without the harness"
-        extra = (whole["bytes"] - bare["bytes"]) / MIB
+        with_harness = bench.run("row_memory", name)[1]
+        if with_harness["function"] != bare["function"] or with_harness["status"] not in ("agrees", "diverges"):
+            raise BenchError(f"the row of {name} in memory {with_harness['status']}, of {with_harness['function']}")
+        note = f"{with_harness['bytes'] / MIB:.0f} MiB, of which {bare['bytes'] / MIB:.0f} MiB without the harness"
+        extra = (with_harness["bytes"] - bare["bytes"]) / MIB
         shape = " x ".join(map(str, bare["shape"]))
         yield Measurement(f"memory of a row of {shape} in addition to {bare['function']}", extra, "MiB", 1024, note)
 
@@ -319,52 +321,54 @@ def memory(bench: Bench) -> Iterator[Measurement]:
 def assertions(bench: Bench) -> Iterator[Measurement]:
     """`assert_cross_entropy`: processor time, and memory of its process in addition to the logits."""
     rounds = [bench.run("asserted")[1] for _ in range(bench.size.repeats)]
-    small, large = (min(found[name] for found in rounds) for name in ("small", "ratio"))
-    found = rounds[0]
-    shape = " x ".join(map(str, found["shape"]))
+    small, large = (min(result[name] for result in rounds) for name in ("small", "ratio"))
+    result = rounds[0]
+    shape = " x ".join(map(str, result["shape"]))
     yield Measurement("assert_cross_entropy of 32 x 10 in float64", 1e3 * small, "ms", 5.0)
     yield Measurement(f"assert_cross_entropy of {shape} in bfloat16 to a log-softmax in float64", large, "", 5.0)
-    note = f"the logits have {found['array'] / MIB:.0f} MiB"
+    note = f"the logits have {result['array'] / MIB:.0f} MiB"
     yield Measurement(
-        "memory of its process beside the logits", (found["bytes"] - found["array"]) / MIB, "MiB", 2048, note
+        "memory of its process beside the logits", (result["bytes"] - result["array"]) / MIB, "MiB", 2048, note
     )
 
 
 def checks(bench: Bench) -> Iterator[Measurement]:
     """`check` of a NumPy function: time until the first verdict and in total, including the start of its process."""
-    seconds, found = bench.run("checked", "index_labels" if bench.size.short else "")
-    note = f"{found['calls']} calls, {found['relations']} relations, {found['drawn']} random problems"
-    yield Measurement("check of a function of NumPy until its first verdict", seconds - found["after"], "s", 5.0)
+    seconds, result = bench.run("checked", "index_labels" if bench.size.short else "")
+    note = f"{result['calls']} calls, {result['relations']} relations, {result['drawn']} random problems"
+    yield Measurement("check of a function of NumPy until its first verdict", seconds - result["after"], "s", 5.0)
     yield Measurement("check of a function of NumPy", seconds, "s", 60.0, note)
 
 
 def comparisons(bench: Bench) -> Iterator[Measurement]:
     """`compare` of a framework's functions in one process, relative to the slowest of their calls."""
-    available = {found.framework.name for found in installed()[0]}
-    cheapest = [name for name in dict.fromkeys(one.partition(".")[0] for one in CHEAPEST) if name in available]
+    available = {installation.framework.name for installation in installed()[0]}
+    cheapest = [
+        name for name in dict.fromkeys(function.partition(".")[0] for function in CHEAPEST) if name in available
+    ]
     for name in bench.size.frameworks or cheapest:
-        bare, whole = bench.run("bare_compared", name)[1], bench.run("compared", name)[1]
+        bare, compared = bench.run("bare_compared", name)[1], bench.run("compared", name)[1]
         shape = " x ".join(map(str, bare["shape"]))
         slowest, all_calls = max(bare["calls"]), sum(bare["calls"])
-        own = whole["large"] - all_calls
-        note = f"{own:.2f} s beside {len(bare['calls'])} calls of {all_calls:.2f} s"
-        extra = (whole["bytes"] - bare["bytes"]) / whole["array"]
-        what = f"compare of {shape} for {name}"
-        yield Measurement(f"compare of a small data set for {name}, without imports", whole["small"], "s", 3.0)
-        yield Measurement(f"{what} with the slowest call alone, to that", own / slowest + 1, "", 3.0, note)
-        yield Measurement(f"memory of {what} beyond that of its calls, in arrays", extra, "", 3.0, target=2.0)
+        own_seconds = compared["large"] - all_calls
+        note = f"{own_seconds:.2f} s beside {len(bare['calls'])} calls of {all_calls:.2f} s"
+        extra = (compared["bytes"] - bare["bytes"]) / compared["array"]
+        label = f"compare of {shape} for {name}"
+        yield Measurement(f"compare of a small data set for {name}, without imports", compared["small"], "s", 3.0)
+        yield Measurement(f"{label} with the slowest call alone, to that", own_seconds / slowest + 1, "", 3.0, note)
+        yield Measurement(f"memory of {label} beyond that of its calls, in arrays", extra, "", 3.0, target=2.0)
 
 
 def fuzzing(bench: Bench) -> Iterator[Measurement]:
     """Time of a random case: its exact answer, its judgement and the framework's call, without imports."""
-    names = [function.name for found in installed()[0] for function in found.functions]
+    names = [function.name for installation in installed()[0] for function in installation.functions]
     cheapest = next((name for name in CHEAPEST if name in names), names[0])
     words = ("--framework", cheapest.partition(".")[0], "-k", f"{cheapest}- and not gradient")
     count = str(bench.size.random_cases)
     rounds = [bench.command("fuzz", "--json", *words, "--cases-count", count)[2] for _ in range(bench.size.repeats)]
-    if not all(found["rows"] >= found["cases"] > 0 for found in rounds):
+    if not all(result["rows"] >= result["cases"] > 0 for result in rounds):
         raise BenchError(f"{rounds} for {count} cases")
-    milliseconds = min(1e3 * found["seconds"] / found["cases"] for found in rounds)
+    milliseconds = min(1e3 * result["seconds"] / result["cases"] for result in rounds)
     note = f"{1e3 / milliseconds:.0f} cases a second"
     yield Measurement(f"a random case for {cheapest}", milliseconds, "ms", 1e3 / 300, note)
 
@@ -392,12 +396,14 @@ def pages(bench: Bench) -> Iterator[Measurement]:
     if bench.size.short:
         return
     rounds = [bench.run("browsed", str(bench.size.rows))[1] for _ in range(bench.size.repeats)]
-    if not all(len(times) > 4 for one in rounds for times in one["filtered"].values()):
+    if not all(len(times) > 4 for result in rounds for times in result["filtered"].values()):
         raise BenchError("the page has no choices to filter by")
-    yield Measurement("a page of 50,000 rows, until it answers", min(max(one["opened"]) for one in rounds), "s", 2.0)
+    yield Measurement(
+        "a page of 50,000 rows, until it answers", min(max(result["opened"]) for result in rounds), "s", 2.0
+    )
     for view in rounds[0]["filtered"]:
-        middle = min(statistics.median(one["filtered"][view]) for one in rounds)
-        note = f"slowest {1e3 * min(one['filtered'][view][-1] for one in rounds):.0f} ms"
+        middle = min(statistics.median(result["filtered"][view]) for result in rounds)
+        note = f"slowest {1e3 * min(result['filtered'][view][-1] for result in rounds):.0f} ms"
         yield Measurement(f"a filter in {view.removesuffix('_view')}, 50,000 rows", 1e3 * middle, "ms", 100, note)
 
 
@@ -405,7 +411,7 @@ def reports(bench: Bench) -> Iterator[Measurement]:
     """A large report written to disk, with repeated texts like those of the shipped cases, and with distinct texts."""
     for texts in ("repeated", "distinct"):
         rounds = [bench.run("reported", str(bench.size.rows), texts)[1] for _ in range(bench.size.repeats)]
-        result = min(rounds, key=lambda found: found["seconds"])
+        result = min(rounds, key=lambda candidate: candidate["seconds"])
         if not result["pairs"] or not result["summary"]:
             raise BenchError(f"a report without pairs or summary: {result}")
         note = f"{result['pairs']} pairs; {result['framing']:.1f} s before it to put the rows into a frame"
@@ -418,11 +424,11 @@ def reports(bench: Bench) -> Iterator[Measurement]:
 def sweeps(bench: Bench) -> Iterator[Measurement]:
     """Sweeps relative to the calls they make, and the duration of exhaustive sweeps of narrow dtypes."""
     single = dict.fromkeys(THREADS, "1")
-    functions = [f.name for found in installed()[0] for f in found.functions if "none" in f.reductions]
+    functions = [f.name for installation in installed()[0] for f in installation.functions if "none" in f.reductions]
     if bench.size.short:
         functions = [name for name in functions if name == SHORT_SWEEP_FUNCTION] or functions[:1]
     ratios = [
-        found for name in functions for found in bench.run("swept", name, environment=single)[1]["ratios"]
+        ratio for name in functions for ratio in bench.run("swept", name, environment=single)[1]["ratios"]
     ]  # a process each: none profits from what another has computed
     for dtype in ("float16", "bfloat16", "float32"):
         ratio, key, call = max((ratio, key, call) for key, ratio, call in ratios if key.endswith(f"|{dtype}"))
@@ -431,12 +437,15 @@ def sweeps(bench: Bench) -> Iterator[Measurement]:
         )
         yield Measurement(f"a sweep to the calls it makes, {dtype}, worst function", ratio, "", 3.0, note)
     binary = [
-        f.name for found in installed()[0] for f in found.functions if "binary" in f.ranks and not f.default_files
+        f.name
+        for installation in installed()[0]
+        for f in installation.functions
+        if "binary" in f.ranks and not f.default_files
     ]
     names = [name for name in functions if name in binary]
-    _, taken, swept = bench.command("sweep", "--json", *names, "--dtype", "float16", "--dtype", "bfloat16")
+    _, seconds, swept = bench.command("sweep", "--json", *names, "--dtype", "float16", "--dtype", "bfloat16")
     note = f"{sum(line['count'] for line in swept['lines'])} inputs, with imports"
-    yield Measurement("every float16 and bfloat16 for every binary function", taken, "s", 60, note)
+    yield Measurement("every float16 and bfloat16 for every binary function", seconds, "s", 60, note)
 
 
 PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
@@ -472,11 +481,11 @@ def measure(parts: list[str], size: Size = WHOLE) -> Iterator[Measurement]:
         for part in parts:
             if size.short and part in NOT_SHORT:
                 continue
-            taken = 0
+            count = 0
             for measurement in PARTS[part](bench):
-                taken += 1
+                count += 1
                 if not math.isfinite(measurement.measured):
                     raise BenchError(f"{measurement.what}: {measurement.measured}")
                 yield dataclasses.replace(measurement, limit=None) if size.short and measurement.limit else measurement
-            if not taken:
+            if not count:
                 raise BenchError(f"{part}: nothing was measured")

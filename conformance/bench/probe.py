@@ -80,13 +80,15 @@ class Stopwatch:
 
     def __call__(self, framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
         if framework.name not in self._watched:
-            own = framework.runtime()[0]
+            arrays = framework.runtime()[0]
             watched = dataclasses.replace(
-                own,
-                native=lambda memory: self._entering(own.native, memory),
-                numpy=lambda result: self._leaving(own.numpy, result),
+                arrays,
+                native=lambda memory: self._entering(arrays.native, memory),
+                numpy=lambda result: self._leaving(arrays.numpy, result),
             )
-            backends = {name: dataclasses.replace(one, arrays=watched) for name, one in framework.backends.items()}
+            backends = {
+                name: dataclasses.replace(backend, arrays=watched) for name, backend in framework.backends.items()
+            }
             self._watched[framework.name] = dataclasses.replace(framework, arrays=watched, backends=backends)
         self.count += 1
         self._began = self._ended = 0.0
@@ -159,7 +161,7 @@ def rows(keyword: str, *frameworks: str) -> Result:
     available = _installed(frameworks)
     imports = _import(available)
     watch = Stopwatch(time.thread_time)
-    taken = []
+    small_rows = []
     began = time.process_time()
     with cached_oracle() as oracle:
         items = _selected(keyword, available)
@@ -170,9 +172,14 @@ def rows(keyword: str, *frameworks: str) -> Result:
             assert isinstance(row, Row), row
             row.cells  # noqa: B018
             spent = time.thread_time() - start
-            taken.append((item.framework.name, _small(item.case), spent - (watch.calls - before)))
-    assert watch.count == len(taken), f"{watch.count} calls for {len(taken)} rows"
-    return {"rows": taken, "seconds": time.process_time() - began, "conversions": watch.conversions, "imports": imports}
+            small_rows.append((item.framework.name, _small(item.case), spent - (watch.calls - before)))
+    assert watch.count == len(small_rows), f"{watch.count} calls for {len(small_rows)} rows"
+    return {
+        "rows": small_rows,
+        "seconds": time.process_time() - began,
+        "conversions": watch.conversions,
+        "imports": imports,
+    }
 
 
 def corpus(*options: str) -> Result:
@@ -205,7 +212,9 @@ def round_trip() -> Result:
 
     Also the bytes per second of a transfer to a worker.
     """
-    framework = next(found.framework for found in installed()[0] if found.framework.name == "sklearn")
+    framework = next(
+        installation.framework for installation in installed()[0] if installation.framework.name == "sklearn"
+    )
     calls = [prepared.call for prepared in map(prepare, _small_items("sklearn")[:: 50 if SHORT else 1])]
     calls = [call for call in calls if isinstance(perform(framework, call, ""), Returned)]
     empty = [dataclasses.replace(call, text=f"{ECHO}({', '.join(call.arrays)})") for call in calls]
@@ -221,8 +230,10 @@ def round_trip() -> Result:
         nothing = [beside(echo.FRAMEWORK, call) for call in empty]
         real = [beside(framework, call) for call in calls]
         large = Call(f"{ECHO}(x)", {"x": Tensor(np.zeros(LARGE_BYTES // 8))})
-        sent, kept = (min(taken) for taken in zip(*(beside(echo.FRAMEWORK, large) for _ in range(5)), strict=True))
-    return {"nothing": nothing, "real": real, "rate": LARGE_BYTES / max(sent - kept, 1e-9)}
+        sent, without_copy = (
+            min(measured) for measured in zip(*(beside(echo.FRAMEWORK, large) for _ in range(5)), strict=True)
+        )
+    return {"nothing": nothing, "real": real, "rate": LARGE_BYTES / max(sent - without_copy, 1e-9)}
 
 
 def swept(*functions: str) -> Result:
@@ -248,7 +259,7 @@ def swept(*functions: str) -> Result:
     jobs, _ = plan(
         installed()[0], lambda name: name in functions, SweepRequest(dtypes=("float16", "bfloat16", "float32"))
     )
-    taken = []
+    ratios = []
     keep_memory()
     for subject in (job.subject for job in jobs):
         sweep_chunk(subject, next(chunks(subject)))  # warm-up
@@ -262,24 +273,24 @@ def swept(*functions: str) -> Result:
                 inputs += len(chunk.patterns) * len(subject.family.signs) * len(subject.labels)
             rounds.append((time.process_time() - began, watch.calls))
         spent, calls = min(rounds)
-        taken.append((subject.key, spent / calls, 1e9 * calls / inputs))
-    return {"ratios": taken}
+        ratios.append((subject.key, spent / calls, 1e9 * calls / inputs))
+    return {"ratios": ratios}
 
 
 def _each(make: Callable[[Call], object], calls: list[Call]) -> list[float]:
     """Seconds of each call, after a warm-up with the first one."""
     make(calls[0])
-    taken = []
+    times = []
     for call in calls:
         began = time.perf_counter()
         outcome = make(call)
-        taken.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - began)
         assert isinstance(outcome, Returned), outcome
-    return taken
+    return times
 
 
 def _small_items(framework: str) -> list[Item]:
-    available = [found for found in installed()[0] if found.framework.name == framework]
+    available = [installation for installation in installed()[0] if installation.framework.name == framework]
     return plan([case for case in load_suite()[0] if _small(case)], available)
 
 
@@ -330,17 +341,17 @@ def asserted() -> Result:
         log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         losses[start : start + BLOCK] = -log_p[np.arange(BLOCK), labels[start : start + BLOCK]]
     bare = time.process_time() - began
-    small, few = logits[: SMALL[0], : SMALL[1]].astype(np.float64), labels[: SMALL[0]] % SMALL[1]
-    mean = (np.log(np.exp(small).sum(axis=1)) - small[np.arange(len(few)), few]).mean()
-    taken = []
+    small, few_labels = logits[: SMALL[0], : SMALL[1]].astype(np.float64), labels[: SMALL[0]] % SMALL[1]
+    mean = (np.log(np.exp(small).sum(axis=1)) - small[np.arange(len(few_labels)), few_labels]).mean()
+    times = []
     for _ in range(ASSERTIONS):
         began = time.process_time()
-        assert_cross_entropy(mean, logits=small, labels=few)
-        taken.append(time.process_time() - began)
+        assert_cross_entropy(mean, logits=small, labels=few_labels)
+        times.append(time.process_time() - began)
     began = time.process_time()
     assert_cross_entropy(np.float32(losses.mean()), logits=logits, labels=labels)
     large = time.process_time() - began
-    return {"small": min(taken), "ratio": large / bare, "bytes": _peak(), "array": logits.nbytes, "shape": VOCABULARY}
+    return {"small": min(times), "ratio": large / bare, "bytes": _peak(), "array": logits.nbytes, "shape": VOCABULARY}
 
 
 def checked(keyword: str) -> Result:
@@ -365,11 +376,11 @@ def checked(keyword: str) -> Result:
         ranks=(2,),
     )
     with tempfile.TemporaryDirectory() as folder:
-        found = api.check(described, api.CheckRequest(report=Path(folder), keyword=keyword), Clock())
-    assert found.complete, found.stopped
-    assert not found.wrong, found.mistakes
+        result = api.check(described, api.CheckRequest(report=Path(folder), keyword=keyword), Clock())
+    assert result.complete, result.stopped
+    assert not result.wrong, result.mistakes
     after = time.perf_counter() - verdicts[0] if verdicts else 0.0
-    return {"after": after, "calls": len(found.run.rows), "drawn": found.drawn, "relations": len(found.relations)}
+    return {"after": after, "calls": len(result.run.rows), "drawn": result.drawn, "relations": len(result.relations)}
 
 
 def _data(shape: tuple[int, int]) -> tuple[Any, Any]:
@@ -388,11 +399,11 @@ def compared(framework: str) -> Result:
     api.compare(*small, frameworks=[framework])
     seconds = time.perf_counter() - began
     began = time.process_time()
-    found = api.compare(*large, frameworks=[framework])
+    result = api.compare(*large, frameworks=[framework])
     spent = time.process_time() - began
-    called = [one for one in found.explanation.functions if one.value is not None]
-    assert called, f"nothing of {framework} was called"
-    return {"small": seconds, "large": spent, "bytes": _peak(), "array": large[1].nbytes, "functions": len(called)}
+    functions = [function for function in result.explanation.functions if function.value is not None]
+    assert functions, f"nothing of {framework} was called"
+    return {"small": seconds, "large": spent, "bytes": _peak(), "array": large[1].nbytes, "functions": len(functions)}
 
 
 def bare_compared(framework: str) -> Result:
@@ -413,8 +424,8 @@ def bare_compared(framework: str) -> Result:
 
 def _installed(names: Sequence[str]) -> list[Installed]:
     """The installed frameworks with these names; all if empty.  Raises LookupError for one that is not installed."""
-    available = [found for found in installed()[0] if not names or found.framework.name in names]
-    if missing := {*names} - {found.framework.name for found in available}:
+    available = [installation for installation in installed()[0] if not names or installation.framework.name in names]
+    if missing := {*names} - {installation.framework.name for installation in available}:
         raise LookupError(f"not installed: {', '.join(sorted(missing))}")
     return available
 
@@ -429,9 +440,9 @@ def _selected(keyword: str, available: list[Installed]) -> list[Item]:
 def _import(available: list[Installed]) -> float:
     """Seconds to import the frameworks."""
     began = time.perf_counter()
-    for found in available:
-        found.framework.prepare()
-        for function in found.functions:
+    for installation in available:
+        installation.framework.prepare()
+        for function in installation.functions:
             if not function.signature:  # else what it calls has no path that can be imported
                 resolve(function.path)
     return time.perf_counter() - began
@@ -452,7 +463,7 @@ def _small(case: Case) -> bool:
 
 
 def _large_item(framework: str) -> Item:
-    available = [found for found in installed()[0] if found.framework.name == framework]
+    available = [installation for installation in installed()[0] if installation.framework.name == framework]
     large = [case for case in load_suite()[0] if _shape(case) == LARGE]
     items = [item for item in plan(large, available) if item.case.target == "index"]
     if not items:
@@ -528,10 +539,10 @@ def reported(count: str, texts: str = "repeated") -> Result:
         results = report.from_records(lines)
         framed = time.perf_counter()
         record = report.write(Path(folder), results, report.RunInfo(len(results)))
-        done = time.perf_counter()
+        written = time.perf_counter()
         summary = (Path(folder) / "summary.md").stat().st_size
     pairs = sum(record["relations"].values())
-    return {"framing": framed - began, "seconds": done - framed, "summary": summary, "pairs": pairs}
+    return {"framing": framed - began, "seconds": written - framed, "summary": summary, "pairs": pairs}
 
 
 def _large(count: int, distinct: bool = False) -> list[dict[str, Any]]:
@@ -543,10 +554,10 @@ def _large(count: int, distinct: bool = False) -> list[dict[str, Any]]:
     lines = []
     for n in range(count):
         problem, function = divmod(n, 5)
-        own = n if distinct else 2 * problem + function % 2
+        scale = n if distinct else 2 * problem + function % 2
         disagrees = function == 3 and problem % 4 == 0
         status = "diverges" if function == 2 else "disagrees" if disagrees else "agrees"
-        said = [((n if distinct else problem) + 1) / k for k in range(3, 15 if problem % 2 == 0 else 4)]
+        values = [((n if distinct else problem) + 1) / k for k in range(3, 15 if problem % 2 == 0 else 4)]
         off = {"diverges": 1.5, "disagrees": 1 + n / count}.get(status, 1.0)
         lines.append(
             {
@@ -563,11 +574,14 @@ def _large(count: int, distinct: bool = False) -> list[dict[str, Any]]:
                 "convention": f"choice_{n if distinct else problem % 7}=value" if status == "diverges" else "",
                 "explanation": f"off by {n} budgets" if distinct or status == "disagrees" else "",
                 "warnings": f"RuntimeWarning: {n} was rounded" if distinct else "",
-                **{name: (own + 1) / place for place, name in enumerate(("error", "budget", "ratio", "ulps"), start=3)},
-                "got": str([off * value + (own + 1) * 1e-12 for value in said]),
-                "want": str(said),
-                "want_by_convention": str([1.5 * value for value in said]) if status == "diverges" else "",
-                "budgets": str([float(f"{value * 1e-7 + n * 1e-12:.4g}") for value in said]),
+                **{
+                    name: (scale + 1) / place
+                    for place, name in enumerate(("error", "budget", "ratio", "ulps"), start=3)
+                },
+                "got": str([off * value + (scale + 1) * 1e-12 for value in values]),
+                "want": str(values),
+                "want_by_convention": str([1.5 * value for value in values]) if status == "diverges" else "",
+                "budgets": str([float(f"{value * 1e-7 + n * 1e-12:.4g}") for value in values]),
                 "call": f"import framework; framework.Function{function}({[problem / k for k in range(3, 25)]}, {n})",
             }
         )

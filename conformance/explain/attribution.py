@@ -75,8 +75,8 @@ def named_choices(assessment: Assessment) -> tuple[str, ...]:
 
     Without `accepts`, an invalid input has no answer that another choice could change.
     """
-    named = dict(assessment.verdict.choices)
-    names = [field.name for field in dataclasses.fields(Convention) if field.name in named]
+    choices = dict(assessment.verdict.choices)
+    names = [field.name for field in dataclasses.fields(Convention) if field.name in choices]
     return tuple(sorted(names, key=lambda name: name != "accepts"))
 
 
@@ -98,14 +98,14 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]
         names = (*names, "empty_mean")
     parts = [convention.restricted_to(names[:number]) for number in range(len(names) + 1)]
     texts = _answer_texts(assessment, [answer(assessment, part, exact) for part in parts])
-    found = []
+    result = []
     for number, name in enumerate(names):
         choice = _Choice(assessment, exact, name, *parts[number : number + 2])
         changes_answer = name not in (*NUMERIC_FIELDS, "rejects") and not choice.is_of_rounding
         before, after = texts[number : number + 2] if changes_answer else ("", "")
         if not changes_answer or before != after or assessment.verdict.convention:
-            found.append(_difference(choice, getattr(convention, name), before, after))
-    return tuple(found)
+            result.append(_difference(choice, getattr(convention, name), before, after))
+    return tuple(result)
 
 
 @dataclass(frozen=True)
@@ -153,9 +153,9 @@ class _Choice:
 
     def losses(self) -> list[Exact]:
         """Exact unreduced losses without and with the choice; empty if either has none."""
-        found = self.answers(self.problem.with_reduction("none"))
-        exact = [losses for losses in found if isinstance(losses, Exact)]
-        return exact if len(exact) == len(found) else []
+        answers = self.answers(self.problem.with_reduction("none"))
+        exact = [losses for losses in answers if isinstance(losses, Exact)]
+        return exact if len(exact) == len(answers) else []
 
     def most_changed_row(self) -> int | None:
         """Index of the row whose loss changes most; None if there is none."""
@@ -249,9 +249,11 @@ def _shift_lines(choice: _Choice) -> Iterator[Step]:
         return
     flat = flatten(choice.problem, choice.after)
     assert flat.index is not None
-    labels = [str(label) if kept else "-" for label, kept in zip(flat.index[:MAX_LABELS], flat.kept, strict=False)]
-    more = f", ... ({len(flat.index) - MAX_LABELS} more)" if len(flat.index) > MAX_LABELS else ""
-    yield step("labels that it holds the predictions against", f"[{', '.join(labels)}{more}]")
+    labels = [
+        str(label) if is_counted else "-" for label, is_counted in zip(flat.index[:MAX_LABELS], flat.kept, strict=False)
+    ]
+    remainder = f", ... ({len(flat.index) - MAX_LABELS} more)" if len(flat.index) > MAX_LABELS else ""
+    yield step("labels that it holds the predictions against", f"[{', '.join(labels)}{remainder}]")
     yield step("samples that count", str(int(flat.kept.sum())))
 
 
@@ -268,14 +270,14 @@ def _narrowing_lines(choice: _Choice) -> Iterator[Step]:
             yield from _rounding_line(f"its {name.replace('_', ' ').removesuffix('s')}", stated, used)
 
 
-def _rounding_line(what: str, stated: Array, used: Array) -> Iterator[Step]:
+def _rounding_line(label: str, stated: Array, used: Array) -> Iterator[Step]:
     """The number that rounding changes most."""
     wide, narrow = stated.ravel(), used.ravel()
     with np.errstate(all="ignore"):
         off = np.nan_to_num(np.abs(wide.astype(np.float64) - narrow.astype(np.float64)), nan=0.0)
     worst = int(np.argmax(off))
     if off[worst]:
-        yield step(what, f"{format_element(narrow[worst])} instead of {format_element(wide[worst])}")
+        yield step(label, f"{format_element(narrow[worst])} instead of {format_element(wide[worst])}")
 
 
 def _empty_mean_lines(choice: _Choice) -> Iterator[Step]:
@@ -356,8 +358,8 @@ def _logarithm_lines(choice: _Choice) -> Iterator[Step]:
                 yield step(f"slope{place}", "0", "nothing depends on p there")
                 continue
             digits = distinguishing_digits([float_of(old), float_of(new)])
-            what = ("-log p" if c else "-log(1 - p)") if flat.binary else f"-log p_{c}"
-            yield step(what + place, f"{format_number(new, digits)} instead of {format_number(old, digits)}")
+            label = ("-log p" if c else "-log(1 - p)") if flat.binary else f"-log p_{c}"
+            yield step(label + place, f"{format_number(new, digits)} instead of {format_number(old, digits)}")
     if len(changes) > ROWS_SHOWN:
         yield step("others that change", str(len(changes) - ROWS_SHOWN))
 
@@ -424,9 +426,9 @@ def _column_lines(choice: _Choice) -> Iterator[Step]:
     problem = choice.problem
     stated, read = (labels_by(problem, part).reshape(-1) for part in (choice.before, choice.after))
     names = problem.layout.name_labels(problem.labels).reshape(-1).tolist()
-    what = "y" if choice.flat.binary else "column"
+    noun = "y" if choice.flat.binary else "column"
     for i in np.flatnonzero(stated != read)[:ROWS_SHOWN].tolist():
-        yield step(f"{what} of sample {i}, label {names[i]!r}", f"{int(read[i])}, not {int(stated[i])}")
+        yield step(f"{noun} of sample {i}, label {names[i]!r}", f"{int(read[i])}, not {int(stated[i])}")
 
 
 def _target_sum_lines(choice: _Choice) -> Iterator[Step]:

@@ -55,14 +55,14 @@ def _code(text: str, depth: int = 1) -> Block:
     return Block("code", text, depth)
 
 
-def render_blocks(explanation: Explanation, *, whole: bool = True) -> Iterator[Block]:
+def render_blocks(explanation: Explanation, *, complete: bool = True) -> Iterator[Block]:
     """Yield an explanation in reading order.
 
-    whole: whether to include the derivation of the answer and the functions that agree.
+    complete: whether to include the derivation of the answer and the functions that agree.
     """
-    if whole:
-        what = "" if explanation.quantity == "loss" else f", {explanation.quantity}"
-        yield _heading(f"{explanation.case} ({explanation.dtype}, {explanation.reduction}{what})")
+    if complete:
+        quantity_text = "" if explanation.quantity == "loss" else f", {explanation.quantity}"
+        yield _heading(f"{explanation.case} ({explanation.dtype}, {explanation.reduction}{quantity_text})")
         if explanation.why:
             yield _prose(explanation.why)
         for name, value in explanation.facts:
@@ -98,8 +98,8 @@ def _published_blocks(published: Sequence[Mapping[str, Any]]) -> Iterator[Block]
     for number in published:
         wrong = f"which does not hold: in float64 it is {number['exact']}"
         source = f" ({number['source']})" if number["source"] else ""
-        holds = f"which holds in {number['dtype']}" if number["holds"] else wrong
-        yield _prose(f"Published is {number['value']}, {holds}{source}.")
+        verdict = f"which holds in {number['dtype']}" if number["holds"] else wrong
+        yield _prose(f"Published is {number['value']}, {verdict}{source}.")
         lines = number["explanations"]
         for line in lines[:1]:
             yield _prose(f"{line[:1].upper()}{line[1:]}{':' if len(lines) > 1 else '.'}")

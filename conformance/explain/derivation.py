@@ -119,8 +119,8 @@ def array_text(values: Any) -> str:
         return format_number(values, FLOAT32_DIGITS)
     if values.ndim == 1:
         return format_numbers(values.tolist(), FLOAT32_DIGITS)
-    more = f", ... ({len(values) - SAMPLES_SHOWN} more)" if len(values) > SAMPLES_SHOWN else ""
-    return f"[{', '.join(array_text(value) for value in values[:SAMPLES_SHOWN])}{more}]"
+    remainder = f", ... ({len(values) - SAMPLES_SHOWN} more)" if len(values) > SAMPLES_SHOWN else ""
+    return f"[{', '.join(array_text(value) for value in values[:SAMPLES_SHOWN])}{remainder}]"
 
 
 def explain_non_finite(want: Answer) -> str:
@@ -177,10 +177,10 @@ def sample_weight(flat: FlatProblem, i: int) -> float | None:
 
 
 def _sample(problem: Problem, flat: FlatProblem, i: int, digits: int) -> Sample:
-    where = tuple(int(i) for i in np.unravel_index(i, problem.sample_shape))
+    index = tuple(int(i) for i in np.unravel_index(i, problem.sample_shape))
     if not flat.kept[i]:
         label = int(problem.labels.reshape(-1)[i])
-        return Sample(where, f"label {label} is ignored: its loss is 0 and its weight is 0", (), 0.0, 0.0)
+        return Sample(index, f"label {label} is ignored: its loss is 0 and its weight is 0", (), 0.0, 0.0)
     part = subproblem(problem, flat, [i])
     answer = oracle.evaluate(part)
     loss = float(answer.hi.ravel()[0]) if isinstance(answer, Exact) else math.nan
@@ -191,7 +191,7 @@ def _sample(problem: Problem, flat: FlatProblem, i: int, digits: int) -> Sample:
     lines.append(step("loss", loss, *_loss_terms(problem, flat, i, terms, omitted, digits), digits))
     if problem.options.class_weights is not None or (flat.sample_weights is not None and flat.index is None):
         lines.append(_weight_line(problem, flat, i, weight, digits))
-    return Sample(where, _describe_sample(problem, flat, i), tuple(lines), loss, weight)
+    return Sample(index, _describe_sample(problem, flat, i), tuple(lines), loss, weight)
 
 
 def format_in_dtype(problem: Problem, value: Any) -> str:
@@ -220,14 +220,14 @@ def _describe_label(problem: Problem, flat: FlatProblem, i: int) -> str:
 
 def weighted_targets(flat: FlatProblem, i: int) -> list[tuple[int, Any]]:
     """Pairs (class, w_c q'_c) of the classes with a nonzero weighted target in categorical row `i`."""
-    one = dataclasses.replace(
+    sample = dataclasses.replace(
         flat,
         x=flat.x[i : i + 1],
         index=None if flat.index is None else flat.index[i : i + 1],
         q=None if flat.q is None else flat.q[i : i + 1],
     )
     with ctx.workprec(PRECISION):
-        t = targets(one, to_balls)[0].tolist()
+        t = targets(sample, to_balls)[0].tolist()
     return [(c, part) for c, part in enumerate(t) if part != 0]
 
 
@@ -253,14 +253,14 @@ def _terms(problem: Problem, flat: FlatProblem, i: int) -> tuple[list[_Term], in
     """The leading terms of the loss of row `i` with a nonzero target, and the number of the others."""
     if flat.binary:
         positive = None if flat.positive_weight is None else flat.positive_weight[i]
-        found = [(side, positive if side else None, share) for side, share in binary_shares(flat, i)]
+        all_terms = [(side, positive if side else None, share) for side, share in binary_shares(flat, i)]
     else:
         shares, weights = dict(weighted_targets(without_class_weights(flat), i)), flat.class_weights
-        found = [(c, None if weights is None else weights[c], shares[c]) for c, _ in weighted_targets(flat, i)]
-    shown = found[:MAX_TERMS]
+        all_terms = [(c, None if weights is None else weights[c], shares[c]) for c, _ in weighted_targets(flat, i)]
+    shown = all_terms[:MAX_TERMS]
     logs = negative_logs(problem, DEFINITION, i, [index for index, _, _ in shown]) if shown else []
     terms = [_Term(*parts, log) for parts, log in zip(shown, logs or (), strict=logs is not None)]
-    return terms, len(found) - len(shown)
+    return terms, len(all_terms) - len(shown)
 
 
 _BINARY_LOGARITHMS = {
@@ -313,10 +313,10 @@ def _smoothed_line(problem: Problem, flat: FlatProblem, i: int, digits: int) -> 
     elif flat.smoothing:
         classes = flat.x.shape[1]
         targets = dict(weighted_targets(without_class_weights(flat), i))
-        one = (
+        one_hot = (
             (np.arange(classes) == flat.index[i]).astype(float) if flat.index is not None else cast("Array", flat.q)[i]
         )
-        filled = f"(1 - {e}) {format_row(one.astype(numpy_dtype(problem.dtype)))} + {e}/{classes}"
+        filled = f"(1 - {e}) {format_row(one_hot.astype(numpy_dtype(problem.dtype)))} + {e}/{classes}"
         values = format_numbers([targets.get(c, 0) for c in range(classes)], digits)
         yield step("q'", values, "(1 - e) q + e/C", filled)
 

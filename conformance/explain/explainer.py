@@ -65,13 +65,13 @@ def explain(
     """
     problem = judge.problems.of(case, dtype, reduction)
     names = frozenset(functions)
-    called = candidates(case, available, function_filter(names))
-    items = [item for item in items_of(case, problem, called) if item.quantity == quantity]
+    installations = candidates(case, available, function_filter(names))
+    items = [item for item in items_of(case, problem, installations) if item.quantity == quantity]
     derivation = _derivation(case, problem, quantity, judge.oracle)
     run = Run()
     results = tuple(run.each(items, lambda item: function_result(judge.assess(item), judge)))
     function_of = {item.id: item.function.name for item in items}
-    failed = [(function_of[one.id], f"the harness could not say it: {one.why}") for one in run.not_executed]
+    failed = [(function_of[item.id], f"the harness could not say it: {item.why}") for item in run.not_executed]
     selected = {item.function.name for item in items}
     skipped = [
         (function.name, why)
@@ -134,8 +134,8 @@ def facts(problem: Problem) -> tuple[tuple[str, str], ...]:
 
 
 def _derivation(case: Case, problem: Problem, quantity: Quantity, exact: Oracle) -> Derivation:
-    def answers(other: Problem) -> Answer:
-        return exact.answer(other)
+    def answers(problem: Problem) -> Answer:
+        return exact.answer(problem)
 
     want = answer_by(problem, DEFINITION, quantity, exact)
     derivation = derive(problem, case.expect, quantity, answers, want)
@@ -158,10 +158,10 @@ def _derivation(case: Case, problem: Problem, quantity: Quantity, exact: Oracle)
 def function_result(assessment: Assessment, judge: Judge) -> FunctionResult:
     """The result of one function, and the reasons for its difference from the definition, if there is one."""
     item, verdict = assessment.item, assessment.verdict
-    differs = verdict.status != "agrees"
+    departs = verdict.status != "agrees"
     decomposition = decompose(assessment)
     gradient: tuple[Step, ...] = ()
-    if is_derivative(item.quantity) and differs and isinstance(verdict.want, Exact) and verdict.want.hi.size:
+    if is_derivative(item.quantity) and departs and isinstance(verdict.want, Exact) and verdict.want.hi.size:
         where = decomposition.index if decomposition is not None else gradient_derivation.largest_element(verdict.want)
         problem = assessment.prepared.problem
         gradient = gradient_derivation.closed_form(problem, verdict.want, where, item.quantity, judge.oracle)
@@ -175,17 +175,17 @@ def function_result(assessment: Assessment, judge: Judge) -> FunctionResult:
         isinstance(verdict.outcome, Returned),
         _number(verdict.outcome),
         "" if verdict.reason is None else str(verdict.reason),
-        differs,
+        departs,
         _conversions(assessment, judge.oracle),
-        differences(assessment, judge.oracle) if differs else (),
+        differences(assessment, judge.oracle) if departs else (),
         decomposition,
         gradient,
-        remedies(assessment, judge) if differs else (),
+        remedies(assessment, judge) if departs else (),
         None
         if known is None
         else KnownIssueNote(known.reason, known.see, known.reproducer, known.shows, f"{known.path}:{known.line}"),
         assessment.call,
-        documented_convention(item, assessment.prepared.problem).documentation if differs else "",
+        documented_convention(item, assessment.prepared.problem).documentation if departs else "",
         verdict.effects,
     )
 
@@ -221,10 +221,10 @@ _NUMPY = ("float16", "float32", "float64")
 def _conversions(assessment: Assessment, exact: Oracle) -> str:
     """What was passed instead of the case's weights and predictions, as text; see `conversion_effect`."""
     weights, item = assessment.prepared.weights, assessment.item
-    found = [as_sentence(WEIGHTS_HANDED[weights])] if weights else []
+    sentences = [as_sentence(WEIGHTS_HANDED[weights])] if weights else []
     if assessment.verdict.status != "agrees" or item.case.predicted <= MAX_UNASKED:
-        found.append(conversion_effect(assessment, exact))
-    return " ".join(filter(None, found))
+        sentences.append(conversion_effect(assessment, exact))
+    return " ".join(filter(None, sentences))
 
 
 def conversion_effect(assessment: Assessment, exact: Oracle) -> str:

@@ -98,18 +98,18 @@ def _second_lines(flat: FlatProblem, i: int, c: int) -> Iterator[Step]:
     if flat.binary:
         y = smoothed_target(flat, i)
         share = ball(1.0) if flat.positive_weight is None else 1 - y + ball(float(flat.positive_weight[i])) * y
-        p, rest = (side[0] for side in gradient.sigmoids(np.array([float(x)]), to_balls))
+        p, complement = (side[0] for side in gradient.sigmoids(np.array([float(x)]), to_balls))
         yield step("sigmoid(z)", p, f"1 / (1 + e^-({format_element(x)}))")
     else:
         parts = dict(weighted_targets(flat, i))
         share = sum(parts.values(), ball(0.0))
         row = gradient.softmax(x[np.newaxis].astype(np.float64), to_balls)
-        p, rest = row[0, c], gradient.of_others(row)[0, c]
+        p, complement = row[0, c], gradient.of_others(row)[0, c]
         yield step("T", share, "sum_c t_c", format_sum(list(parts.values())))
         exponentials = format_sum([f"e^{format_element(z)}" for z in x])
         yield step(f"softmax(z)_{c}", p, "", f"e^{format_element(x[c])} / ({exponentials})")
-    filled = f"{format_number(share)} * {format_number(p)} * {format_number(rest)}"
-    yield step("unreduced", share * p * rest, "", filled)
+    filled = f"{format_number(share)} * {format_number(p)} * {format_number(complement)}"
+    yield step("unreduced", share * p * complement, "", filled)
 
 
 def _categorical_lines(problem: Problem, flat: FlatProblem, i: int, c: int) -> Iterator[Step]:

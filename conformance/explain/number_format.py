@@ -52,8 +52,8 @@ def format_sum(terms: Sequence[Any], digits: int = DEFAULT_DIGITS) -> str:
     """Write out a sum of texts or numbers; terms beyond the first `MAX_TERMS` are only counted."""
     shown = [term if isinstance(term, str) else format_number(term, digits) for term in terms[:MAX_TERMS]]
     shown = [f"({text})" if text.startswith("-") and index else text for index, text in enumerate(shown)]
-    more = f" + ... ({len(terms) - MAX_TERMS} more)" if len(terms) > MAX_TERMS else ""
-    return " + ".join(shown) + more or "0"
+    remainder = f" + ... ({len(terms) - MAX_TERMS} more)" if len(terms) > MAX_TERMS else ""
+    return " + ".join(shown) + remainder or "0"
 
 
 def step(name: str, value: Any, formula: str = "", filled: str = "", digits: int = DEFAULT_DIGITS) -> Step:

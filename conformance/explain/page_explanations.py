@@ -49,7 +49,7 @@ def explain_report(
     """
     rows = results[(results["function"] != "") & ((results["status"] != "agrees") | (results["expected"] != "ok"))]
     rows = rows[rows["status"] != "unsupported"]
-    versions = {one.framework.name: one.version for one in available}
+    versions = {installed.framework.name: installed.version for installed in available}
     digests = {case.id: case.digest for case in cases.values()}
     is_repeatable = (
         ~rows["status"].isin(NOT_REPEATED)

@@ -67,24 +67,24 @@ class Pair:
     @property
     def equal(self) -> bool:
         """Whether both are right by the convention that they follow, and differ only within rounding errors."""
-        right = all(one.verdict.status in ("agrees", "diverges") for one in (self.first, self.second))
+        right = all(assessment.verdict.status in ("agrees", "diverges") for assessment in (self.first, self.second))
         return right and self.comparison is not None and self.comparison.within
 
     @property
     def refutes(self) -> bool:
         """Whether an everyday case shows that the code is wrong: no documented or known discrepancy explains it."""
         return any(
-            one.verdict.status in FAILING and one.known is None and one.prepared.ordinary
-            for one in (self.first, self.second)
+            assessment.verdict.status in FAILING and assessment.known is None and assessment.prepared.ordinary
+            for assessment in (self.first, self.second)
         )
 
     @property
     def answered(self) -> bool:
         """Whether the case has a right answer for one of them, and is not rejected by both."""
         both = (self.first, self.second)
-        if all(one.verdict.status == "undefined" for one in both):
+        if all(assessment.verdict.status == "undefined" for assessment in both):
             return False
-        return any(isinstance(one.verdict.outcome, Returned) for one in both)
+        return any(isinstance(assessment.verdict.outcome, Returned) for assessment in both)
 
     @property
     def plainness(self) -> tuple[bool, int]:
@@ -98,25 +98,25 @@ class Pair:
         return tuple(filter(None, (_departure(self.first, self.second), _departure(self.second, self.first))))
 
 
-def _departure(one: Assessment, other: Assessment) -> str:
+def _departure(assessment: Assessment, counterpart: Assessment) -> str:
     """The departure of a function from the other one, as text."""
-    verdict, name = one.verdict, one.item.function.name
-    if one.known is not None:
-        return f"{name}: a known discrepancy, {one.known.see or one.known.reason}"
+    verdict, name = assessment.verdict, assessment.item.function.name
+    if assessment.known is not None:
+        return f"{name}: a known discrepancy, {assessment.known.see or assessment.known.reason}"
     if not isinstance(verdict.outcome, Returned):
-        refuses = isinstance(other.verdict.outcome, Returned)
-        return f"{name} raises {value_text(one)}" if refuses else ""
+        refuses = isinstance(counterpart.verdict.outcome, Returned)
+        return f"{name} raises {value_text(assessment)}" if refuses else ""
     if verdict.status == "undefined":
         return f"{name} returns what has no right answer: {verdict.explanation}"
     if verdict.status == "disagrees":
         assert verdict.reason is not None
-        if one.prepared.conversion:
+        if assessment.prepared.conversion:
             return f"{name}: digits are lost where its predictions are converted"
         return f"{name}: {verdict.reason.code.replace('_', ' ')}"
-    theirs = dict(other.verdict.choices)
-    own = [describe({field: value}) for field, value in verdict.choices if theirs.get(field) != value]
+    other_choices = dict(counterpart.verdict.choices)
+    departures = [describe({field: value}) for field, value in verdict.choices if other_choices.get(field) != value]
     effects = list(verdict.conversion.effects) if verdict.conversion is not None else []
-    return f"{name}: {', '.join([*own, *effects])}" if own or effects else ""
+    return f"{name}: {', '.join([*departures, *effects])}" if departures or effects else ""
 
 
 @dataclass(frozen=True)
@@ -210,14 +210,16 @@ def _layout(problem: Problem, setting: Setting) -> set[str]:
         "other labels": (layout.label_dtype or "") != setting.label_dtype,
         "column": layout.labels != "flat",
     }
-    return {word for word, has in unusual.items() if has}
+    return {word for word, is_present in unusual.items() if is_present}
 
 
 def can_be_put(both: Sequence[Recipe], case: Case, problem: Problem, quantity: Quantity) -> bool:
     """Whether all recipes support a problem."""
-    if any(one.function.unsupported(problem) is not None for one in both):
+    if any(function.function.unsupported(problem) is not None for function in both):
         return False
-    return quantity == "loss" or not any(not_differentiated(one.installed, one.function, case, problem) for one in both)
+    return quantity == "loss" or not any(
+        not_differentiated(function.installed, function.function, case, problem) for function in both
+    )
 
 
 def prove(
@@ -225,13 +227,13 @@ def prove(
 ) -> tuple[Proof, list[Pair]]:
     """Call both functions on every case that both support; return the proof, and the cases in which they are equal."""
     pairs, skipped, both = [], [], (recipe, reference)
-    if any(one.installed.mode != EAGER for one in both):
+    if any(function.installed.mode != EAGER for function in both):
         cases = sorted(cases, key=lambda case: case[0].predicted)[:MAX_COMPILED]
     for case, problem in cases:
         if not can_be_put(both, case, problem, quantity):
             continue
         try:
-            first, second = (_assess(one, case, problem, quantity, judge) for one in both)
+            first, second = (_assess(function, case, problem, quantity, judge) for function in both)
         except LoweringError as error:
             skipped.append(str(error))
             continue
@@ -244,15 +246,15 @@ def prove(
         if not pair.equal:
             groups.setdefault(pair.why, []).append(pair)
     remaining = tuple(
-        Remainder(why, tuple(one.case for one in group), value_text(group[0].first), value_text(group[0].second))
+        Remainder(why, tuple(pair.case for pair in group), value_text(group[0].first), value_text(group[0].second))
         for why, group in sorted(groups.items(), key=lambda entry: -len(entry[1]))
     )
     comparisons = [pair.comparison for pair in equal if pair.comparison is not None]
     return Proof(
         tuple(pair.case for pair in equal),
-        sum(one.ulps <= CLOSE_ULPS for one in comparisons),
-        max((one.ulps for one in comparisons), default=0.0),
-        max((one.error_ratio for one in comparisons), default=0.0),
+        sum(comparison.ulps <= CLOSE_ULPS for comparison in comparisons),
+        max((comparison.ulps for comparison in comparisons), default=0.0),
+        max((comparison.error_ratio for comparison in comparisons), default=0.0),
         remaining,
         tuple(pair.case for pair in pairs if pair.refutes),
         tuple(skipped),
@@ -284,12 +286,12 @@ def _assess(recipe: Recipe, case: Case, problem: Problem, quantity: Quantity, ju
     ):
         passed.insert(0, convert(problem, recipe.input_kind))
     outcome = judge.performer(item.framework, call, call_name(recipe.function, problem))
-    found = []
+    assessments = []
     for converted, name in passed:
         prepared = PreparedCall(item, problem, converted, name, of_case=False)
         vars(prepared)["call"] = call  # the call of the recipe converts the predictions itself
-        found.append(judge.judge(prepared, outcome))
-    return next((one for one in found if one.verdict.status not in FAILING), found[0])
+        assessments.append(judge.judge(prepared, outcome))
+    return next((assessment for assessment in assessments if assessment.verdict.status not in FAILING), assessments[0])
 
 
 def as_they_stand(functions: Sequence[InstalledFunction], pairs: Sequence[Pair], judge: Judge) -> tuple[str, ...]:
@@ -297,17 +299,19 @@ def as_they_stand(functions: Sequence[InstalledFunction], pairs: Sequence[Pair],
 
     The first case in which they are not equal, or else the first one; empty if a function supports none of them.
     """
-    found: list[tuple[str, ...]] = []
+    values: list[tuple[str, ...]] = []
     for pair in pairs[:MAX_PLAIN]:
         item = pair.first.item
-        plain = [dataclasses.replace(item, **vars(one)) for one in functions]
-        if any(unsupported(one.function, item.case, pair.first.prepared.problem) is not None for one in plain):
+        plain = [dataclasses.replace(item, **vars(function)) for function in functions]
+        if any(
+            unsupported(function.function, item.case, pair.first.prepared.problem) is not None for function in plain
+        ):
             continue
-        both = Pair(pair.case, *(judge.assess(one) for one in plain))
-        found.append((pair.case, value_text(both.first), value_text(both.second)))
+        both = Pair(pair.case, *(judge.assess(function) for function in plain))
+        values.append((pair.case, value_text(both.first), value_text(both.second)))
         if not both.equal:
-            return found[-1]
-    return found[0] if found else ()
+            return values[-1]
+    return values[0] if values else ()
 
 
 def value_text(assessment: Assessment) -> str:

@@ -95,22 +95,22 @@ def derive_recipes(
     Each of the former passes another input kind to the function; the one with the fewest changes comes first.  Raises
     NoRecipeError.
     """
-    for one in (first, second):
-        if setting.quantity != "loss" and not (one.function.differentiates and one.installed.differentiates):
-            raise NoRecipeError(f"{one.function.name} does not differentiate")
+    for function in (first, second):
+        if setting.quantity != "loss" and not (function.function.differentiates and function.installed.differentiates):
+            raise NoRecipeError(f"{function.function.name} does not differentiate")
     goal, goal_kind = second.convention(_passed_target(second.function, setting)), _kinds(second, setting)[0]
     if goal_kind != "probabilities":
         goal = dataclasses.replace(goal, clip=None, renormalise="no")
     reference = _Draft(second, setting, goal, goal_kind).recipe()
-    found, refused = [], NoRecipeError("")
+    recipes, refused = [], NoRecipeError("")
     for kind, moves in itertools.product(_kinds(first, setting), (False, True)[: 1 + ("class_axis" in setting.layout)]):
         try:
-            found.append(_Draft(first, setting, goal, kind, moves).recipe())
+            recipes.append(_Draft(first, setting, goal, kind, moves).recipe())
         except NoRecipeError as error:
             refused = error
-    if not found:
+    if not recipes:
         raise refused
-    return found, reference
+    return recipes, reference
 
 
 def _kinds(function: InstalledFunction, setting: Setting) -> list[InputKind]:
@@ -195,7 +195,7 @@ class _Draft:
         self._choose_routes()
         labels = self._labels()
         if self.separates:
-            predictions, labels = (self.op("last_axis", one) for one in (predictions, labels))
+            predictions, labels = (self.op("last_axis", variable) for variable in (predictions, labels))
             self.changes.append("each output is a row of its own")
         expression, argument = self._reduced()
         text = self.function.call.strip()
@@ -215,7 +215,7 @@ class _Draft:
             result = f"({result})[0]"
         lines = [*scalars, *self.lines, *statements, result]
         modules = {"np.": "import numpy as np", "scipy.": "import scipy.special"}
-        imports = [line for name, line in modules.items() if any(name in one for one in lines)]
+        imports = [line for name, line in modules.items() if any(name in code_line for code_line in lines)]
         function = dataclasses.replace(
             self.function,
             call="\n".join([*imports, *lines]),
@@ -328,7 +328,7 @@ class _Draft:
     def _choose_routes(self) -> None:
         """Choose the route of each option, and write the statements for factors."""
         for name in dict.fromkeys(route.option for route in ROUTES if route.option in self.options):
-            route = next(one for one in ROUTES if one.option == name and one.when(self))
+            route = next(candidate for candidate in ROUTES if candidate.option == name and candidate.when(self))
             if route.by == "refused":
                 raise NoRecipeError(f"{self.function.name} {route.why}")
             self.routes[name] = route
@@ -344,8 +344,8 @@ class _Draft:
         """The class of each sample, for use as an index."""
         if not self.is_index:
             return self.op("argmax", "labels")
-        named = "class_names" in self.setting.layout and self.function.named_classes
-        return "classes" if named or "ignore_index" in self.weights else "labels"
+        is_named = "class_names" in self.setting.layout and self.function.named_classes
+        return "classes" if is_named or "ignore_index" in self.weights else "labels"
 
     def _in_targets(self, option: str) -> bool:
         return option in self.routes and self.routes[option].by == "target"
@@ -436,11 +436,11 @@ class _Draft:
 
         roles: option -> its role for the divisor.
         """
-        found = {name for name, role in roles.items() if role in DIVIDES_BY[by]}
-        if "class_weights" not in found:
-            return frozenset(found - {"label_smoothing"})
+        divisors = {name for name, role in roles.items() if role in DIVIDES_BY[by]}
+        if "class_weights" not in divisors:
+            return frozenset(divisors - {"label_smoothing"})
         sums = DIVIDES_BY[by] & {"sum of targets"} if self.setting.target in ("distribution", "multi_hot") else set()
-        return frozenset(found | sums)
+        return frozenset(divisors | sums)
 
     def _own_divisor(self) -> frozenset[str]:
         """The `_divisor` of the function's own mean."""
@@ -590,12 +590,12 @@ def _add_sample_axis(draft: _Draft) -> None:
 
 def _cast_labels(draft: _Draft) -> None:
     """Cast labels to a dtype that the function accepts, and that can index arrays if statements need that."""
-    stated, taken = draft.setting.label_dtype, draft.function.label_dtypes(draft.target, draft.setting.dtype)
-    whole = draft.takes(*draft.options) and draft.target == draft.setting.target
-    if (not taken or stated in taken) and whole and not draft.refuses(f"{stated}_labels"):
+    stated, accepted = draft.setting.label_dtype, draft.function.label_dtypes(draft.target, draft.setting.dtype)
+    unchanged = draft.takes(*draft.options) and draft.target == draft.setting.target
+    if (not accepted or stated in accepted) and unchanged and not draft.refuses(f"{stated}_labels"):
         return
     draft.arranged |= {"label_dtype", f"{stated}_labels"}
-    dtype = taken[0] if taken else "int64" if draft.is_index else draft.setting.dtype
+    dtype = accepted[0] if accepted else "int64" if draft.is_index else draft.setting.dtype
     if dtype != stated:
         draft.write("labels", draft.op("as_dtype", "labels", dtype), f"labels are cast to {dtype}")
 
@@ -603,9 +603,9 @@ def _cast_labels(draft: _Draft) -> None:
 def _cast_weights(draft: _Draft) -> None:
     """Cast weights to the dtype of the predictions, if the function does not accept theirs."""
     stated, dtype = draft.setting.weight_dtype, draft.setting.dtype
-    taken = {dtype if name == "same" else name for name in draft.function.weight_dtypes.split()}
+    accepted = {dtype if name == "same" else name for name in draft.function.weight_dtypes.split()}
     words = ("weight_dtype", f"{stated}_weights")
-    if (not taken or stated in taken) and draft.takes(*draft.options) and not any(map(draft.refuses, words)):
+    if (not accepted or stated in accepted) and draft.takes(*draft.options) and not any(map(draft.refuses, words)):
         return
     draft.arranged |= {*words}
     for name in WEIGHTS:
@@ -621,8 +621,8 @@ def _spread_weights(draft: _Draft) -> None:
         shape = f"{shape}[:-1]" if draft.axis == -1 else f"{shape}[:{draft.axis}] + {shape}[{draft.axis} + 1:]"
     weights = draft.placeholder("sample_weights")
     draft.write("shape", shape)
-    ones = f"tuple({weights}.shape) + (1,) * (len(shape) - {weights}.ndim)"
-    draft.write("sample_weights", draft.op("broadcast", draft.op("reshape", weights, ones), "shape"))
+    padded_shape = f"tuple({weights}.shape) + (1,) * (len(shape) - {weights}.ndim)"
+    draft.write("sample_weights", draft.op("broadcast", draft.op("reshape", weights, padded_shape), "shape"))
     draft.changes.append("weights of samples are repeated along the other axes")
 
 

@@ -141,8 +141,8 @@ def _first_that_agrees(context: _Context, changes: Iterable[_Change]) -> Iterato
     """The remedy of the first change after which the function agrees on the changed problem."""
     for change in changes:
         attempt = judge_problem(context.assessment, context.judge, change.problem)
-        if found := list(_if_agrees(attempt, change.advice, change.show_call)):
-            yield from found
+        if remedies := list(_if_agrees(attempt, change.advice, change.show_call)):
+            yield from remedies
             return
 
 
@@ -177,12 +177,12 @@ def _avoid_conversion(context: _Context) -> Iterator[Remedy]:
                 continue
             if function.unsupported(problem) is not None:
                 continue
-            other = dataclasses.replace(_with_problem(item, problem), function=function)
-            attempt = _call_and_judge(PreparedCall(other, problem, converted, name, of_case=False), context.judge)
+            direct = dataclasses.replace(_with_problem(item, problem), function=function)
+            attempt = _call_and_judge(PreparedCall(direct, problem, converted, name, of_case=False), context.judge)
             conversion = f", and hand it {HANDED[name]}" if name else ""
             advice = f"call {function.name}, which takes {kind.replace('_', '-')}{conversion}"
-            if found := list(_if_agrees(attempt, advice, show_call=True)):
-                yield from found
+            if remedies := list(_if_agrees(attempt, advice, show_call=True)):
+                yield from remedies
                 return
     if renormalises(problem, kind_taken):
         yield from _first_that_agrees(context, _normalised_rows(context))

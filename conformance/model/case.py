@@ -355,8 +355,8 @@ class Case:
 
     def problems(self) -> list[Problem]:
         """Every problem of this case: dtypes x reductions, in the order of the case."""
-        whole = [self.problem(dtype, "none") for dtype in self.dtypes]
-        return [problem.with_reduction(reduction) for problem in whole for reduction in self.reductions]
+        unreduced = [self.problem(dtype, "none") for dtype in self.dtypes]
+        return [problem.with_reduction(reduction) for problem in unreduced for reduction in self.reductions]
 
     def problem(self, dtype: str, reduction: Reduction) -> Problem:
         """The case with one dtype and reduction."""
@@ -410,9 +410,9 @@ class Problem:
 
     def with_reduction(self, reduction: Reduction) -> Problem:
         """The same problem with another reduction; results that do not depend on the reduction are shared."""
-        found = dataclasses.replace(self, reduction=reduction)
-        vars(found)["unreduced"] = self.unreduced
-        return found
+        problem = dataclasses.replace(self, reduction=reduction)
+        vars(problem)["unreduced"] = self.unreduced
+        return problem
 
     def cast(self, dtype: str) -> Problem:
         """The same problem with its floats rounded to another dtype."""
@@ -437,15 +437,15 @@ class Problem:
         make: called once for all reductions.  The result is None if `make` returns None or its argument.
         """
         if key not in self.cache:
-            whole = self.unreduced
-            if whole is self:
-                made = make(whole)
-                self.cache[key] = None if made is whole else made
+            unreduced = self.unreduced
+            if unreduced is self:
+                result = make(unreduced)
+                self.cache[key] = None if result is unreduced else result
             else:
-                made = whole.derived(key, make)
-                self.cache[key] = made and made.with_reduction(self.reduction)
-        found: Problem | None = self.cache[key]
-        return found
+                result = unreduced.derived(key, make)
+                self.cache[key] = result and result.with_reduction(self.reduction)
+        derived: Problem | None = self.cache[key]
+        return derived
 
     def computed_once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """The result of `compute`, which is called once for each key and kept in `cache`."""

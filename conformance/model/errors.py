@@ -61,13 +61,13 @@ def failed_here(error: Exception) -> FailedHere:
 
 def received(connection: Connection) -> Any:
     """Receive an object from a process; raise its exception as UserError or ProcessFailedError, EOFError at the end."""
-    found = connection.recv()
-    if not isinstance(found, FailedHere):
-        return found
-    if found.user:
-        raise UserError(found.said)
-    error = ProcessFailedError(found.said)
-    error.add_note(found.traceback)
+    message = connection.recv()
+    if not isinstance(message, FailedHere):
+        return message
+    if message.user:
+        raise UserError(message.said)
+    error = ProcessFailedError(message.said)
+    error.add_note(message.traceback)
     raise error
 
 
@@ -89,8 +89,8 @@ class CaseFileError(UserError):
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}:{self.column}" if self.line else self.path
-        what = f"{self.message}; {self.advice}" if self.advice else self.message
-        return ": ".join(filter(None, (place, self.where, what)))
+        text = f"{self.message}; {self.advice}" if self.advice else self.message
+        return ": ".join(filter(None, (place, self.where, text)))
 
 
 class CaseErrors(UserError):  # noqa: N818 - it is several errors

@@ -91,8 +91,8 @@ def item_id(
 
 def unusual(quantity: str = "loss", mode: str = EAGER, device: str = CPU) -> list[str]:
     """The arguments that are neither the default nor empty."""
-    others = ((quantity, "loss"), (mode, EAGER), (device, CPU))
-    return [value for value, usual in others if value not in ("", usual)]
+    settings = ((quantity, "loss"), (mode, EAGER), (device, CPU))
+    return [value for value, usual in settings if value not in ("", usual)]
 
 
 KEY = tuple(field.name for field in dataclasses.fields(RowKey))

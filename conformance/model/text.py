@@ -28,7 +28,7 @@ def printable(text: str) -> str:
     r"""Escape control characters, except tabs and newlines, and characters that change the direction: `\x1b`."""
     if text.isprintable():
         return text
-    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text.replace("\r\n", "\n"))
+    return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text.replace("\r\n", "\n"))
 
 
 def type_name(value: object) -> str:
@@ -52,10 +52,10 @@ def counted(number: int | str, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def join_names(names: Iterable[str], most: int = 0) -> str:
-    """Names separated by commas; with `most`, only that many and the number of the others: `a, b and 3 more`."""
+def join_names(names: Iterable[str], max_names: int = 0) -> str:
+    """Names separated by commas; with `max_names`, only that many and the number of the others: `a, b and 3 more`."""
     known = list(names)
-    shown = known[:most] if most else known
+    shown = known[:max_names] if max_names else known
     return ", ".join(shown) + (f" and {len(known) - len(shown)} more" if len(known) > len(shown) else "")
 
 
@@ -84,22 +84,22 @@ def _similar(word: str, names: list[str]) -> list[str]:
     return []
 
 
-def truncate(text: str, most: int) -> str:
-    """Text shortened to at most `most` characters, ending in three dots if it was longer."""
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+def truncate(text: str, max_length: int) -> str:
+    """Text shortened to at most `max_length` characters, ending in three dots if it was longer."""
+    return text if len(text) <= max_length else f"{text[: max_length - 3]}..."
 
 
-def truncate_list(text: str, most: int) -> str:
-    """A list as text, shortened to about `most` characters, with dots for the last elements if it was longer."""
-    if len(text) <= most:
+def truncate_list(text: str, max_length: int) -> str:
+    """A list as text, shortened to about `max_length` characters, with dots for the last elements if it was longer."""
+    if len(text) <= max_length:
         return text
-    head, separator, _ = text[:most].rpartition(", ")
-    return f"{head}{separator}..." if separator else truncate(text, most)
+    head, separator, _ = text[:max_length].rpartition(", ")
+    return f"{head}{separator}..." if separator else truncate(text, max_length)
 
 
-def truncate_and_count(text: str, most: int) -> str:
-    """The first `most` characters of a text, followed by its length if it is longer."""
-    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+def truncate_and_count(text: str, max_length: int) -> str:
+    """The first `max_length` characters of a text, followed by its length if it is longer."""
+    return text if len(text) <= max_length else f"{text[:max_length]}... ({len(text)} characters)"
 
 
 def shorten_words(text: str) -> str:
@@ -109,14 +109,14 @@ def shorten_words(text: str) -> str:
     """
     if len(text) <= LONGEST_WORD:
         return text
-    text = _LONG_WORD.sub(lambda found: truncate_and_count(found[0], 200), text)
+    text = _LONG_WORD.sub(lambda match: truncate_and_count(match[0], 200), text)
     return "\n".join(truncate_and_count(line, LONGEST_LINE) for line in text.split("\n"))
 
 
-def one_line(text: object, most: int = 0) -> str:
-    """Printable text on one line, of at most `most` characters; 0 means any number."""
+def one_line(text: object, max_length: int = 0) -> str:
+    """Printable text on one line, of at most `max_length` characters; 0 means any number."""
     line = printable(" ".join(str(text).split()))
-    return truncate(line, most) if most else line
+    return truncate(line, max_length) if max_length else line
 
 
 def as_sentence(text: str) -> str:
@@ -124,9 +124,9 @@ def as_sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def whole(source: str, most: int) -> str:
-    """Source text, or a comment if it is longer than `most` characters, as shortened source would be other code."""
-    return source if len(source) <= most else f"# {len(source)} characters, left out here"
+def whole(source: str, max_length: int) -> str:
+    """Source text, or a comment if it is longer than `max_length`, as shortened source would be other code."""
+    return source if len(source) <= max_length else f"# {len(source)} characters, left out here"
 
 
 def on_github() -> bool:
@@ -173,5 +173,5 @@ def _defused(text: str, begun: str) -> str:
     return "".join(_COMMAND.sub(_escaped, line) for line in lines)[len(begun) :]
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return f"{found[0][:-1]}\\u{ord(found[0][-1]):04x}"
+def _escaped(match: re.Match[str]) -> str:
+    return f"{match[0][:-1]}\\u{ord(match[0][-1]):04x}"

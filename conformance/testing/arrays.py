@@ -41,17 +41,17 @@ def read_argument(name: str, value: Any) -> Argument:
         with np.errstate(all="ignore"):
             values = to_numpy(value)
     except Exception as error:
-        what = f"cannot be read as an array of numbers: {type(error).__name__}: {error}"
-        raise TypeError(f"{name}: a {_type_name(value)} {what}") from error
+        problem = f"cannot be read as an array of numbers: {type(error).__name__}: {error}"
+        raise TypeError(f"{name}: a {_type_name(value)} {problem}") from error
     if np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any():
         raise ValueError(f"{name}: {int(np.ma.getmaskarray(value).sum())} elements are masked; fill or remove them")
     if not values.dtype.isnative:
         values = values.astype(values.dtype.newbyteorder("="))
     kind = dtype_name(values.dtype)
     if kind not in DTYPES and values.dtype.kind not in "biu":
-        what = "strings" if values.dtype.kind in "US" else kind
+        problem = "strings" if values.dtype.kind in "US" else kind
         advice = f"expected numbers: {', '.join(DTYPES)}, integers or booleans"
-        raise TypeError(f"{name}: a {_type_name(value)} of {what}, shape {list(values.shape)}; {advice}")
+        raise TypeError(f"{name}: a {_type_name(value)} of {problem}, shape {list(values.shape)}; {advice}")
     return Argument(values, kind if typed else "")
 
 

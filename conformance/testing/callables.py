@@ -95,7 +95,7 @@ def checks(
 
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f"unknown kind {unknown[0]!r}; expected one of {', '.join(KINDS)}")
-    target, found = checked.describe_object(callable_)
+    target, inspection = checked.describe_object(callable_)
     described = CheckedCallable(
         target=target,
         like=like,

@@ -40,10 +40,10 @@ class _QuickOracle(Oracle):
         return enclosure.evaluate(problem, convention, sharpest=math.inf)
 
 
-def causes(question: Question, quantity: Quantity, got: Any, found: Comparison) -> list[str]:
+def causes(question: Question, quantity: Quantity, got: Any, comparison: Comparison) -> list[str]:
     """Explanations of a wrong loss or gradient, one line each, the likeliest first.
 
-    got: the result, in its own shape.  found: its comparison with the exact answer.
+    got: the result, in its own shape.  comparison: of it with the exact answer.
     """
     values = np.asarray(got, dtype=np.float64)
     lines = []
@@ -52,19 +52,19 @@ def causes(question: Question, quantity: Quantity, got: Any, found: Comparison) 
     limit = MAX_CERTIFIED if quantity == "gradient" and question.problem.dtype == "float64" else MAX_PREDICTIONS
     if question.problem.predictions.size > limit:
         return [*lines, f"nothing was tried beyond {limit} predictions; take fewer samples"]
-    if quantity == "gradient" and not found.misshapen:
+    if quantity == "gradient" and not comparison.misshapen:
         values = question.classes_last(values)
-    if not lines and not found.misshapen:
+    if not lines and not comparison.misshapen:
         lines += _one_number(question, quantity, values)
     is_constant = bool(lines)
-    if not found.misshapen:
-        lines += _nan_of_input(question, quantity, found)
+    if not comparison.misshapen:
+        lines += _nan_of_input(question, quantity, comparison)
         lines += _numeric(question, quantity, values)
-    certain, possible = _hypotheses(question, quantity, values, found, is_constant)
+    certain, possible = _hypotheses(question, quantity, values, comparison, is_constant)
     lines += certain
     if not lines:
         lines = [UNEXPLAINED]
-        if not possible and found.failing * WIDESPREAD >= values.size > 0:
+        if not possible and comparison.failing * WIDESPREAD >= values.size > 0:
             possible = list(_narrower(question, quantity, values))
     lines += possible
     return lines if len(lines) <= MAX_LISTED else [*lines[:MAX_LISTED], f"and {len(lines) - MAX_LISTED} more"]
@@ -78,11 +78,11 @@ def _one_number(question: Question, quantity: Quantity, got: Floats) -> Iterator
             yield f"all elements are {got.flat[0]:g}"
 
 
-def _nan_of_input(question: Question, quantity: Quantity, found: Comparison) -> Iterator[str]:
+def _nan_of_input(question: Question, quantity: Quantity, comparison: Comparison) -> Iterator[str]:
     """A nan in the arguments that makes the exact answer nan where the result is wrong."""
     if nan := question.inputs.first_nan():
         exact = question.exact_loss if quantity == "loss" else question.exact_gradient()
-        if np.isnan(exact.hi[found.where]):
+        if np.isnan(exact.hi[comparison.where]):
             yield f"{nan}, so that the exact answer is nan"
 
 
@@ -107,7 +107,7 @@ def _numeric(question: Question, quantity: Quantity, got: Floats) -> Iterator[st
     if question.convention.cancellation == "none":
         accepted = prepare(question.inputs, problem.dtype, cancellation=True)
         if _is_right(accepted, quantity, got, exact):
-            how = (
+            condition = (
                 "targets are taken off a softmax"
                 if quantity == "gradient"
                 else "terms as large as the logits are subtracted"
@@ -117,7 +117,7 @@ def _numeric(question: Question, quantity: Quantity, got: Floats) -> Iterator[st
 
 
 def _hypotheses(
-    question: Question, quantity: Quantity, got: Floats, found: Comparison, is_constant: bool
+    question: Question, quantity: Quantity, got: Floats, comparison: Comparison, is_constant: bool
 ) -> tuple[list[str], list[str]]:
     """Conventions and mistakes with the same numbers; and narrower dtypes, if there are enough numbers to tell.
 
@@ -125,16 +125,18 @@ def _hypotheses(
     """
     problem, convention = question.problem, question.convention.semantic()
     is_reduced = problem.reduction != "none" if quantity == "gradient" or got.ndim else True
-    if quantity == "loss" and found.misshapen:
+    if quantity == "loss" and comparison.misshapen:
         is_reduced = got.ndim == 0
-    allowed = 0.0 if found.misshapen else found.tolerance
+    allowed = 0.0 if comparison.misshapen else comparison.tolerance
     tried = values_of_hypotheses(problem, quantity, _QuickOracle(), is_reduced=is_reduced, convention=convention)
-    applicable = ((one, values) for one, values in tried if not (is_constant and _clips(one)))
+    applicable = ((hypothesis, values) for hypothesis, values in tried if not (is_constant and _clips(hypothesis)))
     groups = those_that_give(got, _exact(question, quantity).hi, allowed, problem.dtype, applicable)
     certain, possible = [], []
     for group in groups:
         known = tuple(
-            tuple(_in_sentences(departure, problem) for departure in one) for one in group if not _is_narrow(one)
+            tuple(_in_sentences(departure, problem) for departure in hypothesis)
+            for hypothesis in group
+            if not _is_narrow(hypothesis)
         )
         if known:
             certain.append(in_words(known))

@@ -126,11 +126,13 @@ class Inputs:
         return dataclasses.replace(argument, values=move_axis(argument.values, -1, self.class_axis))
 
     def __str__(self) -> str:
-        named = [f"{name} {list(weights.values.shape)}" for name, weights in self.weights.items()]
-        named += [f"{name}={value}" for name in ("label_smoothing", "ignore_index") if (value := getattr(self, name))]
+        arguments = [f"{name} {list(weights.values.shape)}" for name, weights in self.weights.items()]
+        arguments += [
+            f"{name}={value}" for name in ("label_smoothing", "ignore_index") if (value := getattr(self, name))
+        ]
         like = [] if self.function is None else [f"like {self.function.name}"]
         arrays = [f"{self.input_kind} {self.as_passed(self.predictions)}", f"labels {self.labels}"]
-        return ", ".join([self.loss, *arrays, *named, self.reduction, *like])
+        return ", ".join([self.loss, *arrays, *arguments, self.reduction, *like])
 
 
 class ProblemArguments(TypedDict, total=False):
@@ -158,14 +160,16 @@ class ProblemArguments(TypedDict, total=False):
 def with_problem_arguments(function: AnyFunction) -> AnyFunction:
     """Expand `ProblemArguments` in the signature that `help` and notebooks show of a function."""
     signature = inspect.signature(function)
-    own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    own = [
+        parameter for parameter in signature.parameters.values() if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
     stated = [
         inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS.get(name), annotation=kind.__forward_arg__
         )
         for name, kind in ProblemArguments.__annotations__.items()
     ]
-    parameters = sorted([*stated, *own], key=lambda one: one.kind)
+    parameters = sorted([*stated, *own], key=lambda parameter: parameter.kind)
     function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return function
 
@@ -202,7 +206,7 @@ def read_inputs(**problem: Unpack[ProblemArguments]) -> Inputs:
         targets = _indices(targets)
     if function is not None:
         _check_function(function, chosen, kind)
-    found = Inputs(
+    inputs = Inputs(
         chosen,
         kind,
         target,
@@ -215,8 +219,8 @@ def read_inputs(**problem: Unpack[ProblemArguments]) -> Inputs:
         axis,
         function,
     )
-    _check_shapes(found, because)
-    return found
+    _check_shapes(inputs, because)
+    return inputs
 
 
 def known_function(name: str) -> Function:
@@ -239,8 +243,8 @@ def known_function(name: str) -> Function:
 
 def read_returned(name: str, value: Any) -> Argument:
     """Read the result of an implementation; Python numbers become float64 without a dtype."""
-    found = read_argument(name, value)
-    return found if found.dtype else Argument(found.values.astype(np.float64), "")
+    argument = read_argument(name, value)
+    return argument if argument.dtype else Argument(argument.values.astype(np.float64), "")
 
 
 def read_dtype(dtype: Any) -> str:
@@ -273,8 +277,8 @@ def _brief(value: Any) -> str:
 def _predictions(arrays: Mapping[str, Any]) -> tuple[InputKind, Argument]:
     passed = [kind for kind in INPUT_KINDS if arrays.get(kind) is not None]
     if len(passed) != 1:
-        what = " and ".join(passed) if passed else "no predictions"
-        raise TypeError(f"{what}: expected one of logits, probabilities and log_probabilities")
+        passed_text = " and ".join(passed) if passed else "no predictions"
+        raise TypeError(f"{passed_text}: expected one of logits, probabilities and log_probabilities")
     kind = passed[0]
     predictions = read_argument(kind, arrays[kind])
     if not predictions.is_float:
@@ -307,8 +311,8 @@ def _classes_last(predictions: Argument, labels: Argument, axis: int) -> tuple[A
 
 
 def _weights(name: str, value: Any) -> Argument:
-    found = read_argument(name, value)
-    return found if found.is_float else dataclasses.replace(found, values=found.values.astype(np.float64))
+    argument = read_argument(name, value)
+    return argument if argument.is_float else dataclasses.replace(argument, values=argument.values.astype(np.float64))
 
 
 def _smoothing(value: Any) -> float | None:
@@ -405,12 +409,12 @@ def _indices(labels: Argument) -> Argument:
         expected = "expected class indices: integers; booleans are labels of a binary loss"
         raise TypeError(f"labels: {list(values.shape)} of booleans; {expected}")
     if labels.is_float:
-        whole = values.astype(np.float64)
-        if not bool(np.all(np.isfinite(whole) & (whole == np.floor(whole)))):
-            at = tuple(int(i) for i in np.argwhere(~(np.isfinite(whole) & (whole == np.floor(whole))))[0])
+        wide = values.astype(np.float64)
+        if not bool(np.all(np.isfinite(wide) & (wide == np.floor(wide)))):
+            at = tuple(int(i) for i in np.argwhere(~(np.isfinite(wide) & (wide == np.floor(wide))))[0])
             expected = "expected class indices: integers of the shape of the predictions without the classes"
-            raise ValueError(f"labels: {labels}, with {whole[at]:g} at {list(at)}; {expected}")
-        values = whole
+            raise ValueError(f"labels: {labels}, with {wide[at]:g} at {list(at)}; {expected}")
+        values = wide
     if values.dtype == np.uint64 and values.size and int(values.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"labels: {labels}, with {int(values.max())}, which is not an int64")
     return Argument(values.astype(np.int64), labels.dtype)
@@ -474,24 +478,24 @@ def _outside(inputs: Inputs, kind: str) -> str:
     if inputs.target != "index":
         y = inputs.as_passed(inputs.labels).values
     classes = x.shape[inputs.class_axis] if x.ndim else 1
-    array, name, where, expected = y, "labels", np.zeros(y.shape, dtype=bool), kind.replace("_", " ")
+    array, name, invalid, expected = y, "labels", np.zeros(y.shape, dtype=bool), kind.replace("_", " ")
     if kind == "label_out_of_range":
-        where = ((y < 0) | (y >= classes)) & (y != inputs.ignore_index)
+        invalid = ((y < 0) | (y >= classes)) & (y != inputs.ignore_index)
         expected = f"expected classes from 0 to {classes - 1}"
         expected += (
             ", or the ignore_index" if inputs.ignore_index is not None else "; ignore_index= names one to ignore"
         )
     elif kind == "invalid_target":
-        where, expected = (y < 0) | (y > 1), "expected targets from 0 to 1"
+        invalid, expected = (y < 0) | (y > 1), "expected targets from 0 to 1"
     elif kind == "invalid_probability":
         array, name = x, inputs.input_kind
         with np.errstate(invalid="ignore"):
             wide = x.astype(np.float64)
             is_log = inputs.input_kind == "log_probabilities"
-            where = np.asarray(wide > 0) if is_log else np.asarray((wide < 0) | (wide > 1))
+            invalid = np.asarray(wide > 0) if is_log else np.asarray((wide < 0) | (wide > 1))
         expected = "expected log-probabilities up to 0" if is_log else "expected probabilities from 0 to 1"
         expected += "; logits are passed as logits="
-    if not where.any():
+    if not invalid.any():
         return f"{name}: {expected}"
-    at = tuple(int(i) for i in np.argwhere(where)[0])
+    at = tuple(int(i) for i in np.argwhere(invalid)[0])
     return f"{name}: {float(array[at]):g} at {list(at)} of shape {list(array.shape)}; {expected}"

@@ -80,8 +80,8 @@ class Question:
         fraction = 0.0 if in_balls else enclosure.radius_fraction(problem.dtype, classes)
         exact = gradient.in_chunks(differentiated, relevant_convention, in_balls=in_balls, size=CHUNK)
         tolerances = gradient_error_bound.in_chunks(problem, rounded, size=CHUNK)
-        for (chunk, found), tolerance in zip(exact, tolerances, strict=True):
-            yield chunk, dataclasses.replace(found, rad=found.rad + fraction * tolerance), tolerance
+        for (chunk, exact_chunk), tolerance in zip(exact, tolerances, strict=True):
+            yield chunk, dataclasses.replace(exact_chunk, rad=exact_chunk.rad + fraction * tolerance), tolerance
 
     def as_passed(self, rows: Floats) -> Floats:
         """An array of rows in the shape of the predictions as passed."""
@@ -115,7 +115,7 @@ def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, 
     stated = read_dtype(dtype)
     read_flag("cancellation", cancellation)
     expected = stated or inputs.predictions.dtype
-    found = []
+    messages = []
     for quantity, actual in returned.items():
         computed = stated or (actual.dtype if actual.is_float else "") or expected or "float64"
         question = prepare(inputs, computed, cancellation)
@@ -126,8 +126,8 @@ def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, 
         if not wrong:
             wrong = _wrong_loss(question, actual) if quantity == "loss" else _wrong_gradient(question, actual)
         if wrong:
-            found.append(f"the {quantity} is wrong: {inputs}\n{wrong}")
-    return found
+            messages.append(f"the {quantity} is wrong: {inputs}\n{wrong}")
+    return messages
 
 
 def _wrong_dtype(actual: Argument, expected: str, is_stated: bool) -> str:
@@ -165,10 +165,10 @@ def _wrong_gradient(question: Question, actual: Argument) -> str:
     rows = got.reshape(-1) if problem.loss == "binary" else got.reshape(-1, got.shape[-1])
     worst, exact, failing, start = Comparison(None), np.zeros(()), 0, 0
     for chunk, want, tolerance in question.gradient_chunks():
-        found = compare(rows[chunk].astype(np.float64), want, tolerance, problem.dtype, actual.dtype)
-        failing += found.failing
-        if not found.within and (worst.within or found.error_ratio > worst.error_ratio):
-            worst, exact, start = found, want.hi, chunk.start
+        comparison = compare(rows[chunk].astype(np.float64), want, tolerance, problem.dtype, actual.dtype)
+        failing += comparison.failing
+        if not comparison.within and (worst.within or comparison.error_ratio > worst.error_ratio):
+            worst, exact, start = comparison, want.hi, chunk.start
     if worst.within:
         return ""
     row, *of_class = worst.where
@@ -180,26 +180,28 @@ def _wrong_gradient(question: Question, actual: Argument) -> str:
     return _rendered(question, "gradient", actual.values, expected, worst, rows.size)
 
 
-def _rendered(question: Question, quantity: Quantity, got: Any, exact: Floats, found: Comparison, size: int) -> str:
+def _rendered(
+    question: Question, quantity: Quantity, got: Any, exact: Floats, comparison: Comparison, size: int
+) -> str:
     """The failure, line by line.  exact: an array like `got`, or the exact number at the worst element."""
     from conformance.testing.causes import causes
 
     lines = []
-    if found.misshapen:
-        assert found.reason is not None
-        lines.append(("shape", found.reason.brief))
+    if comparison.misshapen:
+        assert comparison.reason is not None
+        lines.append(("shape", comparison.reason.brief))
     else:
-        where = found.where
+        where = comparison.where
         number, right = float(got[where]), float(exact[where] if exact.shape else exact)
         digits = distinguishing_digits((number, right), MIN_DIGITS)
         lines += [("got", f"{number:.{digits}g}"), ("exact", f"{right:.{digits}g}")]
         if where:
-            count = f"{found.failing} of {size} elements {'is' if found.failing == 1 else 'are'} wrong"
+            count = f"{comparison.failing} of {size} elements {'is' if comparison.failing == 1 else 'are'} wrong"
             lines.append(("where", f"{list(where)}, the worst; {count}"))
-        if np.isfinite(found.error):
-            distance = f"{found.error:.4g} = {found.error_ratio:.4g} x the tolerance"
-            lines.append(("how far", f"{distance} ({found.ulps:.4g} ulp of {question.problem.dtype})"))
-        lines.append(("allowed", f"{found.tolerance:.4g} in {question.problem.dtype}"))
-    for index, text in enumerate(causes(question, quantity, got, found)):
+        if np.isfinite(comparison.error):
+            distance = f"{comparison.error:.4g} = {comparison.error_ratio:.4g} x the tolerance"
+            lines.append(("how far", f"{distance} ({comparison.ulps:.4g} ulp of {question.problem.dtype})"))
+        lines.append(("allowed", f"{comparison.tolerance:.4g} in {question.problem.dtype}"))
+    for index, text in enumerate(causes(question, quantity, got, comparison)):
         lines.append(("explained" if index == 0 else "", text))
     return "\n".join(f"  {name:<10} {text}".rstrip() for name, text in lines)

@@ -140,7 +140,7 @@ def _fault(error: BaseException, text: str) -> str:
     if type(error) not in (TypeError, NameError, AttributeError, ImportError, ModuleNotFoundError):
         return ""
     message = f"{type_name(error)}: {text_of(error)}"
-    if type(error) is TypeError and (named := _KEYWORD.search(message)) and re.search(rf"\b{named[1]}=", text):
+    if type(error) is TypeError and (match := _KEYWORD.search(message)) and re.search(rf"\b{match[1]}=", text):
         return message
     if (missing := _MODULE.search(message)) and re.search(rf"\.{missing[1]}\b", text):
         return message  # raised in the `__getattr__` of the module
@@ -169,20 +169,20 @@ def _read(arrays: Arrays, result: Any, surroundings: Surroundings, copied: bool)
         if issubclass(type(result), np.ma.MaskedArray) and np.ma.is_masked(result):
             return NonNumeric("a masked array with masked elements")
         value, dtype = arrays.numpy(result)
-        found = np.asarray(value)
+        array = np.asarray(value)
     except BaseException as error:
         surroundings.pass_on(error)
         if any(name in vars(kind) for kind in type(result).__mro__ for name in _ARRAYS):
             raise
         return NonNumeric(_named(result), f"{type_name(error)}: {text_of(error)[:500]}")
-    if not (found.dtype.kind in "biuf" or (found.dtype.kind == "V" and found.dtype.name == "bfloat16")):
+    if not (array.dtype.kind in "biuf" or (array.dtype.kind == "V" and array.dtype.name == "bfloat16")):
         is_array = issubclass(type(result), np.ndarray | np.generic)
-        return NonNumeric(f"an array of {found.dtype.name}" if is_array else _named(result))
-    if found.size > MAX_RETURNED:
-        return NonNumeric(f"an array of shape {found.shape}")
+        return NonNumeric(f"an array of {array.dtype.name}" if is_array else _named(result))
+    if array.size > MAX_RETURNED:
+        return NonNumeric(f"an array of shape {array.shape}")
     name = dtype if type(dtype) is str else text_of(dtype)[:100]
     # A copy, as the function may keep the array and write into it.
-    return (np.array(found, dtype=np.float64) if copied else np.asarray(found, dtype=np.float64)), name
+    return (np.array(array, dtype=np.float64) if copied else np.asarray(array, dtype=np.float64)), name
 
 
 def _named(result: Any) -> str:

@@ -153,10 +153,10 @@ class Surroundings:
         """Restore removed entries; added ones stay, as modules that are imported later may need them."""
         path, entries = self.path
         try:
-            whole = sys.path is path and (path == entries or all(entry in path for entry in entries))
+            is_intact = sys.path is path and (path == entries or all(entry in path for entry in entries))
         except Exception:  # comparing an added object may raise
-            whole = False
-        if not whole:
+            is_intact = False
+        if not is_intact:
             path[:] = entries
             sys.path = path
 
@@ -204,7 +204,7 @@ def _raise_limits() -> None:
         current = _resource.getrlimit(number)
         if current != before:
             endless = _resource.RLIM_INFINITY
-            soft, hard, target = (sys.maxsize if one == endless else one for one in (*current, before[0]))
+            soft, hard, target = (sys.maxsize if value == endless else value for value in (*current, before[0]))
             target = min(target, hard)
             if soft < target:
                 with contextlib.suppress(OSError, ValueError):

@@ -90,8 +90,8 @@ def _kinds(function: Function, convention: Convention) -> set[str]:
     """Input kinds to which the choices about logarithms apply: none for a Hessian, except probabilities that
     are computed from logits.
     """
-    own: set[str] = set(function.input_kinds) if function.quantity != "hessian" else set()
-    return own | {"probabilities"} if convention.logits_as == "probabilities" else own
+    kinds: set[str] = set(function.input_kinds) if function.quantity != "hessian" else set()
+    return kinds | {"probabilities"} if convention.logits_as == "probabilities" else kinds
 
 
 def _has_gradient(function: Function) -> bool:
@@ -126,9 +126,9 @@ def declaration_errors(framework: Framework) -> Iterator[str]:
 def _array_errors(arrays: Arrays) -> Iterator[str]:
     sources = [(f"derivatives[{name}]", source, ["x", "result"]) for name, source in arrays.derivatives.items()]
     sources += [(f"devices[{name}].place", device.place, ["array"]) for name, device in arrays.devices.items()]
-    for where, source, words in sources:
+    for field, source, words in sources:
         for error in _source_errors(source, words, required=words):
-            yield f"arrays.{where}: {error}"
+            yield f"arrays.{field}: {error}"
 
 
 def _name_errors(framework: Framework) -> Iterator[str]:
@@ -165,8 +165,8 @@ def _mode_errors(framework: Framework, name: str, mode: Mode) -> Iterator[str]:
         yield f"modes[{name}].devices: {unknown_name('device', unknown[0], sorted(devices))}"
     for function in framework.functions if mode.unreduced else ():
         for reduction in filterfalse(function.appends, function.reductions if function.has_mode(name) else ()):
-            what = f"functions[{function.name.partition('.')[2]}] reduces by an argument, before the mode"
-            yield f"modes[{name}].unreduced: {what}: {reduction}"
+            problem = f"functions[{function.name.partition('.')[2]}] reduces by an argument, before the mode"
+            yield f"modes[{name}].unreduced: {problem}: {reduction}"
 
 
 def _source_errors(text: str, known: Iterable[str], required: Iterable[str] = ()) -> Iterator[str]:
@@ -223,7 +223,7 @@ def _range_errors(function: Function) -> Iterator[tuple[str, str]]:
         if unknown := [dtype for dtype in stated.split() if dtype not in ("same", *WEIGHT_DTYPES)]:
             yield name, unknown_name("dtype", unknown[0], ("same", *WEIGHT_DTYPES))
     result_dtypes = ("same", "promoted", "promoted_with_weights", *DTYPES)
-    result_dtypes += tuple(f"same_or_{other}" for other in ("promoted", *DTYPES))
+    result_dtypes += tuple(f"same_or_{dtype}" for dtype in ("promoted", *DTYPES))
     if function.result_dtype not in result_dtypes:
         yield "result_dtype", unknown_name("dtype", function.result_dtype, result_dtypes)
     for name, versions in (
@@ -245,8 +245,8 @@ def _quantity_errors(function: Function) -> Iterator[tuple[str, str]]:
     if function.quantity == "d2":
         if function.differentiates:
             yield "differentiates", "the gradient of d2 is not known here"
-        if others := sorted(function.options - {"sample_weights"}):
-            yield "arguments", f"d2 is defined with sample_weights alone, not with {others[0]}"
+        if unsupported := sorted(function.options - {"sample_weights"}):
+            yield "arguments", f"d2 is defined with sample_weights alone, not with {unsupported[0]}"
 
 
 def _parameter_errors(function: Function) -> Iterator[tuple[str, str]]:
@@ -274,10 +274,10 @@ def _call_errors(function: Function) -> Iterator[tuple[str, str]]:
             yield from ((f"reductions[{name}]", error) for error in _source_errors(entry, ("result",)))
         else:
             entries[f"reductions[{name}]"] = entry
-    for where, entry in entries.items():
+    for field, entry in entries.items():
         if entry and "options" not in within:
-            yield where, "its call has no {options} where the argument could go"
+            yield field, "its call has no {options} where the argument could go"
         try:
             keywords_of(entry)
         except SyntaxError:
-            yield where, f"{entry} is not an argument as source"
+            yield field, f"{entry} is not an argument as source"

@@ -14,8 +14,8 @@ from conformance.model.case import Array, Order, Problem, dtype_name, numpy_dtyp
 def encodable(problem: Problem) -> bool:
     """Whether every index label names a class, so that a one-hot encoding exists."""
     classes = problem.predictions.shape[-1]
-    fits = problem.labels.shape == problem.sample_shape
-    return fits and bool(np.all((problem.labels >= 0) & (problem.labels < classes)))
+    is_plain = problem.labels.shape == problem.sample_shape
+    return is_plain and bool(np.all((problem.labels >= 0) & (problem.labels < classes)))
 
 
 def predictions(problem: Problem, axis: int = -1) -> Tensor:
@@ -80,10 +80,15 @@ def _move_classes(problem: Problem, values: Array, axis: int) -> tuple[Array, in
 def _as_laid_out(problem: Problem, values: Array, dtype: str | None) -> Array:
     label_dtype = dtype or problem.layout.label_dtype
     if label_dtype is not None:
-        found = values.astype(numpy_dtype(label_dtype), copy=False)
-        if dtype and found.dtype.kind in "iu" and values.dtype.kind in "iu" and not np.array_equal(found, values):
+        converted = values.astype(numpy_dtype(label_dtype), copy=False)
+        if (
+            dtype
+            and converted.dtype.kind in "iu"
+            and values.dtype.kind in "iu"
+            and not np.array_equal(converted, values)
+        ):
             raise LoweringError(f"labels do not fit {dtype}")
-        values = found
+        values = converted
     return values[..., np.newaxis] if problem.layout.labels == "column" else values
 
 

@@ -16,6 +16,6 @@ class DeclarationError(ValueError):
     """An adapter contradicts itself; raised where it is defined, with the name of the wrong field."""
 
 
-def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
-    """Return the error message for an unknown name.  what: kind of object that the name should refer to."""
-    return f"unknown {what} '{name}'; expected one of {', '.join(known) or 'none'}"
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the error message for an unknown name.  kind: of object that the name should refer to."""
+    return f"unknown {kind} '{name}'; expected one of {', '.join(known) or 'none'}"

@@ -46,16 +46,16 @@ def check_types(value: object, annotation: Any, where: str = "") -> None:
     if annotation is Any:
         return
     among = _alternatives(annotation)
-    own = next((one for one in among if one.has(value)), None)
-    if own is None:
-        raise _fault(where, f"{_shown(value)} is no {' or '.join(one.name for one in among)}")
-    for name, of_field, default in own.fields:
+    match = next((kind for kind in among if kind.has(value)), None)
+    if match is None:
+        raise _fault(where, f"{_shown(value)} is no {' or '.join(kind.name for kind in among)}")
+    for name, of_field, default in match.fields:
         if (entry := getattr(value, name)) is not default:
             check_types(entry, of_field, f"{where}.{name}" if where else name)
     if isinstance(value, dict | tuple | list | frozenset | set):
-        _check_entries(value, own.entries, where)
+        _check_entries(value, match.entries, where)
     elif isinstance(value, str):
-        _check_text(value, own.words, where)
+        _check_text(value, match.words, where)
     elif isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER:
         raise _fault(where, "it is an integer of more than 64 bits")
 
@@ -97,8 +97,8 @@ def _check_text(value: str, words: tuple[str, ...], where: str) -> None:
         raise _fault(where, unknown_name("value", _shown(value), words))
 
 
-def _fault(where: str, what: str) -> DeclarationError:
-    return DeclarationError(f"{where}: {what}" if where else what)
+def _fault(where: str, message: str) -> DeclarationError:
+    return DeclarationError(f"{where}: {message}" if where else message)
 
 
 def _name_of(entry: Any, annotation: Any, number: int) -> str:
@@ -135,26 +135,32 @@ class _Kind:
         """Whether a value is of this kind."""
         if not self.types:
             return callable(value)
-        own = type(value)
-        return any(own is one for one in self.types)  # `in` would call `__eq__` of an unknown metaclass
+        type_ = type(value)
+        return any(type_ is known for known in self.types)  # `in` would call `__eq__` of an unknown metaclass
 
 
 @functools.cache
 def _alternatives(annotation: Any) -> tuple[_Kind, ...]:
     origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return tuple(kind for one in arguments for kind in _alternatives(one))
+        return tuple(kind for argument in arguments for kind in _alternatives(argument))
     if origin is Callable:
         return (_Kind("function"),)
     if isinstance(annotation, type) and is_dataclass(annotation):
         hints = _annotations(annotation)
-        fields = tuple((one.name, hints[one.name], one.default) for one in dataclasses.fields(annotation))
+        fields = tuple(
+            (argument.name, hints[argument.name], argument.default) for argument in dataclasses.fields(annotation)
+        )
         return (_Kind(annotation.__name__, (annotation,), fields=fields),)
     known, name = _KINDS[origin]
     if origin is Literal:
         return (_Kind(name, known, words=arguments),)
     # The names of keys and members are checked with the whole declaration.
-    entries = [str if typing.get_origin(one) is Literal else one for one in arguments if one is not Ellipsis]
+    entries = [
+        str if typing.get_origin(argument) is Literal else argument
+        for argument in arguments
+        if argument is not Ellipsis
+    ]
     return (_Kind(name, known, tuple([*entries[:-1], arguments[1]] if origin is Mapping else entries)),)
 
 

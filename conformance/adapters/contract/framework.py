@@ -228,23 +228,25 @@ class Function:
     @cached_property
     def has_independent_losses(self) -> bool:
         """Whether each loss depends only on its own prediction, as passed, and its own label."""
-        own = (one.convention for one in self.conventions)
-        others = ("label_shift", "narrowed_to", "labels_narrowed_to", "weights_narrowed_to", "logits_as")
-        return self.quantity == "loss" and not any(one.choices().keys() & {*others} for one in own)
+        conventions = (documented.convention for documented in self.conventions)
+        joining = ("label_shift", "narrowed_to", "labels_narrowed_to", "weights_narrowed_to", "logits_as")
+        return self.quantity == "loss" and not any(
+            documented.choices().keys() & {*joining} for documented in conventions
+        )
 
     @cached_property
     def layouts(self) -> frozenset[str]:
         """Layouts of the arrays that it supports."""
-        named = "class_axis" in self.arguments
-        has = {
-            "class_axis": named or self.class_axis == 1,
-            "class_axis_not_1": named,
+        has_argument = "class_axis" in self.arguments
+        flags = {
+            "class_axis": has_argument or self.class_axis == 1,
+            "class_axis_not_1": has_argument,
             "labels_column": self.labels_column,
             "named_classes": self.named_classes,
             "label_dtype": any(len(names.split()) != 1 for names in self.targets.values()),
             "weight_dtype": self.weight_dtypes != "same" and any(name in self.options for name in WEIGHTS),
         }
-        return self.orders | {name for name, supported in has.items() if supported}
+        return self.orders | {name for name, supported in flags.items() if supported}
 
     def label_dtypes(self, target: str, dtype: str) -> tuple[str, ...]:
         """Accepted dtypes of labels, the default first; () for any.
@@ -270,8 +272,8 @@ class Function:
             return True
         if is_derivative(quantity) or not self.result_dtype.startswith("same_or_"):
             return False
-        other = self.result_dtype.removeprefix("same_or_")
-        return dtype == (self._promoted_dtype(problem) if other == "promoted" else other)
+        dtype_or_promoted = self.result_dtype.removeprefix("same_or_")
+        return dtype == (self._promoted_dtype(problem) if dtype_or_promoted == "promoted" else dtype_or_promoted)
 
     def _promoted_dtype(self, problem: Problem) -> str:
         """The dtype to which predictions, float labels and, for `promoted_with_weights`, class weights are promoted."""
@@ -284,8 +286,8 @@ class Function:
     def label_dtype_for(self, problem: Problem) -> str | None:
         """The dtype to which the labels of a problem are cast; None if they are not cast."""
         kind = self.target_kind_for(problem.target_kind) or problem.target_kind
-        taken, stated = self.label_dtypes(kind, problem.dtype), problem.layout.label_dtype
-        return stated if stated in taken else next(iter(taken), None)
+        accepted, stated = self.label_dtypes(kind, problem.dtype), problem.layout.label_dtype
+        return stated if stated in accepted else next(iter(accepted), None)
 
     @cached_property
     def path(self) -> str:
@@ -334,8 +336,8 @@ class Function:
             return f"it takes no predictions of rank {problem.predictions.ndim}"
         for group in self.excludes:
             if group <= required_capabilities(problem, encoded):
-                named = _stated(problem, group)
-                return f"it does not combine {' and '.join(named)}" if len(group) > 1 else f"it takes no {named[0]}"
+                options = _stated(problem, group)
+                return f"it does not combine {' and '.join(options)}" if len(group) > 1 else f"it takes no {options[0]}"
         return None
 
     @cached_property
@@ -350,12 +352,12 @@ class Function:
         target: kind of target as passed.
         """
         layout = problem.layout
-        for what, stated, accepted in (
+        for arrays, stated, accepted in (
             ("labels", layout.label_dtype, self.label_dtypes(target, problem.dtype)),
             ("weights", layout.weight_dtype, _dtypes(self.weight_dtypes, problem.dtype)),
         ):
             if accepted and stated not in (None, *accepted):
-                return f"it takes no {stated} {what}"
+                return f"it takes no {stated} {arrays}"
         if target == "index" == problem.target and not _holds(dtype := self.label_dtype_for(problem), problem.labels):
             return f"it takes no labels beyond {dtype}"
         return obstacle(problem) if self.has_head else None
@@ -403,11 +405,11 @@ SHAPE_WORDS = {
 """Phrases for the capabilities that have no name in case files."""
 
 
-def _promote(one: str, other: str) -> str:
+def _promote(dtype: str, other: str) -> str:
     """Return the narrowest float dtype that can represent all numbers of two dtypes."""
-    if {one, other} == {"float16", "bfloat16"}:
+    if {dtype, other} == {"float16", "bfloat16"}:
         return "float32"  # numpy has no promotion rule for bfloat16
-    return np.promote_types(numpy_dtype(one), numpy_dtype(other)).name
+    return np.promote_types(numpy_dtype(dtype), numpy_dtype(other)).name
 
 
 @functools.cache
@@ -450,11 +452,11 @@ def _required_capabilities(problem: Problem, target: str) -> frozenset[str]:
 
 def _weight_capabilities(weights: Array, rank: int) -> set[str]:
     """Names of the capabilities that sample weights require.  rank: of the predictions."""
-    found = {"output_weights"} if weights.ndim == rank > 1 else set()
+    capabilities = {"output_weights"} if weights.ndim == rank > 1 else set()
     is_full = weights.ndim == rank > 0
     if not is_full or not np.all(identical(weights, weights[(slice(0, 1),) * (rank - 1)])):
-        found.add("weights_by_sample")
-    return found
+        capabilities.add("weights_by_sample")
+    return capabilities
 
 
 @dataclass(frozen=True)
@@ -563,8 +565,8 @@ class Framework:
 
     def arrays_of(self, backend: str) -> Arrays:
         """The array functions of a backend."""
-        own = self.backends.get(backend)
-        return self.arrays if own is None or own.arrays is None else own.arrays
+        entry = self.backends.get(backend)
+        return self.arrays if entry is None or entry.arrays is None else entry.arrays
 
     def differentiates(self, backend: str) -> bool:
         """Whether arrays of a backend have gradients."""
@@ -599,8 +601,8 @@ class Framework:
             except Exception:
                 return False
 
-        found = self.arrays_of(backend).devices
-        return (CPU, *(name for name, device in found.items() if is_available(device)))
+        devices = self.arrays_of(backend).devices
+        return (CPU, *(name for name, device in devices.items() if is_available(device)))
 
     def device(self, name: str, backend: str) -> Device:
         """The device with this name; raises KeyError."""
@@ -624,12 +626,12 @@ class Framework:
     def runtime(self, mode: str = EAGER) -> tuple[Arrays, dict[str, Any]]:
         """(arrays, names that the imports bring) in a mode and in the backend that runs in this process."""
         key = mode if mode != EAGER and self.modes[mode].imports else EAGER
-        if (found := self._runtimes.get(key)) is None:
+        if (runtime := self._runtimes.get(key)) is None:
             backend = self.backend(os.environ)
             names: dict[str, Any] = {"__name__": FILE}
             exec(self.preamble(backend, key), names)  # noqa: S102 - the adapter's own source
-            found = self._runtimes[key] = self.arrays_of(backend), names
-        return found
+            runtime = self._runtimes[key] = self.arrays_of(backend), names
+        return runtime
 
     @cached_property
     def _runtimes(self) -> dict[str, tuple[Arrays, dict[str, Any]]]:
@@ -670,11 +672,16 @@ def _call_source(
     A reduction that is an expression of the result is not included.
     """
     known = {word: word for word in arrays} | dict(plain)
-    own = set(placeholders(function.call))
+    words = set(placeholders(function.call))
     entries = {
         word: render_argument(entry, known[name]) if (name := word.partition(":")[0]) in known else ""
         for word, entry in function.arguments.items()
     }
-    rest = [function.input_kinds[input_kind], *(text for word, text in entries.items() if word not in own)]
-    options = ", ".join(filter(None, [*rest, "" if function.appends(reduction) else function.reductions[reduction]]))
+    argument_entries = [
+        function.input_kinds[input_kind],
+        *(text for word, text in entries.items() if word not in words),
+    ]
+    options = ", ".join(
+        filter(None, [*argument_entries, "" if function.appends(reduction) else function.reductions[reduction]])
+    )
     return fill_template(textwrap.dedent(function.call).strip(), {**known, **entries, "options": options})

@@ -56,7 +56,7 @@ def with_bias(problem: Problem, biased: bool) -> Problem:
     """The problem with or without a bias beside the factors; cached in the problem."""
     if problem.biased == biased:
         return problem
-    return problem.derived(("bias", biased), lambda whole: dataclasses.replace(whole, biased=biased)) or problem
+    return problem.derived(("bias", biased), lambda unreduced: dataclasses.replace(unreduced, biased=biased)) or problem
 
 
 def upstream_gradient(shape: tuple[int, ...]) -> Array:
@@ -102,11 +102,11 @@ def _bias(z: Array, digits: int) -> Array:
     """A power of two per class whose logits all have one sign and keep their digits when it is subtracted; else 0."""
     if not len(z):
         return np.zeros(z.shape[1])
-    least, most = z.min(axis=0).astype(np.float64), z.max(axis=0).astype(np.float64)
-    smallest, largest = np.minimum(np.abs(least), np.abs(most)), np.maximum(np.abs(least), np.abs(most))
+    lower, upper = z.min(axis=0).astype(np.float64), z.max(axis=0).astype(np.float64)
+    smallest, largest = np.minimum(np.abs(lower), np.abs(upper)), np.maximum(np.abs(lower), np.abs(upper))
     power = np.exp2(np.frexp(smallest)[1] - 1.0)
-    fits = ((least > 0) | (most < 0)) & (smallest >= SMALLEST_BIAS) & (largest < power * 2.0 ** (digits - 1))
-    return np.where(fits, np.where(least > 0, power, -power), 0.0)
+    is_separated = ((lower > 0) | (upper < 0)) & (smallest >= SMALLEST_BIAS) & (largest < power * 2.0 ** (digits - 1))
+    return np.where(is_separated, np.where(lower > 0, power, -power), 0.0)
 
 
 def _upper_half(values: Array, digits: int) -> Array:
@@ -139,9 +139,11 @@ def _block_and_terms(z: Array, bias: Array, digits: int, dtype: np.dtype[np.gene
 
 def _write_terms(terms: Array, z: Array, bias: Array, digits: int, factors: Array) -> bool:
     """Write the terms of logits, divided by the factors; return whether all of them are exact in the dtype."""
-    rest = z.astype(np.float64) - bias
-    upper = _upper_half(rest, digits)
-    divided = np.concatenate([upper / factors[0], (rest - upper) / factors[1]], axis=1) + 0.0  # no zero is negative
+    remainder = z.astype(np.float64) - bias
+    upper = _upper_half(remainder, digits)
+    divided = (
+        np.concatenate([upper / factors[0], (remainder - upper) / factors[1]], axis=1) + 0.0
+    )  # no zero is negative
     with np.errstate(all="ignore"):
         terms[:, : divided.shape[1]] = divided
     return np.array_equal(terms[:, : divided.shape[1]].astype(np.float64), divided)

@@ -58,11 +58,13 @@ def _changed(function: Function, change: ReleaseChange) -> Function:
     if change.choices or change.documentation:
         new["conventions"] = tuple(
             replace(
-                one,
-                convention=replace(one.convention, **change.choices),
-                documentation=one.documentation if one.capabilities else change.documentation or one.documentation,
+                documented,
+                convention=replace(documented.convention, **change.choices),
+                documentation=documented.documentation
+                if documented.capabilities
+                else change.documentation or documented.documentation,
             )
-            for one in conventions
+            for documented in conventions
         )
     try:
         return replace(function, **new)
@@ -81,9 +83,9 @@ def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Func
         yield function
         return
     name = f"functions[{function.name.partition('.')[2]}]"
-    for where, release in (("first", function.first), *((f"since({c.since!r})", c.since) for c in function.changes)):
+    for location, release in (("first", function.first), *((f"since({c.since!r})", c.since) for c in function.changes)):
         if not _RELEASE.fullmatch(release):
-            raise DeclarationError(f"{name}.{where}: {release!r} is not a release, as 2.4 is")
+            raise DeclarationError(f"{name}.{location}: {release!r} is not a release, as 2.4 is")
     for change in function.changes:
         if unknown := sorted(change.backends - set(backends)):
             message = unknown_name("backend", unknown[0], backends)
@@ -94,43 +96,43 @@ def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Func
     history = _History(function)
     states = {backend: [(start, history.at(start, backend)) for start in starts] for backend in among}
     conventions = _ranges(
-        {backend: [(start, state.conventions) for start, state in found] for backend, found in states.items()}
+        {backend: [(start, state.conventions) for start, state in spans] for backend, spans in states.items()}
     )
     bare = {
-        backend: [(start, replace(state, conventions=())) for start, state in found]
-        for backend, found in states.items()
+        backend: [(start, replace(state, conventions=())) for start, state in spans]
+        for backend, spans in states.items()
     }
     for span, on, state in _ranges(bare):
-        kept = [
-            replace(one, versions=_specifiers(within), backends=among)
+        stated = [
+            replace(documented_convention, versions=_specifiers(within), backends=among)
             for within, among, documented in conventions
             if _overlap(span, within) and (on is None or among is None or on & among)
-            for one in documented
+            for documented_convention in documented
         ]
-        yield replace(state, conventions=tuple(kept), versions=_specifiers(span), backends=on or function.backends)
+        yield replace(state, conventions=tuple(stated), versions=_specifiers(span), backends=on or function.backends)
 
 
-def _overlap(one: Span, other: Span) -> bool:
-    return all(not end or _release(start) < _release(end) for start, end in ((one[0], other[1]), (other[0], one[1])))
+def _overlap(span: Span, other: Span) -> bool:
+    return all(not end or _release(start) < _release(end) for start, end in ((span[0], other[1]), (other[0], span[1])))
 
 
 def _ranges(states: Mapping[str, list[tuple[str, Any]]]) -> list[tuple[Span, frozenset[str] | None, Any]]:
     """Merge equal states of consecutive releases into ranges, with the backends that share them; the newest first."""
-    found: list[tuple[Span, set[str], Any]] = []
+    ranges: list[tuple[Span, set[str], Any]] = []
     for backend, history in states.items():
         end = ""
         for number in reversed(range(len(history))):
             start, state = history[number]
             if number and history[number - 1][1] == state:
                 continue
-            same = next((on for span, on, other in found if span == (start, end) and other == state), None)
+            same = next((on for span, on, other in ranges if span == (start, end) and other == state), None)
             if same is None:
-                found.append(((start, end), {backend}, state))
+                ranges.append(((start, end), {backend}, state))
             else:
                 same.add(backend)
             end = start
-    found.sort(key=lambda one: _release(one[0][0]), reverse=True)
-    return [(span, None if on == set(states) else frozenset(on), state) for span, on, state in found]
+    ranges.sort(key=lambda entry: _release(entry[0][0]), reverse=True)
+    return [(span, None if on == set(states) else frozenset(on), state) for span, on, state in ranges]
 
 
 def _specifiers(span: Span) -> str:

@@ -54,8 +54,8 @@ def reproducer(
         for name, tensor in call.arrays.items()
     ]
     source = "\n".join([*literals, call.text])
-    own = {"import numpy as np": "np.", "import ml_dtypes": "ml_dtypes."}
-    needed = [line for line, use in own.items() if use in source and line not in preamble]
+    prefixes = {"import numpy as np": "np.", "import ml_dtypes": "ml_dtypes."}
+    needed = [line for line, use in prefixes.items() if use in source and line not in preamble]
     lines = "; ".join(filter(None, [preamble, *needed]))
     text = "; ".join(call.text.split("\n")) if _simple(call.text) else f"\n{call.text}"
     separator = "" if text.startswith("\n") else "; "

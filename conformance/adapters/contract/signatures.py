@@ -29,14 +29,14 @@ def resolve(path: str) -> Any:
     for cut in range(len(parts) - 1, 0, -1):
         module = ".".join(parts[:cut])
         try:
-            found: Any = importlib.import_module(module)
+            target: Any = importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name is not None and f"{module}.".startswith(f"{error.name}."):
                 continue
             raise
         for part in parts[cut:]:
-            found = getattr(found, part)
-        return found
+            target = getattr(target, part)
+        return target
     raise LookupError(f"there is no {path}")
 
 
@@ -52,8 +52,8 @@ def signatures(path: str) -> tuple[inspect.Signature, ...]:
     call: Any = next(getattr(target, name) for name in ways if hasattr(target, name))
     if not any("__call__" in vars(base) for base in target.__mro__):
         return (inspect.signature(target),)  # what is called is the class alone
-    _, *rest = inspect.signature(call).parameters.values()  # without self
-    return inspect.signature(target), inspect.Signature(rest)
+    _, *parameters = inspect.signature(call).parameters.values()  # without self
+    return inspect.signature(target), inspect.Signature(parameters)
 
 
 def passed_parameters(function: Function) -> list[str]:
@@ -81,15 +81,15 @@ def unaccounted(framework: Framework, function: Function) -> list[str]:
     path = f"{getattr(framework.runtime()[1].get(alias), '__name__', alias)}{dot}{rest}"
     declared = dict.fromkeys([*passed_parameters(function), *function.no_effect, *map(parameter_of, function.untested)])
     try:
-        found = [name for signature in signatures(path) for name in signature.parameters]
+        available = [name for signature in signatures(path) for name in signature.parameters]
     except (ValueError, LookupError) as error:
         if isinstance(error, LookupError) and not function.signature:
             raise
         listed = function.signature and declared
         return [] if listed else [f"{function.path} has no signature; list its parameters, with their source"]
-    twins = (one for one in framework.functions if one.path == function.path)
-    passed = {name for one in twins for name in passed_parameters(one)}
+    twins = (twin for twin in framework.functions if twin.path == function.path)
+    passed = {name for twin in twins for name in passed_parameters(twin)}
     return [
-        *(f"{function.path}({name}=) is not accounted for" for name in found if name not in {*declared, *passed}),
-        *(f"{function.path} has no parameter {name}" for name in declared if name not in found),
+        *(f"{function.path}({name}=) is not accounted for" for name in available if name not in {*declared, *passed}),
+        *(f"{function.path} has no parameter {name}" for name in declared if name not in available),
     ]

@@ -64,11 +64,11 @@ def fill_template(text: str, values: Mapping[str, str]) -> str:
 
     An absent value is replaced by its default, as in `{positive_weight|1.0}`, or removed with an adjacent comma.
     """
-    text = _WITH_DEFAULT.sub(lambda found: f"{{{found[1]}}}" if values.get(found[1]) else found[2], text)
+    text = _WITH_DEFAULT.sub(lambda match: f"{{{match[1]}}}" if values.get(match[1]) else match[2], text)
     for name in placeholders(text):
         if not values.get(name):
             text = re.sub(rf",\s*\{{{name}\}}|\{{{name}\}},\s*|\{{{name}\}}", "", text)
-    return re.sub(rf"{_PLACEHOLDER.pattern}\}}", lambda found: values.get(found[1], found[0]), text)
+    return re.sub(rf"{_PLACEHOLDER.pattern}\}}", lambda match: values.get(match[1], match[0]), text)
 
 
 @cache
@@ -77,11 +77,11 @@ def parseable_example(text: str) -> str:
     text = textwrap.dedent(text).strip()
     values = {name: name.replace(":", "_") for name in placeholders(text) if name != "options"}
     try:
-        ast.parse(found := fill_template(text, values))
+        ast.parse(filled := fill_template(text, values))
     except SyntaxError:
-        kept = (*ARRAYS, *HEAD, "loss", "x", "result")
-        found = fill_template(text, {name: values[name] for name in kept if name in values})
-    return found
+        retained = (*ARRAYS, *HEAD, "loss", "x", "result")
+        filled = fill_template(text, {name: values[name] for name in retained if name in values})
+    return filled
 
 
 @lru_cache(maxsize=4096)
@@ -127,5 +127,5 @@ def calls_with_predictions(text: str) -> tuple[ast.Call, ...]:
 @cache
 def called_path(call: str) -> str:
     """The dotted path of the function or class that the source calls with the predictions; "" if there is none."""
-    found = calls_with_predictions(parseable_example(call))
-    return ast.unparse(found[0].func) if found else ""
+    calls = calls_with_predictions(parseable_example(call))
+    return ast.unparse(calls[0].func) if calls else ""

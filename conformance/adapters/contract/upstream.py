@@ -38,8 +38,8 @@ class Upstream:
     @property
     def arrays(self) -> Mapping[str, Tensor]:
         """Name in the source -> array."""
-        named = {"upstream": self.values if self.values.ndim else None, "narrow_upstream": self.narrow}
-        return {name: Tensor(values) for name, values in named.items() if values is not None}
+        arrays = {"upstream": self.values if self.values.ndim else None, "narrow_upstream": self.narrow}
+        return {name: Tensor(values) for name, values in arrays.items() if values is not None}
 
     def multiplied(self, derivative: str) -> str:
         """The source of a derivative that includes it."""

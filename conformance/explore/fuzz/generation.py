@@ -283,8 +283,8 @@ class _CaseBuilder:
             last = (1 + self.integer(limits.max_classes),) if limits.max_rank > 1 and self.integer(4) > 1 else ()
         inner: list[int] = []
         room = limits.max_samples
-        most = min(limits.max_rank - 2, max(limits.min_inner_axes, self.integer(8) - 5)) if last else 0
-        for _ in range(most):
+        max_axes = min(limits.max_rank - 2, max(limits.min_inner_axes, self.integer(8) - 5)) if last else 0
+        for _ in range(max_axes):
             inner.append(1 + self.integer(min(3, room)))
             room //= inner[-1]
         if self.one_in(24):
@@ -608,8 +608,8 @@ def _exact_layout(layout: Layout, labels: Array) -> Layout:
         return layout
     with np.errstate(invalid="ignore", over="ignore"):
         exact = labels.astype(np.float64)
-        fits = np.array_equal(exact.astype(layout.label_dtype).astype(np.float64), exact, equal_nan=True)
-    return layout if fits else dataclasses.replace(layout, label_dtype=None)
+        is_exact = np.array_equal(exact.astype(layout.label_dtype).astype(np.float64), exact, equal_nan=True)
+    return layout if is_exact else dataclasses.replace(layout, label_dtype=None)
 
 
 @dataclass(frozen=True)

@@ -268,7 +268,7 @@ def valid_search(available: Sequence[Installed], ledger: Ledger, seed: int, perf
         shrinks = True
     except MissingHypothesisError:
         shrinks = False
-    functions = [function for one in available for function in one.functions]
+    functions = [function for installed in available for function in installed.functions]
     limits = restrict_limits(Limits(kinds=DEFAULT_KINDS - INVALID), functions)
     return Search(available, ledger, limits, seed, None, performer, shrinks=shrinks)
 
@@ -300,7 +300,7 @@ def restrict_limits(
     if not candidates:
         raise UserError("nothing is selected: no selected function has such a dtype and reduction")
     dtypes, reductions = {dtype for _, dtype, _ in combinations}, {reduction for _, _, reduction in combinations}
-    taken = [ranks for function in candidates for ranks in function.ranks.values()]
+    accepted = [ranks for function in candidates for ranks in function.ranks.values()]
     layouts = frozenset[str]().union(*(function.layouts for function in candidates))
     fields = {"class_axis": {"class_axis", "class_axis_not_1"}, "labels": {"labels_column"}}
     fields |= {"order": {"fortran", "strided", "readonly", "broadcast"}, "label_dtype": {"label_dtype"}}
@@ -309,8 +309,8 @@ def restrict_limits(
         limits,
         dtypes=tuple(dtype for dtype in limits.dtypes if dtype in dtypes),
         reductions=tuple(reduction for reduction in limits.reductions if reduction in reductions),
-        min_inner_axes=max(0, min(ranks.start for ranks in taken) - 2),
-        max_rank=min(limits.max_rank, max(ranks.stop for ranks in taken) - 1),
+        min_inner_axes=max(0, min(ranks.start for ranks in accepted) - 2),
+        max_rank=min(limits.max_rank, max(ranks.stop for ranks in accepted) - 1),
         options=limits.options & frozenset[str]().union(*(function.options for function in candidates)),
         families=tuple(
             family for family in limits.families if any(_computes(function, *family) for function in candidates)
@@ -330,7 +330,9 @@ def _item_ids(function: Function, dtype: str, reduction: str, modes: Iterable[st
 def _computes(function: Function, loss: Any, input_kind: str, target: str) -> bool:
     """Whether a function returns its quantity for such targets. Predictions are converted for losses if possible."""
     kinds = {"index": ("index",), "distribution": ("one_hot", "distribution"), "binary": ("binary", "soft_binary")}
-    takes = function.quantity == "loss" or input_kind in function.input_kinds
+    accepts_kind = function.quantity == "loss" or input_kind in function.input_kinds
     return (
-        takes and loss in function.ranks and any(function.target_kind_for(kind) is not None for kind in kinds[target])
+        accepts_kind
+        and loss in function.ranks
+        and any(function.target_kind_for(kind) is not None for kind in kinds[target])
     )

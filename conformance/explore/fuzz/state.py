@@ -29,14 +29,14 @@ def read(path: Path, request: Request) -> tuple[SearchState, list[Counterexample
 
     Raises StateError if the file is invalid or belongs to a search with other parameters.
     """
-    found = state_file.read(path, FORMAT, "a search", _parse)
-    if found is None:
+    content = state_file.read(path, FORMAT, "a search", _parse)
+    if content is None:
         return None
-    saved_request = found[0]
+    saved_request = content[0]
     for name in {**saved_request, **request}:
         if saved_request.get(name) != json.loads(json.dumps(request.get(name))):
             raise StateError(path, f"is of a search with {name} {saved_request.get(name)}, and not {request.get(name)}")
-    return found[1:]
+    return content[1:]
 
 
 def _parse(content: dict[str, Any]) -> tuple[Request, SearchState, list[Counterexample]]:

@@ -109,14 +109,14 @@ def as_probabilities(problem: Problem, convention: Convention) -> Transformed:
     """
     if counts_log_sum_exp_once(problem, convention):
         return None
-    other, _ = convert(problem, "probabilities")
-    p = other.predictions.astype(np.float64)
+    converted, _ = convert(problem, "probabilities")
+    p = converted.predictions.astype(np.float64)
     unit, smallest = dtype_info(problem.dtype)[:2]
     nearest = np.minimum(p, 1 - p) if problem.loss == "binary" else p
     edge = math.sqrt(unit) if problem.loss == "binary" else smallest
-    if not np.all(nearest >= edge) or is_clipped(other, convention):
+    if not np.all(nearest >= edge) or is_clipped(converted, convention):
         return None
-    return MetamorphicGroup(problem, (other,), is_rounded=True)
+    return MetamorphicGroup(problem, (converted,), is_rounded=True)
 
 
 @relation(loss="categorical", input_kinds=["logits"], supports=["logits", "log_probabilities"])
@@ -182,10 +182,10 @@ def halved_rows(problem: Problem, convention: Convention) -> Transformed:
     """
     half = problem.predictions * problem.predictions.dtype.type(0.5)
     exact = np.array_equal(half.astype(np.float64) * 2, problem.predictions.astype(np.float64), equal_nan=True)
-    other = replace_fields(problem, predictions=half)
-    if not exact or convention.renormalise == "no" or is_clipped(problem, convention) or is_clipped(other, convention):
+    halved = replace_fields(problem, predictions=half)
+    if not exact or convention.renormalise == "no" or is_clipped(problem, convention) or is_clipped(halved, convention):
         return None
-    return other
+    return halved
 
 
 @relation(
@@ -219,18 +219,20 @@ def in_float64(problem: Problem, convention: Convention) -> Transformed:
     Cast to float64.
     """
     wide = np.dtype(np.float64)
-    other = dataclasses.replace(replace_fields(problem, predictions=problem.predictions.astype(wide)), dtype="float64")
+    widened = dataclasses.replace(
+        replace_fields(problem, predictions=problem.predictions.astype(wide)), dtype="float64"
+    )
     weights = {
         name: weights.astype(wide)
         for name in ("class_weights", "sample_weights", "positive_weight")
         if (weights := getattr(problem.options, name)) is not None
     }
     if problem.target != "index" and problem.labels.dtype.kind not in "biu":
-        other = replace_fields(other, labels=problem.labels.astype(wide))
-    other = replace_options(other, **weights)
-    if is_clipped(problem, convention) or is_clipped(other, convention):
+        widened = replace_fields(widened, labels=problem.labels.astype(wide))
+    widened = replace_options(widened, **weights)
+    if is_clipped(problem, convention) or is_clipped(widened, convention):
         return None
-    return other
+    return widened
 
 
 # Labels: the order of classes, their encoding, smoothing, and soft labels.
@@ -245,18 +247,18 @@ def permuted_classes(problem: Problem, convention: Convention) -> Transformed:
     classes = problem.predictions.shape[-1]
     if classes < 2 or not labels_are_classes_or_ignored(problem, convention):
         return None
-    other = replace_fields(problem, predictions=problem.predictions[..., ::-1])
+    permuted = replace_fields(problem, predictions=problem.predictions[..., ::-1])
     options = problem.options
     if problem.target == "index":
         in_range = (problem.labels >= 0) & (problem.labels < classes)
-        other = replace_fields(other, labels=np.where(in_range, classes - 1 - problem.labels, problem.labels))
+        permuted = replace_fields(permuted, labels=np.where(in_range, classes - 1 - problem.labels, problem.labels))
     else:
-        other = replace_fields(other, labels=problem.labels[..., ::-1])
+        permuted = replace_fields(permuted, labels=problem.labels[..., ::-1])
     if options.class_weights is not None:
-        other = replace_options(other, class_weights=options.class_weights[::-1])
+        permuted = replace_options(permuted, class_weights=options.class_weights[::-1])
     if options.ignore_index is not None and 0 <= options.ignore_index < classes:
-        other = replace_options(other, ignore_index=classes - 1 - options.ignore_index)
-    return other
+        permuted = replace_options(permuted, ignore_index=classes - 1 - options.ignore_index)
+    return permuted
 
 
 @relation(loss="binary")
@@ -268,9 +270,9 @@ def permuted_outputs(problem: Problem, convention: Convention) -> Transformed:
     axis = problem.predictions.ndim - 1
     if axis < 1:
         return None
-    other = take_samples(problem, np.arange(problem.predictions.shape[-1])[::-1], axis)
-    each = convention.binary_outputs == "each"
-    return MetamorphicGroup(problem, (other,), lambda answers: answers[0][..., ::-1] if each else answers[0])
+    permuted = take_samples(problem, np.arange(problem.predictions.shape[-1])[::-1], axis)
+    unreduced = convention.binary_outputs == "each"
+    return MetamorphicGroup(problem, (permuted,), lambda answers: answers[0][..., ::-1] if unreduced else answers[0])
 
 
 @relation(
@@ -374,11 +376,11 @@ def mixed_labels(problem: Problem, convention: Convention) -> Transformed:
         return None
     shares = problem.labels.astype(np.float64)
     if problem.loss == "binary":
-        rest = exact_complement(problem.labels)
-        if convention.binary_outputs != "each" or rest is None:
+        complement = exact_complement(problem.labels)
+        if convention.binary_outputs != "each" or complement is None:
             return None
         ends = [np.zeros_like(problem.labels), np.ones_like(problem.labels)]
-        coefficients = [rest.astype(np.float64), shares]
+        coefficients = [complement.astype(np.float64), shares]
     else:
         classes = problem.predictions.shape[-1]
         if classes > MAX_CLASSES_DECOMPOSED:
@@ -402,13 +404,13 @@ def two_classes(problem: Problem, convention: Convention) -> Transformed:
 
     Write one probability as the probabilities of two classes.
     """
-    if (rest := exact_complement(problem.predictions)) is None:
+    if (complement := exact_complement(problem.predictions)) is None:
         return None
-    pairs = np.stack([rest, problem.predictions], axis=-1)
-    other = replace_fields(
+    pairs = np.stack([complement, problem.predictions], axis=-1)
+    categorical = replace_fields(
         problem, loss="categorical", target="index", predictions=pairs, labels=problem.labels.astype(int)
     )
-    return replace_layout(other, label_dtype=None)
+    return replace_layout(categorical, label_dtype=None)
 
 
 # Weights: of one and of zero, scaled, and equivalent weights of another kind.
@@ -419,7 +421,7 @@ def unit_weights_relation(name: Weights) -> Relation:
 
     def leaves_rows(problem: Problem, function: Function) -> bool:
         """Whether a row whose class weights are all 1 has the weight 1, as a function documents to weigh."""
-        weighs_rows = any(one.convention.class_weighting == "rows" for one in function.conventions)
+        weighs_rows = any(documented.convention.class_weighting == "rows" for documented in function.conventions)
         return name != "class_weights" or not weighs_rows or targets_sum_to_one(problem)
 
     @relation(name=f"unit_{name}", loss=losses.get(name), leaves_unset=[name], supports=[name], where=leaves_rows)
@@ -502,9 +504,9 @@ def left_out_class(problem: Problem, convention: Convention) -> Transformed:
     if not counted_positions.size or not labels_are_classes_or_ignored(problem, convention):
         return None
     label = problem.labels[counted_positions[0]]
-    kept = problem.labels != label
-    if not (kept & ~ignored_mask(problem, convention)).any() or not has_finite_losses(
-        take_samples(problem, np.flatnonzero(~kept))
+    is_other = problem.labels != label
+    if not (is_other & ~ignored_mask(problem, convention)).any() or not has_finite_losses(
+        take_samples(problem, np.flatnonzero(~is_other))
     ):
         return None
     weights = problem.options.class_weights
@@ -512,7 +514,7 @@ def left_out_class(problem: Problem, convention: Convention) -> Transformed:
     weights = np.ones(classes, numpy_dtype(problem.dtype)) if weights is None else np.array(weights)
     weights[label] = 0
     source = replace_options(problem, class_weights=weights)
-    return MetamorphicGroup(source, (take_samples(source, np.flatnonzero(kept)),), scatter(kept))
+    return MetamorphicGroup(source, (take_samples(source, np.flatnonzero(is_other)),), scatter(is_other))
 
 
 @relation(
@@ -562,13 +564,13 @@ def permuted_samples(problem: Problem, convention: Convention) -> Transformed:
 
     Reverse the order of samples along each sample axis.
     """
-    other = problem
+    permuted = problem
     axes = sample_axes(problem)
     for axis in axes:
-        other = take_samples(other, np.arange(problem.predictions.shape[axis])[::-1], axis)
+        permuted = take_samples(permuted, np.arange(problem.predictions.shape[axis])[::-1], axis)
     return MetamorphicGroup(
         problem,
-        (other,),
+        (permuted,),
         lambda answers: np.flip(answers[0], tuple(axis for axis in axes if axis < answers[0].ndim)),
     )
 
@@ -737,8 +739,8 @@ def asked_again(problem: Problem, convention: Convention) -> Transformed:
 
     Repeat a call after a call with other arguments whose answer has the factor 0.
     """
-    other = replace_fields(problem, predictions=np.flip(problem.predictions, -1 if problem.predictions.ndim else ()))
-    return MetamorphicGroup(problem, (other, replace_fields(problem)), coefficients=(0.0, 1.0))
+    flipped = replace_fields(problem, predictions=np.flip(problem.predictions, -1 if problem.predictions.ndim else ()))
+    return MetamorphicGroup(problem, (flipped, replace_fields(problem)), coefficients=(0.0, 1.0))
 
 
 RELATIONS: tuple[Relation, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Relation))

@@ -181,7 +181,9 @@ def _coefficients(
     total, *divisors = (_divisor(member) for member in (source, *follow_ups))
     if not total or not all(divisors):
         return None
-    return tuple(c * float(own / total) for c, own in zip(coefficients, divisors, strict=True) if own is not None)
+    return tuple(
+        c * float(divisor / total) for c, divisor in zip(coefficients, divisors, strict=True) if divisor is not None
+    )
 
 
 def _divisor(member: PreparedProblem) -> Fraction | None:

@@ -184,8 +184,8 @@ def replace_fields(problem: Problem, **changes: Any) -> Problem:
 def replace_options(problem: Problem, **options: Any) -> Problem:
     """The problem with some options replaced."""
     frozen = {name: _read_only(value) for name, value in options.items()}
-    found = dataclasses.replace(problem, options=dataclasses.replace(problem.options, **frozen))
-    return replace_layout(found, weight_dtype=None) if options.keys() & set(WEIGHTS) else found
+    changed = dataclasses.replace(problem, options=dataclasses.replace(problem.options, **frozen))
+    return replace_layout(changed, weight_dtype=None) if options.keys() & set(WEIGHTS) else changed
 
 
 def replace_layout(problem: Problem, **layout: Any) -> Problem:
@@ -307,7 +307,7 @@ def exact_cast(exact: Floats, dtype: np.dtype[Any]) -> Array | None:
 def exact_complement(values: Array) -> Array | None:
     """Compute 1 - x in the dtype of x; None unless it is exact."""
     exact = values.astype(np.float64)
-    rest = 1.0 - exact
-    if not np.array_equal(1.0 - rest, exact):
+    complement = 1.0 - exact
+    if not np.array_equal(1.0 - complement, exact):
         return None
-    return rest if values.dtype.kind in "biu" else exact_cast(rest, values.dtype)
+    return complement if values.dtype.kind in "biu" else exact_cast(complement, values.dtype)

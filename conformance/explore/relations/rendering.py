@@ -42,12 +42,12 @@ def _blocks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield names[start : start + size]
 
 
-def _cell(held: int, known: int, unexpected: int, stale: int) -> str:
+def _cell(passed: int, known: int, unexpected: int, stale: int) -> str:
     if unexpected + stale:
         return f"{unexpected + stale}!"
     if known:
-        return f"{held}+{known}"
-    return str(held or "-")
+        return f"{passed}+{known}"
+    return str(passed or "-")
 
 
 def as_record(result: RelationResult) -> dict[str, Any]:

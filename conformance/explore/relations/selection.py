@@ -52,20 +52,27 @@ def select_instances(
     """
     cases = list(cases)
     chosen: list[Instance] = []
-    by_sample = ((one, function) for one in available for function in one.functions if function.has_independent_losses)
+    by_sample = (
+        (installed, function)
+        for installed in available
+        for function in installed.functions
+        if function.has_independent_losses
+    )
     with Remembered() as remembered:
         earlier = _Selections(remembered, cases, relations)
         candidates = functools.cache(lambda: list(_candidates(cases, relations)))
         for installed, function in by_sample:  # relations hold for their sums
-            if named := _named_cases(item_filter, installed, function, cases):
+            if named_ids := _named_cases(item_filter, installed, function, cases):
                 thinned = is_thinned(function, item_filter)
-                found = earlier.get(installed, function, thinned)
-                if found is None:
+                instances = earlier.get(installed, function, thinned)
+                if instances is None:
                     checked = _few(relations, function) if thinned else relations
-                    found, is_whole = _of_function(installed, function, candidates(), named, checked, item_filter)
-                    if is_whole and len(named) == len(cases):
-                        earlier.put(installed, function, thinned, found)
-                chosen += found
+                    instances, is_whole = _of_function(
+                        installed, function, candidates(), named_ids, checked, item_filter
+                    )
+                    if is_whole and len(named_ids) == len(cases):
+                        earlier.put(installed, function, thinned, instances)
+                chosen += instances
     return [
         instance
         for instance in chosen
@@ -82,17 +89,18 @@ def _of_function(
     installed: Installed,
     function: Function,
     candidates: Sequence[_Candidate],
-    named: set[str],
+    named_ids: set[str],
     relations: Sequence[Relation],
     item_filter: ItemFilter | None,
 ) -> tuple[list[Instance], bool]:
     """(the instances of a function, whether none of the relations was skipped).
 
-    named: ids of the cases for which an instance may be requested.
+    named_ids: ids of the cases for which an instance may be requested.
     """
     chosen: list[Instance] = []
     last = next(
-        (number for number, candidate in enumerate(reversed(candidates)) if candidate.case.id in named), len(candidates)
+        (number for number, candidate in enumerate(reversed(candidates)) if candidate.case.id in named_ids),
+        len(candidates),
     )
     expressible = [
         candidate
@@ -118,7 +126,7 @@ def _of_function(
             if relation.name in candidate.relations and relation.is_callable(candidate.problem, function)
         ]
         instance_of = functools.partial(_instance, relation, installed, function)
-        requested = [candidate for candidate in eligible if candidate.case.id in named]
+        requested = [candidate for candidate in eligible if candidate.case.id in named_ids]
         if item_filter is None or any(
             item_filter(function.framework_name, instance_of(candidate).id) for candidate in requested
         ):
@@ -157,13 +165,16 @@ class _Selections:
             _entry(installed, function, thinned),
             installed.version,
             self._facts,
-            read=lambda found: [self._instance(installed, function, *fields) for fields in found],
+            read=lambda records: [self._instance(installed, function, *fields) for fields in records],
         )
 
     def put(self, installed: Installed, function: Function, thinned: bool, selected: Iterable[Instance]) -> None:
         """Cache all instances of a function."""
         if self._is_whole and registry.is_of_package(installed.framework):
-            records = [(one.relation.name, one.item.case.id, one.item.dtype, one.item.reduction) for one in selected]
+            records = [
+                (instance.relation.name, instance.item.case.id, instance.item.dtype, instance.item.reduction)
+                for instance in selected
+            ]
             self._remembered.put(_entry(installed, function, thinned), records, installed.version, self._facts)
 
     def _instance(

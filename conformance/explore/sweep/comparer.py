@@ -185,12 +185,12 @@ def call(
         return _check_form(subject, x, label, _call(subject, x, label, performer, targets))
     losses = []
     for i in range(len(x)):
-        one = (x[i : i + 1], label[i : i + 1])
-        result = _check_form(subject, *one, _call(subject, *one, performer))
+        single = (x[i : i + 1], label[i : i + 1])
+        result = _check_form(subject, *single, _call(subject, *single, performer))
         if isinstance(result, NoLosses):
             return result
         losses.append(result)
-    return Losses(np.concatenate([one.values for one in losses]), losses[0].dtype)
+    return Losses(np.concatenate([part.values for part in losses]), losses[0].dtype)
 
 
 def _call(subject: Subject, x: Array, label: Array, performer: Performer, targets: Array | None = None) -> Outcome:
@@ -232,11 +232,11 @@ def sweep_chunk(subject: Subject, chunk: Chunk, performer: Performer = perform) 
 
 
 @lru_cache(maxsize=8)
-def _labels_and_targets(subject: Subject, each: int) -> tuple[Array, Array]:
+def _labels_and_targets(subject: Subject, repeats: int) -> tuple[Array, Array]:
     """Labels and targets of a subject, shared by its chunks; other subjects have their own. A function that modifies
     them is detected in its first chunk, where arguments are compared with copies; its later results are not trusted.
     """
-    label = np.repeat(np.array(subject.labels), each)
+    label = np.repeat(np.array(subject.labels), repeats)
     return label, subject.family.targets(label)
 
 
@@ -293,8 +293,8 @@ class _Errors:
         self.error_ratio[where], self.ulps[where], self.want[where] = errors.error_ratio, errors.ulps, errors.want
 
 
-def _count(which: npt.NDArray[np.bool_]) -> int:
-    return int(np.count_nonzero(which))
+def _count(mask: npt.NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(mask))
 
 
 def _at(values: Floats, where: Any) -> Floats:
@@ -391,25 +391,25 @@ class Comparer:
     ) -> None:
         """Count the verdicts on inputs whose errors may exceed the tolerance, at some positions of the chunk."""
         self._resolve(got, positions, DEFINITION, expected, errors, positions)
-        over = ~(errors.error_ratio <= 1)
-        remaining = _count(over)
+        exceeds = ~(errors.error_ratio <= 1)
+        remaining = _count(exceeds)
         counts.count_verdict("agrees", "", len(got) - remaining)
         if remaining and self.subject.restrictions:
             name, convention = self.subject.restrictions[-1]
             by_convention = self._errors_under(got, positions, convention)
-            explained = over & (by_convention.error_ratio <= 1)
+            explained = exceeds & (by_convention.error_ratio <= 1)
             errors.assign(explained, by_convention.subset(explained))
             counts.count_verdict(
                 "diverges", name, self._explain_by_restrictions(got, positions, explained, errors, counts)
             )
-            over ^= explained
+            exceeds ^= explained
             remaining -= _count(explained)
             if remaining:
-                closer = over & (by_convention.error_ratio < errors.error_ratio)
+                closer = exceeds & (by_convention.error_ratio < errors.error_ratio)
                 errors.assign(closer, by_convention.subset(closer))
         if remaining:
             counts.count_verdict("disagrees", "", remaining)
-            worst = int(np.where(over, errors.error_ratio, -1).argmax())
+            worst = int(np.where(exceeds, errors.error_ratio, -1).argmax())
             want, x = (
                 float(errors.want[worst]) + 0.0,
                 float(self.chunk.magnitudes[positions[worst]]) * self.sign,

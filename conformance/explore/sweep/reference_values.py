@@ -352,7 +352,7 @@ def region_name(family: ProblemFamily, sign: int, band: str, label: int) -> str:
 
 def has_formula(family: ProblemFamily, loss_convention: Convention, tolerance_convention: Convention) -> bool:
     """Whether the module has float64 formulas for these choices; otherwise the oracle computes the losses."""
-    if any(one.log_offset is not None for one in (loss_convention, tolerance_convention)):
+    if any(convention.log_offset is not None for convention in (loss_convention, tolerance_convention)):
         return False
     if family.loss == "binary":
         return family.input_kind != "log_probabilities"

@@ -158,12 +158,12 @@ def _tables(
 ) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
     """Yield (title, columns, rows) for each function, dtype and kind of input."""
     kinds = ((lines, "", REGION_COLUMNS, _region_row), (means, " mean,", MEAN_COLUMNS, _mean_row))
-    for rows, what, columns, row in kinds:
+    for rows, kind, columns, row in kinds:
         for key, group in groupby(
             rows, lambda line: (line["function"], line["version"], line["dtype"], _input_name(line))
         ):
             function, version, dtype, input_name = key
-            yield f"{function} {version},{what} {dtype}, {input_name}", columns, [row(line) for line in group]
+            yield f"{function} {version},{kind} {dtype}, {input_name}", columns, [row(line) for line in group]
 
 
 def _region_row(line: RegionRow) -> tuple[str, ...]:
@@ -184,7 +184,7 @@ def _verdict(line: RegionRow) -> str:
 
 def choice_names(conventions: str) -> str:
     """Names of the choices of several conventions, without the chosen values."""
-    return ", ".join(dict.fromkeys(name for one in conventions.split(" | ") for name in choices_of(one)))
+    return ", ".join(dict.fromkeys(name for convention in conventions.split(" | ") for name in choices_of(convention)))
 
 
 def _mean_row(line: RegionRow) -> tuple[str, ...]:

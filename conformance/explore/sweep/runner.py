@@ -203,9 +203,9 @@ def _families(function: Function, request: SweepRequest) -> Iterator[ProblemFami
                 yield from (ProblemFamily(loss, kind, target, dtype, shift) for shift in (0.0, *shifts))
 
 
-def _merge(whole: Regions, part: Regions) -> None:
+def _merge(total: Regions, part: Regions) -> None:
     for name, counts in part.items():
-        add_counts(whole, name, counts)
+        add_counts(total, name, counts)
 
 
 @dataclass
@@ -257,7 +257,7 @@ def load_state(path: Path | None, jobs: Sequence[Job]) -> State:
 
     def parse(content: dict[str, Any]) -> State:
         regions = {
-            key: {name: RegionCounts.from_record(one) for name, one in records.items()}
+            key: {name: RegionCounts.from_record(record) for name, record in records.items()}
             for key, records in content["tallies"].items()
         }
         return State(path, content["of"], {key: set(units) for key, units in content["done"].items()}, regions)
@@ -285,8 +285,8 @@ def sweep(
     """
     pending = [(job, unit) for job in jobs for unit in range(job.units) if unit not in state.done.get(job.key, set())]
     for job in jobs:
-        done = sum(job.inputs(unit) for unit in state.done.get(job.key, ()))
-        advance(job.key, done)
+        finished = sum(job.inputs(unit) for unit in state.done.get(job.key, ()))
+        advance(job.key, finished)
     failures: list[str] = []
     try:
         results = _in_process(pending, performer) if processes == 1 else in_processes(pending, processes)
@@ -355,5 +355,5 @@ def _run_named_unit(
 ) -> Iterator[Regions | str]:
     keep_memory()
     available = registry.installed(registry.frameworks())[0]
-    installed = next(found for found in available if any(f.name == name for f in found.functions))
+    installed = next(candidate for candidate in available if any(f.name == name for f in candidate.functions))
     yield _run_unit(Job(Subject(installed, name, family, labels), exhaustive), unit)

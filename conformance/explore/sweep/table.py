@@ -131,8 +131,8 @@ def _largest_error_cells(error: LargestError | None) -> tuple[Any, ...]:
 
 
 def _reproducer(subject: Subject, x: float, label: int) -> str:
-    one = np.array([x]).astype(numpy_dtype(subject.family.dtype))
-    problem = subject.problem(one, np.array([label]))
+    input_ = np.array([x]).astype(numpy_dtype(subject.family.dtype))
+    problem = subject.problem(input_, np.array([label]))
     return reproducer(subject.framework, subject.function, problem, backend=subject.installed.backend)
 
 

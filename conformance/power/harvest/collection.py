@@ -99,9 +99,9 @@ def _run_collector(source: Source, timeout: float, running: list[subprocess.Pope
             kill_group(process)
             running.remove(process)
         if status != 0:
-            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+            ending = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
             raise _source_error(
-                source, f"the process that reads it {how}{_last_lines(printed)}", "run its tests by themselves"
+                source, f"the process that reads it {ending}{_last_lines(printed)}", "run its tests by themselves"
             )
         return file.read_bytes()
 
@@ -122,8 +122,8 @@ def _last_lines(output: Path) -> str:
     return f"; it said: {' | '.join(lines)}" if lines else ""
 
 
-def _source_error(source: Source, what: str, advice: str) -> HarvestError:
-    return HarvestError(f"{source.name} {source.version}: {what}; {advice}")
+def _source_error(source: Source, problem: str, advice: str) -> HarvestError:
+    return HarvestError(f"{source.name} {source.version}: {problem}; {advice}")
 
 
 def parse(source: Source, content: bytes) -> CollectedRecords:
@@ -133,8 +133,8 @@ def parse(source: Source, content: bytes) -> CollectedRecords:
         raise wire.WireError("the message is incomplete")
     if "failed" in message.header:
         advice = "if it is a newer release than this package knows, take a newer one of this package"
-        what = f"it cannot be read: {message.header['failed']}"
-        raise _source_error(source, what, f"{advice}, or leave the source out")
+        problem = f"it cannot be read: {message.header['failed']}"
+        raise _source_error(source, problem, f"{advice}, or leave the source out")
     return decode(message)
 
 
@@ -155,7 +155,7 @@ def _cache_file(source: Source) -> Path | None:
 
 def _file_state(file: Path) -> str:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return "missing"
-    return f"{found.st_size}:{found.st_mtime_ns}"
+    return f"{status.st_size}:{status.st_mtime_ns}"

@@ -149,7 +149,7 @@ def _shortfall(harvest: Harvest, expected: ExpectedCounts | None) -> list[Harves
         return []
     counts = (("inputs", harvest.inputs, expected.found), ("cases", len(harvest.cases), expected.cases))
     shortfalls = [
-        f"{actual} {what} where {minimum} are on record" for what, actual, minimum in counts if actual < minimum
+        f"{actual} {noun} where {minimum} are on record" for noun, actual, minimum in counts if actual < minimum
     ]
     if not shortfalls:
         return []
@@ -266,8 +266,8 @@ def load_harvest(
     other_entries, ledger = ([], Ledger()) if folder is None else load_suite(folder)
     about = known_issues.load(shipped_cases())
     harvests = harvest(sources, timeout, progress).or_raise()
-    for one in harvests.harvests:
-        if wrong := _unmatched_entries(one.source, one.version, about, one.cases):
+    for harvest_ in harvests.harvests:
+        if wrong := _unmatched_entries(harvest_.source, harvest_.version, about, harvest_.cases):
             raise CaseErrors(tuple(wrong))
     entries = [entry for entry in about.entries if entry.case.startswith(HARVEST_PREFIX)]
     return [*other_entries, *harvests.cases], Ledger([*ledger.entries, *entries], about.entries), harvests

@@ -103,10 +103,10 @@ def parameters(module: Any, test: str, names: tuple[str, ...]) -> Iterator[Seque
     names: of the parameters.  Raises SourceMovedError if the test has others or does not exist.
     """
     marks = [m for m in getattr(getattr(module, test, None), "pytestmark", ()) if m.name == "parametrize"]
-    found = marks[0].args[0] if len(marks) == 1 else ()
-    found = tuple(part.strip() for part in found.split(",")) if isinstance(found, str) else tuple(found)
-    if found != names:
-        raise SourceMovedError(f"{test} has the parameters {', '.join(found) or 'none'}, not {', '.join(names)}")
+    stated = marks[0].args[0] if len(marks) == 1 else ()
+    stated = tuple(part.strip() for part in stated.split(",")) if isinstance(stated, str) else tuple(stated)
+    if stated != names:
+        raise SourceMovedError(f"{test} has the parameters {', '.join(stated) or 'none'}, not {', '.join(names)}")
     for values in marks[0].args[1]:
         yield getattr(values, "values", values)
 
@@ -143,8 +143,8 @@ class _Recorder:
             self.failures.append(f"{self.label} cannot be imported: {' '.join(last)}")
 
     def pytest_collection_finish(self) -> None:
-        for one in self.watched:
-            self._patch(one.holder, one.attribute, functools.partial(self._record_call, one))
+        for function in self.watched:
+            self._patch(function.holder, function.attribute, functools.partial(self._record_call, function))
         for assertion in self.assertions:
             self._patch(assertion.holder, assertion.attribute, functools.partial(self._record_assertion, assertion))
 
@@ -167,7 +167,7 @@ class _Recorder:
         except (LookupError, AttributeError, ImportError):
             self.failures.append(f"there is no {holder}.{attribute}")
 
-    def _record_call(self, one: RecordedFunction, real: Callable[..., Any]) -> Callable[..., Any]:
+    def _record_call(self, function: RecordedFunction, real: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(real)
 
         @functools.wraps(real)
@@ -180,7 +180,7 @@ class _Recorder:
             except TypeError:
                 return real(*args, **kwargs)  # a call that the function rejects is not an input
             place = len(self.records)
-            self.records.append(self._add_record(one, bound.arguments, self._test))
+            self.records.append(self._add_record(function, bound.arguments, self._test))
             self._inside = True
             try:
                 result = real(*args, **kwargs)
@@ -194,13 +194,15 @@ class _Recorder:
 
         return recorder
 
-    def _add_record(self, one: RecordedFunction, passed: Mapping[str, Any], test: pytest.Item) -> Record:
+    def _add_record(self, function: RecordedFunction, passed: Mapping[str, Any], test: pytest.Item) -> Record:
         values = {
-            name: to_plain(value) for name, value in {**passed, **one.equivalents(passed)}.items() if name != "self"
+            name: to_plain(value)
+            for name, value in {**passed, **function.equivalents(passed)}.items()
+            if name != "self"
         }
         nodeid = f"{self.label}::{test.nodeid.partition('::')[2]}"
         name = re.sub(r"^test_", "", test.name)
-        return Record(nodeid, name, one.name or one.attribute, values, line=(test.location[1] or 0) + 1)
+        return Record(nodeid, name, function.name or function.attribute, values, line=(test.location[1] or 0) + 1)
 
     def _record_assertion(self, assertion: Assertion, real: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(real)

@@ -106,8 +106,8 @@ def _array(value: Any) -> Array | None:
 def _text_list(value: Any) -> list[Any] | None:
     """The nested list that an array of text represents."""
     array = _to_array(value)
-    made = None if array is None else array.tolist()
-    return made if made is None or isinstance(made, list) else [made]
+    values = None if array is None else array.tolist()
+    return values if values is None or isinstance(values, list) else [values]
 
 
 def _to_array(value: Any) -> Array | None:

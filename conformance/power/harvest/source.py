@@ -77,12 +77,12 @@ class Source:
 @functools.cache
 def all_sources() -> dict[str, Source]:
     """Every source by name, installed or not: the folder `sources` is the registry."""
-    found = {}
+    by_name = {}
     for module in pkgutil.iter_modules(sources.__path__):
         path = f"{sources.__name__}.{module.name}"
         source: Source = importlib.import_module(path).SOURCE
-        found[source.name] = Source(**{**vars(source), "origin": f"{path}:SOURCE"})
-    return found
+        by_name[source.name] = Source(**{**vars(source), "origin": f"{path}:SOURCE"})
+    return by_name
 
 
 def select_sources(names: Sequence[str] = ()) -> list[Source]:

@@ -111,19 +111,19 @@ def _compare(statement: StatedResult, problem: Problem, convention: Convention, 
         off = np.abs((values - answer.hi) - answer.lo)
         off = np.where(equal_with_nan(values, answer.hi), 0.0, off)
         off = np.where(np.isnan(off), np.inf, off)
-        own = np.zeros(off.shape) + error_bound.tolerance(problem, convention)
+        own_limit = np.zeros(off.shape) + error_bound.tolerance(problem, convention)
         tolerance = np.nan_to_num(stated.rtol * np.abs(answer.hi), nan=0.0, posinf=0.0) + stated.atol
-    limit = np.maximum(own, tolerance)
+    limit = np.maximum(own_limit, tolerance)
     if off.size == 0:
         return JudgedResult(statement.case, "holds", by, "budget", 0.0)
     at = np.unravel_index(int(np.argmax(np.where(off == 0, 0.0, off / limit))), off.shape)
     right = bool(np.all(off <= limit))
-    held: Holds = "does not hold" if not right else "holds by its convention" if by else "holds"
+    verdict: Holds = "does not hold" if not right else "holds by its convention" if by else "holds"
     return JudgedResult(
         statement.case,
-        held,
+        verdict,
         by,
-        ("budget" if bool(np.all(off <= own)) else "tolerance") if right else "",
+        ("budget" if bool(np.all(off <= own_limit)) else "tolerance") if right else "",
         float(off[at]),
         float(limit[at]),
         float(values[at]),

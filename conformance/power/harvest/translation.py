@@ -133,16 +133,16 @@ def to_name(text: str) -> str:
     return name
 
 
-def _to_numbers(value: Any, what: str) -> Array:
+def _to_numbers(value: Any, noun: str) -> Array:
     if isinstance(value, Opaque):
         traced = "Tracer" in value.type_name
         raise UntranslatableError(
-            "traced by a transformation, without values" if traced else f"{what} that are {value.type_name}"
+            "traced by a transformation, without values" if traced else f"{noun} that are {value.type_name}"
         )
     if isinstance(value, bool | int | float):
         value = np.asarray(value)
     if not isinstance(value, np.ndarray):
-        raise UntranslatableError(f"{what} that are not an array of numbers")
+        raise UntranslatableError(f"{noun} that are not an array of numbers")
     return value
 
 
@@ -183,8 +183,8 @@ def _target_kind(draft: CaseDraft, labels: Array) -> Array:
     return labels.astype(np.int64)
 
 
-def _weights(value: Any, what: str) -> Array | None:
-    return None if value is None else _to_numbers(value, what).astype(np.float64)
+def _weights(value: Any, noun: str) -> Array | None:
+    return None if value is None else _to_numbers(value, noun).astype(np.float64)
 
 
 def _class_weights(draft: CaseDraft, shape: tuple[int, ...]) -> Array | None:

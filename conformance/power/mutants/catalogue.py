@@ -57,9 +57,9 @@ def _class(name: str, family: str, entry: dict[str, Any], namespace: dict[str, A
         exec(source.replace("\n", "\n    "), namespace)  # noqa: S102
     except (SyntaxError, NameError) as error:
         raise ValueError(f"{family}.toml: {name}: {error}") from error
-    found: type[Implementation] = namespace[name]
-    found.__doc__ = entry.get("fault") or entry["how"]
-    return found
+    implementation: type[Implementation] = namespace[name]
+    implementation.__doc__ = entry.get("fault") or entry["how"]
+    return implementation
 
 
 def _change(bases: tuple[type[Implementation], ...], key: str, value: Any) -> str:
@@ -122,14 +122,14 @@ def select(
         if family not in FAMILIES:
             raise SelectionError(f"--family {family}: there is no such family; expected one of {', '.join(FAMILIES)}")
     matches = compile_expression(keyword) if keyword else None
-    found = [
+    mutants = [
         loss
         for loss in among
         if (not families or loss.family in families)
         and (matches is None or matches(substring_of(f"{loss.family}.{loss.__name__}")))
     ]
-    if not found:
+    if not mutants:
         raise SelectionError(
             f"nothing is selected by -k {keyword!r}; `conformance mutants --list` prints what there is"
         )
-    return found
+    return mutants

@@ -268,8 +268,8 @@ class Implementation:
     def function(cls) -> Function:
         """Its declaration as a function of a framework."""
         binary = issubclass(cls, Binary)
-        own = ("positive_weight",) if binary else ("class_weights", "ignore_index")
-        words = ("target", "label_smoothing", "sample_weights", *own, "noise")
+        own_options = ("positive_weight",) if binary else ("class_weights", "ignore_index")
+        words = ("target", "label_smoothing", "sample_weights", *own_options, "noise")
         words += ("class_names",) if cls.named_classes else ()
         second = cls.quantity == "hessian"
         kinds: tuple[InputKind, ...] = ("logits", "probabilities", "log_probabilities")
@@ -398,11 +398,11 @@ class Categorical(Implementation):
     def others(self, values: Array, total: Array) -> Array:
         """The total minus each value; for the largest value the others are summed again, to avoid cancellation."""
         top = np.abs(values.astype(np.float64)).argmax(axis=-1)[..., np.newaxis]
-        rest = values.copy()
-        np.put_along_axis(rest, top, values.dtype.type(0), axis=-1)
-        left = total[..., np.newaxis] - values
-        np.put_along_axis(left, top, self.sum_last_axis(rest)[..., np.newaxis], axis=-1)
-        return left
+        without_largest = values.copy()
+        np.put_along_axis(without_largest, top, values.dtype.type(0), axis=-1)
+        sums = total[..., np.newaxis] - values
+        np.put_along_axis(sums, top, self.sum_last_axis(without_largest)[..., np.newaxis], axis=-1)
+        return sums
 
     def derivatives_of_probabilities(self, p: Array, t: Array) -> Array:
         """The derivatives of -sum_c t_c log p_c."""
@@ -474,10 +474,10 @@ class Head(Categorical):
 
     @classmethod
     def function(cls) -> Function:
-        whole = super().function()
-        arguments = {word: entry for word, entry in whole.arguments.items() if word not in FIXED}
+        function = super().function()
+        arguments = {word: entry for word, entry in function.arguments.items() if word not in FIXED}
         return dataclasses.replace(
-            whole,
+            function,
             call=f"{cls.__module__}.{cls.__name__}({{options}})({{hidden}}, {{weight}}, {{labels}})",
             input_kinds={"logits": ""},
             targets={"index": ""},
@@ -597,14 +597,16 @@ def append_axes(values: Array, x: Array) -> Array:
 
 def framework(*losses: type[Implementation], name: str = "miniature", differentiates: bool = False) -> Framework:
     """A fake framework of some implementations."""
-    own = dataclasses.replace(arrays.numpy, derivatives={"gradient": GRADIENT}) if differentiates else arrays.numpy
+    derived_arrays = (
+        dataclasses.replace(arrays.numpy, derivatives={"gradient": GRADIENT}) if differentiates else arrays.numpy
+    )
     modules = tuple(dict.fromkeys(loss.__module__ for loss in losses))
     return Framework(
         name=name,
         distributions=("cross-entropy-conformance",),
         modules=modules,
         imports="; ".join(f"import {module}" for module in modules),
-        arrays=own,
+        arrays=derived_arrays,
         uses_upstream_gradient=differentiates,
         functions=tuple(loss.function() for loss in losses),
     )

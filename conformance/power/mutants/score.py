@@ -174,7 +174,11 @@ def run_correct(
     """
     suite = Judge(oracle or Oracle(), Ledger())
     correct_by_loss = {name: [loss for loss in correct if name in loss.function().ranks] for name in LOSSES}
-    rotation = {name: itertools.cycle(range(len(found))) for name, found in correct_by_loss.items() if found}
+    rotation = {
+        name: itertools.cycle(range(len(implementations)))
+        for name, implementations in correct_by_loss.items()
+        if implementations
+    }
     frameworks: dict[tuple[str, ...], Installed] = {}
     for case in cases:
         chosen = correct_by_loss[case.loss]
@@ -186,8 +190,8 @@ def run_correct(
         items = plan([case], [frameworks[names]])
         for assessment in assess(items, suite):
             if assessment.expected != "ok":
-                drawn, item = "" if case.path else case_file_text([case]), assessment.item
-                yield FalseAlarm(_name_of(item), item.id.partition("-")[2], str(assessment), drawn)
+                text, item = "" if case.path else case_file_text([case]), assessment.item
+                yield FalseAlarm(_name_of(item), item.id.partition("-")[2], str(assessment), text)
         yield CaseRun(case.id, len(items))
 
 
@@ -208,5 +212,5 @@ def run_correct_in_folder(folder: Path | None, names: Sequence[str]) -> Iterator
 
 def run_correct_on_generated(names: Sequence[str], seed: int, places: range) -> Iterator[FalseAlarm | CaseRun]:
     """`run_correct` for named implementations, in turn, and the generated cases at some places of a seed."""
-    drawn = (random_case(np.random.default_rng([seed, place]), f"drawn/seed{seed}/n{place}") for place in places)
-    yield from run_correct(drawn, select_by_name(names), CORRECT_PER_CASE)
+    generated = (random_case(np.random.default_rng([seed, place]), f"drawn/seed{seed}/n{place}") for place in places)
+    yield from run_correct(generated, select_by_name(names), CORRECT_PER_CASE)

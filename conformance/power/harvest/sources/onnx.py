@@ -32,14 +32,14 @@ def collect() -> CollectedRecords:
 
         tests = [test for test in load_model_tests(kind="node") if test.name.startswith(PREFIXES)]
     operators = {test.name: _operator(test) for test in tests}
-    found = []
+    records = []
     for test in tests:
         node = operators.get(test.name.removesuffix("_expanded"))
         if node is None:
             raise SourceMovedError(f"{test.name} has no {' or '.join(OPERATORS)}")
         for inputs, outputs in test.data_sets or ():
-            found.append(_record(test, node, list(map(np.asarray, inputs)), np.asarray(outputs[0])))
-    return CollectedRecords(tuple(found))
+            records.append(_record(test, node, list(map(np.asarray, inputs)), np.asarray(outputs[0])))
+    return CollectedRecords(tuple(records))
 
 
 def _operator(test: Any) -> Any:

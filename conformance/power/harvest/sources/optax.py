@@ -26,8 +26,8 @@ def collect() -> CollectedRecords:
     watched = [RecordedFunction(MODULE, name) for name in (*DENSE, INTEGER, SIGMOID)]
     collected = run_tests(SOURCE.paths[0], f"optax/{FILE}", TESTS, watched, NUMPY)
     # Tests of several functions have the same names.
-    named = tuple(replace(found, name=f"{found.function}_{found.name}") for found in collected.records)
-    return replace(collected, records=named)
+    records = tuple(replace(record, name=f"{record.function}_{record.name}") for record in collected.records)
+    return replace(collected, records=records)
 
 
 def translate(record: Record) -> CaseDraft:

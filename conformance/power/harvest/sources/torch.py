@@ -52,19 +52,19 @@ def collect() -> CollectedRecords:
     lacking = [name for name in MODULES if name not in modules] + [name for name in OPERATORS if name not in operators]
     if lacking:
         raise SourceMovedError(f"module_db and op_db have no {', '.join(lacking)}")
-    found: list[Record] = []
+    records: list[Record] = []
     for name in MODULES:
         _seed(torch)
-        made = modules[name].module_inputs_func(
+        inputs = modules[name].module_inputs_func(
             modules[name], device="cpu", dtype=torch.float64, requires_grad=False, training=False
         )
-        found += _of_module(name, modules[name].module_cls, made, first_line(modules[name].module_inputs_func))
+        records += _of_module(name, modules[name].module_cls, inputs, first_line(modules[name].module_inputs_func))
     for name in OPERATORS:
         _seed(torch)
         info = operators[name]
         line = first_line(info.sample_inputs_func)
-        found += _of_operator(name, info.sample_inputs("cpu", torch.float64, requires_grad=False), line)
-    return CollectedRecords(tuple(found))
+        records += _of_operator(name, info.sample_inputs("cpu", torch.float64, requires_grad=False), line)
+    return CollectedRecords(tuple(records))
 
 
 def _seed(torch: Any) -> None:
@@ -73,23 +73,26 @@ def _seed(torch: Any) -> None:
     np.random.seed(SEED)
 
 
-def _of_module(name: str, loss: Any, made: Iterable[Any], line: int) -> Iterator[Record]:
-    for number, one in enumerate(made):
-        init, forward = one.constructor_input, one.forward_input
+def _of_module(name: str, loss: Any, inputs: Iterable[Any], line: int) -> Iterator[Record]:
+    for number, sample in enumerate(inputs):
+        init, forward = sample.constructor_input, sample.forward_input
         arguments = {**_bound(init.args, init.kwargs, ("weight",)), **_bound(forward.args, forward.kwargs, BOTH)}
         stated = None
-        if one.reference_fn is not None:
-            answer = one.reference_fn(loss(*init.args, **init.kwargs), *forward.args, **forward.kwargs)
+        if sample.reference_fn is not None:
+            answer = sample.reference_fn(loss(*init.args, **init.kwargs), *forward.args, **forward.kwargs)
             stated = StatedAnswer(answer.double().numpy(), str(answer.dtype).removeprefix("torch."), RTOL, ATOL)
         test = f"torch/{MODULES_FILE}::module_inputs_torch_nn_{name}[{number}]"
-        yield Record(test, f"{MODULES[name][0]}_{one.desc}", name, arguments, stated, line=line)
+        yield Record(test, f"{MODULES[name][0]}_{sample.desc}", name, arguments, stated, line=line)
 
 
-def _of_operator(name: str, made: Iterable[Any], line: int) -> Iterator[Record]:
-    for number, one in enumerate(made):
-        arguments = {"input": to_plain(one.input.detach().clone()), **_bound(one.args, one.kwargs or {}, BOTH[1:])}
+def _of_operator(name: str, inputs: Iterable[Any], line: int) -> Iterator[Record]:
+    for number, sample in enumerate(inputs):
+        arguments = {
+            "input": to_plain(sample.input.detach().clone()),
+            **_bound(sample.args, sample.kwargs or {}, BOTH[1:]),
+        }
         shape = "x".join(map(str, arguments["input"].shape)) or "scalar"
-        options = [_option(key, value) for key, value in sorted((one.kwargs or {}).items())]
+        options = [_option(key, value) for key, value in sorted((sample.kwargs or {}).items())]
         target = arguments.get("target")
         soft = "distribution" if name == "cross_entropy" and target is not None and target.dtype.kind == "f" else ""
         described = "_".join(filter(None, (name, shape, soft, *options)))
