@@ -91,7 +91,8 @@ def undescribed_parameters() -> str:
     described = registry.described(
         registry.functions(),
         lambda function: [
-            (function.name, (code_html(argument), escaped(what))) for argument, what in function.untested.items()
+            (function.name, (code_html(argument), escaped(description)))
+            for argument, description in function.untested.items()
         ],
     )
     lines = _merged(itertools.chain.from_iterable(described))
@@ -138,9 +139,9 @@ def _call_template(function: Function) -> str:
 def _predictions(function: Function, input_kind: InputKind) -> str:
     if input_kind not in function.input_kinds:
         return NO_OPTION
-    other = next((kind for kind in function.input_kinds if kind != input_kind), input_kind)
+    alternative = next((kind for kind in function.input_kinds if kind != input_kind), input_kind)
     return _call_difference(
-        lower(function, _problem(function, input_kind=other)),
+        lower(function, _problem(function, input_kind=alternative)),
         lower(function, _problem(function, input_kind=input_kind)),
     )
 
@@ -164,7 +165,7 @@ def _option(function: Function, name: str) -> str:
         for kind in sorted(TARGET_KINDS_OF[loss] & function.targets.keys()):
             plain = _problem(function, loss=loss, kind=kind)
             stated = dataclasses.replace(plain, options=Options(**{name: VALUES[name]}))
-            for reduction in (one for one in reversed(REDUCTIONS) if one in function.reductions):
+            for reduction in (name for name in reversed(REDUCTIONS) if name in function.reductions):
                 problem = stated.with_reduction(reduction)
                 if name in function.positional:  # passed whether it is stated or not
                     return code_html(function.positional[name])
@@ -257,16 +258,16 @@ def _call_difference(without: Call, call: Call) -> str:
     if [ast.unparse(node.func) for node in before[:1]] != [ast.unparse(node.func) for node in now[:1]]:
         return code_html(call.text)
     parts = []
-    for step, one, other in zip(("constructor", "call")[2 - len(now) :], before, now, strict=True):
-        known = {ast.unparse(keyword) for keyword in one.keywords}
-        added = [text for keyword in other.keywords if (text := ast.unparse(keyword)) not in known]
+    for step, earlier, later in zip(("constructor", "call")[2 - len(now) :], before, now, strict=True):
+        known = {ast.unparse(keyword) for keyword in earlier.keywords}
+        added = [text for keyword in later.keywords if (text := ast.unparse(keyword)) not in known]
         shown = [
             code_html(f"{name}=" if value in call.arrays else f"{name}={value}")
             for name, _, value in (text.partition("=") for text in added)
         ]
         parts += [f"{text} ({step})" if len(now) > 1 else text for text in shown]
-    lines, others = call.text.split("\n"), without.text.split("\n")
-    elsewhere = [line for line in lines if line not in others] if len(lines) > 1 else []
+    lines, earlier_lines = call.text.split("\n"), without.text.split("\n")
+    elsewhere = [line for line in lines if line not in earlier_lines] if len(lines) > 1 else []
     return ", ".join(parts) or _lines(elsewhere) or UNCHANGED
 
 
