@@ -87,10 +87,10 @@ def _one_sided(row: Row, kinds: Sequence[str]) -> str:
     version = row["new_version" if removed else "old_version"]
     where = f"in {version}" if version else f"in the {'new' if removed else 'old'} report"
     text = {
-        "function lost": f"the function is gone {where}",
-        "function gained": f"the function was not there {where}",
-        "support lost": f"it no longer takes this {where}",
-        "support gained": f"it did not take this {where}",
+        "function lost": f"the function does not exist {where}",
+        "function gained": f"the function did not exist {where}",
+        "support lost": f"it no longer accepts such input {where}",
+        "support gained": f"it did not accept such input {where}",
         "case removed": "removed from the suite: it has no such case",
         "no longer asked": "removed from the selection: no function is called with this case, dtype and reduction",
         "case added": "the case is new",
@@ -99,7 +99,7 @@ def _one_sided(row: Row, kinds: Sequence[str]) -> str:
     }[kinds[0]]
     if row[f"{side}_status"] not in FAILING:
         return text
-    known = ", as the ledger knows" if row[f"{side}_expected"] == "known" else ""
+    known = ", a known issue" if row[f"{side}_expected"] == "known" else ""
     return f"{text}; it {status_text(row[f'{side}_status'])}{known}"
 
 
@@ -112,7 +112,7 @@ def _answer(row: Row) -> str:
         before, after = (one_line(text, MAX_VALUE) for text in got)
         difference = f"shape {row['shapes']}" if row["shapes"] else _distance(row)
         return f"returned {before}, now {after}" + (f" ({difference})" if difference else "")
-    words = (("returned", "raised", "did not come back"), ("returns", "raises", "does not come back"))
+    words = (("returned", "raised", "did not return"), ("returns", "raises", "does not return"))
     before, after = (
         f"{returns} {one_line(value, MAX_VALUE)}"
         if value
@@ -126,5 +126,6 @@ def _answer(row: Row) -> str:
 
 def _distance(row: Row) -> str:
     largest = drift(row["old_got"], row["new_got"])
-    amounts = [counted(f"{row[f'{unit}s']:.3g}", unit) for unit in ("ulp", "budget") if not math.isnan(row[f"{unit}s"])]
-    return ", ".join([*([] if largest is None else [str(largest)]), *amounts])
+    ulps = [] if math.isnan(row["ulps"]) else [counted(f"{row['ulps']:.3g}", "ulp")]
+    ratio = [] if math.isnan(row["budgets"]) else [f"{row['budgets']:.3g} x the tolerance"]
+    return ", ".join([*([] if largest is None else [str(largest)]), *ulps, *ratio])

@@ -38,7 +38,7 @@ from conformance.model.case import Case, Problem, Quantity, Reduction, is_deriva
 from conformance.model.convention import DEFINITION
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.model.text import as_sentence
-from conformance.reference.conversion import WEIGHTS_HANDED
+from conformance.reference.conversion import WEIGHT_DESCRIPTIONS
 from conformance.reference.oracle import Answer, Exact, Oracle
 
 MAX_MESSAGE = 160
@@ -210,7 +210,7 @@ def outcome_text(outcome: Outcome) -> str:
         case Crashed(how):
             return f"the process {how}"
         case TimedOut(seconds):
-            return f"no answer within {seconds:g} s"
+            return f"did not return within {seconds:g} s"
         case Unsupported(why):
             return why
 
@@ -221,7 +221,7 @@ _NUMPY = ("float16", "float32", "float64")
 def _conversions(assessment: Assessment, exact: Oracle) -> str:
     """What was passed instead of the case's weights and predictions, as text; see `conversion_effect`."""
     weights, item = assessment.prepared.weights, assessment.item
-    sentences = [as_sentence(WEIGHTS_HANDED[weights])] if weights else []
+    sentences = [as_sentence(WEIGHT_DESCRIPTIONS[weights])] if weights else []
     if assessment.verdict.status != "agrees" or item.case.predicted <= MAX_UNASKED:
         sentences.append(conversion_effect(assessment, exact))
     return " ".join(filter(None, sentences))

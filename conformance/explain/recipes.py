@@ -21,7 +21,7 @@ from conformance.adapters.contract.source import ARRAYS, parseable_example, rend
 from conformance.adapters.registry import Installed
 from conformance.model.case import WEIGHTS, InputKind, Loss, Problem, Quantity, Reduction
 from conformance.model.convention import Convention, Divisor
-from conformance.reference.conversion import HANDED, NAMES
+from conformance.reference.conversion import DESCRIPTIONS, NAMES
 from conformance.reference.domain import dtype_info
 
 PASSED = ("labels_column", "dtype", "target")
@@ -306,7 +306,7 @@ class _Draft:
         if source == kind:
             return name
         conversion = NAMES[self.setting.loss, source, kind]
-        self.changes.append(f"it is passed {HANDED[conversion]}")
+        self.changes.append(f"it is passed {DESCRIPTIONS[conversion]}")
         return name if conversion == "as logits" else self.write(kind, self.op(conversion, name))
 
     def _clip(self, name: str) -> str:

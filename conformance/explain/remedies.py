@@ -25,7 +25,7 @@ from conformance.model.convention import DEFINITION, NUMERIC_FIELDS, Convention
 from conformance.model.outcome import Returned
 from conformance.reference import oracle
 from conformance.reference.conversion import (
-    HANDED,
+    DESCRIPTIONS,
     conversion_obstacle,
     convert,
     convert_weights,
@@ -179,7 +179,7 @@ def _avoid_conversion(context: _Context) -> Iterator[Remedy]:
                 continue
             direct = dataclasses.replace(_with_problem(item, problem), function=function)
             attempt = _call_and_judge(PreparedCall(direct, problem, converted, name, of_case=False), context.judge)
-            conversion = f", and hand it {HANDED[name]}" if name else ""
+            conversion = f", and hand it {DESCRIPTIONS[name]}" if name else ""
             advice = f"call {function.name}, which takes {kind.replace('_', '-')}{conversion}"
             if remedies := list(_if_agrees(attempt, advice, show_call=True)):
                 yield from remedies

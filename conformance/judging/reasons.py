@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, assert_never
 from conformance.model.case import InputKind
 from conformance.model.convention import describe
 from conformance.model.outcome import Raised
-from conformance.reference.conversion import HANDED
+from conformance.reference.conversion import DESCRIPTIONS
 
 Choices = tuple[tuple[str, Any], ...]
 """Fields of a convention with their values, in field order."""
@@ -25,15 +25,15 @@ answer stays within its budget.  `refused`: the converted input is of a kind tha
 LOST = {
     "zero_probability": "a probability becomes 0",
     "infinite_logarithm": "a logarithm becomes infinite",
-    "certain_probability": "a probability becomes 1, and nothing is left of 1 - p",
-    "digits_of_p": "too few digits are left of p",
-    "digits_of_1_minus_p": "too few digits are left of 1 - p",
+    "certain_probability": "a probability becomes 1, and 1 - p becomes 0",
+    "digits_of_p": "p loses digits",
+    "digits_of_1_minus_p": "1 - p loses digits",
 }
 """Losses by rounding in a conversion, by the codes of `reference.conversion.destroyed`."""
 REMEDIES = {
-    "subtract_log_sum_exp": "subtract log sum exp from each row first, and the definition has the same answer",
-    "divide_by_sum": "divide each row by its sum first, and the definition has the same answer",
-    "float64": "in float64 more digits are kept",
+    "subtract_log_sum_exp": "subtract logsumexp from each row first; the definition then has the same answer",
+    "divide_by_sum": "divide each row by its sum first; the definition then has the same answer",
+    "float64": "float64 keeps more digits",
 }
 """Advice to users if no function accepts such predictions, by `Alternative.remedy`."""
 
@@ -57,7 +57,7 @@ class Move:
     def text(self, subject: str) -> str:
         """The change of the subject in words, with enough digits to show the difference."""
         if self.undefined:
-            return f"leaves no answer where there is one: {self.undefined}"
+            return f"makes the answer undefined: {self.undefined}"
         if self.before is None or self.after is None:
             return f"changes {subject}"
         a, b = self.before, self.after
@@ -103,9 +103,9 @@ class Alternative:
         """The alternative in words.  stated: input kind of the case."""
         if self.function and self.takes is not None:
             argument = "log p" if self.takes == "log_probabilities" else "exp(log p)"
-            on = "" if self.takes == stated else f", on {argument}"
-            return f"Instead, {self.function} takes {self.takes.replace('_', '-')}{on}"
-        none = f"No loss here takes such {stated.replace('_', '-')} as they are"
+            on = "" if self.takes == stated else f": {argument}"
+            return f"Instead, {self.function} accepts {self.takes.replace('_', '-')}{on}"
+        none = f"No loss of this framework accepts such {stated.replace('_', '-')} without conversion"
         return f"{none}: {REMEDIES[self.remedy]}" if self.remedy else none
 
 
@@ -141,7 +141,7 @@ class Conversion:
     def __str__(self) -> str:
         """The conversion, its effects, and how users avoid it, as sentences without the last full stop."""
         takes = " or ".join(kind.replace("_", "-") for kind in self.takes)
-        text = f"it takes {takes} only and is handed {HANDED[self.name]}"
+        text = f"it accepts only {takes} and is called with {DESCRIPTIONS[self.name]}"
         for effect in self.effects:
             match effect:
                 case "renormalised":
@@ -152,7 +152,7 @@ class Conversion:
                 case "rounded":
                     text += f", each value rounded once to {self.dtype}"
                 case "refused":
-                    text += f", which brings what it rejects: {', '.join(self.kinds)}"
+                    text += f", which are input that it rejects: {', '.join(self.kinds)}"
                 case _:
                     assert_never(effect)
         return text if self.alternative is None else f"{text}. {self.alternative.text(self.stated)}"
@@ -162,9 +162,9 @@ class Conversion:
             case "definition":
                 subject = "the definition's answer"
             case "documentation":
-                subject = "the answer by what it documents"
+                subject = "the documented answer"
             case choices:
-                subject = f"the answer by {describe(dict(choices))} alone"
+                subject = f"the answer with {describe(dict(choices))} alone"
         return (move or Move()).text(subject)
 
 
@@ -182,7 +182,7 @@ class Candidate:
             return "the problem is too large to search the known conventions for an explanation"
         if not self.choices:
             return "no known convention explains it"
-        return f"{describe(dict(self.choices))} would explain it, which is not what it documents"
+        return f"{describe(dict(self.choices))} would explain it, but is not documented"
 
 
 # Reasons.
@@ -231,7 +231,7 @@ class RefusedInvalid(Reason):
     """Invalid input was rejected, as required."""
 
     code = "refused_invalid"
-    text = "rejected, as it must: {kind}"
+    text = "rejected, as required: {kind}"
     kind: str
     """Kind of the invalid input."""
 
@@ -266,7 +266,7 @@ class DocumentedRefusal(Reason):
     @property
     def brief(self) -> str:
         raised = f"raised {self.raised.exception}: {self.raised.message}"
-        return "; ".join([*_converted(self.conversion), "it documents that it rejects this", raised])
+        return "; ".join([*_converted(self.conversion), "it documents that it rejects such input", raised])
 
 
 @dataclass(frozen=True)
@@ -303,7 +303,7 @@ class UndefinedAnswer(Reason):
         exception_text = (
             f"; it raised {self.raised.exception}: {self.raised.message}" if self.raised is not None else ""
         )
-        return f"{'by what it documents, ' if self.basis == 'documentation' else ''}{self.why}{exception_text}"
+        return f"{'as documented, ' if self.basis == 'documentation' else ''}{self.why}{exception_text}"
 
 
 @dataclass(frozen=True)
@@ -311,7 +311,7 @@ class LostInRounding(Reason):
     """An infinite weight on a loss that rounding may have made 0."""
 
     code = "lost_in_rounding"
-    text = "an infinite weight on a loss that its arithmetic may not tell from 0"
+    text = "an infinite weight on a loss that rounding may make 0"
 
 
 @dataclass(frozen=True)
@@ -350,7 +350,7 @@ class Mismatch(Reason):
 
     @property
     def brief(self) -> str:
-        return f"{self.mismatch}, by what it documents" if self.by_documentation else self.mismatch
+        return f"{self.mismatch}, compared with the documented answer" if self.by_documentation else self.mismatch
 
     @property
     def mismatch(self) -> str:
@@ -378,7 +378,7 @@ class WrongValue(Mismatch):
 
     @property
     def mismatch(self) -> str:
-        return f"off by {self.ratio:.3g} budgets{_place(self.where)}"
+        return f"error of {self.ratio:.3g} times the tolerance{_place(self.where)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -435,7 +435,7 @@ class AcceptedInvalid(Mismatch):
 
     @property
     def mismatch(self) -> str:
-        return f"returned {self.what or 'a value'}, where it must reject: {self.kind}{_note(self.note)}"
+        return f"returned {self.what or 'a value'} for invalid input: {self.kind}{_note(self.note)}"
 
     @property
     def symptoms(self) -> frozenset[str]:
@@ -478,7 +478,7 @@ class RaisedException(Reason):
     """An exception although there is an answer."""
 
     code = "raised"
-    text = "it raised {raised.exception}: {raised.message}, where there is an answer"
+    text = "it raised {raised.exception}, although there is an answer: {raised.message}"
     raised: Raised
     """The exception."""
 
@@ -529,7 +529,7 @@ class ProcessDied(_Wrong):
     """Last lines of its stderr."""
 
     def __str__(self) -> str:
-        return self.brief + (f"; it said: {' | '.join(self.stderr.splitlines())}" if self.stderr else "")
+        return self.brief + (f"; its output: {' | '.join(self.stderr.splitlines())}" if self.stderr else "")
 
 
 @dataclass(frozen=True)
@@ -537,7 +537,7 @@ class NoAnswerInTime(_Wrong):
     """The call did not return within the time limit."""
 
     code = "timed_out"
-    text = "no answer within {seconds:g} s"
+    text = "it did not return within {seconds:g} s"
     seconds: float
     """The limit in seconds."""
 
@@ -547,7 +547,7 @@ class NotCalled(_Wrong):
     """The call was not made, as `earlier` calls of the function in a row did not return within `seconds`."""
 
     code = "skipped"
-    text = "skipped: {earlier} calls in a row gave no answer within {seconds:g} s"
+    text = "skipped: {earlier} calls in a row did not return within {seconds:g} s"
     seconds: float
     """The limit of each call."""
     earlier: int

@@ -57,7 +57,7 @@ from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Proble
 from conformance.model.convention import DEFINITION, EDGE, Convention, describe
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.reference import oracle
-from conformance.reference.conversion import WEIGHTS_HANDED
+from conformance.reference.conversion import WEIGHT_DESCRIPTIONS
 from conformance.reference.domain import examine, infinitely_weighted
 from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import Answer, Exact, Invalid, Oracle, Undefined
@@ -102,7 +102,7 @@ class Verdict:
     tolerance: Floats = field(default_factory=lambda: np.zeros(()))
     """Largest absolute error of a correct answer, shaped as the answer."""
     weights: str = ""
-    """Entry of `reference.conversion.WEIGHTS_HANDED`, if weights were converted."""
+    """Entry of `reference.conversion.WEIGHT_DESCRIPTIONS`, if weights were converted."""
 
     @property
     def choices(self) -> Choices:
@@ -127,7 +127,7 @@ class Verdict:
     @property
     def explanation(self) -> str:
         """The reason as a sentence."""
-        weights = [f"conversion: {WEIGHTS_HANDED[self.weights]}"] if self.weights else []
+        weights = [f"conversion: {WEIGHT_DESCRIPTIONS[self.weights]}"] if self.weights else []
         return "" if self.reason is None else "; ".join([*weights, str(self.reason)])
 
     @property

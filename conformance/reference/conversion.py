@@ -42,7 +42,7 @@ NAMES: dict[tuple[str, InputKind, InputKind], str] = {
     ("binary", "log_probabilities", "logits"): "logit of exp",
 }
 
-HANDED: dict[str, str] = {
+DESCRIPTIONS: dict[str, str] = {
     "softmax": "the softmax of the logits",
     "log_softmax": "the log-softmax of the logits",
     "sigmoid": "the sigmoid of the logits",
@@ -54,9 +54,9 @@ HANDED: dict[str, str] = {
     "logit of exp": "the logits of the exponentials of the log-probabilities",
 }
 """What a function is passed instead of the case's predictions, as a phrase, by the name of the conversion."""
-WEIGHTS_HANDED: dict[str, str] = {
-    "class weights as sample weights": "it takes no class weights and is handed that of its label for each sample",
-    "sample weights as class weights": "it takes no sample weights and is handed, for each class, that of its samples",
+WEIGHT_DESCRIPTIONS: dict[str, str] = {
+    "class weights as sample weights": "it accepts no class weights and is called with each sample's class weight",
+    "sample weights as class weights": "it accepts no sample weights and is called with those of its samples, by class",
 }
 """What a function is passed instead of the case's weights, as a phrase, by the name of the conversion."""
 

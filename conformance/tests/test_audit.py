@@ -41,7 +41,7 @@ KNOWN = {"status": "disagrees", "expected": "known", "known": "a bug"}
 BAD = {
     "status": "disagrees",
     "expected": "unexpected",
-    "explanation": "off by 9 budgets; no known convention explains it",
+    "explanation": "error of 9 times the tolerance; no known convention explains it",
     "reason_code": "wrong_value",
 }
 HOST = {"conformance": "1", "python": "3.11", "numpy": "2.0"}
@@ -179,7 +179,7 @@ def test_changes_of_a_lost_row_name_the_version_that_lacks_it():
     takes = row("torch.Float16", dtype="float16")
     found = changed([*old, takes], [row(version="2.0", environment="b"), takes]).iloc[0]
     assert (found["old_version"], found["new_version"], found["new_environment"]) == ("1.0", "2.0", "b")
-    assert found["what"] == "it no longer takes this in 2.0"
+    assert found["what"] == "it no longer accepts such input in 2.0"
 
 
 # changes: distance

@@ -130,7 +130,7 @@ def test_report_has_the_row_of_every_outcome(tmp_path):
 def test_words_where_an_exception_is_due():
     row = judged(here("text"), MustRaise("label_out_of_range"))
     assert row["status"] == "disagrees"
-    assert row["explanation"].startswith("returned a str, where it must reject: label_out_of_range")
+    assert row["explanation"].startswith("returned a str for invalid input: label_out_of_range")
     assert judged(here("leaves"), MustRaise("label_out_of_range"))["status"] == "agrees"
 
 

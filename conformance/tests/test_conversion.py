@@ -19,7 +19,7 @@ from conformance.judging.plan import plan
 from conformance.model.case import INPUT_KINDS, LOSSES, MustRaise, Problem
 from conformance.model.convention import DEFINITION
 from conformance.reference import error_bound
-from conformance.reference.conversion import NAMES, WEIGHTS_HANDED, convert, convert_weights
+from conformance.reference.conversion import NAMES, WEIGHT_DESCRIPTIONS, convert, convert_weights
 from conformance.reference.oracle import Exact, Oracle, evaluate
 from conformance.tests.stated import case, shipped
 
@@ -304,9 +304,9 @@ def test_a_row_names_the_conversion_of_weights(function, case_id, reduction, sta
     ]
     row = Judge(Oracle(), ledger).assess(item).row
     assert (row.status, row.convention) == (status, convention)
-    assert row.bridge in WEIGHTS_HANDED
+    assert row.bridge in WEIGHT_DESCRIPTIONS
     if status == "diverges":
-        assert WEIGHTS_HANDED[row.bridge] in row.explanation
+        assert WEIGHT_DESCRIPTIONS[row.bridge] in row.explanation
 
 
 def test_both_weights_of_one_unbatched_sample_are_an_array():

@@ -173,7 +173,7 @@ def test_a_run_outlives_what_dies_and_what_hangs(elsewhere):
     }
     assert "was killed by SIGSEGV" in found["smoothed", "mean"].explanation
     assert "in loss" in found["smoothed", "mean"].explanation
-    assert "no answer within 2 s" in found["weighted", "mean"].explanation
+    assert "it did not return within 2 s" in found["weighted", "mean"].explanation
     assert found["ignored", "mean"].exception == "SystemExit: shaky does not like that"
     assert "shaky: computing" not in done.stdout
 

@@ -367,7 +367,7 @@ def test_exception_on_one_side_only_violates_relation():
 
 def test_crash_violates_relation():
     broken = one(miniatures.Categorical, "permuted_samples", performer=lambda *_: Crashed("was killed by SIGSEGV"))
-    assert broken.violation == "one side had its process die, which was killed by SIGSEGV"
+    assert broken.violation == "one side ended its process, which was killed by SIGSEGV"
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_raising_is_right_and_returning_disagrees_whatever_is_documented(convent
             for value in (np.zeros(()), np.zeros(which[1]), np.full(which[3], np.inf)):
                 row = suite.judge(asked, Returned(value, item.dtype)).row
                 assert row.status == "disagrees", which
-                assert "where it must reject: shape_mismatch" in row.explanation
+                assert "for invalid input: shape_mismatch" in row.explanation
 
 
 class _Oracle:

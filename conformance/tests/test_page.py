@@ -491,7 +491,7 @@ def test_page_causes_count_rows_and_lead_to_them(chromium, small):
 
 def test_page_groups_rows_by_reason_code_whatever_their_explanation(chromium, tmp_path):
     bad = {"status": "disagrees", "expected": "unexpected", "reason_code": "wrong_value"}
-    rows = [row(case=f"binary/{n}", explanation=f"off by {n} budgets", **bad) for n in range(3)]
+    rows = [row(case=f"binary/{n}", explanation=f"error of {n} times the tolerance", **bad) for n in range(3)]
     rows.append(row(case="binary/3", explanation="off", candidate="clip=1e-07", **bad))
     results = report.from_records(rows)
     (tmp_path / "index.html").write_text(page(results, RunInfo(planned=len(results))), encoding="utf-8")

@@ -49,15 +49,14 @@ CONVERSION = Conversion(
     alternative=Alternative("lib.Other", "log_probabilities"),
 )
 SAID = (
-    "it takes logits only and is handed the logarithms of the probabilities. Softmax renormalises a row that sums "
-    "to 0.5, which changes the definition's answer at [1] from 1 to 2. Instead, lib.Other takes "
-    "log-probabilities, "
-    "on log p"
+    "it accepts only logits and is called with the logarithms of the probabilities. Softmax renormalises a row that "
+    "sums to 0.5, which changes the definition's answer at [1] from 1 to 2. Instead, lib.Other accepts "
+    "log-probabilities: log p"
 )
 CHOICES = (("clip", 1e-7), ("accepts", frozenset({"one_class", "empty_batch"})))
 CONCRETE = {one for one in vars(reasons).values() if isinstance(one, type) and "code" in vars(one)}
 RENDERED = [
-    (RefusedInvalid("invalid_target"), "refused_invalid", "rejected, as it must: invalid_target"),
+    (RefusedInvalid("invalid_target"), "refused_invalid", "rejected, as required: invalid_target"),
     (
         DocumentedDivergence(CHOICES),
         "documented_convention",
@@ -71,7 +70,7 @@ RENDERED = [
     (
         DocumentedRefusal((("rejects", frozenset({"one_class"})),), RAISED),
         "documented_refusal",
-        "it documents that it rejects this; raised ValueError: no; not 3 at [1]",
+        "it documents that it rejects such input; raised ValueError: no; not 3 at [1]",
     ),
     (Converted(CONVERSION), "conversion", f"conversion: {SAID}"),
     (UndefinedAnswer("nobody says", "case"), "no_right_answer", "nobody says"),
@@ -80,7 +79,7 @@ RENDERED = [
         "no_right_answer",
         "no weight; it raised ValueError: no; not 3 at [1]",
     ),
-    (UndefinedAnswer("no weight", "documentation"), "no_right_answer", "by what it documents, no weight"),
+    (UndefinedAnswer("no weight", "documentation"), "no_right_answer", "as documented, no weight"),
     (
         UndefinedAnswer("no weight", "documentation", conversion=CONVERSION),
         "no_right_answer",
@@ -89,16 +88,16 @@ RENDERED = [
     (
         LostInRounding(),
         "lost_in_rounding",
-        "an infinite weight on a loss that its arithmetic may not tell from 0",
+        "an infinite weight on a loss that rounding may make 0",
     ),
     (CannotExpress("it takes no weights"), "unsupported", "it takes no weights"),
     (Unavailable("lib==1: no wheel"), "unavailable", "lib==1: no wheel"),
-    (WrongValue(ratio=3.14159, where=(1,)), "wrong_value", "off by 3.14 budgets at [1]"),
+    (WrongValue(ratio=3.14159, where=(1,)), "wrong_value", "error of 3.14 times the tolerance at [1]"),
     (
         WrongValue(ratio=3.14159, by_documentation=True, conversion=CONVERSION, candidate=Candidate(CHOICES[:1])),
         "wrong_value",
-        f"off by 3.14 budgets, by what it documents; conversion: {SAID}; clip=1e-07 would explain it, which is not "
-        "what it documents",
+        f"error of 3.14 times the tolerance, compared with the documented answer; conversion: {SAID}; clip=1e-07 would "
+        "explain it, but is not documented",
     ),
     (
         NotFinite(got=math.nan, want=1.5, candidate=Candidate()),
@@ -114,12 +113,12 @@ RENDERED = [
     (
         AcceptedInvalid(kind="invalid_target"),
         "accepted_invalid",
-        "returned a value, where it must reject: invalid_target",
+        "returned a value for invalid input: invalid_target",
     ),
     (
         AcceptedInvalid(kind="invalid_target", what="a str", note="no number"),
         "accepted_invalid",
-        "returned a str, where it must reject: invalid_target (no number)",
+        "returned a str for invalid input: invalid_target (no number)",
     ),
     (WrongDtype("float64", "float32"), "wrong_dtype", "returned float64, where float32 is expected"),
     (NoNumber("a str", array=False), "no_number", "returned a str, where a number is expected"),
@@ -131,7 +130,7 @@ RENDERED = [
     (
         RaisedException(RAISED),
         "raised",
-        "it raised ValueError: no; not 3 at [1], where there is an answer",
+        "it raised ValueError, although there is an answer: no; not 3 at [1]",
     ),
     (MutatedArgument(("x", "w")), "mutated_argument", "the call changed its argument x, w in place"),
     (
@@ -142,10 +141,10 @@ RENDERED = [
     (
         ProcessDied("exited with status 3", "a\nb"),
         "crashed",
-        "the process exited with status 3; it said: a | b",
+        "the process exited with status 3; its output: a | b",
     ),
-    (NoAnswerInTime(2.5), "timed_out", "no answer within 2.5 s"),
-    (NotCalled(2.5, 5), "skipped", "skipped: 5 calls in a row gave no answer within 2.5 s"),
+    (NoAnswerInTime(2.5), "timed_out", "it did not return within 2.5 s"),
+    (NotCalled(2.5, 5), "skipped", "skipped: 5 calls in a row did not return within 2.5 s"),
 ]
 
 
@@ -206,23 +205,26 @@ def test_identity_tells_kinds_of_faults_apart(one, other):
     ("changed", "text"),
     [
         ({"effects": ("rounded",)}, "the logarithms of the probabilities, each value rounded once to float32. Instead"),
-        ({"effects": ("refused",), "kinds": ("one_class",)}, ", which brings what it rejects: one_class. Instead"),
+        ({"effects": ("refused",), "kinds": ("one_class",)}, ", which are input that it rejects: one_class. Instead"),
         (
             {"effects": ("rounded_away",), "lost": ("zero_probability", "certain_probability"), "rounding": Move()},
-            ". Rounded to float32, a probability becomes 0 and a probability becomes 1, and nothing is left of 1 - p, "
+            ". Rounded to float32, a probability becomes 0 and a probability becomes 1, and 1 - p becomes 0, "
             "which changes the definition's answer. Instead",
         ),
-        ({"renormalisation": Move(undefined="no weight")}, "which leaves no answer where there is one: no weight."),
-        ({"subject": "documentation"}, "which changes the answer by what it documents at [1]"),
-        ({"subject": CHOICES[:1]}, "which changes the answer by clip=1e-07 alone at [1]"),
+        ({"renormalisation": Move(undefined="no weight")}, "which makes the answer undefined: no weight."),
+        ({"subject": "documentation"}, "which changes the documented answer at [1]"),
+        ({"subject": CHOICES[:1]}, "which changes the answer with clip=1e-07 alone at [1]"),
         ({"row_sum": RowSum(None, several=True, exponentials=False)}, "Softmax renormalises rows, which"),
         ({"row_sum": RowSum(1 + 2**-40, several=False, exponentials=True)}, "exponentials sum to 1.000000000001, wh"),
         ({"renormalisation": Move(1.0, 1 + 2**-40)}, "answer from 1 to 1.000000000001."),
-        ({"alternative": Alternative("lib.Other", "probabilities")}, ". Instead, lib.Other takes probabilities"),
-        ({"alternative": Alternative()}, "No loss here takes such probabilities as they are"),
-        ({"alternative": Alternative(remedy="divide_by_sum")}, "as they are: divide each row by its sum first, and"),
-        ({"alternative": Alternative(remedy="subtract_log_sum_exp")}, ": subtract log sum exp from each row first"),
-        ({"alternative": Alternative(remedy="float64")}, ": in float64 more digits are kept"),
+        ({"alternative": Alternative("lib.Other", "probabilities")}, ". Instead, lib.Other accepts probabilities"),
+        ({"alternative": Alternative()}, "No loss of this framework accepts such probabilities without conversion"),
+        (
+            {"alternative": Alternative(remedy="divide_by_sum")},
+            "without conversion: divide each row by its sum first; ",
+        ),
+        ({"alternative": Alternative(remedy="subtract_log_sum_exp")}, ": subtract logsumexp from each row first"),
+        ({"alternative": Alternative(remedy="float64")}, ": float64 keeps more digits"),
         ({"alternative": None}, "from 1 to 2"),
     ],
 )

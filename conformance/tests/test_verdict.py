@@ -127,7 +127,7 @@ def test_infinity_times_what_may_be_rounded_to_0_need_not_be_infinite(rows, labe
         status = "undefined"  # what else is wrong does not show in such a sum
     verdict = judged(stated, returned(value, "float32"), dtype="float32", reduction=reduction)
     assert verdict.status == status
-    assert ("may not tell from 0" in verdict.explanation) == (status == "undefined")
+    assert ("rounding may make 0" in verdict.explanation) == (status == "undefined")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_disagreement_states_position_and_distance():
     verdict = judged(PLAIN, returned(got), reduction="none")
     assert verdict.comparison.where == (1,)
     assert verdict.comparison.error == pytest.approx(1e-3)
-    assert verdict.explanation.startswith(f"off by {verdict.comparison.error_ratio:.3g} budgets at [1]")
+    assert verdict.explanation.startswith(f"error of {verdict.comparison.error_ratio:.3g} times the tolerance at [1]")
     assert verdict.comparison.ulps == pytest.approx(1e-3 / np.spacing(got[1]), rel=1e-2)
 
 
@@ -274,7 +274,7 @@ def test_partly_documented_convention_disagrees():
     verdict = judged(EDGES, returned(got), DOCUMENTED)
     assert verdict.status == "disagrees"
     assert verdict.convention == ""
-    assert "mean_divides_by=samples would explain it, which is not what it documents" in verdict.explanation
+    assert "mean_divides_by=samples would explain it, but is not documented" in verdict.explanation
 
 
 def test_disagreement_names_convention_that_would_explain_it():
@@ -282,7 +282,7 @@ def test_disagreement_names_convention_that_would_explain_it():
     documented = Convention(clip=1e-7)
     verdict = judged(EDGES, got, documented, reduction="sum", conventions=(Convention(clip=1e-8, log_floor=-100.0),))
     assert verdict.status == "disagrees"
-    assert verdict.explanation.endswith("clip=1e-08 would explain it, which is not what it documents")
+    assert verdict.explanation.endswith("clip=1e-08 would explain it, but is not documented")
     alone = judged(EDGES, got, documented, reduction="sum")
     assert alone.explanation.endswith("no known convention explains it")
 
@@ -301,9 +301,9 @@ def test_conversion_that_loses_digits_is_named_with_what_it_changes():
     verdict = judged(far, got, handed="probabilities", dtype="float32")
     assert (verdict.status, verdict.convention, verdict.effects) == ("diverges", "", "rounded_away")
     assert verdict.explanation.startswith(
-        "conversion: it takes probabilities only and is handed the softmax of the logits. Rounded to float32, "
+        "conversion: it accepts only probabilities and is called with the softmax of the logits. Rounded to float32, "
         "a probability becomes 0, which changes the definition's answer from 200 to inf. "
-        "No loss here takes such logits as they are: in float64 "
+        "No loss of this framework accepts such logits without conversion: float64 "
     )
     assert judged(far, got, dtype="float32").status == "disagrees"
 
@@ -331,7 +331,7 @@ def test_conversion_and_documented_choice_are_distinguished():
     )
     assert (verdict.status, verdict.convention, verdict.effects) == ("diverges", "log_floor=-100.0", "rounded_away")
     conversion, _, choice = verdict.explanation.partition("; ")
-    assert "nothing is left of 1 - p, which changes the answer by what it documents at [0] from 20 to 100" in conversion
+    assert "1 - p becomes 0, which changes the documented answer at [0] from 20 to 100" in conversion
     assert choice == "as documented: log_floor=-100.0"
     alone = case([-200.0], [1], loss="binary", target="binary")
     verdict = judged(alone, returned(100.0, "float32"), documented, handed="probabilities", dtype="float32")
@@ -345,7 +345,7 @@ def test_conversion_is_named_where_a_choice_is_needed_only_because_of_it():
     verdict = judged(certain, returned(10.0, "float32"), documented, handed="probabilities", dtype="float32")
     choices = "mean_divides_by=kept; log_floor=-100.0"
     assert (verdict.status, verdict.convention, verdict.effects) == ("diverges", choices, "rounded_away")
-    assert "nothing is left of 1 - p, which leaves no answer where there is one" in str(verdict.conversion)
+    assert "1 - p becomes 0, which makes the answer undefined" in str(verdict.conversion)
     assert "as documented" not in str(verdict.conversion)
     assert verdict.explanation == f"conversion: {verdict.conversion!s}; as documented: {choices}"
 
@@ -368,7 +368,7 @@ def test_conversion_effect_is_named_with_fewest_choices():
     got = (20.0 + 3.0 * math.log1p(math.e)) / 2
     verdict = judged(certain, returned(got, "float32"), documented, handed="probabilities", dtype="float32")
     assert (verdict.convention, verdict.effects) == ("mean_divides_by=kept; log_floor=-20.000001", "rounded_away")
-    assert f"changes the answer by mean_divides_by=kept alone from {got:.6g} to inf" in str(verdict.conversion)
+    assert f"changes the answer with mean_divides_by=kept alone from {got:.6g} to inf" in str(verdict.conversion)
     # A floor that moves the answer without the conversion, too, is a cause however small the step is for the dtype.
     wrong = case([100.0, -102.0], [0, 1], loss="binary", target="binary")
     floored = Convention(log_floor=-100.0)
@@ -408,7 +408,7 @@ def test_softmax_of_rows_that_do_not_sum_to_one_is_named_as_such(labels, said, i
     assert "rounded once" not in verdict.explanation
     at = np.unravel_index(np.argmax(np.abs(before.hi - after.hi)), before.hi.shape)
     assert f"from {before.hi[at]:.6g} to {after.hi[at]:.6g}" in verdict.explanation
-    assert verdict.explanation.endswith("first, and the definition has the same answer")
+    assert verdict.explanation.endswith("first; the definition then has the same answer")
 
 
 def test_softmax_divides_an_ignored_row_without_being_a_cause():
@@ -421,7 +421,7 @@ def test_row_of_impossible_log_probabilities_has_no_answer_as_logits():
     stated = case([[-math.inf, -math.inf]], [0], input_kind="log_probabilities")
     verdict = judged(stated, returned(math.nan), handed="logits")
     assert (verdict.status, verdict.effects) == ("undefined", "renormalised")
-    assert "leaves no answer where there is one" in verdict.explanation
+    assert "makes the answer undefined" in verdict.explanation
     assert "log sum exp" not in verdict.explanation
 
 
@@ -431,7 +431,7 @@ def test_conversion_that_brings_what_is_refused_is_named():
     verdict = judged(stated, REFUSED, documented, handed="log_probabilities")
     assert (verdict.status, verdict.convention) == ("diverges", "rejects=infinite_prediction")
     assert verdict.effects == "refused"
-    assert "which brings what it rejects: infinite_prediction" in verdict.explanation
+    assert "which are input that it rejects: infinite_prediction" in verdict.explanation
 
 
 @pytest.mark.parametrize(
@@ -441,16 +441,16 @@ def test_conversion_that_brings_what_is_refused_is_named():
             "probabilities",
             "log_probabilities",
             DEFINITION,
-            "Instead, miniature.Other takes log-probabilities, on log p",
+            "Instead, miniature.Other accepts log-probabilities: log p",
         ),
-        ("log_probabilities", "log_probabilities", DEFINITION, "Instead, miniature.Other takes log-probabilities"),
+        ("log_probabilities", "log_probabilities", DEFINITION, "Instead, miniature.Other accepts log-probabilities"),
         (
             "log_probabilities",
             "probabilities",
             DEFINITION,
-            "Instead, miniature.Other takes probabilities, on exp(log p)",
+            "Instead, miniature.Other accepts probabilities: exp(log p)",
         ),
-        ("log_probabilities", "probabilities", Convention(renormalise="before_clip"), "No loss here"),
+        ("log_probabilities", "probabilities", Convention(renormalise="before_clip"), "No loss of this framework"),
     ],
 )
 def test_loss_is_recommended_only_if_it_has_the_right_answer(input_kind, expected, documented, named):
@@ -589,10 +589,10 @@ OUTSIDE = case([[0.5, -1.5]], [-1])
 @pytest.mark.parametrize("expect", [ByOracle(), MustRaise("label_out_of_range")])
 def test_invalid_input_requires_exception(expect):
     verdict = judged(OUTSIDE, REFUSED, expect=expect)
-    assert (verdict.status, verdict.explanation) == ("agrees", "rejected, as it must: label_out_of_range")
+    assert (verdict.status, verdict.explanation) == ("agrees", "rejected, as required: label_out_of_range")
     verdict = judged(OUTSIDE, returned(1.0), expect=expect)
     assert verdict.status == "disagrees"
-    assert verdict.explanation.startswith("returned a value, where it must reject: label_out_of_range")
+    assert verdict.explanation.startswith("returned a value for invalid input: label_out_of_range")
 
 
 @pytest.mark.parametrize(
@@ -643,7 +643,7 @@ def test_judge_expects_exception_for_weights_that_do_not_fit(labels, options, ha
 def test_exception_disagrees_if_answer_exists():
     verdict = judged(PLAIN, REFUSED)
     assert verdict.status == "disagrees"
-    assert verdict.explanation == "it raised ValueError: no, where there is an answer"
+    assert verdict.explanation == "it raised ValueError, although there is an answer: no"
     infinite = case([[0.0, -math.inf]], [0])
     assert judged(infinite, REFUSED).status == "disagrees"
     documented = Convention(rejects=frozenset({"infinite_prediction", "one_class"}))
@@ -668,8 +668,8 @@ def test_outcome_of_undefined_problem_is_recorded(outcome):
     ("outcome", "status", "explanation"),
     [
         (Crashed("was killed by SIGSEGV"), "crashed", "the process was killed by SIGSEGV"),
-        (Crashed("exited with status 3", "a\nb"), "crashed", "the process exited with status 3; it said: a | b"),
-        (TimedOut(1.5), "timed_out", "no answer within 1.5 s"),
+        (Crashed("exited with status 3", "a\nb"), "crashed", "the process exited with status 3; its output: a | b"),
+        (TimedOut(1.5), "timed_out", "it did not return within 1.5 s"),
         (Unsupported("it has no ears"), "unsupported", "it has no ears"),
     ],
 )
@@ -717,7 +717,7 @@ def test_assessment_text_has_every_detail_of_failure(tmp_path, monkeypatch):
     assert (
         lines["how"] == f"far    {error:.6g} at {place} = {ratio:.4g} x the tolerance {tolerance:.6g} ({ulps:.4g} ulp)"
     )
-    assert lines["because"].startswith(f"off by {ratio:.3g} budgets at {place}")
+    assert lines["because"].startswith(f"error of {ratio:.3g} times the tolerance at {place}")
     path = "conformance.power.mutants.catalogue"
     assert lines["reproduce"].startswith(f"import {path}; import numpy as np; predictions = np.array([[")
     assert f"; {path}.DropsSmoothing(input_kind='logits', " in lines["reproduce"]

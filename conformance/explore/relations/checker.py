@@ -405,9 +405,9 @@ def _failure_text(outcome: Outcome) -> str:
         case Raised(exception, message):
             return f"raised {exception}: {message}"
         case Crashed(how):
-            return f"had its process die, which {how}"
+            return f"ended its process, which {how}"
         case TimedOut(seconds):
-            return f"had no answer within {seconds:g} s"
+            return f"did not return within {seconds:g} s"
         case Unsupported(why):
             return f"could not be executed: {why}"
         case _:
