@@ -249,7 +249,7 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
         relations: list[RelationResult] = []
         counterexamples: list[Counterexample] = []
         drawn, swept = 0, None
-        if ran.complete and not session.stop_reason and not request.keyword:
+        if result.complete and not session.stop_reason and not request.keyword:
             relations = list(session.relations(cases))
             search = session.search(cases.ledger, request.seed)
             counterexamples, drawn = search.findings, search.state.position

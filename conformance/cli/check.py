@@ -104,22 +104,22 @@ def _arguments(texts: Iterable[str]) -> dict[str, str]:
 
 def _print(outcome: api.CheckResult) -> None:
     """Print the failures by cause, the table, and the verdict in a sentence."""
-    failing = [row for row in found.run.rows if row.expected in FAILING_ROWS]
+    failing = [row for row in outcome.run.rows if row.expected in FAILING_ROWS]
     print_groups(
         sorted(failing, key=lambda row: bool(row.known)),  # what the known function does, too, comes last
-        found.run.cases,
-        found.installed.framework,
+        outcome.run.cases,
+        outcome.installed.framework,
     )
-    out.paragraphs(map(_in_words, found.mistakes[:MAX_MISTAKES]))
-    first = {result.instance.relation.name: result for result in reversed(found.broken)}
+    out.paragraphs(map(_in_words, outcome.mistakes[:MAX_MISTAKES]))
+    first = {result.instance.relation.name: result for result in reversed(outcome.broken)}
     out.lines([*first.values()][:MAX_FINDINGS])
-    out.lines(finding.message for finding in found.findings[:MAX_FINDINGS])
-    if found.sweep is not None:
-        out.print_each(sweep_rendering.terminal(found.sweep.regions, found.sweep.means))
-    out.print(table(found.cells))
-    out.paragraphs(filter(None, [not_called(found.cells), *hints(found)]))
-    out.print(Text(verdict(found)))
-    out.print(f"report: {found.run.report / 'index.html'}", soft_wrap=True)
+    out.lines(finding.message for finding in outcome.findings[:MAX_FINDINGS])
+    if outcome.sweep is not None:
+        out.print_each(sweep_rendering.terminal(outcome.sweep.regions, outcome.sweep.means))
+    out.print(table(outcome.cells))
+    out.paragraphs(filter(None, [not_called(outcome.cells), *hints(outcome)]))
+    out.print(Text(verdict(outcome)))
+    out.print(f"report: {outcome.run.report / 'index.html'}", soft_wrap=True)
 
 
 def _in_words(mistake: api.Mistake) -> str:
@@ -158,9 +158,9 @@ def _text(cell: api.Cell) -> Text:
 
 def hints(outcome: api.CheckResult) -> list[str]:
     """Advice on the common properties of the wrong rows."""
-    failing = [row for row in found.run.rows if row.expected in FAILING_ROWS and not row.known]
-    lines = [f"its process printed: {' | '.join(found.printed)}"] if found.printed else []
-    if any(result.instance.relation.name == DETERMINISM for result in found.broken):
+    failing = [row for row in outcome.run.rows if row.expected in FAILING_ROWS and not row.known]
+    lines = [f"its process printed: {' | '.join(outcome.printed)}"] if outcome.printed else []
+    if any(result.instance.relation.name == DETERMINISM for result in outcome.broken):
         lines.append("called again with the same arrays, it returns something else: seed what is random")
     if not failing:
         return lines
@@ -215,10 +215,10 @@ def verdict(result: api.CheckResult) -> str:
         (len(result.broken), len(result.relations), "relations"),
         (len(result.findings), result.drawn, "random problems"),
     ]
-    wrong = [f"{bad} of {total:,} {what}" for bad, total, what in counts if bad]
+    wrong = [f"{bad} of {total:,} {noun}" for bad, total, noun in counts if bad]
     if shared := sum(row.expected in FAILING_ROWS and bool(row.known) for row in rows):
-        wrong[0] += f" ({shared} of them where {found.checked.like} has a known issue)"
-    right = [f"{total:,} {what}" for bad, total, what in counts if not bad and total]
+        wrong[0] += f" ({shared} of them where {result.checked.like} has a known issue)"
+    right = [f"{total:,} {noun}" for bad, total, noun in counts if not bad and total]
     sure = (
         f"wrong: {', '.join(wrong)}" if wrong else "certified" if result.complete and calls else "nothing wrong so far"
     )

@@ -83,4 +83,4 @@ def _print(result: api.CompareResult, verbose: bool) -> None:
         first, *others = number.lines()
         out.print(f"\n[bold]{escape(number.name)}[/]: {escape(first)}")
         out.paragraphs(f"    {line}" for line in others)
-    print_styled(rendering.terminal(explanation, out.width, whole=verbose))
+    print_styled(rendering.terminal(explanation, out.width, complete=verbose))

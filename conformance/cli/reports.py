@@ -126,7 +126,7 @@ def _text(result: api.DiffResult, form: Format) -> str:
             return report.page(results, run, report.PageSupplement(changes=changes, against=conditions))
         case Format.terminal:
             page = io.StringIO()
-            Terminal(file=page, no_color=True, highlight=False).print_each(difference_rendering.terminal(found))
+            Terminal(file=page, no_color=True, highlight=False).print_each(difference_rendering.terminal(difference))
             return page.getvalue()
 
 

@@ -202,7 +202,7 @@ def print_groups(rows: Sequence[Row], cases: Sequence[Case], framework: Framewor
 def _print_row(row: Row, suffix: str, call: str) -> None:
     name, why = _headline(row)
     out.print(f"[bold]{row.expected}[/] {escape(name)}")
-    out.print(Padding(Text(why + more), (0, 0, 0, 4), expand=False))
+    out.print(Padding(Text(why + suffix), (0, 0, 0, 4), expand=False))
     if call:
         out.print(f"    {escape(call)}", soft_wrap=True)
 

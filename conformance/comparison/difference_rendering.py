@@ -185,9 +185,9 @@ def _function_table(changes: pd.DataFrame) -> Table:
         prefix, _, name = clean(function).partition(".")
         if prefix != framework:
             framework = prefix
-            shown.add_row(Text(framework))
-        shown.add_row(Text(f" {name or prefix}"), *(str(line[column] or "") for column in names))
-    return shown
+            result.add_row(Text(framework))
+        result.add_row(Text(f" {name or prefix}"), *(str(line[column] or "") for column in names))
+    return result
 
 
 def _sums(difference: Difference) -> str:

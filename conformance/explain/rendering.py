@@ -43,13 +43,13 @@ _JSON_KEYS = {
 """Keys of the published JSON that differ from the names of the fields."""
 
 
-def terminal(explanation: Explanation, width: int = WIDTH, *, whole: bool = True) -> Iterator[tuple[str, str]]:
+def terminal(explanation: Explanation, width: int = WIDTH, *, complete: bool = True) -> Iterator[tuple[str, str]]:
     """Yield pairs (style, line) for rich; the style is `bold`, `dim` or empty and may be ignored.
 
-    width: number of columns, of which at most `WIDTH` are used.  whole: as in `render_blocks`.
+    width: number of columns, of which at most `WIDTH` are used.  complete: as in `render_blocks`.
     """
     width = min(width, WIDTH)
-    for kind, text, level in render_blocks(explanation, whole=whole):
+    for kind, text, level in render_blocks(explanation, complete=complete):
         match kind:
             case "heading":
                 if level > 1:

@@ -358,8 +358,8 @@ def _ratios(results: pd.DataFrame) -> str:
 
 def status_table(results: pd.DataFrame) -> Table:
     """Functions x statuses for the end of a run, readable without colour."""
-    found = counts(results)
-    names = [*(name for name in STATUSES if found[name].any()), "unexpected"]
+    function_counts = counts(results)
+    names = [*(name for name in STATUSES if function_counts[name].any()), "unexpected"]
     shown = terminal_table(["function", *(name.replace("_", " ") for name in names)])
     several = dict(results.groupby("framework")["environment"].nunique() > 1)
     for (framework, environment), rows in results.groupby(["framework", "environment"]):

@@ -111,7 +111,7 @@ def checks(
         result_dtype=result_dtype,
         other_dtypes=other_dtypes,
     )
-    installed = checked.installed(described, found)
+    installed = checked.installed(described, inspection)
     issues = functools.cache(lambda: _known_issues(like, installed))
 
     @pytest.mark.parametrize("kind", tuple(kinds))

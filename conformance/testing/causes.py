@@ -112,7 +112,7 @@ def _numeric(question: Question, quantity: Quantity, got: Floats) -> Iterator[st
                 if quantity == "gradient"
                 else "terms as large as the logits are subtracted"
             )
-            yield f"digits cancel where {how}; cancellation=True accepts that"
+            yield f"digits cancel where {condition}; cancellation=True accepts that"
     yield from causes_of_nonfinite(problem, got, exact.hi)
 
 
