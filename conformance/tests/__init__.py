@@ -1,1 +1,1 @@
-"""The tests of the harness; `conftest` has their fixtures, `miniatures` the fake frameworks."""
+"""The tests of the harness, in a folder for each package; `conftest` has fixtures, `miniatures` the fake frameworks."""

@@ -1,0 +1,1 @@
+"""Tests of the adapters: the contract, each library, releases, modes and reproducers."""

@@ -1,0 +1,1 @@
+"""Tests of what Python users import: `conformance.api` and `conformance.testing`."""

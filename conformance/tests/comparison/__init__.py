@@ -1,0 +1,1 @@
+"""Tests of comparing reports and environments: diff, baseline, audit, bisect and history."""

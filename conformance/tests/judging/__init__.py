@@ -1,0 +1,1 @@
+"""Tests of plans, rows, verdicts and their reasons."""

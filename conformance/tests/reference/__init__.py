@@ -1,0 +1,1 @@
+"""Tests of the exact answers: the oracle, derivatives, error bounds and conversions."""

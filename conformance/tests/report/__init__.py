@@ -1,0 +1,1 @@
+"""Tests of reports: files, page, SARIF and comment."""
