@@ -37,8 +37,8 @@ def unsupported_rows(
 ) -> list[Row]:
     """Return a row of status `unsupported` for each function on each problem that none of them supports.
 
-    A case that is supported for no dtype and reduction has rows for its first problem only, a dtype that is supported
-    for no reduction only those for its first reduction.
+    A dtype that is supported for no reduction has rows for its first reduction only, if the reasons are the same for
+    all; so has a case that is supported for no dtype for the first of its dtypes with the same reasons.
 
     items: of the run.  available: installed frameworks of the run.  A problem without a
     selected item has no row.  answers: whether rows include the exact answer, which is needed in reports only.
@@ -89,11 +89,15 @@ def _reasons(
 
 def _representative(case: Case, by_problem: Sequence[Reasons]) -> Iterator[Reasons]:
     """The minimal set of problems that shows every unsupported feature."""
-    if len(by_problem) == len(case.dtypes) * len(case.reductions):
-        by_problem = by_problem[:1]
+    whole = len(by_problem) == len(case.dtypes) * len(case.reductions)
+    seen: list[list[list[tuple[str, str]]]] = []
     for _, group in itertools.groupby(by_problem, key=lambda reasons: reasons[0][0].dtype):
         problems = list(group)
-        yield from problems[:1] if len(problems) == len(case.reductions) else problems
+        texts = [[(item.function.name, why) for item, why in reasons] for reasons in problems]
+        if not (whole and texts in seen):
+            same = len(problems) == len(case.reductions) and texts.count(texts[0]) == len(texts)
+            yield from problems[:1] if same else problems
+        seen.append(texts)
 
 
 def _rows(reasons: Reasons, oracle: Oracle | None) -> list[Row]:
@@ -106,13 +110,14 @@ def _rows(reasons: Reasons, oracle: Oracle | None) -> list[Row]:
 
 @dataclass(frozen=True)
 class UnsupportedProblem:
-    """A problem that no function supports."""
+    """A problem that no function supports, or a case of which this holds for all problems."""
 
     case: str
     dtype_and_reduction: str
     """dtype and reduction; "" if its case is supported for none."""
     reasons: Mapping[str, tuple[str, ...]]
-    """Reason -> functions that do not support it for this reason."""
+    """Reason -> functions that do not support it for this reason.  A reason that only holds for some dtypes and
+    reductions names them."""
 
     @property
     def headline(self) -> str:
@@ -128,20 +133,38 @@ def unsupported_problems(rows: Iterable[tuple[str, ...]]) -> list[UnsupportedPro
     """The problems that no function supports, from rows given as the columns `PROBLEM_COLUMNS`."""
     rows = list(rows)
     supported = {case for case, *_, status, _ in rows if status != "unsupported"}
-    by_problem: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+    by_case: dict[str, dict[tuple[str, str], dict[str, list[str]]]] = {}
     for case, dtype, reduction, function, status, explanation in rows:
         if status == "unsupported":
-            functions = by_problem.setdefault((case, dtype, reduction), {}).setdefault(explanation, [])
+            reasons = by_case.setdefault(case, {}).setdefault((dtype, reduction), {})
+            functions = reasons.setdefault(explanation, [])
             functions += [function] if function not in functions else []
-    counts = Counter(case for case, _, _ in by_problem)
-    return [
-        UnsupportedProblem(
-            case,
-            f"{dtype}, {reduction}" if case in supported or counts[case] > 1 else "",
-            {why: tuple(functions) for why, functions in reasons.items()},
-        )
-        for (case, dtype, reduction), reasons in by_problem.items()
-    ]
+    problems = []
+    for case, by_problem in by_case.items():
+        if case in supported:
+            problems += [UnsupportedProblem(case, ", ".join(key), _frozen(one)) for key, one in by_problem.items()]
+        else:
+            problems.append(UnsupportedProblem(case, "", _frozen(_by_reason(by_problem))))
+    return problems
+
+
+def _frozen(reasons: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    return {why: tuple(functions) for why, functions in reasons.items()}
+
+
+def _by_reason(by_problem: Mapping[tuple[str, str], Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
+    """The reasons of the problems of a case; one that a function has for some of them names these."""
+    reductions: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for (dtype, reduction), reasons in by_problem.items():
+        for key in ((why, function) for why, functions in reasons.items() for function in functions):
+            reductions.setdefault(key, {}).setdefault(dtype, []).append(reduction)
+    problems_of = Counter(dtype for dtype, _ in by_problem)
+    merged: dict[str, list[str]] = {}
+    for (why, function), by_dtype in reductions.items():
+        partly = sum(map(len, by_dtype.values())) < len(by_problem)
+        named = (", ".join([dtype, *(of if problems_of[dtype] > 1 else ())]) for dtype, of in by_dtype.items())
+        merged.setdefault(f"{why} ({'; '.join(named)})" if partly else why, []).append(function)
+    return merged
 
 
 def render_unsupported(problems: Sequence[UnsupportedProblem], *, narrowed: bool = False) -> list[str]:

@@ -127,6 +127,26 @@ def test_unsupported_dtype_has_rows_of_its_first_reduction_only():
     assert rendered([supported, *text])[0] == "no selected function supports a/b/c as bfloat16, none"
 
 
+def test_unsupported_case_gives_each_reason_once_with_its_reductions():
+    lacks = {"reductions": {"mean": "{result}"}, "dtypes": frozenset({"float32"}), "arguments": {}}
+    function = replace(HERE[0].framework.functions[0], **lacks)
+    only = replace(HERE[0], framework=replace(HERE[0].framework, functions=(function,)))
+    both = [only, miniatures.installed(miniatures.Binary)]
+    ignoring = {
+        "dtypes": ("float32", "bfloat16"),
+        "reductions": ("none", "sum", "mean"),
+        "options": {"ignore_index": 0},
+    }
+    assert rendered(rows_of([case([[0.5, -1.0]], [0], **ignoring)], both)) == [
+        "no selected function supports a/b/c",
+        "    it has no reduction none (float32, none; bfloat16, none): miniature.Categorical",
+        "    it is no categorical loss: miniature.Binary",
+        "    it has no reduction sum (float32, sum; bfloat16, sum): miniature.Categorical",
+        "    it has no option ignore_index (float32, mean): miniature.Categorical",
+        "    it has no dtype bfloat16 (bfloat16, mean): miniature.Categorical",
+    ]
+
+
 def test_unsupported_rows_are_of_the_selection_only():
     both = [*HERE, miniatures.installed(miniatures.Binary)]
     assert rows_of([PLAIN, BINARY], both, ItemFilter(lambda function, name: "plain" in name)) == []
