@@ -141,6 +141,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _check_expressions(config)
     config.args = _redirected(config, config.args)
     if (_folder(config) is not None or _harvested(config) is not None) and not _requests_file(config, TEST_FILE):
         config.args.append(str(TEST_FILE))
@@ -151,6 +152,20 @@ def pytest_configure(config: pytest.Config) -> None:
         if (report := config.getoption("report")) is not None:
             mark(Path(report))
         config.pluginmanager.register(Recorder(config), "conformance-recorder")
+
+
+def _check_expressions(config: pytest.Config) -> None:
+    """Raise UsageError if -k or -m is too deep for pytest's own parser, which fails only once all is collected."""
+    marks = config.pluginmanager.get_plugin("mark")
+    try:
+        if marks is not None:
+            marks.pytest_collection_modifyitems(items=[], config=config)
+    except pytest.UsageError:
+        return  # pytest says what is wrong, after its collection
+    except RecursionError:
+        raise pytest.UsageError(
+            "-k and -m: pytest cannot read an expression that is nested so deeply; write fewer parentheses and words"
+        ) from None
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

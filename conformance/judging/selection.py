@@ -152,7 +152,8 @@ def compile_expression(expression: str) -> Selection:
             negations.pop()
         negations[-1] = negations[-1] + 1 if word == "not" else 0
         if sum(negations) + len(negations) > MAX_DEPTH:
-            raise SelectionError(f'the selection "{shown}" is nested deeper than {MAX_DEPTH} levels')
+            advice = "write fewer parentheses and `not`"
+            raise SelectionError(f'the selection "{shown}" is nested deeper than {MAX_DEPTH} levels; {advice}')
         source.append(word if word in ("", "(", ")", "and", "or", "not") else f"matches({word!r})")
     selection: Selection = eval(f"lambda matches: {' '.join(source)}")  # noqa: S307 - of five such words, and others in quotes
     return selection

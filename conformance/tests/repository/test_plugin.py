@@ -359,6 +359,21 @@ def test_invalid_expression_is_left_to_pytest(folder):
     assert "Traceback" not in result.stderr.str()
 
 
+@pytest.mark.parametrize("option", ["-k", "-m"])
+@pytest.mark.parametrize(
+    "deep", ["(" * 20_000 + "plain" + ")" * 20_000, "not " * 20_000 + "plain", "plain and " * 10_000 + "plain"]
+)
+def test_expression_that_pytest_cannot_read_is_refused_before_collection(folder, option, deep):
+    result = folder.run(option, deep)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.stderr.str().count("nested so deeply; write fewer parentheses and words") == 1
+    assert len(result.stderr.str()) < 200
+
+
+def test_nested_expression_that_pytest_can_read_selects(folder):
+    assert len(folder.ids("-k", "(" * 120 + "smoothed" + ")" * 120)) == 2
+
+
 def test_plugin_calls_frameworks_of_other_packages(folder):
     write_metadata(folder.pytester.path, "mini", "1.5", "mini")
     folder.pytester.makepyfile(
