@@ -128,22 +128,16 @@ def test_unsupported_dtype_has_rows_of_its_first_reduction_only():
 
 
 def test_unsupported_case_gives_each_reason_once_with_its_reductions():
-    lacks = {"reductions": {"mean": "{result}"}, "dtypes": frozenset({"float32"}), "arguments": {}}
-    function = replace(HERE[0].framework.functions[0], **lacks)
-    only = replace(HERE[0], framework=replace(HERE[0].framework, functions=(function,)))
-    both = [only, miniatures.installed(miniatures.Binary)]
-    ignoring = {
-        "dtypes": ("float32", "bfloat16"),
-        "reductions": ("none", "sum", "mean"),
-        "options": {"ignore_index": 0},
-    }
-    assert rendered(rows_of([case([[0.5, -1.0]], [0], **ignoring)], both)) == [
+    function = replace(narrow().framework.functions[0], reductions={"mean": "{result}"})
+    lacks_reductions = replace(HERE[0], framework=replace(HERE[0].framework, functions=(function,)))
+    stated = case([[0.5, -1.0]], [0], dtypes=("bfloat16", "float64"), reductions=("none", "sum", "mean"))
+    assert rendered(rows_of([stated], [lacks_reductions, miniatures.installed(miniatures.Binary)])) == [
         "no selected function supports a/b/c",
-        "    it has no reduction none (float32, none; bfloat16, none): miniature.Categorical",
+        "    it has no reduction none (bfloat16, none; float64, none): miniature.Categorical",
         "    it is no categorical loss: miniature.Binary",
-        "    it has no reduction sum (float32, sum; bfloat16, sum): miniature.Categorical",
-        "    it has no option ignore_index (float32, mean): miniature.Categorical",
+        "    it has no reduction sum (bfloat16, sum; float64, sum): miniature.Categorical",
         "    it has no dtype bfloat16 (bfloat16, mean): miniature.Categorical",
+        "    it has no dtype float64 (float64, mean): miniature.Categorical",
     ]
 
 
