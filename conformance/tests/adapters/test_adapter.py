@@ -209,7 +209,7 @@ def test_outcome_has_mutated_arguments():
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "bool"])
-def test_arrays_are_the_same_where_no_bit_that_counts_differs(dtype, count):
+def test_identical_ignores_irrelevant_bits(dtype, count):
     values = np.arange(count).astype(numpy_dtype(dtype))
     assert calling._same(values.copy(), values)
     assert calling._same(np.repeat(values, 2)[::2], values)
@@ -264,7 +264,7 @@ def test_object_is_resolved_from_longest_module():
         resolve("nowhere.at.all")
 
 
-def test_resolve_raises_import_error_of_a_module_that_is_there(tmp_path, monkeypatch):
+def test_resolve_raises_import_error_of_existing_module(tmp_path, monkeypatch):
     (tmp_path / "fused_losses.py").write_text("import fused\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="No module named 'fused'"):
@@ -313,7 +313,7 @@ def test_class_axis_is_moved_for_layout():
     ("samples", "weights"),
     [((2,), [1.0, 2.0]), ((2, 3), [1.0, 2.0]), ((2, 2), [1.0, 2.0]), ((2, 2, 2), [[1.0, 2.0], [3.0, 4.0]])],
 )
-def test_sample_weights_are_handed_over_as_the_case_states_them_unless_declared_otherwise(samples, weights):
+def test_sample_weights_are_passed_as_stated_unless_declared_otherwise(samples, weights):
     of = case(np.zeros((*samples, 3)), np.zeros(samples, dtype=int), options={"sample_weights": weights})
     problem = of.problem("float32", "mean")
     stated = miniatures.framework(miniatures.Categorical).functions[0]
@@ -326,7 +326,7 @@ def test_sample_weights_are_handed_over_as_the_case_states_them_unless_declared_
         assert values[at] == np.array(weights)[at[: np.ndim(weights)]]
 
 
-def test_sample_weights_that_do_not_fit_or_are_not_there_are_left_alone():
+def test_mismatched_or_missing_sample_weights_are_not_changed():
     x, y = np.zeros((2, 3, 4)), np.zeros((2, 3), dtype=int)
     plain = case(x, y).problem("float32", "mean")
     assert encoding.broadcast_weights(plain) is plain
@@ -334,7 +334,7 @@ def test_sample_weights_that_do_not_fit_or_are_not_there_are_left_alone():
     assert encoding.broadcast_weights(misfit) is misfit
 
 
-def test_every_function_of_the_corpus_is_handed_weights_as_it_declares():
+def test_functions_receive_weights_as_declared():
     stated = [found for found in shipped() if not isinstance(found, GeneratedCase)]
     counted = {"as_stated": 0, "per_loss": 0}
     for function in registry.functions():
@@ -407,7 +407,7 @@ def test_reproducer_is_the_call_that_was_made(loss):
         check(item)
 
 
-def test_threads_of_a_framework_make_room_unless_the_user_says_otherwise(monkeypatch):
+def test_waiting_threads_are_passive_unless_set_by_user(monkeypatch):
     (name,) = SHARING
     monkeypatch.delenv(name, raising=False)
     share_processors()

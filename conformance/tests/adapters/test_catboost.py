@@ -31,7 +31,7 @@ def rows(stated: Any, dtype: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_catboost_returns_what_it_documents(dtype):
+def test_catboost_follows_its_documentation(dtype):
     of_classes = case(Z, [0, 2, 1, 1], options={"sample_weights": WEIGHTS}, reductions=("sum", "mean"))
     of_outputs = case([0.5, -2.0, 12.0, -7.0], [1, 0, 0, 1], options={"sample_weights": WEIGHTS}, **BINARY)
     found = rows(of_classes, dtype) | rows(of_outputs, dtype)
@@ -47,6 +47,6 @@ def test_second_derivative_is_lost_on_both_sides():
     assert right == wrong == 0.0
 
 
-def test_positive_labels_have_a_weight_in_training():
+def test_positive_labels_are_weighted_in_training():
     found = rows(case([0.3, -1.7], [1, 0], options={"positive_weight": [2.5, 2.5]}, **BINARY), "float64")
     assert found["Logloss:gradient"].got.values == pytest.approx([-2.5 / (1 + np.exp(0.3)), 1 / (1 + np.exp(1.7))])

@@ -60,7 +60,7 @@ def handed(keep, mode, **stated):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_pandas_mode_hands_over_series_and_a_frame(keep, dtype):
+def test_pandas_mode_passes_series_and_frame(keep, dtype):
     labels, predictions, weights = handed(keep, "pandas", dtype=dtype)
     assert [type(one) for one in (labels, predictions, weights)] == [pd.Series, pd.DataFrame, pd.Series]
     assert labels.tolist() == [0, 2, 1]
@@ -68,7 +68,7 @@ def test_pandas_mode_hands_over_series_and_a_frame(keep, dtype):
     assert set(predictions.dtypes) == {np.dtype(dtype)} == {weights.dtype}
 
 
-def test_pandas_indexes_and_columns_have_orders_of_their_own(keep):
+def test_pandas_indexes_and_columns_are_in_different_orders(keep):
     labels, predictions, weights = handed(keep, "pandas")
     indexes = [list(one.index) for one in (labels, predictions, weights)]
     assert all(sorted(index) == [1, 2, 3] for index in indexes)
@@ -76,14 +76,14 @@ def test_pandas_indexes_and_columns_have_orders_of_their_own(keep):
     assert list(predictions.columns) == [3, 2, 1]
 
 
-def test_lists_mode_hands_over_lists(keep):
+def test_lists_mode_passes_lists(keep):
     labels, predictions, weights = handed(keep, "lists")
     assert (labels, predictions, weights) == ([0, 2, 1], ROWS, [1.0, 2.0, 0.5])
     assert {type(one) for one in [*labels, *weights]} == {int, float}
 
 
 @pytest.mark.parametrize("mode", ["pandas", "lists"])
-def test_names_and_several_ones_are_put_into_containers(keep, mode):
+def test_names_and_multi_hot_targets_are_put_into_containers(keep, mode):
     names = handed(keep, mode, layout=Layout(class_names=("b", "a", "c")))[0]
     assert list(names) == ["b", "c", "a"]
     several = [[0, 1, 1], [1, 0, 0], [1, 1, 1]]
@@ -94,7 +94,7 @@ def test_names_and_several_ones_are_put_into_containers(keep, mode):
 
 @pytest.mark.filterwarnings("ignore:Labels passed")
 @pytest.mark.parametrize("mode", ["pandas", "lists"])
-def test_container_does_not_matter_to_log_loss(mode):
+def test_log_loss_does_not_depend_on_container(mode):
     here = [installed for installed in registry.installed()[0] if installed.framework.name == "sklearn"]
     if not here:
         pytest.skip("scikit-learn is not installed")
@@ -124,7 +124,7 @@ def test_container_does_not_matter_to_log_loss(mode):
     assert all(values["eager"] == values[mode] for values in compared)
 
 
-def test_lists_mode_takes_no_dtype_that_lists_lose():
+def test_lists_mode_excludes_dtypes_lost_in_lists():
     here = [installed for installed in registry.installed()[0] if installed.framework.name == "sklearn"]
     if not here:
         pytest.skip("scikit-learn is not installed")

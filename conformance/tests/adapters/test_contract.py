@@ -111,18 +111,18 @@ def test_call_is_written_from_its_tables(fields, options, text):
     assert lower(function(**fields), problem(**options)).text == text
 
 
-def test_calls_of_values_that_are_equal_but_not_the_same_are_apart():
+def test_calls_distinguish_equal_values_of_different_types():
     of = function(call="f({predictions}, {labels}, {options})", arguments={"label_smoothing": "e"})
     texts = [lower(of, problem(label_smoothing=value)).text for value in (0.0, -0.0)]
     assert texts == ["f(predictions, labels, e=0.0)", "f(predictions, labels, e=-0.0)"]
 
 
-def test_option_without_an_argument_is_not_dropped():
+def test_option_without_argument_is_unsupported():
     with pytest.raises(LoweringError, match="it has no argument for label_smoothing"):
         lower(function(), problem(label_smoothing=0.1))
 
 
-def test_label_that_does_not_fit_is_refused_and_not_wrapped():
+def test_label_beyond_dtype_is_rejected_instead_of_wrapped():
     of = function(targets={"index": "int8"})
     far = case([[0.0] * 200], [150]).problem("float32", "mean")
     with pytest.raises(LoweringError, match="labels do not fit int8"):
@@ -137,7 +137,7 @@ def test_label_that_does_not_fit_is_refused_and_not_wrapped():
     [(None, "float32", "float32", "float32"), ("float64", "float32", "float64", "float64"),
      ("float32", "float64", "float32", "float64"), ("float32", "bfloat16", "float32", "float32")],
 )  # fmt: skip
-def test_labels_of_a_declared_dtype_are_handed_over_as_they_are(label_dtype, predictions, handed, result):
+def test_labels_of_declared_dtype_are_passed_unchanged(label_dtype, predictions, handed, result):
     of = function(targets={"distribution": "same float32 float64"}, result_dtype="promoted")
     layout = Layout(label_dtype=label_dtype)
     asked = case([[0.5, -1.0]], [[0.25, 0.75]], target="distribution", layout=layout).problem(predictions, "mean")
@@ -147,7 +147,7 @@ def test_labels_of_a_declared_dtype_are_handed_over_as_they_are(label_dtype, pre
     assert of.result_dtype_for(asked, "gradient") == predictions
 
 
-def test_labels_of_another_dtype_are_unsupported_and_whole_numbers_promote_nothing():
+def test_labels_of_undeclared_dtype_are_unsupported():
     of = function(targets={"index": "int64 uint8"}, result_dtype="promoted")
     found = {}
     for name in (None, *LABEL_DTYPES):
@@ -158,20 +158,20 @@ def test_labels_of_another_dtype_are_unsupported_and_whole_numbers_promote_nothi
     assert of.result_dtype_for(asked) == "float32"
 
 
-def test_index_that_a_byte_cannot_hold_is_decoded_into_the_usual_dtype():
+def test_index_beyond_byte_is_decoded_to_default_dtype():
     of = function(targets={"index": "int64 uint8"})
     rows = np.eye(300)[[299, 3]]
     asked = case(rows, rows, target="distribution", layout=Layout(label_dtype="uint8")).problem("float32", "mean")
     assert lower(of, asked).arrays["labels"].values.tolist() == [299, 3]
 
 
-def test_reductions_of_the_framework_are_those_of_a_function_without_any():
+def test_function_without_reductions_has_those_of_framework():
     usual = {"reductions": {"sum": "{result}.sum()"}}
     assert function(usual, reductions={}).reductions == usual["reductions"]
     assert function(usual).reductions == {"mean": ""}
 
 
-def test_several_statements_run_and_are_printed_as_they_run():
+def test_several_statements_are_executed_as_printed():
     of = framework(
         Function(
             **{
@@ -268,7 +268,7 @@ def test_jit_of_jax_is_differentiated():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["numpy", *SQUARES])
-def test_bundle_hands_over_and_takes_back_every_dtype(name, dtype):
+def test_bundle_round_trips_every_dtype(name, dtype):
     pytest.importorskip(name)
     bundle = getattr(arrays, name)
     values = np.array([[0.5, -1.25], [3.0, np.inf]]).astype(numpy_dtype(dtype))
@@ -315,7 +315,7 @@ def at(of: Framework, version: str, backend: str) -> Function:
         ("2.0.1", "b", {"label_smoothing"}, 1, "zero", "2"),
     ],
 )
-def test_release_has_what_changed_until_then(version, backend, arguments, dtypes, empty, link):
+def test_release_includes_earlier_changes(version, backend, arguments, dtypes, empty, link):
     of = framework(HISTORY, backends=BOTH)
     found = at(of, version, backend)
     assert (found.arguments.keys(), len(found.dtypes)) == (arguments, dtypes)
@@ -412,7 +412,7 @@ def test_twin_has_the_same_history_and_its_own_differences_in_each_release():
         ),
     ],
 )
-def test_declaration_that_contradicts_itself_is_refused_with_its_field(fields, message):
+def test_contradictory_declaration_is_rejected_with_its_field(fields, message):
     with pytest.raises(DeclarationError) as caught:
         function(**fields)
     assert str(caught.value).startswith(f"functions[loss].{message}")
@@ -445,13 +445,13 @@ def test_declaration_that_contradicts_itself_is_refused_with_its_field(fields, m
         ),
     ],
 )
-def test_framework_that_contradicts_itself_is_refused_with_its_field(fields, message):
+def test_contradictory_framework_is_rejected_with_its_field(fields, message):
     with pytest.raises(DeclarationError) as caught:
         framework(Function(**USUAL), **fields)
     assert str(caught.value) == message
 
 
-def test_change_that_is_none_is_refused():
+def test_change_without_effect_is_rejected():
     with pytest.raises(DeclarationError, match=r"functions\[loss\]\.since\('2'\): .*dtype"):
         framework(Function(**USUAL).since("2", dtype="float32"))
     with pytest.raises(
@@ -460,7 +460,7 @@ def test_change_that_is_none_is_refused():
         framework(Function(**USUAL).since("2", backends=("c",), dtypes=frozenset({"float32"})), backends=BOTH)
 
 
-def test_backend_that_nothing_chooses_is_refused():
+def test_unreachable_backend_is_rejected():
     with pytest.raises(DeclarationError, match=r"backends\[b\]\.environment: it is empty"):
         framework(Function(**USUAL), backends={"b": Backend()})
 
@@ -472,7 +472,7 @@ def test_lowering_error_is_reported_once():
     assert str(caught.value).endswith(": it has no argument for label_smoothing")
 
 
-def test_registry_names_the_file_of_an_adapter_that_contradicts_itself(monkeypatch, tmp_path):
+def test_registry_names_file_of_contradictory_adapter(monkeypatch, tmp_path):
     (tmp_path / "wrong_adapter.py").write_text(
         "from conformance.adapters import arrays\n"
         "from conformance.adapters.contract import Framework, Function\n"
@@ -617,7 +617,7 @@ for line in registry.broken():
 """
 
 
-def test_adapters_from_outside_stop_neither_documentation_nor_tables(tmp_path):
+def test_external_adapters_do_not_stop_documentation_or_tables(tmp_path):
     metadata = tmp_path / "odd-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
@@ -648,7 +648,7 @@ def test_adapters_from_outside_stop_neither_documentation_nor_tables(tmp_path):
         (b"[conformance.adapters]\nodd =\n", "the adapter odd () names no object"),
     ],
 )
-def test_entry_points_that_cannot_be_read_leave_others_alone(tmp_path, monkeypatch, text, message):
+def test_unreadable_entry_points_do_not_affect_others(tmp_path, monkeypatch, text, message):
     for name, content in (("odd", text), ("ordinary", b"[conformance.adapters]\nordinary = ordinary_one:FRAMEWORK\n")):
         metadata = tmp_path / f"{name}-1.0.dist-info"
         metadata.mkdir()
@@ -662,7 +662,7 @@ def test_entry_points_that_cannot_be_read_leave_others_alone(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("swallowed", [False, True])
-def test_registry_ends_the_import_of_an_adapter_that_does_not_end(monkeypatch, swallowed):
+def test_registry_ends_import_of_hanging_adapter(monkeypatch, swallowed):
     def load():
         if swallowed:
             with contextlib.suppress(Exception):
@@ -692,7 +692,7 @@ registry._loaded(slow)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs signals of POSIX")
-def test_adapter_that_never_leaves_its_c_code_ends_the_process_with_its_name():
+def test_adapter_hanging_in_c_code_is_named_when_process_ends():
     found = subprocess.run([sys.executable, "-c", IN_C], capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == -signal.SIGKILL
     assert "the adapter quick (quick:FRAMEWORK) is not a conformance.adapters.contract.Framework" in found.stdout
@@ -701,7 +701,7 @@ def test_adapter_that_never_leaves_its_c_code_ends_the_process_with_its_name():
     )
 
 
-def test_registry_leaves_an_interruption_by_the_user_alone():
+def test_registry_passes_on_interruption_by_user():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts a job behind & without one
     point = types.SimpleNamespace(
         name="x", value="x:FRAMEWORK", module="x", load=lambda: signal.raise_signal(signal.SIGINT)
@@ -724,7 +724,7 @@ def test_registry_leaves_an_interruption_by_the_user_alone():
         ("conformance.tests.adapters.test_contract.mistaken(x)", True),
     ],
 )
-def test_name_that_the_text_asks_for_in_vain_is_no_finding(text, finding):
+def test_name_missing_in_call_text_is_lowering_error(text, finding):
     of = framework(imports=HERE)
     call = Call(text, {"x": Tensor(np.ones(2))})
     if finding:

@@ -152,7 +152,7 @@ def test_run_places_arrays_and_reproducers_return_the_same(elsewhere):
         assert json.loads(printed.stdout) == json.loads(row.got), printed.stderr
 
 
-def test_run_on_cpu_is_a_run_without_device(elsewhere):
+def test_run_on_cpu_equals_run_without_device(elsewhere):
     reports = []
     for words in ((), ("--device", "cpu")):
         assert run(elsewhere, *words, chips=None).returncode == 0
@@ -163,7 +163,7 @@ def test_run_on_cpu_is_a_run_without_device(elsewhere):
 
 @pytest.mark.parametrize("chips", [None, ""])
 @pytest.mark.parametrize("command", ["run", "relations", "check"])
-def test_device_that_the_machine_lacks_is_refused_before_any_call(elsewhere, command, chips):
+def test_unavailable_device_is_rejected_before_any_call(elsewhere, command, chips):
     words = {
         "run": ("run", "--framework", "chips", "--report", "none"),
         "relations": ("relations", "--framework", "chips"),
@@ -178,19 +178,19 @@ def test_device_that_the_machine_lacks_is_refused_before_any_call(elsewhere, com
     assert not (elsewhere / "none").exists()
 
 
-def test_device_that_no_framework_has_is_refused(elsewhere):
+def test_unknown_device_is_rejected(elsewhere):
     done = run(elsewhere, "--device", "tpu", frameworks=("chips", "sklearn"))
     assert done.returncode == 2
     assert "--device tpu: no selected framework has it; chips has cpu, chip; sklearn has cpu" in done.stderr
 
 
-def test_device_and_ray_do_not_go_together(elsewhere):
+def test_device_with_ray_is_rejected(elsewhere):
     done = run(elsewhere, "--device", "chip", "--all", "--on", "ray")
     assert done.returncode == 2
     assert "--device and --on do not go together" in done.stderr
 
 
-def test_keyword_baseline_and_ledger_know_devices(elsewhere, tmp_path):
+def test_keyword_baseline_and_ledger_distinguish_devices(elsewhere, tmp_path):
     assert run(elsewhere, chips=None).returncode == 0
     accepted = tmp_path / "accepted"
     (elsewhere / "report").rename(accepted)
@@ -270,7 +270,7 @@ def test_call_gets_arrays_on_its_device(device, expected):
 
 
 @pytest.mark.parametrize("device", ["cpu", "chip"])
-def test_array_that_is_changed_on_a_device_is_mutated(device):
+def test_array_changed_on_device_is_mutated(device):
     of = framework("np.copyto({predictions}, 0) or {predictions}.sum(axis=-1) + {labels}")
     outcome = perform(of, called(of, device), "it")
     assert isinstance(outcome, Returned)
@@ -290,7 +290,7 @@ def test_reproducer_places_arrays():
     )
 
 
-def test_device_that_a_framework_lacks_is_refused():
+def test_device_unsupported_by_framework_is_rejected():
     of = framework(ON_DEVICE)
     with pytest.raises(LoweringError, match="mine has no device cuda; it has cpu, chip"):
         called(of, "cuda")
@@ -327,7 +327,7 @@ def test_right_row_on_a_device_is_not_stale_by_an_entry_of_the_cpu(devices, expe
     assert judge.assess(item).expected == expected
 
 
-def test_ledger_entry_of_a_device_is_about_no_other():
+def test_ledger_entry_of_device_applies_to_no_other():
     entry = KnownIssue("*", "mine.one", devices=("chip",))
     key = RowKey("a", "", "mine.one", "float32", "mean", device="chip")
     assert Ledger([entry]).find(key) is entry

@@ -398,7 +398,7 @@ def taken(there: Installed, function: Function, attempt: Attempt) -> str:
 
 
 @pytest.mark.parametrize(("there", "function"), ASKED, ids=[function.name for _, function in ASKED])
-def test_a_function_does_not_take_what_it_is_declared_unable_to_take(there: Installed, function: Function) -> None:
+def test_function_rejects_declared_incapabilities(there: Installed, function: Function) -> None:
     tried = attempts(function)
     assert len(tried) >= 2
     took = {attempt.what: how for attempt in tried if (how := taken(there, function, attempt))}
@@ -406,7 +406,7 @@ def test_a_function_does_not_take_what_it_is_declared_unable_to_take(there: Inst
 
 
 @pytest.mark.parametrize(("there", "function"), ASKED, ids=[function.name for _, function in ASKED])
-def test_the_attempt_without_what_is_declared_impossible_is_right(there: Installed, function: Function) -> None:
+def test_attempt_without_declared_incapability_is_right(there: Installed, function: Function) -> None:
     # Otherwise each attempt could fail for a reason of its own.
     for loss in function.ranks:
         kind, dtype = usual(function, loss)
@@ -416,13 +416,13 @@ def test_the_attempt_without_what_is_declared_impossible_is_right(there: Install
             assert taken(there, function, Attempt("plain", case, dtype, reduction, call)) != ""
 
 
-def test_what_no_call_can_say_is_declared_impossible() -> None:
+def test_inexpressible_options_are_not_declared() -> None:
     functions = {function.name: function for function in registry.functions()}
     for name, what in UNSAYABLE:
         assert what not in functions[name].reductions.keys() | functions[name].layouts | functions[name].dtypes
 
 
-def test_what_goes_past_the_chunks_says_so() -> None:
+def test_options_beyond_chunks_are_ignored_with_warning() -> None:
     for there, function in ASKED:
         for attempt in attempts(function):
             if (function.name, attempt.what) in PAST_THE_CHUNKS:

@@ -46,14 +46,14 @@ def test_each_pin_is_of_some_environment():
     assert set(pinned_releases()) - {canonicalize_name(name) for name in named} <= BY_OTHERS
 
 
-def test_environment_is_what_with_takes_and_is_for_that_backend():
+def test_environment_name_is_accepted_by_with_and_selects_backend():
     for one in PINNED:
         request = parse(one.environment)
         assert all(requirement.partition("==")[2] for requirement in request.requirements)
         assert one.framework.backend(request.variables) == one.backend
 
 
-def test_environment_has_what_the_backend_needs_on_this_platform(monkeypatch):
+def test_environment_has_requirements_of_backend_on_this_platform(monkeypatch):
     monkeypatch.setattr(libraries, "pinned_releases", lambda: {"backed": "2.0", "fast-cpu": "1.5", "helper": "3"})
     plain = Framework("plain", ("helper",), ("helper",), (), arrays.numpy)
     assert texts(plain) == ["helper==3"]
@@ -77,7 +77,7 @@ def test_environment_has_what_the_backend_needs_on_this_platform(monkeypatch):
         (("brought", "usual"), "", ["brought", "usual"]),
     ],
 )
-def test_library_that_others_bring_along_is_run_where_it_is_named(monkeypatch, names, keyword, found):
+def test_library_installed_by_others_is_run_only_if_named(monkeypatch, names, keyword, found):
     usual = Framework("usual", ("numpy",), ("numpy",), (), arrays.numpy)
     brought = dataclasses.replace(usual, name="brought", by_default=False)
     monkeypatch.setattr(registry, "frameworks", lambda: (brought, usual))
@@ -205,7 +205,7 @@ def run_all(folder: Path, *words: str, names: tuple[str, ...] = tuple(FAULTS)) -
     return done, report.read(folder / "report")[0] if (folder / "report" / "run.json").exists() else None
 
 
-def test_libraries_that_fail_are_rows_and_the_others_go_on(outside):
+def test_failed_libraries_have_rows_and_others_continue(outside):
     done, found = run_all(outside)
     assert done.returncode == 1, done.stderr
     by_library = {name: sorted(rows["status"]) for name, rows in found.groupby("framework")}
@@ -227,7 +227,7 @@ def test_libraries_that_fail_are_rows_and_the_others_go_on(outside):
     assert "7 unexpected" in done.stdout.splitlines()[-2]
 
 
-def test_good_libraries_end_with_0_and_in_several_processes(outside):
+def test_passing_libraries_exit_with_0_in_several_processes(outside):
     for words in ([], ["-n", "2"], ["-n", "1"]):
         done, found = run_all(outside, *words, names=("good", "modal"))
         assert done.returncode == 0, done.stderr

@@ -36,7 +36,7 @@ def rows(stated: Any, dtype: str) -> dict[str, Any]:
 
 @installed
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_lightgbm_returns_what_its_source_says(dtype):
+def test_lightgbm_follows_its_source(dtype):
     found = rows(case(Z, LABELS, options={"sample_weights": WEIGHTS}, reductions=("sum", "mean")), dtype)
     assert {row.status for row in found.values()} <= {"agrees", "diverges"}
     assert "multi_logloss" in found
@@ -54,7 +54,7 @@ def test_lightgbm_returns_what_its_source_says(dtype):
 
 
 @installed
-def test_derivatives_of_each_sample_are_found_whatever_the_others_are():
+def test_derivatives_of_sample_do_not_depend_on_others():
     stated = case([0.5, 0.5, -2.0, 1e-20, 90.0, -90.0], [1, 1, 0, 1, 0, 1], **BINARY)
     found = rows(stated, "float32")
     for name in ("binary:gradient", "cross_entropy:gradient", "cross_entropy:hessian"):
@@ -66,7 +66,7 @@ def test_derivatives_of_each_sample_are_found_whatever_the_others_are():
 
 
 @installed
-def test_one_scale_for_positive_labels_at_a_time():
+def test_only_one_weight_of_positive_labels_is_supported():
     stated = case([0.3, -1.7, 2.0], [1, 0, 1], options={"positive_weight": [2.5, 0.5, 1.75]}, **BINARY)
     found = rows(stated, "float32")
     assert {name: row.status for name, row in found.items() if row.status != "unsupported"} == {
@@ -76,7 +76,7 @@ def test_one_scale_for_positive_labels_at_a_time():
 
 
 @installed
-def test_row_of_a_second_derivative_has_a_reproducer_that_returns_it(tmp_path):
+def test_reproducer_of_second_derivative_returns_its_row(tmp_path):
     stated = case([0.3, -1.7], [1, 0], options={"sample_weights": [0.5, 3.0]}, **BINARY)
     row = rows(stated, "float32")["cross_entropy:hessian"]
     *lines, last = row.call.splitlines()

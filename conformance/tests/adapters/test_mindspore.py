@@ -65,7 +65,7 @@ def test_exponential_of_float32_loses_digits_of_a_gradient():
     assert np.ravel(row.got.values)[0] == pytest.approx(np.exp(-20), rel=1e-5)
 
 
-def test_class_weights_are_handed_to_a_kernel_that_has_no_default():
+def test_class_weights_are_passed_to_kernel_without_default():
     for options in ({}, {"class_weights": [0.5, 1.0, 4.0]}):
         found = rows(case(Z, [2, 1], options=options, dtypes=("float32",), reductions=REDUCTIONS))
         assert {found[f"ops.NLLLoss float32 {name} loss"].status for name in REDUCTIONS} <= RIGHT

@@ -161,7 +161,7 @@ def test_run_calls_functions_in_each_mode_and_reproducers_return_the_same(elsewh
         assert json.loads(printed.stdout) == json.loads(row.got), printed.stderr
 
 
-def test_mode_that_narrows_inputs_has_the_answers_of_the_narrow_dtype(elsewhere):
+def test_mode_narrowing_inputs_has_answers_of_narrow_dtype(elsewhere):
     assert run(elsewhere, "--mode", "narrow", "--mode", "eager", "-k", "plain and mean").returncode == 0
     found = rows(elsewhere)
     assert found["eager", "plain", "mean"].status == "agrees"
@@ -181,20 +181,20 @@ def test_run_without_mode_is_eager(elsewhere):
 @pytest.mark.parametrize(
     "words", [("run",), ("show", "rows/plain"), ("explain", "rows/plain"), ("relations",), ("fuzz",)]
 )
-def test_commands_refuse_mode_that_no_framework_has(elsewhere, words):
+def test_commands_reject_unknown_mode(elsewhere, words):
     done = ran(elsewhere, "-m", "conformance", *words, "--cases", "cases", "--mode", "warp")
     assert done.returncode == 2
     assert "--mode warp: no selected framework has it; " in done.stderr
     assert "modal has eager, batched, doubled, one_thread, narrow" in done.stderr
 
 
-def test_mode_of_one_framework_leaves_out_others(elsewhere):
+def test_mode_excludes_frameworks_without_it(elsewhere):
     done = run(elsewhere, "--mode", "batched", "--framework", "sklearn")
     assert done.returncode == 0, done.stderr
     assert set(frame(elsewhere)["framework"]) == {"modal"}
 
 
-def test_keyword_ledger_baseline_and_resume_know_modes(elsewhere, tmp_path):
+def test_keyword_ledger_baseline_and_resume_distinguish_modes(elsewhere, tmp_path):
     both = ("--mode", "eager", "--mode", "doubled")
     assert run(elsewhere, *both, "-k", "doubled and plain and sum").returncode == 1
     assert list(rows(elsewhere)) == [("doubled", "plain", "sum")]
@@ -301,7 +301,7 @@ def test_functions_and_backends_restrict_modes():
         in_modes([Installed(MINE, "1.0", backend="a")], ["off"])
 
 
-def test_mode_that_wraps_the_unreduced_loss_leaves_the_reduction_outside():
+def test_mode_wrapping_unreduced_loss_excludes_reduction():
     problem = case([[0.5, 1.5]], [1]).problem("float32", "mean")
     call = lower(MINE.functions[0], problem)
     texts = {mode: apply_mode(MINE, call, mode=mode, backend="a").text for mode in ("own", "late")}
@@ -323,12 +323,12 @@ def test_mode_that_narrows_inputs_narrows_results(dtype, declared, result):
     assert narrow.result_dtype_for(problem) == result
 
 
-def test_mode_with_imports_needs_a_process_of_its_own():
+def test_mode_with_imports_requires_own_process():
     with pytest.raises(DeclarationError, match=r"modes\[bare\].imports: it has no environment"):
         dataclasses.replace(MINE, modes={"bare": Mode(imports="import json")})
 
 
-def test_mode_that_cannot_be_had_here_is_refused_with_the_reason(monkeypatch):
+def test_unavailable_mode_is_rejected_with_reason(monkeypatch):
     torch = next(one for one in registry.frameworks() if one.name == "torch")
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
@@ -348,7 +348,7 @@ def test_item_of_a_mode_has_it_in_key_id_and_worker():
     assert item.installed.worker == "mine in e, own"
 
 
-def test_ledger_entry_of_a_mode_is_about_no_other():
+def test_ledger_entry_of_mode_applies_to_no_other():
     entry = KnownIssue("*", "mine.one", modes=("own",))
     key = RowKey("a", "", "mine.one", "float32", "mean", mode="own")
     assert Ledger([entry]).find(key) is entry

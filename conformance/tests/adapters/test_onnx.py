@@ -30,7 +30,7 @@ LABELS = np.array([[2, -1], [0, 1]])
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize(("name", "mode"), RUN)
-def test_onnx_agrees_and_its_reproducers_return_the_bits(name: str, mode: str, dtype: str) -> None:
+def test_onnx_agrees_and_its_reproducers_return_same_bits(name: str, mode: str, dtype: str) -> None:
     framework = FRAMEWORKS[name]
     if any(importlib.util.find_spec(module) is None for module in framework.modules):
         pytest.skip(f"{name} is not installed")
@@ -55,7 +55,7 @@ def test_onnx_agrees_and_its_reproducers_return_the_bits(name: str, mode: str, d
 
 @pytest.mark.parametrize("labels", [np.array([0]), np.array([[0, 1], [1, 0]])])
 @pytest.mark.parametrize("name", FRAMEWORKS)
-def test_labels_of_fewer_places_are_taken_by_onnx_runtime_alone(name: str, labels: Any) -> None:
+def test_narrow_labels_are_accepted_by_onnx_runtime_only(name: str, labels: Any) -> None:
     framework = FRAMEWORKS[name]
     if any(importlib.util.find_spec(module) is None for module in framework.modules):
         pytest.skip(f"{name} is not installed")

@@ -75,7 +75,7 @@ OPERANDS = {
 
 
 @pytest.mark.parametrize("there", HERE, ids=lambda one: one.framework.name)
-def test_operation_returns_what_that_of_numpy_does(there: Installed) -> None:
+def test_operation_equals_that_of_numpy(there: Installed) -> None:
     there.framework.prepare()
     own, names = there.framework.runtime()
     natives = {name: own.native(value) for name, value in VALUES.items()}

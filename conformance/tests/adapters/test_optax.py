@@ -56,7 +56,7 @@ def items(mode: str) -> list[Any]:
 
 @installed
 @pytest.mark.parametrize("mode", ["eager", *(name for name, mode in OPTAX.modes.items() if not mode.environment)])
-def test_optax_agrees_and_its_reproducers_return_the_bits(mode: str) -> None:
+def test_optax_agrees_and_its_reproducers_return_same_bits(mode: str) -> None:
     suite = Judge(Oracle(), Ledger())
     judged = set()
     for item in items(mode):
@@ -89,7 +89,7 @@ def test_optax_without_x64_has_the_answers_of_narrowed_inputs() -> None:
     assert {row.key.quantity for row in wide if "narrowed_to=float32" in row.convention} == {"loss", "gradient"}
 
 
-def test_nothing_but_adapter_and_harvest_knows_optax() -> None:
+def test_optax_is_named_in_adapter_and_harvest_only() -> None:
     package = Path(conformance.__file__).parent
     found = {
         name.as_posix()

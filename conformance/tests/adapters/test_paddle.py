@@ -52,7 +52,7 @@ def test_weights_of_rows_multiply_their_whole_loss():
     assert due(soft("sum"), ROWS, "gradient") == pytest.approx(slope, rel=1e-13)
 
 
-def test_weights_of_rows_are_those_of_labels_where_a_row_has_one():
+def test_row_weights_equal_label_weights_for_one_hot_rows():
     problem = case(Z, [2, 1], options={"class_weights": W}).problem("float64", "mean")
     assert due(problem, ROWS) == due(problem, DEFINITION)
     smoothed = case(Z, [2, 1], options={"class_weights": W, "label_smoothing": 0.25}).problem("float64", "none")
@@ -76,7 +76,7 @@ def test_log_sum_exp_counts_once(targets):
     assert not np.allclose(due(problem, DEFINITION), by_hand)
 
 
-def test_class_axis_stays_where_the_predictions_have_it():
+def test_class_axis_is_that_of_predictions():
     assert due(soft("none"), KEPT).shape == (2, 1)
     assert due(soft("mean"), KEPT).shape == ()
     images = np.zeros((2, 4, 5, 3))
@@ -86,7 +86,7 @@ def test_class_axis_stays_where_the_predictions_have_it():
     assert due(last, KEPT).shape == (2, 4, 5, 1)
 
 
-def test_loss_of_an_unspecified_label_is_undefined():
+def test_loss_of_unspecified_label_is_undefined():
     problem = case(Z, [-1, 1]).problem("float64", "mean")
     assert isinstance(answer_by(problem, Convention(out_of_range="unspecified"), "loss", Oracle()), Undefined)
 

@@ -63,7 +63,7 @@ def test_every_argument_of_the_tables_is_passed_by_some_problem(there: Installed
 
 
 @each_function
-def test_an_example_of_a_gap_is_an_argument_that_the_function_takes(there: Installed, function: Function) -> None:
+def test_example_of_gap_is_accepted_argument(there: Installed, function: Function) -> None:
     for example in function.untested:
         [keyword] = ast.parse(f"f({example})", mode="eval").body.keywords  # type: ignore[attr-defined]
         problem = next(
@@ -148,7 +148,7 @@ def test_parameters_of_a_class_are_those_of_its_constructor_and_of_its_call() ->
     assert described(f"{__name__}.Fused", names) == [f"{__name__}.Fused(kwargs=) is not accounted for"]
 
 
-def test_a_function_without_a_signature_lists_its_parameters_with_their_source() -> None:
+def test_function_without_signature_lists_parameters_with_source() -> None:
     assert described("builtins.max", ()) == ["builtins.max has no signature; list its parameters, with their source"]
     assert described("builtins.max", PARTS) != []
     assert described("builtins.max", PARTS, "https://docs.python.org/3/library/functions.html#max") == []

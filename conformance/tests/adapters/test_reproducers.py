@@ -225,7 +225,7 @@ def call_of(of, item=None, problem=None):
     return Assessment(made, SimpleNamespace(outcome=None), None).call
 
 
-def test_long_case_of_a_file_is_replayed_from_that_file(tmp_path, monkeypatch):
+def test_long_case_of_file_is_replayed_from_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     replayed = call_of(large(path="mine/long/rows.yaml"))
     folder = str(tmp_path.resolve() / "mine")
@@ -233,7 +233,7 @@ def test_long_case_of_a_file_is_replayed_from_that_file(tmp_path, monkeypatch):
     assert "'gradient'" not in replayed
 
 
-def test_long_problem_that_nothing_names_is_written_out_or_said_to_be_too_long():
+def test_long_unnamed_problem_is_written_out_or_reported_as_too_long():
     drawn = large()
     assert call_of(drawn).count(", ") > LITERAL_LIMIT
     changed = plan([large(path="mine/long/rows.yaml")], [miniatures.installed(miniatures.Categorical)])[0]
@@ -256,7 +256,7 @@ def test_terminal_has_a_replay_in_place_of_a_long_call():
     assert "'gradient', cases='" in again
 
 
-def test_source_that_is_too_long_becomes_a_comment():
+def test_too_long_source_becomes_comment():
     assert whole("f([1, 2])", 9) == "f([1, 2])"
     cut = whole("f([1, 2, 3])", 9)
     assert exec(cut) is None
@@ -278,7 +278,7 @@ def test_replay_finds_cases_of_a_folder_and_of_a_file(mine, monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["ValueError", "InvalidArgumentError", "UnicodeDecodeError"])
-def test_replay_raises_what_the_function_raised(monkeypatch, name):
+def test_replay_raises_exception_of_function(monkeypatch, name):
     monkeypatch.setattr("conformance.judging.replay.perform", lambda *_: Raised(name, "not so", ()))
     here = miniatures.installed(miniatures.Categorical)
     monkeypatch.setattr(registry, "installed", lambda _: ([here], []))
@@ -288,7 +288,7 @@ def test_replay_raises_what_the_function_raised(monkeypatch, name):
     assert type(caught.value).__name__ == name
 
 
-def test_numbers_that_are_none_are_written_out():
+def test_non_numeric_results_are_written_out():
     framework = miniatures.framework(miniatures.Categorical)
     problem = case([[1.0, 2.0]], [0]).problem("float32", "mean")
     values = {"low": float("-inf"), "none": float("nan")}

@@ -33,7 +33,7 @@ def rows(stated: Any, dtype: str = "float64") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_binary_functions_return_what_they_document(dtype):
+def test_binary_functions_follow_documentation(dtype):
     found = rows(case(Z, [1, 0, 1, 1], options={"positive_weight": np.array(2.5)}, **BINARY), dtype)
     found |= rows(case(Z, [1, 0, 1, 1], options={"sample_weights": [0.5, 2.0, 0.25, 1.0]}, **BINARY), dtype)
     gradients = {"losses.Log:gradient sum", "losses.Log:number:gradient sum"}
@@ -42,7 +42,7 @@ def test_binary_functions_return_what_they_document(dtype):
     assert {row.status for row in found.values()} <= {"agrees", "diverges"}
 
 
-def test_functions_of_classes_return_what_they_document():
+def test_multiclass_functions_follow_documentation():
     of_metric = case(P, [0, 1, 0], input_kind="probabilities", options={"sample_weights": [0.5, 2.0, 1.0]})
     of_loss = case(P, [0, 1, 0], input_kind="probabilities", options={"class_weights": [0.5, 4.0, 1.0]})
     found = {"metric": rows(of_metric)["CrossEntropy mean"], "loss": rows(of_loss)["losses.CrossEntropy mean"]}
@@ -50,7 +50,7 @@ def test_functions_of_classes_return_what_they_document():
     assert (found["loss"].status, found["loss"].convention) == ("diverges", "mean_divides_by=kept")
 
 
-def test_gradient_of_classes_is_that_of_logits():
+def test_multiclass_gradient_is_with_respect_to_logits():
     slope = rows(case(P, [0, 1, 0], input_kind="probabilities", reductions=("sum",)))[
         "losses.CrossEntropy:gradient sum"
     ]

@@ -29,13 +29,13 @@ def rows(predictions: list[float], labels: list[int], dtype: str) -> dict[str, A
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_statsmodels_returns_what_it_documents(dtype):
+def test_statsmodels_follows_its_documentation(dtype):
     found = rows([0.5, -2.0, 12.0, -7.0], [1, 0, 0, 1], dtype)
     assert {row.status for row in found.values()} <= {"agrees", "diverges"}
     methods = {"loglike sum", "score_factor sum", "hessian_factor sum"}
     assert {*found} == methods | {f"loglikeobs {reduction}" for reduction in ("none", "sum", "mean")}
 
 
-def test_likelihood_of_a_far_sample_is_lost():
+def test_likelihood_of_far_sample_underflows():
     assert rows([-710.0], [1], "float64")["loglike sum"].got.values == float("inf")
     assert rows([-709.0], [1], "float64")["loglike sum"].status in ("agrees", "diverges")

@@ -74,7 +74,7 @@ def test_tinygrad_divides_by_labels_of_minus_one_only_by_default():
     assert found["sparse_categorical_crossentropy", "float32", "loss"].status == "disagrees"
 
 
-def test_tinygrad_without_clang_says_what_to_install(monkeypatch, tmp_path):
+def test_tinygrad_without_clang_suggests_installation(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PARALLEL", "0")
     monkeypatch.delenv("CC", raising=False)

@@ -33,20 +33,20 @@ def rows(stated: Any, dtype: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("options", [{}, {"ignore_index": 2}])
-def test_perplexity_and_its_gradient_are_those_of_the_definition(options):
+def test_perplexity_and_its_gradient_follow_definition(options):
     found = rows(case(Z, LABELS, options=options), "float32")
     function = "functional.text.perplexity"
     assert {*found} == {"text.Perplexity perplexity", f"{function} perplexity", f"{function} perplexity_gradient"}
     assert {row.status for row in found.values()} <= {"agrees", "diverges"}
 
 
-def test_metric_of_doubles_is_of_single_precision():
+def test_metric_of_float64_has_single_precision():
     found = rows(case(Z, LABELS), "float64")
     assert found["functional.text.perplexity perplexity"].status in ("agrees", "diverges")
     assert found["text.Perplexity perplexity"].status == "disagrees"
 
 
-def test_one_token_whose_probability_underflows_makes_it_infinite():
+def test_perplexity_is_infinite_if_probability_of_token_underflows():
     logits = np.zeros((1, 10, 2))
     logits[0, 0, 1] = 200.0
     row = rows(case(logits, np.zeros((1, 10), int)), "float32")["functional.text.perplexity perplexity"]

@@ -58,12 +58,12 @@ def test_shifted_labels_of_distributions_are_those_of_their_indices():
     assert np.array_equal(due(rows, SHIFTED), due(case(Z, LABELS).problem("float64", "none"), SHIFTED))
 
 
-def test_unreduced_loss_is_zero_where_no_label_is_left():
+def test_unreduced_loss_is_zero_without_shifted_label():
     found = due(case(Z, LABELS).problem("float64", "none"), SHIFTED)
     assert np.array_equal(found != 0, [[True, True, True, False]] * 2)
 
 
-def test_shift_beyond_the_axis_leaves_nothing():
+def test_shift_beyond_axis_excludes_all_samples():
     problem = case(Z, LABELS).problem("float64", "mean")
     for shift in (4, 9):
         assert not flatten(problem, Convention(label_shift=shift)).kept.any()
@@ -77,7 +77,7 @@ def test_ignored_labels_shift_with_the_others():
     ]
 
 
-def test_label_that_no_position_uses_may_be_any():
+def test_unused_label_may_have_any_value():
     problem = case(Z[0], [7, 0, 1, 2]).problem("float64", "mean")
     assert refused(problem, DEFINITION) == {"label_out_of_range"}
     assert not refused(problem, SHIFTED)
@@ -101,7 +101,7 @@ def test_narrowed_inputs_have_the_answer_and_the_tolerance_of_the_rounded_ones(q
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-def test_narrowing_leaves_inputs_with_no_more_digits_as_they_are(dtype):
+def test_narrowing_keeps_representable_inputs(dtype):
     problem = case(Z, LABELS).problem(dtype, "mean")
     assert narrowed(problem, IN_FLOAT32) is problem
     assert not has_effect("narrowed_to", IN_FLOAT32, problem, "loss")
@@ -119,7 +119,7 @@ def transformers(stated: Any, dtype: str, quantity: str = "loss") -> dict[str, A
 @installed
 @pytest.mark.parametrize("quantity", ["loss", "gradient"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_transformers_returns_what_its_source_says(dtype, quantity):
+def test_transformers_follows_its_source(dtype, quantity):
     stated = case(
         Z * 3, np.where(LABELS == 2, -100, LABELS), options={"ignore_index": -100},
         dtypes=(dtype,), reductions=("sum", "mean"),
@@ -141,7 +141,7 @@ def test_transformers_returns_what_its_source_says(dtype, quantity):
 
 
 @installed
-def test_explanation_shows_the_labels_that_are_used_and_the_number_that_is_rounded():
+def test_explanation_shows_used_labels_and_rounded_number():
     [framework] = [found for found in registry.frameworks() if found.name == "transformers"]
     here = [Installed(framework, registry.version_of(framework) or "")]
     stated = case(Z, LABELS, dtypes=("float64",))

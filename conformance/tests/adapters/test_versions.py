@@ -79,20 +79,20 @@ def descriptions() -> Iterator[tuple[str, str, list[Function]]]:
 
 
 @pytest.mark.parametrize("name", list(filter(history, FRAMEWORKS)))
-def test_a_history_ends_with_the_release_that_is_pinned(name):
+def test_history_ends_with_pinned_release(name):
     (release,) = {one.version for one in pinned(FRAMEWORKS[name])}
     assert registry.within(history(name)[-1], f"=={release}")
 
 
 @pytest.mark.parametrize(("name", "version", "backend"), EVERY)
-def test_a_release_has_one_description_of_a_function(name, version, backend):
+def test_release_has_one_description_per_function(name, version, backend):
     names = [function.name for function in functions_in(FRAMEWORKS[name], version, backend)]
     assert names
     assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize(("name", "version", "backend"), EVERY)
-def test_a_release_has_the_same_functions_in_every_variant(name, version, backend):
+def test_release_has_same_functions_in_every_variant(name, version, backend):
     usual = {function.name for function in functions_in(FRAMEWORKS[name], version)}
     lacking = usual - {function.name for function in functions_in(FRAMEWORKS[name], version, backend)}
     # Other backends compute in 32 bits of themselves, so that there is no float64 to narrow.
@@ -100,7 +100,7 @@ def test_a_release_has_the_same_functions_in_every_variant(name, version, backen
     assert all(function.startswith("keras.Model.") and backend == "numpy" for function in others), others
 
 
-def test_what_is_described_for_a_variant_is_described_for_one_that_there_is():
+def test_described_variants_exist():
     for name, framework in FRAMEWORKS.items():
         for described in framework.functions:
             for said in (described.backends, *(documented.backends for documented in described.conventions)):
@@ -108,7 +108,7 @@ def test_what_is_described_for_a_variant_is_described_for_one_that_there_is():
 
 
 @pytest.mark.parametrize(("name", "backend"), RUN)
-def test_a_function_that_came_stays(name, backend):
+def test_added_function_is_not_removed(name, backend):
     seen: set[str] = set()
     for version in RELEASES[name]:
         here = {function.name for function in functions_in(FRAMEWORKS[name], version, backend)}
@@ -117,7 +117,7 @@ def test_a_function_that_came_stays(name, backend):
 
 
 @pytest.mark.parametrize(("name", "backend", "described"), list(descriptions()))
-def test_the_newest_range_is_open(name, backend, described):
+def test_newest_range_is_open(name, backend, described):
     newest = [function for function in described if registry.within(NEWEST, function.versions)]
     assert len(newest) == 1
     assert all(specifier.operator == ">=" for specifier in SpecifierSet(newest[0].versions))
@@ -125,14 +125,14 @@ def test_the_newest_range_is_open(name, backend, described):
 
 
 @pytest.mark.parametrize(("name", "backend", "described"), list(descriptions()))
-def test_no_range_is_idle(name, backend, described):
+def test_each_version_range_has_an_effect(name, backend, described):
     framework = name.split(".")[0]
     for function in described:
         assert any(registry.within(version, function.versions) for version in RELEASES[framework]), function.versions
 
 
 @pytest.mark.parametrize(("name", "version", "backend"), EVERY)
-def test_a_release_has_a_convention_for_every_kind_of_target(name, version, backend):
+def test_release_has_convention_for_every_kind_of_target(name, version, backend):
     for function in functions_in(FRAMEWORKS[name], version, backend):
         for target, input_kind in itertools.product(function.targets, function.input_kinds):
             documented = convention_for(function, version, target, backend, frozenset({target, input_kind}))
@@ -216,7 +216,7 @@ def call(
 
 
 @pytest.mark.parametrize("version", RELEASES["sklearn"])
-def test_log_loss_is_called_in_a_way_that_every_release_has(version):
+def test_log_loss_is_called_as_every_release_supports(version):
     made = call("sklearn.log_loss", version, options={"sample_weights": [1.0, 2.0]}, reduction="sum")
     assert made.text == (
         "sklearn.metrics.log_loss(labels, predictions, labels=list(range(2)), sample_weight=sample_weights, "
@@ -237,7 +237,7 @@ KERAS = ("BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCros
 @pytest.mark.parametrize("loss", KERAS)
 @pytest.mark.parametrize("backend", BACKENDS["keras"])
 @pytest.mark.parametrize("version", RELEASES["keras"])
-def test_a_loss_of_keras_gets_a_dtype_where_it_takes_one(version, backend, loss):
+def test_keras_loss_receives_dtype_if_supported(version, backend, loss):
     made = call(f"keras.{loss}", version, backend, reduction="none")
     assert said(made)["reduction"] == ("none" if version.startswith("2.") else None)
     assert ("dtype" in said(made)) == registry.within(version, ">=3.4")
@@ -289,14 +289,14 @@ def test_option_is_available_from_its_release_on(name, first, before, stated):
 
 @pytest.mark.parametrize("backend", BACKENDS["keras"])
 @pytest.mark.parametrize("loss", [*KERAS, *(f"{name}:mean_with_sample_weight" for name in KERAS)])
-def test_a_loss_of_keras_has_64_bits_on_tensorflow_and_elsewhere_before_3_12(backend, loss):
+def test_keras_loss_is_float64_on_tensorflow_and_elsewhere_before_3_12(backend, loss):
     for version in (version for version in RELEASES["keras"] if registry.within(version, ">=3.7")):
         there = backend == "tensorflow" or registry.within(version, "<3.12")
         assert ("float64" in function(f"keras.{loss}", version, backend).dtypes) == there, version
 
 
 @pytest.mark.parametrize("backend", BACKENDS["keras"])
-def test_the_weighted_mean_of_keras_came_with_3_7(backend):
+def test_keras_has_weighted_mean_since_3_7(backend):
     for version in RELEASES["keras"]:
         names = [function.name for function in functions_in(FRAMEWORKS["keras"], version, backend)]
         weighted = sum(name.endswith(":mean_with_sample_weight") for name in names)
@@ -326,13 +326,13 @@ def test_the_weighted_mean_of_keras_came_with_3_7(backend):
         ("torch.BCELoss", "2.1.2", "binary", {"rejects": frozenset({"nan_prediction", "nan_target"})}),
     ],
 )
-def test_a_release_documents_its_own_convention(name, version, target, choices):
+def test_release_documents_its_own_convention(name, version, target, choices):
     backend = BACKENDS[name.split(".")[0]][0]
     convention = convention_for(function(name, version, backend), version, target, backend).convention
     assert {field: getattr(convention, field) for field in choices} == choices
 
 
-def test_a_divisor_is_declared_only_where_it_is_not_that_of_the_definition():
+def test_divisor_is_declared_only_if_it_differs_from_definition():
     cases = [found for found in shipped() if "mean" in found.reductions and found.predicted < 100]
     dtypes = ("float32", "float64")  # some functions take one of them only
     problems = [found.problem(dtype, "mean") for dtype in dtypes for found in cases if dtype in found.dtypes]
@@ -368,7 +368,7 @@ def test_a_divisor_is_declared_only_where_it_is_not_that_of_the_definition():
         ("BinaryCrossentropy", "jax", "log_floor", None),
     ],
 )
-def test_a_backend_of_keras_documents_its_own_convention(loss, backend, field, documented):
+def test_keras_backend_documents_its_own_convention(loss, backend, field, documented):
     for version in (version for version in RELEASES["keras"] if registry.within(version, ">=3")):
         described = function(f"keras.{loss}", version, backend)
         for target in described.targets:
@@ -385,7 +385,7 @@ def test_keras_2_documents_the_same_for_every_backend(backend):
 
 
 @pytest.mark.parametrize("version", RELEASES["sklearn"])
-def test_no_release_of_sklearn_documents_that_it_takes_what_is_no_probability(version):
+def test_sklearn_never_documents_invalid_probabilities(version):
     described = function("sklearn.log_loss", version)
     assert convention_for(described, version, "index").convention.accepts == {"trailing_axis"}
 
@@ -419,6 +419,6 @@ def test_requirements_parse(framework: Framework):
         ("keras", "2.14.0", True), ("keras", "2.15.0", False),
     ],
 )  # fmt: skip
-def test_old_releases_need_an_old_numpy(name, version, needed):
+def test_old_releases_require_old_numpy(name, version, needed):
     found = [need for versions, need in FRAMEWORKS[name].extra_requirements if registry.within(version, versions)]
     assert ("numpy<2" in found) == needed

@@ -36,7 +36,7 @@ def rows(stated: Any) -> dict[tuple[str, str], Any]:
 
 @installed
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_xgboost_returns_what_its_source_says(dtype):
+def test_xgboost_follows_its_source(dtype):
     of_classes = case(
         Z, LABELS, options={"sample_weights": [0.1, 2.0, 0.3, 1.25]}, dtypes=(dtype,), reductions=("sum", "mean")
     )
@@ -56,7 +56,7 @@ def test_xgboost_returns_what_its_source_says(dtype):
 
 
 @installed
-def test_row_of_a_second_derivative_has_a_reproducer_that_returns_it(tmp_path):
+def test_reproducer_of_second_derivative_returns_its_row(tmp_path):
     row = rows(case(Z[:1], [1], dtypes=("float32",), reductions=("sum",)))["multi:softprob:hessian", "float32"]
     *lines, last = row.call.splitlines()
     script = tmp_path / "again.py"
@@ -66,7 +66,7 @@ def test_row_of_a_second_derivative_has_a_reproducer_that_returns_it(tmp_path):
 
 
 @installed
-def test_explanation_derives_a_second_derivative():
+def test_explanation_derives_second_derivative():
     [framework] = [found for found in registry.frameworks() if found.name == "xgboost"]
     here = [Installed(framework, registry.version_of(framework) or "")]
     stated = case(Z, LABELS, dtypes=("float32",), reductions=("sum",))

@@ -161,7 +161,7 @@ def test_right_kernel_is_certified(check):
     assert (found.run.report / "index.html").is_file()
 
 
-def test_whole_check_of_a_wrong_kernel_has_findings_of_every_kind(check):
+def test_complete_check_of_wrong_kernel_has_findings_of_every_kind(check):
     found = check("drops_classes", keyword="", dtypes=("float64",))
     assert found.wrong
     assert status(found, "no option", "float64") == "wrong"
@@ -186,7 +186,7 @@ def test_whole_check_of_a_wrong_kernel_has_findings_of_every_kind(check):
         ),
     ],
 )
-def test_mistake_that_gives_the_wrong_results_is_named(check, name, keyword, options, mistake):
+def test_mistake_explaining_wrong_results_is_named(check, name, keyword, options, mistake):
     found = check(name, f"float32 and mean and {keyword}")
     one = found.mistakes[0]
     assert (one.options, one.text) == (options, mistake)
@@ -194,12 +194,12 @@ def test_mistake_that_gives_the_wrong_results_is_named(check, name, keyword, opt
     assert json.loads(found.to_json())["mistakes"][0]["text"] == mistake
 
 
-def test_callable_that_is_not_deterministic_is_told(check):
+def test_nondeterministic_callable_is_reported(check):
     found = check("random", keyword="", dtypes=("float64",), targets=("index",))
     assert any("called again with the same arrays" in line for line in hints(found))
 
 
-def test_no_mistake_is_named_where_none_gives_the_results(check):
+def test_unexplained_results_name_no_mistake(check):
     assert check("random", "float32 and mean and index_labels").mistakes == ()
     assert check("right", "float32 and mean and index_labels").mistakes == ()
 
@@ -252,13 +252,13 @@ SMALL = "three_by_three or two_by_five"
         ("mutates", "mutated_argument"),
     ],
 )
-def test_bad_callables_have_rows_with_a_reason(check, name, code):
+def test_invalid_callables_have_rows_with_reason(check, name, code):
     found = check(name, SMALL, dtypes=("float32",))
     rows = [row for row in found.run.rows if row.expected == "unexpected"]
     assert {row.reason_code for row in rows} == {code}
 
 
-def test_number_of_python_and_the_dtype_of_the_known_function_are_right_results(check):
+def test_python_number_and_dtype_of_known_function_are_accepted(check):
     found = check("number", SMALL)
     assert not found.wrong
     assert {row.result_dtype for row in found.run.rows if row.status == "agrees"} == {""}
@@ -269,7 +269,7 @@ def test_number_of_python_and_the_dtype_of_the_known_function_are_right_results(
 
 
 @pytest.mark.parametrize(("name", "reason"), [("hangs", "timed_out"), ("dies", "crashed")])
-def test_a_callable_that_hangs_or_dies_is_given_up(check, name, reason):
+def test_hanging_or_crashing_callable_is_given_up(check, name, reason):
     found = check(name, SMALL, timeout=1.0, dtypes=("float32", "float64"))
     assert "given up" in found.stopped
     assert {row.status for row in found.run.rows} - {"unsupported"} == {reason}
@@ -298,7 +298,7 @@ def test_printed_output_is_reported(check):
         ("a-b:f", "neither the name of a module"),
     ],
 )
-def test_a_callable_that_cannot_be_had_is_one_message(check, file, target, says):
+def test_unavailable_callable_is_reported_in_one_message(check, file, target, says):
     with pytest.raises(UserError, match=says):
         check(target.format(file=file))
 
@@ -314,7 +314,7 @@ def test_a_callable_that_cannot_be_had_is_one_message(check, file, target, says)
         ({"targets": ("binary",)}, "targets: it is empty"),
     ],
 )
-def test_a_wrong_description_is_one_message(check, fields, says):
+def test_wrong_description_is_reported_in_one_message(check, fields, says):
     with pytest.raises(UserError, match=says):
         check("right", **fields)
 
@@ -333,7 +333,7 @@ def test_import_errors_and_exits_are_reported(check, tmp_path):
             check(f"{tmp_path}/broken{number}.py:f")
 
 
-def test_slow_import_is_told_and_given_up(tmp_path, monkeypatch):
+def test_slow_import_is_reported_and_given_up(tmp_path, monkeypatch):
     (tmp_path / "slow.py").write_text("import time; time.sleep(60)", encoding="utf-8")
     monkeypatch.setattr(checked, "NOTICE_SECONDS", 0.1)
     told = []
@@ -342,7 +342,7 @@ def test_slow_import_is_told_and_given_up(tmp_path, monkeypatch):
     assert told == [f"waiting for the import of {tmp_path}/slow.py:f; it may take 0.2 s (--import-timeout)"]
 
 
-def test_version_is_that_of_the_module_if_it_states_one(tmp_path):
+def test_version_is_stated_by_module(tmp_path):
     for name, text in (("with_version", "__version__ = '1.2'"), ("without_version", "")):
         (tmp_path / f"{name}.py").write_text(f"{text}\ndef f(logits, labels): ...", encoding="utf-8")
     assert checked.inspect_callable(f"{tmp_path}/with_version.py:f").version == "1.2"
@@ -379,14 +379,14 @@ def test_arguments_are_found_by_name_and_by_position(file, tmp_path):
     assert odd == "json.dumps(obj=predictions, indent=labels)"
 
 
-def test_a_file_never_hides_an_installed_module(tmp_path):
+def test_file_never_shadows_installed_module(tmp_path):
     for name in ("numpy", "json", "two words"):
         (tmp_path / f"{name}.py").write_text("def f(logits, labels): ...", encoding="utf-8")
         said = call(f"{tmp_path}/{name}.py:f", "torch.CrossEntropyLoss")
         assert said == f"{'checked_' * (name != 'two words')}{name.replace(' ', '_')}.f(predictions, labels)"
 
 
-def test_only_semantic_choices_are_taken_over(file):
+def test_semantic_choices_of_known_function_are_inherited(file):
     of = checked.CheckedCallable(target=f"{file}:right", like="torch.CrossEntropyLoss", arrays="numpy")
     (function,) = checked.installed(of, checked.inspect_callable(of.target)).functions
     for documented in function.conventions:
@@ -394,7 +394,7 @@ def test_only_semantic_choices_are_taken_over(file):
     assert {one.convention.mean_divides_by for one in function.conventions} >= {"label_weight"}
 
 
-def test_other_dtypes_are_those_of_the_known_function(file):
+def test_other_dtypes_equal_those_of_known_function(file):
     of = checked.CheckedCallable(target=f"{file}:right", like="torch.CrossEntropyLoss", arrays="numpy")
     found = checked.inspect_callable(of.target)
     (usual,), (others,) = (
@@ -528,7 +528,7 @@ def test_hints_do_not_blame_upstream_gradient_for_other_mistakes(check, tmp_path
         ("dies", "index_labels", "it ends its process"),
     ],
 )
-def test_hints_name_the_option_for_what_most_wrong_rows_share(check, name, keyword, advice):
+def test_hints_name_option_for_common_property_of_wrong_rows(check, name, keyword, advice):
     found = check(name, keyword, dtypes=("float32",))
     assert advice in " ".join(hints(found))
 
@@ -546,7 +546,7 @@ def test_losses_of_frameworks_are_called_with_their_arrays(check, tmp_path, name
     assert status(found, "gradient") in ("certified", "deviates as declared")
 
 
-def test_command_says_what_is_wrong_and_ends_with_1(file, cases, tmp_path):
+def test_command_reports_fault_and_exits_with_1(file, cases, tmp_path):
     def run(*words):
         words = (*words, "--cases", str(cases))
         command = ["-m", "conformance", "check", *words, "--like", "torch.CrossEntropyLoss"]

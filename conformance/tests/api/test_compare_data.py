@@ -67,7 +67,7 @@ def statuses(result):
     ("shape", "axis", "told"),
     [((3, 3), None, 0), ((2, 4, 4), None, 1), ((2, 4, 4), 1, None), ((3, 3), -1, None), ((3, 4), None, None)],
 )
-def test_compare_tells_where_classes_may_be_if_shapes_do_not(shape, axis, told):
+def test_compare_suggests_class_axis_if_shapes_are_ambiguous(shape, axis, told):
     logits = np.arange(math.prod(shape), dtype=float).reshape(shape) - 2
     labels = np.zeros(shape[:-1] if axis in (None, -1) else np.delete(shape, axis), dtype=int)
     notes = [text for text in read_data(labels, logits, class_axis=axis).decided if "axis" in text]
@@ -130,14 +130,14 @@ def test_labels_that_are_names_are_sorted_unless_columns_or_classes_say_otherwis
     assert in_order.decided[0] == "classes are 'eggs', 'ham', 'spam': scikit-learn's order, sorted"
 
 
-def test_integers_can_be_names_of_classes():
+def test_integers_may_be_class_names():
     assert returned(api.compare(LABELS + 1, LOGITS, classes=["1", "2", "3"]))["Categorical"] == pytest.approx(
         LOSSES.mean()
     )
     assert "labels run from 1 to 3" in api.compare(LABELS % 2 * 2 + 1, LOGITS).decided[-1]
 
 
-def test_names_of_classes_may_be_bytes():
+def test_class_names_may_be_bytes():
     result = api.compare(NAMES.astype("S")[LABELS], PROBABILITIES, classes=NAMES.tolist())
     assert returned(result)["Categorical"] == pytest.approx(LOSSES.mean())
 
@@ -179,7 +179,7 @@ def test_two_names_are_labels_of_a_binary_loss():
         ([1, 2], [[0.5, 0.5]] * 2, {"classes": ["a", "b"]}, "classes: a, b beside labels that are integers"),
     ],
 )
-def test_compare_refuses_what_is_no_problem_and_says_which_array(labels, predictions, options, message):
+def test_compare_rejects_invalid_data_and_names_the_array(labels, predictions, options, message):
     with pytest.raises(DataError, match=message):
         api.compare(labels, predictions, **options)
 
@@ -207,13 +207,13 @@ def test_observed_number_is_explained(number, reason):
     assert not observed.returned_by
 
 
-def test_observed_number_that_is_right_is_said_to_be_and_returned():
+def test_correct_observed_number_is_reported_as_correct():
     (observed,) = api.compare(LABELS, LOGITS, observed=[f"{LOSSES.mean():.6f}"]).observed
     assert observed.dtype == "float64"
     assert any(name.endswith(".Categorical") for name in observed.returned_by)
 
 
-def test_observed_number_of_a_function_is_explained_from_what_it_documents():
+def test_observed_number_is_explained_by_documentation_of_function():
     weights = np.array([1.0, 2.0, 3.0])
     divided_by_samples = (weights[LABELS] * LOSSES).sum() / 70 / np.log(2)
     result = api.compare(
@@ -224,7 +224,7 @@ def test_observed_number_of_a_function_is_explained_from_what_it_documents():
     assert found.lines()[1] == "the logarithm to the base 2"
 
 
-def test_observed_number_that_a_function_documents_is_said_to_be():
+def test_documented_observed_number_is_reported_as_documented():
     weights = np.array([1.0, 2.0, 3.0])
     number = f"{(weights[LABELS] * LOSSES).sum() / 70:.5f}"
     (observed,) = api.compare(LABELS, LOGITS, class_weights=weights, observed=[f"miniature={number}"]).observed
@@ -234,7 +234,7 @@ def test_observed_number_that_a_function_documents_is_said_to_be():
 
 
 @pytest.mark.parametrize("text", ["abc", "", "keras=", "nobody=1.5", "miniature.Nothing=1"])
-def test_observed_text_that_is_no_number_is_refused(text):
+def test_observed_text_without_number_is_rejected(text):
     with pytest.raises(SelectionError, match="--observed"):
         api.compare(LABELS, LOGITS, observed=[text])
 
@@ -250,7 +250,7 @@ MARGINS, FLAGS = np.array([-0.5, 1.0, 2.0]), np.array([0, 1, 0])
         (FLAGS[:, np.newaxis], np.stack([MARGINS, -MARGINS, MARGINS**2], axis=1), "categorical"),
     ],
 )
-def test_shapes_that_differ_by_an_axis_of_one_are_put_to_functions_as_they_are(monkeypatch, labels, predictions, loss):
+def test_shapes_differing_by_axis_of_length_one_are_passed_unchanged(monkeypatch, labels, predictions, loss):
     pytest.importorskip("sklearn")
     monkeypatch.undo()  # scikit-learn itself
     monkeypatch.setenv("CONFORMANCE_CACHE", "off")
@@ -263,7 +263,7 @@ def test_shapes_that_differ_by_an_axis_of_one_are_put_to_functions_as_they_are(m
     assert (one.status, one.value) == ("diverges", other.value)
 
 
-def test_shapes_that_a_function_would_broadcast_to_too_much_are_refused():
+def test_excessive_broadcasting_is_rejected():
     with pytest.raises(DataError, match="expected labels of shape"):
         api.compare(np.zeros(2000, dtype=int), np.linspace(-1, 1, 2000)[:, np.newaxis])
 
@@ -306,7 +306,7 @@ def test_compare_reads_files(conformance, files, labels, predictions):
     assert values["miniature.Categorical"] == pytest.approx(LOSSES.mean())
 
 
-def test_compare_reads_tensors_without_executing_what_is_pickled(tmp_path):
+def test_compare_reads_tensors_without_executing_pickles(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({"z": torch.tensor(LOGITS), "y": torch.tensor(LABELS)}, tmp_path / "a.pt")
     assert read_file("--labels", f"{tmp_path / 'a.pt'}:y").tolist() == LABELS.tolist()
@@ -333,7 +333,7 @@ def test_compare_reads_tensors_without_executing_what_is_pickled(tmp_path):
         ("fifo.npy", "is not a regular file"),
     ],
 )
-def test_file_that_cannot_be_read_is_one_message(conformance, files, text, message):
+def test_unreadable_file_is_reported_in_one_message(conformance, files, text, message):
     np.save("objects.npy", np.array([1, "a", None], dtype=object))
     (files / "p.pkl").write_bytes(b"")
     (files / "short.npy").write_bytes((files / "p.npy").read_bytes()[:100])
@@ -348,7 +348,7 @@ def test_file_that_cannot_be_read_is_one_message(conformance, files, text, messa
     assert err.count("\n") == 1
 
 
-def test_compare_prints_what_was_decided_each_function_and_reasons(conformance, files):
+def test_compare_prints_decisions_functions_and_reasons(conformance, files):
     words = ("--labels", "y.npy", "--predictions", "p.npy", "--class-weights", "1,2,3", "--observed", "1.5")
     status, out, _ = conformance("compare", *words)
     assert status == 0
@@ -362,7 +362,7 @@ def test_compare_prints_what_was_decided_each_function_and_reasons(conformance, 
 
 
 @pytest.mark.parametrize("words", [(), ("--predictions", "p.npy", "--logits", "p.npy")])
-def test_compare_wants_one_file_of_predictions(conformance, files, words):
+def test_compare_requires_one_file_of_predictions(conformance, files, words):
     assert conformance("compare", "--labels", "y.npy", *words)[0] == 2
 
 
@@ -394,7 +394,7 @@ def test_enclosure_of_a_large_problem_contains_the_exact_answer(reduction, weigh
 @pytest.mark.parametrize("given", ["probabilities", "log_probabilities", "logits"])
 @pytest.mark.parametrize("taken_as", ["probabilities", "log_probabilities", "logits"])
 @pytest.mark.parametrize("convention", [DEFINITION, Convention(clip=0.05)])
-def test_enclosing_oracle_answers_conversions_as_balls_do(given, taken_as, convention):
+def test_enclosing_oracle_equals_ball_arithmetic_for_conversions(given, taken_as, convention):
     if given == taken_as:
         pytest.skip("nothing is converted")
     random = np.random.default_rng(4)

@@ -116,7 +116,7 @@ def test_exact_answers_are_correctly_rounded(options):
         assert found.tolist() == answer
 
 
-def test_exact_answer_is_that_of_the_numbers_as_they_are_passed():
+def test_exact_answer_uses_numbers_as_passed():
     weights = np.array([0.1, 0.7])  # float64, which float32 would round
     logits = np.array([[0.5, 1.0]], np.float32)
     alone = exact_cross_entropy(logits=logits, labels=[0], reduction="sum", class_weights=weights)
@@ -150,7 +150,7 @@ def test_signature_names_arguments_of_problem(function):
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
-def test_class_axis_is_that_of_the_arrays_that_are_passed(axis):
+def test_class_axis_refers_to_passed_arrays(axis):
     x, y = RANDOM.normal(size=(2, 3, 4)), RANDOM.integers(0, 4, (2, 3))
     moved = np.moveaxis(x, -1, axis)
     last = {"logits": x, "labels": y}
@@ -163,7 +163,7 @@ def test_class_axis_is_that_of_the_arrays_that_are_passed(axis):
     assert exact_cross_entropy(**one_hot) == exact_cross_entropy(**last)
 
 
-def test_loss_is_inferred_where_the_data_decide():
+def test_loss_is_inferred_from_data():
     def loss_of(labels, **options):
         named = dict.fromkeys(
             ("probabilities", "log_probabilities", "class_weights", "sample_weights", "positive_weight")
@@ -194,7 +194,7 @@ def test_single_sample_and_single_output_need_no_axis():
     assert "the gradient is wrong" in message(loss, logits=X[0, 0], labels=1, gradient=np.float32(found * 2))
 
 
-def test_known_function_decides_by_what_it_documents():
+def test_known_function_selects_documented_convention():
     options = {"logits": X, "labels": Y, "class_weights": WEIGHTS, "label_smoothing": 0.1}
     unsmoothed = exact_cross_entropy(**options, reduction="sum") / np.float64(WEIGHTS[Y].astype(np.float64).sum())
     found = exact_cross_entropy(**options, like="torch.CrossEntropyLoss")
@@ -254,7 +254,7 @@ def test_large_enclosure_holds_the_balls_and_is_sharp(name, dtype, reduction):
     assert np.any(found.rad > 0)
 
 
-def test_large_rows_that_are_not_finite_or_not_narrow_are_evaluated_in_balls(monkeypatch):
+def test_large_rows_without_narrow_finite_enclosure_use_balls(monkeypatch):
     counted = []
     one = oracle.row_loss
     monkeypatch.setattr(oracle, "row_loss", lambda *row: counted.append(row[2]) or one(*row))
@@ -287,7 +287,7 @@ def test_large_enclosure_follows_conventions(like):
     assert np.all(np.abs(found.hi - exact.hi) <= found.rad + np.abs(exact.lo) + exact.rad)
 
 
-def test_enclosure_that_a_ball_contradicts_is_an_error(monkeypatch):
+def test_enclosure_contradicting_ball_raises_error(monkeypatch):
     losses_of = error_bound.row_losses
     monkeypatch.setattr(error_bound, "row_losses", lambda *of: (losses_of(*of)[0] * (1 + 1e-7), losses_of(*of)[1]))
     with pytest.raises(ArithmeticError, match="off by more than"):
@@ -360,14 +360,14 @@ def test_cancelling_gradient_is_reported_and_right_one_passes(dtype):
     assert "cancellation=True" in explained(loss, logits=x, labels=likely, gradient=usual)[0]
 
 
-def test_error_that_a_narrow_dtype_would_not_have_is_not_put_down_to_it():
+def test_unrounded_error_is_not_attributed_to_narrow_dtype():
     x, y = np.tile(X, (300, 1)), np.tile(Y, 300)
     assert tolerance(logits=x, labels=y, dtype="bfloat16") > 0.4
     wrong = (losses(x, y).mean() + np.float32(0.3)).astype(np.float32)
     assert explained(wrong, logits=x, labels=y) == ["by no known convention or mistake that was tried"]
 
 
-def test_wider_result_is_held_to_its_own_dtype():
+def test_wider_result_is_compared_in_its_own_dtype():
     x = X.astype(numpy_dtype("bfloat16"))
     assert_cross_entropy(losses(x.astype(np.float32)).mean(), logits=x, labels=Y)
     coarse = losses(x).astype(np.float32)
@@ -385,7 +385,7 @@ def test_lists_are_rounded_to_the_dtype_of_the_result():
     assert_cross_entropy(rounded, logits=x, labels=Y, dtype=np.float32)
 
 
-def test_nan_and_infinities_have_to_be_where_they_are_due():
+def test_nan_and_infinities_must_be_at_expected_positions():
     x = X.copy()
     x[3, Y[3]], x[5, 0] = -np.inf, np.nan
     due = losses(X)
@@ -555,7 +555,7 @@ def test_convention_is_described_in_words():
     assert "mean_divides_by" not in text
 
 
-def test_nan_that_was_passed_is_named_with_its_place():
+def test_nan_of_input_is_named_with_its_position():
     x = X.copy()
     x[5, 2] = np.nan
     wrong = losses(X)
@@ -575,7 +575,7 @@ def test_nan_that_was_passed_is_named_with_its_place():
         exact_cross_entropy(logits=X, labels=Y, **weights)
 
 
-def test_places_are_those_of_the_arrays_that_were_passed():
+def test_positions_refer_to_passed_arrays():
     x, targets = X.T.copy(), SOFT_WITH_NAN.T
     with pytest.raises(ValueError, match=r"labels: nan at \[2, 1\] of shape \[10, 32\]"):
         exact_cross_entropy(logits=x, labels=targets, class_axis=0)
@@ -650,7 +650,7 @@ def test_message_has_every_part():
     assert found["explained"] == ["by no known convention or mistake that was tried"]
 
 
-def test_unexplained_large_problem_says_that_nothing_was_tried(monkeypatch):
+def test_unexplained_large_problem_reports_skipped_search(monkeypatch):
     monkeypatch.setattr("conformance.testing.causes.MAX_PREDICTIONS", 100)
     assert explained(losses(X).sum(), logits=X, labels=Y) == [
         "nothing was tried beyond 100 predictions; take fewer samples"
@@ -667,7 +667,7 @@ def test_mistake_in_a_large_problem_is_named():
 # Tolerances.
 
 
-def test_tolerance_is_that_of_the_dtype_that_is_computed_in():
+def test_tolerance_follows_computation_dtype():
     named = {"logits": X, "labels": Y, "reduction": "none"}
     own, narrow = tolerance(**named), tolerance(np.zeros(32, np.float16), **named)
     assert own.shape == narrow.shape == (32,)
@@ -797,7 +797,7 @@ NO_FAMILY = {"loss": "binary", "predictions": "logits", "target": "index"}
         ("no problem has loss='binary', predictions='logits', target='index'", NO_FAMILY),
     ],
 )
-def test_problems_that_cannot_be_drawn_are_refused(text, options):
+def test_impossible_request_for_problems_is_rejected(text, options):
     with pytest.raises(ValueError, match=text):
         cross_entropy_problems(**options)
 
@@ -872,7 +872,7 @@ def test_bad_input_is_one_clear_error(kind, text, options):
 
 
 @pytest.mark.parametrize("value", ["no", 1, None, np.ones(2)])
-def test_flag_that_is_no_bool_is_refused(value):
+def test_non_boolean_flag_is_rejected(value):
     loss = losses(X).mean()
     with pytest.raises(TypeError, match=r"cancellation: .*; expected True or False"):
         assert_cross_entropy(loss, logits=X, labels=Y, cancellation=value)
@@ -893,7 +893,7 @@ def test_scalars_of_numpy_are_options():
 
 
 @pytest.mark.parametrize("actual", [None, "2.5", {}, np.array([None])])
-def test_result_that_is_no_number_is_refused(actual):
+def test_non_numeric_result_is_rejected(actual):
     with pytest.raises(TypeError, match="actual: "):
         assert_cross_entropy(actual, logits=X, labels=Y)
 
@@ -964,13 +964,13 @@ def test_checks_pass_right_callable(kind):
     checks(_my_loss, **CHECKED)(kind)
 
 
-def test_checks_skip_what_cannot_be_expressed():
+def test_checks_skip_inexpressible_kinds():
     with pytest.raises(pytest.skip.Exception, match="gradients: there is nothing"):
         checks(_my_loss, **CHECKED)("gradients")
 
 
 @pytest.mark.parametrize("kind", ["losses", "relations", "drawn_problems"])
-def test_checks_name_what_is_wrong(kind):
+def test_checks_name_the_fault(kind):
     wrong = checks(lambda logits, labels: _my_loss(logits + (logits > 1), labels).astype(logits.dtype), **CHECKED)
     with pytest.raises(pytest.fail.Exception) as failed:
         wrong(kind)
@@ -1003,7 +1003,7 @@ TOKENS = np.random.default_rng(5).normal(size=(2, 5, 7)) * 3
 NEXT = np.random.default_rng(6).integers(0, 7, (2, 5))
 
 
-def test_like_narrows_the_inputs_and_the_dtype_that_is_due():
+def test_like_narrows_inputs_and_expected_dtype():
     like = "transformers.ForMaskedLMLoss"
     narrow = TOKENS.astype(np.float32)
     exact = exact_cross_entropy(logits=narrow, labels=NEXT)

@@ -51,7 +51,7 @@ def test_log_loss_takes_one_output_and_one_weight_per_sample():
 
 
 @pytest.mark.parametrize(("predictions", "labels"), [(COLUMN, LABELS), (FLAT, LABEL_COLUMN)])
-def test_column_beside_flat_has_the_answer_of_two_columns_where_it_is_documented(predictions, labels):
+def test_documented_column_beside_flat_has_answer_of_two_columns(predictions, labels):
     mixed, both = problem(predictions, labels), problem(COLUMN, LABEL_COLUMN)
     assert {"shape_mismatch", "trailing_axis"} <= examine(mixed)
     due = evaluate(both)
@@ -71,7 +71,7 @@ def test_flat_outputs_beside_column_of_labels_are_samples():
 
 
 @pytest.mark.parametrize(("labels", "count"), [(LABEL_COLUMN, 1), (LABELS, 0)])
-def test_column_is_not_made_of_labels_that_are_one(labels, count):
+def test_column_labels_are_not_made_columns_again(labels, count):
     stated = problem(COLUMN, labels)
     errors = layout_errors(Layout(labels="column"), "binary", stated.predictions, stated.labels)
     assert [error.message for error in errors] == ["labels of shape [3, 1] are a column"] * count

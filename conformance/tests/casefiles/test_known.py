@@ -532,7 +532,7 @@ def test_reproducer_calls_a_function_of_its_entry(entry):
     assert names & set(re.findall(r"\w+", entry.reproducer)), names
 
 
-def test_excluded_problems_of_the_ledger_are_never_put_to_the_function():
+def test_excluded_problems_of_ledger_are_declared_by_functions():
     entries = [one for one in known_issues.load(shipped_cases()).entries if one.case.startswith("excluded/")]
     assert entries
     functions = {one.name: one for one in registry.functions()}

@@ -71,7 +71,7 @@ def stated_fields(cases: "list[Case]") -> "list[tuple[str, str]]":
     ]
 
 
-def test_remembered_cases_are_those_of_the_files(tmp_path, monkeypatch):
+def test_cached_cases_equal_those_of_files(tmp_path, monkeypatch):
     monkeypatch.setenv("CONFORMANCE_CACHE", "off")
     plain = loading.read(loading.shipped_cases())[0]
     monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
@@ -88,7 +88,7 @@ def test_remembered_cases_are_those_of_the_files(tmp_path, monkeypatch):
     ]
 
 
-def test_remembered_cases_of_a_file_that_changed_or_of_a_damaged_cache_are_read_again(write, tmp_path, monkeypatch):
+def test_changed_file_or_damaged_cache_is_read_again(write, tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "shipped_cases", lambda: tmp_path / "cases")
     monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path / "cache"))
     assert only(write(HEAD + CASE, strict=False)).labels.tolist() == [0, 1]
@@ -427,12 +427,12 @@ def test_published_losses_may_be_of_averaged_outputs(write):
         *[(text, ".nan") for text in ("nan", "NaN", "-nan", "NAN")],
     ],
 )
-def test_read_says_how_infinities_and_nan_are_written(write, text, number):
+def test_read_suggests_spelling_of_infinities_and_nan(write, text, number):
     assert f"is not a number; write {number}" in said(write(but("4.0", text)))
     assert f"is not a number; write {number}" in said(write(plus(f"options: {{label_smoothing: {text}}}")))
 
 
-def test_read_wants_schema_line_and_texts_only_if_strict(write):
+def test_read_requires_schema_line_and_texts_only_if_strict(write):
     text = (HEAD + CASE).removeprefix(MODELINE).replace("about: a\nsource: b\n", "").replace("    why: w\n", "")
     text += '    published: [{value: "0.5"}]\n'
     case = only(write(text, strict=False))
@@ -447,7 +447,7 @@ def test_read_wants_schema_line_and_texts_only_if_strict(write):
     ]
 
 
-def test_unknown_key_brings_no_errors_of_what_it_may_have_been_meant_to_say(write):
+def test_unknown_key_causes_no_further_errors(write):
     _, errors = write(but("[0, 1]\n", "[0, -100]\n    option: {ignore_index: -100}\n"), thorough=True)
     assert [error.where for error in errors] == ["$.cases.y.option"]
 
@@ -465,12 +465,12 @@ def test_unknown_key_brings_no_errors_of_what_it_may_have_been_meant_to_say(writ
         (but("[0, 1]", "[0, 1, 2, 0]") + "    expect: {undefined: because}\n", "correct it"),
     ],
 )
-def test_exception_is_offered_as_expectation_only_where_it_may_be_one(write, text, advice):
+def test_exception_is_suggested_as_expectation_only_if_allowed(write, text, advice):
     _, (error,) = write(text, strict=False)
     assert error.advice == advice
 
 
-def test_invalid_kind_beside_an_expected_edge_advises_the_expectation(write):
+def test_invalid_kind_with_expected_edge_suggests_expectation(write):
     text = "about: a\nloss: binary\ngiven: logits\ntarget: binary\ncases:\n  y:\n    predictions: [[1.0], [2.0]]\n"
     text += "    labels: [1, 0]\n    expect: {error: trailing_axis}\n"
     _, (error,) = write(text, strict=False)

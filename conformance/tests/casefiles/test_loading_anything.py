@@ -242,7 +242,7 @@ HERE = installed()[0]
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_any_value_is_a_case_or_an_error(name, tmp_path):
+def test_arbitrary_value_gives_case_or_error(name, tmp_path):
     """Numbers are explained with each value as the first of a list; the others of it are alike."""
     whole = FILES[name]
     for at in places(whole):
@@ -252,14 +252,14 @@ def test_any_value_is_a_case_or_an_error(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_missing_key_is_a_case_or_an_error(name, tmp_path):
+def test_missing_key_gives_case_or_error(name, tmp_path):
     for at in places(FILES[name]):
         if at and at[-1] != "more":
             ends(yaml(without(FILES[name], at)), tmp_path / "x.yaml")
 
 
 @pytest.mark.parametrize(("name", "at"), [("empty", ("shape",)), ("generated_outputs", ("generate", "shape"))])
-def test_any_shape_is_a_case_or_an_error(name, at, tmp_path):
+def test_arbitrary_shape_gives_case_or_error(name, at, tmp_path):
     for shape in SHAPES:
         ends(yaml(changed(FILES[name], ("cases", "y", *at), shape)), tmp_path / "x.yaml")
 

@@ -28,7 +28,7 @@ from conformance.tests.stated import case
         (None, 0.0, False),
     ],
 )
-def test_lowest_weight_is_one_that_nothing_can_be_subtracted_from(dtype, weight, lowest):
+def test_lowest_weight_is_lowest_number_of_dtype(dtype, weight, lowest):
     options = {"positive_weight": np.array([weight, 1.0])}
     stated = case(
         [0.5, -0.5], [1, 0], loss="binary", target="binary", options=options, layout=Layout(weight_dtype=dtype)

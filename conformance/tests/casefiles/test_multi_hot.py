@@ -67,7 +67,7 @@ def function(*targets):
         (("one_hot",), None),
     ],
 )
-def test_several_ones_are_handed_to_who_takes_them(targets, handed):
+def test_multi_hot_targets_are_passed_if_supported(targets, handed):
     asked, problem = function(*targets), stated(SEVERAL).problem("float32", "mean")
     assert asked.target_kind_for("multi_hot") == handed
     assert (asked.unsupported(problem) is None) is (handed is not None)
@@ -77,14 +77,14 @@ def test_several_ones_are_handed_to_who_takes_them(targets, handed):
         assert labels.tolist() == SEVERAL
 
 
-def test_who_takes_several_ones_takes_no_soft_targets():
+def test_functions_of_multi_hot_targets_accept_no_soft_targets():
     asked = function("multi_hot")
     assert (
         asked.unsupported(stated(np.full((3, 3), 0.5)).problem("float32", "mean")) == "it takes no distribution targets"
     )
 
 
-def test_log_loss_sums_over_the_ones():
+def test_log_loss_sums_over_positive_classes():
     here = [installed for installed in registry.installed()[0] if installed.framework.name == "sklearn"]
     if not here:
         pytest.skip("scikit-learn is not installed")

@@ -130,7 +130,7 @@ def test_unknown_name_is_reported_with_its_position(tmp_path, lines, position, w
         ("binary", "[0.2, 0.8]", "[egg, ham]", "invalid_target"),
     ],
 )
-def test_label_that_is_no_class_can_be_stated(tmp_path, loss, predictions, labels, kind):
+def test_label_outside_classes_can_be_stated(tmp_path, loss, predictions, labels, kind):
     target = "index" if loss == "categorical" else "binary"
     lines = f"labels: {labels}", "classes: [ham, spam]"
     (stated,), errors = written(
@@ -161,7 +161,7 @@ def test_inferred_classes_are_the_sorted_names_that_occur():
 
 
 @pytest.mark.parametrize(("labels", "names"), [([2, 1], True), ([-1, 1], True), ([2, 2], False), ([0, 5, -1], False)])
-def test_binary_whole_numbers_are_names_where_classes_are_inferred(labels, names):
+def test_binary_integers_are_names_if_classes_are_inferred(labels, names):
     stated = case([0.25, 0.75, 0.5][: len(labels)], labels, loss="binary", target="binary", input_kind="probabilities")
     problem = stated.problem("float64", "sum")
     assert problem.target_kind == "binary"
@@ -174,7 +174,7 @@ def test_binary_whole_numbers_are_names_where_classes_are_inferred(labels, names
     assert isinstance(evaluate(problem, SORTED), Invalid)
 
 
-def test_soft_labels_are_no_names_where_classes_are_inferred():
+def test_soft_labels_are_not_names_if_classes_are_inferred():
     stated = case([0.25, 0.75], [-0.5, 1.0], loss="binary", target="binary", input_kind="probabilities")
     problem = stated.problem("float64", "sum")
     assert problem.target_kind == "soft_binary"
@@ -247,7 +247,7 @@ def test_invalid_recipe_of_names_is_reported(tmp_path, recipe, lines, loss, word
     assert words in str(errors[0])
 
 
-def test_classes_are_for_labels_that_name_one(tmp_path):
+def test_classes_require_named_labels(tmp_path):
     lines = ("labels: [[1, 0], [0, 1]]", "classes: [a, b]")
     _, (error,) = written(tmp_path, *lines, target="one_hot")
     assert "one_hot labels use no names" in str(error)
@@ -274,7 +274,7 @@ def test_written_file_reads_back(tmp_path):
         assert back.digest == stated.digest
 
 
-def test_digest_has_the_names(tmp_path):
+def test_digest_includes_names(tmp_path):
     plain = case(ROWS, [0, 1, 2], input_kind="probabilities")
     digests = {plain.digest}
     digests |= {named(list(names), ["a", "b", "c"]).digest for names in itertools.permutations("abc")}
@@ -295,7 +295,7 @@ def test_sorted_columns_are_those_of_the_sorted_names(names, reduction):
     np.testing.assert_allclose(Oracle().answer(problem, SORTED).hi, want, rtol=1e-14)
 
 
-def test_no_answer_is_remembered_for_another_order_of_the_names():
+def test_answer_cache_distinguishes_orders_of_names():
     oracle = Oracle()
     for names in itertools.permutations("abc"):
         problem = dataclasses.replace(named(list(names), ["a"] * 3), labels=np.array([0, 1, 2])).problem(
@@ -314,7 +314,7 @@ def test_binary_columns_are_sorted_as_well():
     assert exact(problem, SORTED) == pytest.approx(-np.log([0.25, 0.5, 0.125]).sum())
 
 
-def test_names_matter_to_nobody_who_does_not_sort():
+def test_names_have_no_effect_without_sorting():
     problem = named(["b", "a", "c"], ["a", "b", "c"]).problem("float64", "mean")
     plain = dataclasses.replace(problem, layout=Layout())
     assert exact(problem, Convention()) == exact(plain, Convention())
@@ -348,7 +348,7 @@ def test_inferred_classes_are_the_sorted_labels(labels, columns):
         (case(ROWS, np.full((3, 3), 0.5), target="distribution"), False),
     ],
 )
-def test_missing_class_is_one_that_no_label_names(stated, missing):
+def test_class_without_label_is_missing(stated, missing):
     assert ("missing_class" in examine(stated.problem("float64", "mean"))) is missing
 
 
@@ -373,7 +373,7 @@ def framework(named_classes=True, call="np.float64(len({labels}) + 0 * {predicti
 
 
 @pytest.mark.parametrize("named_classes", [True, False])
-def test_function_is_handed_names_if_it_takes_them(named_classes):
+def test_names_are_passed_if_supported(named_classes):
     function = framework(named_classes, "f({labels}, {predictions}, {options})").functions[0]
     found = lower(function, named(["b", "a", "c"], ["a", "b", "c"]).problem("float32", "mean"))
     assert found.arrays["labels"].values.tolist() == (["a", "b", "c"] if named_classes else [1, 0, 2])
@@ -383,7 +383,7 @@ def test_function_is_handed_names_if_it_takes_them(named_classes):
 
 @pytest.mark.parametrize("order", ["c", "fortran", "strided", "readonly", "broadcast"])
 @pytest.mark.parametrize("labels", ["flat", "column"])
-def test_names_are_handed_over_as_the_layout_says(order, labels):
+def test_names_are_passed_as_layout_states(order, labels):
     problem = named(["b", "a", "c"], ["a", "b", "c"], [ROWS[0]] * 3, layout={"order": order, "labels": labels})
     tensor = lower(framework().functions[0], problem.problem("float32", "mean")).arrays["labels"]
     for made in (tensor.laid_out(), eval(tensor.source(), {"np": np})):
@@ -402,7 +402,7 @@ def test_changed_names_are_reported(count, name):
         assert found.mutated == mutated
 
 
-def test_names_travel_to_a_worker():
+def test_names_are_sent_to_worker():
     problem = named(["ä", "b" * 9, "c"], ["b" * 9, "ä", "c"]).problem("float32", "mean")
     sent = lower(framework().functions[0], problem)
     stream = b"".join(bytes(part) for part in call_request(sent, "f").buffers)
@@ -443,7 +443,7 @@ def test_log_loss_diverges_where_columns_are_not_sorted_by_name(rows):
 
 
 @pytest.mark.filterwarnings("ignore:Labels passed")
-def test_reproducer_hands_over_names(rows):
+def test_reproducer_passes_names(rows):
     for row in rows:
         *statements, last = row.call.split("; ")
         assert "labels=[" in last
@@ -499,7 +499,7 @@ def test_empty_batch_may_have_names_of_classes(tmp_path, loss, target):
     assert problem.layout.name_labels(problem.labels).shape == (0,)
 
 
-def test_relations_say_why_cases_with_names_are_left_out(tmp_path):
+def test_relations_report_why_cases_with_names_are_excluded(tmp_path):
     assert not written(tmp_path, "labels: [spam, ham]", "classes: [ham, spam]")[1]
     with pytest.raises(SelectionError, match="nothing is selected: a case with classes is left out"):
         api.relations("", ["sklearn"], tmp_path / "x.yaml")

@@ -47,7 +47,7 @@ def stated(loss, predictions, option, shape, **said):
 
 
 @pytest.mark.parametrize(("loss", "predictions", "option", "shape"), EVERY)
-def test_weights_fit_exactly_where_a_legal_case_can_be_answered(loss, predictions, option, shape):
+def test_weight_shapes_are_valid_exactly_if_case_has_answer(loss, predictions, option, shape):
     usual = stated(loss, predictions, option, shape, reductions=("none",))
     refusing = dataclasses.replace(usual, expect=MustRaise("shape_mismatch"))
     problem = usual.problem("float64", "none")
@@ -62,7 +62,7 @@ def test_weights_fit_exactly_where_a_legal_case_can_be_answered(loss, prediction
         assert evaluate(problem) == Invalid(("shape_mismatch",))
 
 
-def test_a_trailing_axis_that_is_documented_excuses_no_weight_that_does_not_fit():
+def test_documented_trailing_axis_does_not_accept_mismatched_weights():
     found = dataclasses.replace(
         stated("binary", (2, 3), "sample_weights", (3,)), labels=np.zeros((2, 3, 1)), expect=MustRaise("shape_mismatch")
     )
@@ -104,7 +104,7 @@ class Unused:
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS, ids=str)
-def test_raising_is_right_and_returning_disagrees_whatever_is_documented(convention):
+def test_mismatched_weights_must_raise_despite_documentation(convention):
     installed = Installed(framework_of(convention), "1.0")
     mismatched_weights = [which for which in EVERY if not fits(which[2], which[3], which[1], which[0])]
     assert len(mismatched_weights) > 100
@@ -152,7 +152,7 @@ def written(folder, loss, predictions, option, shape, expect):
     return file, next(number for number, line in enumerate(lines, 1) if line.startswith("    options"))
 
 
-def test_a_file_is_refused_with_its_line_unless_it_says_that_an_exception_is_right(tmp_path):
+def test_file_with_mismatched_weights_is_rejected_unless_exception_is_expected(tmp_path):
     for which in EVERY:
         option, shape = which[2:]
         if 0 in shape[1:] or 0 in shape[:-1] or (shape == () and option != "positive_weight"):
@@ -211,6 +211,6 @@ def test_accepted_shapes_are_broadcast(predictions, labels, more, reduction):
         ([[0.8, 0.1], [0.1, 0.2]], [1], {"target": "index", "options": {"sample_weights": [1.0, 2.0, 3.0]}}),
     ],
 )
-def test_shapes_that_cannot_be_broadcast_are_refused(predictions, labels, more):
+def test_shapes_without_broadcast_are_rejected(predictions, labels, more):
     stated = case(np.array(predictions), np.array(labels), **more, expect=MustRaise("shape_mismatch"))
     assert evaluate(stated.problem("float32", "mean"), BROADCASTS) == Invalid(("shape_mismatch",))

@@ -60,7 +60,7 @@ LOSSES = -log_softmax(X)[np.arange(3), Y]
         ("-inf", -math.inf, -math.inf),
     ],
 )
-def test_printed_number_stands_for_what_rounds_or_is_cut_to_it(text, low, high):
+def test_printed_number_includes_rounded_and_truncated_numbers(text, low, high):
     assert Printed.parse(text) == (pytest.approx(low, rel=1e-15), pytest.approx(high, rel=1e-15))
 
 
@@ -83,7 +83,7 @@ def test_printed_number_stands_for_what_rounds_or_is_cut_to_it(text, low, high):
         ("0.6920", ""),  # no number of bfloat16 with these digits is near enough
     ],
 )
-def test_number_holds_in_the_dtype_whose_numbers_print_so(value, dtype):
+def test_number_holds_in_dtype_that_prints_it(value, dtype):
     dtypes = ("float64", "float32", *(["bfloat16"] if value.startswith(("0.691", "0.692")) else []))
     assert asked(value, [[0.0, 0.0]], [0], dtypes=dtypes).dtype == dtype
 
@@ -103,7 +103,7 @@ def test_number_holds_in_the_dtype_whose_numbers_print_so(value, dtype):
     ],
 )
 @pytest.mark.parametrize("logits", [[0.0, 0.0], [0.0, 1e-9]])
-def test_number_that_is_right_in_another_dtype_only_is_explained_by_it(value, dtypes, explained, logits):
+def test_number_right_in_other_dtype_is_explained_by_it(value, dtypes, explained, logits):
     found = asked(value, [logits], [0], dtypes=dtypes)
     if explained is None:
         assert found.dtype == "float16"
@@ -115,7 +115,7 @@ def test_number_that_is_right_in_another_dtype_only_is_explained_by_it(value, dt
 
 
 @pytest.mark.parametrize(("dtype", "value"), [("float16", "5.03515625"), ("bfloat16", "5.03125")])
-def test_result_that_was_rounded_itself_is_explained(dtype, value):
+def test_rounded_result_is_explained(dtype, value):
     assert texts(asked(value, dtypes=("float32",))) == [f"the sum, the result rounded to {dtype}"]
 
 
@@ -180,7 +180,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistake_explains_the_number_that_it_leads_to(mistake):
+def test_mistake_explains_its_number(mistake):
     found = asked(f"{MISTAKES[mistake]:.8f}")
     assert not found.holds
     assert texts(found)[0] == mistake
@@ -282,7 +282,7 @@ def test_number_of_swapped_or_changed_targets_is_explained(value, words, predict
     assert words in texts(found)[0]
 
 
-def test_numbers_that_fit_by_chance_are_as_many_as_are_said_to():
+def test_expected_number_of_chance_fits_is_correct():
     found = [
         asked(f"{value * LONG_LOSSES.mean():.3g}", LONG, LABELS).explanations for value in DRAWN.uniform(0.5, 2, 30)
     ]
@@ -366,7 +366,7 @@ def test_ignored_samples_have_no_binary_losses():
     assert "one against all" in text
 
 
-def test_pairs_of_mistakes_need_digits():
+def test_pairs_of_mistakes_require_digits():
     value = -log_softmax(SOFTMAX)[np.arange(4), (L + 1) % 3].mean()
     tried = {digits: asked(f"{value:.{digits}g}", Z, L).explanations for digits in (2, 9)}
     assert not any(len(one) == 2 for group in tried[2].fitting for one in group if one[0].text.startswith("labels"))
@@ -420,7 +420,7 @@ def test_explaining_convention_has_no_choice_without_effect(value, first, choice
     assert texts(found)[0].startswith(f"{choices} (documented by sklearn.log_loss); or")
 
 
-def test_few_digits_fit_more_by_chance_and_all_that_fit_are_listed():
+def test_few_digits_have_more_chance_fits_that_are_all_listed():
     short, long = asked("3"), asked(f"{MISTAKES['softmax applied twice']:.8f}")
     assert short.explanations.by_chance > 1 > long.explanations.by_chance
     assert len(texts(short)) > 1 == len(texts(long))
@@ -431,7 +431,7 @@ def test_predictions_beyond_a_narrow_dtype_make_no_noise(recwarn):
     assert not recwarn.list
 
 
-def test_number_that_nothing_explains_says_how_much_was_tried():
+def test_unexplained_number_reports_number_of_hypotheses():
     found = asked("77.7777")
     assert found.explanations.lines() == [f"no explanation fits; {found.explanations.tried} values tried"]
     assert found.explanations.tried > 50

@@ -157,7 +157,7 @@ def rows_of(run, case, **named):
     return rows.to_dict("records")
 
 
-def test_none_of_them_ends_the_run_or_is_unexpected(run):
+def test_reported_problems_are_expected_and_do_not_end_run(run):
     assert run.complete
     assert run.failure is None
     assert set(run.results["case"]) == {case.id for case in run.cases}
@@ -180,13 +180,13 @@ def test_none_of_them_ends_the_run_or_is_unexpected(run):
         ("square/as_pasted", "float32", 1.0878, 1e-4),
     ],
 )
-def test_exact_answer_is_the_right_one(run, case, dtype, exact, rel):
+def test_exact_answer_equals_stated_answer(run, case, dtype, exact, rel):
     for row in rows_of(run, case, dtype=dtype):
         assert float(row["want"]) == pytest.approx(exact, rel=rel)
 
 
 @pytest.mark.parametrize("case", ["positive_weight/of_another_length", "sample_weights/of_another_length"])
-def test_weights_that_do_not_fit_are_judged_as_raising(run, case):
+def test_mismatched_weights_require_exception(run, case):
     assert {(row["status"], bool(row["exception"])) for row in rows_of(run, case)} == {("agrees", True)}
 
 
@@ -196,7 +196,7 @@ def test_class_and_sample_weights_at_once_are_passed_as_their_product(run):
         assert "weights" in row["bridge"]
 
 
-def test_divergence_is_laid_to_its_cause(run):
+def test_divergence_is_attributed_to_its_cause(run):
     [row] = rows_of(run, "sums_to_half/half", function="torch.CrossEntropyLoss")
     assert row["status"] == "diverges"
     assert float(row["got"]) == pytest.approx(0.9162907)
@@ -212,7 +212,7 @@ def test_known_bug_is_known_with_its_link(run):
     assert "https://" in row["known"]
 
 
-def test_reproducer_of_a_large_case_returns_what_the_row_says(run):
+def test_reproducer_of_large_case_returns_result_of_row(run):
     [row] = rows_of(run, "generated/batch", dtype="float16", function="torch.CrossEntropyLoss")
     names = {}
     *statements, call = row["call"].replace("; ", "\n").splitlines()

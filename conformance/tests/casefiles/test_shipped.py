@@ -41,7 +41,7 @@ def test_stated_digits_agree_with_oracle() -> None:
     assert [error for case in stated for error in expectation_errors(case)] == []
 
 
-def test_published_number_of_article_does_not_hold() -> None:
+def test_wrong_published_number_of_article_is_explained() -> None:
     verdicts = {number.published.value: number.holds for case in CASES for number in published(case)}
     assert verdicts["0.2162"] is False
     assert verdicts["0.21616"] is True
@@ -120,7 +120,7 @@ def test_readme_findings_show_answers_of_report() -> None:
         assert [cell.strip() for cell in line.split("|")[3:-1]] == [str(cell) for cell in (functions, *counts)]
 
 
-def test_rendered_refuses_a_page_without_the_marker() -> None:
+def test_replace_parts_rejects_page_without_marker() -> None:
     with pytest.raises(LookupError, match="packages"):
         readme.replace_parts("", {"packages": "| a |"})
 

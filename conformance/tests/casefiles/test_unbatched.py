@@ -88,7 +88,7 @@ def releases(framework, name, problem):
     return [one.versions for one in functions(framework, name) if one.unsupported(problem) is None]
 
 
-def test_frameworks_take_it_from_the_release_that_documents_it():
+def test_frameworks_accept_unbatched_since_documented_release():
     problems = {name: found.problem("float32", "mean") for name, found in CASES.items()}
     plain = case(Z, 1).problem("float32", "mean")
     row = case(Z, [0.25, 0.5, 0.25], target="distribution").problem("float32", "mean")
@@ -102,7 +102,7 @@ def test_frameworks_take_it_from_the_release_that_documents_it():
     assert not releases(sklearn, "log_loss", case(P, 2, input_kind="probabilities").problem("float32", "mean"))
 
 
-def test_call_hands_over_arrays_without_an_axis():
+def test_call_passes_arrays_without_sample_axis():
     call = lower(functions(torch, "CrossEntropyLoss")[0], case(Z, 1).problem("float32", "mean"))
     assert {name: tensor.values.shape for name, tensor in call.arrays.items()} == {"predictions": (3,), "labels": ()}
     row = case(Z, [0.0, 1.0, 0.0], target="distribution").problem("float32", "mean")

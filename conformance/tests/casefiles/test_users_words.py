@@ -29,13 +29,13 @@ def written(tmp_path, *parts):
     ("loss", "target"),
     [("binary", "one_hot"), ("binary", "distribution"), ("categorical", "soft_binary")],
 )
-def test_wrong_target_is_called_as_it_is_written(tmp_path, loss, target):
+def test_error_names_target_as_written(tmp_path, loss, target):
     _, (error,) = written(tmp_path, loss, target, "[0.5, 1.0]", "[0, 1]")
     assert f"a {loss} loss has no {target} target" in str(error)
 
 
 @pytest.mark.parametrize("target", ["one_hot", "distribution"])
-def test_show_calls_the_target_as_it_is_written(tmp_path, capsys, target):
+def test_show_names_target_as_written(tmp_path, capsys, target):
     (stated,), _ = written(tmp_path, "categorical", target, "[[0.5, 1.0, 2.0]]", "[[0, 1, 0]]")
     _print_case(dataclasses.replace(stated, layout=Layout(class_axis=0, label_dtype="uint8")))
     shown = capsys.readouterr().out
@@ -60,7 +60,7 @@ def test_boolean_index_is_refused_with_advice(tmp_path):
          "it does not combine class_axis: 0 and labels: column"),
     ],
 )  # fmt: skip
-def test_what_a_function_lacks_is_called_as_it_is_written(function, layout, why):
+def test_missing_capability_is_named_as_written(function, layout, why):
     options = {"class_weights": [1.0, 2.0, 1.0]} if layout.weight_dtype else {}
     stated = case([[0.5, 1.0, 0.25]], [0], layout=layout, options=options)
     assert function.unsupported(stated.problem("float32", "mean")) == why
@@ -76,6 +76,6 @@ def test_what_a_function_lacks_is_called_as_it_is_written(function, layout, why)
         (None, None, ""),
     ],
 )
-def test_show_says_that_nan_is_not_a_number(ratio, got, text):
+def test_show_explains_nan(ratio, got, text):
     row = types.SimpleNamespace(ratio=ratio, got=None if got is None else types.SimpleNamespace(values=np.array(got)))
     assert _ratio(row) == text

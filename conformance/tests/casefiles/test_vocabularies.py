@@ -21,7 +21,7 @@ def test_labels_of_a_block_are_its_classes():
         assert set(labels.tolist()) == set(range(first, first + 8))
 
 
-def test_runs_share_label_weight_and_whether_they_are_ignored():
+def test_samples_of_run_share_label_weight_and_ignored_flag():
     made = recipe_of(shape=(2, 10), runs=4, ignored=0.4, sample_weights=True).generate()
     labels = made.labels.reshape(-1)
     assert all(len(set(labels[start : start + 4].tolist())) == 1 for start in range(0, 20, 4))
@@ -40,7 +40,7 @@ def test_offset_and_distributions_of_logits():
     )
 
 
-def test_fields_that_came_later_change_no_digest_of_a_case():
+def test_added_fields_do_not_change_digests():
     assert not set(recipe_of().content) & set(LATER)
     assert recipe_of(runs=2).content["runs"] == 2
 

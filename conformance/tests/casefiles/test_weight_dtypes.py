@@ -46,13 +46,13 @@ def test_weights_are_rounded_to_the_predictions_and_passed_in_the_dtype():
     assert problem.digest == in_dtype(SOFT, None).problem("float32", "mean").digest
 
 
-def test_digest_of_cases_without_the_layout_is_what_it_was():
+def test_digest_without_weight_dtype_is_unchanged():
     plain = case(ROWS, LABELS)
     assert plain.digest == "c2359da7760b74a7"
     assert len({plain.digest, WEIGHTED.digest, in_dtype(WEIGHTED, "float16").digest}) == 3
 
 
-def test_functions_refuse_or_take_it_as_declared():
+def test_functions_accept_weight_dtypes_as_declared():
     for dtype in ("float16", "bfloat16", "float32"):
         assert (
             CROSS_ENTROPY.unsupported(WEIGHTED.problem(dtype, "mean"))
@@ -80,12 +80,12 @@ def test_functions_refuse_or_take_it_as_declared():
         (newest(sklearn, "log_loss"), OUTPUTS, "float32", "float16", "float64"),
     ],
 )
-def test_dtype_of_the_result(function, of, dtype, weight_dtype, due):
+def test_result_dtype_follows_declaration(function, of, dtype, weight_dtype, due):
     assert function.result_dtype_for(in_dtype(of, weight_dtype).problem(dtype, "none")) == due
 
 
 @pytest.mark.parametrize("weight_dtype", [name for name in WEIGHT_DTYPES if name != "float64"])
-def test_weights_that_do_not_fit_are_refused(weight_dtype):
+def test_weights_beyond_dtype_are_rejected(weight_dtype):
     tenth = dataclasses.replace(in_dtype(WEIGHTED, weight_dtype), dtypes=("float64",))
     (found,) = validation.find_errors(tenth)
     assert found.path[:2] == ("options", "class_weights")
@@ -94,7 +94,7 @@ def test_weights_that_do_not_fit_are_refused(weight_dtype):
         lower(CROSS_ENTROPY, in_dtype(SOFT, weight_dtype).problem("float64", "mean"))
 
 
-def test_layout_needs_weights_and_reads_back(tmp_path):
+def test_weight_dtype_requires_weights_and_round_trips(tmp_path):
     (found,) = validation.find_errors(case(ROWS, LABELS, layout=Layout(weight_dtype="int64")))
     assert (found.path, found.message) == (("layout", "weight_dtype"), "there are no weights")
     path = tmp_path / "x.yaml"

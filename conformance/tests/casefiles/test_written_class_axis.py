@@ -32,7 +32,7 @@ def mean(stated):
     return float(evaluate(stated.problem("float64", "mean")).hi)
 
 
-def test_square_is_read_as_it_is_written(tmp_path):
+def test_square_array_is_read_with_written_class_axis(tmp_path):
     first = only(written(tmp_path, *SQUARE, "layout: {class_axis: 1, written_class_axis: 1}"))
     last = only(written(tmp_path, *SQUARE, "layout: {class_axis: 1, written_class_axis: -1}"))
     assert (first.note, last.note) == ("", "")
@@ -41,7 +41,7 @@ def test_square_is_read_as_it_is_written(tmp_path):
     assert first.layout == last.layout == Layout(class_axis=1)
 
 
-def test_square_without_a_word_is_read_with_classes_last_and_noted(tmp_path):
+def test_square_array_without_class_axis_is_read_with_classes_last_and_noted(tmp_path):
     for layout in ([], ["layout: {class_axis: 1}"]):
         found = only(written(tmp_path, *SQUARE, *layout))
         assert mean(found) == pytest.approx(CLASSES_LAST)
@@ -51,7 +51,7 @@ def test_square_without_a_word_is_read_with_classes_last_and_noted(tmp_path):
 
 @pytest.mark.parametrize("axis", [-4, -3, -2, -1, 0, 1, 2, 3])
 @pytest.mark.parametrize("target", ["index", "distribution", "one_hot"])
-def test_arrays_of_any_axis_are_the_same_case(tmp_path, axis, target):
+def test_written_class_axis_does_not_change_case(tmp_path, axis, target):
     draw = np.random.default_rng(1)
     predictions = draw.normal(size=(2, 3, 4, 5)).round(3)
     labels = draw.integers(0, 5, size=(2, 3, 4))
@@ -101,7 +101,7 @@ def test_binary_losses_have_no_axis_of_classes(tmp_path):
     assert "a binary loss has no axis of classes" in str(error)
 
 
-def test_errors_point_at_numbers_as_they_are_written(tmp_path):
+def test_errors_have_positions_of_written_numbers(tmp_path):
     layout = "layout: {written_class_axis: 1}"
     lines = ("predictions:", "  - [[0.25, 0.5, 0.5],", "     [0.75, 0.5, 1.5]]", "labels: [[0, 1, 0]]", layout)
     _, (error,) = written(tmp_path, *lines, given="probabilities")
@@ -156,7 +156,7 @@ def test_distributions_of_another_shape_are_reported_as_written(tmp_path):
     assert "labels of shape [1, 3] where predictions of shape [3, 2] with classes on axis 0 need [3, 2]" in str(error)
 
 
-def test_published_gradient_is_written_as_the_predictions_are(tmp_path):
+def test_published_gradient_has_written_class_axis(tmp_path):
     published = 'published: [{value: [[["1", "2", "3"], ["4", "5", "6"]]], source: a, quantity: gradient}]'
     lines = ("predictions: [[[1.0, 2.0, 3.0], [3.0, 5.0, 0.5]]]", "labels: [[0, 1, 1]]", published)
     found = only(written(tmp_path, *lines, "layout: {written_class_axis: 1}"))
@@ -192,7 +192,7 @@ def test_published_gradient_is_compared_and_shown_as_it_is_written(tmp_path, mon
         ([[[0.5, 0.25], [0.5, 0.5]]], True),  # along neither
     ],
 )
-def test_rows_that_sum_to_one_tell_the_axis(rows, noted):
+def test_rows_summing_to_one_determine_class_axis(rows, noted):
     for input_kind, target in itertools.product(("logits", "probabilities", "log_probabilities"), ("index", "soft")):
         soft, told = target == "soft", target == "soft" or input_kind != "logits"
         predictions = np.log(rows) if input_kind == "log_probabilities" else np.array(rows)
@@ -206,11 +206,11 @@ def test_rows_that_sum_to_one_tell_the_axis(rows, noted):
         assert (other_class_axis(stated) == 1) is (noted or not told)
 
 
-def test_shipped_cases_leave_nothing_open():
+def test_shipped_cases_have_no_ambiguous_class_axis():
     assert [found.note for found in shipped() if found.note] == []
 
 
-def test_written_case_says_where_its_classes_are(tmp_path):
+def test_written_case_states_class_axis(tmp_path):
     stated = case([[[1.0, 2.0], [3.0, 5.0]]], [[0, 1]], id="x/y", about="a", source="b", layout=Layout(class_axis=1))
     (back,) = load(save([stated], tmp_path))
     assert back.note == ""

@@ -36,7 +36,7 @@ WRONG = dataclasses.replace(OUTPUTS, labels=np.array([1.0, 0.0, 1.0]))
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("function", OF_LOGITS, ids=lambda function: function.name)
-def test_functions_of_logits_are_called_with_infinite_ones(function, dtype):
+def test_functions_of_logits_are_called_with_infinite_logits(function, dtype):
     stated = OUTPUTS if "binary" in function.ranks else ELSEWHERE
     problem = stated.problem(dtype, "none")
     assert unsupported(function, stated, problem) is None
@@ -59,7 +59,7 @@ def test_functions_of_logits_are_called_with_infinite_ones(function, dtype):
         (WRONG, [math.inf, math.inf, -math.log(0.75)]),
     ],
 )
-def test_answer_after_the_conversion_is_that_of_the_probabilities(stated, due):
+def test_answer_after_conversion_equals_that_of_probabilities(stated, due):
     problem = stated.problem("float64", "none")
     converted, _ = convert(problem, "logits")
     for answer in (
@@ -72,7 +72,7 @@ def test_answer_after_the_conversion_is_that_of_the_probabilities(stated, due):
 
 
 @pytest.mark.parametrize(("returned", "status"), [(-math.log(0.75), "agrees"), (math.nan, "disagrees")])
-def test_a_nan_where_a_number_is_due_disagrees(returned, status):
+def test_nan_instead_of_number_disagrees(returned, status):
     function = OF_LOGITS[0]
     problem = ELSEWHERE.problem("float64", "none")
     converted, _ = convert(problem, "logits")
@@ -81,6 +81,6 @@ def test_a_nan_where_a_number_is_due_disagrees(returned, status):
     assert (verdict.status, verdict.symptoms) == (status, frozenset({"nan"} if status == "disagrees" else ()))
 
 
-def test_problem_that_a_conversion_would_change_is_not_called():
+def test_problem_changed_by_conversion_is_not_called():
     invalid = dataclasses.replace(ELSEWHERE, expect=MustRaise("invalid_probability"))
     assert "hide" in str(unsupported(OF_LOGITS[0], invalid, invalid.problem("float64", "none")))

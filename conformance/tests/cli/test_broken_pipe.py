@@ -20,7 +20,7 @@ import pytest
         ("show nowhere", 2, ""),
     ],
 )
-def test_commands_end_with_their_own_status_if_nobody_reads_them(tmp_path, words, status, github):
+def test_commands_keep_exit_status_if_pipe_is_closed(tmp_path, words, status, github):
     for unread in ({"stdout"}, {"stdout", "stderr"}):
         reader, writer = os.pipe()
         os.close(reader)
@@ -44,7 +44,7 @@ def test_commands_end_with_their_own_status_if_nobody_reads_them(tmp_path, words
     ("words", "unbuffered"),
     [("--version", ""), ("--version", "1"), ("list functions", "1"), ("list cases --json", "")],
 )
-def test_output_that_cannot_be_written_is_no_failure_of_the_suite(words, unbuffered):
+def test_unwritable_output_is_user_error(words, unbuffered):
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [sys.executable, "-m", "conformance", *words.split()],

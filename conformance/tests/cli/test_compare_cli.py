@@ -100,7 +100,7 @@ def test_diff_prints_names_with_brackets(conformance, tmp_path):
     assert "[bold]x[]" in "".join(out.split())
 
 
-def test_accept_only_shows_without_a_terminal(conformance, sides, tmp_path):
+def test_accept_without_terminal_shows_only(conformance, sides, tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     before = (baseline / "run.json").read_bytes()
     status, out, err = conformance("accept", sides[0], "--baseline", baseline)
@@ -144,7 +144,7 @@ def test_accept_refuses_unexpected_rows_by_default(conformance, sides, tmp_path)
     assert baseline.exists()
 
 
-def test_merge_says_whether_the_whole_is_complete(conformance, tmp_path):
+def test_merge_reports_whether_result_is_complete(conformance, tmp_path):
     whole = [written(tmp_path / name, [row(f"torch.{name}")]) for name in "ab"]
     half = written(tmp_path / "c", [row("torch.C", explanation=EVIL)], planned=2, interrupted="Ctrl-C")
     status, out, _ = conformance("merge", *whole, "--report", tmp_path / "ab")

@@ -82,11 +82,11 @@ ASKED = {
 """What each command is asked here."""
 ELSEWHERE = {
     "audit": test_auditing.test_audit_json_is_the_written_file,
-    "check": test_check.test_whole_check_of_a_wrong_kernel_has_findings_of_every_kind,
+    "check": test_check.test_complete_check_of_wrong_kernel_has_findings_of_every_kind,
     "bisect": test_auditing.test_bisect_json_has_releases_and_changes,
     "harvest": test_harvest.test_harvest_command_prints_table,
-    "recipe": test_recipe.test_command_prints_what_json_has,
-    "recover": test_journal.test_killed_run_leaves_its_rows_and_the_report_from_before,
+    "recipe": test_recipe.test_command_prints_content_of_json,
+    "recover": test_journal.test_killed_run_leaves_its_rows_and_previous_report,
 }
 """Commands that need more around them, and the tests that do the same with them."""
 
@@ -281,6 +281,6 @@ def test_print_not_executed_counts_the_items_beyond_five(capsys):
     assert lines[5:] == ["... and 3 more"]
 
 
-def test_json_of_an_interrupted_audit_says_so():
+def test_json_of_interrupted_audit_has_interruption():
     values = json.loads(api.AuditResult(None, ("item: why",)).to_json())
     assert (values["interrupted"], values["not_executed"]) == (True, ["item: why"])

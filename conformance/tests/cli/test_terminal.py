@@ -43,12 +43,12 @@ def test_table_in_a_pipe_is_wrapped_between_words(printed):
     assert [number for line in lines for number in NUMBERS if number in line.replace(",", " ").split()] == NUMBERS
 
 
-def test_table_in_a_pipe_takes_any_cell(printed):
+def test_table_in_pipe_accepts_any_cell(printed):
     assert any("[/] [red]" in line for line in printed("", Text("[/] [red]"), r"\[x]"))
     assert any(len(line) < 3 * COLUMN_WIDTH for line in printed("", "", "漢字 " * 100))
 
 
-def test_columns_say_how_wide_a_pipe_is(printed, monkeypatch):
+def test_columns_variable_sets_width_of_pipe(printed, monkeypatch):
     monkeypatch.setenv("COLUMNS", "70")
     assert max(map(len, printed("name", ", ".join(NUMBERS), "a word " * 500))) <= 70
 

@@ -639,7 +639,7 @@ def test_groups_are_formed_by_code_and_candidate_whatever_the_sentence():
     ]
 
 
-def test_report_without_backends_is_compared_with_one_that_has_several():
+def test_report_without_backends_is_compared_with_several_backends():
     lacking = [row(environment=name) for name in ("x [jax]", "x [torch]")]
     having = [line | {"backend": name} for line, name in zip(lacking, ("jax", "torch"), strict=True)]
     assert changed(lacking, having)["severity"].tolist() == ["unchanged"] * 2
@@ -779,7 +779,7 @@ def test_check_notes_rows_that_the_suite_no_longer_has():
     assert not any("vanished" in line for line in found.lines())
 
 
-def test_check_fails_rows_of_the_suite_that_nobody_answered():
+def test_check_fails_unanswered_rows_of_the_suite():
     old = [row(), row(case="binary/b"), row("torch.B"), row(dtype="float16")]
     suite = {(line["case"], line["dtype"], line["reduction"]) for line in old}
     assert reasons(checked(old, [row()], suite=suite)) == ["vanished"] * 3
@@ -788,7 +788,7 @@ def test_check_fails_rows_of_the_suite_that_nobody_answered():
     assert checked(old[:2], [row()]).ok
 
 
-def test_difference_from_a_larger_suite_says_no_longer_called(tmp_path):
+def test_difference_from_larger_suite_reports_rows_no_longer_called(tmp_path):
     old = written(tmp_path / "old", [row(), row("torch.B"), row(case="binary/b"), row(dtype="float16")])
     new = written(tmp_path / "new", [row(), row("torch.B")])
     found = reports.difference(old, new)
@@ -926,7 +926,7 @@ def test_check_lines_are_failures_by_cause_then_notes():
     assert lines[-1] == "  5 rows as in the baseline"
 
 
-def test_check_lines_without_failures_say_so():
+def test_check_lines_without_failures_report_success():
     assert checked([row(got="5.0", **KNOWN), row("torch.B")], [row(got="5.0", **KNOWN), row("torch.B")]).lines() == [
         "baseline: nothing got worse",
         "  2 rows as in the baseline, 1 of which fail there, too",
@@ -1249,7 +1249,7 @@ def test_proposal_refuses_an_unreadable_baseline(tmp_path):
         acceptance.proposal(tmp_path / "r", file)
 
 
-def test_proposal_says_if_the_baseline_has_the_rows(tmp_path):
+def test_proposal_states_if_baseline_has_the_rows(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     assert acceptance.proposal(written(tmp_path / "same", [row()]), baseline).same
     later = written(tmp_path / "later", [row(reason_code="refused_invalid")])

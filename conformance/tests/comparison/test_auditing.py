@@ -225,9 +225,7 @@ def test_audit_names_choice_release_and_source_of_a_documented_change(library, c
         ("1.0", "2.0", "plain", "Ordinary inputs: no difference in 1 row.", "Edges: none was called."),
     ],
 )
-def test_audit_says_first_whether_ordinary_inputs_are_affected(
-    library, corpus, tmp_path, old, new, keyword, first, second
-):
+def test_audit_begins_with_effect_on_ordinary_inputs(library, corpus, tmp_path, old, new, keyword, first, second):
     result, folder = audited(corpus, tmp_path, old, new, "-k", keyword, "--fail-on", "never")
     said = json.loads((folder / "audit.json").read_text())
     assert said["answer"][0] == first
@@ -302,7 +300,7 @@ def test_audit_page_has_ordinary_inputs_first_and_answers_side_by_side(
         assert address.startswith("https://example.org/") or (folder / address).is_file(), address
 
 
-def test_audit_page_says_everything_in_both_languages():
+def test_audit_page_has_both_languages():
     assert all(english != chinese for english, chinese in audit_page.WORDS.values())
     assert audit_page.CHINESE.keys() == audit_rendering.ENGLISH.keys()
     assert {*causes.REPORTED_SECTIONS, *changes_module.SEVERITIES} <= {*audit_page.WORDS, "unchanged"}
@@ -336,7 +334,7 @@ def test_audit_page_says_everything_in_both_languages():
         ),
     ],
 )
-def test_audit_page_says_changes_of_signatures_in_both_languages(change, english, chinese):
+def test_audit_page_has_signature_changes_in_both_languages(change, english, chinese):
     found = signatures.SignatureChange("f", ("f",), **change)
     assert str(found) == english
     assert found.text(audit_page.DESCRIPTIONS.__getitem__) == chinese
@@ -378,13 +376,13 @@ def test_audit_exit_status_depends_on_fail_on(library, corpus, tmp_path, old, ne
     assert result.exit_code == status, result.output
 
 
-def test_audit_says_if_nothing_changed(library, corpus, tmp_path):
+def test_audit_reports_no_change(library, corpus, tmp_path):
     result, _ = audited(corpus, tmp_path, "1.0", "1.1")
     assert "From fake 1.0 to 1.1 no answer changes." in result.output
 
 
 @pytest.mark.parametrize("form", ["markdown", "json"])
-def test_audit_prints_what_it_writes(library, corpus, tmp_path, form):
+def test_audit_prints_written_summary(library, corpus, tmp_path, form):
     result, folder = audited(corpus, tmp_path, "1.0", "2.0", "--format", form, "-k", "clipped")
     text = (folder / f"audit.{'md' if form == 'markdown' else form}").read_text()
     assert result.stdout == text
@@ -420,7 +418,7 @@ def lose(monkeypatch):
     return lose
 
 
-def test_audit_leaves_out_an_item_that_one_side_cannot_execute(library, corpus, tmp_path, lose):
+def test_audit_excludes_item_that_one_side_cannot_execute(library, corpus, tmp_path, lose):
     lose("plain")
     result, folder = audited(corpus, tmp_path, "1.0", "1.1")
     assert result.exit_code == 2
@@ -429,7 +427,7 @@ def test_audit_leaves_out_an_item_that_one_side_cannot_execute(library, corpus, 
     assert json.loads((folder / "audit.json").read_text())["edges"]["total"] == 2
 
 
-def test_audit_says_why_one_side_has_no_answer(library, corpus, tmp_path, lose):
+def test_audit_reports_why_one_side_has_no_answer(library, corpus, tmp_path, lose):
     lose("")
     result, _ = audited(corpus, tmp_path, "1.0", "1.1")
     assert "have no answer in common: fake.log_loss-" in str(result.exception)
@@ -496,7 +494,7 @@ BAD = {"status": "disagrees", "expected": "unexpected", "explanation": "off"}
         (row(result_dtype="float32"), row(result_dtype="float64"), "dtype float32 -> float64"),
     ],
 )
-def test_cause_description_says_what_happened(old, new, what):
+def test_cause_description_states_change(old, new, what):
     (cause,) = told(old, new)
     assert cause.description == what
 
@@ -527,7 +525,7 @@ def test_cause_of_gained_rows_is_support():
     ]
 
 
-def test_cause_of_a_row_on_one_side_says_whether_it_was_called_before():
+def test_cause_of_one_sided_row_states_earlier_call():
     few, more = [row()], [row(), row(reduction="sum"), row("torch.B")]
     asked = [causes.causes(compare_results(*map(report.from_records, sides))) for sides in ((few, more), (more, few))]
     assert [[(cause.function, cause.description) for cause in found] for found in asked] == [
@@ -904,7 +902,7 @@ def test_api_returns_audit_and_bisection_as_values(library, corpus, tmp_path):
     assert bisected.to_dict()["found"]["after"] == str(bisected.found.after)
 
 
-def test_question_without_an_answer_is_not_about_ordinary_inputs():
+def test_unanswered_question_is_not_ordinary():
     item = plan([case([[0.5, 1.5], [2.0, 0.25]], [1, 0])], [miniatures.installed(miniatures.Categorical)])[0]
     question = {name: getattr(item.key, name) for name in upgrade.QUESTION}
     sides = [("agrees", "diverges"), ("undefined", "undefined"), ("undefined", "agrees")]

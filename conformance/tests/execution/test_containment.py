@@ -64,7 +64,7 @@ def said(outcome):
 
 
 @pytest.mark.parametrize("name", hostile.FUNCTIONS)
-def test_a_function_can_end_no_run(name, pool):
+def test_function_cannot_end_run(name, pool):
     """In this process and in a worker: one outcome, which is judged, and makes a row that can be written."""
     kind, words = hostile.SAID[name]
     isolated = pool.wait(pool.submit("hostile", call(name), name))
@@ -77,7 +77,7 @@ def test_a_function_can_end_no_run(name, pool):
     assert said(pool.wait(pool.submit("hostile", call("argument"), "x"))) == "float64"
 
 
-def test_what_is_returned_is_as_it_was_returned():
+def test_returned_value_is_recorded_unchanged():
     np.testing.assert_array_equal(here("backwards", np.arange(3.0)).value, [2.0, 1.0, 0.0])
     np.testing.assert_array_equal(here("foreign_order").value, [1.0, 2.0])
     first, second = here("reuses").value, here("reuses").value
@@ -86,7 +86,7 @@ def test_what_is_returned_is_as_it_was_returned():
 
 
 @pytest.mark.parametrize("name", ["reshapes", "retypes"])
-def test_an_argument_of_another_shape_or_dtype_is_changed(name):
+def test_changed_shape_or_dtype_of_argument_is_mutation(name):
     assert here(name).mutated == ("x",)
 
 
@@ -127,7 +127,7 @@ def test_report_has_the_row_of_every_outcome(tmp_path):
     assert read == {name: printable(row["explanation"]) for name, row in rows.items()}
 
 
-def test_words_where_an_exception_is_due():
+def test_text_instead_of_exception_disagrees():
     row = judged(here("text"), MustRaise("label_out_of_range"))
     assert row["status"] == "disagrees"
     assert row["explanation"].startswith("returned a str for invalid input: label_out_of_range")
@@ -157,7 +157,7 @@ def interrupted(swallow):
 
 @needs_signals
 @pytest.mark.parametrize("swallow", ["", "returns", "converts"])
-def test_ctrl_c_ends_the_run_whatever_the_function_makes_of_it(swallow, monkeypatch):
+def test_ctrl_c_ends_run_even_if_function_catches_it(swallow, monkeypatch):
     monkeypatch.setitem(hostile.FUNCTIONS, "interrupted", interrupted(swallow))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -170,7 +170,7 @@ def test_ctrl_c_ends_the_run_whatever_the_function_makes_of_it(swallow, monkeypa
 
 @needs_signals
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGALRM"])
-def test_what_a_handler_of_the_caller_raises_is_passed_on(name, monkeypatch):
+def test_exception_of_signal_handler_is_passed_on(name, monkeypatch):
     class Over(BaseException):
         pass
 
@@ -190,7 +190,7 @@ def test_what_a_handler_of_the_caller_raises_is_passed_on(name, monkeypatch):
         signal.signal(getattr(signal, name), before)
 
 
-def test_in_another_thread_there_is_no_ctrl_c():
+def test_interruption_in_other_thread_is_recorded_as_exception():
     found = []
     thread = threading.Thread(target=lambda: found.append(perform(hostile.FRAMEWORK, call("interrupts"), "x")))
     thread.start()
@@ -199,7 +199,7 @@ def test_in_another_thread_there_is_no_ctrl_c():
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, hostile.Loud, ValueError])
-def test_what_goes_wrong_before_the_call_is_the_adapters(error):
+def test_exception_before_call_is_adapter_error(error):
     def tensor(*_):
         raise error("\udc80")
 
@@ -209,7 +209,7 @@ def test_what_goes_wrong_before_the_call_is_the_adapters(error):
         perform(framework, call("argument"), "x")
 
 
-def test_a_working_directory_that_is_gone_is_no_matter(tmp_path, monkeypatch):
+def test_missing_working_directory_is_tolerated(tmp_path, monkeypatch):
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -218,7 +218,7 @@ def test_a_working_directory_that_is_gone_is_no_matter(tmp_path, monkeypatch):
     assert said(perform(hostile.FRAMEWORK, call("moves"), "x")) == "float64"
 
 
-def test_plain_arguments_are_the_functions_own(monkeypatch):
+def test_arguments_of_function_are_passed_unchanged(monkeypatch):
     seen = []
     monkeypatch.setattr(hostile, "loss", lambda x, name: seen.append(list(name)) or name.append(1) or x)
     containing = Call(f"{hostile.__name__}.loss(x, name=['a'])", {"x": Tensor(ONES)})
@@ -360,7 +360,7 @@ RUN = ("run", "--cases", "cases", "--framework", "rude", "--json", "--report")
         ("clears", ("--in-process",), 0, {"agrees": 2}),
     ],
 )
-def test_a_run_ends_with_its_status(elsewhere, deed, words, status, rows, tmp_path):
+def test_run_ends_with_its_exit_status(elsewhere, deed, words, status, rows, tmp_path):
     ended, out, err = command(elsewhere, deed, *RUN, str(tmp_path / "r"), *words)
     assert ended == status, err
     assert json.loads(out)["status"] == rows
@@ -368,13 +368,13 @@ def test_a_run_ends_with_its_status(elsewhere, deed, words, status, rows, tmp_pa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such limits")
-def test_run_without_memory_ends_and_names_the_way_out(elsewhere, tmp_path):
+def test_run_out_of_memory_ends_with_advice(elsewhere, tmp_path):
     ended, _, err = command(elsewhere, "hard_limits", *RUN, str(tmp_path / "r"), "--in-process", fresh=True)
     assert ended == 3, err
     assert "is a row without --in-process" in err
 
 
-def test_path_keeps_what_a_function_adds(monkeypatch):
+def test_path_keeps_entries_added_by_function(monkeypatch):
     monkeypatch.setattr(sys, "path", before := list(sys.path))
     with containment.Surroundings():
         sys.path.insert(0, "added")
@@ -386,7 +386,7 @@ def test_path_keeps_what_a_function_adds(monkeypatch):
     assert sys.path[0] == "added"
 
 
-def test_environment_keeps_what_a_function_adds_or_changes_and_gets_back_what_it_removes(monkeypatch):
+def test_environment_keeps_additions_and_restores_removals(monkeypatch):
     before = os.environ
     for name in ("REMOVED", "CHANGED", "CONFORMANCE_CACHE"):
         monkeypatch.setenv(name, "before")
@@ -405,13 +405,13 @@ def test_environment_keeps_what_a_function_adds_or_changes_and_gets_back_what_it
 @pytest.mark.parametrize(
     ("deed", "words"), [("thread", ("show", "rows/plain", "-m", "rude")), ("interrupts", ("relations", "-m", "rude"))]
 )
-def test_so_do_other_commands(elsewhere, deed, words):
+def test_other_commands_contain_functions(elsewhere, deed, words):
     ended, out, err = command(elsewhere, deed, *words, "--cases", "cases")
     assert ended in (0, 1), err
     assert "Traceback" not in out + err
 
 
-def test_pytest_ends_where_a_thread_does_not(elsewhere):
+def test_pytest_ends_despite_running_thread(elsewhere):
     variables = {"PYTHONPATH": str(elsewhere / "packages"), "CONFORMANCE_CACHE": "off", "DEED": "thread"}
     source = "import conformance.plugin as p; p.EXIT_SECONDS = 0.5; import pytest; raise SystemExit(pytest.main())"
     done = subprocess.run(

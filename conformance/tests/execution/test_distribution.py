@@ -61,14 +61,14 @@ def test_distribute_raises_exception_of_task(work, error):
         list(distribute(work, [(1, 2), (3, 4)], 2))
 
 
-def test_distribute_reports_tasks_of_dead_process_and_goes_on():
+def test_distribute_reports_tasks_of_dead_process_and_continues():
     found = list(distribute(end_at_three, [(number,) for number in range(6)], 2))
     (lost,) = [one for one in found if isinstance(one, Lost)]
     assert (lost.tasks, lost.reason) == (((3,),), "exited with status 3")
     assert sorted(one[1] for one in found if not isinstance(one, Lost)) == list(range(6))
 
 
-def test_distribute_reports_tasks_that_no_process_is_left_for():
+def test_distribute_reports_tasks_without_remaining_process():
     *_, died, rest = list(distribute(end_at_three, [(3,), (4,), (5,)], 1))
     assert (died.tasks, rest.tasks) == (((3,),), ((4,), (5,)))
 

@@ -438,7 +438,7 @@ def test_parse_refuses_long_text_without_echoing_it(plain, text):
     assert len(str(caught.value)) < 1500
 
 
-def test_parse_takes_requirements_that_are_longer_than_a_file_name(plain):
+def test_parse_accepts_requirements_longer_than_file_name(plain):
     text = "miniature==1.9.1 " + " ".join(f"package-{number}==1.0" for number in range(100))
     assert len(parse(text).requirements) == 101
 
@@ -480,7 +480,7 @@ def test_parse_rejects_interpreter_that_answers_endlessly_or_oddly(plain, tmp_pa
 
 @pytest.mark.skipif(sys.platform == "win32", reason="made of shell scripts")
 @pytest.mark.parametrize("name", ["pins.txt", "pylock.toml"])
-def test_parse_refuses_file_that_is_no_regular_one(plain, tmp_path, name):
+def test_parse_refuses_irregular_file(plain, tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(UserError, match="a FIFO and no file"):
         parse(str(tmp_path / name))
@@ -712,7 +712,7 @@ def test_undeclared_requirement_is_added(links, monkeypatch):
 
 
 @needs_uv
-def test_what_a_framework_needs_beside_it_is_added(links, monkeypatch):
+def test_additional_requirements_of_framework_are_added(links, monkeypatch):
     wheel(links, "companion", "1.0")
     wheel(links, "companion", "2.0")
     use(monkeypatch, dataclasses.replace(MINI, requirements=("miniature", "companion", "absent; sys_platform == '-'")))

@@ -61,7 +61,7 @@ def test_fork_inherits_ignored_signals_if_requested(tmp_path, ignored_signals, i
             assert process.communicate(timeout=60)[0] == f"{inherits}\n"
 
 
-def test_fork_is_sent_signals_and_waited_for(tmp_path):
+def test_fork_receives_signals_and_is_awaited(tmp_path):
     with interpreter().start(["-c", "import time; time.sleep(600)"], tmp_path, os.environ) as process:
         assert process.poll() is None
         with pytest.raises(subprocess.TimeoutExpired):

@@ -83,7 +83,7 @@ def test_control_characters_and_marks_of_direction_are_shown_as_escapes():
     "words",
     [("list", "cases"), ("show", "binary/x/y"), ("explain", "binary/x/y"), ("explain", "binary/x/y", "--markdown")],
 )
-def test_a_case_can_neither_colour_nor_clear_a_terminal(conformance, folder, words):
+def test_case_cannot_colour_or_clear_terminal(conformance, folder, words):
     status, out = conformance(*words, "--cases", folder)
     assert status == 0
     assert not CONTROLS.search(out.replace("\n", ""))
@@ -147,7 +147,7 @@ def test_lint_echoes_no_long_word_of_a_file(conformance, folder, name):
     ],
     ids=lambda words: " ".join(word[:10] for word in words),
 )
-def test_no_command_echoes_a_long_word(conformance, words, tmp_path, monkeypatch):
+def test_commands_do_not_echo_long_words(conformance, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out = conformance(*words)
     assert status == 2
@@ -162,7 +162,7 @@ def test_message_about_a_file_has_no_control_characters(conformance, tmp_path):
     assert not CONTROLS.search(out.replace("\n", ""))
 
 
-def test_a_report_can_neither_colour_nor_clear_a_terminal(conformance, tmp_path):
+def test_report_cannot_colour_or_clear_terminal(conformance, tmp_path):
     said = dict.fromkeys(("explanation", "exception", "warnings", "call", "known", "convention", "bridge"), HOSTILE)
     old = written(tmp_path / "old", [row(), row("torch.B")], versions={"torch": HOSTILE})
     new = written(tmp_path / "new", [row(got="5.0", **{**said, **BAD, "call": HOSTILE}), row("torch.B")])
@@ -209,7 +209,7 @@ def commanding(folder):
         ("explain", "binary/x/y", "--markdown"),
     ],
 )
-def test_a_case_gives_no_command_to_github(conformance, commanding, on_github, words):
+def test_case_gives_no_command_to_github(conformance, commanding, on_github, words):
     status, out = conformance(*words, "--cases", commanding)
     assert status == 0
     assert "owned" in out
@@ -219,13 +219,13 @@ def test_a_case_gives_no_command_to_github(conformance, commanding, on_github, w
         json.loads(out)
 
 
-def test_away_from_github_nothing_of_it_is_changed(conformance, commanding, monkeypatch):
+def test_output_outside_of_github_is_unchanged(conformance, commanding, monkeypatch):
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     _, out = conformance("list", "cases", "--cases", commanding)
     assert "##[error]c" in out
 
 
-def test_what_is_wrong_with_a_file_stands_beside_it_and_gives_no_other_command(conformance, commanding, on_github):
+def test_file_error_is_annotated_and_gives_no_other_command(conformance, commanding, on_github):
     file = commanding / "binary" / "x.yaml"
     file.write_text(file.read_text(encoding="utf-8") + f"{json.dumps(COMMANDS)}: 1\n", encoding="utf-8")
     line = len(file.read_text(encoding="utf-8").splitlines())
@@ -236,7 +236,7 @@ def test_what_is_wrong_with_a_file_stands_beside_it_and_gives_no_other_command(c
         assert re.match(rf"::error file=cases/binary/x\.yaml,line={line},col=\d+,title=\$.*::", text), text
 
 
-def test_a_report_gives_no_command_to_github(conformance, tmp_path, on_github):
+def test_report_gives_no_command_to_github(conformance, tmp_path, on_github):
     said = dict.fromkeys(("explanation", "exception", "warnings", "call", "known", "convention", "bridge"), COMMANDS)
     old = written(tmp_path / "old", [row(), row("torch.B")], versions={"torch": COMMANDS})
     new = written(tmp_path / "new", [row(got="5.0", **{**said, **BAD, "call": COMMANDS}), row("torch.B")])
@@ -249,7 +249,7 @@ def test_a_report_gives_no_command_to_github(conformance, tmp_path, on_github):
         assert commands(out) == [], words
 
 
-def test_text_is_no_command_however_it_is_cut_into_writes():
+def test_split_writes_give_no_command():
     for size in (1, 2, 3, len(COMMANDS)):
         stream = io.StringIO(newline="")
         defused = Defused(stream)
@@ -262,7 +262,7 @@ def test_text_is_no_command_however_it_is_cut_into_writes():
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/b", "..", "results.exe", "run.json"])
-def test_a_report_cannot_name_a_file_elsewhere(tmp_path, name):
+def test_report_cannot_name_file_outside_of_folder(tmp_path, name):
     path = written(tmp_path / "r", [row()])
     (tmp_path / "secret").write_text("x")
     digest = hashlib.sha256(b"x").hexdigest()
@@ -286,12 +286,12 @@ def test_a_report_cannot_name_a_file_elsewhere(tmp_path, name):
         {"format": [1]},
     ],
 )
-def test_a_record_of_another_kind_is_refused_with_a_message(tmp_path, changes):
+def test_record_of_other_kind_is_rejected_with_message(tmp_path, changes):
     assert "run.json" in refused(tampered(written(tmp_path / "r", [row()]), **changes))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "[" * 200_000, "\xff"])
-def test_a_record_that_is_none_is_refused_with_a_message(tmp_path, text):
+def test_invalid_record_is_rejected_with_message(tmp_path, text):
     path = written(tmp_path / "r", [row()])
     (path / "run.json").write_text(text, encoding="latin-1")
     assert "run.json" in refused(path)
@@ -305,12 +305,12 @@ def replaced(path, name, content):
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"\xff" * 100 + b"PAR1", b"a,b\n1,2\n", b'"'])
 @pytest.mark.parametrize("name", ["results.parquet", "results.csv"])
-def test_rows_that_are_none_are_refused_with_a_message(tmp_path, name, content):
+def test_invalid_rows_are_rejected_with_message(tmp_path, name, content):
     path = replaced(written(tmp_path / "r", [row()]), name, content)
     assert name in refused(path / name)
 
 
-def test_rows_of_other_types_become_text_or_are_refused(tmp_path):
+def test_rows_of_other_types_become_text_or_are_rejected(tmp_path):
     path = written(tmp_path / "r", [row()])
     table = report.read(path)[0]
     numbers = files._parquet(table.astype(object).assign(digest=[7], exception=[None]))
@@ -320,20 +320,20 @@ def test_rows_of_other_types_become_text_or_are_refused(tmp_path):
     assert "holds no rows of a report" in refused(replaced(path, "results.parquet", words))
 
 
-def test_a_table_that_unpacks_to_more_than_memory_is_refused(tmp_path, monkeypatch):
+def test_table_larger_than_memory_is_rejected(tmp_path, monkeypatch):
     path = written(tmp_path / "r", [row(call="x" * 1000)] * 1)
     monkeypatch.setattr(files, "MAX_TABLE_BYTES", 1000)
     assert "more than 1000" in refused(path)
 
 
 @pytest.mark.parametrize(("limit", "name"), [("MAX_BYTES", "results"), ("MAX_RUN_BYTES", "run.json")])
-def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch, limit, name):
+def test_too_large_file_is_not_read(tmp_path, monkeypatch, limit, name):
     path = written(tmp_path / "r", [row()])
     monkeypatch.setattr(files, limit, 100)
     assert re.search(rf"{name}.* has \d+ bytes, more than 100", refused(path))
 
 
-def test_a_ledger_cannot_blow_up(tmp_path):
+def test_ledger_size_is_limited(tmp_path):
     bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
     bomb += "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12))
     file = tmp_path / "known" / "torch.yaml"
@@ -347,13 +347,13 @@ def test_a_ledger_cannot_blow_up(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../outside/y", "a/../../outside/y", "/tmp/outside/y", "a\\b/y", "a/b/../y", "a/ /y"])
-def test_a_case_is_saved_below_its_folder_only(tmp_path, name):
+def test_case_is_saved_only_below_its_folder(tmp_path, name):
     with pytest.raises(WritingError):
         save([dataclasses.replace(a_case(), id=name)], tmp_path / "in" / "side")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_summary_stays_small_whatever_a_run_says():
+def test_summary_size_is_limited():
     results = report.from_records([row(f"torch.{'x' * 5000}{n}", case="c" * 5000 + str(n), **BAD) for n in range(200)])
     long = {f"{n}{HOSTILE}" * 20: "1" * 5000 for n in range(50)}
     numbers = [{"value": "9" * 5000, "exact": "1", "holds": False, "source": HOSTILE * 50, "case": "c" * 5000}] * 500
@@ -370,7 +370,7 @@ def test_a_summary_stays_small_whatever_a_run_says():
     assert not CONTROLS.search(text.replace("\n", ""))
 
 
-def test_no_cell_of_a_table_file_is_a_formula(tmp_path):
+def test_cells_of_table_file_are_not_formulas(tmp_path):
     texts = ("=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "'=1", '="a"', "=\n1")
     said = [row(f"torch.F{n}", call=text, explanation=text, **{k: v for k, v in BAD.items() if k != "explanation"})
             for n, text in enumerate(texts)]  # fmt: skip

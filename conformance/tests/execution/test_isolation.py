@@ -157,7 +157,7 @@ def wait_until(condition, seconds=60):
         time.sleep(0.05)
 
 
-def test_a_run_outlives_what_dies_and_what_hangs(elsewhere):
+def test_run_continues_after_crashes_and_timeouts(elsewhere):
     done = run(elsewhere, "--isolate", "--timeout", "2")
     assert done.returncode == 1, done.stderr
     found, record = rows(elsewhere)
@@ -179,7 +179,7 @@ def test_a_run_outlives_what_dies_and_what_hangs(elsewhere):
 
 
 @pytest.mark.parametrize("tool", ["run", "pytest"])
-def test_function_that_takes_too_long_many_times_in_a_row_is_skipped(elsewhere, tool):
+def test_function_is_skipped_after_several_timeouts_in_a_row(elsewhere, tool):
     (file,) = (elsewhere / "cases").rglob("*.yaml")
     head, plain = CASES.partition("  plain:\n")[0], CASES.partition("  plain:\n")[2].partition("  smoothed:\n")[0]
     slow = plain.replace("[none, sum, mean]", "[mean]\n    options: {class_weights: [1.0, 2.0, 3.0]}")
@@ -201,7 +201,7 @@ def test_function_that_takes_too_long_many_times_in_a_row_is_skipped(elsewhere, 
     assert time.monotonic() - started < 2 * count
 
 
-def test_the_rows_are_those_of_one_process(elsewhere):
+def test_rows_equal_those_of_one_process(elsewhere):
     chosen = ["-k", "plain or wide or ignored"]
     ways = {"here": ["--in-process"], "there": [], "isolated": ["--isolate"], "two": ["-n", "2"], "four": ["-n", "4"]}
     for name, words in ways.items():
@@ -240,7 +240,7 @@ def test_in_process_with_processes_is_refused(elsewhere, words):
         ),
     ],
 )
-def test_judging_process_that_dies_loses_only_what_it_was_at(elsewhere, cases, lost):
+def test_judging_process_that_dies_loses_only_its_current_item(elsewhere, cases, lost):
     (elsewhere / "packages" / "shaky_adapter.py").write_text(ADAPTER + KILLING.replace("{cases}", repr(cases)))
     done = run(elsewhere, "-n", "2", "-k", "plain or smoothed or wide")
     assert done.returncode == 2, done.stdout
@@ -249,7 +249,7 @@ def test_judging_process_that_dies_loses_only_what_it_was_at(elsewhere, cases, l
     assert f"{len(lost)} could not be executed; {5 - len(lost)} of 5 rows are in the report" in done.stderr
 
 
-def test_pytest_does_the_same(elsewhere):
+def test_pytest_isolates_crashes_and_timeouts(elsewhere):
     words = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--cases", "cases", "-k", "shaky"]
     done = ran(elsewhere, "pytest", *words, "--isolate", "--call-timeout", "2", "--report", "report")
     assert "3 failed, 4 passed" in done.stdout, done.stdout + done.stderr
@@ -259,7 +259,7 @@ def test_pytest_does_the_same(elsewhere):
     assert by_pytest == by_run
 
 
-def test_a_baseline_knows_what_was_wrong_before(elsewhere):
+def test_baseline_accepts_earlier_failures(elsewhere):
     assert run(elsewhere, "--isolate", "--timeout", "2", "--report", "accepted").returncode == 1
     again = run(elsewhere, "--isolate", "--timeout", "2", "--baseline", "accepted")
     assert again.returncode == 0, again.stdout
@@ -290,7 +290,7 @@ def test_a_baseline_knows_what_was_wrong_before(elsewhere):
     assert "1 new disagreement" in tests.stdout
 
 
-def test_a_baseline_that_is_none_is_said_before_the_run(elsewhere):
+def test_invalid_baseline_is_reported_before_the_run(elsewhere):
     for done in (
         run(elsewhere, "--baseline", "nowhere"),
         ran(elsewhere, "pytest", "--cases", "cases", "--baseline", "no"),
@@ -302,7 +302,7 @@ def test_a_baseline_that_is_none_is_said_before_the_run(elsewhere):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 @pytest.mark.parametrize("inherited", ["default", "ignored"])
-def test_ctrl_c_keeps_what_was_done(elsewhere, ignored_signals, inherited):
+def test_ctrl_c_keeps_finished_rows(elsewhere, ignored_signals, inherited):
     """A command that inherits an ignored SIGINT goes on, as is the convention."""
     arguments, where = command(elsewhere, "conformance", "run", "--cases", "cases", "--framework", "shaky", "--isolate")
     with subprocess.Popen(
@@ -329,7 +329,7 @@ def test_ctrl_c_keeps_what_was_done(elsewhere, ignored_signals, inherited):
     assert len(found) >= 3
 
 
-def test_a_run_that_is_killed_leaves_no_report_that_looks_whole(elsewhere):
+def test_killed_run_leaves_no_complete_report(elsewhere):
     (elsewhere / "report").mkdir()
     arguments, where = command(elsewhere, "conformance", "run", "--cases", "cases", "--framework", "shaky", "--isolate")
     with subprocess.Popen([*arguments, "--report", "report"], **where, stderr=subprocess.DEVNULL) as process:
@@ -360,7 +360,7 @@ def fakes(monkeypatch):
     return build
 
 
-def test_environments_that_cannot_be_had_are_rows(fakes):
+def test_unavailable_environments_have_rows(fakes):
     said = []
     found = targets.start_workers(dict.fromkeys(["numpy==1", "numpy==99", "numpy =="], ()), said.append)
     with found.pool as pool:
@@ -375,12 +375,12 @@ def test_environments_that_cannot_be_had_are_rows(fakes):
     assert report.pairs(table).empty
 
 
-def test_no_environment_at_all_is_an_error(fakes):
+def test_run_without_any_environment_is_an_error(fakes):
     with pytest.raises(UserError, match="there is no such release"):
         targets.start_workers({"numpy==99": ()}, lambda line: None)
 
 
-def test_an_adapter_that_is_not_installed_there_is_taken_from_its_file(tmp_path):
+def test_adapter_missing_in_environment_is_loaded_from_its_file(tmp_path):
     source = Path(fragile.__file__).read_text().replace('name="fragile"', 'name="carried"')
     (tmp_path / "carried_adapter.py").write_text(source)
     file = str(tmp_path / "carried_adapter.py")
@@ -410,7 +410,7 @@ def test_calls_of_many_frameworks_are_made_in_workers(monkeypatch):
         assert pool is None
 
 
-def test_calls_of_release_that_is_known_to_crash_are_made_in_a_worker(monkeypatch):
+def test_calls_of_known_crashing_release_are_made_in_worker(monkeypatch):
     monkeypatch.setattr(targets, "local_pool", lambda available: contextlib.nullcontext(len(available)))
     installed = miniatures.installed(miniatures.Binary)
     entry = KnownIssue("a/b", installed.functions[0].name, versions="<2", status="crashed")

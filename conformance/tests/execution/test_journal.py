@@ -209,14 +209,14 @@ def whole(tmp_path_factory):
 # Signals
 
 
-def test_nothing_unexpected_is_no_verdict_before_the_end():
+def test_incomplete_run_is_not_reported_as_passed():
     nothing = report.from_records([])
     assert recording.verdict_line(nothing, 5) == "no verdict, as 0 of 5 rows are there; so far nothing unexpected"
     assert recording.verdict_line(nothing, 0) == "no verdict, as nothing was planned"
 
 
 @posix
-def test_interruption_is_said_before_what_was_found(there):
+def test_interruption_is_reported_before_findings(there):
     there.hold.touch()
     variables = environment(there.folder, HOLD=str(there.hold), TMPDIR=str(there.folder), PYTHONUNBUFFERED="1")
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -253,7 +253,7 @@ def test_signal_ends_run_with_a_report_that_resume_completes(there, whole, how, 
 
 @posix
 @pytest.mark.parametrize("words", [(), ("-n", "2"), ("--isolate",)])
-def test_signal_to_the_whole_group_is_the_runs_and_no_workers(there, words):
+def test_signal_to_process_group_is_handled_by_run_only(there, words):
     process = there.held(*RUN, *words)
     wait_for_rows(there.report)
     os.killpg(process.pid, signal.SIGTERM)
@@ -312,7 +312,7 @@ def test_second_signal_ends_the_run_at_once(there):
 
 
 @posix
-def test_interruption_that_a_function_swallows_ends_the_run_after_its_call(there):
+def test_swallowed_interruption_ends_run_after_call(there):
     process = there.held(*HERE, STUBBORN="1")
     process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
@@ -322,7 +322,7 @@ def test_interruption_that_a_function_swallows_ends_the_run_after_its_call(there
 
 
 @posix
-def test_signal_that_comes_twice_at_the_same_time_counts_once(there):
+def test_simultaneous_signals_count_once(there):
     process = there.held(*HERE)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
@@ -331,7 +331,7 @@ def test_signal_that_comes_twice_at_the_same_time_counts_once(there):
 
 
 @posix
-def test_end_of_the_terminal_leaves_a_report(there):
+def test_hangup_leaves_report(there):
     import pty
 
     there.hold.touch()
@@ -349,7 +349,7 @@ def test_end_of_the_terminal_leaves_a_report(there):
 
 
 @posix
-def test_signal_before_the_first_row_leaves_no_whole_report(there, whole):
+def test_signal_before_first_row_leaves_no_complete_report(there, whole):
     assert there.ran(*RUN).returncode == 0
     process = there.start(*RUN, fresh=True)
     wait_for(there.report / JOURNAL, process)
@@ -369,7 +369,7 @@ def test_signal_before_the_first_row_leaves_no_whole_report(there, whole):
 @posix
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
 @pytest.mark.parametrize("words", [RUN, PYTEST])
-def test_run_that_is_ended_while_it_starts_up_leaves_no_whole_report(there, whole, words, how):
+def test_signal_during_startup_leaves_no_complete_report(there, whole, words, how):
     assert there.ran(*RUN).returncode == 0
     process = there.start(*words, fresh=True)
     wait_until(lambda: (there.report / MARK).exists() and not (there.report / RUN_JSON).exists())
@@ -399,7 +399,7 @@ def test_run_that_is_ended_while_it_starts_up_leaves_no_whole_report(there, whol
         ("run --report", "reports/latest"),
     ],
 )
-def test_the_folder_of_a_run_is_known_before_anything_is_imported(words, folder):
+def test_report_folder_is_checked_before_imports(words, folder):
     found = marking.report_of(words.split())
     assert found == (None if folder is None else Path(folder))
 
@@ -439,7 +439,7 @@ def test_run_moves_report_that_was_set_aside(tmp_path):
 
 
 @posix
-def test_killed_run_leaves_its_rows_and_the_report_from_before(there, whole):
+def test_killed_run_leaves_its_rows_and_previous_report(there, whole):
     assert there.ran(*RUN).returncode == 0
     there.killed(*RUN)
     for words in (("diff", str(whole.report), "report"), ("page", "report"), ("accept", "report", "--yes")):
@@ -471,7 +471,7 @@ def test_killed_run_is_resumed_to_the_same_report(there, whole, words):
 
 
 @posix
-def test_next_run_moves_an_unfinished_one_aside_and_says_so(there, whole):
+def test_next_run_reports_and_moves_unfinished_run(there, whole):
     there.killed(*RUN)
     done = there.ran(*RUN)
     assert done.returncode == 0
@@ -486,7 +486,7 @@ def test_next_run_moves_an_unfinished_one_aside_and_says_so(there, whole):
 
 
 @posix
-def test_resumed_run_asks_again_what_has_changed_and_says_so(there):
+def test_resumed_run_repeats_changed_items_and_reports_them(there):
     there.killed(*RUN)
     file = there.folder / "cases" / "rows.yaml"
     file.write_text(CASES.replace("[0.5, -1.5, 0.25]", "[0.5, -1.5, 0.5]", 1))
@@ -505,7 +505,7 @@ def test_resumed_run_asks_again_what_has_changed_and_says_so(there):
 
 
 @posix
-def test_resumed_run_of_another_selection_keeps_what_it_does_not_ask(there):
+def test_resumed_run_of_other_selection_keeps_other_rows(there):
     there.killed(*RUN)
     done = there.ran(*RUN, "--resume", "-k", "last or sum")
     assert done.returncode == 0, done.stderr
@@ -516,7 +516,7 @@ def test_resumed_run_of_another_selection_keeps_what_it_does_not_ask(there):
     assert len(read_journal(aside).rows) == BEFORE
 
 
-def test_resume_of_nothing_is_a_run_like_any_other_and_says_so(there, whole):
+def test_resume_without_journal_is_plain_run_with_message(there, whole):
     said = "--resume: no unfinished run is in report, so all rows are executed"
     assert f"{said}\n" in there.ran(*RUN, "-k", "sum", "--resume").stderr
     assert f"{said}; the whole report there, of a run with -k sum, stays in" in there.ran(*RUN, "--resume").stderr
@@ -538,7 +538,7 @@ def test_second_run_in_one_folder_is_refused(there):
     assert len(report.read(there.report)[0]) == 5
 
 
-def test_option_that_is_wrong_leaves_the_folder_as_it_was(there, whole):
+def test_invalid_option_leaves_folder_unchanged(there, whole):
     there.report.mkdir()
     for file in whole.report.iterdir():
         (there.report / file.name).write_bytes(file.read_bytes())
@@ -556,7 +556,7 @@ def test_option_that_is_wrong_leaves_the_folder_as_it_was(there, whole):
 @posix
 @pytest.mark.parametrize("words", [("-p", "no:xdist"), ("-n", "1")])
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
-def test_pytest_journals_its_rows_too(there, whole, words, how):
+def test_pytest_journals_its_rows(there, whole, words, how):
     process = there.held(*PYTEST, *words)
     wait_for_rows(there.report)
     os.killpg(process.pid, getattr(signal, how))
@@ -657,7 +657,7 @@ def test_main_ends_with_130_for_a_system_exit_beside_a_command(conformance, monk
     assert conformance("relations")[0] == 130
 
 
-def test_main_says_whether_an_exception_is_of_the_import(monkeypatch, capsys):
+def test_main_distinguishes_exceptions_of_imports(monkeypatch, capsys):
     def fails():
         raise RuntimeError("odd")
 
@@ -688,7 +688,7 @@ def test_every_command_ends_with_130_for_a_signal(conformance, monkeypatch):
         assert signal.signal(number, before) == signal.SIG_DFL
 
 
-def test_the_address_for_reports_is_the_one_of_the_package(checkout):
+def test_issue_address_equals_that_of_the_package(checkout):
     import tomllib
 
     settings = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
@@ -709,7 +709,7 @@ def begun(folder, warn=pytest.fail, **options):
     return Journal.begin(folder, "2026-01-02T03:04:05+00:00", warn, **options)
 
 
-def test_rows_come_back_to_the_last_bit(tmp_path):
+def test_journal_restores_rows_bit_for_bit(tmp_path):
     held = begun(tmp_path)
     held.plan(PLAN)
     for one in ROWS:
@@ -722,7 +722,7 @@ def test_rows_come_back_to_the_last_bit(tmp_path):
     assert f"process {os.getpid()} on " in found.owner
 
 
-def test_journal_that_is_cut_anywhere_has_every_row_before(tmp_path):
+def test_truncated_journal_has_every_earlier_row(tmp_path):
     held = begun(tmp_path)
     held.plan(PLAN)
     for one in ROWS:
@@ -736,7 +736,7 @@ def test_journal_that_is_cut_anywhere_has_every_row_before(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"{}\n", b"rows\n", b'{"journal": 99}\n', b"[]\n\n", b"\xff\n"])
-def test_file_that_is_no_journal_is_neither_read_nor_removed(tmp_path, content):
+def test_foreign_file_is_neither_read_nor_removed(tmp_path, content):
     (tmp_path / JOURNAL).write_bytes(content)
     with pytest.raises(ReportError, match=r"journal\.jsonl"):
         begun(tmp_path)
@@ -746,14 +746,14 @@ def test_file_that_is_no_journal_is_neither_read_nor_removed(tmp_path, content):
 
 @posix
 @pytest.mark.parametrize("kind", ["folder", "fifo", "link"])
-def test_journal_that_is_no_file_is_refused_and_not_waited_for(tmp_path, kind):
+def test_journal_that_is_not_regular_file_is_rejected_at_once(tmp_path, kind):
     file = tmp_path / JOURNAL
     {"folder": file.mkdir, "fifo": lambda: os.mkfifo(file), "link": lambda: file.symlink_to("/dev/full")}[kind]()
     with pytest.raises(ReportError, match="and no file"):
         begun(tmp_path)
 
 
-def test_full_disk_is_said_once_and_rows_are_written_later(tmp_path, monkeypatch):
+def test_full_disk_is_reported_once_and_rows_are_written_later(tmp_path, monkeypatch):
     text = []
     held = begun(tmp_path, text.append)
     held.plan(PLAN)
@@ -777,7 +777,7 @@ def test_full_disk_is_said_once_and_rows_are_written_later(tmp_path, monkeypatch
 
 
 @posix
-def test_disk_that_is_full_from_the_start_ends_in_a_message(there):
+def test_initially_full_disk_ends_with_message(there):
     limit = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); "
     (there.folder / "limited.py").write_text(f"{limit}sys.argv = sys.argv[1:]\nrunpy.run_module('conformance', "
                                              "run_name='__main__', alter_sys=True)\n")  # fmt: skip
@@ -822,7 +822,7 @@ def test_earlier_report_is_restored_after_a_run_without_calls(tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
-def test_run_that_was_killed_when_its_report_was_whole_is_whole(tmp_path):
+def test_run_killed_after_writing_report_is_complete(tmp_path):
     held = begun(tmp_path)
     held.plan(PLAN)
     for one in ROWS:
@@ -875,7 +875,7 @@ def test_run_refuses_options_that_would_hang_or_overwrite(words, said, tmp_path,
         ("mine.yaml", "may be a case file"),
     ],
 )
-def test_run_writes_no_sarif_and_no_comment_over_what_it_is_not(name, said, option, tmp_path, monkeypatch, capsys):
+def test_run_replaces_only_its_own_sarif_and_comment_files(name, said, option, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("fifo")
     Path("folder").mkdir()
@@ -894,7 +894,7 @@ def test_run_writes_no_sarif_and_no_comment_over_what_it_is_not(name, said, opti
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs")
 @pytest.mark.parametrize("words", ["fuzz --cases-count 1 --state fifo", "sweep sklearn.log_loss --state fifo"])
-def test_states_are_not_read_from_a_fifo(words, tmp_path, monkeypatch, capsys):
+def test_state_is_not_read_from_fifo(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("fifo")
     monkeypatch.setattr(sys, "argv", ["conformance", *words.split()])
@@ -905,7 +905,7 @@ def test_states_are_not_read_from_a_fifo(words, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", ["index.html", "results.csv", RUN_JSON])
-def test_run_refuses_to_replace_files_of_other_things(name, tmp_path, monkeypatch, capsys):
+def test_run_refuses_to_replace_foreign_files(name, tmp_path, monkeypatch, capsys):
     content = '{"name": "the site of somebody"}\n'
     (tmp_path / name).write_text(content)
     words = ["run", "-k", "sklearn and categorical/seed/", "--in-process", "--report", str(tmp_path)]
@@ -917,7 +917,7 @@ def test_run_refuses_to_replace_files_of_other_things(name, tmp_path, monkeypatc
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, content)]
 
 
-def test_folder_of_somebody_called_previous_stays(tmp_path):
+def test_foreign_folder_named_previous_is_kept(tmp_path):
     (tmp_path / PREVIOUS).mkdir()
     (tmp_path / PREVIOUS / "mine").write_text("x")
     report.write(tmp_path, report.frame(ROWS), RunInfo(3))
@@ -932,7 +932,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_recover_counts_row_that_no_report_can_be_made_of(tmp_path, name):
+def test_recover_counts_invalid_rows(tmp_path, name):
     held = begun(tmp_path)
     held.plan(PLAN)
     for one in ROWS[:2]:
@@ -948,7 +948,7 @@ def test_recover_counts_row_that_no_report_can_be_made_of(tmp_path, name):
 
 
 @pytest.mark.parametrize("started", ["yesterday", 5, "0001-01-01", "9999-99-99T00:00:00+00:00", [], None])
-def test_recover_counts_time_that_is_none(tmp_path, started):
+def test_recover_accepts_missing_time(tmp_path, started):
     plan = {"info": asdict(RunInfo(planned=2, started=str(started))), "beside": {"sizes": {}, "problems": {}}}
     lines = [{"journal": 1, "started": started}, {"plan": {**plan, "basis": {}}}, *(one.cells for one in ROWS[:2])]
     (tmp_path / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -959,7 +959,7 @@ def test_recover_counts_time_that_is_none(tmp_path, started):
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)])
-def test_recover_says_that_number_of_planned_rows_is_not_known(tmp_path, monkeypatch, capsys, words):
+def test_recover_reports_unknown_number_of_planned_rows(tmp_path, monkeypatch, capsys, words):
     held = begun(tmp_path)
     for one in ROWS:
         held.append(one)

@@ -19,14 +19,14 @@ def short_parts(monkeypatch):
     monkeypatch.setattr(packed_rows, "PART", 2)
 
 
-def test_packed_rows_come_back_as_they_were_added():
+def test_packed_rows_are_restored_unchanged():
     packed = PackedRows(ROWS)
     assert len(packed) == len(ROWS)
     assert [one.cells for one in packed] == [one.cells for one in ROWS]
     assert packed.column("ratio").to_pylist() == [one.ratio for one in ROWS]
 
 
-def test_interruption_while_rows_are_packed_neither_loses_nor_doubles_one(monkeypatch):
+def test_interruption_of_packing_neither_loses_nor_duplicates_rows(monkeypatch):
     def interrupted(rows):
         monkeypatch.undo()
         monkeypatch.setattr(packed_rows, "PART", 2)
@@ -40,7 +40,7 @@ def test_interruption_while_rows_are_packed_neither_loses_nor_doubles_one(monkey
     assert [one.key for one in packed] == [one.key for one in ROWS]
 
 
-def test_frame_of_packed_rows_is_sorted_and_has_its_rows_back():
+def test_frame_of_packed_rows_is_sorted_and_complete():
     table = frames.frame(PackedRows(ROWS))
     assert list(table.columns) == list(COLUMNS)
     assert table["case"].is_monotonic_increasing

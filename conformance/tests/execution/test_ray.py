@@ -213,7 +213,7 @@ def test_adapter_error_raises_lowering_error(pool):
 
 
 @needs_index
-def test_call_times_out_and_others_go_on(cluster):
+def test_call_times_out_and_others_continue(cluster):
     with RayWorkerPool([wanted()], Timeouts(2.0)) as pool:
         pool.versions("fragile")
         futures = [pool.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
@@ -254,7 +254,7 @@ def test_calls_of_lost_node_are_made_on_another(node):
 
 
 @needs_index
-def test_call_that_kills_actors_is_crash(cluster, tmp_path):
+def test_call_that_kills_actors_is_reported_as_crash(cluster, tmp_path):
     """The adapter lies in a file of somebody else, which is sent along."""
     other = tmp_path / "elsewhere.py"
     other.write_text(

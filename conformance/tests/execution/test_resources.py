@@ -25,12 +25,12 @@ def container(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("limit", "cores"), [("150000 100000", 2), ("max 100000", 16), ("1000 100000", 1)])
-def test_cores_are_those_that_a_container_may_use(container, limit, cores):
+def test_core_count_respects_container_limit(container, limit, cores):
     (container / "cpu.max").write_text(f"{limit}\n")
     assert resources.available_cores() == cores
 
 
-def test_memory_is_what_a_container_has_left(container):
+def test_available_memory_respects_container_limit(container):
     (container / "memory.max").write_text("900000\n")
     (container / "memory.current").write_text("800000\n")
     assert resources.available_memory() == 100000
@@ -42,7 +42,7 @@ def test_memory_is_what_a_container_has_left(container):
     ("memory", "expected", "count"),
     [(2 * GIB, 8, 1), (7 * GIB, 8, 4), (GIB // 2, 8, 1), (100 * GIB, 3, 3), (None, 8, 4), (100 * GIB, 99, 16)],
 )
-def test_processes_fit_into_memory(container, monkeypatch, memory, expected, count):
+def test_process_count_respects_memory(container, monkeypatch, memory, expected, count):
     monkeypatch.setattr(resources, "available_memory", lambda: memory)
     assert resources.process_count(expected) == count
 

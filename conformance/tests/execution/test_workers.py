@@ -145,7 +145,7 @@ def test_worker_returns_outcome_of_call_in_process(pool, name):
         assert there == here
 
 
-def test_exit_in_a_call_is_raised(pool):
+def test_exit_in_call_is_recorded_as_exception(pool):
     before = ask(pool, "whoami").value
     assert ask(pool, "leave") == Raised("SystemExit", "enough")
     assert ask(pool, "whoami").value == before
@@ -251,7 +251,7 @@ def test_answer_to_start_is_versions_or_reason(answered):
 
 @needs_signals
 @pytest.mark.parametrize("what", ["a few bytes", "of another call", "more elements than announced", "nested header"])
-def test_malformed_answer_is_crash_and_others_go_on(pool, what):
+def test_malformed_answer_is_crash_and_others_continue(pool, what):
     content, shift = MALFORMED[what]
     futures = [
         pool.submit("fragile", call("interject", content=content, shift=shift), "interject"),
@@ -268,7 +268,7 @@ TWICE = "was ended because it answered the forged call twice"
 
 @needs_signals
 @pytest.mark.parametrize("size", [1, 1 << 16])
-def test_call_that_is_answered_twice_is_crash_and_others_go_on(pool, size):
+def test_call_answered_twice_is_crash_and_others_continue(pool, size):
     forged = answer({**RETURNED, "arrays": [["<f8", [size]]]}, np.full(size, 7.0).tobytes())[: -len(wire.END)]
     for count in (0, 3):
         futures = [pool.submit("fragile", call("interject", content=forged, shift=0), "the forged call")]
@@ -279,7 +279,7 @@ def test_call_that_is_answered_twice_is_crash_and_others_go_on(pool, size):
 
 
 @needs_signals
-def test_answer_too_many_ends_worker_and_others_go_on(pool):
+def test_surplus_answer_ends_worker_and_others_continue(pool):
     forged = call("interject", content=answer(RETURNED, np.float64(7).tobytes()), shift=0)
     for count in (0, 3):
         futures = [pool.submit("fragile", forged, "the forged call")]
@@ -293,7 +293,7 @@ def test_answer_too_many_ends_worker_and_others_go_on(pool):
 
 
 @needs_signals
-def test_message_whose_rest_never_comes_is_crash():
+def test_incomplete_message_is_crash():
     content = answer(RETURNED, EIGHT, (1 << 20, 8))
     with LocalWorkerPool([spec()], Timeouts(1.0)) as pool:
         pool.versions("fragile")
@@ -318,7 +318,7 @@ def test_function_that_breaks_connection_is_crash(pool, name, how):
 
 
 @needs_signals
-def test_function_that_returns_in_a_forked_process_too_answers_once(pool):
+def test_function_returning_in_forked_process_answers_once(pool):
     before = ask(pool, "whoami").value
     for _ in range(3):
         assert isinstance(ask(pool, "fork"), Returned)
@@ -336,7 +336,7 @@ def test_dead_process_is_noticed_while_child_holds_connection(pool):
 
 
 @needs_signals
-def test_calls_behind_a_crash_are_made_again():
+def test_calls_queued_behind_crash_are_repeated():
     with LocalWorkerPool([spec()]) as pool:
         names = ["whoami", "echo", "segfault", "echo", "starve", "vanish", *["whoami"] * 20]
         futures = [pool.submit("fragile", call(name), name) for name in names]
@@ -347,7 +347,7 @@ def test_calls_behind_a_crash_are_made_again():
     assert len(names) > MAX_IN_FLIGHT
 
 
-def test_call_times_out_and_others_go_on():
+def test_call_times_out_and_others_continue():
     with LocalWorkerPool([spec()], Timeouts(1.0)) as pool:
         pool.versions("fragile")
         futures = [pool.submit("fragile", call(name), name) for name in ("echo", "hang", "echo")]
@@ -524,7 +524,7 @@ def test_import_ray_says_how_to_install_it():
 # What is sent, and how it is found
 
 
-def test_files_to_send_are_those_that_calls_need():
+def test_files_to_send_are_required_by_calls():
     files, top = files_to_send("conformance.adapters.torch:FRAMEWORK")
     assert top == ""
     assert {

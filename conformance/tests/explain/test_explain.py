@@ -186,7 +186,7 @@ def test_ignored_sample_has_zero_loss_and_weight():
         (case(predictions=((math.nan, 0.5, 0.5),), labels=(0,)), "hands a nan on"),
     ],
 )
-def test_derivation_states_why_there_is_no_number(of, said):
+def test_derivation_states_reason_for_undefined_answer(of, said):
     assert said in explained(of).derivation.why
 
 
@@ -309,7 +309,7 @@ def test_unexplained_difference_is_decomposed():
     assert "no known convention explains it" in found.message
 
 
-def test_decomposition_without_a_definition_value_names_what_there_is_instead():
+def test_decomposition_without_definition_value_names_documented_value():
     outputs = {"predictions": ((0.5, -1.0), (2.0, 0.1)), "labels": ((1, 0), (0, 1)), "target": "binary"}
     averaged = answered(case(loss="binary", reductions=("none",), **outputs), miniatures.AveragesTheLastAxis)
     assert averaged.decomposition.undefined_text == "an answer of shape (2, 2)"
@@ -321,7 +321,7 @@ def test_decomposition_without_a_definition_value_names_what_there_is_instead():
 @pytest.mark.parametrize(
     ("factor", "words"), [(math.nan, "= not a number"), (math.inf, "= no finite number")], ids=["nan", "inf"]
 )
-def test_difference_that_is_no_number_has_no_ulps(factor, words):
+def test_undefined_difference_has_no_ulps(factor, words):
     class Lost(miniatures.DropsSmoothing):
         def losses(self, x, y):
             loss, weight = super().losses(x, y)
@@ -410,7 +410,7 @@ def test_remedy_that_fails_is_not_listed():
     assert answered(case(), miniatures.DividesBySamples).remedies == ()
 
 
-def test_function_that_cannot_be_called_is_listed_as_skipped():
+def test_uncallable_function_is_listed_as_skipped():
     class Unsaid(miniatures.Categorical):
         @classmethod
         def placeholder_values(cls, problem):
@@ -473,7 +473,7 @@ def test_terminal_lines_fit_80_columns(of, quantity):
     assert wide == []
 
 
-def test_code_to_copy_has_a_line_of_its_own():
+def test_copyable_code_has_its_own_line():
     explanation = explained(case(options={"sample_weights": (1.0, 2.0, 3.0)}), miniatures.DividesBySamples)
     lines = [line.strip() for _, line in rendering.terminal(explanation)]
     assert all(block.text in lines for block in render_blocks(explanation) if block.kind == "code")
@@ -620,7 +620,7 @@ def test_page_explains_unexpected_and_then_common_causes():
     assert explain_report(unexpected_first, {of.id: of}, here, suite, 1)[1] == (1, 4)
 
 
-def test_page_repeats_only_calls_of_same_version_that_did_not_crash():
+def test_page_repeats_only_uncrashed_calls_of_same_version():
     of = case(options={"sample_weights": (1.0, 2.0, 4.0)})
     results, here, suite = asked_of(of, miniatures.Categorical, miniatures.DividesBySamples)
     for changed in ({"version": "another"}, {"status": "crashed"}, {"digest": "changed"}):
@@ -629,7 +629,7 @@ def test_page_repeats_only_calls_of_same_version_that_did_not_crash():
     assert explain_report(results, {of.id: of}, here, suite, 0) == ({}, (0, 4))
 
 
-def test_show_calls_only_what_is_named():
+def test_show_calls_only_named_functions():
     pytest.importorskip("torch")
     shown = api.show("article/binary/four_outputs", dtype="float32", functions=["torch.BCELoss"])
     assert {row.key.function for answers in shown.answers for row in answers.rows} == {"torch.BCELoss"}

@@ -172,7 +172,7 @@ def execute(side, setting):
         ),
     ],
 )
-def test_the_printed_code_gives_equal_numbers_for_data_of_no_case(first, second, options, named):
+def test_printed_code_gives_equal_numbers_for_other_data(first, second, options, named):
     result = recipe_of(first, second, *options, **named)
     assert result.equal, result.proof.remaining
     one, other = (execute(side, result.setting) for side in (result.first, result.second))
@@ -197,7 +197,7 @@ def test_recipe_lists_remaining_differences():
     assert all(one.cases for one in result.proof.remaining)
 
 
-def test_code_that_is_wrong_is_no_recipe(monkeypatch):
+def test_incorrect_code_is_not_a_recipe(monkeypatch):
     monkeypatch.setattr(recipes._Draft, "_divided_by", lambda self, divisor, per_row: "7.0")
     result = recipe_of(SPARSE, TORCH, "class_weights")
     assert not result.equal
@@ -251,7 +251,7 @@ def test_recipe_with_a_function_that_is_not_installed_is_unproved(monkeypatch, n
         api.recipe("optax.nothing", TORCH)
 
 
-def test_unproved_recipe_says_what_the_ledger_knows_to_be_wrong(monkeypatch):
+def test_unproved_recipe_lists_known_issues(monkeypatch):
     others = [one for one in AVAILABLE if one.framework.name != "paddle"]
     monkeypatch.setattr(registry, "installed", lambda *_: (others, []))
     installed(TORCH)
@@ -266,12 +266,12 @@ def test_unproved_recipe_says_what_the_ledger_knows_to_be_wrong(monkeypatch):
 
 
 @pytest.mark.parametrize(("options", "differ"), [([], False), (["class_weights"], True)])
-def test_divisors_differ_where_they_can_be_different_numbers(options, differ):
+def test_divisors_differ_if_values_can_differ(options, differ):
     result = recipe_of(SPARSE, TORCH, *options)
     assert ("mean_divides_by" in [name for name, *_ in result.differences]) == differ
 
 
-def test_an_option_that_no_case_has_together_is_no_recipe():
+def test_options_without_common_case_have_no_recipe():
     result = recipe_of(TORCH, NLL, "class_weights", "sample_weights", "ignore_index", dtype="float16")
     assert not result.equal
     assert result.why
@@ -280,7 +280,7 @@ def test_an_option_that_no_case_has_together_is_no_recipe():
 @pytest.mark.parametrize(
     ("options", "status"), [(["--option", "class_weights"], 0), (["--option", "label_smoothing"], 1)]
 )
-def test_command_prints_what_json_has(options, status):
+def test_command_prints_content_of_json(options, status):
     installed(SPARSE, TORCH)
     printed = CliRunner().invoke(app, ["recipe", SPARSE, TORCH, *options])
     assert printed.exit_code == status
@@ -319,7 +319,7 @@ ON_THE_PAGE = [row for loss in LOSSES for row in entries(loss)]
 @pytest.mark.parametrize(
     "row", ON_THE_PAGE, ids=lambda row: f"{row[0].first.function.name}-{row[0].second.function.name}"
 )
-def test_every_entry_of_the_page_is_proved(row: list[Entry], cases, judge):
+def test_entries_of_recipe_page_are_proved(row: list[Entry], cases, judge):
     first, second = row[0].first.function.name, row[0].second.function.name
     installed(first, second)
     found = {function.name: InstalledFunction(one, function) for one in AVAILABLE for function in one.functions}
@@ -335,20 +335,20 @@ def test_every_entry_of_the_page_is_proved(row: list[Entry], cases, judge):
         assert proved, entry.text()
 
 
-def test_most_of_the_page_is_possible():
+def test_most_entries_of_recipe_page_exist():
     texts = [entry.text() for row in ON_THE_PAGE for entry in row]
     texts = [text for text in texts if not re.fullmatch(r"none: \S+ has no reduction \w+", text)]
     assert len(texts) > 100
     assert sum(text.startswith("none: ") for text in texts) < 0.1 * len(texts)
 
 
-def test_the_release_that_is_installed_is_what_the_page_is_about():
+def test_recipe_page_describes_installed_release():
     pairs = {(row[0].first.function.name, row[0].second.function.name) for row in ON_THE_PAGE}
     assert (SPARSE, TORCH) in pairs
     assert all((second, first) in pairs for first, second in pairs)
 
 
-def test_arrays_without_operations_have_recipes_that_need_none():
+def test_arrays_without_operations_have_recipes_without_operations():
     installed(TORCH)
     bare = [
         InstalledFunction(dataclasses.replace(one, framework=_without_operations(one.framework)), function)
@@ -366,19 +366,19 @@ def _without_operations(framework):
     return dataclasses.replace(framework, arrays=dataclasses.replace(framework.arrays, operations={}))
 
 
-def test_a_gradient_is_of_functions_that_differentiate():
+def test_gradient_recipe_requires_differentiable_functions():
     result = recipe_of(LOG_LOSS, TORCH, quantity="gradient")
     assert not result.equal
     assert result.why.startswith(f"{LOG_LOSS} does not differentiate; try") or result.why.endswith("differentiate")
 
 
-def test_a_gradient_that_takes_targets_for_distributions_has_no_weighted_targets():
+def test_gradient_with_distribution_targets_has_no_weighted_targets():
     result = recipe_of(SOFT, TORCH, "class_weights", "label_smoothing", target="index", quantity="gradient")
     assert "its gradient takes all targets for distributions" in result.why
     assert recipe_of(SOFT, TORCH, "class_weights", "label_smoothing", target="index").equal
 
 
-def test_compiled_functions_are_called_so():
+def test_recipe_calls_compiled_functions():
     result = recipe_of(SPARSE, TORCH, "class_weights", modes=["graph"])
     assert result.equal
     assert "tf.function(loss)" in result.first.code
@@ -387,7 +387,7 @@ def test_compiled_functions_are_called_so():
         recipe_of(SPARSE, TORCH, modes=["jet"])
 
 
-def test_an_argument_that_is_known_to_be_broken_is_not_used():
+def test_recipe_avoids_argument_with_known_issue():
     result = recipe_of(SPARSE, TORCH, layout=["class_axis"])
     assert result.equal
     assert "moveaxis" in result.first.code

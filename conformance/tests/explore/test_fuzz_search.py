@@ -135,7 +135,7 @@ def _smoothed_over_something(case):
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_variant_is_called_with_every_fourth_case_unless_it_is_named(named):
+def test_variant_is_called_with_every_fourth_case_unless_named(named):
     there = miniatures.installed(miniatures.Categorical)
     (function,) = there.functions
     variant = dataclasses.replace(function, default_files=frozenset({"article/index_labels"}))
@@ -192,7 +192,7 @@ def test_interrupted_search_keeps_smallest_case_so_far():
     assert len({(finding.signature, finding.traits) for finding in searching.findings}) == len(searching.findings)
 
 
-def test_restrict_limits_drops_what_no_function_expresses():
+def test_restrict_limits_drops_inexpressible_features():
     function = dataclasses.replace(
         miniatures.Categorical.function(), targets={"index": ""}, arguments={"class_weights": "class_weights"}
     )
@@ -201,7 +201,7 @@ def test_restrict_limits_drops_what_no_function_expresses():
     assert {loss for loss, _, _ in limits.families} == {"categorical"}
 
 
-def test_restrict_limits_draws_the_ranks_that_functions_take():
+def test_restrict_limits_draws_supported_ranks():
     of_sequences = dataclasses.replace(miniatures.Categorical.function(), ranks={"categorical": range(3, 4)})
     limits = restrict_limits(functions=[of_sequences])
     assert limits.min_inner_axes == 1

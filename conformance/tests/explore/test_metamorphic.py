@@ -171,7 +171,7 @@ def test_expected_faults_exist():
     assert not CAUGHT.keys() & NEEDS_AN_ANSWER.keys()
 
 
-def test_most_relations_have_a_fault_or_convention_that_violates_them():
+def test_most_relations_are_violated_by_fault_or_convention():
     names = {relation.name for relation in RELATIONS}
     assert set(CAUGHT.values()) <= names
     assert len(set(CAUGHT.values())) > len(names) / 2
@@ -197,7 +197,7 @@ def test_selection_covers_options_layouts_and_targets():
         }
 
 
-def test_variant_is_checked_by_every_fourth_relation_unless_it_is_named():
+def test_variant_is_checked_by_every_fourth_relation_unless_named():
     there = miniatures.installed(miniatures.Categorical)
     files = frozenset(case.id.rpartition("/")[0] for case in CASES)
     (variant,) = (dataclasses.replace(function, default_files=files) for function in there.functions)
@@ -217,7 +217,7 @@ def test_selection_is_independent_of_filter():
     assert len(everything) == len(set(everything))
 
 
-def test_selection_is_remembered_while_nothing_that_decides_it_changes(tmp_path, monkeypatch):
+def test_selection_is_cached_until_its_inputs_change(tmp_path, monkeypatch):
     monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
     few = CASES[: len(CASES) // 20]
     sklearn = Installed(next(one for one in registry.frameworks() if one.name == "sklearn"), "1.9.0")
@@ -235,7 +235,7 @@ def test_selection_is_remembered_while_nothing_that_decides_it_changes(tmp_path,
         select_instances(few, [sklearn])
 
 
-def test_damaged_selection_is_made_again(tmp_path, monkeypatch):
+def test_damaged_selection_cache_is_rebuilt(tmp_path, monkeypatch):
     monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
     sklearn = Installed(next(one for one in registry.frameworks() if one.name == "sklearn"), "1.9.0")
     few = CASES[: len(CASES) // 20]
@@ -246,7 +246,7 @@ def test_damaged_selection_is_made_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("keyword", [CASES[len(CASES) // 2].id, "unweighted or plain", "Categorical and not plain"])
-def test_selection_of_cases_is_a_part_of_the_whole_one(keyword):
+def test_selection_of_cases_is_subset_of_full_selection(keyword):
     here = [miniatures.installed(miniatures.Categorical)]
     among = RELATIONS[1::6]
     item_filter = keyword_filter(keyword)
@@ -265,7 +265,7 @@ def test_follow_ups_of_all_reductions_share_their_arrays():
         assert group.follow_ups[0].predictions is groups["none"].follow_ups[0].predictions
 
 
-def test_relation_that_changes_the_reduction_says_so():
+def test_relation_declares_change_of_reduction():
     functions = [miniatures.installed(loss).functions[0] for loss in (miniatures.Categorical, miniatures.Binary)]
     cases = [of for of in CASES if not exclusion_reason(of)][::9]
     problems = [problem for of in cases for problem in of.problems() if not examine(problem) & INVALID]
@@ -463,7 +463,7 @@ def test_relations_command_exit_statuses(conformance):
 
 
 @pytest.mark.parametrize("name", sorted(LEFT_OUT))
-def test_relations_command_says_which_functions_are_left_out(conformance, name):
+def test_relations_command_lists_excluded_functions(conformance, name):
     status, _, err = conformance(loss=getattr(miniatures, name))
     assert status == 2
     assert f"left out, what they return is not a loss of each prediction and its label: miniature.{name}" in err
@@ -494,7 +494,7 @@ def test_interrupted_relations_command_reports_partial_results(conformance, monk
     assert "interrupted; 2 of" in err
 
 
-def test_checker_makes_identical_calls_once_and_finds_the_same():
+def test_checker_makes_identical_calls_once():
     made = []
 
     def counted(framework, call, what):

@@ -345,7 +345,7 @@ def test_sweep_detects_clamp_at_wrong_end():
     assert "zero_label_1" not in found
 
 
-def test_documented_choice_is_named_and_no_error():
+def test_documented_choice_is_named_without_error():
     found = wrong(miniatures.FloorsTheLog, "probabilities", "float32")
     assert not disagreeing(found)
     zero = found["zero_label_1"]
@@ -636,13 +636,13 @@ def test_known_issue_is_no_failure_until_stale(command, monkeypatch):
         (("miniature.Binary", "--lengths", "--pairs"), "--lengths goes with"),
     ],
 )
-def test_sweep_states_what_cannot_be_swept(command, words, said):
+def test_sweep_rejects_unsupported_functions(command, words, said):
     done = command(*words)
     assert said in str(done.exception)
     assert isinstance(done.exception, registry.UserError)
 
 
-def test_sweep_returns_what_it_writes_and_prints(command, tmp_path):
+def test_sweep_returns_written_and_printed_results(command, tmp_path):
     request = api.SweepRequest(("float16",), ("logits",))
     result = api.sweep(["miniature.WrongSignBelowMinusTen"], request, folder=tmp_path)
     assert json.loads(result.to_json()) == json.loads((tmp_path / "sweep.json").read_text())
@@ -651,7 +651,7 @@ def test_sweep_returns_what_it_writes_and_prints(command, tmp_path):
     assert json.loads(printed.stdout)["lines"] == json.loads(result.to_json())["lines"]
 
 
-def test_interrupted_sweep_has_what_was_done(command, monkeypatch):
+def test_interrupted_sweep_has_finished_units(command, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 

@@ -51,13 +51,13 @@ def covered(*cases, functions=(FUNCTION,)):
     return {tuple(name.partition("/")[2] for name in pair) for pair in coverage(cases, functions).covered}
 
 
-def test_capabilities_that_exclude_each_other_are_no_pair():
+def test_exclusive_capabilities_are_no_pair():
     found = possible(FUNCTION)
     assert ("class_weights", "ignore_index") in found
     assert not {("float32", "float64"), ("fortran", "strided"), ("index", "one_hot")} & found
 
 
-def test_capabilities_of_two_functions_are_no_pair_unless_one_takes_both():
+def test_capabilities_are_pair_only_if_one_function_supports_both():
     apart = function(arguments={"class_weights": "weights"}), function(arguments={"ignore_index": "ignored"})
     assert ("class_weights", "ignore_index") not in possible(*apart)
     assert ("class_weights", "float32") in possible(*apart)
@@ -69,7 +69,7 @@ def test_coverage_counts_conversions_and_re_encodings_as_taken():
     assert ("class_weights", "distribution") not in found
 
 
-def test_what_a_function_excludes_is_no_pair():
+def test_excluded_combination_is_no_pair():
     assert ("class_weights", "ignore_index") not in possible(
         function(excludes=(frozenset({"class_weights", "ignore_index"}),))
     )
@@ -81,18 +81,18 @@ def test_what_a_function_excludes_is_no_pair():
     assert ("class_weights", "float32") in possible(some)
 
 
-def test_what_no_case_can_say_is_no_pair():
+def test_inexpressible_combination_is_no_pair():
     assert not {("ignore_index", "one_hot"), ("labels_column", "one_hot")} & possible(FUNCTION)
     assert ("index", "labels_column") in possible(FUNCTION)
 
 
-def test_axis_1_needs_a_rank_above_2():
+def test_axis_1_requires_rank_above_2():
     flat = function(class_axis=1, orders=frozenset(), labels_column=False)
     assert ("class_axis", "float32") not in possible(flat)
     assert ("class_axis", "higher_rank") in possible(dataclasses.replace(flat, ranks={"categorical": range(2, 4)}))
 
 
-def test_losses_are_counted_apart():
+def test_losses_are_counted_separately():
     both = function(
         ranks={"categorical": range(2, 3), "binary": range(1, 2)}, targets={"index": "int64", "binary": "same"}
     )
@@ -101,7 +101,7 @@ def test_losses_are_counted_apart():
     assert not {"binary/class_weights", "binary/log_probabilities", "categorical/rank_1"} & names
 
 
-def test_a_case_covers_the_pairs_that_it_has_in_each_of_its_problems():
+def test_case_covers_pairs_of_each_of_its_problems():
     assert covered(WEIGHTED) == {
         tuple(sorted(pair))
         for pair in [
@@ -114,25 +114,25 @@ def test_a_case_covers_the_pairs_that_it_has_in_each_of_its_problems():
     assert ("float64", "index") in covered(dataclasses.replace(CASE, dtypes=("float32", "float64")))
 
 
-def test_pairs_that_two_cases_have_only_together_are_not_covered():
+def test_pairs_split_over_two_cases_are_not_covered():
     column = dataclasses.replace(CASE, layout=Layout(labels="column"))
     assert ("class_weights", "labels_column") not in covered(WEIGHTED, column)
     assert ("class_weights", "labels_column") in covered(dataclasses.replace(WEIGHTED, layout=Layout(labels="column")))
 
 
 @pytest.mark.parametrize("expect", [MustRaise("shape_mismatch"), NoRightAnswer("why")])
-def test_a_case_without_a_right_answer_covers_nothing(expect):
+def test_case_without_right_answer_covers_nothing(expect):
     assert covered(dataclasses.replace(WEIGHTED, expect=expect)) == set()
 
 
-def test_a_case_that_no_function_takes_covers_nothing():
+def test_unsupported_case_covers_nothing():
     assert covered(dataclasses.replace(WEIGHTED, reductions=("sum",))) == set()
 
 
 PLAIN = function(arguments={}, orders=frozenset(), labels_column=False, dtypes=frozenset({"float32"}))
 
 
-def test_what_lacks_is_named_on_one_line():
+def test_missing_pairs_are_named_on_one_line():
     found = coverage([CASE], [PLAIN])
     assert {name for pair in found.possible for name in pair} - {name for pair in found.covered for name in pair} == {
         f"categorical/{name}" for name in ("log_probabilities", "one_hot", "probabilities")
@@ -143,7 +143,7 @@ def test_what_lacks_is_named_on_one_line():
     assert "\n" not in str(found)
 
 
-def test_nothing_lacks_where_nothing_is_possible():
+def test_coverage_without_possible_pairs_is_complete():
     assert str(coverage([CASE], [])) == "option pairs: 0 of 0 covered"
 
 

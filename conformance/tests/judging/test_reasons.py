@@ -161,7 +161,7 @@ def test_every_reason_has_a_sentence_and_a_code_of_its_own():
 
 
 @pytest.mark.parametrize(("reason", "code", "text"), RENDERED)
-def test_symptoms_are_those_that_a_ledger_may_document(reason, code, text):
+def test_symptoms_are_allowed_in_ledger(reason, code, text):
     symptoms = dataclasses.replace(reason, elements=frozenset({"nan"})).symptoms if code == "not_finite" else ()
     for symptom in (*reason.symptoms, *symptoms):
         assert KnownIssue("a", "b", symptoms=(symptom,)).explains({symptom}) or symptom in ("crashed", "timed_out")
@@ -179,7 +179,7 @@ def test_symptoms_are_those_that_a_ledger_may_document(reason, code, text):
         (NoAnswerInTime(1.0), NoAnswerInTime(2.0)),
     ],
 )
-def test_identity_leaves_out_numbers_places_and_messages(one, other):
+def test_identity_omits_numbers_positions_and_messages(one, other):
     assert one.identity == other.identity
 
 
@@ -197,7 +197,7 @@ def test_identity_leaves_out_numbers_places_and_messages(one, other):
         (ProcessDied("was killed by SIGSEGV"), ProcessDied("exited with status 3")),
     ],
 )
-def test_identity_tells_kinds_of_faults_apart(one, other):
+def test_identity_distinguishes_kinds_of_faults(one, other):
     assert one.identity != other.identity
 
 
@@ -228,5 +228,5 @@ def test_identity_tells_kinds_of_faults_apart(one, other):
         ({"alternative": None}, "from 1 to 2"),
     ],
 )
-def test_conversion_is_rendered_with_what_it_changes(changed, text):
+def test_conversion_is_rendered_with_its_effects(changed, text):
     assert text in str(dataclasses.replace(CONVERSION, **changed))

@@ -38,14 +38,14 @@ EARLIER = 30
 """Columns of the first reports, whose places stay."""
 
 
-def test_schema_has_every_field_of_the_key_and_says_what_each_column_means():
+def test_schema_has_every_key_field_and_describes_each_column():
     assert set(KEY) < set(COLUMNS)
     assert all(column.meaning.endswith(".") and "|" not in column.name for column in SCHEMA)
     assert len(set(COLUMNS)) == len(COLUMNS)
     assert {column.name for column in SCHEMA[EARLIER:]} == set(DEFAULTS)
 
 
-def test_record_has_numbers_as_numbers_and_everything_else_as_text():
+def test_record_has_numbers_and_texts():
     written = dataclasses.replace(ROW, error=0.5, where=(1, 2), conversion=("renormalised", "rounded_away")).cells
     assert tuple(written) == COLUMNS
     assert {name for name, cell in written.items() if not isinstance(cell, str)} == FLOATS
@@ -69,14 +69,14 @@ def test_array_is_written_and_read_again(shape, most):
         np.testing.assert_array_equal(got, values)
 
 
-def test_shape_is_that_of_the_answer_where_that_alone_is_thinned():
+def test_shape_is_of_answer_if_only_answer_is_subsampled():
     whole, large = Elements.of(np.zeros(3), 8), Elements.of(np.zeros((4, 4)), 8)
     assert parse_subsampled_shape(dataclasses.replace(ROW, got=whole, want=large).cells["shape"]) == ((4, 4), 8)
     assert dataclasses.replace(ROW, want="undefined: no weight").cells["shape"] == ""
 
 
 @pytest.mark.parametrize("text", ["(3, 2): 4 of 7 elements", "(3,): 3 of 3 elements", "(3, 2)", "", "x"])
-def test_shape_that_cannot_be_is_none(text):
+def test_impossible_shape_is_none(text):
     assert parse_subsampled_shape(text) is None
 
 
@@ -184,7 +184,7 @@ def test_thinned_array_is_read_with_the_shape_of_the_whole(shape, most):
         np.testing.assert_array_equal(one.values, array.values)
 
 
-def test_row_crosses_a_process():
+def test_row_is_picklable():
     row = dataclasses.replace(ROW, got=Elements.of(np.arange(6.0).reshape(2, 3), 4), exception=Raised("E", "no"))
     assert pickle.loads(pickle.dumps(row)).cells == row.cells
 
@@ -207,7 +207,7 @@ def test_row_crosses_a_process():
         ("case", 1),
     ],
 )
-def test_row_of_refuses_cell_that_cannot_be_read(name, cell):
+def test_row_of_rejects_unreadable_cell(name, cell):
     with pytest.raises(ValueError, match=r".+"):
         Row.of(ROW.cells | {name: cell})
     with pytest.raises(ValueError, match="case"):

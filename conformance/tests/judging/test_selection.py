@@ -116,7 +116,7 @@ def test_filter_names_functions_by_parts_of_their_own_names(keyword, named):
     assert not of_keyword.is_named("torch.functional_loss")
 
 
-def test_filter_of_the_whole_names_every_function():
+def test_filter_without_expression_names_every_function():
     assert keyword_filter("", whole=True).is_named("torch.NLLLoss")
     assert not keyword_filter("torch", whole=True).is_named("torch.NLLLoss")
 
@@ -166,13 +166,13 @@ def test_expressions_of_two_words():
         ("somethingelse", ""),
     ],
 )
-def test_similar_suggests_for_a_word_that_no_id_has(expression, said):
+def test_similar_suggests_for_unknown_word(expression, said):
     ids = ["torch.CrossEntropyLoss-categorical/label_smoothing/plain-float32-mean", "keras.Loss-a/b-float64-none"]
     assert similar(expression, ids) == said
 
 
 @pytest.mark.parametrize("token", ["(", "not "])
-def test_deep_and_long_expressions_are_refused_and_not_echoed_whole(token):
+def test_deep_and_long_expressions_are_rejected_with_truncated_echo(token):
     with pytest.raises(SelectionError, match="nested deeper than 100 levels") as caught:
         compile_expression(f"{token * 50_000}torch{')' * 50_000 if token == '(' else ''}")
     assert len(str(caught.value)) < 200

@@ -45,7 +45,7 @@ def rows_of(cases, here=HERE, wanted=None):
     return unsupported_rows(cases, plan(cases, here, wanted), here, wanted)
 
 
-def test_backends_that_share_a_function_are_planned_each_by_itself():
+def test_backends_sharing_function_are_planned_separately():
     (keras,) = (framework for framework in registry.frameworks() if framework.name == "keras")
     backends = {name: Installed(keras, "3.15.1", f"keras[{name}]", backend=name) for name in ("jax", "numpy")}
     derived = {
@@ -74,7 +74,7 @@ def test_plan_from_remembered_declarations_is_the_same(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [b"{not", b"7", b"null", b'[[["no", true]], {"a": [5]}]', b"[" * 100_000])
-def test_remembered_value_that_does_not_decode_is_none(value, tmp_path, monkeypatch):
+def test_undecodable_cached_value_is_none(value, tmp_path, monkeypatch):
     monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
     monkeypatch.setattr(cache.json, "dumps", lambda _: value.decode())
     with cache.Remembered() as remembered:
@@ -97,7 +97,7 @@ def test_unsupported_case_has_row_per_function_with_reason_and_exact_answer():
     assert (row.got, row.call, row.known) == (None, "", "")
 
 
-def test_unsupported_row_without_answer_is_otherwise_the_same():
+def test_unsupported_row_without_answer_equals_others_otherwise():
     (whole,) = rows_of([PLAIN, BINARY])
     (row,) = unsupported_rows([PLAIN, BINARY], plan([PLAIN], HERE), HERE, answers=False)
     assert row.want == "undefined: not computed"
@@ -141,7 +141,7 @@ def test_unsupported_case_gives_each_reason_once_with_its_reductions():
     ]
 
 
-def test_unsupported_rows_are_of_the_selection_only():
+def test_unsupported_rows_respect_selection():
     both = [*HERE, miniatures.installed(miniatures.Binary)]
     assert rows_of([PLAIN, BINARY], both, ItemFilter(lambda function, name: "plain" in name)) == []
     text = rows_of([PLAIN, BINARY], both, ItemFilter(lambda function, name: "Categorical" in name))
@@ -210,7 +210,7 @@ def test_render_unsupported_shows_five_problems_and_counts():
         ({"labels_column": False}, {"layout": Layout(labels="column")}, "it has no layout labels: column"),
     ],
 )  # fmt: skip
-def test_reason_names_the_kind_of_what_a_function_lacks(lacks, of, why):
+def test_reason_names_kind_of_missing_capability(lacks, of, why):
     (problem,) = case(
         [[0.5, -1.0], [1.0, 0.0]], [0, 1], **{"dtypes": ("float32",), "reductions": ("mean",), **of}
     ).problems()
@@ -234,7 +234,7 @@ cases:
 """
 
 
-def test_run_ends_with_published_numbers_that_do_not_hold(tmp_path, monkeypatch):
+def test_run_lists_wrong_published_numbers_at_end(tmp_path, monkeypatch):
     file = tmp_path / "mine" / "x.yaml"
     file.parent.mkdir()
     words = ["run", "--in-process", "--cases", str(file.parent), "--report", str(tmp_path / "r")]
@@ -284,7 +284,7 @@ def test_run_of_unsupported_cases_writes_report_and_fails(tmp_path, monkeypatch)
     assert text() == [["miniature.Binary", "unsupported"]]
 
 
-def test_default_run_puts_default_files_to_a_twin_and_a_run_that_names_it_every_case():
+def test_twin_is_called_on_default_files_unless_named():
     framework = HERE[0].framework
     twin = replace(framework.functions[0], name="miniature.twin", default_files=frozenset({"categorical/index_labels"}))
     here = [replace(HERE[0], framework=replace(framework, functions=(*framework.functions, twin)))]

@@ -120,7 +120,7 @@ SMALL, LARGE = [20.0, -0.5], [0.5, 0.0]
     ],
 )
 @pytest.mark.parametrize("reduction", ["none", "sum"])
-def test_infinity_times_what_may_be_rounded_to_0_need_not_be_infinite(rows, labels, options, got, status, reduction):
+def test_infinite_weight_on_loss_rounded_to_0_need_not_be_infinite(rows, labels, options, got, status, reduction):
     stated = case(rows, labels, options=options)
     value = got if reduction == "none" else np.sum(got)
     if reduction == "sum" and len(rows) == 2 and status == "disagrees" and rows[0] is SMALL:
@@ -141,7 +141,7 @@ def test_infinity_times_what_may_be_rounded_to_0_need_not_be_infinite(rows, labe
         ([[1.0, 0.0]], {"positive_weight": [1.0, math.inf]}, "disagrees"),
     ],
 )
-def test_so_it_is_with_the_weight_of_positives(labels, options, status):
+def test_infinite_positive_weight_on_loss_rounded_to_0_is_undefined(labels, options, status):
     options = {name: np.array(value) if name == "positive_weight" else value for name, value in options.items()}
     stated = case([[700.0, 0.0]], labels, loss="binary", target="binary", options=options)
     right = exactly(stated, dtype="float32", reduction="none")
@@ -184,7 +184,7 @@ def test_nan_and_infinity_are_compared_as_values(labels, got, within):
 @pytest.mark.parametrize("unconstrained", [None, False, True])
 @pytest.mark.parametrize("want", [math.nan, math.inf, -math.inf, 1.0])
 @pytest.mark.parametrize("got", [math.nan, math.inf, -math.inf, 1.0, 2.0])
-def test_what_cannot_be_right_is_beyond_every_tolerance(got, want, unconstrained):
+def test_impossible_result_exceeds_every_tolerance(got, want, unconstrained):
     mask = None if unconstrained is None else np.asarray(unconstrained)
     exact = Exact(np.asarray(want), np.zeros(()), np.zeros(()), mask)
     found = compare(np.asarray(got), exact, np.asarray(1e300), "float32")
@@ -193,7 +193,7 @@ def test_what_cannot_be_right_is_beyond_every_tolerance(got, want, unconstrained
 
 
 @pytest.mark.parametrize("quantity", ["loss", "gradient"])
-def test_known_conventions_are_tried_with_the_fields_that_have_an_effect(quantity):
+def test_known_conventions_are_tried_with_effective_fields(quantity):
     problem = case([[1.0, 2.0], [3.0, 1.0]], [0, 1]).problem("float32", "mean")
     documented = Convention(mean_divides_by="samples", label_shift=1)
     expected = {}
@@ -295,7 +295,7 @@ def test_documented_convention_has_the_same_budget():
     assert judged(EDGES, returned(got + 1.1 * tolerance), documented, reduction="sum").status == "disagrees"
 
 
-def test_conversion_that_loses_digits_is_named_with_what_it_changes():
+def test_conversion_losing_digits_is_named_with_its_effect():
     far = case([[0.0, 200.0]], [0])
     got = returned(math.inf, "float32")
     verdict = judged(far, got, handed="probabilities", dtype="float32")
@@ -308,7 +308,7 @@ def test_conversion_that_loses_digits_is_named_with_what_it_changes():
     assert judged(far, got, dtype="float32").status == "disagrees"
 
 
-def test_choice_that_hides_what_a_conversion_lost_is_the_whole_cause():
+def test_choice_hiding_loss_of_conversion_is_only_cause():
     far = case([[0.0, 200.0]], [0])
     documented = Convention(clip=1e-7)
     clipped = exactly(case([[0.0, 1.0]], [0], input_kind="probabilities"), documented, dtype="float32")
@@ -338,7 +338,7 @@ def test_conversion_and_documented_choice_are_distinguished():
     assert (verdict.convention, verdict.effects) == ("log_floor=-100.0", "")
 
 
-def test_conversion_is_named_where_a_choice_is_needed_only_because_of_it():
+def test_conversion_is_named_if_it_alone_requires_choice():
     documented = Convention(mean_divides_by="kept", log_floor=-100.0)
     # sigmoid(20) is rounded to 1: without the floor its loss is infinite, and the weight of 0 leaves no answer.
     certain = case([20.0, -20.0], [0, 1], loss="binary", target="binary", options={"sample_weights": [0.0, 1.0]})
@@ -350,7 +350,7 @@ def test_conversion_is_named_where_a_choice_is_needed_only_because_of_it():
     assert verdict.explanation == f"conversion: {verdict.conversion!s}; as documented: {choices}"
 
 
-def test_choice_that_is_needed_without_the_conversion_too_is_no_reason_to_name_it():
+def test_conversion_is_not_named_if_choice_is_needed_without_it():
     documented = Convention(mean_divides_by="kept", log_floor=-100.0)
     far = case([20.0, -200.0], [0, 1], loss="binary", target="binary", options={"sample_weights": [0.0, 1.0]})
     verdict = judged(far, returned(50.0, "float32"), documented, handed="probabilities", dtype="float32")
@@ -391,7 +391,7 @@ WEIGHTED = {"class_weights": [1.0, 3.0], "sample_weights": [1.0, 2.0, 0.5]}
         ([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]], {"target": "distribution", "options": {"label_smoothing": 0.25}}),
     ],
 )
-def test_softmax_of_rows_that_do_not_sum_to_one_is_named_as_such(labels, said, input_kind, reduction):
+def test_softmax_of_rows_not_summing_to_one_is_named(labels, said, input_kind, reduction):
     stated = case(HALVES if input_kind == "probabilities" else np.log(HALVES), labels, input_kind=input_kind, **said)
     asked = stated.problem("float64", reduction)
     after = evaluate(convert(asked, "logits")[0])
@@ -411,13 +411,13 @@ def test_softmax_of_rows_that_do_not_sum_to_one_is_named_as_such(labels, said, i
     assert verdict.explanation.endswith("first; the definition then has the same answer")
 
 
-def test_softmax_divides_an_ignored_row_without_being_a_cause():
+def test_renormalised_ignored_row_is_not_a_cause():
     stated = case(HALVES[:2], [-1, 1], input_kind="probabilities", options={"ignore_index": -1})
     after = evaluate(convert(stated.problem("float64", "mean"), "logits")[0])
     assert judged(stated, returned(after.hi), handed="logits").status == "agrees"
 
 
-def test_row_of_impossible_log_probabilities_has_no_answer_as_logits():
+def test_impossible_log_probabilities_have_no_answer_as_logits():
     stated = case([[-math.inf, -math.inf]], [0], input_kind="log_probabilities")
     verdict = judged(stated, returned(math.nan), handed="logits")
     assert (verdict.status, verdict.effects) == ("undefined", "renormalised")
@@ -425,7 +425,7 @@ def test_row_of_impossible_log_probabilities_has_no_answer_as_logits():
     assert "log sum exp" not in verdict.explanation
 
 
-def test_conversion_that_brings_what_is_refused_is_named():
+def test_conversion_to_rejected_input_is_named():
     stated = case([[0.0, 0.5]], [1], input_kind="probabilities")
     documented = Convention(rejects=frozenset({"infinite_prediction"}))
     verdict = judged(stated, REFUSED, documented, handed="log_probabilities")
@@ -453,7 +453,7 @@ def test_conversion_that_brings_what_is_refused_is_named():
         ("log_probabilities", "probabilities", Convention(renormalise="before_clip"), "No loss of this framework"),
     ],
 )
-def test_loss_is_recommended_only_if_it_has_the_right_answer(input_kind, expected, documented, named):
+def test_alternative_function_must_have_correct_answer(input_kind, expected, documented, named):
     stated = case(HALVES if input_kind == "probabilities" else np.log(HALVES), [0, 1, 1], input_kind=input_kind)
     asked = stated.problem("float64", "mean")
     handed = convert(asked, "logits")[0]
@@ -476,7 +476,7 @@ def test_conversion_without_effect_is_not_named():
 
 
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
-def test_sample_without_weight_leaves_the_budget_of_the_others_where_its_conversion_is_infinite(reduction):
+def test_infinite_conversion_of_sample_with_weight_zero_keeps_tolerance_of_others(reduction):
     stated = case(
         [20.0, -20.0], [0, 1], loss="binary", target="binary", options={"sample_weights": [0.0, 1.0]}
     )  # sigmoid(20) is 1 in float32
@@ -519,7 +519,7 @@ IGNORED = Convention(
     ],
 )
 @pytest.mark.parametrize("choice", ["nan", "zero"])
-def test_labels_that_are_all_ignored_by_default_are_the_cause(options, choice):
+def test_labels_all_ignored_by_default_are_named_as_cause(options, choice):
     stated = case([[0.1, 0.2], [1.0, -1.0]], [-100, -100], options=options)
     documented = dataclasses.replace(IGNORED, empty_mean=choice, out_of_range="refuse")
     verdict = judged(stated, returned(math.nan if choice == "nan" else 0.0), documented)
@@ -539,7 +539,7 @@ def test_divisor_is_named_beside_an_ignored_label_only_if_it_matters():
         assert judged(stated, returned(got), IGNORED).convention == named
 
 
-def test_of_two_choices_that_suffice_the_one_that_is_needed_is_named():
+def test_needed_one_of_two_sufficient_choices_is_named():
     # A floor of log 1e-7 or a clip at 1e-7 gives the first loss; only the clip moves the second one.
     stated = case([[0.0, 1.0], [1.0, 0.0]], [0, 0], input_kind="probabilities")
     documented = Convention(clip=1e-7, log_floor=math.log(1e-7))
@@ -741,7 +741,7 @@ def test_rows_have_builtin_values_in_column_order():
         assert json.loads(json.dumps(row)) == row
 
 
-def test_a_row_with_some_elements_of_an_array_says_of_which_shape_it_was():
+def test_row_of_subsampled_array_has_full_shape():
     rng = np.random.default_rng(0)
     large = case(rng.normal(size=(1500, 2)), rng.integers(0, 2, 1500), reductions=("none", "mean"))
     row = assessed(miniatures.Categorical, large, "none").row.cells
@@ -807,14 +807,14 @@ def test_replay_rejects_unknown_name():
         conformance.replay("nobody.loss", "categorical/index_labels/three_by_three", "float32", "mean")
 
 
-def test_a_row_knows_the_id_of_its_item():
+def test_row_has_id_of_its_item():
     items = plan([PLAIN], [found for found in installed()[0] if found.framework.name == "torch"])
     assert {item.quantity for item in items} == set(QUANTITIES) - {"d2", "hessian"}
     suite = Judge(Oracle(), Ledger([]))
     assert [suite.assess(item).row.key.id for item in items] == [item.id for item in items]
 
 
-def test_what_makes_a_loss_wrong_may_make_its_gradient_wrong():
+def test_symptom_of_loss_explains_wrong_gradient():
     here = [found for found in installed()[0] if found.framework.name == "torch"]
     item = next(item for item in plan([PLAIN], here) if item.quantity == "gradient" and item.dtype == "float64")
     entry = KnownIssue(PLAIN.id, item.function.name)
@@ -865,13 +865,13 @@ def test_symptoms_of_outcomes_without_value():
     assert symptoms(returned(mean)) == frozenset()
 
 
-def test_a_number_where_nan_or_infinity_is_due_is_wrong_in_its_own_way():
+def test_number_instead_of_nan_or_infinity_has_own_symptom():
     assert symptom_of_number(1.0, np.nan) == "not_nan"
     assert symptom_of_number(15.94, np.inf) == "too_small"
     assert symptom_of_number(0.0, -1.0) == "zero"
 
 
-def test_what_a_function_documents_is_not_among_what_is_wrong():
+def test_documented_answer_has_no_symptom():
     stated = case([[0.0, 1.0], [0.25, 0.75]], [0, 1], input_kind="probabilities", reductions=("none",))
     clipped = -np.log(1e-7)
     documented = Convention(clip=1e-7)
@@ -915,31 +915,31 @@ def test_ledger_matches_other_cases_by_traits_and_symptom():
 @pytest.mark.parametrize(
     "outcome", [5.0, float("inf"), 0.0, Raised("ValueError", "no"), Crashed("was killed")], ids=str
 )
-def test_another_symptom_of_the_same_function_is_unexpected(outcome):
+def test_other_symptom_of_same_function_is_unexpected(outcome):
     assert wrong_by(outcome, OTHERS).expected == "unexpected"
     shipped = Ledger([dataclasses.replace(OTHERS.others[0], case=SMOOTHED.id)])
     assert wrong_by(outcome, shipped).expected == "unexpected"
     assert wrong_by(outcome, shipped).row.cells["known"] == ""
 
 
-def test_the_same_symptom_without_the_traits_is_unexpected():
+def test_same_symptom_without_traits_is_unexpected():
     plain = case([[0.5, -1.5, 0.25], [2.0, 0.25, -1.0]], [1, 0])
     assert wrong_by(float("nan"), OTHERS, plain).expected == "unexpected"
 
 
-def test_a_case_of_somebody_elses_with_the_traits_and_the_right_answer_agrees():
+def test_user_case_with_traits_and_right_answer_agrees():
     assessment = assessed(miniatures.Categorical, SMOOTHED, ledger=OTHERS)
     assert (assessment.verdict.status, assessment.expected) == ("agrees", "ok")
 
 
-def test_the_ids_of_other_cases_match_none():
+def test_ids_of_user_cases_match_no_shipped_entry():
     """A case of a user's may be called as a shipped one is, and be about something else."""
     other = dataclasses.replace(OTHERS.others[0], case=SMOOTHED.id, when=())
     assert wrong_by(float("nan"), Ledger((), [other])).expected == "unexpected"
     assert assessed(miniatures.Categorical, SMOOTHED, ledger=Ledger((), [other])).expected == "ok"
 
 
-def test_an_entry_of_the_folder_comes_before_those_of_others():
+def test_entry_of_folder_precedes_shipped_entries():
     own = dataclasses.replace(OTHERS.others[0], case=SMOOTHED.id, when=(), reason="Mine.")
     ledger = Ledger([own], OTHERS.others)
     assert wrong_by(float("nan"), ledger).row.cells["known"].startswith("Mine.")

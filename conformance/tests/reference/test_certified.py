@@ -61,7 +61,7 @@ def test_oracle_answers_from_file_without_evaluating(tmp_path, monkeypatch):
     assert encode(opened(path, tmp_path).answer(PROBLEM)) == RIGHT
 
 
-def test_oracle_evaluates_what_matches_no_digest_or_version(tmp_path, monkeypatch):
+def test_oracle_evaluates_unmatched_digests_and_versions(tmp_path, monkeypatch):
     path = tmp_path / "answers.npz"
     wrong = encode(Undefined("not this one"))
     certified.write({oracle.answer_key(OTHER, Convention()): wrong}, path)
@@ -145,7 +145,7 @@ def test_shipped_file_holds_answers_of_shipped_cases():
     assert found > 20
 
 
-def test_gradient_that_answers_are_computed_for_is_right():
+def test_gradient_of_certified_answers_is_right():
     """Where it is wrong, answers are computed that no run looks up: those of the search for a cause."""
     cases = [case for case in shipped() if case.layout.class_axis != -1 and case.predicted < 100]
     items = [item for item in plan(cases[::4], certify._newest_releases()) if is_derivative(item.quantity)]

@@ -190,7 +190,7 @@ def _half_of_the_digits(handed: Problem) -> Any:
     return (p > float(info.tiny)) & (1 - p > np.sqrt(float(info.eps)))
 
 
-def test_log_softmax_of_a_confident_row_keeps_what_is_left_of_it():
+def test_log_softmax_of_confident_row_keeps_small_terms():
     handed, _ = convert(case([[200.0, 0.0]], [0]).problem("float64", "none"), "log_probabilities")
     assert handed.predictions[0, 0] == pytest.approx(-math.exp(-200.0), rel=1e-15)
 
@@ -215,7 +215,7 @@ def test_sample_weights_become_those_of_their_classes():
     np.testing.assert_array_equal(converted.options.class_weights, [0.7, 1.9, 0.4])
 
 
-def test_an_ignored_sample_has_any_weight():
+def test_ignored_sample_may_have_any_weight():
     options = {"class_weights": [0.7, 1.9, 0.4], "ignore_index": -1}
     asked = weighted(options, labels=[2, -1, 2, 0])
     converted, _ = convert_weights(asked, frozenset({"sample_weights", "ignore_index"}))
@@ -242,13 +242,13 @@ def test_weight_conversion_rejects_weights_without_equivalent(options, named):
     assert convert_weights(asked, frozenset({"sample_weights", "ignore_index", "label_smoothing"})) == (asked, "")
 
 
-def test_sample_weights_that_differ_within_a_class_are_no_class_weights():
+def test_sample_weights_differing_within_class_have_no_class_weights():
     asked = weighted({"sample_weights": [0.4, 1.9, 0.5, 0.7]})
     assert convert_weights(asked, frozenset({"class_weights"})) == (asked, "")
 
 
 @pytest.mark.parametrize("options", [frozenset(), frozenset({"class_weights", "sample_weights"})])
-def test_weights_stay_where_both_or_none_can_be_said(options):
+def test_weights_are_not_converted_if_both_or_none_are_supported(options):
     asked = weighted({"class_weights": [0.7, 1.9, 0.4]})
     assert convert_weights(asked, options) == (asked, "")
 
@@ -258,7 +258,7 @@ def ledger():
     return known_issues.load(shipped_cases())
 
 
-def test_the_definition_has_one_answer_to_both_forms_of_weights():
+def test_definition_has_same_answer_for_both_forms_of_weights():
     answers = 0
     for one in shipped():
         if one.representative is not one or isinstance(one.expect, MustRaise):
@@ -292,7 +292,7 @@ def test_the_definition_has_one_answer_to_both_forms_of_weights():
         ("keras.SparseCategoricalCrossentropy", "weights_converted/inverse_frequencies", "none", "agrees", ""),
     ],
 )
-def test_a_row_names_the_conversion_of_weights(function, case_id, reduction, status, convention, ledger):
+def test_conversion_of_weights_is_named_in_row(function, case_id, reduction, status, convention, ledger):
     available = [one for one in registry.installed()[0] if one.framework.name == function.partition(".")[0]]
     if not available:
         pytest.skip("not installed")
@@ -309,7 +309,7 @@ def test_a_row_names_the_conversion_of_weights(function, case_id, reduction, sta
         assert WEIGHT_DESCRIPTIONS[row.bridge] in row.explanation
 
 
-def test_both_weights_of_one_unbatched_sample_are_an_array():
+def test_product_of_weights_of_unbatched_sample_is_an_array():
     options = {"class_weights": [2.5, 1.0], "sample_weights": np.array(2.0)}
     problem = case([0.5, 1.0], np.array(0), options=options).problem("float32", "mean")
     converted, _ = convert_weights(problem, {"sample_weights"})

@@ -93,7 +93,7 @@ def test_gradient_is_slope_of_loss(convention):
     assert compared > 40
 
 
-def test_float64_is_as_good_as_a_correct_answer_in_float64():
+def test_closed_form_in_float64_is_within_tolerance_of_float64():
     compared = 0
     for found, convention in itertools.product(small(), (DEFINITION, CONVENTIONS[1], CONVENTIONS[4])):
         narrow = found.problem("float32", "sum")
@@ -117,7 +117,7 @@ def test_float64_is_as_good_as_a_correct_answer_in_float64():
     assert compared > 100
 
 
-def test_a_ball_encloses_the_gradient_tightly():
+def test_ball_encloses_gradient_tightly():
     answer = exact(case(predictions=[[30.0, 0.0, -2.0]], labels=[0]).problem("float64", "sum"))
     assert isinstance(answer, Exact)
     assert np.all(answer.rad < 1e-25 * np.abs(answer.hi))
@@ -126,7 +126,7 @@ def test_a_ball_encloses_the_gradient_tightly():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_there_is_no_slope_at_the_end_of_a_clip_and_none_beyond_it(dtype):
+def test_slope_is_undefined_at_end_of_clip_and_zero_beyond(dtype):
     stated = case(
         loss="binary", input_kind="probabilities", target="binary", predictions=[0.25, 0.1, 0.75], labels=[1, 1, 1]
     )
@@ -137,21 +137,21 @@ def test_there_is_no_slope_at_the_end_of_a_clip_and_none_beyond_it(dtype):
     assert answer.hi[1] == 0
 
 
-def test_a_probability_of_zero_has_an_infinite_slope_where_it_counts():
+def test_counted_probability_of_zero_has_infinite_slope():
     stated = case(input_kind="probabilities", predictions=[[0.0, 1.0, 0.0], [0.0, 0.5, 0.5]], labels=[0, 1])
     answer = exact(stated.problem("float64", "sum"))
     assert isinstance(answer, Exact)
     assert answer.hi.tolist() == [[-np.inf, 0, 0], [0, -2, 0]]
 
 
-def test_what_is_ignored_has_none_whatever_it_holds():
+def test_ignored_sample_has_zero_gradient_for_any_content():
     stated = case(predictions=[[np.nan, np.inf], [0.0, 0.0]], labels=[-1, 0], options={"ignore_index": -1})
     answer = exact(stated.problem("float64", "mean"))
     assert isinstance(answer, Exact)
     assert answer.hi.tolist() == [[0, 0], [-0.5, 0.5]]
 
 
-def test_a_nan_that_counts_has_a_slope_of_nan_whatever_its_weight():
+def test_counted_nan_has_nan_slope_for_any_weight():
     stated = case(
         input_kind="probabilities",
         predictions=[[np.nan, 0.5], [0.5, 0.5]],
@@ -163,7 +163,7 @@ def test_a_nan_that_counts_has_a_slope_of_nan_whatever_its_weight():
     np.testing.assert_array_equal(answer.hi, [[np.nan, 0], [0, -2]])
 
 
-def test_what_a_clip_holds_has_any_slope_beside_a_nan():
+def test_clipped_prediction_beside_nan_has_unconstrained_slope():
     stated = case(input_kind="probabilities", predictions=[[1e-9, 0.5, np.nan]], labels=[2])
     answer = exact(stated.problem("float32", "sum"), Convention(clip=1e-7, renormalise="after_clip"))
     assert isinstance(answer, Exact)
@@ -173,7 +173,7 @@ def test_what_a_clip_holds_has_any_slope_beside_a_nan():
 
 
 @pytest.mark.parametrize(("choice", "free"), [("nan", True), ("zero", False)])
-def test_a_mean_over_nothing_has_no_slope_where_it_is_nan(choice, free):
+def test_empty_mean_of_nan_has_no_slope(choice, free):
     options = {"class_weights": [0.0, 1.0], "label_smoothing": 0.5}
     problem = case(predictions=[[1.0, 0.0]], labels=[0], options=options).problem("float64", "mean")
     answer = exact(problem, Convention(mean_divides_by="label_weight", empty_mean=choice))
@@ -182,7 +182,7 @@ def test_a_mean_over_nothing_has_no_slope_where_it_is_nan(choice, free):
     assert answer.hi.tolist() == [[0, 0]]
 
 
-def test_the_budget_has_what_a_product_that_is_subnormal_loses():
+def test_tolerance_covers_loss_of_subnormal_product():
     # 1 / D times a weight is 1.5 of the smallest float16, and rounded to 2 of them; so are T p and t before they are
     # divided by a small probability.
     least = 2.0**-24
@@ -208,7 +208,7 @@ def test_the_budget_has_what_a_product_that_is_subnormal_loses():
     )
 
 
-def test_the_budget_has_what_is_lost_before_a_division_by_a_small_probability():
+def test_tolerance_covers_cancellation_before_division_by_small_probability():
     # 201 steps over 4 outputs are 50.25 steps, which are 50; divided by p again they are 0.2488 and not 0.25.
     p, least = 201 * 2.0**-24, 2.0**-24
     outputs = {"loss": "binary", "input_kind": "probabilities", "target": "binary"}
@@ -227,7 +227,7 @@ def test_gradient_is_undefined_if_loss_is():
     assert isinstance(exact(stated.problem("float64", "sum")), Undefined)
 
 
-def test_a_floored_denominator_is_the_convention_and_not_the_definition():
+def test_floored_denominator_follows_convention_not_definition():
     stated = case(loss="binary", input_kind="probabilities", target="binary", predictions=[0.0, 1.0], labels=[0, 1])
     problem = stated.problem("float32", "sum")
     plain, floored = exact(problem), exact(problem, Convention(gradient_floor=1e-12))
@@ -239,7 +239,7 @@ def test_a_floored_denominator_is_the_convention_and_not_the_definition():
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("input_kind", ["logits", "log_probabilities"])
-def test_a_rounded_formula_is_within_the_budget_that_names_it_and_a_wrong_one_is_not(dtype, input_kind):
+def test_tolerance_accepts_rounded_formula_and_rejects_wrong_one(dtype, input_kind):
     random = np.random.default_rng(5)
     z = random.normal(scale=8, size=(50, 7))
     z = z - np.log(np.exp(z).sum(axis=1, keepdims=True)) if input_kind == "log_probabilities" else z

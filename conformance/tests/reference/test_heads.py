@@ -118,7 +118,7 @@ def _gradients(problem: Problem) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_right_gradients_are_within_the_tolerance_and_faults_are_not(cases, dtype):
+def test_tolerance_accepts_right_gradients_and_rejects_faults(cases, dtype):
     case = next(case for case in shipped() if case.id == "categorical/vocabularies/classes_4097")
     problem, oracle = case.problem(dtype, "mean"), Oracle()
     for quantity, right in _gradients(problem).items():
@@ -187,7 +187,7 @@ def test_head_without_a_weight_is_refused(tmp_path):
         _call(tmp_path, ("hidden", "target"))
 
 
-def test_head_is_called_with_its_factors(cases, monkeypatch, tmp_path):
+def test_head_is_called_with_factors_of_logits(cases, monkeypatch, tmp_path):
     (tmp_path / "my_head.py").write_text(
         "import numpy as np\n"
         "def f(hidden, weight, target, bias, reduction='mean'):\n"

@@ -54,7 +54,7 @@ def test_second_derivative_is_the_difference_quotient_of_the_gradient(stated, re
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_tolerance_allows_the_closed_form_in_the_dtype_and_nothing_else(dtype, reduction):
+def test_tolerance_allows_only_closed_form_in_the_dtype(dtype, reduction):
     problem = case(Z, LABELS, options=WEIGHTS, dtypes=(dtype,)).problem(dtype, reduction)
     exact, allowed = due(problem), tolerance_by(problem, DEFINITION, "hessian")
     x = problem.predictions
@@ -114,7 +114,7 @@ def test_fields_about_second_derivatives_have_an_effect_on_nothing_else():
 # Probabilities that logits are turned into.
 
 
-def test_floor_of_rounded_probabilities_is_what_a_saturated_sigmoid_costs():
+def test_log_floor_bounds_tolerance_of_saturated_sigmoid():
     problem = case([-200.0, 20.0], [1, 0], **BINARY).problem("float32", "none")
     convention = Convention(logits_as="probabilities", log_floor=-36.0)
     assert due(problem, convention, "loss") == pytest.approx([36.0, 20.0])
@@ -133,7 +133,7 @@ def test_floor_of_rounded_probabilities_is_what_a_saturated_sigmoid_costs():
         ({"log_floor": -10.0}, 10.0, 0.0),
     ],
 )
-def test_clip_and_floor_of_a_softmax_stand_where_the_convention_says(choices, of_logits, of_gradient):
+def test_clip_and_floor_of_softmax_follow_convention(choices, of_logits, of_gradient):
     problem = case([[50.0, 0.0, 0.0]], [1]).problem("float32", "sum")
     convention = Convention(logits_as="probabilities", **choices)
     assert float(due(problem, convention, "loss")) == pytest.approx(of_logits, rel=1e-6)
@@ -170,7 +170,7 @@ def test_one_kind_of_input_is_narrowed_beside_others(name, changed):
     assert not has_effect(name, convention, stated.problem("float32", "sum"), "loss")
 
 
-def test_label_that_is_left_open_has_no_answer():
+def test_unspecified_label_has_no_answer():
     problem = case(Z, [0, 7, 1, 1]).problem("float64", "sum")
     found = answer_by(problem, Convention(out_of_range="unspecified"), "loss", Oracle())
     assert isinstance(found, Undefined)

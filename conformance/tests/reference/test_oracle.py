@@ -461,7 +461,7 @@ ROW_SUM_TOLERANCE = {
         ({"class_weights": [1.0, 3.0]}, "kept", Fraction(15, 2)),
     ],
 )
-def test_targets_that_do_not_sum_to_one_are_no_weights(options, divisor, mean):
+def test_targets_not_summing_to_one_are_no_weights(options, divisor, mean):
     found = answer(case(**ROW_SUM_TOLERANCE, options=options), Convention(mean_divides_by=divisor), reduction="mean")
     assert found == float(mean)
 
@@ -482,7 +482,7 @@ def test_class_weights_are_averaged_over_smoothed_targets(options, divisor, mean
     assert answer(smoothed, Convention(mean_divides_by=divisor), reduction="mean") == float(mean)
 
 
-def test_a_mean_without_weights_counts_rows_whatever_their_targets_are():
+def test_unweighted_mean_counts_rows_for_any_targets():
     def mean(labels: Any) -> float:
         return answer(case([[0.0, 0.0]] * len(labels), labels, target="distribution"), reduction="mean")
 
@@ -524,7 +524,7 @@ def test_class_weighted_mean_is_undefined_if_targets_sum_to_zero_or_less(labels,
     assert (oracle.divisor(problem, Convention(accepts=ACCEPTS)) == 2) is sure
 
 
-def test_a_row_of_zeros_that_is_smoothed_weighs_the_mean_of_the_class_weights():
+def test_smoothed_row_of_zeros_has_mean_of_class_weights():
     smoothed = {"class_weights": [1.0, 3.0], "label_smoothing": 0.5}
     zeros = case([[0.0, 0.0]] * 2, [[0.0, 0.0], [0.5, 0.5]], target="distribution", options=smoothed)
     problem = zeros.problem("float64", "mean")
@@ -558,7 +558,7 @@ def with_options(problem: Problem, **options: Any) -> Problem:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("factor", [4.0, 0.125, -2.0])
-def test_class_weights_that_are_all_larger_have_the_same_mean(dtype, factor):
+def test_scaled_class_weights_have_same_mean(dtype, factor):
     weighted = [problem for problem in means(dtype) if problem.options.class_weights is not None]
     assert len(weighted) > 50
     for problem in weighted:
@@ -566,7 +566,7 @@ def test_class_weights_that_are_all_larger_have_the_same_mean(dtype, factor):
         assert same_mean(problem, with_options(problem, class_weights=weights * weights.dtype.type(factor)))
 
 
-def test_class_weights_of_one_have_the_mean_of_none():
+def test_unit_class_weights_have_unweighted_mean():
     compared = 0
     for problem in means("float64"):
         if problem.options.class_weights is None:
@@ -577,7 +577,7 @@ def test_class_weights_of_one_have_the_mean_of_none():
     assert compared > 150
 
 
-def test_a_label_has_the_mean_of_its_one_hot_row():
+def test_label_has_same_mean_as_its_one_hot_row():
     compared = 0
     for problem in means("float32"):
         classes = problem.predictions.shape[-1]
@@ -943,7 +943,7 @@ def test_answers_are_possible_and_found_on_disk(tmp_path, stated, reduction, mon
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 4096])
-def test_cache_rebuilds_file_that_is_no_database(filled, content, monkeypatch):
+def test_cache_rebuilds_file_that_is_not_a_database(filled, content, monkeypatch):
     for file in filled.parent.iterdir():
         file.unlink()
     filled.write_bytes(content)

@@ -121,7 +121,7 @@ def test_gradient_of_a_perplexity_is_its_slope():
         assert whole.hi[where] == pytest.approx(slope, rel=1e-7)
 
 
-def test_gradient_of_a_perplexity_that_is_no_number_is_undefined():
+def test_gradient_of_undefined_perplexity_is_undefined():
     problem = case([[0.0, 200.0]], [0]).problem("float32", "mean")
     assert np.isfinite(number(problem, "perplexity"))
     assert isinstance(due(problem, "perplexity_gradient"), Undefined)
@@ -141,7 +141,7 @@ def drawn(seed: int, dtype: str) -> tuple[Any, Any, Any]:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("seed", range(12))
-def test_rounded_perplexity_is_within_the_tolerance_and_a_wrong_one_is_not(dtype, seed):
+def test_tolerance_accepts_rounded_perplexity_and_rejects_wrong_one(dtype, seed):
     z, labels, _ = drawn(seed, dtype)
     problem = case(z, labels).problem(dtype, "mean")
     d = z - z.max(axis=1, keepdims=True)
@@ -155,7 +155,7 @@ def test_rounded_perplexity_is_within_the_tolerance_and_a_wrong_one_is_not(dtype
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("seed", range(12))
-def test_rounded_d2_is_within_the_tolerance_and_a_wrong_one_is_not(dtype, seed):
+def test_tolerance_accepts_rounded_d2_and_rejects_wrong_one(dtype, seed):
     z, labels, weights = drawn(seed, dtype)
     p = np.exp(z.astype(np.float64))
     p = (p / p.sum(axis=1, keepdims=True)).astype(z.dtype)
@@ -171,7 +171,7 @@ def test_rounded_d2_is_within_the_tolerance_and_a_wrong_one_is_not(dtype, seed):
     assert tolerance < 2000 * unit * (2 - want)
 
 
-def test_entry_about_a_loss_accounts_for_what_follows_from_it():
+def test_ledger_entry_of_loss_explains_derived_quantities():
     ledger = Ledger([KnownIssue("a/b/c", "lib.Loss*", quantities=("gradient",), symptoms=("nan",))])
     key = RowKey("a/b/c", "", "lib.Loss:perplexity", "float32", "mean", "perplexity_gradient")
     assert ledger.find(key, frozenset({"nan"})) is not None
@@ -199,7 +199,7 @@ def test_entry_about_a_loss_accounts_for_what_follows_from_it():
         ),
     ],
 )
-def test_function_that_returns_another_quantity_is_judged_and_explained(framework, stated, dtype, quantities, lines):
+def test_function_of_other_quantity_is_judged_and_explained(framework, stated, dtype, quantities, lines):
     installed = [one for one in registry.installed()[0] if one.framework.name == framework]
     if not installed:
         pytest.skip(f"{framework} is not installed")

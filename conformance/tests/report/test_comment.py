@@ -26,7 +26,7 @@ def comment_of(rows, planned=None, said=(), name="latest", **info):
     return report.comment(results, run, found, said, name)
 
 
-def test_comment_says_first_whether_something_fails():
+def test_comment_begins_with_result():
     marker, head, *_ = comment_of([row(), row("torch.B")], versions={"torch": "1.0"}).splitlines()
     assert (marker, head) == (
         "<!-- cross-entropy-conformance: latest -->",
@@ -45,7 +45,7 @@ def test_comment_folds_the_baseline():
 
 
 @pytest.mark.parametrize("name", ["latest", "a b--> <script>", "x" * 500, ""])
-def test_comment_marker_cannot_be_ended_by_its_name(name):
+def test_comment_marker_escapes_name(name):
     first = comment_of([row()], name=name).splitlines()[0]
     assert re.fullmatch(r"<!-- cross-entropy-conformance: [A-Za-z0-9_.]* -->", first)
     assert len(first) < 120

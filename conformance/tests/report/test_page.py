@@ -400,7 +400,7 @@ def test_page_overview_has_the_verdict_functions_and_findings(chromium, small):
     assert found.cases == ["categorical/a/case"]
 
 
-def test_page_ranks_functions_by_what_has_an_answer(chromium, tmp_path):
+def test_page_ranks_functions_by_rows_with_answer(chromium, tmp_path):
     known = {"status": "disagrees", "expected": "known", "known": "told"}
     lines = [row("a.Asked", case=f"binary/{n}", status="unsupported") for n in range(2)]
     lines += [row("a.Bad", **known), row("a.Bad", case="binary/b")]
@@ -414,7 +414,7 @@ def test_page_ranks_functions_by_what_has_an_answer(chromium, tmp_path):
     assert found.texts(".overview tbody td:nth-child(4)") == ["4", "2", "0"]
 
 
-def test_page_links_each_status_to_what_it_means(chromium, small):
+def test_page_links_each_status_to_its_meaning(chromium, small):
     found = Page(chromium, small)
     links = [link.get_attribute("href") for link in found.all(".meanings dt a")]
     place, _, anchors = map(set, zip(*(link.partition("#") for link in links), strict=True))
@@ -425,7 +425,7 @@ def test_page_links_each_status_to_what_it_means(chromium, small):
     assert {*STATUSES, "known", "unexpected"} <= {*re.findall(r"^### (\w+)$", page, re.MULTILINE)}
 
 
-def test_page_without_unexpected_rows_says_so_in_the_colour_of_agreement(chromium, tmp_path):
+def test_page_without_unexpected_rows_has_colour_of_agreement(chromium, tmp_path):
     results = report.from_records(
         [row(), row(case="binary/b", status="disagrees", expected="known", known="as is told")]
     )
@@ -440,7 +440,7 @@ def test_page_without_unexpected_rows_says_so_in_the_colour_of_agreement(chromiu
     assert "the ledger of known discrepancies says why" in found.one(".meanings").text
 
 
-def test_page_rows_have_what_was_returned_and_what_is_exact(chromium, small):
+def test_page_rows_have_returned_and_exact_values(chromium, small):
     found = Page(chromium, small, "view=table&q=torch.A categorical/a/case")
     found.wait("return document.querySelector('.body .returned').innerText !== '…'")
     lines = report.from_records([*rows(), *hostile()]).set_index(["case", "function"]).sort_index()
@@ -673,7 +673,7 @@ def test_page_is_bounded(monkeypatch):
     assert blocks(text)["supplement"]["omitted"]["changes"] > 4900
 
 
-def test_page_says_if_the_browser_cannot_decompress(chromium, large):
+def test_page_reports_browser_without_decompression(chromium, large):
     added = chromium.execute_cdp_cmd(
         "Page.addScriptToEvaluateOnNewDocument", {"source": "delete globalThis.DecompressionStream"}
     )
@@ -685,7 +685,7 @@ def test_page_says_if_the_browser_cannot_decompress(chromium, large):
     assert "results.csv" in failure
 
 
-def test_pictures_are_of_the_page_in_each_language(chromium, tmp_path):
+def test_screenshots_show_page_in_each_language(chromium, tmp_path):
     report.write(tmp_path, report.from_records([row()]), RunInfo(planned=1))
     picture.take(tmp_path, tmp_path)
     taken = [(tmp_path / name).read_bytes() for name in picture.PICTURES.values()]

@@ -246,7 +246,7 @@ def test_pairs_name_environments_of_a_repeated_function():
     assert found[["function_a", "function_b"]].values.tolist() == [["torch.A (new, 2.0)", "torch.A (old, 1.0)"]]
 
 
-def test_pairs_do_not_depend_on_how_many_rows_are_compared_at_a_time(monkeypatch):
+def test_pairs_do_not_depend_on_chunk_size(monkeypatch):
     several = [
         row(name, case=f"categorical/a/{case}", environment=environment)
         for case, count in (("x", 3), ("y", 1), ("z", 4))
@@ -335,7 +335,7 @@ def test_summary_has_unexpected_rows_before_known_ones():
     assert "Incomplete" not in text
 
 
-def test_summary_says_if_a_run_is_incomplete():
+def test_summary_reports_incomplete_run():
     assert "**Incomplete**: 6 of 9 rows" in told(faulty(), planned=9)
     assert "**Incomplete**: 6 rows were finished (Ctrl-C)" in told(faulty(), interrupted="Ctrl-C")
 
@@ -363,7 +363,7 @@ def test_summary_is_bounded():
     assert cut.endswith("é\n\n*Cut here: the rest is in results.csv and discrepancies.csv.*\n")
 
 
-def test_summary_lists_published_numbers_that_do_not_hold():
+def test_summary_lists_wrong_published_numbers():
     published = [
         {
             "value": "0.2162",
@@ -486,7 +486,7 @@ def test_read_refuses_an_edited_file(tmp_path, name):
         ({"published": [{"case": 1, "value": 2, "exact": 3, "holds": 4, "source": 5}]}, "it says published"),
     ],
 )
-def test_read_refuses_metadata_that_no_run_has(tmp_path, said, why):
+def test_read_rejects_invalid_metadata(tmp_path, said, why):
     report.write(tmp_path, faulty(), RunInfo(6))
     file = tmp_path / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | said))
@@ -498,7 +498,7 @@ def test_read_refuses_metadata_that_no_run_has(tmp_path, said, why):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs")
 @pytest.mark.parametrize("name", ["run.json", "results.parquet", "results.csv"])
 @pytest.mark.parametrize("kind", ["fifo", "huge", "device"])
-def test_read_refuses_what_is_no_file_of_bounded_size(tmp_path, name, kind):
+def test_read_rejects_irregular_or_large_file(tmp_path, name, kind):
     report.write(tmp_path, faulty(), RunInfo(6))
     (tmp_path / name).unlink()
     if kind == "fifo":
@@ -538,7 +538,7 @@ def test_recover_leaves_files_of_others(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["results.csv"]
 
 
-def test_run_removes_parts_that_a_killed_process_left(tmp_path):
+def test_run_removes_leftover_parts_of_killed_process(tmp_path):
     report.write(tmp_path, faulty(), RunInfo(6))
     (tmp_path / ".results.csv.4711.tmp").write_bytes(b"half of")
     Journal.begin(tmp_path, "2026-01-31T08:00:00+00:00", pytest.fail).close(complete=True)
@@ -609,7 +609,7 @@ def test_write_falls_back_to_a_temporary_folder(tmp_path, monkeypatch, refuge):
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
-def test_write_names_rows_that_are_lost(tmp_path, monkeypatch, refuge):
+def test_write_names_lost_rows(tmp_path, monkeypatch, refuge):
     monkeypatch.setattr(Path, "open", full(tmp_path))
     with pytest.raises(ReportError, match="lost are 6 rows") as caught:
         report.write(tmp_path / "report", faulty(), RunInfo(6))

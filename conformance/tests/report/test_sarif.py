@@ -131,7 +131,7 @@ def test_sarif_is_reproducible(run):
     assert run()[1] == run(file="again.sarif")[1]
 
 
-def test_sarif_against_a_baseline_has_only_what_got_worse(run):
+def test_sarif_against_baseline_has_only_regressions(run):
     run("--report", "accepted")
     status, said = run("--baseline", "accepted")
     assert (status, results(said)) == (0, [])
@@ -211,7 +211,7 @@ def test_sarif_results_are_bounded(valid):
     assert run["invocations"][0]["executionSuccessful"] is True
 
 
-def test_sarif_of_an_interrupted_run_says_so(run, valid, mine):
+def test_sarif_of_interrupted_run_has_interruption(run, valid, mine):
     status, said = run("-k", "no_such_case")
     assert status == 2
     assert valid(said)["invocations"][0]["executionSuccessful"] is False

@@ -303,7 +303,7 @@ def test_finding_is_written_once_for_all_its_functions(site):
     assert sections == len({entry.reason for entry in site.ledger if entry.function.startswith("paddle.")})
 
 
-def test_every_text_for_an_issue_says_what_is_expected(site):
+def test_issue_texts_state_expected_result(site):
     for name in site.findings.libraries:
         texts = site.findings.page(name).split("Text for a new issue")[1:]
         assert all(
@@ -352,7 +352,7 @@ def test_finding_has_the_plainest_example_with_its_exact_answer(site):
     assert float(example.exact(Oracle())) > 0
 
 
-def test_findings_without_an_issue_have_a_text_for_one(monkeypatch):
+def test_findings_without_issue_have_issue_text(monkeypatch):
     mini = SimpleNamespace(name="mini", functions=(), repository="https://github.com/mini/mini")
     monkeypatch.setattr(registry, "frameworks", lambda: (mini,))
     monkeypatch.setattr(ranking, "pinned", lambda _: ())
@@ -535,7 +535,7 @@ def test_every_generated_part_is_on_a_page(site):
     assert sorted(used) == sorted(site.parts())
 
 
-def test_pages_have_their_generated_parts_as_they_are_made_now(site):
+def test_generated_parts_of_pages_are_up_to_date(site):
     for file in PAGES.rglob("*.md"):
         page = file.read_text(encoding="utf-8")
         assert site.fill_page(page) == page, f"{file}: run python -m conformance.docs.readme"
@@ -567,7 +567,7 @@ def check_links(files):
             assert not anchor or anchor_line(anchor) in page or anchor in names, f"{file}: #{anchor}"
 
 
-def test_site_gets_anchors_and_contents_in_its_own_words():
+def test_site_has_anchors_and_table_of_contents():
     page = f"{anchor_line('a-b')}## B\n\n<!-- contents\none\nTwo <two>\n-->\n"
     assert to_site(page) == "{#a-b}\n## B\n\n```{toctree}\n:hidden:\n\none\nTwo <two>\n```\n"
 
@@ -648,7 +648,7 @@ def test_readmes_have_the_same_generated_numbers(both, site):
     assert len(numbers[0]) > 10
 
 
-def test_chinese_readme_works_the_example(both):
+def test_chinese_readme_shows_the_example(both):
     """The four probabilities and losses that it prints are those of the case."""
     said = both[1]
     losses = [-math.log(p) for p in (0.9, 0.7, 0.6, 0.85)]

@@ -100,7 +100,7 @@ def test_importing_package_imports_no_dependency(tmp_path):
 
 
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["nope"]])
-def test_command_line_imports_no_numpy_to_say_what_it_is(tmp_path, words):
+def test_help_and_version_import_no_numpy(tmp_path, words):
     source = f"import sys\nsys.argv[1:] = {words}\nfrom conformance.__main__ import main\n"
     names = imported(f"{source}try:\n    main()\nexcept SystemExit:\n    pass", tmp_path)
     assert "typer" in names

@@ -216,7 +216,7 @@ def test_installed_package_is_tested_in_a_clone(clone, folder, arguments):
     assert len(written(folder, "report")[0]) == 3
 
 
-def test_package_by_name_has_no_tests_of_its_own_unless_they_are_named(pytester):
+def test_package_by_name_has_own_tests_only_if_named(pytester):
     def collected(*arguments):
         result = pytester.runpytest_subprocess("--collect-only", "-q", "-p", "no:cacheprovider", "--pyargs", *arguments)
         assert result.ret == 0, result.stdout.str()
@@ -336,7 +336,7 @@ def test_terminal_summary_is_the_same_without_report(folder):
 
 @pytest.mark.parametrize("called", ["mine", "my own"])
 @pytest.mark.parametrize("path", ["", "/categorical", "/categorical/x.yaml"])
-def test_a_failure_says_how_it_is_run_again(folder, called, path):
+def test_failure_has_command_to_rerun(folder, called, path):
     folder.file.parents[1].rename(folder.pytester.path / called)
     failed = folder.run("--cases", f"{called}{path}", losses="DropsSmoothing", cases=False)
     failed.assert_outcomes(passed=1, failed=2)
@@ -409,7 +409,7 @@ def test_broken_adapter_is_named(folder, source, message):
     assert_said(result, message)
 
 
-def test_broken_adapter_does_not_stop_tests_that_are_named(folder):
+def test_broken_adapter_does_not_stop_named_tests(folder):
     write_metadata(folder.pytester.path, "mini", "1.5", "mini")
     result = folder.run("-k", "miniature", more="open('mini.py', 'w').write('raise SystemExit(3)')")
     result.assert_outcomes(passed=3)
@@ -522,7 +522,7 @@ def test_run_without_items_fails(folder, flags):
     assert not Path("r", "previous").exists()
 
 
-def test_a_selection_that_holds_nothing_leaves_the_older_report(folder):
+def test_empty_selection_keeps_older_report(folder):
     folder.run("--report", "r")
     folder.run("--report", "r", "-k", "nobody")
     with Path("r", "results.csv").open(encoding="utf-8") as file:
@@ -605,7 +605,7 @@ def test_invalid_option_values_are_rejected(folder, options):
     assert f"argument {options[0]}: invalid" in result.stderr.str()
 
 
-def test_terminal_summary_has_published_numbers_that_do_not_hold(folder):
+def test_terminal_summary_has_wrong_published_numbers(folder):
     stated = folder.file.read_text(encoding="utf-8")
     number = '    published: [{value: "9.25", source: s}]\n    why:'
     folder.file.write_text(stated.replace("    why:", number, 1), encoding="utf-8")
@@ -698,7 +698,7 @@ SURROUNDINGS = {
 LOCAL = CASES.replace("Nothing is asked.", "Nothing is asked, İıéß 交叉熵.")
 
 
-def test_a_report_is_the_same_to_the_byte_wherever_it_is_made(folder, monkeypatch):
+def test_report_is_byte_identical_in_any_process(folder, monkeypatch):
     folder.file.write_text(LOCAL, encoding="utf-8")
     losses = "Categorical DropsSmoothing DividesBySamples ReturnsDouble"
     folder.run("--report", "here", losses=losses)
@@ -722,7 +722,7 @@ def test_a_report_is_the_same_to_the_byte_wherever_it_is_made(folder, monkeypatc
             assert here.read_bytes() == other.read_bytes(), (where, name)
 
 
-def test_a_case_can_neither_colour_nor_clear_a_terminal(folder):
+def test_case_cannot_colour_or_clear_terminal(folder):
     folder.file.write_text(CASES.replace("Nothing is asked.", r'"\x1b[2J \x9b31m owned"'), encoding="utf-8")
     said = folder.run("--color=no", losses="DividesBySamples ReturnsDouble").stdout.str()
     assert r"\x1b[2J \x9b31m owned" in said
@@ -730,7 +730,7 @@ def test_a_case_can_neither_colour_nor_clear_a_terminal(folder):
     assert "\x9b" not in said
 
 
-def test_what_fails_gives_no_command_to_github(folder, monkeypatch):
+def test_failure_gives_no_command_to_github(folder, monkeypatch):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     commands = json.dumps("a\n::error::owned\n  ::add-mask::b ##[error]c")
     for text in (CASES.replace("Smoothing is asked.", commands), f"{CASES}{commands}: 1\n"):
@@ -743,7 +743,7 @@ def test_what_fails_gives_no_command_to_github(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("processes", [(), ("-n", "1")])
-def test_junit_says_of_each_test_what_it_is_about_and_where_its_case_stands(folder, processes):
+def test_junit_has_properties_and_location_of_each_test(folder, processes):
     folder.run("--junit-xml", "junit.xml", *processes, losses="DropsSmoothing")
     found = ElementTree.parse(folder.pytester.path / "junit.xml").findall(".//testcase")
     assert len(found) == 3

@@ -52,12 +52,12 @@ def test_hooks_run_the_versions_that_continuous_integration_runs(own, pins):
         assert asked == {package: pins[package] for package in asked}, name
 
 
-def test_the_lint_of_cases_has_everything_that_the_package_needs(own, checkout):
+def test_case_lint_hook_has_all_dependencies(own, checkout):
     project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(pins_of(own["conformance-lint"]["additional_dependencies"])) == set(pins_of(project["dependencies"]))
 
 
-def test_what_is_checked_before_a_commit_is_what_lint_checks(own, checkout):
+def test_hooks_equal_checks_of_lint_environment(own, checkout):
     commands = (checkout / "tox.ini").read_text(encoding="utf-8")
     assert re.search(r"^    ruff check$", commands, re.MULTILINE)
     assert re.search(r"^    ruff format --check$", commands, re.MULTILINE)
@@ -67,7 +67,7 @@ def test_what_is_checked_before_a_commit_is_what_lint_checks(own, checkout):
 
 
 @pytest.mark.parametrize(("folder", "arguments"), [("cases", None), ("my_cases", ["my_cases"])])
-def test_the_hook_passes_right_cases_and_stops_wrong_ones(offered, tmp_path, folder, arguments):
+def test_hook_accepts_valid_and_rejects_invalid_cases(offered, tmp_path, folder, arguments):
     """As pre-commit runs it: at the top of the repository, the entry and its args, no file names."""
     file = tmp_path / folder / "categorical" / "x.yaml"
     file.parent.mkdir(parents=True)

@@ -134,13 +134,13 @@ def run_page(page, folder):
 @needs_bash
 @pytest.mark.skipif(bool(MISSING), reason=f"pages show {', '.join(SHOWN)}; not installed: {', '.join(MISSING)}")
 @pytest.mark.parametrize("name", [name for name in FILES if blocks(page_called(name))])
-def test_page_commands_print_what_is_shown(name, tmp_path):
+def test_page_commands_print_shown_output(name, tmp_path):
     run_page(page_called(name), Folder(tmp_path))
 
 
 @needs_bash
 @pytest.mark.skipif(bool(MISSING), reason=f"pages show {', '.join(SHOWN)}; not installed: {', '.join(MISSING)}")
-def test_readme_commands_print_what_is_shown(checkout, tmp_path):
+def test_readme_commands_print_shown_output(checkout, tmp_path):
     arrays = {"labels": np.array([0, 2, 1]), "logits": np.random.default_rng(0).normal(size=(3, 3))}
     for name, array in arrays.items():
         np.save(tmp_path / f"{name}.npy", array)

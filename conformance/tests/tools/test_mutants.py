@@ -107,7 +107,7 @@ def test_mutant_is_not_detected_by_unrelated_exception(score):
     assert [name for name, fate in score.items() if fate.kills[0].raised != BY_NAME[name].raises] == []
 
 
-def test_no_two_mutants_are_equivalent(cases, score):
+def test_mutants_are_not_equivalent_to_each_other(cases, score):
     # Two that did would have been caught by the same item, for the same reason.
     alike: dict[tuple[str, str], list[str]] = {}
     for name, fate in score.items():
@@ -325,7 +325,7 @@ def test_generated_cases_are_distributed_over_processes():
     )
 
 
-def test_mutants_returns_what_the_command_prints(folder):
+def test_mutants_returns_content_of_printed_table(folder):
     result = api.mutants(Path(folder), ["smoothing"])
     assert json.loads(run("--cases", folder, "--family", "smoothing", "--json").stdout) == json.loads(result.to_json())
     assert (result.killed, result.undecided) == (0, 0)
