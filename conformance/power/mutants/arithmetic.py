@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,14 @@ def sum_compensated(values: Array) -> Array:
         lost = np.where(np.isfinite(now), (now - total) - corrected, lost * 0)
         total = now
     return np.asarray(total)
+
+
+def sum_blocks_in(dtype: Any, values: Array) -> Array:
+    """Sum blocks of a kernel's size in the dtype of the values, and add the blocks up in a narrower one."""
+    sums = [sum_pairwise(block) for block in blocks_of(values)]
+    if len(sums) < 2:
+        return sums[0] if sums else sum_in_order(values)
+    return np.asarray(functools.reduce(np.add, [part.astype(dtype) for part in sums])).astype(values.dtype)
 
 
 # Log-softmax.
