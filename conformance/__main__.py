@@ -43,8 +43,8 @@ def main() -> None:
                 _exit_interrupted()
             if os.environ.get(TRACEBACK, "") not in ("", "0"):
                 traceback.print_exc()
-            what = f"the suite itself failed: {failed} ({type(error).__name__}: {error})"
-            print(f"{what}; {TRACEBACK}=1 prints the traceback; please report it: {ISSUES}", file=sys.stderr)
+            message = f"the suite itself failed: {failed} ({type(error).__name__}: {error})"
+            print(f"{message}; {TRACEBACK}=1 prints the traceback; please report it: {ISSUES}", file=sys.stderr)
             sys.exit(FAULT)
 
 

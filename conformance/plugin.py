@@ -239,7 +239,7 @@ def _module(name: str) -> Path | None:
     if name.partition(".")[0] != PACKAGE.name:
         return None
     path = PACKAGE.resolve().parent.joinpath(*name.split("."))
-    return next((found for found in (path, path.with_suffix(".py")) if found.exists()), None)
+    return next((candidate for candidate in (path, path.with_suffix(".py")) if candidate.exists()), None)
 
 
 def _path_of(config: pytest.Config, argument: str) -> Path:
@@ -353,10 +353,10 @@ def pytest_make_collect_report(
         for nodeid, lines in texts.items()
         if nodeid not in reported
     ]
-    *others, last = reports or [pytest.CollectReport(report.nodeid, "passed", None, [])]
+    *earlier_reports, last = reports or [pytest.CollectReport(report.nodeid, "passed", None, [])]
     reported.update(texts)
-    for other in others:
-        collector.ihook.pytest_collectreport(report=other)
+    for earlier in earlier_reports:
+        collector.ihook.pytest_collectreport(report=earlier)
     return last
 
 
@@ -382,7 +382,9 @@ def _parametrize(metafunc: pytest.Metafunc, argument: str, name: str, make: Make
         node.name for node in metafunc.definition.listchain()[1:-1] if not isinstance(node.parent, pytest.Session)
     ]
     values = make(config, _item_filter(config, [*parents, name]))
-    marked = [pytest.param(one, id=one.id, marks=getattr(pytest.mark, one.function.framework_name)) for one in values]
+    marked = [
+        pytest.param(value, id=value.id, marks=getattr(pytest.mark, value.function.framework_name)) for value in values
+    ]
     metafunc.parametrize(argument, marked)
 
 
@@ -486,8 +488,8 @@ def case_check(request: pytest.FixtureRequest, judge: Judge) -> Iterator[CaseChe
     items = [item for test in request.session.items if (item := _item(test)) is not None] if alone else []
     frameworks = {item.framework.name for item in items}
     available = _installed_frameworks(config)
-    called = [found for found in available if found.framework.name in frameworks or not alone]
-    with local_pool(called, _timeouts(config)) as pool:
+    selected = [installation for installation in available if installation.framework.name in frameworks or not alone]
+    with local_pool(selected, _timeouts(config)) as pool:
         calls = PipelinedCalls(pool, items)
         yield make(lambda item: judge.judge(*calls.outcome(item)))
 
@@ -699,7 +701,7 @@ class Recorder:
 
         folder = self.config.invocation_params.dir
         checkouts = {*self.config.stash[_CHECKOUTS], _checkout_of(folder), _checkout_of(folder / PACKAGE.name)}
-        others = {
+        notes = {
             checkout: f"that in {checkout.parent} is not; `python -m pytest`, started there, tests it"
             for checkout in checkouts
             if checkout is not None
@@ -708,10 +710,8 @@ class Recorder:
             installed = Path(str(importlib.metadata.distribution(DISTRIBUTION).locate_file(PACKAGE.name)))
             file = installed / Path(__file__).name
             if file.is_file() and not file.samefile(__file__):  # an editable installation has none
-                others[installed] = f"that installed in {installed.parent} is not"
-        return [
-            loggable(f"conformance: the package in {PACKAGE.parent} is tested; {other}") for other in others.values()
-        ]
+                notes[installed] = f"that installed in {installed.parent} is not"
+        return [loggable(f"conformance: the package in {PACKAGE.parent} is tested; {text}") for text in notes.values()]
 
     def _harvest_header(self) -> list[str]:
         """Print the harvested projects; reading them here fills the cache for the processes of xdist."""
@@ -723,8 +723,8 @@ class Recorder:
         except UserError as error:
             return [f"conformance: {line}" for line in loggable(str(error)).splitlines()]
         lines = [
-            f"conformance: harvested {counted(len(one.cases), 'case')} of {one.source} {one.version}"
-            for one in harvests.harvests
+            f"conformance: harvested {counted(len(harvest.cases), 'case')} of {harvest.source} {harvest.version}"
+            for harvest in harvests.harvests
         ]
         return [*lines, *(loggable(f"conformance: left out: {notice}") for notice in harvests.missing)]
 
@@ -871,14 +871,16 @@ class Recorder:
 
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         item_filter = _item_filter(self.config, [str(TEST_FILE), TEST_NAME])
-        named = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_conformance_test(argument)}
+        requested = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_conformance_test(argument)}
         has_case = self._case_filter()
         accepted, about = baseline
         results = self.results
         scope = RunScope(
             frozenset(results["framework"]),
             lambda of, name: (
-                (not named or name in named) and (item_filter is None or item_filter(of, name)) and has_case(name)
+                (not requested or name in requested)
+                and (item_filter is None or item_filter(of, name))
+                and has_case(name)
             ),
             finished,
             {(case.id, *of) for case in _cases_of(self.config) for of in product(case.dtypes, case.reductions)},
@@ -1093,11 +1095,11 @@ def _instances(config: pytest.Config, item_filter: ItemFilter | None) -> list[In
     cases, ledger = _case_set(config)
     with _ending_collection():
         check_names(ledger)
-    found = select_instances(cases, available, item_filter)
-    if not found and item_filter is not None:
+    instances = select_instances(cases, available, item_filter)
+    if not instances and item_filter is not None:
         return select_instances(cases[:1], available)[:1]  # for pytest to deselect
-    if not found:
+    if not instances:
         raise pytest.Collector.CollectError(
             "no installed function supports two forms of any of the cases: install more, or add cases"
         )
-    return found
+    return instances

@@ -399,7 +399,7 @@ def installed(among: tuple[Framework, ...] | None = None) -> tuple[list[Installe
     """
     available: list[Installed] = []
     missing: list[Framework] = []
-    for framework in (one for one in frameworks() if one.by_default) if among is None else among:
+    for framework in (candidate for candidate in frameworks() if candidate.by_default) if among is None else among:
         version = version_of(framework)
         if version is None or not all(map(_present, framework.modules)):
             missing.append(framework)

@@ -324,7 +324,9 @@ class _CheckSession:
         checking = Run()
         perform = self._performer
         with self._observer.rows(len(instances)) as advance:
-            yield from checking.each(instances, lambda one: check_relation(one, perform, cases.ledger), advance)
+            yield from checking.each(
+                instances, lambda instance: check_relation(instance, perform, cases.ledger), advance
+            )
         self.not_executed += map(str, checking.not_executed)
 
     def search(self, issues: Ledger, seed: int) -> Search:

@@ -80,7 +80,7 @@ def _print(result: api.CompareResult, verbose: bool) -> None:
     for name, value, why in lines:
         out.print(escape(f"{name:<{names}}  {value:<{min(values, FLOAT_WIDTH)}}  {why}".rstrip()), soft_wrap=True)
     for number in result.observed:
-        first, *others = number.lines()
+        first, *details = number.lines()
         out.print(f"\n[bold]{escape(number.name)}[/]: {escape(first)}")
-        out.paragraphs(f"    {line}" for line in others)
+        out.paragraphs(f"    {line}" for line in details)
     print_styled(rendering.terminal(explanation, out.width, complete=verbose))

@@ -40,12 +40,12 @@ class Paragraph:
 
 def _breaks(line: str, width: int) -> list[int]:
     """The positions of the words with which a new line begins."""
-    found, begin = [], 0
+    positions, begin = [], 0
     for word in re.finditer(r"\S+", line):
         if cell_len(line[begin : word.end()]) > width and line[begin : word.start()].strip():
             begin = word.start()
-            found.append(begin)
-    return found
+            positions.append(begin)
+    return positions
 
 
 def arrange(renderable: RenderableType, width: int, longest: int = 0) -> Iterator[RenderableType]:
@@ -75,29 +75,31 @@ def _fit(table: Table, width: int, longest: int) -> Iterator[RenderableType]:
     columns = [list(cells) for cells in zip(header, *rows, strict=True)]
     words = [max(_widest(cell.plain.split()) for cell in cells) for cells in columns]
     lines = [max(_widest(cell.plain.splitlines()) for cell in cells) for cells in columns]
-    wanted = [max(word, min(line, longest or line)) for word, line in zip(words, lines, strict=True)]
-    if (widths := _allotted(words, wanted, width)) is not None:
+    line_widths = [max(word, min(line, longest or line)) for word, line in zip(words, lines, strict=True)]
+    if (widths := _allotted(words, line_widths, width)) is not None:
         for column, chosen in zip(table.columns, widths, strict=True):
             column.width = chosen
         yield table
         return
     if table.title:
         yield Paragraph(_text(table.title), 0)
-    widths = _allotted(words[1:], wanted[1:], width - INDENT)
+    widths = _allotted(words[1:], line_widths[1:], width - INDENT)
     justified = [column.justify for column in table.columns[1:]]
     for row, ends in zip([header, *rows], [False, *(row.end_section for row in table.rows)], strict=True):
-        first, *others = row
+        first, *values = row
         if row is not header or widths is not None:
             yield Paragraph(first, 0)
-        if widths is not None and any(cell.plain for cell in others):
+        if widths is not None and any(cell.plain for cell in values):
             grid = Table.grid(padding=(0, GAP, 0, 0))
             for chosen, side in zip(widths, justified, strict=True):
                 grid.add_column(width=chosen, justify=side)
-            grid.add_row(*others)
+            grid.add_row(*values)
             yield Padding(grid, (0, 0, 0, INDENT), expand=False)
         elif row is not header:
-            named = zip(header[1:], others, strict=True)
-            yield from (Paragraph(Text.assemble(f"{name.plain}: ", cell), INDENT) for name, cell in named if cell.plain)
+            labelled_cells = zip(header[1:], values, strict=True)
+            yield from (
+                Paragraph(Text.assemble(f"{name.plain}: ", cell), INDENT) for name, cell in labelled_cells if cell.plain
+            )
         if ends:
             yield ""
 
@@ -110,19 +112,19 @@ def _widest(texts: Sequence[str]) -> int:
     return max(map(cell_len, texts), default=0)
 
 
-def _allotted(words: Sequence[int], wanted: Sequence[int], width: int) -> list[int] | None:
+def _allotted(words: Sequence[int], line_widths: Sequence[int], width: int) -> list[int] | None:
     """The widths of columns: what they want, or less by a common share of the room; None if they are too wide.
 
     words: the longest word of each column.
     """
-    left = width - GAP * (len(words) - 1) - sum(words)
-    if left < 0:
+    available = width - GAP * (len(words) - 1) - sum(words)
+    if available < 0:
         return None
     widths = list(words)
-    by_want = sorted(range(len(words)), key=lambda index: wanted[index] - words[index])
+    by_want = sorted(range(len(words)), key=lambda index: line_widths[index] - words[index])
     for number, index in enumerate(by_want):
-        more = min(wanted[index] - words[index], left // (len(words) - number))
-        widths[index] += more
-        left -= more
-    fits = all(want <= MAX_LINES * chosen for want, chosen in zip(wanted, widths, strict=True))
-    return widths if fits else None
+        added = min(line_widths[index] - words[index], available // (len(words) - number))
+        widths[index] += added
+        available -= added
+    is_readable = all(want <= MAX_LINES * chosen for want, chosen in zip(line_widths, widths, strict=True))
+    return widths if is_readable else None

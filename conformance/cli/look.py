@@ -71,9 +71,9 @@ def lint(
         raise typer.Exit(USAGE if problems else 0)
     out.paragraphs(map(str, problems))
     out.paragraphs(f"note: {note}" for note in checked.notes)
-    others = f" and {counted(checked.uncounted, 'file')} that cannot be counted" if checked.uncounted else ""
-    found = f"{counted(checked.cases, 'case')}{others}"
-    out.print(f"{found} in {checked.folder}: {counted(len(problems) or 'no', 'problem')}")
+    uncounted = f" and {counted(checked.uncounted, 'file')} that cannot be counted" if checked.uncounted else ""
+    subject = f"{counted(checked.cases, 'case')}{uncounted}"
+    out.print(f"{subject} in {checked.folder}: {counted(len(problems) or 'no', 'problem')}")
     if not problems and folder is None:
         out.print(Text(str(checked.coverage)))
     raise typer.Exit(USAGE if problems else 0)

@@ -74,7 +74,7 @@ class Terminal(Console):
         """Print as rich's consoles do, but shorten very long words.  Raises UserError if the stream is not writable."""
         with self._written():
             if len(objects) != 1 or options.get("soft_wrap"):
-                super().print(*(shorten_words(each) if isinstance(each, str) else each for each in objects), **options)
+                super().print(*(shorten_words(item) if isinstance(item, str) else item for item in objects), **options)
                 return
             short = shorten_words(objects[0]) if isinstance(objects[0], str) else objects[0]
             for piece in arrange(short, self.width, 0 if self.wraps else COLUMN_WIDTH):

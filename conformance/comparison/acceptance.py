@@ -113,7 +113,7 @@ def accept(proposed: Proposal) -> dict[str, Any]:
     ReportError if it cannot be written; the old baseline is then unchanged.
     """
     target = proposed.baseline.resolve()
-    staging, retired = (target.with_name(f".{target.name}.{os.getpid()}.{which}") for which in ("new", "old"))
+    staging, retired = (target.with_name(f".{target.name}.{os.getpid()}.{suffix}") for suffix in ("new", "old"))
     try:
         report.check_writable(staging)
         record = report.write(staging, proposed.results, proposed.run)
@@ -127,8 +127,8 @@ def accept(proposed: Proposal) -> dict[str, Any]:
                 retired.rename(target)
             raise
     except OSError as error:
-        what = f"cannot be replaced ({error.strerror or type(error).__name__})"
-        raise report.ReportError(target, what, "make its folder writable; it is as it was") from error
+        message = f"cannot be replaced ({error.strerror or type(error).__name__})"
+        raise report.ReportError(target, message, "make its folder writable; it is as it was") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     shutil.rmtree(retired, ignore_errors=True)

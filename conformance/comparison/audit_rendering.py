@@ -292,6 +292,6 @@ def put(texts: dict[str, str], folder: Path) -> Path:
         for name, text in texts.items():
             write_atomically(folder / name, text.encode())
     except OSError as error:
-        what = f"cannot be written ({error.strerror or type(error).__name__})"
-        raise ReportError(folder, what, "choose another folder, or make this one writable") from error
+        message = f"cannot be written ({error.strerror or type(error).__name__})"
+        raise ReportError(folder, message, "choose another folder, or make this one writable") from error
     return folder

@@ -264,7 +264,10 @@ def _describe_messages(row: Row, say: Say, format_warning: Callable[[str], str])
     if types[0] != types[1]:
         old_type, new_type = (name or say("nothing") for name in types)
         return say("raises {new}, and raised {old}").format(old=old_type, new=new_type)
-    old, new = ({exception_type(one): one for one in warnings_in(row[f"{side}_warnings"])} for side in ("old", "new"))
+    old, new = (
+        {exception_type(warning): warning for warning in warnings_in(row[f"{side}_warnings"])}
+        for side in ("old", "new")
+    )
     texts = [say("no longer warns: {}").format(format_warning(old[name])) for name in sorted(old.keys() - new.keys())]
     texts += [say("warns: {}").format(format_warning(new[name])) for name in sorted(new.keys() - old.keys())]
     worded = say(" and ").join(filter(None, [types[0], *sorted(new)]))

@@ -165,9 +165,9 @@ def heading_lines(text: str) -> Iterator[RenderableType]:
 
 def indented(lines: list[str], colour: str) -> Iterator[RenderableType]:
     """A coloured line in a terminal, followed by indented lines."""
-    head, *rest = lines
+    head, *details = lines
     yield Text(head, style=colour)
-    for text in rest:
+    for text in details:
         yield Padding(Text(text.strip()), (0, 0, 0, 4), expand=False)
 
 

@@ -166,8 +166,8 @@ def _shard_count(divided: str) -> int:
     return int(divided.partition(" ")[0])
 
 
-def _lacking_shards(whole: str, numbers: list[int]) -> str:
-    count, _, divided = whole.partition(" of ")
+def _lacking_shards(divisor: str, numbers: list[int]) -> str:
+    count, _, divided = divisor.partition(" of ")
     lacking = [f"{number}/{count}" for number in range(1, int(count) + 1) if number not in numbers]
     return f"lacks the shards {', '.join(lacking)} of {divided}"
 

@@ -19,7 +19,9 @@ def issues_of(like: str, name: str, entries: Iterable[KnownIssue]) -> Ledger:
     like: name of the function, of which the installed release counts if there is one.  name: of the callable.
     """
     known = registry.function_named(like)
-    version = registry.version_of(next(one for one in registry.frameworks() if one.name == known.framework_name))
+    version = registry.version_of(
+        next(framework for framework in registry.frameworks() if framework.name == known.framework_name)
+    )
     return Ledger(
         dataclasses.replace(
             entry, function=name, twins=(), versions="", reason=f"{known.name} has this known issue: {entry.reason}"
@@ -41,7 +43,7 @@ class LikenessJudge(Judge):
     """Judges the calls of a callable by the ledger of `issues_of`."""
 
     def judge(self, prepared: PreparedCall, outcome: Outcome) -> Assessment:
-        found = super().judge(prepared, outcome)
+        assessment = super().judge(prepared, outcome)
         return UnexcusedAssessment(
-            found.prepared, found.verdict, found.known if found.verdict.status in FAILING else None
+            assessment.prepared, assessment.verdict, assessment.known if assessment.verdict.status in FAILING else None
         )

@@ -42,8 +42,8 @@ def causes_of_nonfinite(problem: Problem, got: Floats, exact: Floats) -> list[st
     wrong = got[~np.isfinite(got) & ~np.isclose(got, exact, equal_nan=True)]
     if not wrong.size:
         return []
-    found = traits(problem, problem, problem.target_kind)
-    causes = [text for trait, text in BY_TRAIT if trait in found][:1] if np.isnan(wrong).any() else []
+    names = traits(problem, problem, problem.target_kind)
+    causes = [text for trait, text in BY_TRAIT if trait in names][:1] if np.isnan(wrong).any() else []
     if causes:
         return causes
     dtype = problem.dtype
@@ -53,10 +53,10 @@ def causes_of_nonfinite(problem: Problem, got: Floats, exact: Floats) -> list[st
             largest = float(np.max(logits, initial=-math.inf, where=np.isfinite(logits)))
         if largest > math.log(dtype_info(dtype).largest):
             causes.append(f"exp overflows in {dtype}: the largest logit has to be subtracted from the others first")
-        if np.isinf(wrong).any() and "beyond_range" not in found:
+        if np.isinf(wrong).any() and "beyond_range" not in names:
             causes.append(
                 f"a probability underflows to 0 in {dtype} before its logarithm is taken: log-sum-exp avoids it"
             )
-    if not causes and "beyond_range" in found:
+    if not causes and "beyond_range" in names:
         causes.append(f"a sum is larger than the largest number of {dtype}: accumulate in a wider dtype")
     return causes

@@ -142,7 +142,10 @@ def unsupported_problems(rows: Iterable[tuple[str, ...]]) -> list[UnsupportedPro
     problems = []
     for case, by_problem in by_case.items():
         if case in supported:
-            problems += [UnsupportedProblem(case, ", ".join(key), _frozen(one)) for key, one in by_problem.items()]
+            problems += [
+                UnsupportedProblem(case, ", ".join(key), _frozen(reasons_of_problem))
+                for key, reasons_of_problem in by_problem.items()
+            ]
         else:
             problems.append(UnsupportedProblem(case, "", _frozen(_by_reason(by_problem))))
     return problems

@@ -185,7 +185,7 @@ def _relations(installed: Installed, issues: Ledger, seed: int) -> Iterator[Fail
     from conformance.explore.relations.selection import select_instances
 
     run = Run()
-    for result in run.each(select_instances(_cases(), [installed]), lambda one: check(one, perform, issues)):
+    for result in run.each(select_instances(_cases(), [installed]), lambda instance: check(instance, perform, issues)):
         yield (result.instance.relation.name, str(result)) if result.violation else None
     run.require_all("it could not be called")
 

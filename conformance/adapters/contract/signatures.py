@@ -59,13 +59,13 @@ def signatures(path: str) -> tuple[inspect.Signature, ...]:
 def passed_parameters(function: Function) -> list[str]:
     """The names of the parameters that the calls of a function pass, from its tables."""
     entries = [*function.arguments.values(), *function.input_kinds.values(), *function.reductions.values()]
-    found = dict.fromkeys(function.positional.values())
+    names = dict.fromkeys(function.positional.values())
     calls = calls_with_predictions(parseable_example(function.call))
-    found |= dict.fromkeys(keyword.arg for call in calls for keyword in call.keywords if keyword.arg)
+    names |= dict.fromkeys(keyword.arg for call in calls for keyword in call.keywords if keyword.arg)
     for entry in entries:
         with contextlib.suppress(SyntaxError):  # an argument that is not one of a call, such as a dict entry
-            found |= dict.fromkeys(keywords_of(entry))
-    return list(found)
+            names |= dict.fromkeys(keywords_of(entry))
+    return list(names)
 
 
 def unaccounted(framework: Framework, function: Function) -> list[str]:
