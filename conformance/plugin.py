@@ -174,10 +174,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Keep a thread that a framework started from blocking the exit of pytest."""
-    from conformance.execution.ending import end_in_time
+    from conformance.execution.ending import ensure_exit
 
     if (session := config.stash.get(_SESSION, None)) is not None:
-        end_in_time(int(session.exitstatus), EXIT_SECONDS)
+        ensure_exit(int(session.exitstatus), EXIT_SECONDS)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -691,7 +691,7 @@ class Recorder:
         device = self.config.getoption("device")
         if device != CPU and (elsewhere := without_device((), device)):
             lines.append(f"conformance: left out, no {device} for them here: {', '.join(elsewhere)}")
-        lines += [loggable(f"conformance: {note}") for note in [*registry.broken(), *self.notes]]
+        lines += [loggable(f"conformance: {note}") for note in [*registry.broken_adapters(), *self.notes]]
         self.notes.clear()
         return [*lines, *self._other_packages(), *self._harvest_header()]
 

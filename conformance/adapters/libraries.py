@@ -45,7 +45,7 @@ def companions(framework: Framework, version: str) -> Iterator[Requirement]:
             yield requirement
 
 
-def up_to_pinned(requirement: Requirement) -> str:
+def limit_to_pinned(requirement: Requirement) -> str:
     """A requirement without a version, of no newer release than the one that is pinned, if there is one.
 
     An older one is allowed, as an old release of a framework may ask for it.

@@ -143,14 +143,14 @@ def check() -> None:
         raise error
 
 
-def broken() -> list[str]:
+def broken_adapters() -> list[str]:
     """The errors of unusable adapters."""
     return [str(error) for error in _found()[1]]
 
 
-def warn_of_broken() -> None:
+def warn_of_broken_adapters() -> None:
     """Log once for each adapter that cannot be used that it is left out."""
-    for why in broken():
+    for why in broken_adapters():
         _log_once(why)
 
 
@@ -159,7 +159,7 @@ def origin(framework: Framework) -> Origin:
     return Origin(framework.adapter) if framework.adapter else _found()[0][framework.name][1]
 
 
-def is_of_package(framework: Framework) -> bool:
+def is_shipped_framework(framework: Framework) -> bool:
     """Whether a framework is declared in this package."""
     return any(known is framework and _is_ours(origin) for known, origin in _found()[0].values())
 
@@ -189,7 +189,7 @@ def _log_once(why: str) -> None:
     _log.warning("%s; it is left out", why)
 
 
-def made_by(adapter: str) -> Installed:
+def create_installed(adapter: str) -> Installed:
     """The framework of an adapter, `module:attribute`, that is created at run time."""
     module, _, attribute = adapter.partition(":")
     framework: Framework = getattr(importlib.import_module(module), attribute)

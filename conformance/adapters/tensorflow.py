@@ -37,7 +37,7 @@ def silence() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def one_where_unweighted(problem: Problem) -> dict[str, Any]:
+def default_positive_weight(problem: Problem) -> dict[str, Any]:
     """`positive_weight`, 1.0 if the problem has none: `pos_weight` is a required argument."""
     return {} if problem.options.positive_weight is not None else {"positive_weight": 1.0}
 
@@ -75,7 +75,7 @@ FRAMEWORK = Framework(
             BINARY,
             Convention(gradient_cancellation="targets", cancellation="logits"),  # the formula is documented
             arguments={"positive_weight": "pos_weight"},
-            placeholder_values=one_where_unweighted,
+            placeholder_values=default_positive_weight,
         ),
     ),
 )

@@ -189,7 +189,7 @@ def list_functions(observer: Observer = SILENT) -> FunctionList:
         accepted = (predictions, labels, options, reductions, dtypes, layouts)
         return FunctionEntry(name, *accepted, function.sample_weight_shape, untested, version, modes)
 
-    for error in registry.broken():
+    for error in registry.broken_adapters():
         observer.note(error)
     return FunctionList(tuple(registry.described(registry.functions(), entry)))
 

@@ -33,7 +33,7 @@ from conformance.explore.relations.selection import select_instances
 from conformance.explore.sweep import runner
 from conformance.explore.sweep.runner import SweepRequest
 from conformance.judging.case_set import load_suite
-from conformance.judging.hypotheses import those_that_give, values_of_hypotheses
+from conformance.judging.hypotheses import explaining_hypotheses, values_of_hypotheses
 from conformance.judging.judge import Performer
 from conformance.judging.likeness import LikenessJudge, issues_of
 from conformance.judging.nonfinite import causes_of_nonfinite
@@ -417,7 +417,7 @@ def _mistakes_of(installed: Installed, case: Case, row: Row, oracle: Oracle) -> 
         problem, quantity, oracle, is_reduced=problem.reduction != "none", convention=convention
     )
     got, exact = (cast(Elements, elements).values for elements in (row.got, row.want))
-    groups = those_that_give(got, exact, row.budget or 0.0, problem.dtype, tried)
+    groups = explaining_hypotheses(got, exact, row.budget or 0.0, problem.dtype, tried)
     return {", ".join(map(str, hypothesis)) for group in groups for hypothesis in group}
 
 

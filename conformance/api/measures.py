@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from conformance.api.observing import SILENT, Observer
 from conformance.api.result import Result
-from conformance.execution.distribution import Lost, distribute
+from conformance.execution.distribution import LostTasks, distribute
 from conformance.judging.case_set import load_suite
 from conformance.model.errors import UserError
 from conformance.power.harvest import pipeline
@@ -277,7 +277,7 @@ def _events(work: Callable[..., Iterable[T]], parts: Sequence[tuple[Any, ...]]) 
         yield from work(*parts[0])
         return
     for result in distribute(work, parts, len(parts)):
-        if isinstance(result, Lost):
+        if isinstance(result, LostTasks):
             why = f"{result.reason} before its part was done; run with -n 1 to see why"
             raise UserError(f"a process of -n {len(parts)} {why}")
         yield result[1]

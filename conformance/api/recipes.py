@@ -20,7 +20,7 @@ from conformance.api.cases import check_functions
 from conformance.api.result import Result
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.targets import judge_of
-from conformance.explain.proof import Proof, as_they_stand, call_of, can_be_put, cases_of, prove
+from conformance.explain.proof import Proof, both_support, call_of, cases_of, prove, values_without_recipe
 from conformance.explain.recipes import LAYOUTS, InstalledFunction, NoRecipeError, Setting, derive_recipes
 from conformance.judging.case_set import load_suite
 from conformance.judging.choice import one_of
@@ -276,7 +276,7 @@ def _unproved(
     except NoRecipeError as error:
         return RecipeResult(setting, None, None, (), (), empty, f"{error}{_others(pair, setting)}", needed)
     both = (recipes[0], reference)
-    accepted = [(case, problem) for case, problem in cases if can_be_put(both, case, problem, setting.quantity)]
+    accepted = [(case, problem) for case, problem in cases if both_support(both, case, problem, setting.quantity)]
     if not accepted:
         return RecipeResult(setting, None, None, (), (), empty, "no case fits both", needed)
     first, second = (
@@ -322,7 +322,7 @@ def prove_recipe(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, P
         calls = [example.prepared.call for example in examples]
         sides = [_side(*side, setting) for side in zip(pair, calls, (best.changes, reference.changes), strict=True)]
     return RecipeResult(
-        setting, sides[0], sides[1], _differences(pair, setting), as_they_stand(pair, equal, judge), proof, why
+        setting, sides[0], sides[1], _differences(pair, setting), values_without_recipe(pair, equal, judge), proof, why
     )
 
 

@@ -24,7 +24,7 @@ from conformance.explain.page_explanations import explain_report
 from conformance.explore.sweep import rendering
 from conformance.judging.case_set import load_suite
 from conformance.model.files import write_output
-from conformance.model.serialization import serialized
+from conformance.model.serialization import serialize
 from conformance.power.harvest.pipeline import load_harvest
 from conformance.report import recording
 
@@ -82,7 +82,7 @@ class AcceptResult(Result):
             "same": proposed.same,
             "kept": dict(proposed.kept),
             "dropped": proposed.dropped,
-            "difference": None if difference is None else serialized("diff", difference_rendering.as_dict(difference)),
+            "difference": None if difference is None else serialize("diff", difference_rendering.as_dict(difference)),
             "accepted": self.accepted,
         }
 
@@ -162,7 +162,9 @@ def history(report: Path, folder: Path | None = None) -> HistoryResult:
     """
     entries = histories.history(report)
     home = folder or folder_of(report)
-    audit_rendering.put({"history.md": histories.markdown(entries), "history.csv": histories.as_csv(entries)}, home)
+    audit_rendering.write_files(
+        {"history.md": histories.markdown(entries), "history.csv": histories.as_csv(entries)}, home
+    )
     return HistoryResult(entries, home)
 
 
@@ -327,7 +329,7 @@ def page(
     if history is not None or (folder / "history.csv").is_file():
         supplement = replace(supplement, history=histories.read(history or folder))
     if against is not None:
-        changes, conditions = difference_rendering.for_page(reports.difference(against, report_path))
+        changes, conditions = difference_rendering.page_changes(reports.difference(against, report_path))
         supplement = replace(supplement, changes=changes, against=conditions)
     if max_explained:
         by_id, names = {case.id: case for case in page_cases}, set(results["framework"])

@@ -258,7 +258,7 @@ def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, ob
 def _broken_adapters(request: RunRequest) -> Row | None:
     """A row for the adapters that cannot be used, in a run that was to call every framework."""
     everything = request.all or not (request.environments or request.prepared)
-    if not everything or request.frameworks or request.keyword or not (broken := registry.broken()):
+    if not everything or request.frameworks or request.keyword or not (broken := registry.broken_adapters()):
         return None
     return failed_row("adapters from outside", "", "; ".join(broken))
 

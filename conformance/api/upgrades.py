@@ -92,7 +92,7 @@ def audit(
                 audited = upgrade.audit(sides, run, folder)
             except KeyboardInterrupt:
                 return AuditResult(None, tuple(run.failures))
-    audit_rendering.put({"audit.html": audit_page.page(audited), **audit_rendering.texts(audited)}, folder)
+    audit_rendering.write_files({"audit.html": audit_page.page(audited), **audit_rendering.texts(audited)}, folder)
     return AuditResult(audited, tuple(run.failures))
 
 

@@ -25,7 +25,7 @@ from rich.markup import escape
 import conformance
 from conformance.cli import fault, github
 from conformance.cli.terminal import USAGE, err, out
-from conformance.execution.ending import ending_in_time
+from conformance.execution.ending import exit_guard
 from conformance.execution.interruption import INTERRUPTED, interruptible
 from conformance.model.errors import FAULT, UserError, file_errors
 from conformance.model.text import shorten_words
@@ -154,7 +154,7 @@ def main() -> None:
 
     An error in the input is one message and exit status 2, an internal error one message and exit status 3.
     """
-    with ending_in_time(), interruptible(), github.quoted():
+    with exit_guard(), interruptible(), github.quoted():
         try:
             app()
         except UserError as error:
@@ -163,7 +163,7 @@ def main() -> None:
             sys.exit(USAGE)
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
-                fault.report(error)
+                fault.report_fault(error)
                 sys.exit(FAULT)
             err.print(escape(f"{error.filename}: {error.strerror}; name another file or folder"), soft_wrap=True)
             sys.exit(USAGE)
@@ -175,7 +175,7 @@ def main() -> None:
                 sys.exit(INTERRUPTED)
             raise
         except Exception as error:
-            fault.report(error)
+            fault.report_fault(error)
             sys.exit(FAULT)
 
 

@@ -24,7 +24,7 @@ def workflow_commands(failed: Iterable[Failure], cases: Sequence[Case]) -> list[
     return commands
 
 
-def places(cases: Sequence[Case]) -> Callable[[str], SourceLocation]:
+def case_locator(cases: Sequence[Case]) -> Callable[[str], SourceLocation]:
     """A function that returns the location of a case in its file; without a file, a location made from its id."""
     known = {case.id: case for case in cases}
 

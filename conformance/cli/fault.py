@@ -19,14 +19,14 @@ MAX_TEXT = 300
 """Maximum number of characters of an exception's text in a message."""
 
 
-def report(error: Exception) -> None:
+def report_fault(error: Exception) -> None:
     """Print the error, and the path of its traceback."""
     text = "".join(traceback.format_exception(error))
     printed = os.environ.get(TRACEBACK, "") not in ("", "0")
     saved = "" if printed else _save(text)
     if printed or not saved:
         err.print(escape(text), soft_wrap=True)
-    message = f"the suite itself failed, which is not a finding about a framework: {described(error)}"
+    message = f"the suite itself failed, which is not a finding about a framework: {describe_exception(error)}"
     place = f"; the traceback is in {saved}, and {TRACEBACK}=1 prints it" if saved else ""
     advice = ""
     if has_called():
@@ -34,11 +34,12 @@ def report(error: Exception) -> None:
         advice += "fuzz and pytest"
     err.print(escape(f"{message}{place}{advice}; please report it: {ISSUES}"), soft_wrap=True)
     github.emit(
-        [github.error("the suite itself failed", f"{described(error)}; please report it: {ISSUES}")], aside=True
+        [github.error("the suite itself failed", f"{describe_exception(error)}; please report it: {ISSUES}")],
+        aside=True,
     )
 
 
-def described(error: Exception) -> str:
+def describe_exception(error: Exception) -> str:
     """The type and text of an exception on one line, even if its `__str__` fails."""
     try:
         text = truncate(" ".join(str(error).split()), MAX_TEXT)

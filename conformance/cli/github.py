@@ -14,7 +14,7 @@ from pathlib import Path
 
 from conformance.cli.terminal import discard
 from conformance.model.errors import CaseFileError
-from conformance.model.text import Defused, on_github, printable
+from conformance.model.text import DefusedStream, on_github, printable
 
 MAX_ANNOTATIONS = 10
 """Number of errors of one step that GitHub shows."""
@@ -27,7 +27,7 @@ def quoted() -> Iterator[None]:
         yield
         return
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(Defused, streams)
+    sys.stdout, sys.stderr = map(DefusedStream, streams)
     try:
         yield
     finally:
@@ -38,7 +38,7 @@ def emit(commands: Iterable[str], *, aside: bool = False) -> None:
     """Print workflow commands if this runs on GitHub Actions.  aside: to stderr, because stdout contains JSON."""
     if on_github():
         stream = sys.stderr if aside else sys.stdout
-        stream = stream.stream if isinstance(stream, Defused) else stream
+        stream = stream.stream if isinstance(stream, DefusedStream) else stream
         try:
             stream.writelines(f"{command}\n" for command in commands)
             stream.flush()

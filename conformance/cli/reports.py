@@ -120,7 +120,7 @@ def _text(result: api.DiffResult, form: Format) -> str:
         case Format.json:
             return result.to_json()
         case Format.html:
-            changes, conditions = difference_rendering.for_page(difference)
+            changes, conditions = difference_rendering.page_changes(difference)
             results, record = report.read(Path(difference.new.name))
             run = report.RunInfo.of(record)
             return report.page(results, run, report.PageSupplement(changes=changes, against=conditions))

@@ -17,7 +17,7 @@ from conformance import api, report
 from conformance.adapters.contract import Framework
 from conformance.casefiles.loading import SUFFIXES
 from conformance.cli import github
-from conformance.cli.failing import places, workflow_commands
+from conformance.cli.failing import case_locator, workflow_commands
 from conformance.cli.shared import Printer, options, print_not_executed, print_notes, print_stderr
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
@@ -109,7 +109,7 @@ class _Files:
     def begin(self) -> None:
         """Write files that say that the run did not finish, to be replaced at its end."""
         if self.sarif is not None:
-            _put("--sarif", self.sarif, report.sarif([], places([]), ["the run did not come to its end"]))
+            _put("--sarif", self.sarif, report.sarif([], case_locator([]), ["the run did not come to its end"]))
         if self.comment is not None:
             _put("--comment", self.comment, f"{report.marker(self.name)}\nThe run did not come to its end.\n")
 
@@ -121,7 +121,7 @@ class _Files:
             ]
             notes += [*map(str, ended.not_executed), *([ended.stopped] if ended.stopped else [])]
             about = [failure for failure in failures if failure.row["case"]]
-            _put("--sarif", self.sarif, report.sarif(about, places(ended.cases), notes))
+            _put("--sarif", self.sarif, report.sarif(about, case_locator(ended.cases), notes))
         if self.comment is not None:
             lines = [] if ended.check is None else ended.check.lines()
             info = report.RunInfo.of(ended.record)

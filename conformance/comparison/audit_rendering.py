@@ -18,14 +18,14 @@ from rich.text import Text
 from conformance.comparison import difference_rendering
 from conformance.comparison.causes import Cause, Section
 from conformance.comparison.changes import SEVERITIES
-from conformance.comparison.difference_rendering import COLOURS, clean, heading_lines, indented
+from conformance.comparison.difference_rendering import COLOURS, bounded_line, heading_lines, indented_lines
 from conformance.comparison.distance import Drift, largest
 from conformance.comparison.documentation import DocumentedChange
 from conformance.comparison.signatures import SignatureChange
 from conformance.comparison.upgrade import Audit, Summary
 from conformance.execution.report_folder import ReportError
 from conformance.model.files import write_atomically
-from conformance.model.serialization import serialized, to_json
+from conformance.model.serialization import serialize, to_json
 from conformance.model.text import counted, join_names, one_line
 from conformance.report.markdown import code, escaped, link, remaining, table
 
@@ -46,7 +46,7 @@ HEADINGS: dict[Section, str] = {
 }
 
 
-def answer(audit: Audit) -> list[str]:
+def all_sentences(audit: Audit) -> list[str]:
     """Sentences in English on whether answers change, and on what was not compared."""
     return [*sentences(audit, ENGLISH), *notes(audit)]
 
@@ -145,7 +145,7 @@ def drift_text(drift: Drift | None) -> str:
 def markdown(audit: Audit) -> str:
     """Render as Markdown."""
     difference = audit.difference
-    text = " ".join(escaped(sentence, MAX_SENTENCE) for sentence in answer(audit))
+    text = " ".join(escaped(sentence, MAX_SENTENCE) for sentence in all_sentences(audit))
     parts = [f"# From {code(difference.old.name)} to {code(difference.new.name)}\n", f"{text}\n"]
     for heading, section, causes in _grouped(audit):
         parts.append(f"## {heading}\n\n{_cause_table(causes, section)}{remaining(len(causes), MAX_CAUSES)}")
@@ -210,7 +210,7 @@ def as_dict(audit: Audit) -> dict[str, Any]:
     """The answer, the causes, the signatures and the difference of both reports as builtin values; a NaN is None."""
     return {
         "format": FORMAT,
-        "answer": answer(audit),
+        "answer": all_sentences(audit),
         "versions": {name: list(both) for name, both in audit.versions.items()},
         "left_out": list(audit.excluded),
         "sections": {str(name): int(count) for name, count in sorted(audit.sections.value_counts().items())},
@@ -221,7 +221,7 @@ def as_dict(audit: Audit) -> dict[str, Any]:
         ],
         "ordinary": dataclasses.asdict(audit.summary(ordinary=True)),
         "edges": dataclasses.asdict(audit.summary(ordinary=False)),
-        "difference": serialized("diff", difference_rendering.as_dict(audit.difference)),
+        "difference": serialize("diff", difference_rendering.as_dict(audit.difference)),
     }
 
 
@@ -248,17 +248,17 @@ def _drift_record(drift: Drift) -> dict[str, Any]:
 
 def terminal(audit: Audit) -> Iterator[RenderableType]:
     """Render for a terminal, readable without colour."""
-    for sentence in answer(audit):
+    for sentence in all_sentences(audit):
         yield Text(one_line(sentence, MAX_SENTENCE))
     for heading, _, causes in _grouped(audit):
         yield from heading_lines(heading)
         for cause in causes[:MAX_TERMINAL_CAUSES]:
-            yield from indented(_cause_lines(cause), COLOURS[cause.severity])
+            yield from indented_lines(_cause_lines(cause), COLOURS[cause.severity])
         yield from _remaining_line(len(causes))
     if audit.signatures:
         yield from heading_lines("Signatures")
         for change in audit.signatures[:MAX_TERMINAL_CAUSES]:
-            yield Text(f"{clean(change.path)}: {clean(change)}")
+            yield Text(f"{bounded_line(change.path)}: {bounded_line(change)}")
         yield from _remaining_line(len(audit.signatures))
 
 
@@ -273,7 +273,7 @@ def _cause_lines(cause: Cause) -> list[str]:
     drift = "" if cause.drift is None else f", farthest {cause.drift}"
     head = one_line(f"{severity}{cause.function}: {cause.description}, {rows}{drift}", MAX_SENTENCE)
     answers = f"{cause.example}: {one_line(cause.before, MAX_ANSWER)} -> {one_line(cause.after, MAX_ANSWER)}"
-    return [head, *map(clean, filter(None, (answers, *cause.sources, cause.known_issue)))]
+    return [head, *map(bounded_line, filter(None, (answers, *cause.sources, cause.known_issue)))]
 
 
 def texts(audit: Audit) -> dict[str, str]:
@@ -285,7 +285,7 @@ def texts(audit: Audit) -> dict[str, str]:
     }
 
 
-def put(texts: dict[str, str], folder: Path) -> Path:
+def write_files(texts: dict[str, str], folder: Path) -> Path:
     """Write texts, by file name, into a folder.  Raises ReportError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from conformance.comparison.alignment import check_unique, first_names, version_key
-from conformance.comparison.changes import RIGHT, Flags, Scope, compare_aligned, everything, has_kind, scope_of_cases
+from conformance.comparison.changes import RIGHT, Flags, Scope, all_rows, compare_aligned, has_kind, scope_of_cases
 from conformance.comparison.difference_rendering import group_lines
 from conformance.comparison.errors import AuditError
 from conformance.comparison.reports import group_changes
@@ -157,7 +157,7 @@ def check_baseline(
 def _suite_scope(scope: RunScope, results: pd.DataFrame) -> Scope:
     """Whether the suite of the run still has the problem of a row of the baseline."""
     if scope.suite is None:
-        return scope_of_cases(results) if scope.finished and len(results) else everything
+        return scope_of_cases(results) if scope.finished and len(results) else all_rows
     suite = frozenset(scope.suite)
 
     def in_suite(rows: pd.DataFrame) -> Flags:

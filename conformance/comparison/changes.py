@@ -81,12 +81,12 @@ _BADNESS = {"disagrees": 1, "crashed": 2, "timed_out": 2}
 _OBSERVED = ("got", "exception", "warnings", "result_dtype")
 
 
-def everything(rows: pd.DataFrame) -> Flags:
+def all_rows(rows: pd.DataFrame) -> Flags:
     """Scope of a run with the same questions as the other side."""
     return np.ones(len(rows), dtype=bool)
 
 
-SAME_QUESTIONS: tuple[Scope, Scope] = (everything, everything)
+SAME_QUESTIONS: tuple[Scope, Scope] = (all_rows, all_rows)
 """Scopes of two sides with the same questions."""
 
 

@@ -119,7 +119,7 @@ PAGE_COLUMNS = (
 """Columns of a change that a report's page shows."""
 
 
-def for_page(difference: Difference) -> tuple[list[dict[str, Any]], list[str]]:
+def page_changes(difference: Difference) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the changed rows, worst first, and sentences about the changes as a whole, for a report's page."""
     about = [f"{difference.old.name} -> {difference.new.name}: {headline(difference)}", *context(difference)]
     return _json_records(difference.changed[list(PAGE_COLUMNS)]), about
@@ -127,9 +127,9 @@ def for_page(difference: Difference) -> tuple[list[dict[str, Any]], list[str]]:
 
 def terminal(difference: Difference) -> Iterator[RenderableType]:
     """Render for a terminal of 80 columns, readable without colour."""
-    yield Text(f"{clean(difference.old.name)} -> {clean(difference.new.name)}: {headline(difference)}")
+    yield Text(f"{bounded_line(difference.old.name)} -> {bounded_line(difference.new.name)}: {headline(difference)}")
     for line in context(difference):
-        yield Text(f"  {clean(line)}")
+        yield Text(f"  {bounded_line(line)}")
     changed = difference.changed
     if changed.empty:
         return
@@ -143,7 +143,7 @@ def terminal(difference: Difference) -> Iterator[RenderableType]:
         if not groups.empty:
             yield from heading_lines(f"{heading}, by cause")
             for group in records(groups.head(MAX_TERMINAL_GROUPS)):
-                yield from indented(group_lines(group), COLOURS[severity])
+                yield from indented_lines(group_lines(group), COLOURS[severity])
         if len(groups) > MAX_TERMINAL_GROUPS:
             yield Text(f"... and {len(groups) - MAX_TERMINAL_GROUPS} more; --format csv has every row")
 
@@ -152,9 +152,10 @@ def group_lines(group: Mapping[str, Any]) -> list[str]:
     """Render a group as plain text: the change, the number of rows, and the worst row."""
     cause = f" ({group['cause']})" if group["cause"] else ""
     cases = f" of {group['cases']} cases" if group["cases"] > 1 else ""
-    worst = f"{clean(group['case'])} {clean(group['dtype'])} {clean(group['reduction'])}: {clean(group['what'])}"
-    lines = [clean(f"{group['function']}: {group['kinds']}{cause}, {counted(group['rows'], 'row')}{cases}")]
-    return [*lines, *(f"    {text}" for text in (clean(group["transition"]), worst) if text)]
+    where = " ".join(bounded_line(group[name]) for name in ("case", "dtype", "reduction"))
+    worst = f"{where}: {bounded_line(group['what'])}"
+    lines = [bounded_line(f"{group['function']}: {group['kinds']}{cause}, {counted(group['rows'], 'row')}{cases}")]
+    return [*lines, *(f"    {text}" for text in (bounded_line(group["transition"]), worst) if text)]
 
 
 def heading_lines(text: str) -> Iterator[RenderableType]:
@@ -163,7 +164,7 @@ def heading_lines(text: str) -> Iterator[RenderableType]:
     yield Text(text, style="bold")
 
 
-def indented(lines: list[str], colour: str) -> Iterator[RenderableType]:
+def indented_lines(lines: list[str], colour: str) -> Iterator[RenderableType]:
     """A coloured line in a terminal, followed by indented lines."""
     head, *details = lines
     yield Text(head, style=colour)
@@ -171,7 +172,7 @@ def indented(lines: list[str], colour: str) -> Iterator[RenderableType]:
         yield Padding(Text(text.strip()), (0, 0, 0, 4), expand=False)
 
 
-def clean(text: Any) -> str:
+def bounded_line(text: Any) -> str:
     """Printable text on one line of bounded length."""
     return one_line(text, MAX_LINE)
 
@@ -182,7 +183,7 @@ def _function_table(changes: pd.DataFrame) -> Table:
     result = terminal_table(["function", *names])
     framework = ""
     for function, line in counts.iterrows():
-        prefix, _, name = clean(function).partition(".")
+        prefix, _, name = bounded_line(function).partition(".")
         if prefix != framework:
             framework = prefix
             result.add_row(Text(framework))

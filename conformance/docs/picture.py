@@ -27,7 +27,7 @@ OPTIONS = (
 TIMEOUT = 120
 
 
-def take(report: Path = BASELINE, folder: Path = FOLDER) -> None:
+def take_screenshots(report: Path = BASELINE, folder: Path = FOLDER) -> None:
     """Write the pictures of a report.  Raises FileNotFoundError if there is no browser, UserError for a bad report."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
@@ -46,4 +46,4 @@ def take(report: Path = BASELINE, folder: Path = FOLDER) -> None:
 
 
 if __name__ == "__main__":
-    take(*map(Path, sys.argv[1:]))
+    take_screenshots(*map(Path, sys.argv[1:]))

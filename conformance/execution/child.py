@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from conformance.execution.ending import end_now
+from conformance.execution.ending import exit_now
 from conformance.execution.interruption import ignore_signals
-from conformance.model.errors import failed_here, received
+from conformance.model.errors import receive, record_error
 
 
 class ChildProcess:
@@ -36,7 +36,7 @@ class ChildProcess:
 
     def receive(self) -> Any:
         """Wait for the next message.  Raises EOFError or OSError if the process is gone, and what `received` raises."""
-        return received(self.connection)
+        return receive(self.connection)
 
     @property
     def pid(self) -> int:
@@ -97,8 +97,8 @@ def _main(target: Callable[..., None], connection: Connection, *arguments: objec
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except Exception as error:
-            connection.send(failed_here(error))
-    end_now()
+            connection.send(record_error(error))
+    exit_now()
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -31,7 +31,7 @@ NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Lost(Generic[Task]):
+class LostTasks(Generic[Task]):
     """A process that ended before it had finished its tasks."""
 
     process: int
@@ -89,7 +89,7 @@ class TaskProcesses(Generic[Task, Result]):
 
     def results(
         self, next_task: Callable[[int], Task | None], ahead: int = 1
-    ) -> Generator[tuple[Task, Result] | Lost[Task]]:
+    ) -> Generator[tuple[Task, Result] | LostTasks[Task]]:
         """Execute tasks until there are no more, and yield each result with its task.
 
         All processes are kept until the end, as they may get the tasks of a lost one; this method can be called again.
@@ -118,7 +118,7 @@ class TaskProcesses(Generic[Task, Result]):
                 except (EOFError, OSError):
                     number, lost = self._processes.pop(process), tuple(tasks.pop(process))
                     if lost:
-                        yield Lost(number, lost, process.exit_reason)
+                        yield LostTasks(number, lost, process.exit_reason)
                     continue
                 if message is not None:
                     yield tasks[process][0], message[0]
@@ -150,18 +150,18 @@ def distribute(
     tasks: Iterable[tuple[Any, ...]],
     processes: int,
     environment: Mapping[str, str] = NO_VARIABLES,
-) -> Generator[tuple[tuple[Any, ...], Result] | Lost[tuple[Any, ...]]]:
+) -> Generator[tuple[tuple[Any, ...], Result] | LostTasks[tuple[Any, ...]]]:
     """Yield the results of `function(*task)` for each task, with the task, from the given number of processes.
 
     function: at the top of a module.  environment: as in `TaskProcesses`.  If all processes end early,
-    the tasks that no process has started are in one more `Lost`.
+    the tasks that no process has started are in one more `LostTasks`.
     """
     pending = deque(tasks)
     count = min(processes, len(pending))
     with TaskProcesses[tuple[Any, ...], Result](_start, [(function,)] * count, environment) as group:
         yield from group.results(lambda _: pending.popleft() if pending else None)
     if pending:
-        yield Lost(count, tuple(pending), "was never started, as all others had ended")
+        yield LostTasks(count, tuple(pending), "was never started, as all others had ended")
 
 
 @contextlib.contextmanager

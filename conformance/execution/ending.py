@@ -19,15 +19,15 @@ _statuses: list[int] = []
 
 
 @contextlib.contextmanager
-def ending_in_time() -> Iterator[None]:
-    """Context manager that ensures that the process ends with its exit status; see `end_in_time`."""
+def exit_guard() -> Iterator[None]:
+    """Context manager that ensures that the process ends with its exit status; see `ensure_exit`."""
     try:
         yield
     except SystemExit as leaving:
         code = leaving.code
-        end_in_time(code if isinstance(code, int) else 0 if code is None else 1)
+        ensure_exit(code if isinstance(code, int) else 0 if code is None else 1)
         raise
-    end_in_time(0)
+    ensure_exit(0)
 
 
 def _flush() -> None:
@@ -37,13 +37,13 @@ def _flush() -> None:
             stream.flush()
 
 
-def end_now() -> None:
+def exit_now() -> None:
     """End this worker process immediately, without waiting for threads and exit handlers of frameworks."""
     _flush()
     os._exit(0)
 
 
-def end_in_time(status: int, grace: float = GRACE_SECONDS) -> None:
+def ensure_exit(status: int, grace: float = GRACE_SECONDS) -> None:
     """Make sure that this process ends with a status soon after its main thread, even if threads or exit handlers hang.
 
     A framework may have started a thread that never ends, or have registered an exit handler that hangs.  Does nothing

@@ -18,7 +18,7 @@ from typing import Any, cast
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.assessing import CALLS_AHEAD, NotExecuted, RowOrError, rows_of
-from conformance.execution.distribution import Execute, Lost, TaskProcesses
+from conformance.execution.distribution import Execute, LostTasks, TaskProcesses
 from conformance.execution.resources import process_count
 from conformance.execution.targets import (
     Assignment,
@@ -224,7 +224,7 @@ class JudgingProcesses:
         versions: dict[str, Versions | WorkerError] = {}
         tasks = dict.fromkeys(range(len(self._first)), VERSIONS)
         for result in self._processes.results(lambda process: tasks.pop(process, None)):
-            if isinstance(result, Lost):
+            if isinstance(result, LostTasks):
                 versions |= dict.fromkeys(self._first[result.process], WorkerError(_lost_reason(result)))
             else:
                 versions |= result[1]
@@ -256,7 +256,7 @@ class JudgingProcesses:
         for result in self._processes.results(
             lambda process: suites.pop(process, None) or self._next_chunk(process), CHUNKS_AHEAD
         ):
-            if isinstance(result, Lost):
+            if isinstance(result, LostTasks):
                 why = _lost_reason(result)
                 yield from (NotExecuted(worker, key.id, why) for worker, key in self._take_back(result))
             else:
@@ -265,7 +265,7 @@ class JudgingProcesses:
                 yield row
         return why
 
-    def _take_back(self, lost: Lost[Any]) -> list[tuple[str, RowKey]]:
+    def _take_back(self, lost: LostTasks[Any]) -> list[tuple[str, RowKey]]:
         """Queue the items of a dead process again; return those that it was executing, by worker.
 
         One of these may have killed it, and could kill the next one.
@@ -301,7 +301,7 @@ class JudgingProcesses:
         return max(candidates, key=lambda name: candidates[name] / (1 + assigned[name])) if candidates else current
 
 
-def _lost_reason(lost: Lost[Any]) -> str:
+def _lost_reason(lost: LostTasks[Any]) -> str:
     return f"the process that was to judge it {lost.reason}"
 
 

@@ -51,8 +51,8 @@ from conformance.reference.domain import examine
 from conformance.reference.flat_problem import (
     FlatProblem,
     clip_ends,
+    column_labels,
     flatten,
-    labels_by,
     offset_of_logarithm,
     refused,
     shape_of_losses,
@@ -424,7 +424,7 @@ def _label_lines(choice: _Choice) -> Iterator[Step]:
 def _column_lines(choice: _Choice) -> Iterator[Step]:
     """The columns that are read for the labels, for samples whose class has a different column."""
     problem = choice.problem
-    stated, read = (labels_by(problem, part).reshape(-1) for part in (choice.before, choice.after))
+    stated, read = (column_labels(problem, part).reshape(-1) for part in (choice.before, choice.after))
     names = problem.layout.name_labels(problem.labels).reshape(-1).tolist()
     noun = "y" if choice.flat.binary else "column"
     for i in np.flatnonzero(stated != read)[:ROWS_SHOWN].tolist():

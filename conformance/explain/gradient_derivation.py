@@ -104,7 +104,7 @@ def _second_lines(flat: FlatProblem, i: int, c: int) -> Iterator[Step]:
         parts = dict(weighted_targets(flat, i))
         share = sum(parts.values(), ball(0.0))
         row = gradient.softmax(x[np.newaxis].astype(np.float64), to_balls)
-        p, complement = row[0, c], gradient.of_others(row)[0, c]
+        p, complement = row[0, c], gradient.sum_of_others(row)[0, c]
         yield step("T", share, "sum_c t_c", format_sum(list(parts.values())))
         exponentials = format_sum([f"e^{format_element(z)}" for z in x])
         yield step(f"softmax(z)_{c}", p, "", f"e^{format_element(x[c])} / ({exponentials})")

@@ -213,7 +213,7 @@ def _layout(problem: Problem, setting: Setting) -> set[str]:
     return {word for word, is_present in unusual.items() if is_present}
 
 
-def can_be_put(both: Sequence[Recipe], case: Case, problem: Problem, quantity: Quantity) -> bool:
+def both_support(both: Sequence[Recipe], case: Case, problem: Problem, quantity: Quantity) -> bool:
     """Whether all recipes support a problem."""
     if any(function.function.unsupported(problem) is not None for function in both):
         return False
@@ -230,7 +230,7 @@ def prove(
     if any(function.installed.mode != EAGER for function in both):
         cases = sorted(cases, key=lambda case: case[0].predicted)[:MAX_COMPILED]
     for case, problem in cases:
-        if not can_be_put(both, case, problem, quantity):
+        if not both_support(both, case, problem, quantity):
             continue
         try:
             first, second = (_assess(function, case, problem, quantity, judge) for function in both)
@@ -294,7 +294,9 @@ def _assess(recipe: Recipe, case: Case, problem: Problem, quantity: Quantity, ju
     return next((assessment for assessment in assessments if assessment.verdict.status not in FAILING), assessments[0])
 
 
-def as_they_stand(functions: Sequence[InstalledFunction], pairs: Sequence[Pair], judge: Judge) -> tuple[str, ...]:
+def values_without_recipe(
+    functions: Sequence[InstalledFunction], pairs: Sequence[Pair], judge: Judge
+) -> tuple[str, ...]:
     """The results of both functions on a case without the recipe: (case, first, second).
 
     The first case in which they are not equal, or else the first one; empty if a function supports none of them.

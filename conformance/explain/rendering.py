@@ -13,7 +13,7 @@ from typing import Any
 
 from conformance.explain.blocks import render_blocks
 from conformance.explain.explanation import Explanation
-from conformance.model.text import printable, whole
+from conformance.model.text import printable, source_or_comment
 from conformance.report.markdown import code, escaped, fenced_block
 
 WIDTH = 80
@@ -89,7 +89,7 @@ def markdown(explanation: Explanation) -> str:
             elif "\n" in text.strip():
                 parts.append(fenced_block(text, "python"))
             else:
-                parts.append(code(whole(text, MAX_PARAGRAPH), MAX_PARAGRAPH))
+                parts.append(code(source_or_comment(text, MAX_PARAGRAPH), MAX_PARAGRAPH))
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 

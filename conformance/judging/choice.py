@@ -55,13 +55,13 @@ def frameworks_among(names: Sequence[str]) -> tuple[Framework, ...]:
     Adapters that cannot be used are left out; without names, that is logged.
     """
     if not names:
-        registry.warn_of_broken()
+        registry.warn_of_broken_adapters()
     known = {framework.name: framework for framework in registry.frameworks()}
     for name in names:
         if name not in known:
             hint = suggest(name, known, "conformance list libraries")
             unknown = f"--framework {name}: there is no such framework; {hint}"
-            raise SelectionError("\n".join([unknown, *registry.broken()]))
+            raise SelectionError("\n".join([unknown, *registry.broken_adapters()]))
     return tuple(framework for framework in known.values() if not names or framework.name in names)
 
 

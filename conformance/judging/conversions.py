@@ -14,10 +14,10 @@ from conformance.judging.compare import Floats, compare
 from conformance.judging.effects import semantic
 from conformance.judging.reasons import (
     Alternative,
+    AnswerChange,
     Choices,
     Conversion,
     Effect,
-    Move,
     RowSum,
 )
 from conformance.model.case import InputKind, Problem
@@ -122,15 +122,15 @@ def _worst_row(problem: Problem, part: Convention) -> RowSum:
     return RowSum(worst, counting.size > 1, exponentials)
 
 
-def _move(before: Answer, after: Answer) -> Move:
+def _move(before: Answer, after: Answer) -> AnswerChange:
     """The change of an answer by a conversion, at the element that changes most."""
     if not isinstance(before, Exact) or not isinstance(after, Exact):
-        return Move(undefined=after.why if isinstance(after, Undefined) and isinstance(before, Exact) else "")
+        return AnswerChange(undefined=after.why if isinstance(after, Undefined) and isinstance(before, Exact) else "")
     if before.hi.shape != after.hi.shape or not before.hi.size:
-        return Move()
+        return AnswerChange()
     off = np.abs(subtract(before.hi, after.hi))
     where = tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
-    return Move(float(before.hi[where]), float(after.hi[where]), where)
+    return AnswerChange(float(before.hi[where]), float(after.hi[where]), where)
 
 
 def alternative_to(

@@ -13,8 +13,8 @@ import numpy as np
 from conformance.model.case import HEAD_GRADIENTS, WEIGHTS, Problem, Quantity, is_derivative, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference import error_bound, gradient, gradient_error_bound, heads, hessian, transforms
-from conformance.reference.domain import dtype_info, examine, reads_other_columns
-from conformance.reference.flat_problem import read_as, weighs_rows_of_targets
+from conformance.reference.domain import depends_on_columns, dtype_info, examine
+from conformance.reference.flat_problem import logarithm_kind, weighs_rows_of_targets
 from conformance.reference.oracle import Answer, Oracle
 from conformance.reference.transforms import Floats
 
@@ -142,7 +142,7 @@ def has_effect(name: str, convention: Convention, problem: Problem, quantity: Qu
     if name.startswith(GRADIENT):
         return is_derivative(quantity) and name.startswith("hessian_") == (quantity == "hessian")
     if name in _OF_LOGARITHM:
-        return quantity != "hessian" and _OF_LOGARITHM[name](problem, read_as(problem, convention))
+        return quantity != "hessian" and _OF_LOGARITHM[name](problem, logarithm_kind(problem, convention))
     applies = _EFFECTIVE.get(name)
     return applies is None or applies(chosen, problem)
 
@@ -165,7 +165,7 @@ _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
     "default_ignore_index": lambda chosen, problem: (
         problem.target == "index" and bool(np.any(problem.labels == chosen))
     ),
-    "class_columns": lambda chosen, problem: reads_other_columns(problem, chosen),
+    "class_columns": lambda chosen, problem: depends_on_columns(problem, chosen),
     "label_shift": lambda chosen, problem: problem.loss == "categorical" and bool(problem.sample_shape),
     "narrowed_to": lambda chosen, problem: narrowed(problem, Convention(narrowed_to=chosen)) is not problem,
     "labels_narrowed_to": lambda chosen, problem: (

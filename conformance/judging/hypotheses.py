@@ -188,7 +188,7 @@ def fitting_groups(
     return tuple(sorted(groups, key=lambda group: _rank(group[0]))), by_value
 
 
-def those_that_give(
+def explaining_hypotheses(
     got: Floats, exact: Floats, allowed: float, dtype: str, hypotheses: Iterable[tuple[Hypothesis, Floats]]
 ) -> tuple[tuple[Hypothesis, ...], ...]:
     """The hypotheses that explain a wrong returned value, grouped as by `fitting_groups`.

@@ -199,7 +199,7 @@ class Declarations:
         """The declaration of a function for a case with one dtype and reduction."""
         key = id(installed), id(function)
         if (table := self._tables.get(key)) is None:
-            remembered = self._remembered if registry.is_of_package(installed.framework) else None
+            remembered = self._remembered if registry.is_shipped_framework(installed.framework) else None
             table = self._tables[key] = _Table(installed, function, remembered, self._facts)
         numbers = table.numbers.get(case.id)
         if numbers is None or len(numbers) != len(case.dtypes) * len(case.reductions):

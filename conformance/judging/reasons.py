@@ -42,7 +42,7 @@ REMEDIES = {
 
 
 @dataclass(frozen=True)
-class Move:
+class AnswerChange:
     """The change of an answer, in the element that changes most."""
 
     before: float | None = None
@@ -127,11 +127,11 @@ class Conversion:
     """The answer that changes: that of the definition, of the documentation, or of these choices alone."""
     row_sum: RowSum | None = None
     """For `renormalised`."""
-    renormalisation: Move | None = None
+    renormalisation: AnswerChange | None = None
     """For `renormalised`."""
     lost: tuple[str, ...] = ()
     """For `rounded_away`; see `reference.conversion.destroyed`."""
-    rounding: Move | None = None
+    rounding: AnswerChange | None = None
     """For `rounded_away`."""
     kinds: tuple[str, ...] = ()
     """For `refused`: kinds of invalid or unusual input."""
@@ -157,7 +157,7 @@ class Conversion:
                     assert_never(effect)
         return text if self.alternative is None else f"{text}. {self.alternative.text(self.stated)}"
 
-    def _moved(self, move: Move | None) -> str:
+    def _moved(self, move: AnswerChange | None) -> str:
         match self.subject:
             case "definition":
                 subject = "the definition's answer"
@@ -165,7 +165,7 @@ class Conversion:
                 subject = "the documented answer"
             case choices:
                 subject = f"the answer with {describe(dict(choices))} alone"
-        return (move or Move()).text(subject)
+        return (move or AnswerChange()).text(subject)
 
 
 @dataclass(frozen=True)

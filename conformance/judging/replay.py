@@ -99,7 +99,7 @@ def replay(
         )
         advice = "; `cases` names your own folder" if cases is None else ""
         raise LookupError(f"there is no case {case} {location}{advice}")
-    available = [registry.made_by(adapter)] if adapter else registry.installed(registry.frameworks())[0]
+    available = [registry.create_installed(adapter)] if adapter else registry.installed(registry.frameworks())[0]
     selected = [installation for installation in available if installation.framework.name == function.partition(".")[0]]
     for item in plan([selected_case], in_modes(selected, [mode], device)):
         requested = (item.function.name, item.dtype, item.reduction, item.quantity)

@@ -44,30 +44,31 @@ class ProcessFailedError(Exception):
 
 
 @dataclass(frozen=True)
-class FailedHere:
-    """An exception as sent to another process.  user: whether it is a UserError.  said, traceback: as text."""
+class ErrorRecord:
+    """An exception as sent to another process, as text."""
 
-    user: bool
-    said: str
+    is_user_error: bool
+    """Whether it is a UserError."""
+    message: str
     traceback: str
 
 
-def failed_here(error: Exception) -> FailedHere:
+def record_error(error: Exception) -> ErrorRecord:
     """A picklable description of an exception that itself may not be picklable."""
     if isinstance(error, UserError):
-        return FailedHere(True, str(error), "")
-    return FailedHere(False, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+        return ErrorRecord(True, str(error), "")
+    return ErrorRecord(False, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 
 
-def received(connection: Connection) -> Any:
+def receive(connection: Connection) -> Any:
     """Receive an object from a process; raise its exception as UserError or ProcessFailedError, EOFError at the end."""
-    message = connection.recv()
-    if not isinstance(message, FailedHere):
-        return message
-    if message.user:
-        raise UserError(message.said)
-    error = ProcessFailedError(message.said)
-    error.add_note(message.traceback)
+    record = connection.recv()
+    if not isinstance(record, ErrorRecord):
+        return record
+    if record.is_user_error:
+        raise UserError(record.message)
+    error = ProcessFailedError(record.message)
+    error.add_note(record.traceback)
     raise error
 
 

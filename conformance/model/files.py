@@ -47,11 +47,11 @@ _SPECIAL = (
 
 
 def read_regular(path: Path, max_bytes: int) -> bytes:
-    """Read a regular file of at most `max_bytes`; raises as `regular_pieces` does."""
-    return b"".join(regular_pieces(path, max_bytes, max_bytes + 1))
+    """Read a regular file of at most `max_bytes`; raises as `read_chunks` does."""
+    return b"".join(read_chunks(path, max_bytes, max_bytes + 1))
 
 
-def regular_pieces(path: Path, max_bytes: int, size: int) -> Iterator[bytes]:
+def read_chunks(path: Path, max_bytes: int, size: int) -> Iterator[bytes]:
     """Read a regular file of at most `max_bytes`, `size` bytes at a time.
 
     Special files are not read: raises SpecialFileError.  Raises OSError for a file that is too large

@@ -20,10 +20,10 @@ def to_json(command: str, values: Mapping[str, Any], version: int = 1) -> str:
     version : int
         Version of the keys: a key keeps its meaning within one version; keys may be added.
     """
-    return json.dumps(serialized(command, values, version), indent=1, allow_nan=False) + "\n"
+    return json.dumps(serialize(command, values, version), indent=1, allow_nan=False) + "\n"
 
 
-def serialized(command: str, values: Mapping[str, Any], version: int = 1) -> dict[str, Any]:
+def serialize(command: str, values: Mapping[str, Any], version: int = 1) -> dict[str, Any]:
     """The object of `to_json` as builtin values."""
     return {"schema": f"conformance.{command}/{version}", **_finite(values)}
 

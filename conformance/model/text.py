@@ -124,7 +124,7 @@ def as_sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def whole(source: str, max_length: int) -> str:
+def source_or_comment(source: str, max_length: int) -> str:
     """Source text, or a comment if it is longer than `max_length`, as shortened source would be other code."""
     return source if len(source) <= max_length else f"# {len(source)} characters, left out here"
 
@@ -143,7 +143,7 @@ def loggable(text: str) -> str:
     return _defused(printable(text), "") if on_github() else printable(text)
 
 
-class Defused:
+class DefusedStream:
     """A text stream that escapes commands of GitHub Actions, even if they are split over several writes."""
 
     def __init__(self, stream: TextIO) -> None:

@@ -116,7 +116,7 @@ def _add_predictions(kinds: set[str], problem: Problem, values: Array) -> None:
         _add_if_any(kinds, "invalid_probability", wide > 0)
 
 
-def reads_other_columns(problem: Problem, choice: ClassColumns) -> bool:
+def depends_on_columns(problem: Problem, choice: ClassColumns) -> bool:
     """Whether a choice of `class_columns` can change the answer to a problem, or its existence."""
     if choice == "stated":
         return False

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from conformance.model.case import Array, InputKind, Problem, numpy_dtype
 from conformance.model.convention import INVALID, Convention
-from conformance.reference.domain import CHUNK, dtype_info, examine, mismatched_weights, reads_other_columns
+from conformance.reference.domain import CHUNK, depends_on_columns, dtype_info, examine, mismatched_weights
 
 Floats = npt.NDArray[np.float64]
 
@@ -140,10 +140,10 @@ def broadcast(problem: Problem) -> Problem | None:
     return dataclasses.replace(problem, predictions=np.broadcast_to(problem.predictions, shape), labels=labels)
 
 
-def labels_by(problem: Problem, convention: Convention) -> Array:
+def column_labels(problem: Problem, convention: Convention) -> Array:
     """Return the labels as column indices, by the columns that a convention assigns to their classes."""
     labels = problem.labels
-    if problem.target == "distribution" or not reads_other_columns(problem, convention.class_columns):
+    if problem.target == "distribution" or not depends_on_columns(problem, convention.class_columns):
         return labels
     layout = problem.layout
     if layout.class_names:
@@ -167,7 +167,7 @@ def weighs_rows_of_targets(problem: Problem) -> bool:
     return options.class_weights is not None and (problem.target == "distribution" or bool(options.label_smoothing))
 
 
-def read_as(problem: Problem, convention: Convention, taken_as: InputKind | None = None) -> InputKind:
+def logarithm_kind(problem: Problem, convention: Convention, taken_as: InputKind | None = None) -> InputKind:
     """The input kind whose logarithm a convention takes.
 
     taken_as: the kind to which the predictions are converted first; None if they are not converted.
@@ -176,7 +176,7 @@ def read_as(problem: Problem, convention: Convention, taken_as: InputKind | None
     return convention.logits_as if kind == "logits" else kind
 
 
-def through_probabilities(
+def without_logits(
     problem: Problem, convention: Convention, taken_as: InputKind | None
 ) -> tuple[Convention, InputKind | None]:
     """A convention that turns logits into probabilities, as one for exactly converted probabilities.
@@ -201,7 +201,7 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
     binary = problem.loss == "binary"
     shape = problem.sample_shape
     n = int(np.prod(shape))
-    labels = labels_by(problem, convention)
+    labels = column_labels(problem, convention)
     x = problem.predictions.reshape((n,) if binary else (n, problem.predictions.shape[-1]))
     kept = np.ones(n, dtype=bool)
     index = q = None
@@ -230,7 +230,7 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
         full = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)) if shape else weights.reshape(())
         spread = np.broadcast_to(full, shape).reshape(-1).astype(np.float64)
     positive = options.positive_weight
-    of_probabilities = read_as(problem, convention, taken_as) == "probabilities"
+    of_probabilities = logarithm_kind(problem, convention, taken_as) == "probabilities"
     return FlatProblem(
         binary=binary,
         input_kind=problem.input_kind,

@@ -233,8 +233,8 @@ def categorical_gradient(flat: FlatProblem, convention: Convention, to_numbers: 
         value = -t
     elif flat.input_kind == "logits":
         t, unconstrained = _counted(t, softmax(x, to_numbers), x, flat, convention, to_numbers)
-        complement = of_others(t)
-        if takes_total_for_one(flat, convention):
+        complement = sum_of_others(t)
+        if has_unit_total(flat, convention):
             complement = (row_weights(flat, to_numbers) if flat.weighs_rows else 1) - t
         value = _of_logits(x, t, complement, to_numbers)
     else:
@@ -246,7 +246,7 @@ def categorical_gradient(flat: FlatProblem, convention: Convention, to_numbers: 
     return Gradient(value, unconstrained)
 
 
-def takes_total_for_one(flat: FlatProblem, convention: Convention) -> bool:
+def has_unit_total(flat: FlatProblem, convention: Convention) -> bool:
     """Whether the factor T is replaced by 1 or the weight of its row, for any sum of the row's targets."""
     by_row = flat.class_weights is None or flat.weighs_rows
     return convention.log_sum_exp == "one" or (convention.gradient_total == "one" and by_row)
@@ -282,7 +282,7 @@ def _counted(
     return t, np.broadcast_to(unconstrained, x.shape)
 
 
-def of_others(values: Numbers) -> Numbers:
+def sum_of_others(values: Numbers) -> Numbers:
     """For each element the sum of the others of its row, [n, C]; nothing cancels if none is negative."""
     before, after = np.zeros_like(values), np.zeros_like(values)
     before[:, 1:] = np.cumsum(values[:, :-1], axis=1)
@@ -291,9 +291,9 @@ def of_others(values: Numbers) -> Numbers:
 
 
 def _of_logits(x: Floats, t: Numbers, complement: Numbers, to_numbers: ToNumbers) -> Numbers:
-    """The gradients with respect to logits x, [n, C].  complement: `of_others(t)`, or what a convention has instead."""
+    """The gradients with respect to logits x, [n, C].  complement: `sum_of_others(t)`, or that of a convention."""
     p = softmax(x, to_numbers)
-    value = complement * p - t * of_others(p)
+    value = complement * p - t * sum_of_others(p)
     return np.where(np.isnan(x).any(axis=1, keepdims=True), np.nan, value)
 
 
@@ -327,13 +327,13 @@ def _of_probabilities(
         value = np.where(has_slope, _minus_over(t, u + e, to_numbers), zero)
     elif convention.renormalise == "before_clip":
         counted = np.where(has_slope, t, zero)
-        shares = of_others(_share(counted, p, flat.offset, to_numbers))
-        value = (_minus_over(counted * of_others(p), p + e, to_numbers) + shares) / row_sum
+        shares = sum_of_others(_share(counted, p, flat.offset, to_numbers))
+        value = (_minus_over(counted * sum_of_others(p), p + e, to_numbers) + shares) / row_sum
         unconstrained = np.broadcast_to(unconstrained.any(axis=1, keepdims=True), unconstrained.shape)
     else:
         total = u.sum(axis=1, keepdims=True)
-        shares = of_others(_share(t, u / total, flat.offset, to_numbers))
-        value = (_minus_over(t * of_others(u), u + e * total, to_numbers) + shares) / total
+        shares = sum_of_others(_share(t, u / total, flat.offset, to_numbers))
+        value = (_minus_over(t * sum_of_others(u), u + e * total, to_numbers) + shares) / total
         value = np.where(has_slope, value, zero)
         unconstrained = unconstrained | (nan.any(axis=1, keepdims=True) & ~has_slope)
     if convention.renormalise != "no":

@@ -176,7 +176,7 @@ def _categorical(flat: FlatProblem, convention: Convention, g: float) -> tuple[F
     unit = dtype_info(str(flat.x.dtype)).unit_roundoff
     t = np.abs(gradient.targets(flat.absolute if flat.weighs_rows else flat, _floats)) * unit
     total = t.sum(axis=1, keepdims=True)
-    if gradient.takes_total_for_one(flat, convention):
+    if gradient.has_unit_total(flat, convention):
         total = unit * (gradient.row_weights(flat.absolute, _floats) if flat.weighs_rows else np.ones_like(total))
     counted = int((t != 0).sum(axis=1).max(initial=1))
     products = 2.0 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
@@ -218,9 +218,9 @@ def _through_softmax(
     relative = np.where(p > 0, off + g + 1, 0.0)
     if convention.gradient_cancellation == "targets" or "one" in (convention.gradient_total, convention.log_sum_exp):
         return total * p + t, total * p * (relative + products + 1) + t * (products + 1)
-    complement, other_targets = gradient.of_others(p), gradient.of_others(t)
+    complement, other_targets = gradient.sum_of_others(p), gradient.sum_of_others(t)
     size = other_targets * p + t * complement
-    off = other_targets * p * relative + t * (gradient.of_others(relative * p) + sum_error(p.shape[1]) * complement)
+    off = other_targets * p * relative + t * (gradient.sum_of_others(relative * p) + sum_error(p.shape[1]) * complement)
     return size, size * (products + 2) + off
 
 

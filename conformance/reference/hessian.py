@@ -89,7 +89,7 @@ def _unreduced_error(flat: FlatProblem, convention: Convention, g: float) -> tup
     else:
         minus_log, off = softmax_error(x, convention, g)
         p, of_p = np.exp(-minus_log), off + g + 1
-        of_p, complement = np.where(p > 0, of_p, 0.0), gradient.of_others(p)
+        of_p, complement = np.where(p > 0, of_p, 0.0), gradient.sum_of_others(p)
     cancels = convention.hessian_cancellation == "complement"
     of_rest = 0.0 if cancels else np.max(of_p, axis=-1, keepdims=True, initial=0.0) if not flat.binary else of_p
     products = 2.0 + 2 * (convention.hessian_factor != 1)
@@ -115,7 +115,7 @@ def _reduced(problem: Problem, flat: FlatProblem, convention: Convention, to_num
             p, complement = gradient.sigmoids(x, to_numbers)
         else:
             p = gradient.softmax(x, to_numbers)
-            complement = gradient.of_others(p)
+            complement = gradient.sum_of_others(p)
         share = _share(flat, convention, to_numbers)
         value = p * complement * _factor(flat, convention, to_numbers)
         floor = None if convention.hessian_floor is None else to_numbers(np.asarray(convention.hessian_floor))
@@ -137,7 +137,7 @@ def _reduced(problem: Problem, flat: FlatProblem, convention: Convention, to_num
 def _share(flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Numbers:
     """T of each row, [n, 1]; for a binary loss 1 - y' + pos y', [n]."""
     if not flat.binary:
-        if gradient.takes_total_for_one(flat, convention):
+        if gradient.has_unit_total(flat, convention):
             return gradient.row_weights(flat, to_numbers) if flat.weighs_rows else to_numbers(np.ones((len(flat.x), 1)))
         return np.asarray(gradient.targets(flat, to_numbers).sum(axis=1, keepdims=True))
     assert flat.q is not None

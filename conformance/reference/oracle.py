@@ -39,8 +39,8 @@ from conformance.reference.flat_problem import (
     roundings_of_divisor,
     shape_of_losses,
     smoothing_of_weight,
-    through_probabilities,
     weighs_classes,
+    without_logits,
 )
 from conformance.reference.plausibility import is_enclosure, may_be_loss
 from conformance.reference.relevance import ANSWER, relevant
@@ -111,12 +111,12 @@ class Oracle:
         within: maximum radius of the enclosure, shaped as the answer; precision is increased until it is
         reached.  None for a relative radius of about 2^-75.
         """
-        convention, taken_as = through_probabilities(problem, convention, None)
+        convention, taken_as = without_logits(problem, convention, None)
         return self._loss(problem, relevant(problem, convention, ANSWER, taken_as), within, taken_as)
 
     def converted(self, problem: Problem, convention: Convention, taken_as: InputKind) -> Answer:
         """The exact answer if predictions are converted exactly to another kind; see `evaluate`."""
-        convention, kind = through_probabilities(problem, convention, taken_as)
+        convention, kind = without_logits(problem, convention, taken_as)
         return self._loss(problem, relevant(problem, convention, ANSWER, kind), None, kind)
 
     def gradient(self, problem: Problem, convention: Convention, evaluate: Callable[[], Answer]) -> Answer:
@@ -262,7 +262,7 @@ def enclose(
 
     of_rows: encloses the loss of each row; `row_losses` if None.
     """
-    convention, taken_as = through_probabilities(problem, convention, taken_as)
+    convention, taken_as = without_logits(problem, convention, taken_as)
     flat = flatten(problem, convention, taken_as)
     with ctx.workprec(precision):
         losses = _unweighted_losses(problem, flat, convention, precision, of_rows or row_losses)

@@ -12,8 +12,8 @@ import numpy as np
 
 from conformance.model.case import InputKind, Loss, Problem, Reduction
 from conformance.model.convention import DEFINITION, Convention
-from conformance.reference.domain import examine, reads_other_columns
-from conformance.reference.flat_problem import read_as, shifts_labels, weighs_rows_of_targets
+from conformance.reference.domain import depends_on_columns, examine
+from conformance.reference.flat_problem import logarithm_kind, shifts_labels, weighs_rows_of_targets
 
 _MEAN = {"mean_divides_by", "empty_mean"}
 _PROBABILITIES = {"logits_as", "clip", "log_offset", "log_floor", "renormalise"}
@@ -41,7 +41,7 @@ def relevant(
     """
     if convention is DEFINITION:
         return convention
-    input_kind = read_as(problem, convention, taken_as)
+    input_kind = logarithm_kind(problem, convention, taken_as)
     sums_exponentials = (taken_as or problem.input_kind) == "logits" and problem.target == "distribution"
     names = _names(
         read, problem.loss, input_kind, problem.reduction, weighs_rows_of_targets(problem), sums_exponentials
@@ -58,7 +58,7 @@ def _idle(problem: Problem, convention: Convention) -> tuple[tuple[str, ...], fr
         idle.append("default_ignore_index")
     if convention.label_shift and not shifts_labels(problem, convention):
         idle.append("label_shift")
-    if not reads_other_columns(problem, convention.class_columns):
+    if not depends_on_columns(problem, convention.class_columns):
         idle.append("class_columns")
     kinds = examine(problem)
     if "shape_mismatch" not in kinds:  # with a shape mismatch, nothing else is examined

@@ -39,7 +39,7 @@ from conformance.execution.report_folder import (
 from conformance.execution.run_info import FORMAT, RunInfo
 from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS
 from conformance.judging.verdict import FAILING_ROWS
-from conformance.model.files import read_regular, regular_pieces, write_atomically
+from conformance.model.files import read_chunks, read_regular, write_atomically
 from conformance.model.text import counted, truncate
 from conformance.report import agreement
 from conformance.report.frames import failing, set_dtypes
@@ -388,7 +388,7 @@ def _check_counts(file: Path, run: Mapping[str, Any], rows: pd.DataFrame) -> Non
 def _digest(file: Path) -> str:
     digest = hashlib.sha256()
     try:
-        for piece in regular_pieces(file, MAX_BYTES, DIGEST_BYTES):
+        for piece in read_chunks(file, MAX_BYTES, DIGEST_BYTES):
             digest.update(piece)
     except OSError as error:
         raise ReportError(file, f"cannot be read ({reason_of(error)})", "name the folder of a report") from error

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from conformance import __version__
 from conformance.judging.row import Cells
 from conformance.model.row_key import RowKey
-from conformance.model.text import one_line, printable, whole
+from conformance.model.text import one_line, printable, source_or_comment
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 HOME = "https://github.com/cross-entropy-conformance/cross-entropy-conformance"
@@ -190,7 +190,7 @@ def _property(name: str, value: Any) -> Any:
         return None
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    return whole(printable(str(value)), MAX_CALL) if name == "call" else one_line(str(value), MAX_MESSAGE)
+    return source_or_comment(printable(str(value)), MAX_CALL) if name == "call" else one_line(str(value), MAX_MESSAGE)
 
 
 def _message(text: str) -> dict[str, str]:

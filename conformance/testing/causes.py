@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from conformance.judging.compare import Comparison, compare
-from conformance.judging.hypotheses import SLACK_ROUNDOFFS, in_words, those_that_give, values_of_hypotheses
+from conformance.judging.hypotheses import SLACK_ROUNDOFFS, explaining_hypotheses, in_words, values_of_hypotheses
 from conformance.judging.mistakes import Departure, Hypothesis
 from conformance.judging.nonfinite import causes_of_nonfinite
 from conformance.model.case import DTYPES, InputKind, Problem, Quantity
@@ -130,7 +130,7 @@ def _hypotheses(
     allowed = 0.0 if comparison.misshapen else comparison.tolerance
     tried = values_of_hypotheses(problem, quantity, _QuickOracle(), is_reduced=is_reduced, convention=convention)
     applicable = ((hypothesis, values) for hypothesis, values in tried if not (is_constant and _clips(hypothesis)))
-    groups = those_that_give(got, _exact(question, quantity).hi, allowed, problem.dtype, applicable)
+    groups = explaining_hypotheses(got, _exact(question, quantity).hi, allowed, problem.dtype, applicable)
     certain, possible = [], []
     for group in groups:
         known = tuple(

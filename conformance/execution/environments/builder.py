@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from conformance.adapters import registry
-from conformance.adapters.libraries import companions, up_to_pinned
+from conformance.adapters.libraries import companions, limit_to_pinned
 from conformance.execution.environments import interpreters, uv
 from conformance.execution.environments.interpreters import Interpreter
 from conformance.execution.environments.model import Environment, EnvironmentFailure, EnvironmentRequest
@@ -307,7 +307,7 @@ def _undeclared(versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         for required in companions(framework, versions[names[0]]) if names else ():
             have = versions.get(canonicalize_name(required.name))
             if have is None or not registry.within(have, str(required.specifier)):
-                yield str(required) if have else up_to_pinned(required), f"{names[0]} {versions[names[0]]}"
+                yield str(required) if have else limit_to_pinned(required), f"{names[0]} {versions[names[0]]}"
 
 
 def _versions(lock: str) -> dict[str, str]:

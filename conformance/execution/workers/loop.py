@@ -111,11 +111,11 @@ def _wait_for_message(connection: socket.socket, was_idle: bool) -> bool:
         return False
     until = time.perf_counter() + SPIN_SECONDS
     while was_idle and not select.select([connection], [], [], 0)[0] and time.perf_counter() < until:
-        give_way()
+        yield_processor()
     return True
 
 
-def give_way() -> None:
+def yield_processor() -> None:
     """Yield the processor to another process."""
     if hasattr(os, "sched_yield"):
         os.sched_yield()

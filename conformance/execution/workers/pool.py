@@ -337,7 +337,7 @@ class LocalWorkerPool(WorkerPool):
         is_single = sum(worker.unanswered for worker in self._workers.values()) == 1
         until = time.monotonic() + (min(loop.SPIN_SECONDS, remaining_seconds) if is_single else 0.0)
         while not (ready := self._selector.select(0)) and time.monotonic() < until:
-            loop.give_way()
+            loop.yield_processor()
         return ready or self._selector.select(min(remaining_seconds, ALIVE_SECONDS))
 
 
@@ -537,7 +537,7 @@ class LocalWorker(Worker):
         """Accept the answers that have arrived.  Raises WireError for a message that does not answer a sent request."""
         while self._in:
             future = self._waiting[0] if self._sent else None
-            message = wire.take_answer(self._in, future.request.number if future is not None else NO_REQUEST)
+            message = wire.read_answer(self._in, future.request.number if future is not None else NO_REQUEST)
             if message is None or future is None:
                 return
             future.accept(message)

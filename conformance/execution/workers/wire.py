@@ -145,7 +145,7 @@ def read_message(read: Callable[[int], bytes | bytearray]) -> Message:
     return Message(number, _header(read(header_bytes)), read(array_bytes))
 
 
-def take_answer(buffer: bytearray, number: int) -> Message | None:
+def read_answer(buffer: bytearray, number: int) -> Message | None:
     """Remove the first answer from a buffer and return it, or None if it is not complete.
 
     number: of the request.

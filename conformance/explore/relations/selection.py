@@ -159,7 +159,7 @@ class _Selections:
 
         thinned: whether only every fourth relation is checked; see `plan.is_thinned`.
         """
-        if not (self._is_whole and registry.is_of_package(installed.framework)):
+        if not (self._is_whole and registry.is_shipped_framework(installed.framework)):
             return None
         return self._remembered.get(
             _entry(installed, function, thinned),
@@ -170,7 +170,7 @@ class _Selections:
 
     def put(self, installed: Installed, function: Function, thinned: bool, selected: Iterable[Instance]) -> None:
         """Cache all instances of a function."""
-        if self._is_whole and registry.is_of_package(installed.framework):
+        if self._is_whole and registry.is_shipped_framework(installed.framework):
             records = [
                 (instance.relation.name, instance.item.case.id, instance.item.dtype, instance.item.reduction)
                 for instance in selected

@@ -21,7 +21,7 @@ from conformance.adapters import registry
 from conformance.adapters.contract import Function, LoweringError
 from conformance.adapters.contract.calling import THREADS, perform
 from conformance.adapters.registry import Installed
-from conformance.execution.distribution import Lost, distribute
+from conformance.execution.distribution import LostTasks, distribute
 from conformance.explore import state_file
 from conformance.explore.state_file import StateError
 from conformance.explore.sweep.comparer import Performer, Regions, Subject, sweep_chunk, sweep_outside
@@ -337,7 +337,7 @@ def in_processes(pending: Iterable[tuple[Job, int]], processes: int) -> Results:
     one_thread = dict.fromkeys(THREADS, "1")
     with contextlib.closing(distribute(_run_named_unit, units, processes, one_thread)) as results:
         for result in results:
-            if isinstance(result, Lost):
+            if isinstance(result, LostTasks):
                 for task in result.tasks:
                     yield *units[task], f"the process that executed it {result.reason}"
             else:

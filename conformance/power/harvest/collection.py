@@ -128,7 +128,7 @@ def _source_error(source: Source, problem: str, advice: str) -> HarvestError:
 
 def parse(source: Source, content: bytes) -> CollectedRecords:
     """Deserialise the output of a process.  Raises HarvestError if it could not read the source."""
-    message = wire.take_answer(bytearray(content + wire.END), 0)  # END, because the file is complete
+    message = wire.read_answer(bytearray(content + wire.END), 0)  # END, because the file is complete
     if message is None:
         raise wire.WireError("the message is incomplete")
     if "failed" in message.header:

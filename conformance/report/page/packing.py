@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from conformance.judging.row import FLOATS
-from conformance.model.text import printable, whole
+from conformance.model.text import printable, source_or_comment
 
 INDEX = (
     "case", "digest", "framework", "function", "version", "environment", "device", "dtype", "reduction", "quantity",
@@ -60,7 +60,7 @@ def pack_columns(
 
 
 def _whole_call(text: str, max_length: int) -> str:
-    return whole(text, MAX_CALL_FACTOR * max_length)
+    return source_or_comment(text, MAX_CALL_FACTOR * max_length)
 
 
 def index_json(results: pd.DataFrame, about: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.casefiles.writing import WritingError, case_file_text
 from conformance.model.case import Case
-from conformance.model.text import printable, whole
+from conformance.model.text import printable, source_or_comment
 from conformance.report.page.packing import MAX_TEXT, embed_json, shorten
 
 Record = Mapping[str, Any]
@@ -76,7 +76,7 @@ class PageSupplement:
         remaining = MAX_CHARACTERS
         for key, (functions, blocks) in self.explanations.items():
             cut = [
-                (kind, (whole if kind == "code" else shorten)(printable(text), MAX_TEXT), depth)
+                (kind, (source_or_comment if kind == "code" else shorten)(printable(text), MAX_TEXT), depth)
                 for kind, text, depth in blocks
             ]
             remaining -= sum(len(text) + 20 for _, text, _ in cut)
@@ -125,7 +125,11 @@ def _first_records(lines: Sequence[Record]) -> list[dict[str, Any]]:
 def _clean(line: Record) -> dict[str, Any]:
     """A record with short printable texts; numbers that are not finite become text or None."""
     clean = {name: _value(value) for name, value in line.items()}
-    return {**clean, "call": whole(printable(line["call"]), MAX_TEXT)} if isinstance(line.get("call"), str) else clean
+    return (
+        {**clean, "call": source_or_comment(printable(line["call"]), MAX_TEXT)}
+        if isinstance(line.get("call"), str)
+        else clean
+    )
 
 
 def _value(value: Any) -> Any:

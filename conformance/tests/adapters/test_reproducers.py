@@ -27,7 +27,7 @@ from conformance.judging.row import Row
 from conformance.model.errors import CaseErrors
 from conformance.model.outcome import Raised, Returned
 from conformance.model.row_key import RowKey
-from conformance.model.text import whole
+from conformance.model.text import source_or_comment
 from conformance.tests import miniatures
 from conformance.tests.fork_server import interpreter
 from conformance.tests.stated import case, shipped
@@ -257,8 +257,8 @@ def test_terminal_has_a_replay_in_place_of_a_long_call():
 
 
 def test_too_long_source_becomes_comment():
-    assert whole("f([1, 2])", 9) == "f([1, 2])"
-    cut = whole("f([1, 2, 3])", 9)
+    assert source_or_comment("f([1, 2])", 9) == "f([1, 2])"
+    cut = source_or_comment("f([1, 2, 3])", 9)
     assert exec(cut) is None
     assert cut.startswith("# 12 characters")
 

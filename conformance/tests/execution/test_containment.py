@@ -319,7 +319,7 @@ def command(folder, deed, *words, fresh=False):
 
     fresh: in a process whose output goes through pipes, as limits on the size of files hold for that of a fork.
     """
-    soon = "from conformance.execution import ending; ending.end_in_time.__defaults__ = (0.5,)"
+    soon = "from conformance.execution import ending; ending.ensure_exit.__defaults__ = (0.5,)"
     program = f"{soon}; from conformance.cli import main; main()"
     arguments, variables = ["-c", program, *words], environment(folder, DEED=deed)
     if fresh:

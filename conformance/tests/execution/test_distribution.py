@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from conformance.execution import distribution
-from conformance.execution.distribution import Lost, TaskProcesses, distribute
+from conformance.execution.distribution import LostTasks, TaskProcesses, distribute
 from conformance.model.errors import ProcessFailedError, UserError
 
 
@@ -63,9 +63,9 @@ def test_distribute_raises_exception_of_task(work, error):
 
 def test_distribute_reports_tasks_of_dead_process_and_continues():
     found = list(distribute(end_at_three, [(number,) for number in range(6)], 2))
-    (lost,) = [one for one in found if isinstance(one, Lost)]
+    (lost,) = [one for one in found if isinstance(one, LostTasks)]
     assert (lost.tasks, lost.reason) == (((3,),), "exited with status 3")
-    assert sorted(one[1] for one in found if not isinstance(one, Lost)) == list(range(6))
+    assert sorted(one[1] for one in found if not isinstance(one, LostTasks)) == list(range(6))
 
 
 def test_distribute_reports_tasks_without_remaining_process():
@@ -78,7 +78,7 @@ def test_process_without_tasks_waits_for_those_of_dead_process():
         tasks = [[8, 6, 4, 2], []]
         results, lost = [], []
         for found in processes.results(lambda number: tasks[number].pop() if tasks[number] else None, ahead=2):
-            if isinstance(found, Lost):
+            if isinstance(found, LostTasks):
                 lost += found.tasks
                 tasks[1] += [*tasks[0], *found.tasks[1:]]
             else:
@@ -103,9 +103,9 @@ def test_process_killed_between_rounds_loses_nothing_and_gets_nothing():
         processes._started[0]._process.join()
         rest = [1, 2, 3]
         found = list(processes.results(lambda _: rest.pop() if rest else None, ahead=2))
-    lost = [task for one in found if isinstance(one, Lost) for task in one.tasks]
-    assert sorted([*lost, *(one[0] for one in found if not isinstance(one, Lost))]) == [1, 2, 3]
-    assert all(result == 20 + task for task, result in (one for one in found if not isinstance(one, Lost)))
+    lost = [task for one in found if isinstance(one, LostTasks) for task in one.tasks]
+    assert sorted([*lost, *(one[0] for one in found if not isinstance(one, LostTasks))]) == [1, 2, 3]
+    assert all(result == 20 + task for task, result in (one for one in found if not isinstance(one, LostTasks)))
 
 
 def test_processes_end_with_their_context():

@@ -19,7 +19,7 @@ from conformance.casefiles.document import schema_line
 from conformance.casefiles.known_issues import SCHEMA as LEDGER
 from conformance.casefiles.loading import SCHEMA
 from conformance.casefiles.writing import WritingError, save
-from conformance.model.text import Defused, printable
+from conformance.model.text import DefusedStream, printable
 from conformance.report import ReportError, RunInfo, files, markdown
 from conformance.tests.comparison.test_audit import BAD, written
 from conformance.tests.explain.test_explain import case as a_case
@@ -252,7 +252,7 @@ def test_report_gives_no_command_to_github(conformance, tmp_path, on_github):
 def test_split_writes_give_no_command():
     for size in (1, 2, 3, len(COMMANDS)):
         stream = io.StringIO(newline="")
-        defused = Defused(stream)
+        defused = DefusedStream(stream)
         defused.writelines(COMMANDS[start : start + size] for start in range(0, len(COMMANDS), size))
         assert commands(stream.getvalue()) == []
         assert re.sub(r"\\u(....)", lambda found: chr(int(found[1], 16)), stream.getvalue()) == COMMANDS

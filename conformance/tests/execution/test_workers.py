@@ -230,7 +230,7 @@ def test_malformed_answer_is_refused(content, shift):
         wire.set_message_number(wire.outcome_message(Returned(np.ones(1), "float64")), request.number)
     )
     with pytest.raises(wire.WireError):
-        request.decode_answer(wire.take_answer(sent + b"".join(proper), request.number))
+        request.decode_answer(wire.read_answer(sent + b"".join(proper), request.number))
 
 
 @pytest.mark.parametrize("answered", [Versions("1", "2", "3", "4"), "no such module"])
@@ -240,13 +240,13 @@ def test_answer_to_start_is_versions_or_reason(answered):
     stream = bytearray(
         b"".join(wire.with_trailer(wire.set_message_number(wire.encode_message(header), request.number)))
     )
-    assert request.decode_answer(wire.take_answer(stream, request.number)) == answered
+    assert request.decode_answer(wire.read_answer(stream, request.number)) == answered
     for other in ({"ready": {"version": "1"}}, {"ready": []}, {"failed": None}, RETURNED):
         stream = bytearray(
             b"".join(wire.with_trailer(wire.set_message_number(wire.encode_message(other), request.number)))
         )
         with pytest.raises(wire.WireError):
-            request.decode_answer(wire.take_answer(stream, request.number))
+            request.decode_answer(wire.read_answer(stream, request.number))
 
 
 @needs_signals

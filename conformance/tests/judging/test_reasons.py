@@ -10,6 +10,7 @@ from conformance.judging import reasons
 from conformance.judging.reasons import (
     AcceptedInvalid,
     Alternative,
+    AnswerChange,
     Candidate,
     CannotExpress,
     Conversion,
@@ -17,7 +18,6 @@ from conformance.judging.reasons import (
     DocumentedDivergence,
     DocumentedRefusal,
     LostInRounding,
-    Move,
     MutatedArgument,
     NoAnswerInTime,
     NoNumber,
@@ -45,7 +45,7 @@ CONVERSION = Conversion(
     "float32",
     "definition",
     RowSum(0.5, several=False, exponentials=False),
-    Move(1.0, 2.0, (1,)),
+    AnswerChange(1.0, 2.0, (1,)),
     alternative=Alternative("lib.Other", "log_probabilities"),
 )
 SAID = (
@@ -207,16 +207,20 @@ def test_identity_distinguishes_kinds_of_faults(one, other):
         ({"effects": ("rounded",)}, "the logarithms of the probabilities, each value rounded once to float32. Instead"),
         ({"effects": ("refused",), "kinds": ("one_class",)}, ", which are input that it rejects: one_class. Instead"),
         (
-            {"effects": ("rounded_away",), "lost": ("zero_probability", "certain_probability"), "rounding": Move()},
+            {
+                "effects": ("rounded_away",),
+                "lost": ("zero_probability", "certain_probability"),
+                "rounding": AnswerChange(),
+            },
             ". Rounded to float32, a probability becomes 0 and a probability becomes 1, and 1 - p becomes 0, "
             "which changes the definition's answer. Instead",
         ),
-        ({"renormalisation": Move(undefined="no weight")}, "which makes the answer undefined: no weight."),
+        ({"renormalisation": AnswerChange(undefined="no weight")}, "which makes the answer undefined: no weight."),
         ({"subject": "documentation"}, "which changes the documented answer at [1]"),
         ({"subject": CHOICES[:1]}, "which changes the answer with clip=1e-07 alone at [1]"),
         ({"row_sum": RowSum(None, several=True, exponentials=False)}, "Softmax renormalises rows, which"),
         ({"row_sum": RowSum(1 + 2**-40, several=False, exponentials=True)}, "exponentials sum to 1.000000000001, wh"),
-        ({"renormalisation": Move(1.0, 1 + 2**-40)}, "answer from 1 to 1.000000000001."),
+        ({"renormalisation": AnswerChange(1.0, 1 + 2**-40)}, "answer from 1 to 1.000000000001."),
         ({"alternative": Alternative("lib.Other", "probabilities")}, ". Instead, lib.Other accepts probabilities"),
         ({"alternative": Alternative()}, "No loss of this framework accepts such probabilities without conversion"),
         (

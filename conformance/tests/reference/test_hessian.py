@@ -12,7 +12,7 @@ import pytest
 from conformance.judging.effects import answer_by, has_effect, tolerance_by
 from conformance.model.case import Problem
 from conformance.model.convention import DEFINITION, Convention
-from conformance.reference.flat_problem import flatten, through_probabilities
+from conformance.reference.flat_problem import flatten, without_logits
 from conformance.reference.oracle import Exact, Oracle, Undefined
 from conformance.tests.stated import case
 
@@ -142,7 +142,7 @@ def test_clip_and_floor_of_softmax_follow_convention(choices, of_logits, of_grad
 
 def test_converted_probabilities_are_read_as_they_are_and_rows_divided_by_their_sum():
     plain = case([[0.25, 0.25]], [0], input_kind="probabilities").problem("float64", "mean")
-    convention, kind = through_probabilities(plain, Convention(logits_as="probabilities", clip=0.3), "logits")
+    convention, kind = without_logits(plain, Convention(logits_as="probabilities", clip=0.3), "logits")
     assert (convention.renormalise, convention.logits_as, kind) == ("before_clip", "logits", "probabilities")
     found = Oracle().converted(plain, Convention(logits_as="probabilities", clip=0.3), "logits")
     assert isinstance(found, Exact)

@@ -687,7 +687,7 @@ def test_page_reports_browser_without_decompression(chromium, large):
 
 def test_screenshots_show_page_in_each_language(chromium, tmp_path):
     report.write(tmp_path, report.from_records([row()]), RunInfo(planned=1))
-    picture.take(tmp_path, tmp_path)
+    picture.take_screenshots(tmp_path, tmp_path)
     taken = [(tmp_path / name).read_bytes() for name in picture.PICTURES.values()]
     assert taken[0] != taken[1]
     for content in taken:

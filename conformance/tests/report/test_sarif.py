@@ -15,7 +15,7 @@ from conformance import cli, report
 from conformance.adapters import registry
 from conformance.api.running import failures
 from conformance.casefiles.loading import load
-from conformance.cli.failing import places
+from conformance.cli.failing import case_locator
 from conformance.comparison.baseline import check_baseline
 from conformance.execution.targets import failed_row
 from conformance.report.sarif import MAX_RESULTS, RULES
@@ -76,7 +76,7 @@ def run(mine, monkeypatch):
 
 
 def sarif_of(rows, check=None, cases=(), notes=(), **rest):
-    return report.sarif(failures(report.from_records(rows), check), places(cases), notes, **rest)
+    return report.sarif(failures(report.from_records(rows), check), case_locator(cases), notes, **rest)
 
 
 def results(said):
