@@ -279,8 +279,8 @@ def _is_requested(config: pytest.Config) -> bool:
 
 def _requests_file(config: pytest.Config, *files: Path) -> bool:
     """Whether pytest's arguments include one of these files of the package, or a folder that contains it."""
-    among = {parent.resolve() for file in files for parent in (file, *file.parents)}
-    return any(_path_of(config, argument) in among for argument in config.args)
+    folders = {parent.resolve() for file in files for parent in (file, *file.parents)}
+    return any(_path_of(config, argument) in folders for argument in config.args)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -327,8 +327,8 @@ def _relative_path(config: pytest.Config, file: str) -> str:
     if file not in known:
         path = Path.cwd() / file
         roots = (config.rootpath, shipped_cases().parent)
-        inside = (path.relative_to(root).as_posix() for root in roots if path.is_relative_to(root))
-        known[file] = next(inside, file)
+        relative_paths = (path.relative_to(root).as_posix() for root in roots if path.is_relative_to(root))
+        known[file] = next(relative_paths, file)
     return known[file]
 
 
@@ -793,9 +793,9 @@ class Recorder:
             name = f"{TEST_NAME}[{row.key.id}]"
             path = loggable(_relative_path(self.config, case.path)) if case.path else f"{PACKAGE.name}/{TEST_FILE.name}"
             why = (path, case.line, f"Skipped: {loggable(row.explanation)}")
-            of = functools.partial(pytest.TestReport, f"{path}::{name}", (path, case.line, name), {})
-            log(report=of("skipped", why, "setup"))
-            log(report=of("passed", None, "teardown", user_properties=list(_properties(case, row))))
+            make_report = functools.partial(pytest.TestReport, f"{path}::{name}", (path, case.line, name), {})
+            log(report=make_report("skipped", why, "setup"))
+            log(report=make_report("passed", None, "teardown", user_properties=list(_properties(case, row))))
 
     def _nothing_can_be_called(self) -> bool:
         """Whether no function supports any of the cases; then each case gets a row with the reason."""
@@ -903,12 +903,12 @@ class Recorder:
                 terminalreporter.line(loggable(fault), red=True)
             terminalreporter.line(f"{len(self.faults)} tests; please report it: {ISSUES}")
         has_rows = self.run is not None and len(self.run.rows) > 0
-        near = "" if has_rows else self._similar() or self._option_hint(terminalreporter)
-        if not has_rows and not near:
+        hint = "" if has_rows else self._similar() or self._option_hint(terminalreporter)
+        if not has_rows and not hint:
             return
         terminalreporter.section("cross-entropy conformance")
-        if near:
-            terminalreporter.line(loggable(near))
+        if hint:
+            terminalreporter.line(loggable(hint))
             return
         lines = [*self._closing_lines(), *self._other_packages(), *self.regressions]
         if self.written:
@@ -928,12 +928,12 @@ class Recorder:
         if not keyword or is_selected or not _requests_file(self.config, TEST_FILE):
             return ""
         try:
-            near = similar(
+            suggestion = similar(
                 keyword, [item.id for item in plan(_cases_of(self.config), _installed_frameworks(self.config))]
             )
         except (SelectionError, pytest.Collector.CollectError):
             return ""
-        return near and f"nothing is selected by -k {keyword}; {near}"
+        return suggestion and f"nothing is selected by -k {keyword}; {suggestion}"
 
     def _option_hint(self, terminalreporter: Any) -> str:
         """A hint on the options that request conformance tests, if there were no tests, or -k names a framework."""

@@ -392,14 +392,16 @@ def functions_in(
     )
 
 
-def installed(among: tuple[Framework, ...] | None = None) -> tuple[list[Installed], list[Framework]]:
+def installed(candidates: tuple[Framework, ...] | None = None) -> tuple[list[Installed], list[Framework]]:
     """Return (installed frameworks, frameworks that are not installed); nothing is imported to determine this.
 
-    among: frameworks to look for; by default those that a run includes.
+    candidates: frameworks to look for; by default those that a run includes.
     """
     available: list[Installed] = []
     missing: list[Framework] = []
-    for framework in (candidate for candidate in frameworks() if candidate.by_default) if among is None else among:
+    for framework in (
+        (candidate for candidate in frameworks() if candidate.by_default) if candidates is None else candidates
+    ):
         version = version_of(framework)
         if version is None or not all(map(_present, framework.modules)):
             missing.append(framework)

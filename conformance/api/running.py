@@ -308,17 +308,19 @@ def _libraries(request: RunRequest, cases: CaseSet) -> list[Installed]:
 
     Raises SelectionError if there is none, unless other environments are requested.
     """
-    among = [library for framework in frameworks_among(request.frameworks) for library in pinned(framework)]
+    libraries = [library for framework in frameworks_among(request.frameworks) for library in pinned(framework)]
     chosen = [
-        library for library in among if chosen_modes(request.modes, library.framework, library.backend, request.device)
+        library
+        for library in libraries
+        if chosen_modes(request.modes, library.framework, library.backend, request.device)
     ]
     if not chosen:
-        check_modes(request.modes, [(library.framework, library.backend) for library in among], request.device)
+        check_modes(request.modes, [(library.framework, library.backend) for library in libraries], request.device)
     if request.keyword:
         item_filter = keyword_filter(request.keyword, whole=True)
         chosen = [library for library in chosen if any(plan([case], [library], item_filter) for case in cases.cases)]
     if not chosen and not request.environments:
-        selected(cases.cases, among, request.keyword)
+        selected(cases.cases, libraries, request.keyword)
     return chosen
 
 
@@ -338,8 +340,8 @@ def _planned(
     items = plan(cases.cases, calls.available, item_filter)
     if prepared.missing:
         observer.note(f"left out, not installed: {', '.join(prepared.missing)}")
-    if elsewhere := without_device(request.frameworks, request.device):
-        observer.note(f"left out, no {request.device} for them here: {', '.join(elsewhere)}")
+    if without_support := without_device(request.frameworks, request.device):
+        observer.note(f"left out, no {request.device} for them here: {', '.join(without_support)}")
     # A function of a user's does not support most large cases, and to generate them takes seconds.
     answers = request.prepared is None
     unsupported = unsupported_rows(cases.cases, items, calls.available, item_filter, answers=answers)

@@ -173,21 +173,21 @@ def startup(bench: Bench) -> Iterator[Measurement]:
     rounds = []
     for _ in range(bench.size.repeats):
         bare, _ = bench.processor("started", "sklearn.metrics")
-        alone = bench.run("rows", bench.size.keyword, "sklearn", cache="startup")[1]
-        cases = alone["seconds"]
+        measured_rows = bench.run("rows", bench.size.keyword, "sklearn", cache="startup")[1]
+        cases = measured_rows["seconds"]
         total, result = bench.processor("pytest", "-k", keyword, cache="startup")
         if result["status"] not in (0, 1) or "sklearn" not in result["modules"]:
             raise BenchError(f"pytest -k {keyword}: exit status {result['status']}")
-        if result["rows"] != len(alone["rows"]):
-            raise BenchError(f"pytest -k {keyword} has {result['rows']} rows, not {len(alone['rows'])}")
+        if result["rows"] != len(measured_rows["rows"]):
+            raise BenchError(f"pytest -k {keyword} has {result['rows']} rows, not {len(measured_rows['rows'])}")
         note = f"{total:.2f} s, of which import sklearn.metrics {bare:.2f} s and the cases {cases:.2f} s"
         rounds.append((total - bare - cases, note))
     foreign = {module for framework in frameworks() if framework.name != "sklearn" for module in framework.modules}
     loaded = sorted(foreign & set(result["modules"]))
     yield Measurement("other frameworks that pytest -k sklearn imports", len(loaded), "", 0, ", ".join(loaded))
-    beside, note = sorted(rounds)[bench.size.repeats // 2]
+    middle_round, note = sorted(rounds)[bench.size.repeats // 2]
     yield Measurement(
-        "processor time of pytest -k sklearn without the import and the cases", beside, "s", 1.5, note, 1.0
+        "processor time of pytest -k sklearn without the import and the cases", middle_round, "s", 1.5, note, 1.0
     )
 
 
@@ -222,10 +222,10 @@ def whole_corpus(bench: Bench) -> Iterator[Measurement]:
         for _ in range(repeats):
             spent, result = bench.processor("corpus", "--in-process", *bench.size.options, cache="corpus")
             bare, _ = bench.processor("imported", *bench.size.frameworks)
-            alone = bench.run("called", *bench.size.words)[1]
-            _whole_run(result, alone)
-            note = f"{spent:.1f} s; a program that only imports takes {bare:.1f} s, the calls {alone['calls']:.1f} s"
-            rounds.append((spent / (bare + alone["calls"]), f"{note}; {result['rows']} rows"))
+            called = bench.run("called", *bench.size.words)[1]
+            _whole_run(result, called)
+            note = f"{spent:.1f} s; a program that only imports takes {bare:.1f} s, the calls {called['calls']:.1f} s"
+            rounds.append((spent / (bare + called["calls"]), f"{note}; {result['rows']} rows"))
         ratio, note = sorted(rounds)[repeats // 2]
         label = f"processor time of conformance run to imports and calls, oracle {temperature}"
         yield Measurement(label, ratio, "", limit, note, 1.4)
@@ -234,12 +234,14 @@ def whole_corpus(bench: Bench) -> Iterator[Measurement]:
         yield Measurement("the same of a cold oracle to a warm one", ratios[0] / ratios[1], "", target=1.1)
 
 
-def _whole_run(run: dict[str, Any], alone: dict[str, Any]) -> None:
+def _whole_run(run: dict[str, Any], called: dict[str, Any]) -> None:
     """Raise BenchError unless a run succeeded and has a row for each call that the bare program makes."""
     if run["status"] not in (0, 1):
         raise BenchError(f"conformance run: exit status {run['status']}")
-    if not run["rows"] == alone["count"] == alone["items"] or not alone["calls"] > 0:
-        raise BenchError(f"conformance run has {run['rows']} rows; bare are {alone['count']} calls of {alone['items']}")
+    if not run["rows"] == called["count"] == called["items"] or not called["calls"] > 0:
+        raise BenchError(
+            f"conformance run has {run['rows']} rows; bare are {called['count']} calls of {called['items']}"
+        )
 
 
 def isolation(bench: Bench) -> Iterator[Measurement]:

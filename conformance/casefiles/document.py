@@ -558,8 +558,8 @@ def _key_errors(wrong: _SchemaError) -> Iterator[CaseFileError]:
             known = list(wrong.rule["properties"])
             for name in wrong.facts["unexpected"]:
                 unused = [key for key in known if key not in wrong.value]
-                elsewhere = _other_level(wrong.schema, wrong.path, name)
-                yield wrong.at(f'unknown key "{name}"', elsewhere or suggest(name, unused), name, at_key=True)
+                other_level = _other_level(wrong.schema, wrong.path, name)
+                yield wrong.at(f'unknown key "{name}"', other_level or suggest(name, unused), name, at_key=True)
         case "propertyNames":
             for name in wrong.value:
                 for message, advice in name_errors(wrong.schema, name):

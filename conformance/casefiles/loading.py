@@ -83,8 +83,8 @@ T = TypeVar("T")
 def shipped_cases() -> Path:
     """The case folder of this package: inside it if installed, next to it in a checkout."""
     package = Path(__file__).parents[1]
-    inside = package / "cases"
-    return inside if inside.is_dir() else package.parent / "cases"
+    installed_folder = package / "cases"
+    return installed_folder if installed_folder.is_dir() else package.parent / "cases"
 
 
 @functools.cache
@@ -662,9 +662,9 @@ class _CaseParser:
 
     def parse_named_labels(self, leaves: Iterable[tuple[JsonPath, Any]], shape: Shape) -> Array:
         """Labels that are names of classes, as indices; in a case that must raise, other names are C, C + 1, ..."""
-        outside = "label_out_of_range" if self.target == "index" else "invalid_target"
+        kind = "label_out_of_range" if self.target == "index" else "invalid_target"
         expect = self.content.get("expect")
-        must_raise = isinstance(expect, dict) and expect.get("error") == outside
+        must_raise = isinstance(expect, dict) and expect.get("error") == kind
         indices = {name: index for index, name in enumerate(self.class_names)}
         values = []
         for at, name in leaves:
@@ -673,7 +673,7 @@ class _CaseParser:
                 self.other_names.setdefault(name, len(indices) + len(self.other_names))
             elif name not in indices:
                 advice = truncate(suggest(str(name), map(str, self.class_names)), 200)
-                advice = f"{advice.removesuffix('?') or 'correct it'}, or say expect: {{error: {outside}}}"
+                advice = f"{advice.removesuffix('?') or 'correct it'}, or say expect: {{error: {kind}}}"
                 raise self.make_error(("labels", *at), f"{describe_value(name)} is not one of the classes", advice)
             values.append((self.other_names | indices)[name])
         return np.array(values, dtype=np.int64).reshape(shape)
@@ -767,9 +767,9 @@ class _CaseParser:
 
     def check_shape(self, path: JsonPath, value: Any, want: Shape) -> None:
         self.check_rectangular(path, value)
-        have = _shape_of(value)
-        if have != want:
-            message = f"digits of shape {list(have)} where there should be {list(want)}"
+        shape = _shape_of(value)
+        if shape != want:
+            message = f"digits of shape {list(shape)} where there should be {list(want)}"
             self.add_error(path, message, "give one for each element" if want else "give digits without brackets")
 
     def parse_published(self, shape: Shape | None) -> tuple[Published, ...]:
@@ -898,13 +898,13 @@ def _find_uneven(value: Any, at: JsonPath = ()) -> tuple[JsonPath, str] | None:
         return None
     want = _shape_of(value[0])
     for index, item in enumerate(value):
-        if (inside := _find_uneven(item, (*at, index))) is not None:
-            return inside
-        have = _shape_of(item)
-        if have != want:
-            description = _length_text(have)
+        if (nested := _find_uneven(item, (*at, index))) is not None:
+            return nested
+        shape = _shape_of(item)
+        if shape != want:
+            description = _length_text(shape)
             first = _length_text(want)
-            if len(have) == len(want) and have[:1] == want[:1]:
-                description, first = f"has shape {list(have)}", f"has shape {list(want)}"
+            if len(shape) == len(want) and shape[:1] == want[:1]:
+                description, first = f"has shape {list(shape)}", f"has shape {list(want)}"
             return (*at, index), f"ragged: row {index} {description}, row 0 {first}"
     return None

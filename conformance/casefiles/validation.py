@@ -290,8 +290,8 @@ def _other_values(case: Case, kind: str) -> str:
         return f" (labels of a binary loss are 0 and 1{hint})"
     if kind != "invalid_probability":
         return ""
-    within = bool(np.all((case.predictions >= 0) & (case.predictions <= 1)))
-    return f" (perhaps given: {'probabilities' if within else 'logits'})"
+    in_range = bool(np.all((case.predictions >= 0) & (case.predictions <= 1)))
+    return f" (perhaps given: {'probabilities' if in_range else 'logits'})"
 
 
 def written_shape(shape: Shape, axis: int | None) -> Shape:
@@ -313,11 +313,11 @@ def _invalid_kind_error(case: Case, kind: str, written_axis: int | None) -> tupl
         want = case.problem(case.dtypes[0], case.reductions[0]).sample_shape
         want = want if case.target == "index" else predictions.shape
         rank = predictions.ndim
-        have = list(written_shape(labels.shape, written_axis if labels.ndim == rank else None))
+        label_shape = list(written_shape(labels.shape, written_axis if labels.ndim == rank else None))
         need = list(written_shape(want, written_axis) if len(want) == rank else want) or "a single value"
         written = f"{list(written_shape(predictions.shape, written_axis))}"
         written += "" if written_axis is None else f" with classes on axis {written_axis}"
-        return ("labels",), f"labels of shape {have} where predictions of shape {written} need {need}"
+        return ("labels",), f"labels of shape {label_shape} where predictions of shape {written} need {need}"
     classes = predictions.shape[-1]
     invalid = labels < 0
     path: JsonPath = ("labels",)

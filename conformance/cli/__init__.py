@@ -82,9 +82,9 @@ class Command(typer.core.TyperCommand):
         target = getattr(importlib.import_module(self._module), self._attribute)
         if isinstance(target, typer.Typer):
             return typer.main.get_command(target)
-        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-        alone.command(self.name)(target)
-        return typer.main.get_command(alone)
+        app_ = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+        app_.command(self.name)(target)
+        return typer.main.get_command(app_)
 
     @functools.cached_property
     def help(self) -> str:  # type: ignore[override]

@@ -76,14 +76,14 @@ def check(
     It is called in a separate process on the cases, metamorphic relations and random problems that its parameters
     can express. Exit status 1 if anything is wrong.
     """
-    for option, value, among in (
+    for option, value, choices in (
         ("--reduction", described.reduction, REDUCTIONS),
         ("--mean-divides-by", described.mean_divides_by, DIVISORS),
         ("--result-dtype", described.result_dtype, DTYPES),
         *(("--dtype", name, DTYPES) for name in described.dtypes),
     ):
-        if value and value not in among:
-            raise UserError(f"{option} {value}: expected one of {', '.join(among)}")
+        if value and value not in choices:
+            raise UserError(f"{option} {value}: expected one of {', '.join(choices)}")
     described = dataclasses.replace(described, arguments=_arguments(arguments))
     result = api.check(described, request, Printer())
     out.print_result(result, _print, as_json)
@@ -142,8 +142,8 @@ def table(cells: Sequence[api.Cell]) -> Table:
 def not_called(cells: Sequence[api.Cell]) -> str:
     """The options without calls in any dtype, each with the reason; "" if there are none."""
     called = {cell.option for cell in cells if cell.calls}
-    whys = {cell.option: cell.why for cell in cells if cell.option not in called and cell.why != NO_DTYPE}
-    listed = ", ".join(f"{option} ({why})" for option, why in whys.items())
+    reasons = {cell.option: cell.why for cell in cells if cell.option not in called and cell.why != NO_DTYPE}
+    listed = ", ".join(f"{option} ({why})" for option, why in reasons.items())
     return f"not asked: {listed}" if listed else ""
 
 

@@ -19,8 +19,8 @@ def workflow_commands(failed: Iterable[Failure], cases: Sequence[Case]) -> list[
     for failure in itertools.islice(failed, github.MAX_ANNOTATIONS):
         case = known.get(failure.row["case"])
         path, line = (case.path, case.line) if case is not None else ("", 0)
-        about = RowKey.of(failure.row).id if failure.row["case"] else failure.row["environment"]
-        commands.append(github.error_at(path, line, 0, f"{about} {failure.rule.replace('_', ' ')}", failure.message))
+        subject = RowKey.of(failure.row).id if failure.row["case"] else failure.row["environment"]
+        commands.append(github.error_at(path, line, 0, f"{subject} {failure.rule.replace('_', ' ')}", failure.message))
     return commands
 
 

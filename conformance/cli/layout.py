@@ -121,8 +121,8 @@ def _allotted(words: Sequence[int], line_widths: Sequence[int], width: int) -> l
     if available < 0:
         return None
     widths = list(words)
-    by_want = sorted(range(len(words)), key=lambda index: line_widths[index] - words[index])
-    for number, index in enumerate(by_want):
+    by_need = sorted(range(len(words)), key=lambda index: line_widths[index] - words[index])
+    for number, index in enumerate(by_need):
         added = min(line_widths[index] - words[index], available // (len(words) - number))
         widths[index] += added
         available -= added

@@ -83,9 +83,9 @@ def _print_score(score: api.MutationResult, kills: bool) -> None:
         table.add_row(family, str(killed), str(total))
     table.add_row("all", str(score.killed), str(len(score.results)))
     out.print(table)
-    if alone := score.alone():
+    if only_killers := score.alone():
         out.print("cases that alone kill a mutant:")
-        for case, names in alone.items():
+        for case, names in only_killers.items():
             out.print(f"  {case}  {', '.join(names)}", soft_wrap=True)
     if score.survivors:
         out.print("survivors:")
@@ -152,8 +152,8 @@ def _print_harvest(result: api.HarvestResult) -> None:
             sum(harvest.untranslated.values()),
             verdicts.total(),
         )
-        by = (verdicts["holds"], verdicts["holds by its convention"], verdicts["does not hold"])
-        table.add_row(harvest.source, harvest.version, *map(str, (*counts, *by)))
+        held = (verdicts["holds"], verdicts["holds by its convention"], verdicts["does not hold"])
+        table.add_row(harvest.source, harvest.version, *map(str, (*counts, *held)))
     out.print(table)
     out.print("again: duplicates; unsaid: not expressible; stated: answers, of which some hold by a convention only")
     for harvest in result.harvests.harvests:

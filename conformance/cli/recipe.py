@@ -86,13 +86,13 @@ def _proof(result: api.RecipeResult) -> Iterator[tuple[str, str]]:
         total = len(proof.equal)
         yield "", f"  {counted(total, 'case')}: both return the same, and what is exact, within the error of rounding."
         remainder = f"; {total - proof.close} by up to {proof.ulps:.3g} ulp" if proof.close < total else ""
-        within = (
+        bound = (
             f"{proof.close} differ by at most 4 ulp{remainder}"
             if remainder
             else f"They differ by at most {proof.ulps:.3g} ulp"
         )
         error = f", {proof.ratio:.2g} of the error that rounding is allowed"
-        yield "", f"  {within}{error}." if proof.ulps else "  They are equal bit for bit."
+        yield "", f"  {bound}{error}." if proof.ulps else "  They are equal bit for bit."
     if proof.remaining:
         yield from (("", ""), ("bold", "What remains"))
         for group in proof.remaining[:MAX_REMAINING]:

@@ -120,8 +120,8 @@ class _Files:
                 f"{failure.row['environment']}: {failure.message}" for failure in failures if not failure.row["case"]
             ]
             notes += [*map(str, ended.not_executed), *([ended.stopped] if ended.stopped else [])]
-            about = [failure for failure in failures if failure.row["case"]]
-            _put("--sarif", self.sarif, report.sarif(about, case_locator(ended.cases), notes))
+            row_failures = [failure for failure in failures if failure.row["case"]]
+            _put("--sarif", self.sarif, report.sarif(row_failures, case_locator(ended.cases), notes))
         if self.comment is not None:
             lines = [] if ended.check is None else ended.check.lines()
             info = report.RunInfo.of(ended.record)
@@ -192,8 +192,8 @@ def print_groups(rows: Sequence[Row], cases: Sequence[Case], framework: Framewor
         groups.setdefault(_cause(row), []).append(row)
     for first, *duplicates in itertools.islice(groups.values(), MAX_CAUSES):
         functions = len({row.key.function for row in (first, *duplicates)})
-        of = f"; {functions} functions in all" if functions > 1 else ""
-        suffix = f" (and {counted(len(duplicates), 'row')} more{of})" if duplicates else ""
+        function_count = f"; {functions} functions in all" if functions > 1 else ""
+        suffix = f" (and {counted(len(duplicates), 'row')} more{function_count})" if duplicates else ""
         _print_row(first, suffix, reproducer_of(first, cases, framework))
     if len(groups) > MAX_CAUSES:
         out.print(f"and {len(groups) - MAX_CAUSES} more causes, in discrepancies.csv")

@@ -270,8 +270,8 @@ def _describe_messages(row: Row, say: Say, format_warning: Callable[[str], str])
     )
     texts = [say("no longer warns: {}").format(format_warning(old[name])) for name in sorted(old.keys() - new.keys())]
     texts += [say("warns: {}").format(format_warning(new[name])) for name in sorted(new.keys() - old.keys())]
-    worded = say(" and ").join(filter(None, [types[0], *sorted(new)]))
-    return "; ".join(texts) or say("words its {} otherwise").format(worded)
+    names = say(" and ").join(filter(None, [types[0], *sorted(new)]))
+    return "; ".join(texts) or say("words its {} otherwise").format(names)
 
 
 STATUS_JUDGEMENT = {"agrees": "right", "diverges": "right", "disagrees": "wrong", "undefined": "no right answer"}

@@ -121,8 +121,8 @@ PAGE_COLUMNS = (
 
 def page_changes(difference: Difference) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the changed rows, worst first, and sentences about the changes as a whole, for a report's page."""
-    about = [f"{difference.old.name} -> {difference.new.name}: {headline(difference)}", *context(difference)]
-    return _json_records(difference.changed[list(PAGE_COLUMNS)]), about
+    sentences = [f"{difference.old.name} -> {difference.new.name}: {headline(difference)}", *context(difference)]
+    return _json_records(difference.changed[list(PAGE_COLUMNS)]), sentences
 
 
 def terminal(difference: Difference) -> Iterator[RenderableType]:

@@ -146,8 +146,8 @@ def _finite_ulp(values: Floats, dtype: str) -> Floats:
     if np.all(np.isfinite(units)):
         return units
     # At half of the largest number, as the spacing at the largest is infinite in some versions of numpy.
-    beyond = ulp(kind.type(ml_dtypes.finfo(kind).max) / kind.type(2), kind)
-    return np.where(np.isnan(values), ulp(1.0, kind), np.where(np.isfinite(units), units, beyond))
+    largest_ulp = ulp(kind.type(ml_dtypes.finfo(kind).max) / kind.type(2), kind)
+    return np.where(np.isnan(values), ulp(1.0, kind), np.where(np.isfinite(units), units, largest_ulp))
 
 
 @functools.lru_cache(maxsize=512)

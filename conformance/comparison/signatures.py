@@ -160,9 +160,9 @@ def _renamed(
             continue
         for earlier, later in zip(old[a:b], new[c:d], strict=False):
             is_new = later.name not in before and earlier.kind == later.kind
-            goes = earlier.name not in after or after[earlier.name].deprecated
+            is_removed = earlier.name not in after or after[earlier.name].deprecated
             is_compatible = earlier.default == later.default or earlier.name in after
-            if is_new and goes and is_compatible:
+            if is_new and is_removed and is_compatible:
                 yield earlier.name, later.name
 
 

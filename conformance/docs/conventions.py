@@ -162,9 +162,9 @@ def _scope_text(function: str, scopes: set[Scope]) -> Iterator[str]:
         pairs = frozenset((s.backend, s.target) for s in scopes if (s.since, s.capabilities) == (since, capabilities))
         groups.setdefault((pairs, capabilities), []).append(since)
     groups = {key: since for key, since in groups.items() if not key[1] or groups.get((key[0], ())) != since}
-    for (pairs, capabilities), within in sorted(groups.items(), key=lambda group: (group[0][1], sorted(group[1]))):
-        possible = {(s.backend, s.target) for s in all_scopes if s.since in within and s.capabilities == capabilities}
-        parts = [version_ranges(function.partition(".")[0], within, {scope.since for scope in all_scopes})]
+    for (pairs, capabilities), releases in sorted(groups.items(), key=lambda group: (group[0][1], sorted(group[1]))):
+        possible = {(s.backend, s.target) for s in all_scopes if s.since in releases and s.capabilities == capabilities}
+        parts = [version_ranges(function.partition(".")[0], releases, {scope.since for scope in all_scopes})]
         for number, words in enumerate(("on {}", "{} labels")):
             members = {pair[number] for pair in pairs}
             if members != {pair[number] for pair in possible}:
@@ -174,11 +174,11 @@ def _scope_text(function: str, scopes: set[Scope]) -> Iterator[str]:
         yield ", ".join(filter(None, parts))
 
 
-def version_ranges(framework: str, since: Iterable[str], among: Iterable[str]) -> str:
-    """Releases of a framework as one or more ranges: "from 1.2 to below 1.5"; "" for all of `among`."""
+def version_ranges(framework: str, since: Iterable[str], releases: Iterable[str]) -> str:
+    """Releases of a framework as one or more ranges: "from 1.2 to below 1.5"; "" for all of `releases`."""
     bounds = boundaries(framework)
     chosen = sorted(map(bounds.index, since))
-    if {bounds[index] for index in chosen} >= set(among):
+    if {bounds[index] for index in chosen} >= set(releases):
         return ""
     runs: list[list[int]] = []
     for index in chosen:

@@ -216,24 +216,24 @@ class Findings:
         return [finding for finding in self._found if finding.framework == framework]
 
     def _overview_line(self, finding: Finding) -> list[str]:
-        lead = f"[{prose_html(finding.title)}](#{self._anchors[id(finding)]})"
-        return [lead, _listed(finding.functions), escaped(finding.releases.replace("all releases", "all"))]
+        title = f"[{prose_html(finding.title)}](#{self._anchors[id(finding)]})"
+        return [title, _listed(finding.functions), escaped(finding.releases.replace("all releases", "all"))]
 
     def _section(self, finding: Finding) -> str:
-        lead = finding.lead
-        expected_text = f"; {code_html(lead.first.due)} is expected" if lead.first.due else ""
+        ranked_entry = finding.lead
+        expected_text = f"; {code_html(ranked_entry.first.due)} is expected" if ranked_entry.first.due else ""
         anchor = anchor_line(self._anchors[id(finding)])
         lines = [
             f"{anchor}### {_listed(finding.functions)}, {escaped(finding.releases)}\n",
             prose_html(finding.reason) + "\n",
             _all_functions(finding.functions),
-            _conditions(lead.first),
-            fenced_block(lead.code, "python") if lead.code else "",
-            f"It prints {code_html(lead.first.shows)}{expected_text}.\n" if lead.first.shows else "",
-            self._example(lead),
+            _conditions(ranked_entry.first),
+            fenced_block(ranked_entry.code, "python") if ranked_entry.code else "",
+            f"It prints {code_html(ranked_entry.first.shows)}{expected_text}.\n" if ranked_entry.first.shows else "",
+            self._example(ranked_entry),
             " &middot; ".join(self._links(finding)) + "\n",
             self._cases(finding),
-            "" if finding.reported or finding.mended or not lead.code else self._issue(finding),
+            "" if finding.reported or finding.mended or not ranked_entry.code else self._issue(finding),
         ]
         return "\n".join(line for line in lines if line)
 
@@ -244,14 +244,14 @@ class Findings:
             path, line = "/".join(entry.first.path.split("/")[-3:]), entry.first.line
             yield link(f"ledger, line {line}", f"{self._source}/{path}#L{line}")
 
-    def _example(self, lead: RankedEntry) -> str:
+    def _example(self, ranked_entry: RankedEntry) -> str:
         """The result for the example, and the exact answer."""
-        if lead.example is None or not lead.exact:
+        if ranked_entry.example is None or not ranked_entry.exact:
             return ""
-        item = lead.example.item
+        item = ranked_entry.example.item
         problem = f"{self._case(item.case.id)}, {', '.join((item.dtype, item.reduction, item.quantity))}"
-        returned = f"it returns {code_html(lead.returned)}; " if lead.returned else ""
-        expected = code_html(lead.expected) if lead.is_number else escaped(lead.expected)
+        returned = f"it returns {code_html(ranked_entry.returned)}; " if ranked_entry.returned else ""
+        expected = code_html(ranked_entry.expected) if ranked_entry.is_number else escaped(ranked_entry.expected)
         return f"On {problem}, {returned}{expected} is expected.\n"
 
     def _cases(self, finding: Finding) -> str:

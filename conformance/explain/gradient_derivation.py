@@ -23,27 +23,27 @@ from conformance.reference.oracle import Answer, Exact, Oracle, divided_by
 def formula(problem: Problem, quantity: Quantity) -> str:
     """A derivative of the definition as a formula, restricted to the options that the problem sets."""
     options = problem.options
-    by = " / divisor" if problem.reduction == "mean" else ""
-    by += " * e^mean" if quantity == "perplexity_gradient" else ""
+    divisor = " / divisor" if problem.reduction == "mean" else ""
+    divisor += " * e^mean" if quantity == "perplexity_gradient" else ""
     s = "s_i " if options.sample_weights is not None else ""
     if problem.loss == "binary":
         y = "y'" if options.label_smoothing else "y"
         pos = "pos " if options.positive_weight is not None else ""
         if quantity == "hessian":
             share = f"(1 - {y} + pos {y}) " if pos else ""
-            return f"second derivative_i = {s}{share}sigmoid(z) (1 - sigmoid(z)){by}"
+            return f"second derivative_i = {s}{share}sigmoid(z) (1 - sigmoid(z)){divisor}"
         output = {
             "logits": f"((1 - {y}) sigmoid(z) - {pos}{y} (1 - sigmoid(z)))",
             "probabilities": f"((1 - {y}) / (1 - p) - {pos}{y} / p)",
             "log_probabilities": f"((1 - {y}) e^x / (1 - e^x) - {pos}{y})",
         }
-        return f"gradient_i = {s}{output[problem.input_kind]}{by}"
+        return f"gradient_i = {s}{output[problem.input_kind]}{divisor}"
     if quantity == "hessian":
         of_row = f"T = sum_c t_c, t_c = {_target_text(problem)}"
-        return f"second derivative_ic = {s}T softmax(z)_c (1 - softmax(z)_c){by}, {of_row}"
+        return f"second derivative_ic = {s}T softmax(z)_c (1 - softmax(z)_c){divisor}, {of_row}"
     of_class = {"logits": "(T softmax(z)_c - t_c)", "probabilities": "(-t_c / p_c)", "log_probabilities": "(-t_c)"}
     total = ", T = sum_c t_c" if problem.input_kind == "logits" else ""
-    text = f"gradient_ic = {s}{of_class[problem.input_kind]}{by}, t_c = {_target_text(problem)}{total}"
+    text = f"gradient_ic = {s}{of_class[problem.input_kind]}{divisor}, t_c = {_target_text(problem)}{total}"
     return f"{_CHAIN_RULE[quantity]}, {text}" if quantity in _CHAIN_RULE else text
 
 

@@ -74,7 +74,7 @@ def _distinct_calls(items: Iterable[Item]) -> Iterator[PreparedCall]:
         if is_derivative(item.quantity) and item.case.predicted > MAX_ELEMENTS:
             continue
         prepared = prepare(item, problems)
-        about = (
+        key = (
             item.case.id,
             item.dtype,
             item.reduction,
@@ -84,8 +84,8 @@ def _distinct_calls(items: Iterable[Item]) -> Iterator[PreparedCall]:
             _documented(prepared),
             item.framework.name if prepared.conversion else "",
         )
-        if about not in distinct:
-            distinct.add(about)
+        if key not in distinct:
+            distinct.add(key)
             yield prepared
 
 

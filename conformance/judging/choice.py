@@ -25,10 +25,10 @@ def installed_among(
     modes, device: see `in_modes`.  Raises SelectionError for an unknown framework, and if none is installed.
     """
     words = re.findall(r"\w+", keyword)
-    among = tuple(
+    candidates = tuple(
         framework for framework in frameworks_among(names) if names or framework.by_default or framework.name in words
     )
-    available, missing = registry.installed(among)
+    available, missing = registry.installed(candidates)
     if not available:
         listed = ", ".join(framework.name for framework in missing)
         raise SelectionError(
@@ -40,8 +40,8 @@ def installed_among(
 
 def without_device(names: Sequence[str], device: str) -> list[str]:
     """The names of installed frameworks that do not support a device; see `installed_among`."""
-    among = tuple(framework for framework in frameworks_among(names) if names or framework.by_default)
-    installed = registry.installed(among)[0]
+    candidates = tuple(framework for framework in frameworks_among(names) if names or framework.by_default)
+    installed = registry.installed(candidates)[0]
     return [
         installation.framework.name
         for installation in installed
@@ -77,9 +77,9 @@ def selected(cases: list[Case], available: list[Installed], keyword: str) -> lis
     items = plan(cases, available, keyword_filter(keyword))
     if not items:
         scope = f"by -k {truncate(keyword, MAX_SHOWN)!r}" if keyword else "of what the installed functions can express"
-        near = similar(keyword, [item.id for item in plan(cases, available)]) if keyword else ""
+        suggestion = similar(keyword, [item.id for item in plan(cases, available)]) if keyword else ""
         unsupported = unsupported_rows(cases, [], available, keyword_filter(keyword), answers=False)
         why = "".join(f"\n{line}" for line in render_unsupported(unsupported_problems(map(problem_cells, unsupported))))
-        near = near or "`conformance list cases` and `conformance list functions` print what there is"
-        raise SelectionError(f"nothing is selected {scope}; {near}{why}")
+        suggestion = suggestion or "`conformance list cases` and `conformance list functions` print what there is"
+        raise SelectionError(f"nothing is selected {scope}; {suggestion}{why}")
     return items

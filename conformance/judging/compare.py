@@ -87,8 +87,8 @@ def compare(got: Floats, want: Exact, tolerance: Floats, dtype: str, returned: s
         else:
             reason = WrongValue(ratio=worst, where=where)
     with np.errstate(all="ignore"):
-        near = float(hi[where]) if np.isfinite(got[where]) and np.isfinite(hi[where]) else 1.0
-        ulps = float(error[where]) / float(ulp(near, numpy_dtype(dtype)))
+        reference = float(hi[where]) if np.isfinite(got[where]) and np.isfinite(hi[where]) else 1.0
+        ulps = float(error[where]) / float(ulp(reference, numpy_dtype(dtype)))
     failing = int(np.count_nonzero(ratio > 1)) if reason is not None else 0
     return Comparison(reason, where, float(error[where]), float(limit[where]), worst, ulps, failing)
 

@@ -51,13 +51,15 @@ def change_of(problem: Problem, converted: Problem, convention: Convention, exac
 
     tolerance: error up to which two answers count as equal.
     """
-    by = semantic(convention)
+    semantic_convention = semantic(convention)
     if renormalises(problem, converted.input_kind):
-        before, unrounded = (_unrounded(problem, by, kind, exact) for kind in ("log_probabilities", "logits"))
+        before, unrounded = (
+            _unrounded(problem, semantic_convention, kind, exact) for kind in ("log_probabilities", "logits")
+        )
     else:
-        before = unrounded = _unrounded(problem, by, converted.input_kind, exact)
+        before = unrounded = _unrounded(problem, semantic_convention, converted.input_kind, exact)
     try:
-        after = exact.answer(converted, by)
+        after = exact.answer(converted, semantic_convention)
     except ArithmeticError:
         after = Undefined("it cannot be enclosed")
 

@@ -175,7 +175,7 @@ class Assessment:
         item, verdict = self.item, self.verdict
         comparison, outcome = verdict.comparison, verdict.outcome
         reason, known, returned = verdict.reason, self.known, isinstance(outcome, Returned)
-        of = functools.partial(
+        thin = functools.partial(
             Elements.of, max_elements=MAX_GRADIENT_ELEMENTS if is_derivative(item.quantity) else MAX_ELEMENTS
         )
         by_convention = verdict.want_by_convention
@@ -187,10 +187,10 @@ class Assessment:
             expected=self.expected,
             reason_code=reason.code if reason is not None else "",
             explanation=verdict.explanation,
-            got=of(outcome.value) if isinstance(outcome, Returned) else None,
-            want=of(verdict.want.hi) if isinstance(verdict.want, Exact) else str(want_of(verdict.want)),
-            want_by_convention=of(by_convention.hi) if by_convention is not None else None,
-            budgets=of(verdict.tolerance, digits=BUDGET_DIGITS) if returned and verdict.tolerance.ndim else None,
+            got=thin(outcome.value) if isinstance(outcome, Returned) else None,
+            want=thin(verdict.want.hi) if isinstance(verdict.want, Exact) else str(want_of(verdict.want)),
+            want_by_convention=thin(by_convention.hi) if by_convention is not None else None,
+            budgets=thin(verdict.tolerance, digits=BUDGET_DIGITS) if returned and verdict.tolerance.ndim else None,
             error=comparison.error if comparison else None,
             budget=comparison.tolerance if comparison else None,
             ratio=comparison.error_ratio if comparison else None,

@@ -72,7 +72,9 @@ def _has_number(interval: tuple[float, float] | None, dtype: str) -> bool:
     if not np.isfinite(low) or dtype == "float64":
         return True
     kind = numpy_dtype(dtype)
-    near = np.array([low, (low + high) / 2, high]).astype(kind)
-    around = np.concatenate([near, np.nextafter(near, kind.type(np.inf)), np.nextafter(near, kind.type(-np.inf))])
-    wide = around.astype(np.float64)
+    middle = np.array([low, (low + high) / 2, high]).astype(kind)
+    candidates = np.concatenate(
+        [middle, np.nextafter(middle, kind.type(np.inf)), np.nextafter(middle, kind.type(-np.inf))]
+    )
+    wide = candidates.astype(np.float64)
     return bool(((wide >= low) & (wide <= high)).any())

@@ -119,9 +119,9 @@ def similar(expression: str, ids: Iterable[str]) -> str:
     lower = [name.lower() for name in known]
     for word in sorted({word.lower() for word in words_of(expression)}):
         if not any(word in name for name in lower):
-            near = difflib.get_close_matches(word, parts, n=1, cutoff=0.7)
-            if near:
-                return f'did you mean "{parts[near[0]]}"?'
+            matches = difflib.get_close_matches(word, parts, n=1, cutoff=0.7)
+            if matches:
+                return f'did you mean "{parts[matches[0]]}"?'
     return ""
 
 

@@ -165,7 +165,10 @@ def _by_reason(by_problem: Mapping[tuple[str, str], Mapping[str, Sequence[str]]]
     merged: dict[str, list[str]] = {}
     for (why, function), by_dtype in reductions.items():
         partly = sum(map(len, by_dtype.values())) < len(by_problem)
-        named = (", ".join([dtype, *(of if problems_of[dtype] > 1 else ())]) for dtype, of in by_dtype.items())
+        named = (
+            ", ".join([dtype, *(functions_ if problems_of[dtype] > 1 else ())])
+            for dtype, functions_ in by_dtype.items()
+        )
         merged.setdefault(f"{why} ({'; '.join(named)})" if partly else why, []).append(function)
     return merged
 

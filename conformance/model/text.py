@@ -65,10 +65,10 @@ def suggest(word: str, names: Iterable[str], listed_by: str = "") -> str:
     listed_by: command that prints all names, for more names than fit a message.
     """
     known = list(dict.fromkeys(names))
-    near = " or ".join(f'"{name}"' for name in _similar(word, known))
+    suggestions = " or ".join(f'"{name}"' for name in _similar(word, known))
     listed = f"`{listed_by}` prints all" if listed_by else ""
-    if near:
-        return " ".join(filter(None, (f"did you mean {near}?", listed)))
+    if suggestions:
+        return " ".join(filter(None, (f"did you mean {suggestions}?", listed)))
     return listed or f"give one of: {join_names(known)}"
 
 
@@ -78,9 +78,9 @@ def _similar(word: str, names: list[str]) -> list[str]:
     head = re.split(r"(?<=[./])", word)[0]
     containing = [name for name in by_lower if len(word) > _SHORT and word in name]
     siblings = [name for name in by_lower if head != word and name.startswith(head)]
-    for among, cutoff in ((containing, 0.0), (by_lower, 0.6), (siblings, 0.0)):
-        if near := difflib.get_close_matches(word, among, cutoff=cutoff):
-            return [by_lower[name] for name in near]
+    for pool, cutoff in ((containing, 0.0), (by_lower, 0.6), (siblings, 0.0)):
+        if matches := difflib.get_close_matches(word, pool, cutoff=cutoff):
+            return [by_lower[name] for name in matches]
     return []
 
 

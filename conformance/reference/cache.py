@@ -66,12 +66,12 @@ class Store(Protocol):
 class Cache:
     """Bytes by key in one SQLite file; safe to share between processes.
 
-    beneath: is searched first, and never written.
+    certified: is searched first, and never written.
     """
 
-    def __init__(self, path: Path, beneath: CertifiedAnswers | None = None) -> None:
+    def __init__(self, path: Path, certified: CertifiedAnswers | None = None) -> None:
         self._path = path
-        self._beneath = beneath
+        self._beneath = certified
         self._pending: dict[str, bytes] = {}
         self._database: sqlite3.Connection | None = None
         self._open()

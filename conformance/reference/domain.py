@@ -194,12 +194,12 @@ def _shapes(problem: Problem) -> frozenset[str]:
     only by a last axis of length 1.
     """
     want = problem.predictions.shape if problem.target != "index" else problem.sample_shape
-    have = problem.labels.shape
+    label_shape = problem.labels.shape
     if mismatched_weights(problem.options, problem.predictions.shape, problem.loss):
         return frozenset({"shape_mismatch"})
-    if have == want:
+    if label_shape == want:
         return frozenset()
-    if problem.target != "distribution" and (have == (*want, 1) or want == (*have, 1)):
+    if problem.target != "distribution" and (label_shape == (*want, 1) or want == (*label_shape, 1)):
         return frozenset({"shape_mismatch", "trailing_axis"})
     return frozenset({"shape_mismatch"})
 

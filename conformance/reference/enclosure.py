@@ -65,11 +65,11 @@ class EnclosingOracle(Oracle):
     """
 
     def _loss(
-        self, problem: Problem, convention: Convention, within: Floats | None, taken_as: InputKind | None
+        self, problem: Problem, convention: Convention, max_radius: Floats | None, taken_as: InputKind | None
     ) -> Answer:
         same = (problem, convention) if taken_as is None else _without_conversion(problem, convention, taken_as)
         if problem.predictions.size <= MAX_IN_BALLS or same is None:
-            return super()._loss(problem, convention, within, taken_as)
+            return super()._loss(problem, convention, max_radius, taken_as)
         known = problem.cache.setdefault("enclosures", {})
         if (convention, taken_as) not in known:
             sharpest = MAX_RADIUS_TO_TOLERANCE if problem.dtype != "float64" else math.inf

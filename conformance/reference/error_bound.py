@@ -117,8 +117,8 @@ def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
             shape = shape_of_losses(problem, rows.flat, convention)
             value, size = loss.reshape(shape), np.abs(loss).reshape(shape)
         else:
-            by = _divisor(rows.flat, convention) if problem.reduction == "mean" else 1.0
-            value, size = np.asarray(loss.sum() / by), np.asarray(np.abs(loss).sum() / abs(by))
+            divisor = _divisor(rows.flat, convention) if problem.reduction == "mean" else 1.0
+            value, size = np.asarray(loss.sum() / divisor), np.asarray(np.abs(loss).sum() / abs(divisor))
         return value, bound + ESTIMATE_ERROR * size + underflow_error(problem.dtype)
 
 
@@ -470,44 +470,47 @@ def _binary(
         tail = np.log1p(np.exp(-np.abs(x)))
         p, q = np.exp(-tail - np.maximum(-x, 0)), np.exp(-tail - np.maximum(x, 0))
         of_p = unit * (g + 3)
-        on, on_error = _of_rounded(p, tail + np.maximum(-x, 0), of_p, flat, convention, g)
-        off, off_error = _of_rounded(q, tail + np.maximum(x, 0), of_p * p / q + unit, flat, convention, g)
-        on_error, off_error = on_error + products * on, off_error + products * off
-        sensitivity_on, sensitivity_off = np.abs(x) * q, np.abs(x) * p
+        pos_loss, pos_error = _of_rounded(p, tail + np.maximum(-x, 0), of_p, flat, convention, g)
+        neg_loss, neg_error = _of_rounded(q, tail + np.maximum(x, 0), of_p * p / q + unit, flat, convention, g)
+        pos_error, neg_error = (pos_error + products * pos_loss, neg_error + products * neg_loss)
+        pos_sensitivity, neg_sensitivity = np.abs(x) * q, np.abs(x) * p
     elif flat.input_kind == "logits":
         tail = np.log1p(np.exp(-np.abs(x)))
-        on, off = tail + np.maximum(-x, 0), tail + np.maximum(x, 0)
+        pos_loss, neg_loss = tail + np.maximum(-x, 0), tail + np.maximum(x, 0)
         crisp = ((y == 0) | (y == 1)) & (positive == 1)
         size = unit * np.abs(x)
         rounded = np.where(crisp, 0.0, 2.0) * size
         if convention.cancellation == "logits":
             rounded = rounded + size * (1 if flat.positive_weight is None else 3)
-        on_error = unit * (2 * g * tail) + products * on + rounded
-        off_error = unit * (2 * g * tail) + products * off + rounded
-        sensitivity_on, sensitivity_off = np.abs(x) * np.exp(-on), np.abs(x) * np.exp(-off)
+        pos_error = unit * (2 * g * tail) + products * pos_loss + rounded
+        neg_error = unit * (2 * g * tail) + products * neg_loss + rounded
+        pos_sensitivity, neg_sensitivity = (np.abs(x) * np.exp(-pos_loss), np.abs(x) * np.exp(-neg_loss))
     else:
         p = np.exp(x) if flat.input_kind == "log_probabilities" else x
         p = np.clip(p, *flat.clip) if flat.clip is not None else p
-        on, off = -np.log(p + flat.offset), -np.log(1 - p + flat.offset) if flat.offset else -np.log1p(-p)
+        pos_loss, neg_loss = (-np.log(p + flat.offset), -np.log(1 - p + flat.offset) if flat.offset else -np.log1p(-p))
         if convention.log_floor is not None:
-            on, off = np.minimum(on, -convention.log_floor), np.minimum(off, -convention.log_floor)
+            pos_loss, neg_loss = (
+                np.minimum(pos_loss, -convention.log_floor),
+                np.minimum(neg_loss, -convention.log_floor),
+            )
         of_sum = unit * (flat.offset > 0)
-        on_error = (unit * g + products) * np.abs(on) + of_sum
-        off_error = (unit * g + products) * np.abs(off) + unit * (p > 0) + of_sum
-        sensitivity_on, sensitivity_off = np.ones_like(p), p / (1 - p)
+        pos_error = (unit * g + products) * np.abs(pos_loss) + of_sum
+        neg_error = (unit * g + products) * np.abs(neg_loss) + unit * (p > 0) + of_sum
+        pos_sensitivity, neg_sensitivity = np.ones_like(p), p / (1 - p)
     if arithmetic.is_converted:
         limit = 1 / math.sqrt(unit)
-        on_error = on_error + unit * np.minimum(sensitivity_on, limit)
-        off_error = off_error + unit * np.minimum(sensitivity_off, limit)
-    weight_on, weight_off = _share(y, positive), 1 - y
-    loss = np.where(weight_on != 0, weight_on * on, 0.0) + np.where(weight_off != 0, weight_off * off, 0.0)
-    error = np.where(weight_on != 0, np.abs(weight_on) * on_error, 0.0)
-    error += np.where(weight_off != 0, np.abs(weight_off) * off_error, 0.0)
+        pos_error = pos_error + unit * np.minimum(pos_sensitivity, limit)
+        neg_error = neg_error + unit * np.minimum(neg_sensitivity, limit)
+    pos_factor, neg_factor = _share(y, positive), 1 - y
+    loss = np.where(pos_factor != 0, pos_factor * pos_loss, 0.0) + np.where(neg_factor != 0, neg_factor * neg_loss, 0.0)
+    error = np.where(pos_factor != 0, np.abs(pos_factor) * pos_error, 0.0)
+    error += np.where(neg_factor != 0, np.abs(neg_factor) * neg_error, 0.0)
     if flat.input_kind == "logits" and convention.cancellation == "logits" and flat.positive_weight is not None:
-        error += np.where(y != 0, 2 * unit * np.abs(positive - 1) * y * on, 0.0)
+        error += np.where(y != 0, 2 * unit * np.abs(positive - 1) * y * pos_loss, 0.0)
     if e:
-        first = np.abs(positive) * (unit * np.where(weight_on != 0, on, 0.0))
-        error += 3 * y * (first + unit * np.where(weight_off != 0, off, 0.0))
+        first = np.abs(positive) * (unit * np.where(pos_factor != 0, pos_loss, 0.0))
+        error += 3 * y * (first + unit * np.where(neg_factor != 0, neg_loss, 0.0))
     return loss, error + unit * np.abs(loss)
 
 

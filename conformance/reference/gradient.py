@@ -393,19 +393,23 @@ def binary_gradient(flat: FlatProblem, convention: Convention, to_numbers: ToNum
     if flat.smoothing:
         e = to_numbers(np.asarray(flat.smoothing))
         y = (1 - e) * y + e / 2
-    on = y if flat.positive_weight is None else to_numbers(flat.positive_weight) * y
-    off = 1 - y
+    pos_factor = y if flat.positive_weight is None else to_numbers(flat.positive_weight) * y
+    neg_factor = 1 - y
     unconstrained = np.zeros(x.shape, dtype=bool)
     if flat.input_kind == "logits":
         s, r = sigmoids(x, to_numbers)
-        on, of_on = _counted(on, s, x, flat, convention, to_numbers)
-        off, of_off = _counted(off, r, x, flat, convention, to_numbers)
-        value, unconstrained = off * s - on * r, of_on | of_off
+        pos_factor, of_on = _counted(pos_factor, s, x, flat, convention, to_numbers)
+        neg_factor, of_off = _counted(neg_factor, r, x, flat, convention, to_numbers)
+        value, unconstrained = neg_factor * s - pos_factor * r, of_on | of_off
     elif flat.input_kind == "log_probabilities":
         odds = np.exp(to_numbers(np.where(x < 0, x, -1.0))) / -np.expm1(to_numbers(np.where(x < 0, x, -1.0)))
-        value = np.where(x < 0, off * odds - on, np.where(np.asarray(off != 0, dtype=bool), np.inf, -on))
+        value = np.where(
+            x < 0,
+            neg_factor * odds - pos_factor,
+            np.where(np.asarray(neg_factor != 0, dtype=bool), np.inf, -pos_factor),
+        )
     else:
-        value, unconstrained = _of_outputs(x, y, on, off, flat, convention, to_numbers)
+        value, unconstrained = _of_outputs(x, y, pos_factor, neg_factor, flat, convention, to_numbers)
     return Gradient(np.where(np.isnan(x), np.nan, value), unconstrained)
 
 
@@ -424,11 +428,17 @@ def gradient_floor(flat: FlatProblem, convention: Convention) -> float:
 
 
 def _of_outputs(
-    x: Floats, y: Numbers, on: Numbers, off: Numbers, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers
+    x: Floats,
+    y: Numbers,
+    pos_factor: Numbers,
+    neg_factor: Numbers,
+    flat: FlatProblem,
+    convention: Convention,
+    to_numbers: ToNumbers,
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
     """(gradients with respect to binary probabilities x, mask of unconstrained elements), shaped as x.
 
-    y: smoothed targets.  on, off: the weights of -log p and -log(1 - p).
+    y: smoothed targets.  pos_factor, neg_factor: those of -log p and -log(1 - p).
     """
     p = to_numbers(np.where(np.isnan(x), 0.5, x))
     if least := gradient_floor(flat, convention):
@@ -440,7 +450,7 @@ def _of_outputs(
     u = p if flat.clip is None else np.where(has_slope, p, _nearest_end(p, flat.clip, to_numbers))
     e = to_numbers(np.asarray(flat.offset))
     raised, complement = u + e, 1 - u + e
-    first, second = _minus_over(on, raised, to_numbers), -_minus_over(off, complement, to_numbers)
+    first, second = (_minus_over(pos_factor, raised, to_numbers), -_minus_over(neg_factor, complement, to_numbers))
     if convention.log_floor is not None:
         least = np.exp(convention.log_floor)
         first = np.where(raised < least, to_numbers(np.zeros(())), first)

@@ -93,9 +93,9 @@ def _unreduced_error(flat: FlatProblem, convention: Convention, g: float) -> tup
     cancels = convention.hessian_cancellation == "complement"
     of_rest = 0.0 if cancels else np.max(of_p, axis=-1, keepdims=True, initial=0.0) if not flat.binary else of_p
     products = 2.0 + 2 * (convention.hessian_factor != 1)
-    by = _factor(flat, convention) * share
-    absolute = by * p * ((of_p + 1) * p + complement) if cancels else np.zeros(x.shape)
-    return by * p * complement, of_p + of_rest + products, absolute
+    factor = _factor(flat, convention) * share
+    absolute = factor * p * ((of_p + 1) * p + complement) if cancels else np.zeros(x.shape)
+    return factor * p * complement, of_p + of_rest + products, absolute
 
 
 def _error_of_share(flat: FlatProblem) -> float:

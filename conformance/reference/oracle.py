@@ -105,14 +105,14 @@ class Oracle:
         self._memory: dict[str, Answer] = {}
         self._gradients: WeakKeyDictionary[Problem, dict[tuple[Convention, str], Answer]] = WeakKeyDictionary()
 
-    def answer(self, problem: Problem, convention: Convention = DEFINITION, within: Floats | None = None) -> Answer:
+    def answer(self, problem: Problem, convention: Convention = DEFINITION, max_radius: Floats | None = None) -> Answer:
         """The exact answer to a problem under a convention.
 
-        within: maximum radius of the enclosure, shaped as the answer; precision is increased until it is
+        max_radius: of the enclosure, shaped as the answer; precision is increased until it is
         reached.  None for a relative radius of about 2^-75.
         """
         convention, taken_as = without_logits(problem, convention, None)
-        return self._loss(problem, relevant(problem, convention, ANSWER, taken_as), within, taken_as)
+        return self._loss(problem, relevant(problem, convention, ANSWER, taken_as), max_radius, taken_as)
 
     def converted(self, problem: Problem, convention: Convention, taken_as: InputKind) -> Answer:
         """The exact answer if predictions are converted exactly to another kind; see `evaluate`."""
@@ -136,15 +136,15 @@ class Oracle:
         return exact
 
     def _loss(
-        self, problem: Problem, convention: Convention, within: Floats | None, taken_as: InputKind | None
+        self, problem: Problem, convention: Convention, max_radius: Floats | None, taken_as: InputKind | None
     ) -> Answer:
         key = answer_key(problem, convention) + (f":{taken_as}" if taken_as else "")
         known = self._memory.get(key) or self._stored(
             key,
             lambda answer: answer.unconstrained is None and may_be_loss(problem, convention, answer.hi, taken_as),
         )
-        if known is None or not _sharp(known, within):
-            known = evaluate(problem, convention, within, taken_as)
+        if known is None or not _sharp(known, max_radius):
+            known = evaluate(problem, convention, max_radius, taken_as)
             self._store(key, known)
         self._memory[key] = known
         return known
@@ -175,7 +175,7 @@ class Oracle:
 def evaluate(
     problem: Problem,
     convention: Convention = DEFINITION,
-    within: Floats | None = None,
+    max_radius: Floats | None = None,
     taken_as: InputKind | None = None,
 ) -> Answer:
     """The exact answer, without caches.  See `Oracle.answer`.
@@ -193,9 +193,9 @@ def evaluate(
             answer = exact(shape, terms, precision)
         except NoAnswerError as reason:
             return Undefined(str(reason))
-        if _sharp(answer, within) and _resolved(answer):
+        if _sharp(answer, max_radius) and _resolved(answer):
             return answer
-    if _sharp(answer, within):
+    if _sharp(answer, max_radius):
         return answer
     raise ArithmeticError(f"{problem.case}: the enclosure stays too wide at {PRECISIONS[-1]} bits")
 
@@ -279,16 +279,16 @@ def reduced(problem: Problem, flat: FlatProblem, convention: Convention, total: 
     """The sum or the mean of losses whose sum is `total`; raises NoAnswerError if there is none."""
     if problem.reduction == "sum":
         return total
-    by = divided_by(flat, convention)
-    if isinstance(by, float):
+    divisor_term = divided_by(flat, convention)
+    if isinstance(divisor_term, float):
         raise NoAnswerError("the mean divides by weights whose sum is not finite")
-    if _lost_in_roundings(by, flat, convention):
+    if _lost_in_roundings(divisor_term, flat, convention):
         raise NoAnswerError("the mean divides by weights of both signs, which cancel but for their roundings")
-    if by.contains(0):
+    if divisor_term.contains(0):
         if convention.empty_mean is not None:
             return NAN if convention.empty_mean == "nan" else arb(0)
         raise NoAnswerError("the mean divides by zero: nothing counts")
-    return times(1 / by, total)
+    return times(1 / divisor_term, total)
 
 
 def _unweighted_losses(
@@ -455,8 +455,8 @@ def _minus_log_pair(flat: FlatProblem, convention: Convention, x: float) -> tupl
         low, high = flat.clip or (0.0, 1.0)
         ends = _minus_log_ends(low, high), _minus_log_ends(1 - arb(high), 1 - arb(low))
         both = zip((positive, negative), ends, strict=True)
-        on, off = (_between(log, *of_log, flat.offset, convention) for log, of_log in both)
-        return on, off
+        pos_loss, neg_loss = (_between(log, *of_log, flat.offset, convention) for log, of_log in both)
+        return pos_loss, neg_loss
     if flat.input_kind == "logits":
         if math.isinf(x):
             return (arb(0), INF) if x > 0 else (INF, arb(0))
@@ -569,15 +569,15 @@ def divided_by(flat: FlatProblem, convention: Convention) -> Term:
     return total_of([times(samples[row], _row_weight(flat, convention, row)) for row in range(counted) if kept[row]])
 
 
-def _lost_in_roundings(by: Term, flat: FlatProblem, convention: Convention) -> bool:
+def _lost_in_roundings(divisor_term: Term, flat: FlatProblem, convention: Convention) -> bool:
     """Whether weights of both signs cancel to a sum below its own rounding errors in the dtype."""
     if (positive := absolute_weights(flat)) is None:
         return False
     size = divided_by(positive, convention)
-    if isinstance(size, float) or abs(by).overlaps(size):  # all of one sign
+    if isinstance(size, float) or abs(divisor_term).overlaps(size):  # all of one sign
         return False
     unit = arb(dtype_info(str(flat.x.dtype)).unit_roundoff)
-    return not bool(abs(by) > roundings_of_divisor(flat, convention) * unit * size)
+    return not bool(abs(divisor_term) > roundings_of_divisor(flat, convention) * unit * size)
 
 
 def _row_weight(flat: FlatProblem, convention: Convention, row: int) -> Term:
@@ -699,13 +699,15 @@ def float_of(term: Term) -> float:
     return term if isinstance(term, float) else float(term.mid())
 
 
-def _sharp(answer: Answer, within: Floats | None) -> bool:
+def _sharp(answer: Answer, max_radius: Floats | None) -> bool:
     if not isinstance(answer, Exact):
         return True
-    if answer.hi.ndim == 0 and (within is None or within.ndim == 0):
+    if answer.hi.ndim == 0 and (max_radius is None or max_radius.ndim == 0):
         hi, rad = float(answer.hi), float(answer.rad)
-        return not math.isfinite(hi) or rad <= (abs(hi) * 2.0**-75 + 2.0**-100 if within is None else float(within))
-    limit = np.abs(answer.hi) * 2.0**-75 + 2.0**-100 if within is None else within
+        return not math.isfinite(hi) or rad <= (
+            abs(hi) * 2.0**-75 + 2.0**-100 if max_radius is None else float(max_radius)
+        )
+    limit = np.abs(answer.hi) * 2.0**-75 + 2.0**-100 if max_radius is None else max_radius
     if bool(np.all(answer.rad <= limit)):
         return True
     finite = np.isfinite(answer.hi)
@@ -761,7 +763,7 @@ def decode(stored: bytes) -> Answer:
 
 @contextlib.contextmanager
 def cached_oracle(oracle_class: type[Oracle] = Oracle) -> Iterator[Oracle]:
-    """An oracle oracle_class this class with the user's cache, closed on exit."""
+    """An oracle of a class, with the user's cache, closed on exit."""
     cache = open_cache()
     try:
         yield oracle_class(cache)

@@ -41,7 +41,7 @@ def may_be_loss(problem: Problem, convention: Convention, hi: Floats, taken_as: 
         return True
     value, distance = estimate(problem, convention)
     with np.errstate(all="ignore"):
-        near = np.abs(hi - value) <= distance
+        is_near = np.abs(hi - value) <= distance
         overflows = np.abs(value) > OVERFLOW_MAGNITUDE
-        is_valid = np.where(np.isnan(value), True, np.where(overflows, np.abs(hi) > OVERFLOW_MAGNITUDE, near))
+        is_valid = np.where(np.isnan(value), True, np.where(overflows, np.abs(hi) > OVERFLOW_MAGNITUDE, is_near))
     return bool(is_valid.all())

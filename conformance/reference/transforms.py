@@ -53,8 +53,8 @@ def perplexity_gradient(mean: Answer, slope: Answer, dtype: str) -> Answer:
     if not np.all(np.abs(factor.hi) <= dtype_info(dtype).largest):
         return Undefined(f"the perplexity is no finite number in {dtype}, so it has no gradient")
     with ctx.workprec(PRECISION):
-        by = next(_terms(factor), arb(0))
-        terms = [term * (by if isinstance(term, arb) else 1.0) for term in _terms(slope)]
+        factor_term = next(_terms(factor), arb(0))
+        terms = [term * (factor_term if isinstance(term, arb) else 1.0) for term in _terms(slope)]
         entries = exact(slope.hi.shape, terms, PRECISION)
     return Exact(entries.hi, entries.lo, entries.rad, slope.unconstrained)
 

@@ -313,8 +313,8 @@ def _compare_chunk(x: pd.DataFrame, y: pd.DataFrame, size: npt.NDArray[np.int64]
     rounding = (_half_ulp(flat_x["reference"]) + _half_ulp(flat_y["reference"])) * comparable
     with np.errstate(over="ignore", invalid="ignore"):
         agree = np.abs(difference) <= allowed * (1 + FLOAT64_ROUNDING)
-        within = np.abs(numeric) <= allowed * (1 + FLOAT64_ROUNDING) + rounding
-        explained = agree | within & ((np.abs(semantic) > rounding) | overflow)
+        is_within = np.abs(numeric) <= allowed * (1 + FLOAT64_ROUNDING) + rounding
+        explained = agree | is_within & ((np.abs(semantic) > rounding) | overflow)
         shown_numeric = np.where(overflow, difference - semantic, numeric)
     elements = pd.DataFrame(
         {

@@ -317,9 +317,9 @@ def closing_lines(largest: Iterable[Mapping[str, Any]], coverage: str) -> list[s
     """
     entries = sorted((_function_label(row), row["dtype"], f"{row['ratio']:.3f}  {row['case']}") for row in largest)
     lines = ["largest error / budget of what is right:"] if entries else []
-    for function, of in itertools.groupby(entries, key=lambda entry: entry[0]):
+    for function, group in itertools.groupby(entries, key=lambda entry: entry[0]):
         lines.append(f"  {function}")
-        lines += [f"    {dtype:<8} {text}" for _, dtype, text in of]
+        lines += [f"    {dtype:<8} {text}" for _, dtype, text in group]
     return [*lines, *([coverage] if coverage else [])]
 
 
@@ -354,8 +354,14 @@ def skipped_line(results: pd.DataFrame) -> str:
     """How many calls were skipped, by function and mode; empty if none was.  results: a `report.frame`."""
     skipped = results[results["reason_code"] == NotCalled.code]
     counts = Counter(zip(skipped["function"], skipped["mode"], strict=True))
-    of = "; ".join(f"{', '.join([name, *unusual(mode=mode)])}: {count:,}" for (name, mode), count in counts.items())
-    return f"{counted(len(skipped), 'call')} skipped, as others in a row took too long: {of}" if of else ""
+    counts_text = "; ".join(
+        f"{', '.join([name, *unusual(mode=mode)])}: {count:,}" for (name, mode), count in counts.items()
+    )
+    return (
+        f"{counted(len(skipped), 'call')} skipped, as others in a row took too long: {counts_text}"
+        if counts_text
+        else ""
+    )
 
 
 def published_line(record: Mapping[str, Any], cases: Iterable[Case], folder: Path) -> str:

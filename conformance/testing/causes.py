@@ -35,7 +35,7 @@ class _QuickOracle(Oracle):
     """An oracle accurate enough to distinguish mistakes: large problems are computed in float64 for any dtype."""
 
     def _loss(
-        self, problem: Problem, convention: Convention, within: Floats | None, taken_as: InputKind | None
+        self, problem: Problem, convention: Convention, max_radius: Floats | None, taken_as: InputKind | None
     ) -> Answer:
         return enclosure.evaluate(problem, convention, sharpest=math.inf)
 

@@ -257,10 +257,10 @@ def read_dtype(dtype: Any) -> str:
     return name
 
 
-def one_of(argument: str, value: Any, among: tuple[str, ...]) -> None:
-    """Raise ValueError if the value of an argument is not one of `among`."""
-    if value not in among:
-        raise ValueError(f"{argument}: {value!r}; expected one of {', '.join(among)}")
+def one_of(argument: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise ValueError if the value of an argument is not one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{argument}: {value!r}; expected one of {', '.join(choices)}")
 
 
 def read_flag(name: str, value: Any) -> bool:
@@ -434,10 +434,10 @@ def _check_shapes(inputs: Inputs, because: str) -> None:
     """
     predictions = inputs.predictions.values.shape
     expected = predictions[:-1] if inputs.target == "index" else predictions
-    have = inputs.labels.values.shape
-    if have != expected:
+    label_shape = inputs.labels.values.shape
+    if label_shape != expected:
         hint = ""
-        if math.prod(have) == math.prod(expected) and 1 in (*have, *expected):
+        if math.prod(label_shape) == math.prod(expected) and 1 in (*label_shape, *expected):
             hint = f"; reshape them to {list(expected)}"
         elif inputs.class_axis != len(predictions) - 1:
             hint = f", with the classes on axis {inputs.class_axis} of the predictions as they were passed"

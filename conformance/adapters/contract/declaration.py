@@ -266,8 +266,8 @@ def _call_errors(function: Function) -> Iterator[tuple[str, str]]:
     if error is not None:
         yield "call", error
         return
-    within = placeholders(function.call)
-    entries = {f"arguments[{word}]": entry for word, entry in function.arguments.items() if word not in within}
+    names = placeholders(function.call)
+    entries = {f"arguments[{word}]": entry for word, entry in function.arguments.items() if word not in names}
     entries |= {f"input_kinds[{kind}]": entry for kind, entry in function.input_kinds.items()}
     for name, entry in function.reductions.items():
         if placeholders(entry):
@@ -275,7 +275,7 @@ def _call_errors(function: Function) -> Iterator[tuple[str, str]]:
         else:
             entries[f"reductions[{name}]"] = entry
     for field, entry in entries.items():
-        if entry and "options" not in within:
+        if entry and "options" not in names:
             yield field, "its call has no {options} where the argument could go"
         try:
             keywords_of(entry)

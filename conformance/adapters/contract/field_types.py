@@ -45,10 +45,10 @@ def check_types(value: object, annotation: Any, where: str = "") -> None:
     """Raise DeclarationError, naming the field, if a declaration or a part of it contradicts its annotation."""
     if annotation is Any:
         return
-    among = _alternatives(annotation)
-    match = next((kind for kind in among if kind.has(value)), None)
+    kinds = _alternatives(annotation)
+    match = next((kind for kind in kinds if kind.has(value)), None)
     if match is None:
-        raise _fault(where, f"{_shown(value)} is no {' or '.join(kind.name for kind in among)}")
+        raise _fault(where, f"{_shown(value)} is no {' or '.join(kind.name for kind in kinds)}")
     for name, of_field, default in match.fields:
         if (entry := getattr(value, name)) is not default:
             check_types(entry, of_field, f"{where}.{name}" if where else name)

@@ -322,13 +322,13 @@ class Function:
             return f"it takes no {target} targets"
         if encoded == "one_hot" and target == "index" and not encodable(problem):
             return "labels outside the classes have no one-hot encoding"
-        for kind, names, have in (
+        for kind, names, stated in (
             ("option", problem.options.names(), self.options),
             ("reduction", (problem.reduction,), self.reductions),
             ("dtype", (problem.dtype,), self.dtypes),
             ("layout", problem.layout.names(), self._all_layouts),
         ):
-            if missing := [name for name in names if name not in have]:
+            if missing := [name for name in names if name not in stated]:
                 return f"it has no {kind}{'s' if len(missing) > 1 else ''} {', '.join(_stated(problem, missing))}"
         if (why := self._unsupported_arrays(problem, encoded)) is not None:
             return why

@@ -92,9 +92,9 @@ def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Func
             raise DeclarationError(f"{name}.since({change.since!r}): {message}")
     bounds = sorted({c.since for c in function.changes} | {function.first}, key=_release)
     starts = [bound for bound in bounds if _release(bound) >= _release(function.first)]
-    among = tuple(name for name in backends if function.backends is None or name in function.backends) or ("",)
+    backend_names = tuple(name for name in backends if function.backends is None or name in function.backends) or ("",)
     history = _History(function)
-    states = {backend: [(start, history.at(start, backend)) for start in starts] for backend in among}
+    states = {backend: [(start, history.at(start, backend)) for start in starts] for backend in backend_names}
     conventions = _ranges(
         {backend: [(start, state.conventions) for start, state in spans] for backend, spans in states.items()}
     )
@@ -104,9 +104,9 @@ def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Func
     }
     for span, on, state in _ranges(bare):
         stated = [
-            replace(documented_convention, versions=_specifiers(within), backends=among)
-            for within, among, documented in conventions
-            if _overlap(span, within) and (on is None or among is None or on & among)
+            replace(documented_convention, versions=_specifiers(within), backends=backend_names)
+            for within, backend_names, documented in conventions
+            if _overlap(span, within) and (on is None or backend_names is None or on & backend_names)
             for documented_convention in documented
         ]
         yield replace(state, conventions=tuple(stated), versions=_specifiers(span), backends=on or function.backends)

@@ -305,9 +305,12 @@ def _undeclared(versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for framework in registry.frameworks():
         names = [name for name in map(canonicalize_name, framework.distributions) if name in versions]
         for required in companions(framework, versions[names[0]]) if names else ():
-            have = versions.get(canonicalize_name(required.name))
-            if have is None or not registry.within(have, str(required.specifier)):
-                yield str(required) if have else limit_to_pinned(required), f"{names[0]} {versions[names[0]]}"
+            installed_version = versions.get(canonicalize_name(required.name))
+            if installed_version is None or not registry.within(installed_version, str(required.specifier)):
+                yield (
+                    str(required) if installed_version else limit_to_pinned(required),
+                    f"{names[0]} {versions[names[0]]}",
+                )
 
 
 def _versions(lock: str) -> dict[str, str]:

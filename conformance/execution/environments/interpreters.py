@@ -145,11 +145,11 @@ def in_order_of_preference(find_others: Callable[[], list[Interpreter]]) -> Iter
     yield from (candidate for version, candidate in reversed(newest.items()) if version > running.major_minor)
 
 
-def find_matching(version: str, among: list[Interpreter]) -> Interpreter | None:
+def find_matching(version: str, interpreters: list[Interpreter]) -> Interpreter | None:
     """The newest interpreter of a version such as 3.10 or 3.10.13; the running one if it matches."""
     prefix = tuple(map(int, version.split(".")))
     running = running_interpreter()
-    matching = [interpreter for interpreter in [running, *among] if interpreter.release[: len(prefix)] == prefix]
+    matching = [interpreter for interpreter in [running, *interpreters] if interpreter.release[: len(prefix)] == prefix]
     if running in matching:
         return running
     return max(matching, key=lambda interpreter: interpreter.release, default=None)
@@ -179,9 +179,9 @@ def parse_uv_list(listed: str) -> list[Interpreter]:
 
 def executable_in(folder: Path) -> Path | None:
     """The interpreter in a virtual environment or installation; None if there is none."""
-    for inside in ("bin/python", "Scripts/python.exe", "bin/python3", "python.exe"):
-        if (folder / inside).is_file():
-            return folder / inside
+    for path in ("bin/python", "Scripts/python.exe", "bin/python3", "python.exe"):
+        if (folder / path).is_file():
+            return folder / path
     return None
 
 

@@ -207,11 +207,11 @@ def _pinned_requirement(package: Mapping[str, Any], source: Mapping[str, Any], p
     archive = package.get("archive", {}).get("url") or ("type" not in source and source.get("url"))
     if archive:
         return Requirement(f"{package['name']} @ {archive}")
-    elsewhere = any(kind in source or kind in package for kind in NON_RELEASE_SOURCES) or source.get("type") in (
+    is_not_release = any(kind in source or kind in package for kind in NON_RELEASE_SOURCES) or source.get("type") in (
         "git",
         "directory",
     )
-    if elsewhere or "version" not in package:
+    if is_not_release or "version" not in package:
         return None
     marker = _marker(package)
     try:

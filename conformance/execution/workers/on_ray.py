@@ -164,8 +164,8 @@ class Actor:
         from conformance.execution.workers.on_ray import ActorPool
         from conformance.execution.workers.pool import Timeouts
 
-        inside = f"{self._folder.name}/{file}" if file else ""
-        self._pool = ActorPool(name, adapter, inside, variables, Timeouts(*seconds))
+        remote_path = f"{self._folder.name}/{file}" if file else ""
+        self._pool = ActorPool(name, adapter, remote_path, variables, Timeouts(*seconds))
         return self._pool.started()
 
     def answer(self, message: bytes) -> bytes:

@@ -203,8 +203,8 @@ class _CaseBuilder:
         self.group = source.group
         self.limits = limits
 
-    def choice(self, among: Sequence[Any]) -> Any:
-        return among[self.integer(len(among))]
+    def choice(self, values: Sequence[Any]) -> Any:
+        return values[self.integer(len(values))]
 
     def one_in(self, n: int) -> bool:
         return self.integer(n) == n - 1

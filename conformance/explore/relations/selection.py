@@ -253,10 +253,10 @@ def _candidates(cases: Iterable[Case], relations: Sequence[Relation]) -> Iterato
             if dtype not in described:
                 combination = required_capabilities(problem, problem.target_kind) - {dtype, reduction}
                 traits = combination | _kinds(problem) | _size_traits(problem) | _pair_traits(problem)
-                about = frozenset(relation.name for relation in relations if relation.is_about(problem))
-                described[dtype] = combination, traits, about
-            combination, traits, about = described[dtype]
-            yield _Candidate(case, problem, combination, frozenset({*traits, (dtype, reduction)}), about)
+                names = frozenset(relation.name for relation in relations if relation.is_about(problem))
+                described[dtype] = combination, traits, names
+            combination, traits, names = described[dtype]
+            yield _Candidate(case, problem, combination, frozenset({*traits, (dtype, reduction)}), names)
 
 
 def _kinds(problem: Problem) -> frozenset[str]:

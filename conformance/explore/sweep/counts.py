@@ -142,9 +142,9 @@ def add_ulps(histogram: npt.NDArray[np.int64], ulps: Floats, largest: float) -> 
     above: slice | npt.NDArray[np.bool_] = slice(None)
     while largest > upper_edge and bin_index < BINS_BY_COMPARISON:
         above = ulps > upper_edge
-        beyond = int(np.count_nonzero(above))
-        histogram[bin_index] += remaining - beyond
-        remaining, upper_edge, bin_index = beyond, upper_edge * 2, bin_index + 1
+        above_last = int(np.count_nonzero(above))
+        histogram[bin_index] += remaining - above_last
+        remaining, upper_edge, bin_index = above_last, upper_edge * 2, bin_index + 1
     if largest <= upper_edge:
         histogram[bin_index] += remaining
         return

@@ -128,14 +128,14 @@ def sampled_patterns(input_kind: InputKind, dtype: str, shift: float = 0.0) -> P
     ladder = (np.ldexp(1.0, powers)[:, np.newaxis] * (1 + np.array(MANTISSAS))).reshape(-1)
     grid = [bit_pattern(value, dtype) for value in ladder.tolist() if value <= info[3]]
     steps = range(-NEIGHBOURS[dtype], NEIGHBOURS[dtype] + 1)
-    near = [bit_pattern(point, dtype) + step for point in _breakpoints(input_kind, dtype) for step in steps]
-    near += [around + step for around in grid for step in (-1, 1)]
+    neighbours = [bit_pattern(point, dtype) + step for point in _breakpoints(input_kind, dtype) for step in steps]
+    neighbours += [pattern + step for pattern in grid for step in (-1, 1)]
     random = np.random.default_rng(SEED)
     count = RANDOM_SAMPLES[dtype]
     sampled = random.integers(0, last, count)
     even = random.uniform(0, 1 if input_kind == "probabilities" else LOGIT_RANGE, count).astype(numpy_dtype(dtype))
     patterns = np.concatenate(
-        [np.array([*grid, *near], dtype=np.int64), sampled, even.view(_unsigned_dtype(dtype)).astype(int)]
+        [np.array([*grid, *neighbours], dtype=np.int64), sampled, even.view(_unsigned_dtype(dtype)).astype(int)]
     )
     chosen = np.unique(patterns)
     return chosen[(chosen >= 0) & (chosen < last)].astype(_unsigned_dtype(dtype))

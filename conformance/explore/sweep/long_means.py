@@ -93,8 +93,8 @@ class MeanOracle(Oracle):
         self._distinct = means.family.problem(means.x, means.label)
         self._answers: dict[Convention, Answer] = {}
 
-    def answer(self, problem: Problem, convention: Convention = DEFINITION, within: Floats | None = None) -> Answer:
-        """The exact mean, with an error far below any tolerance for any `within`."""
+    def answer(self, problem: Problem, convention: Convention = DEFINITION, max_radius: Floats | None = None) -> Answer:
+        """The exact mean, with an error far below any tolerance for any `max_radius`."""
         if convention not in self._answers:
             self._answers[convention] = self._mean(oracle.evaluate(self._distinct, convention))
         return self._answers[convention]

@@ -273,11 +273,11 @@ def load_harvest(
     return [*other_entries, *harvests.cases], Ledger([*ledger.entries, *entries], about.entries), harvests
 
 
-def _unmatched_entries(source: str, version: str, about: Ledger, cases: Sequence[Case]) -> list[CaseFileError]:
+def _unmatched_entries(source: str, version: str, ledger: Ledger, cases: Sequence[Case]) -> list[CaseFileError]:
     """Errors of ledger entries about a source that match none of its cases, checked for the version that was
     measured.
     """
     recorded = expected_counts(source, version)
     if recorded is None or Version(Version(version).public) != Version(recorded.measured):
         return []
-    return strays((entry for entry in about.entries if entry.case.startswith(f"{HARVEST_PREFIX}{source}/")), cases)
+    return strays((entry for entry in ledger.entries if entry.case.startswith(f"{HARVEST_PREFIX}{source}/")), cases)

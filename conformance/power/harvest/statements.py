@@ -94,19 +94,21 @@ def _candidate_conventions(statement: StatedResult, problem: Problem) -> Iterato
 
 
 def _compare(statement: StatedResult, problem: Problem, convention: Convention, oracle: Oracle) -> JudgedResult:
-    stated, by = statement.stated, describe(convention.choices())
+    stated, convention_text = statement.stated, describe(convention.choices())
     try:
         answer = oracle.answer(problem, convention)
     except ArithmeticError as unresolved:
-        return JudgedResult(statement.case, "does not hold", by, why=str(unresolved))
+        return JudgedResult(statement.case, "does not hold", convention_text, why=str(unresolved))
     if not isinstance(answer, Exact):
-        return JudgedResult(statement.case, "does not hold", by, why=f"a number is stated where the answer is {answer}")
+        return JudgedResult(
+            statement.case, "does not hold", convention_text, why=f"a number is stated where the answer is {answer}"
+        )
     values = stated.values
     if values.size == answer.hi.size == 1:
         values = values.reshape(answer.hi.shape)  # of one sample without an axis of samples
     if answer.hi.shape != values.shape:
         why = f"shape {list(stated.values.shape)} is stated where {list(answer.hi.shape)} is expected"
-        return JudgedResult(statement.case, "does not hold", by, why=why)
+        return JudgedResult(statement.case, "does not hold", convention_text, why=why)
     with np.errstate(invalid="ignore", over="ignore"):
         off = np.abs((values - answer.hi) - answer.lo)
         off = np.where(equal_with_nan(values, answer.hi), 0.0, off)
@@ -115,14 +117,14 @@ def _compare(statement: StatedResult, problem: Problem, convention: Convention, 
         tolerance = np.nan_to_num(stated.rtol * np.abs(answer.hi), nan=0.0, posinf=0.0) + stated.atol
     limit = np.maximum(own_limit, tolerance)
     if off.size == 0:
-        return JudgedResult(statement.case, "holds", by, "budget", 0.0)
+        return JudgedResult(statement.case, "holds", convention_text, "budget", 0.0)
     at = np.unravel_index(int(np.argmax(np.where(off == 0, 0.0, off / limit))), off.shape)
     right = bool(np.all(off <= limit))
-    verdict: Holds = "does not hold" if not right else "holds by its convention" if by else "holds"
+    verdict: Holds = "does not hold" if not right else "holds by its convention" if convention_text else "holds"
     return JudgedResult(
         statement.case,
         verdict,
-        by,
+        convention_text,
         ("budget" if bool(np.all(off <= own_limit)) else "tolerance") if right else "",
         float(off[at]),
         float(limit[at]),

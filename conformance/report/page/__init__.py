@@ -38,7 +38,7 @@ def page(
     supplement = supplement or PageSupplement()
     cases = set(results["case"])
     numbers = [number for number in run.published if number["case"] in cases]
-    about = {
+    metadata = {
         "rows": len(results),
         "complete": run.complete(len(results)),
         "planned": run.planned,
@@ -63,7 +63,7 @@ def page(
         style_hash=source_hash(parts["page.css"]),
         script=parts["page.js"],
         script_hash=source_hash(parts["page.js"]),
-        index=index_json(results, about),
+        index=index_json(results, metadata),
         detail=detail_json(results, supplement.problems),
         supplement=supplement.embedded(),
     )

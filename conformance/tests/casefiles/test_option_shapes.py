@@ -121,7 +121,7 @@ def test_mismatched_weights_must_raise_despite_documentation(convention):
 
 
 class _Oracle:
-    def answer(self, problem, convention=None, within=None):
+    def answer(self, problem, convention=None, max_radius=None):
         return evaluate(problem, convention or Convention())
 
 

@@ -774,7 +774,7 @@ def test_enclosure_contains_high_precision_answer(problem):
 def test_precision_is_raised_until_enclosure_is_narrow():
     tiny = case([[800.0, 0.0]], [0]).problem("float64", "none")
     exact = Fraction(int(mpmath.floor(mpmath.exp(-800) * mpf(10) ** 380)), 10**380)
-    found = evaluate(tiny, within=np.array([5e-324]))
+    found = evaluate(tiny, max_radius=np.array([5e-324]))
     assert isinstance(found, Exact)
     # Smaller than any float64: the radius has to say so.
     assert abs(exact - Fraction(found.hi[0]) - Fraction(found.lo[0])) <= Fraction(found.rad[0])
@@ -782,7 +782,7 @@ def test_precision_is_raised_until_enclosure_is_narrow():
 
 def test_evaluation_raises_if_no_precision_suffices():
     with pytest.raises(ArithmeticError, match="a/b/c: the enclosure stays too wide"):
-        evaluate(case([[0.5, 0.0]], [0]).problem("float64", "none"), within=np.array([0.0]))
+        evaluate(case([[0.5, 0.0]], [0]).problem("float64", "none"), max_radius=np.array([0.0]))
 
 
 def test_certain_digits_are_common_to_the_enclosure():
@@ -1033,8 +1033,8 @@ def test_cache_entry_is_replaced_by_narrower_enclosure(tmp_path):
     cache = Cache(path)
     cache.put(oracle.answer_key(small, Convention()), encode(wide))
     cache.flush()
-    assert encode(Oracle(cache).answer(small, within=np.array(1e-44))) == encode(wide)
-    sharp = Oracle(cache).answer(small, within=np.array(1e-60))
+    assert encode(Oracle(cache).answer(small, max_radius=np.array(1e-44))) == encode(wide)
+    sharp = Oracle(cache).answer(small, max_radius=np.array(1e-60))
     cache.close()
     assert isinstance(sharp, Exact)
     assert sharp.rad <= 1e-60
