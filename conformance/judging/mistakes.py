@@ -417,6 +417,26 @@ def _focal(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[V
         )
 
 
+def _scaled_logits(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    """Logits multiplied by a factor; losses only, as gradients are in the logits that were passed."""
+    if problem.input_kind == "logits" and quantity == "loss":
+        for factor, text in ((2.0, "logits doubled"), (0.5, "logits halved")):
+            with np.errstate(over="ignore"):
+                scaled = problem.predictions.astype(np.float64) * factor
+            yield _mistake(text, dataclasses.replace(problem, predictions=scaled), base)
+
+
+def _ignored_as_first_class(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    """Ignored labels replaced by 0 for a lookup, and not masked after it."""
+    kept = _kept(problem)
+    if problem.target == "index" and not kept.all():
+        options = dataclasses.replace(problem.options, ignore_index=None)
+        labels = np.where(kept, problem.labels, 0)
+        yield _mistake(
+            "ignored labels counted as class 0", dataclasses.replace(problem, labels=labels, options=options), base
+        )
+
+
 def _has_hard_labels(problem: Problem) -> bool:
     """Whether each label is a class index, or 0 or 1, and has the shape of a loss."""
     if problem.loss == "binary":
@@ -434,7 +454,15 @@ MISTAKES: tuple[Callable[[Problem, Convention, Quantity], Iterator[Variant]], ..
     _other_losses,
 )
 """Generators of mistakes that are also combined in pairs, in this order."""
-SINGLE_MISTAKES = (*MISTAKES, _epsilons, _other_orders, _rarer_smoothing, _focal)
+SINGLE_MISTAKES = (
+    *MISTAKES,
+    _epsilons,
+    _other_orders,
+    _rarer_smoothing,
+    _focal,
+    _scaled_logits,
+    _ignored_as_first_class,
+)
 """All generators, with those whose mistakes are not combined."""
 
 

@@ -222,6 +222,8 @@ SIGMOIDS = 1 / (1 + np.exp(-LONG))
         ),
         (-softmax(LONG)[np.arange(N), LABELS].mean(), "the softmax taken as log-probabilities", None),
         (-np.log(SIGMOIDS)[np.arange(N), LABELS].mean(), "a sigmoid for the softmax", None),
+        (-log_softmax(2 * LONG)[np.arange(N), LABELS].mean(), "logits doubled", None),
+        (-log_softmax(LONG / 2)[np.arange(N), LABELS].mean(), "logits halved", None),
         (-log_softmax(LONG).max(axis=1).mean(), "the predicted classes for the labels", None),
         (
             -log_softmax(LONG)[np.arange(N), np.array([1, 3, 0, 2])[LABELS]].mean(),
@@ -235,6 +237,12 @@ def test_number_of_a_training_loop_or_an_encoder_is_explained(value, words, opti
     found = asked(f"{value:.7g}", LONG, LABELS, options=Options(**(options or {})))
     assert words in texts(found)[0]
     assert found.explanations.by_chance < 0.01
+
+
+def test_ignored_labels_that_count_as_first_class_explain_a_number():
+    labels = np.where(LABELS == 0, -100, LABELS)
+    found = asked(f"{LONG_LOSSES.mean():.7g}", LONG, labels, options=Options(ignore_index=-100))
+    assert "ignored labels counted as class 0" in texts(found)[0]
 
 
 P, FLAG = 1 / (1 + np.exp(-LONG[:, 0])), (LABELS > 1).astype(float)
