@@ -220,7 +220,7 @@ def content_errors(case: Case, written_axis: int | None = None) -> Iterator[Vali
             advice += f", or say expect: {{error: {kind}}}"
         yield ValidationError(path, message, advice)
     if expected is not None and expected not in kinds:
-        present = f"; what is there: {join_names(sorted(kinds))}" if kinds else ""
+        present = f"; present: {join_names(sorted(kinds))}" if kinds else ""
         message = f"there is no {expected} in this case{present}"
         advice = f"write {next(iter(invalid))}" if len(invalid) == 1 else "correct the one or the other"
         yield ValidationError(("expect", "error"), message, advice)

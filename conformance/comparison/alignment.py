@@ -93,5 +93,5 @@ def _check_common(sides: list[pd.DataFrame], functions: Collection[str], column:
         a, b = (set(side.loc[side["function"] == function, column]) for side in sides)
         if a and b and not a & b:
             first, second = (f"in {name} {first_names(values)}" for name, values in zip(names, (a, b), strict=True))
-            why = f"it has several rows for a question, told apart by {column}, and none matches: {first}; {second}"
+            why = f"it has several rows for a question, which differ in {column}, and none matches: {first}; {second}"
             raise AuditError(function, why, f"compare reports of one {column} each, or of the same ones")

@@ -96,7 +96,7 @@ class Check:
             lines += [f"  {reason}: {head}", *(f"  {text}" for text in details)]
         if len(groups) > max_groups:
             lines.append(f"  ... and {len(groups) - max_groups} more")
-        lines.append("  where this is meant to be so, `conformance accept` makes a report the new baseline")
+        lines.append("  if this is intended, `conformance accept` makes a report the new baseline")
         return [*lines, *notes]
 
 
@@ -317,7 +317,7 @@ def _row_notes(rows: pd.DataFrame, finished: bool) -> list[str]:
     notes = [
         (same, f"as in the baseline{f', {failed_before} of which fail there, too' if failed_before else ''}"),
         (better & ~added, "better than in the baseline, which `conformance accept` would keep"),
-        (known, "changed or new, and fail as the ledger knows"),
+        (known, "changed or new, and are known issues"),
         (drifted, "drifted within the ratchet"),
         (changed & ~drifted, f"changed otherwise ({other_kinds})"),
         (added & ~known & ~case_changed, "new"),

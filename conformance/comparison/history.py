@@ -92,7 +92,7 @@ def _series(framework: str, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFr
             yield from ((str(name), series) for name, series in rows.groupby(names, sort=True))
             return
     repeated = environments[environments.duplicated("version", keep=False)]["environment"]
-    why = f"it ran one release in environments that cannot be told apart: {', '.join(sorted(repeated)[:3])}"
+    why = f"it ran one release in environments that cannot be distinguished: {', '.join(sorted(repeated)[:3])}"
     raise AuditError(framework, why, "run each release once")
 
 

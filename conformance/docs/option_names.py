@@ -83,7 +83,7 @@ def earlier_releases() -> str:
         now = {function.name: function for function in _newest(framework)}
         earlier = [function for function in framework.functions if function not in now.values()]
         lines += _merged(registry.described(earlier, partial(_differences, framework, now)))
-    return table(("functions", "releases", "what is otherwise than in the newest"), lines)
+    return table(("functions", "releases", "differences from the newest"), lines)
 
 
 def undescribed_parameters() -> str:

@@ -64,18 +64,18 @@ RULES = {
     "vanished": Rule(
         "error",
         "The baseline has it, and this run does not",
-        "A function or its support is gone. Where that is meant, `conformance accept` makes a new baseline.",
+        "A function or its support is gone. If that is intended, `conformance accept` makes a new baseline.",
     ),
     "changed": Rule(
         "error",
         "Another status or convention than in the baseline",
-        "A function answers by another convention, or as another status. Where that is meant, `conformance accept` "
+        "A function answers by another convention, or as another status. If that is intended, `conformance accept` "
         "makes a new baseline.",
     ),
     "drifted": Rule(
         "warning",
         "Right, and less accurate than in the baseline",
-        "The error of an answer grew past its ratchet, and is still within budget. Where that is meant, `conformance "
+        "The error of an answer grew past its ratchet, and is still within budget. If that is intended, `conformance "
         "accept` makes a new baseline.",
     ),
 }

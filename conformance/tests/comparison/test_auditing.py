@@ -808,7 +808,7 @@ def test_history_has_a_series_for_each_backend(tmp_path):
 
 def test_history_refuses_a_repeated_release(tmp_path):
     rows = [at("1", environment="torch==1"), at("1", environment="torch==1.0"), at("2")]
-    with pytest.raises(AuditError, match="cannot be told apart"):
+    with pytest.raises(AuditError, match="cannot be distinguished"):
         history.history(multi(tmp_path, *rows))
 
 
