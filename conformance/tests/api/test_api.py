@@ -44,7 +44,7 @@ def request_of(tmp_path, monkeypatch):
     losses = miniatures.Categorical, miniatures.DropsSmoothing
     framework = miniatures.framework(*losses)
     monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
-    monkeypatch.setattr(registry, "installed", lambda among=None: ([miniatures.installed(*losses)], []))
+    monkeypatch.setattr(registry, "installed", lambda candidates=None: ([miniatures.installed(*losses)], []))
     monkeypatch.setenv("CONFORMANCE_CACHE", "off")
     (tmp_path / "cases").mkdir()
     (tmp_path / "cases" / "x.yaml").write_text(CASES, encoding="utf-8")

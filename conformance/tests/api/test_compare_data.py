@@ -34,7 +34,7 @@ def functions(monkeypatch):
     losses = miniatures.Categorical, miniatures.DropsSmoothing, miniatures.DividesBySamples, miniatures.Binary
     framework = miniatures.framework(*losses)
     monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
-    monkeypatch.setattr(registry, "installed", lambda among=None: ([miniatures.installed(*losses)], []))
+    monkeypatch.setattr(registry, "installed", lambda candidates=None: ([miniatures.installed(*losses)], []))
     monkeypatch.setenv("CONFORMANCE_CACHE", "off")
 
 

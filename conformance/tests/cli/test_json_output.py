@@ -33,7 +33,7 @@ def conformance(monkeypatch, capsys, tmp_path):
     losses = miniatures.Categorical, miniatures.DropsSmoothing, miniatures.DividesBySamples, miniatures.Binary
     framework = miniatures.framework(*losses)
     monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
-    monkeypatch.setattr(registry, "installed", lambda among=None: ([miniatures.installed(*losses)], []))
+    monkeypatch.setattr(registry, "installed", lambda candidates=None: ([miniatures.installed(*losses)], []))
     monkeypatch.setenv("CONFORMANCE_CACHE", "off")
     file = tmp_path / "cases" / "categorical" / "x.yaml"
     file.parent.mkdir(parents=True)

@@ -525,7 +525,7 @@ def conformance(monkeypatch, capsys, tmp_path):
     folder.mkdir(parents=True)
     (folder / "a.yaml").write_text(FILE)
     here = [miniatures.installed(miniatures.Categorical, miniatures.DividesBySamples)]
-    monkeypatch.setattr(registry, "installed", lambda among=None: (here, []))
+    monkeypatch.setattr(registry, "installed", lambda candidates=None: (here, []))
     monkeypatch.setenv("CONFORMANCE_CACHE", "off")
 
     def run(*arguments: str) -> tuple[int, str, str]:

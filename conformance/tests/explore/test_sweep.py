@@ -581,7 +581,7 @@ def command(monkeypatch):
     losses = (miniatures.Binary, WrongSignBelowMinusTen, miniatures.FloorsTheLog)
     framework = miniatures.framework(*losses)
     monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
-    monkeypatch.setattr(registry, "installed", lambda among=None: ([miniatures.installed(*losses)], []))
+    monkeypatch.setattr(registry, "installed", lambda candidates=None: ([miniatures.installed(*losses)], []))
     monkeypatch.setattr("conformance.api.exploration.load_suite", lambda cases: ([], Ledger()))
 
     def run(*words):

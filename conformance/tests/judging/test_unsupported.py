@@ -238,7 +238,9 @@ def test_run_lists_wrong_published_numbers_at_end(tmp_path, monkeypatch):
     file = tmp_path / "mine" / "x.yaml"
     file.parent.mkdir()
     words = ["run", "--in-process", "--cases", str(file.parent), "--report", str(tmp_path / "r")]
-    monkeypatch.setattr(registry, "installed", lambda among=None: ([miniatures.installed(miniatures.Categorical)], []))
+    monkeypatch.setattr(
+        registry, "installed", lambda candidates=None: ([miniatures.installed(miniatures.Categorical)], [])
+    )
 
     def ran(*values):
         numbers = "".join(f"      - {{value: '{value}', source: s}}\n" for value in values)
@@ -261,7 +263,7 @@ def test_run_of_unsupported_cases_writes_report_and_fails(tmp_path, monkeypatch)
 
     def ran(loss, *more):
         here = [miniatures.installed(loss)]
-        monkeypatch.setattr(registry, "installed", lambda among=None: (here, []))
+        monkeypatch.setattr(registry, "installed", lambda candidates=None: (here, []))
         return CliRunner().invoke(app, [*words, *more])
 
     def text():

@@ -498,7 +498,7 @@ def assert_said(result: Any, *words: str) -> None:
 
 
 def test_run_without_framework_fails(folder):
-    nobody = "registry.installed = lambda among=None: ([], [FRAMEWORK])"
+    nobody = "registry.installed = lambda candidates=None: ([], [FRAMEWORK])"
     folder.pytester.makepyfile(nobody=f"import fakes\nfrom fakes import *\n{nobody}")
     result = folder.run("-p", "nobody")
     assert result.ret not in (0, pytest.ExitCode.INTERNAL_ERROR)
