@@ -85,6 +85,7 @@ RAY_ENVIRONMENT = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # the death of an actor is reported as an outcome, not by Ray, too
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` it would override our environments
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # it warns about its default
+    "RAY_prestart_worker_first_driver": "0",  # a worker for each CPU that no actor can use
 }
 """Environment variables for Ray unless the user has set them: no telemetry, no logging to the terminal."""
 SET_BY_RAY = "OMP_NUM_THREADS"
