@@ -620,6 +620,8 @@ class Recorder:
         """Contains the rows; with `--report` a `RecordedRun` from the start, else None until something is planned."""
         self.planned = 0
         """Number of rows."""
+        self.pending: Callable[[], Sequence[Row]] = tuple
+        """Returns the rows of unsupported cases, if they are not among the rows yet."""
         self.written: dict[str, Any] = {}
         self.regressions: list[str] = []
         self.problem = ""
@@ -749,21 +751,25 @@ class Recorder:
         """
         tested = [nodeid.partition("[")[2].split("-")[1] for nodeid in nodeids if _is_conformance_test(nodeid)]
         if tested and not self.planned:  # all processes of xdist have collected the same tests
-            self._plan(tested, self._unsupported(losses))
+            self._plan(tested, functools.cache(functools.partial(self._unsupported, losses)))
 
-    def _plan(self, tested: Sequence[str], unsupported: Sequence[Row]) -> None:
-        """Plan the run.  tested: the id of the case of each test."""
+    def _plan(self, tested: Sequence[str], unsupported: Callable[[], Sequence[Row]]) -> None:
+        """Plan the run.
+
+        tested: the id of the case of each test.  unsupported: returns the rows of unsupported cases; without a report
+        it is called at the end, so that tests start earlier.
+        """
         from conformance.adapters import registry
         from conformance.execution.run import Run
 
         if self.config.getoption("xmlpath", None):
-            self._report_skips(unsupported)
-        row_cases = [*tested, *(row.key.case for row in unsupported)]
-        self.planned = len(row_cases)
+            self._report_skips(unsupported())
+        self.planned = len(tested)
         if self.run is None:
-            self.run = Run()
-            self.run.rows.extend(unsupported)
+            self.run, self.pending = Run(), unsupported
             return
+        row_cases = [*tested, *(row.key.case for row in unsupported())]
+        self.planned = len(row_cases)
         from conformance.report import recording  # imports pandas
 
         assert isinstance(self.run, recording.RecordedRun)
@@ -778,7 +784,14 @@ class Recorder:
             _installed_frameworks(self.config),
             self.config.getoption("call_timeout"),
         )
-        self.run.plan(planned, uncalled=unsupported)
+        self.run.plan(planned, uncalled=unsupported())
+
+    def _add_pending(self) -> None:
+        """Add the rows of unsupported cases to the rows."""
+        rows, self.pending = self.pending(), tuple
+        if self.run is not None and rows:
+            self.planned += len(rows)
+            self.run.rows.extend(rows)
 
     def _report_skips(self, unsupported: Sequence[Row]) -> None:
         """Make `--junit-xml` list rows of unsupported cases as skipped tests, for which no tests exist.
@@ -833,8 +846,9 @@ class Recorder:
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         nothing_called = not self.planned and not self.signalled and self._nothing_can_be_called()
         if nothing_called and (unsupported := self._unsupported()):
-            self._plan((), unsupported)
+            self._plan((), lambda: unsupported)
             finished = True
+        self._add_pending()
         yield
         if self.faults and finished:
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR

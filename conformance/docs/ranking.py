@@ -12,7 +12,7 @@ from conformance.adapters.libraries import pinned
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import KnownIssue
 from conformance.judging.judge import unsupported_assessments
-from conformance.judging.plan import Item, items_of
+from conformance.judging.plan import Candidate, Item, items_of
 from conformance.judging.prepare import Problems, prepare
 from conformance.judging.traits import UNUSUAL_TRAITS
 from conformance.model.case import Case, is_derivative
@@ -94,7 +94,7 @@ def _items(issue: KnownIssue, case: Case, available: Sequence[Installed]) -> Ite
     """The items on a case to which an issue applies, in any release, mode and device."""
     anywhere = dataclasses.replace(issue, versions="", modes=(), devices=())
     functions = [
-        (installed, function)
+        Candidate(installed, function)
         for installed in available
         for function in installed.functions
         if issue.matches_function(function.name)

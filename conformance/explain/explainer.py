@@ -65,8 +65,8 @@ def explain(
     """
     problem = judge.problems.of(case, dtype, reduction)
     names = frozenset(functions)
-    installations = candidates(case, available, function_filter(names))
-    items = [item for item in items_of(case, problem, installations) if item.quantity == quantity]
+    ((_, functions_of_case),) = candidates([case], available, function_filter(names))
+    items = [item for item in items_of(case, problem, functions_of_case) if item.quantity == quantity]
     derivation = _derivation(case, problem, quantity, judge.oracle)
     run = Run()
     results = tuple(run.each(items, lambda item: function_result(judge.assess(item), judge)))

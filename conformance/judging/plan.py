@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -74,31 +74,55 @@ def plan(cases: Iterable[Case], available: Sequence[Installed], item_filter: Ite
     cases = list(cases)
     items: list[Item] = []
     with Declarations.on(cases) as declarations:
-        for case in cases:
-            functions = candidates(case, available, item_filter)
-            for pair in itertools.product(case.dtypes, case.reductions) if functions else ():
-                declared = functools.partial(declarations.get, case, *pair)
-                items += _items(case, *pair, functions, item_filter, declared)
+        for case, functions in candidates(cases, available, item_filter):
+            declared = declarations.of_all(case, functions)
+            for number, pair in enumerate(itertools.product(case.dtypes, case.reductions) if declared else ()):
+                items += _items(case, *pair, ((one, found[number]) for one, found in declared), item_filter)
     return items
 
 
 VARIANT_STRIDE = 4
 """Relations and generated cases call a thinned function (see `is_thinned`) on one of this many: each call of a method
 of a model traces it anew, and six such functions took as long as all others."""
-Candidates = Sequence[tuple[Installed, Function]]
-"""Functions, each with its framework."""
 
 
-def candidates(case: Case, available: Sequence[Installed], item_filter: ItemFilter | None) -> Candidates:
-    """The functions for which an item on a case may be selected."""
-    return [
-        (installed, function)
-        for installed in available
-        for function in installed.functions
+class Candidate(NamedTuple):
+    """A function that may be called on a case."""
+
+    installed: Installed
+    function: Function
+    is_whole: bool = True
+    """Whether a filter selects all its items on the case."""
+
+    def selects(
+        self, item_filter: ItemFilter | None, case: Case, dtype: str, reduction: Reduction, quantity: Quantity = "loss"
+    ) -> bool:
+        """Whether a filter selects an item of it on the case."""
+        if self.is_whole or item_filter is None:
+            return True
+        names = (self.function.name, case.id, dtype, reduction, quantity, self.installed.mode, self.installed.device)
+        return item_filter(self.function.framework_name, item_id(*names))
+
+
+def candidates(
+    cases: Sequence[Case], available: Sequence[Installed], item_filter: ItemFilter | None = None
+) -> Iterator[tuple[Case, list[Candidate]]]:
+    """Each case with the functions for which an item on it may be selected."""
+    ids = "\n".join(case.id for case in cases)  # a word is in one of them or in none
+    functions = [
+        (one, function)
+        for one in available
+        for function in one.functions
         if item_filter is None
-        or item_filter.may_select(function.framework_name, function.name, case.id, installed.mode, installed.device)
-        if is_selected(function, case, item_filter)
+        or item_filter.may_select(function.framework_name, function.name, ids, one.mode, one.device)
     ]
+    for case in cases:
+        found = []
+        for one, function in functions:
+            parts = (function.framework_name, function.name, case.id, one.mode, one.device)
+            if is_selected(function, case, item_filter) and (item_filter is None or item_filter.may_select(*parts)):
+                found.append(Candidate(one, function, item_filter is None or item_filter.must_select(*parts)))
+        yield case, found
 
 
 def is_selected(function: Function, case: Case, item_filter: ItemFilter | None) -> bool:
@@ -121,33 +145,26 @@ def _is_shipped(case: Case) -> bool:
 
 
 def items_of(
-    case: Case, problem: Problem, functions: Candidates, item_filter: ItemFilter | None = None
+    case: Case, problem: Problem, functions: Iterable[Candidate], item_filter: ItemFilter | None = None
 ) -> Iterator[Item]:
     """The items of a problem of a case, in the order of the functions; see `plan`."""
-    declared = functools.partial(_declared, case, problem)
-    return _items(case, problem.dtype, problem.reduction, functions, item_filter, declared)
+    declared = ((one, _declared(case, problem, one.installed, one.function)) for one in functions)
+    return _items(case, problem.dtype, problem.reduction, declared, item_filter)
 
 
 def _items(
     case: Case,
     dtype: str,
     reduction: Reduction,
-    functions: Candidates,
+    declared: Iterable[tuple[Candidate, Declaration]],
     item_filter: ItemFilter | None,
-    declared: Callable[[Installed, Function], Declaration],
 ) -> Iterator[Item]:
-    pair = dtype, reduction
-    for installed, function in functions:
-        name = functools.partial(item_id, function.name, case.id, *pair, mode=installed.mode, device=installed.device)
-        quantities: list[Quantity] = [
-            quantity
-            for quantity in function.quantities
-            if item_filter is None or item_filter(function.framework_name, name(quantity))
-        ]
-        if quantities and (declaration := declared(installed, function)).unsupported is None:
-            for quantity in quantities:
-                if declaration.is_differentiated or not is_derivative(quantity):
-                    yield Item(installed, function, case, *pair, quantity)
+    for candidate, declaration in declared:
+        if declaration.unsupported is None:
+            for quantity in candidate.function.quantities:
+                is_tested = declaration.is_differentiated or not is_derivative(quantity)
+                if is_tested and candidate.selects(item_filter, case, dtype, reduction, quantity):
+                    yield Item(candidate.installed, candidate.function, case, dtype, reduction, quantity)
 
 
 class Declaration(NamedTuple):
@@ -193,10 +210,11 @@ class Declarations:
             for table in declarations._tables.values():
                 table.remember()
 
-    def get(
-        self, case: Case, dtype: str, reduction: Reduction, installed: Installed, function: Function
-    ) -> Declaration:
-        """The declaration of a function for a case with one dtype and reduction."""
+    def of_all(self, case: Case, functions: Iterable[Candidate]) -> list[tuple[Candidate, Sequence[Declaration]]]:
+        """Functions, each with its declarations for the problems of a case: for each dtype, one for each reduction."""
+        return [(one, self._of(case, one.installed, one.function)) for one in functions]
+
+    def _of(self, case: Case, installed: Installed, function: Function) -> Sequence[Declaration]:
         key = id(installed), id(function)
         if (table := self._tables.get(key)) is None:
             remembered = self._remembered if registry.is_shipped_framework(installed.framework) else None
@@ -206,8 +224,7 @@ class Declarations:
             if self._problems is None or self._problems[0] is not case:
                 self._problems = case, case.representative.problems()
             numbers = table.add(case, self._problems[1])
-        at = case.dtypes.index(dtype) * len(case.reductions) + case.reductions.index(reduction)
-        return table.distinct[numbers[at]]
+        return [table.distinct[number] for number in numbers]
 
 
 class _Table:

@@ -44,6 +44,8 @@ class ItemFilter:
     """Whether an item is selected, by the name of its framework and its id."""
     may_select: Callable[..., bool] = lambda framework, *parts: True
     """Whether an item may be selected, by parts of its id without dtype, reduction and quantity."""
+    must_select: Callable[..., bool] = lambda framework, *parts: False
+    """Whether such parts suffice to select an item, with any dtype, reduction and quantity."""
     is_named: Callable[[str], bool] = lambda function: False
     """Whether a function is named, and is therefore called on more than its `default_files`."""
 
@@ -90,9 +92,12 @@ def keyword_filter(keyword: str, markers: str = "", names: str = "", whole: bool
         words = (*parts, framework) if names else parts
         return marked(framework) and (not decides or is_true(frozenset(undecided).union(*map(matched, words))))
 
+    def must_select(framework: str, *parts: str) -> bool:
+        return marked(framework) and decides and is_true(frozenset().union(*map(matched, parts)))
+
     named_parts = frozenset(re.findall(r"\w+", keyword))
     is_named = functools.cache(lambda function: not named_parts.isdisjoint(_own_parts(function)))
-    return ItemFilter(selects, may_select, is_named)
+    return ItemFilter(selects, may_select, must_select, is_named)
 
 
 def _own_parts(function: str) -> list[str]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from conformance.adapters.registry import Installed
 from conformance.judging.judge import unsupported_assessments
-from conformance.judging.plan import Candidates, Declarations, Item, candidates
+from conformance.judging.plan import Candidate, Declaration, Declarations, Item, candidates
 from conformance.judging.row import Row
 from conformance.judging.selection import ItemFilter
 from conformance.model.case import Case, Reduction
 from conformance.model.errors import UserError
-from conformance.model.row_key import KEY, item_id
+from conformance.model.row_key import KEY
 from conformance.reference.oracle import Oracle, open_cache
 
 MAX_CASES = 5
@@ -49,15 +49,15 @@ def unsupported_rows(
     cache = None
     with contextlib.ExitStack() as stack:
         declarations = stack.enter_context(Declarations.on(cases))
-        for case in cases:
+        for case, functions in candidates(cases, available, item_filter):
             if all((case.id, *pair) in planned for pair in itertools.product(case.dtypes, case.reductions)):
                 continue
-            functions = candidates(case, available, item_filter)
+            declared = declarations.of_all(case, functions)
             reasons_by_function = [
                 reasons
-                for pair in (itertools.product(case.dtypes, case.reductions) if functions else ())
+                for number, pair in enumerate(itertools.product(case.dtypes, case.reductions) if declared else ())
                 if (case.id, *pair) not in planned
-                and (reasons := _reasons(case, *pair, functions, item_filter, declarations))
+                and (reasons := _reasons(case, *pair, [(one, of[number]) for one, of in declared], item_filter))
             ]
             if reasons_by_function and answers and cache is None and (cache := open_cache()) is not None:
                 stack.callback(cache.close)
@@ -71,19 +71,17 @@ def _reasons(
     case: Case,
     dtype: str,
     reduction: Reduction,
-    functions: Candidates,
+    declared: Iterable[tuple[Candidate, Declaration]],
     item_filter: ItemFilter | None,
-    declarations: Declarations,
 ) -> Reasons:
     """(item, reason) for each selected function; () if one of them supports the problem."""
     reasons = []
-    pair = dtype, reduction
-    for installed, function in functions:
-        name = item_id(function.name, case.id, *pair, mode=installed.mode, device=installed.device)
-        if item_filter is None or item_filter(function.framework_name, name):
-            if (why := declarations.get(case, *pair, installed, function).unsupported) is None:
+    for candidate, declaration in declared:
+        if candidate.selects(item_filter, case, dtype, reduction):
+            if declaration.unsupported is None:
                 return ()
-            reasons.append((Item(installed, function, case, *pair), why))
+            item = Item(candidate.installed, candidate.function, case, dtype, reduction)
+            reasons.append((item, declaration.unsupported))
     return tuple(reasons)
 
 

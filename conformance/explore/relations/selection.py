@@ -203,10 +203,11 @@ def _named_cases(
     if item_filter is None:
         return {case.id for case in cases}
     names = "\n".join(relation.name for relation in RELATIONS)
+    may_select = functools.partial(item_filter.may_select, function.framework_name, function.name)
     parts = (installed.mode, installed.device, names)
-    return {
-        case.id for case in cases if item_filter.may_select(function.framework_name, function.name, case.id, *parts)
-    }
+    if not may_select("\n".join(case.id for case in cases), *parts):  # a word is in one of the ids or in none
+        return set()
+    return {case.id for case in cases if may_select(case.id, *parts)}
 
 
 @dataclass(frozen=True, eq=False)

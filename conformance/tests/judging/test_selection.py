@@ -75,13 +75,14 @@ def test_random_expressions_select_as_pytest_does(expression):
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.one_of(EXPRESSIONS, st.sampled_from(["one_output-float64", "binary/sizes", "tests and none", "loss-doc"])))
-def test_filter_rules_out_no_selected_item_by_its_parts(expression):
+def test_filter_decides_by_parts_as_by_ids(expression):
     for names in ("", "tests.py"):
         chosen = keyword_filter(expression, names=names)
         for name in IDS:
             function, case, *_ = name.split("-")
             framework = function.partition(".")[0]
             assert chosen.may_select(framework, function, case) or not chosen(framework, name), expression
+            assert not chosen.must_select(framework, function, case) or chosen(framework, name), expression
 
 
 def test_filter_rules_items_out_by_their_parts():
@@ -98,6 +99,15 @@ def test_filter_rules_items_out_by_their_parts():
     ]
     assert [may_select("", one) for one in ("torch", "keras", "not torch")] == [1, 0, 0]
     assert keyword_filter("") is None
+
+
+def test_filter_selects_items_by_their_parts():
+    def must_select(*expressions):
+        return keyword_filter(*expressions).must_select("torch", "torch.NLLLoss", "binary/sizes/one")
+
+    assert [must_select(one) for one in ("torch", "TORCH and sizes", "keras or nll")] == [True] * 3
+    assert [must_select(one) for one in ("keras", "torch and mean", "not keras", "torch.NLLLoss-")] == [False] * 4
+    assert [must_select("", one) for one in ("torch", "keras")] == [True, False]
 
 
 @pytest.mark.parametrize(
