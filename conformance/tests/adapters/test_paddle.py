@@ -44,7 +44,7 @@ def log_softmax(z: Any) -> Any:
     return z - z.max(axis=-1, keepdims=True) - np.log(np.exp(z - z.max(axis=-1, keepdims=True)).sum(-1, keepdims=True))
 
 
-def test_weights_of_rows_multiply_their_whole_loss():
+def test_row_weights_multiply_whole_loss():
     by_hand = (Q @ W) * -(Q * log_softmax(Z)).sum(axis=1)
     assert due(soft("none"), ROWS) == pytest.approx(by_hand, rel=1e-14)
     assert not np.allclose(due(soft("none"), DEFINITION), by_hand)

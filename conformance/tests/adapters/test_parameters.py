@@ -48,12 +48,12 @@ def problems(name: str) -> tuple[Problem, ...]:
 
 
 @each_function
-def test_every_parameter_is_accounted_for(there: Installed, function: Function) -> None:
+def test_parameters_are_accounted_for(there: Installed, function: Function) -> None:
     assert unaccounted(there.framework, function) == []
 
 
 @each_function
-def test_every_argument_of_the_tables_is_passed_by_some_problem(there: Installed, function: Function) -> None:
+def test_arguments_of_tables_are_passed_by_some_problem(there: Installed, function: Function) -> None:
     if not function.path and not function.arguments:
         pytest.skip("an expression, which has no parameters")
     there.framework.prepare()

@@ -89,7 +89,7 @@ def test_run_against_own_report_passes_baseline(request_of, tmp_path):
     assert ended.check.ok
 
 
-def test_run_that_is_interrupted_returns_rows_so_far(request_of, monkeypatch):
+def test_interrupted_run_returns_finished_rows(request_of, monkeypatch):
     class Stops(Listening):
         def rows(self, count):
             @contextlib.contextmanager
@@ -357,7 +357,7 @@ def test_fuzz_refuses_invalid_arguments(options, message):
         api.fuzz(count=1, **options)
 
 
-def test_every_function_and_result_is_public_and_documented():
+def test_functions_and_results_are_public_and_documented():
     assert all(getattr(api, name).__doc__ for name in api.__all__)
     defined = {
         name

@@ -119,7 +119,7 @@ def test_kind_of_predictions_is_not_guessed(predictions):
         decide_kind(predictions, np.zeros(len(predictions), int), [])
 
 
-def test_labels_that_are_names_are_sorted_unless_columns_or_classes_say_otherwise():
+def test_named_labels_are_sorted_unless_columns_or_classes_give_order():
     names = NAMES[LABELS]
     as_stated = api.compare(names, PROBABILITIES, classes=NAMES.tolist())
     as_columns = api.compare(pd.Series(names), pd.DataFrame(PROBABILITIES, columns=NAMES))
@@ -148,7 +148,7 @@ def test_nan_among_predictions_is_reported_with_its_row():
     assert read_data(LABELS, logits).decided[0] == "2 of the predictions are nan, the first in row 5"
 
 
-def test_two_names_are_labels_of_a_binary_loss():
+def test_labels_with_two_names_are_binary():
     result = api.compare(["no", "yes", "yes"], [0.1, 0.8, 0.7])
     assert result.decided[0] == "labels 'yes' are 1, and 'no' 0: it is the second in sorted order"
     assert returned(result)["Binary"] == pytest.approx(-np.log([0.9, 0.8, 0.7]).mean())

@@ -714,7 +714,7 @@ def test_arrays_of_tensorflow_are_read():
             assert read_argument("logits", value).values.shape == tuple(value.shape)
 
 
-def test_other_arrays_are_read():
+def test_arrays_of_other_libraries_are_read():
     pandas = pytest.importorskip("pandas")
     assert read_argument("labels", pandas.Series(Y)).values.tolist() == Y.tolist()
     assert read_argument("logits", pandas.DataFrame(X)).values.tolist() == X.tolist()

@@ -134,7 +134,7 @@ def test_read_reports_special_ledger_file(folder, name):
     assert "known/bad.yaml" in str(error)
 
 
-def test_read_reports_ledger_that_is_no_folder(folder):
+def test_read_reports_ledger_without_folder(folder):
     (folder / "known").write_text("x")
     assert "known: cannot be read: Not a directory" in str(soon(lambda: load_suite(folder)))
 

@@ -503,7 +503,7 @@ def test_read_reports_error(write, message):
     assert message in said(write(WRONG[message], thorough=True))
 
 
-def test_read_locates_bytes_that_are_not_utf_8(write):
+def test_read_locates_invalid_utf_8(write):
     assert ":2:5: not UTF-8: byte 0xff at offset 71" in said(write(MODELINE.encode() + b"abou\xff"))
 
 

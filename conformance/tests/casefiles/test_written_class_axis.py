@@ -69,7 +69,7 @@ def test_written_class_axis_does_not_change_case(tmp_path, axis, target):
     assert found.layout == Layout()
 
 
-def test_two_axes_with_classes_first(tmp_path):
+def test_classes_first_with_two_axes_is_read(tmp_path):
     lines = ("predictions: [[1.0, 2.0, 0.5], [3.0, 5.0, 0.25]]", "labels: [0, 1, 1]", "layout: {written_class_axis: 0}")
     found = only(written(tmp_path, *lines))
     assert found.predictions.tolist() == [[1.0, 3.0], [2.0, 5.0], [0.5, 0.25]]

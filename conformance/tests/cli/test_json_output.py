@@ -91,7 +91,7 @@ ELSEWHERE = {
 """Commands that need more around them, and the tests that do the same with them."""
 
 
-def test_every_command_has_json_option():
+def test_commands_have_json_option():
     found = {" ".join(words): {option for parameter in command.params for option in parameter.opts}
              for words, command in commands()}  # fmt: skip
     assert [name for name, options in found.items() if "--json" not in options] == []

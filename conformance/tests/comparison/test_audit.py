@@ -627,7 +627,7 @@ def test_groups_have_a_count_and_the_worst_row(tmp_path):
     assert found["budgets"][0] == pytest.approx(75)
 
 
-def test_groups_are_formed_by_code_and_candidate_whatever_the_sentence():
+def test_groups_are_formed_by_code_and_candidate_not_sentence():
     old = [row(case=f"binary/{n}") for n in range(4)]
     said = [BAD, {"explanation": "in other words; 3.5"}, {"candidate": "clip=1e-07"}, {"reason_code": "not_finite"}]
     new = [row(case=f"binary/{n}", got="9.0", **BAD | more) for n, more in enumerate(said)]
@@ -1191,7 +1191,7 @@ def test_accept_keeps_rows_outside_of_a_selection(tmp_path):
     assert report.read(baseline)[1]["selected"] == ""
 
 
-def test_accept_drops_and_shows_rows_that_a_whole_run_lacks(tmp_path):
+def test_accept_drops_and_shows_rows_missing_in_complete_run(tmp_path):
     baseline = written(tmp_path / "baseline", [row(), row(case="binary/b")])
     proposed = accepted(written(tmp_path / "r", [row()]), baseline)
     assert proposed.difference.changes["kinds"].tolist() == ["case removed; removed", "unchanged"]

@@ -438,9 +438,7 @@ def test_audit_reports_why_one_side_has_no_answer(library, corpus, tmp_path, los
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (RuntimeError("broken"), 1)])
-def test_audit_that_ends_early_leaves_its_rows_and_no_whole_report(
-    library, corpus, tmp_path, monkeypatch, error, status
-):
+def test_interrupted_audit_leaves_rows_and_no_complete_report(library, corpus, tmp_path, monkeypatch, error, status):
     _, folder = audited(corpus, tmp_path, "1.0", "1.1")
     assert report.read(folder / "old")[1]["complete"]
     assert not list(folder.glob("*/journal.jsonl"))

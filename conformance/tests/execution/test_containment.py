@@ -110,7 +110,7 @@ def judged(outcome, expect=None, reduction="mean"):
 
 
 @pytest.mark.parametrize("name", hostile.FUNCTIONS)
-def test_every_outcome_has_a_row(name):
+def test_outcomes_have_rows(name):
     row = judged(here(name))
     assert row["status"] == "disagrees"
     kind, words = hostile.SAID[name]

@@ -991,7 +991,7 @@ def test_uv_error_is_one_sentence(plain, monkeypatch, status, stderr, message):
     assert len(said) < 700
 
 
-def test_missing_uv_error_says_how_to_install(plain, monkeypatch):
+def test_missing_uv_error_suggests_installation(plain, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert 'pip install "cross-entropy-conformance[audit]"' in failure("miniature==1.0")

@@ -220,7 +220,7 @@ def test_run_makes_calls_in_worker_processes_by_default(elsewhere):
 
 
 @pytest.mark.parametrize("words", [("--isolate",), ("-n", "2"), ("--with", "six")])
-def test_in_process_with_processes_is_refused(elsewhere, words):
+def test_in_process_option_with_processes_is_rejected(elsewhere, words):
     done = run(elsewhere, "--in-process", *words)
     assert done.returncode == 2
     assert "--in-process" in done.stderr

@@ -624,7 +624,7 @@ class Unprintable(Exception):  # noqa: N818
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x\ny"), MemoryError(), RecursionError("deep"), Unprintable()])
-def test_every_command_ends_with_3_for_an_exception_of_this_package(conformance, monkeypatch, tmp_path, error):
+def test_commands_exit_with_3_for_exception_of_this_package(conformance, monkeypatch, tmp_path, error):
     def fails(*_, **__):
         raise error
 
@@ -639,7 +639,7 @@ def test_every_command_ends_with_3_for_an_exception_of_this_package(conformance,
 
 
 @pytest.mark.parametrize("error", [SystemExit(), SystemExit(0), SystemExit("text")])
-def test_every_command_ends_with_130_for_a_system_exit_of_others(conformance, monkeypatch, error):
+def test_commands_exit_with_130_for_foreign_system_exit(conformance, monkeypatch, error):
     """As a thread of a framework can raise it in the main thread."""
 
     def fails(*_, **__):
@@ -649,7 +649,7 @@ def test_every_command_ends_with_130_for_a_system_exit_of_others(conformance, mo
     assert conformance("relations") == (130, "interrupted by a SystemExit that is not this command's own\n")
 
 
-def test_main_ends_with_130_for_a_system_exit_beside_a_command(conformance, monkeypatch):
+def test_main_exits_with_130_for_system_exit_outside_of_command(conformance, monkeypatch):
     def fails():
         raise SystemExit
 
@@ -675,7 +675,7 @@ def test_main_distinguishes_exceptions_of_imports(monkeypatch, capsys):
 
 
 @posix
-def test_every_command_ends_with_130_for_a_signal(conformance, monkeypatch):
+def test_commands_exit_with_130_for_signal(conformance, monkeypatch):
     for number in (signal.SIGTERM, signal.SIGHUP):
         before = signal.signal(number, signal.SIG_DFL)
 
@@ -746,7 +746,7 @@ def test_foreign_file_is_neither_read_nor_removed(tmp_path, content):
 
 @posix
 @pytest.mark.parametrize("kind", ["folder", "fifo", "link"])
-def test_journal_that_is_not_regular_file_is_rejected_at_once(tmp_path, kind):
+def test_journal_without_regular_file_is_rejected_at_once(tmp_path, kind):
     file = tmp_path / JOURNAL
     {"folder": file.mkdir, "fifo": lambda: os.mkfifo(file), "link": lambda: file.symlink_to("/dev/full")}[kind]()
     with pytest.raises(ReportError, match="and no file"):

@@ -510,7 +510,7 @@ def test_connect_refuses_address_without_listener():
             check_reachable(address)
 
 
-def test_import_ray_says_how_to_install_it():
+def test_import_ray_suggests_installation():
     source = """
         import sys
         sys.modules["ray"] = None
@@ -537,7 +537,7 @@ def test_files_to_send_are_required_by_calls():
     assert not [name for name in files if "oracle" in name or "/tests/" in name or "/cases/" in name]
 
 
-def test_files_to_send_have_whole_foreign_package(tmp_path):
+def test_files_to_send_include_complete_foreign_package(tmp_path):
     (tmp_path / "theirs" / "inner").mkdir(parents=True)
     for name in ("__init__", "inner/__init__", "inner/losses"):
         (tmp_path / "theirs" / f"{name}.py").write_text("")

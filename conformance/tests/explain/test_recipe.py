@@ -235,7 +235,7 @@ def test_recipe_rejects_invalid_pair(names, named, why):
 
 
 @pytest.mark.parametrize("name", ["optax.softmax_cross_entropy_with_integer_labels", "sklearn.log_loss"])
-def test_recipe_with_a_function_that_is_not_installed_is_unproved(monkeypatch, name):
+def test_recipe_of_uninstalled_function_is_unproved(monkeypatch, name):
     others = [one for one in AVAILABLE if one.framework.name != name.partition(".")[0]]
     monkeypatch.setattr(registry, "installed", lambda *_: (others, []))
     installed(TORCH)

@@ -155,7 +155,7 @@ def test_reason_has_its_code_and_one_rendering(reason, code, text):
     hash(reason)  # so that findings can be counted by it
 
 
-def test_every_reason_has_a_sentence_and_a_code_of_its_own():
+def test_reasons_have_their_own_sentence_and_code():
     assert {type(reason) for reason, *_ in RENDERED} == CONCRETE
     assert len({one.code for one in CONCRETE}) == len(CONCRETE)
 

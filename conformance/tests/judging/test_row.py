@@ -176,7 +176,7 @@ def test_row_is_read_from_its_cells_without_loss(row):
 
 @pytest.mark.parametrize("most", [4, 64])
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0), (5, 4)])
-def test_thinned_array_is_read_with_the_shape_of_the_whole(shape, most):
+def test_subsampled_array_is_read_with_full_shape(shape, most):
     array = Elements.of(np.arange(math.prod(shape), dtype=np.float64).reshape(shape), most)
     found = Row.of(dataclasses.replace(ROW, got=array, want=array).cells)
     for one in (found.got, found.want):

@@ -554,7 +554,7 @@ DOCUMENTED_SOMEWHERE = sorted(conventions(), key=str)
 
 
 @pytest.mark.parametrize("stated", CHEAP, ids=lambda found: found.id)
-def test_every_named_choice_is_needed_and_no_other_has_an_effect(stated):
+def test_named_choices_are_needed_and_others_have_no_effect(stated):
     problem = stated.problem(stated.dtypes[0], stated.reductions[0])
     for documented in DOCUMENTED_SOMEWHERE:
         by = semantic(documented)

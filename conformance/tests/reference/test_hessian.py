@@ -156,7 +156,7 @@ def test_converted_probabilities_are_read_as_they_are_and_rows_divided_by_their_
 @pytest.mark.parametrize(
     ("name", "changed"), [("labels_narrowed_to", "labels"), ("weights_narrowed_to", "sample_weights")]
 )
-def test_one_kind_of_input_is_narrowed_beside_others(name, changed):
+def test_kinds_of_input_are_narrowed_separately(name, changed):
     stated = case([0.3, -1.7], [0.1, 0.7], options={"sample_weights": [0.1, 0.7]}, loss="binary", target="binary")
     problem, convention = stated.problem("float64", "sum"), Convention(**{name: "float32"})
     by_hand = {"labels": np.float32([0.1, 0.7]).astype(np.float64)}

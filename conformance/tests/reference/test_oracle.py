@@ -313,13 +313,13 @@ def test_oracle_agrees_with_second_derivation_on_random_problems(problem):
     ("weights", "labels", "want"),
     [([math.inf, 1.0], [0], math.inf), ([1.0, math.inf], [0], 1.0), ([math.nan, 1.0], [0], math.nan)],
 )
-def test_oracle_applies_class_weights_that_are_not_finite(weights, labels, want):
+def test_oracle_applies_nonfinite_class_weights(weights, labels, want):
     problem = case([[-1.0, -2.0]], labels, input_kind="log_probabilities", options={"class_weights": weights})
     assert answer(problem, reduction="sum") == pytest.approx(want, abs=0, nan_ok=True)
 
 
 @pytest.mark.parametrize("weight", [math.inf, math.nan])
-def test_terms_with_factor_zero_are_excluded_whatever_their_weight(weight):
+def test_terms_with_factor_zero_are_excluded_for_any_weight(weight):
     by_class = {"class_weights": [2.0, weight]}
     index = case([[0.0, 1.0], [0.0, 1.0]], [0, 0], options=by_class)
     rows = case([[0.0, 1.0], [0.0, 1.0]], [[1, 0], [1, 0]], target="distribution", options=by_class)

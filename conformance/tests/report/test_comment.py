@@ -62,7 +62,7 @@ def test_comment_escapes_text_of_others():
     assert "@owner" not in re.sub(r"<code>.*?</code>", "", html)
 
 
-def test_comment_is_bounded_and_whole():
+def test_comment_is_bounded_and_well_formed():
     evil = "|`<*[" * 400
     rows = [row(f"torch.F{evil}{n}", case=f"x/y/c{n}{evil}", **{**BAD, "explanation": evil}) for n in range(500)]
     text = comment_of(rows, said=[evil] * 500)

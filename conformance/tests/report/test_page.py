@@ -190,7 +190,7 @@ def test_embedded_json_has_no_html_characters():
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000, 1001, 20_000])
-def test_embedded_json_made_in_pieces_is_that_of_the_whole(count):
+def test_embedded_json_does_not_depend_on_chunks(count):
     value = {"a": list(range(count)), "b": {}, "c": {"d": [["x"] * count], "e": None}}
     found = json.loads(embed_json(iter(value.items())))
     if "gzip" in found:
@@ -489,7 +489,7 @@ def test_page_causes_count_rows_and_lead_to_them(chromium, small):
     assert found.count == "1 of 7 rows"
 
 
-def test_page_groups_rows_by_reason_code_whatever_their_explanation(chromium, tmp_path):
+def test_page_groups_rows_by_reason_code_not_explanation(chromium, tmp_path):
     bad = {"status": "disagrees", "expected": "unexpected", "reason_code": "wrong_value"}
     rows = [row(case=f"binary/{n}", explanation=f"error of {n} times the tolerance", **bad) for n in range(3)]
     rows.append(row(case="binary/3", explanation="off", candidate="clip=1e-07", **bad))

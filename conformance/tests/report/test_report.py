@@ -384,7 +384,7 @@ def test_summary_lists_wrong_published_numbers():
     assert "0.1054" not in text
 
 
-def test_summary_has_coverage_of_whole_runs_only():
+def test_summary_has_coverage_of_complete_runs_only():
     results = report.from_records([row()])
     covered = "option pairs: 3 of 3 covered"
     assert covered in told(results, coverage=covered)

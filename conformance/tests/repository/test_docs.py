@@ -423,7 +423,7 @@ def test_releases_overview_counts_changes_of_each_library(site):
         assert history.run[0].startswith(f"Run were {line[1]}, ")
 
 
-def test_every_library_of_history_has_a_page(site):
+def test_libraries_of_history_have_a_page(site):
     folder = site.folder / "conformance" / "docs" / "pages" / reports.FOLDER
     assert {file.stem for file in folder.glob("*.md")} == set(site.histories)
 
@@ -529,7 +529,7 @@ def test_command_reference_has_every_option():
 # The site
 
 
-def test_every_generated_part_is_on_a_page(site):
+def test_generated_parts_are_on_a_page(site):
     pages = [file.read_text(encoding="utf-8") for file in PAGES.rglob("*.md")]
     used = [found["name"] for page in pages for found in GENERATED.finditer(page)]
     assert sorted(used) == sorted(site.parts())
