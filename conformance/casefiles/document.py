@@ -574,12 +574,15 @@ def _key_errors(wrong: _SchemaError) -> Iterator[CaseFileError]:
 
 
 def _other_level(schema: Any, path: JsonPath, name: str) -> str:
-    """Advice for a key at the wrong level, file or case; "" if it belongs to neither."""
+    """Advice for a key at the wrong level, of a file, a case or its options; "" if it belongs to none."""
     file, case = (rule.get("properties", {}) for rule in (schema, schema.get("definitions", {}).get("case", {})))
     if "predictions" in case and len(path) in (0, 2) and name in file["given"]["enum"]:
         return f"did you mean predictions, and given: {name} in the file?"
     if path[:1] == ("cases",) and len(path) == 2 and name in file:
         return f"it belongs to the file, beside cases: all cases of a file have the same {name}"
+    if path[:1] == ("cases",) and len(path) == 2:
+        inner = [key for key in ("options", "layout", "generate") if name in case.get(key, {}).get("properties", {})]
+        return f"write {inner[0]}: {{{name}: ...}}" if inner else ""
     return "it belongs to a case, below cases: and its name" if not path and name in case else ""
 
 

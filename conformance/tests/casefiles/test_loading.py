@@ -327,6 +327,8 @@ WRONG = {
     # Keys and names
     "make the first line: # yaml-language-server: $schema=https://": (HEAD + CASE).removeprefix(MODELINE),
     ":2:1: $: source is missing; add it: where the cases come from": (HEAD + CASE).replace("source: b\n", ""),
+    'unknown key "class_axis"; write layout: {class_axis: ...}': plus("class_axis: 1"),
+    'unknown key "class_weights"; write options: {class_weights: ...}': plus("class_weights: [1, 2]"),
     '$.cases.y.given: unknown key "given"; it belongs to the file, beside cases': plus("given: logits"),
     '$.options: unknown key "options"; it belongs to a case': "options: {ignore_index: 1}\n".join([HEAD, CASE]),
     ':12:5: $.cases.y.lables: unknown key "lables"': plus("lables: [0]"),
