@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from conformance.adapters.registry import Installed
+    from conformance.comparison.baseline import Baseline
     from conformance.execution.run import Run
     from conformance.execution.workers.pool import Timeouts
     from conformance.explore.relations.checker import Instance, RelationResult
@@ -545,9 +546,8 @@ def _accepted(config: pytest.Config) -> Callable[[Assessment], bool]:
         return lambda _: False
     from conformance.judging.verdict import FAILING_ROWS
 
-    rows = baseline[0]
-    rows = rows[rows["expected"].isin(FAILING_ROWS)]
-    failures = set(rows[_IDENTITY].itertuples(index=False, name=None))
+    rows = baseline.rows[_IDENTITY]
+    failures = set(rows[rows["expected"].isin(FAILING_ROWS)].itertuples(index=False, name=None))
     return lambda assessment: tuple(assessment.row.cells[name] for name in _IDENTITY) in failures
 
 
@@ -560,9 +560,8 @@ _CHECKOUTS = pytest.StashKey[set[Path]]()
 _CHECKED = pytest.StashKey[bool]()
 """Set once the device of --device has been checked."""
 _MARKED = pytest.StashKey[set[str]]()
-_Baseline = tuple["pd.DataFrame", dict[str, Any]]
-"""The rows of the accepted report and its `run.json`."""
-_BASELINE = pytest.StashKey[_Baseline]()
+_BASELINE = pytest.StashKey["Baseline"]()
+"""The accepted report."""
 _RELATIVE_PATHS = pytest.StashKey[dict[str, str]]()
 _INVALID = pytest.StashKey[set[str]]()
 
@@ -879,15 +878,14 @@ class Recorder:
         if run.stopped != ended:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
 
-    def _compare_with_baseline(self, baseline: _Baseline, session: pytest.Session) -> None:
+    def _compare_with_baseline(self, baseline: Baseline, session: pytest.Session) -> None:
         """Compare the rows with the baseline; the session fails if there are regressions."""
-        from conformance.comparison.baseline import RunScope, check_baseline, processor_difference
+        from conformance.comparison.baseline import RunScope
 
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         item_filter = _item_filter(self.config, [str(TEST_FILE), TEST_NAME])
         requested = {argument.partition("[")[2][:-1] for argument in self.config.args if _is_conformance_test(argument)}
         has_case = self._case_filter()
-        accepted, about = baseline
         results = self.results
         scope = RunScope(
             frozenset(results["framework"]),
@@ -898,10 +896,10 @@ class Recorder:
             ),
             finished,
             {(case.id, *of) for case in _cases_of(self.config) for of in product(case.dtypes, case.reductions)},
-            processor_difference(about),
+            baseline.processor_difference,
         )
         try:
-            check = check_baseline(accepted, results, scope, self.config.getoption("baseline"))
+            check = baseline.check(results, scope)
         except UserError as error:
             self.problem = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -1009,12 +1007,12 @@ def _is_conformance_test(nodeid: str) -> bool:
     return f"::{TEST_NAME}[" in nodeid
 
 
-def _baseline(config: pytest.Config) -> _Baseline | None:
+def _baseline(config: pytest.Config) -> Baseline | None:
     """The accepted report, read once per session; None if none is given."""
     if (path := config.getoption("baseline")) is not None and _BASELINE not in config.stash:
-        from conformance.comparison.reports import read_complete
+        from conformance.comparison.baseline import Baseline
 
-        config.stash[_BASELINE] = read_complete(Path(path))
+        config.stash[_BASELINE] = Baseline.read(Path(path))
     return config.stash.get(_BASELINE, None)
 
 

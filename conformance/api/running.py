@@ -17,8 +17,7 @@ from conformance.adapters.libraries import pinned
 from conformance.adapters.registry import Installed
 from conformance.api.observing import SILENT, Observer
 from conformance.api.result import Result
-from conformance.comparison.baseline import Check, RunScope, check_baseline, processor_difference
-from conformance.comparison.reports import read_complete
+from conformance.comparison.baseline import Baseline, Check, RunScope
 from conformance.execution import executor
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.executor import CaseSet, Executor
@@ -194,7 +193,7 @@ def run(
         If there is nothing to run, an option is wrong, or the report cannot be written.
     """
     request.validate()
-    accepted = None if baseline is None else read_complete(baseline)
+    accepted = None if baseline is None else Baseline.read(baseline)
     recorded = RecordedRun(request.report, observer.note, resume=request.resume)
     prepared = _Prepared()
     try:
@@ -206,12 +205,12 @@ def run(
         raise
     case_set, count, scope = prepared.cases, len(recorded.items), None
     if accepted is not None and case_set and prepared.executor:
-        scope = _scope(request, case_set, prepared.executor, recorded.items, processor_difference(accepted[1]))
+        scope = _scope(request, case_set, prepared.executor, recorded.items, accepted.processor_difference)
     recorded.items = ()  # frees memory for the report
     record = recorded.write()
     check = None
     if accepted is not None and scope is not None and record["complete"]:
-        check = check_baseline(accepted[0], recorded.results, scope, str(baseline))
+        check = accepted.check(recorded.results, scope)
     return RunResult(
         request.report,
         record,

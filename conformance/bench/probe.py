@@ -37,7 +37,7 @@ from conformance.judging.choice import selected
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan
 from conformance.judging.prepare import prepare
-from conformance.judging.row import Row
+from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS, Row
 from conformance.model.case import Case, numpy_dtype
 from conformance.model.outcome import Outcome, Returned
 
@@ -480,7 +480,7 @@ def paged(count: str) -> Result:
     """The HTML page of a report with this number of rows."""
     from conformance import report
 
-    results = report.from_records(_large(int(count)))
+    results = report.from_records(_large_rows(int(count)))
     began = time.perf_counter()
     text = report.page(results, report.RunInfo(len(results)))
     return {"seconds": time.perf_counter() - began, "bytes": len(text)}
@@ -494,7 +494,7 @@ def browsed(count: str) -> Result:
 
     from conformance import report
 
-    results = report.from_records(_large(int(count)))
+    results = report.from_records(_large_rows(int(count)))
     options = webdriver.ChromeOptions()
     options.binary_location = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en-US"):
@@ -532,7 +532,7 @@ def reported(count: str, texts: str = "repeated") -> Result:
     """Write a report with this number of rows.  texts: `repeated` as in the shipped cases, or all `distinct`."""
     from conformance import report
 
-    lines = _large(int(count), distinct=texts == "distinct")
+    lines = list(_large_rows(int(count), distinct=texts == "distinct"))
     with tempfile.TemporaryDirectory() as folder:
         report.check_writable(Path(folder))
         began = time.perf_counter()
@@ -545,13 +545,52 @@ def reported(count: str, texts: str = "repeated") -> Result:
     return {"framing": framed - began, "seconds": written - framed, "summary": summary, "pairs": pairs}
 
 
-def _large(count: int, distinct: bool = False) -> list[dict[str, Any]]:
+def stored(count: str, folder: str) -> Result:
+    """Write reports with this number of rows, `old` and `new`, which differ in each hundredth row, and two halves."""
+    from conformance import report
+
+    old = report.from_records(_large_rows(int(count)))
+    new = old.assign(got=old["got"].mask(old.index % 100 == 0, "0.5"))
+    for name, results in (("old", old), ("new", new), ("first", new[::2]), ("second", new[1::2])):
+        report.check_writable(Path(folder, name))
+        report.write(Path(folder, name), report.merged([results]), report.RunInfo(len(results)))
+    return {}
+
+
+def large_command(*words: str) -> Result:
+    """Run a command on large reports; peak memory of its process."""
+    return {"status": _command(*words), "bytes": _peak()}
+
+
+def recorded(baseline: str, count: str, folder: str) -> Result:
+    """The part of `conformance run --baseline` beside the calls: peak memory, and processor time of the report.
+
+    Rows arrive one by one, as from workers, and are journaled, written, and compared with the baseline.
+    """
+    from conformance.comparison.baseline import Baseline, RunScope
+    from conformance.report.recording import RecordedRun, empty_plan, iso_time
+
+    accepted = Baseline.read(Path(baseline))
+    run = RecordedRun(Path(folder), lambda _: None)
+    run.plan(empty_plan(iso_time(run.started), int(count)))
+    absent = {name: None if name in FLOATS else "" for name in COLUMNS}
+    for line in _large_rows(int(count)):
+        run.accept(Row.of({**absent, **DEFAULTS, **line}))
+    began = time.process_time()
+    record = run.write()
+    seconds = time.process_time() - began
+    found = accepted.check(run.results, RunScope())
+    assert record["complete"]
+    assert found.ok, found.lines()
+    return {"bytes": _peak(), "seconds": seconds}
+
+
+def _large_rows(count: int, distinct: bool = False) -> Iterator[dict[str, Any]]:
     """Distinct rows of five functions per problem: one diverges, and one disagrees on every fourth problem.
 
     As in the report on the shipped cases, two answers in five are distinct, and nearly every call.
     distinct: all answers, exact answers and messages are distinct.
     """
-    lines = []
     for n in range(count):
         problem, function = divmod(n, 5)
         scale = n if distinct else 2 * problem + function % 2
@@ -559,33 +598,27 @@ def _large(count: int, distinct: bool = False) -> list[dict[str, Any]]:
         status = "diverges" if function == 2 else "disagrees" if disagrees else "agrees"
         values = [((n if distinct else problem) + 1) / k for k in range(3, 15 if problem % 2 == 0 else 4)]
         off = {"diverges": 1.5, "disagrees": 1 + n / count}.get(status, 1.0)
-        lines.append(
-            {
-                "case": f"drawn/family_{problem % 40}/case_{problem}",
-                "digest": f"{problem:016x}",
-                "function": f"framework_{function % 3}.Function{function}",
-                "framework": f"framework_{function % 3}",
-                "dtype": ("float16", "float32", "float64")[problem % 3],
-                "reduction": ("none", "mean")[problem % 2],
-                "quantity": "loss",
-                "status": status,
-                "expected": "known" if status == "disagrees" else "ok",
-                "known": f"reason {n if distinct else problem % 50}" if status == "disagrees" else "",
-                "convention": f"choice_{n if distinct else problem % 7}=value" if status == "diverges" else "",
-                "explanation": f"off by {n} budgets" if distinct or status == "disagrees" else "",
-                "warnings": f"RuntimeWarning: {n} was rounded" if distinct else "",
-                **{
-                    name: (scale + 1) / place
-                    for place, name in enumerate(("error", "budget", "ratio", "ulps"), start=3)
-                },
-                "got": str([off * value + (scale + 1) * 1e-12 for value in values]),
-                "want": str(values),
-                "want_by_convention": str([1.5 * value for value in values]) if status == "diverges" else "",
-                "budgets": str([float(f"{value * 1e-7 + n * 1e-12:.4g}") for value in values]),
-                "call": f"import framework; framework.Function{function}({[problem / k for k in range(3, 25)]}, {n})",
-            }
-        )
-    return lines
+        yield {
+            "case": f"drawn/family_{problem % 40}/case_{problem}",
+            "digest": f"{problem:016x}",
+            "function": f"framework_{function % 3}.Function{function}",
+            "framework": f"framework_{function % 3}",
+            "dtype": ("float16", "float32", "float64")[problem % 3],
+            "reduction": ("none", "mean")[problem % 2],
+            "quantity": "loss",
+            "status": status,
+            "expected": "known" if status == "disagrees" else "ok",
+            "known": f"reason {n if distinct else problem % 50}" if status == "disagrees" else "",
+            "convention": f"choice_{n if distinct else problem % 7}=value" if status == "diverges" else "",
+            "explanation": f"off by {n} budgets" if distinct or status == "disagrees" else "",
+            "warnings": f"RuntimeWarning: {n} was rounded" if distinct else "",
+            **{name: (scale + 1) / place for place, name in enumerate(("error", "budget", "ratio", "ulps"), start=3)},
+            "got": str([off * value + (scale + 1) * 1e-12 for value in values]),
+            "want": str(values),
+            "want_by_convention": str([1.5 * value for value in values]) if status == "diverges" else "",
+            "budgets": str([float(f"{value * 1e-7 + n * 1e-12:.4g}") for value in values]),
+            "call": f"import framework; framework.Function{function}({[problem / k for k in range(3, 25)]}, {n})",
+        }
 
 
 if __name__ == "__main__":

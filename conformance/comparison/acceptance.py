@@ -17,12 +17,14 @@ from conformance.comparison.alignment import row_names
 from conformance.comparison.changes import LATER_PER_SIDE, compare_results
 from conformance.comparison.errors import AuditError
 from conformance.comparison.merging import joined_versions, merged_versions
-from conformance.comparison.reports import Difference, Side, read_complete, scope_of_run
+from conformance.comparison.reports import Difference, Side, read_complete, read_packed, scope_of_run
 from conformance.execution.report_folder import folder_of
 from conformance.execution.run_info import RunInfo
+from conformance.judging.row import COLUMNS
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.row_key import PLACE, QUESTION
 from conformance.model.text import counted
+from conformance.report.frames import Frame, PackedFrame
 
 _QUESTION = [name for name in QUESTION if name != "digest"]
 """Columns of a question, without the digest of its case."""
@@ -93,15 +95,16 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
     if not _exists(baseline):
         return Proposal(path, baseline, results, info, None, {}, 0)
     old, old_run = _read_baseline(baseline)
-    remaining = old[~_replaced(old, results, info.selected)]
-    outdated = _outdated(remaining, results)
-    kept = remaining[~outdated]
-    merged = report.merged([results, kept])
-    merged_run = _merged_run(info, RunInfo.of(old_run), merged, set(kept["framework"]))
+    remaining = ~_replaced(old, results, info.selected)
+    outdated = remaining & _outdated(old, results)
+    kept = remaining & ~outdated
+    merged = report.merged([results, old[list(COLUMNS)][kept]] if kept.any() else [results])
+    scopes, cases = (scope_of_run(old, old_run), scope_of_run(results, run)), set(results["case"])
+    del results  # frees memory for the comparison
+    counts = {str(name): int(count) for name, count in old["framework"][kept].value_counts().sort_index().items()}
+    merged_run = _merged_run(info, RunInfo.of(old_run), merged, set(counts))
     sides = Side(str(baseline), old_run), Side(str(path), {**run, "versions": dict(merged_run.versions)})
-    scopes = scope_of_run(old, old_run), scope_of_run(results, run)
-    table = compare_results(old, merged, (sides[0].name, sides[1].name), scopes, set(results["case"]))
-    counts = {str(name): int(count) for name, count in kept["framework"].value_counts().sort_index().items()}
+    table = compare_results(old, merged, (sides[0].name, sides[1].name), scopes, cases)
     return Proposal(path, baseline, merged, merged_run, Difference(*sides, table), counts, int(outdated.sum()))
 
 
@@ -148,27 +151,26 @@ def _exists(baseline: Path) -> bool:
     return baseline.is_dir() and any(baseline.iterdir())
 
 
-def _read_baseline(baseline: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _read_baseline(baseline: Path) -> tuple[PackedFrame, dict[str, Any]]:
     try:
-        return read_complete(baseline)
+        return read_packed(baseline)
     except (report.ReportError, AuditError) as error:
         raise AuditError(baseline, f"the old baseline {error.what}", "remove it to accept without comparing") from error
 
 
-def _replaced(old: pd.DataFrame, results: pd.DataFrame, selected: str) -> pd.Series:
+def _replaced(old: PackedFrame, results: pd.DataFrame, selected: str) -> pd.Series:
     """Mask of the rows of the old baseline that the report replaces, or that it should have run and lacks."""
     place = [name for name in _PLACE if all((rows[name] != "").any() for rows in (old, results))] or _PLACE
-    same_place = pd.Series(_keys(old, place).isin(_keys(results, place)), index=old.index)
-    common = set(old.loc[same_place, "framework"])
-    replaced = old["framework"].isin(results["framework"]) & (~old["framework"].isin(common) | same_place)
+    framework, same_place = old["framework"], pd.Series(_keys(old, place).isin(_keys(results, place)))
+    replaced = framework.isin(results["framework"]) & (~framework.isin(framework[same_place]) | same_place)
     return replaced & _keys(old, _QUESTION).isin(_keys(results, _QUESTION)) if selected else replaced
 
 
-def _keys(rows: pd.DataFrame, columns: list[str]) -> pd.MultiIndex:
+def _keys(rows: Frame, columns: list[str]) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(rows[columns])
 
 
-def _outdated(rows: pd.DataFrame, results: pd.DataFrame) -> pd.Series:
+def _outdated(rows: Frame, results: pd.DataFrame) -> pd.Series:
     """Rows whose case has another digest in the report."""
     now = results.drop_duplicates("case").set_index("case")["digest"]
     digest = rows["case"].map(now)
@@ -182,7 +184,7 @@ def _merged_run(info: RunInfo, old: RunInfo, rows: pd.DataFrame, kept: set[str])
         info,
         planned=len(rows),
         host=merged_versions([info.host, old.host]),
-        versions={str(name): joined_versions(set(group["version"])) for name, group in rows.groupby("framework")},
+        versions={str(name): joined_versions(set(found)) for name, found in rows.groupby("framework")["version"]},
         missing=tuple(name for name in info.missing if name not in kept),
         selected=old.selected,
         published=info.published or old.published,

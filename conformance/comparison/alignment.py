@@ -12,14 +12,24 @@ import pandas as pd
 from packaging.version import InvalidVersion, Version
 
 from conformance.comparison.errors import AuditError
-from conformance.model.row_key import PLACE, QUESTION
+from conformance.model.row_key import KEY, PLACE, QUESTION
 from conformance.model.text import counted, join_names
+from conformance.report.frames import Frame
 
 IDENTITY = [*QUESTION, "place"]
 """Columns by which rows are matched."""
 NAMES = ("the old report", "the new report")
+_MATCHED = ["framework", *KEY, "status", "error", "budget", "ratio", "ulps", "python", "numpy"]
 MAX_NAMES = 3
 """Maximum number of names that an error lists."""
+
+
+def called_rows(results: Frame) -> pd.DataFrame:
+    """The rows of a report that are not `unsupported`, with the columns by which rows are selected and matched.
+
+    Its index has their positions in the report, whose long texts are therefore never copied with a selection.
+    """
+    return results[_MATCHED].set_axis(range(len(results)))[(results["status"] != "unsupported").to_numpy(dtype=bool)]
 
 
 def add_places(

@@ -19,23 +19,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from conformance.comparison.alignment import check_unique, first_names, version_key
+from conformance.comparison.alignment import called_rows, check_unique, first_names, version_key
 from conformance.comparison.changes import RIGHT, Flags, Scope, all_rows, compare_aligned, has_kind, scope_of_cases
 from conformance.comparison.difference_rendering import group_lines
 from conformance.comparison.errors import AuditError
-from conformance.comparison.reports import group_changes
+from conformance.comparison.reports import group_changes, read_packed
 from conformance.execution.run_info import host
 from conformance.judging.row import choices_of, listed_in
 from conformance.judging.verdict import FAILING
 from conformance.model.convention import NUMERIC_FIELDS
 from conformance.model.row_key import KEY, PLACE, RowKey
 from conformance.model.text import counted
-from conformance.report.frames import each_record, largest_ratios, records
+from conformance.report.frames import Frame, PackedFrame, each_record, largest_ratios, records
 
 MIN_LIMIT = 0.5
 """Error, in budgets, that is always allowed."""
@@ -60,7 +61,7 @@ class RunScope:
     suite: Collection[tuple[str, str, str]] | None = None
     """Case, dtype and reduction of all problems of the suite; None: infer the cases from the run's rows."""
     other_processor: str = ""
-    """Why the ratchet does not apply, see `processor_difference`; "" if it does."""
+    """Why the ratchet does not apply, see `Baseline.processor_difference`; "" if it does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,17 +101,35 @@ class Check:
         return [*lines, *notes]
 
 
-def processor_difference(accepted: Mapping[str, Any]) -> str:
-    """The difference between the processor of the baseline and this one; "" if they are the same.
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """An accepted report, which is read before a run and compared after it."""
 
-    accepted: the `run.json` of the baseline.
-    """
-    before, now = accepted.get("host", {}).get("processor", "an unknown processor"), host()["processor"]
-    return "" if before == now else f"the baseline was made on {before}, this is {now}"
+    name: str
+    run: Mapping[str, Any]
+    """Its `run.json`."""
+    rows: PackedFrame
+    """Packed, because a run needs the memory."""
+
+    @classmethod
+    def read(cls, path: Path) -> Baseline:
+        """Raises ReportError if the report cannot be read, AuditError if its run ended early."""
+        rows, run = read_packed(path)
+        return cls(str(path), run, rows)
+
+    @property
+    def processor_difference(self) -> str:
+        """The difference between the processor of the baseline and this one; "" if they are the same."""
+        before, now = self.run.get("host", {}).get("processor", "an unknown processor"), host()["processor"]
+        return "" if before == now else f"the baseline was made on {before}, this is {now}"
+
+    def check(self, results: pd.DataFrame, scope: RunScope) -> Check:
+        """Compare the results of a run with the baseline; see `check_baseline`."""
+        return check_baseline(self.rows, results, scope, self.name)
 
 
 def check_baseline(
-    baseline: pd.DataFrame, results: pd.DataFrame, scope: RunScope | None = None, name: str = "the baseline"
+    baseline: Frame, results: pd.DataFrame, scope: RunScope | None = None, name: str = "the baseline"
 ) -> Check:
     """Compare the results of a run with those of an accepted report.
 
@@ -134,15 +153,15 @@ def check_baseline(
     """
     scope = RunScope() if scope is None else scope
     in_suite = _suite_scope(scope, results)
-    baseline, results = (rows[rows["status"] != "unsupported"] for rows in (baseline, results))
-    for rows, report_name in ((baseline, name), (results, "the run")):
+    accepted, called = called_rows(baseline), called_rows(results)
+    for rows, report_name in ((accepted, name), (called, "the run")):
         check_unique(rows, list(KEY), report_name)
     notes: list[str] = []
-    expected = _selected(baseline, scope, notes)
-    if len(expected) and len(results) and not set(expected["case"]) & set(results["case"]):
+    expected = _selected(accepted, scope, notes)
+    if len(expected) and len(called) and not set(expected["case"]) & set(called["case"]):
         raise AuditError(name, "it has no case in common with this run", "name a baseline of the same suite")
-    expected = _still_in_suite(expected, in_suite(expected), results, notes)
-    table = compare_aligned(*_add_places(expected, results, notes))
+    expected = _still_in_suite(expected, in_suite(expected), called, notes)
+    table = compare_aligned(*_add_places(expected, called, notes), (baseline, results))
     table["reason"] = _reasons(table, scope.finished)
     if scope.other_processor:
         table, rounded = _without_rounding(table)
@@ -150,7 +169,7 @@ def check_baseline(
             notes.append(f"{counted(rounded, 'row')} rounded otherwise, which may be: {scope.other_processor}")
     failed = table["reason"] != ""
     failures = table[failed].sort_values("reason", key=lambda reason: reason.map(REASONS.index), kind="stable")
-    notes = [*_row_notes(table[~failed], scope.finished), *_grown_errors(expected, results), *notes]
+    notes = [*_row_notes(table[~failed], scope.finished), *_grown_errors(expected, called), *notes]
     return Check(failures.reset_index(drop=True), tuple(notes))
 
 

@@ -34,14 +34,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from conformance.comparison.alignment import IDENTITY, NAMES, add_places
+from conformance.comparison.alignment import IDENTITY, NAMES, add_places, called_rows
 from conformance.comparison.distance import distances
 from conformance.comparison.documentation import RESULT_DTYPE, changed_fields, description_changed
 from conformance.comparison.errors import AuditError
 from conformance.comparison.sentences import sentence, transition
 from conformance.judging.row import choices_of, exception_type, listed_in
 from conformance.model.row_key import QUESTION
-from conformance.report.frames import each_record, reordered, set_dtypes
+from conformance.report.frames import Frame, each_record, reordered, set_dtypes
 
 Flags = npt.NDArray[np.bool_]
 Scope = Callable[[pd.DataFrame], Flags]
@@ -91,8 +91,8 @@ SAME_QUESTIONS: tuple[Scope, Scope] = (all_rows, all_rows)
 
 
 def compare_results(
-    old: pd.DataFrame,
-    new: pd.DataFrame,
+    old: Frame,
+    new: Frame,
     names: tuple[str, str] = NAMES,
     scopes: tuple[Scope, Scope] | None = None,
     cases: Collection[str] | None = None,
@@ -116,23 +116,23 @@ def compare_results(
     not match (see `alignment.add_places`).
     """
     scopes = (scope_of(old), scope_of(new)) if scopes is None else scopes
-    old, new = (rows[rows["status"] != "unsupported"] for rows in (old, new))
-    _check_comparable(old, new, names)
-    return compare_aligned(*add_places(old, new, names), scopes, cases)
+    sides = called_rows(old), called_rows(new)
+    _check_comparable(*sides, names)
+    return compare_aligned(*add_places(*sides, names), (old, new), scopes, cases)
 
 
-def scope_of(results: pd.DataFrame) -> Scope:
+def scope_of(results: Frame) -> Scope:
     """The scope of the problems (case, dtype and reduction) in a report, answered or `unsupported`.
 
     A case whose rows are all `unsupported` counts for all dtypes and reductions, such a dtype for all reductions.
     """
     key = ["case", "dtype", "reduction"]
     unsupported = results["status"] == "unsupported"
-    answered = results.loc[~unsupported, key]
+    answered = results[key][~unsupported]
     known: set[tuple[str, ...]] = set(results[key].drop_duplicates().itertuples(index=False, name=None))
-    without = results.loc[unsupported & ~results["case"].isin(answered["case"]), ["case"]]
+    without = results[key[:1]][unsupported & ~results["case"].isin(answered["case"])]
     known |= set(without.itertuples(index=False, name=None))
-    dtypes = set(results.loc[unsupported, key[:2]].drop_duplicates().itertuples(index=False, name=None))
+    dtypes = set(results[key[:2]][unsupported].drop_duplicates().itertuples(index=False, name=None))
     known |= dtypes - set(answered[key[:2]].drop_duplicates().itertuples(index=False, name=None))
 
     def scope(rows: pd.DataFrame) -> Flags:
@@ -151,11 +151,15 @@ def scope_of_cases(results: pd.DataFrame) -> Scope:
 def compare_aligned(
     old: pd.DataFrame,
     new: pd.DataFrame,
+    reports: tuple[Frame, Frame],
     scopes: tuple[Scope, Scope] = SAME_QUESTIONS,
     cases: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """Compare frames with a column `place`, as `compare_results` does, without its checks."""
-    table = _merged(old, new)
+    """Compare rows as `compare_results` does, without its checks.
+
+    old, new: `called_rows` with a column `place`.  reports: the results frames in which they have their positions.
+    """
+    table = _merged(old, new, reports)
     flags = pd.DataFrame(False, index=table.index, columns=list(KINDS))
     _flag_one_sided(flags, table, (old, new), scopes, cases)
     _flag_differences(flags, table)
@@ -196,7 +200,7 @@ def _documented(table: pd.DataFrame, flags: pd.DataFrame, only_judged: pd.Series
     right = table["old_status"].isin(RIGHT) & table["new_status"].isin(RIGHT)
     candidates = right & (flags["convention"] | flags["dtype"]) & ~only_judged
     columns = [*_FUNCTION_VERSIONS, "old_convention", "new_convention", "dtypes_differ"]
-    rows = table.assign(dtypes_differ=flags["dtype"]).loc[candidates, columns]
+    rows = table.assign(dtypes_differ=flags["dtype"])[columns][candidates]
     return _each(_is_documented, rows).reindex(table.index, fill_value=False)
 
 
@@ -231,7 +235,7 @@ def _cause(table: pd.DataFrame, flags: pd.DataFrame) -> Any:
     undocumented: everything else.
     """
     support = flags[["function lost", "function gained", "support lost", "support gained"]].any(axis=1)
-    redescribed = _each(description_changed, table.loc[support, _FUNCTION_VERSIONS])
+    redescribed = _each(description_changed, table[_FUNCTION_VERSIONS][support])
     same = np.all([table[f"old_{name}"] == table[f"new_{name}"] for name in _OBSERVED], axis=0)
     only_judged = (flags["status"] | flags["convention"]) & same
     conditions = [
@@ -272,14 +276,14 @@ def _check_comparable(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, st
             raise AuditError(f"{names[0]} and {names[1]}", why, advice)
 
 
-def _merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+def _merged(old: pd.DataFrame, new: pd.DataFrame, reports: tuple[Frame, Frame]) -> pd.DataFrame:
     """Merge rows by IDENTITY, with `old_` and `new_` columns and `side`: `both`, `left_only` or `right_only`.
 
     A row on one side only gets the version and environment of its function on the other side, if there is one.
     """
-    sides = {"old": old, "new": new}
+    sides = dict(zip(("old", "new"), reports, strict=True))
     # The keys alone: what else the rows have is taken a column at a time, to bound memory.
-    keys = [rows[IDENTITY].assign(**{side: np.arange(len(rows))}) for side, rows in sides.items()]
+    keys = [rows[IDENTITY].assign(**{side: rows.index}) for side, rows in (("old", old), ("new", new))]
     table = keys[0].merge(keys[1], on=IDENTITY, how="outer", validate="one_to_one", indicator="side")
     positions = {side: table.pop(side).fillna(-1).to_numpy(dtype=np.int64) for side in sides}
     for name in (*PER_SIDE, *LATER_PER_SIDE, "budget", "budgets"):
@@ -287,9 +291,9 @@ def _merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
             table[f"{side}_{name}"] = _taken(rows[name], positions[side])
     removed = positions["new"] < 0
     for name in _FROM_EITHER:
-        table[name] = _taken(new[name], positions["new"])
+        table[name] = _taken(reports[1][name], positions["new"])
         if removed.any():
-            table.loc[removed, name] = _taken(old[name], positions["old"][removed])
+            table.loc[removed, name] = _taken(reports[0][name], positions["old"][removed])
     for side, rows, absent in (("old", old, "right_only"), ("new", new, "left_only")):
         lacking = table[table["side"] == absent]
         for name in ("version", "environment") if len(lacking) else ():
@@ -374,7 +378,7 @@ def _flag_differences(flags: pd.DataFrame, table: pd.DataFrame) -> None:
     moved = differs["got"] & returned
     columns = ["got", "budget", "budgets"]
     sides = [
-        table.loc[moved, ["dtype", *(f"{side}_{name}" for name in columns)]].set_axis(["dtype", *columns], axis=1)
+        table[["dtype", *(f"{side}_{name}" for name in columns)]][moved].set_axis(["dtype", *columns], axis=1)
         for side in ("old", "new")
     ]
     separation = distances(*sides).set_axis(table.index[moved], axis=0).reindex(table.index)

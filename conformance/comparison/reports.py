@@ -12,6 +12,7 @@ from conformance import report
 from conformance.comparison.changes import CAUSES, KINDS, SEVERITIES, Flags, Scope, compare_results, fails, scope_of
 from conformance.comparison.errors import AuditError
 from conformance.judging.row import listed_in
+from conformance.report.frames import Frame, PackedFrame
 
 GROUP = ["severity", "function", "kinds", "cause", "transition"]
 """Columns that are equal in all rows of a group."""
@@ -64,15 +65,21 @@ def read_complete(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return results, run
 
 
+def read_packed(path: Path) -> tuple[PackedFrame, dict[str, Any]]:
+    """Read a report as `read_complete` does, in a small part of the memory."""
+    results, run = read_complete(path)
+    return PackedFrame(results), run
+
+
 def difference(old: Path, new: Path) -> Difference:
     """Compare two reports, files or folders.  Raises ReportError or AuditError if they cannot be compared."""
-    (before, old_run), (after, new_run) = read_complete(old), read_complete(new)
+    (before, old_run), (after, new_run) = read_packed(old), read_packed(new)
     scopes = scope_of_run(before, old_run), scope_of_run(after, new_run)
     sides = Side(str(old), old_run), Side(str(new), new_run)
     return Difference(*sides, compare_results(before, after, (sides[0].name, sides[1].name), scopes))
 
 
-def scope_of_run(results: pd.DataFrame, run: dict[str, Any]) -> Scope:
+def scope_of_run(results: Frame, run: dict[str, Any]) -> Scope:
     """The scope of a run by its rows and its frameworks; empty for a selection, whose scope is not recorded."""
     frameworks = {*dict(run.get("versions") or {}), *(run.get("missing") or ())}
     of_rows, complete = scope_of(results), not run.get("selected")

@@ -79,7 +79,7 @@ def pairs(results: pd.DataFrame) -> pd.DataFrame:
         where: index of the worst element.
         conventions: `function: choices` of both, without the common choices.
     """
-    answered = results.loc[(results["got"] != "") | (results["exception"] != ""), _READ]
+    answered = results[_READ][(results["got"] != "") | (results["exception"] != "")]
     rows = answered.sort_values([*PROBLEM, "function", *PLACE], kind="stable", ignore_index=True)
     rows = rows.assign(label=_labels(rows))
     problem = np.asarray(rows.groupby(list(PROBLEM), sort=False).ngroup(), dtype=np.int64)

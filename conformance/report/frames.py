@@ -6,14 +6,18 @@ depend on the order of execution.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import pandas as pd
 
-from conformance.judging.packed_rows import PackedRows, column_array
+from conformance.judging.packed_rows import PART, PackedRows, column_array
 from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS, Row
 from conformance.judging.verdict import FAILING, FAILING_ROWS, STATUSES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ORDER = (
     "case", "dtype", "reduction", "quantity", "function", "environment", "version", "device", "digest", "backend",
@@ -37,7 +41,13 @@ def merged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The rows of several frames as one."""
     import pyarrow as pa
 
-    return _frame(lambda name: pa.chunked_array([column_array(name, table[name].tolist()) for table in tables]))
+    def column(name: str) -> pa.ChunkedArray:
+        columns = (table[name] for table in tables)
+        # In parts, so that few of the texts are Python objects at a time.
+        parts = (rows[start : start + PART] for rows in columns for start in range(0, max(len(rows), 1), PART))
+        return pa.chunked_array([column_array(name, part.tolist()) for part in parts])
+
+    return _frame(column)
 
 
 def _frame(column: Callable[[str], Any]) -> pd.DataFrame:
@@ -53,6 +63,33 @@ def _frame(column: Callable[[str], Any]) -> pd.DataFrame:
     if table.duplicated(list(ORDER)).any():  # sort by all columns, so that the order is unique
         table = table.sort_values([*ORDER, *COLUMNS])
     return set_dtypes(table, FLOATS)
+
+
+class PackedFrame:
+    """A frame as Parquet: a column is unpacked each time that it is read."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        packed = io.BytesIO()
+        table.to_parquet(packed, engine="pyarrow", index=False, compression="zstd")
+        self._packed = packed.getvalue()
+        self._length = len(table)
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, columns: str) -> pd.Series: ...
+
+    @overload
+    def __getitem__(self, columns: list[str]) -> pd.DataFrame: ...
+
+    def __getitem__(self, columns: str | list[str]) -> pd.Series | pd.DataFrame:
+        names = [columns] if isinstance(columns, str) else columns
+        return pd.read_parquet(io.BytesIO(self._packed), columns=names)[columns]
+
+
+Frame = pd.DataFrame | PackedFrame
+"""A frame whose columns are read."""
 
 
 def set_dtypes(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
@@ -110,8 +147,8 @@ def largest_ratios(results: pd.DataFrame) -> pd.DataFrame:
     key = ["function", "quantity", "dtype"]
     columns = [*key, "ratio", "error", "budget", "ulps", "case", "reduction", "status"]
     usable = results["status"].isin(["agrees", "diverges"]) & (results["ratio"] < float("inf"))
-    groups = results.loc[usable, [*key, "ratio"]].groupby(key, sort=True)
-    worst = results.loc[groups["ratio"].idxmax(), columns].reset_index(drop=True)
+    groups = results[[*key, "ratio"]][usable].groupby(key, sort=True)
+    worst = results[columns].loc[groups["ratio"].idxmax()].reset_index(drop=True)
     return worst.assign(rows=groups.size().to_numpy())
 
 

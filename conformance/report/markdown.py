@@ -145,8 +145,9 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
     judged = ", ".join(f"{statuses[name]} {STATUS_VERBS.get(name, name)}" for name in STATUSES if name in statuses)
     unexpected = int(results["expected"].isin(FAILING_ROWS).sum())
     known = int(results["expected"].eq("known").sum())
-    compared = results[(results["case"] != "") & (results["status"] != "unsupported")]
-    problems = len(compared[["case", "dtype", "reduction", "quantity"]].drop_duplicates())
+    columns = ["function", "case", "dtype", "reduction", "quantity"]
+    compared = results[columns][(results["case"] != "") & (results["status"] != "unsupported")]
+    problems = len(compared[columns[1:]].drop_duplicates())
     cases, answered = results.loc[results["case"] != "", "case"].nunique(), compared["case"].nunique()
     answered_text = f"{answered} of " if answered < cases else ""
     lines.append(
@@ -170,7 +171,7 @@ def _environments(results: pd.DataFrame) -> str:
     failures = "".join(f"* {code(row.environment)}: {escaped(row.explanation, 400)}\n" for row in failed.itertuples())
     sections = [_section("Environments that could not be made", failures)]
     columns = ["environment", "framework", "version", "python", "numpy"]
-    used = results.loc[results["case"] != "", columns].drop_duplicates().sort_values(columns)
+    used = results[columns][results["case"] != ""].drop_duplicates().sort_values(columns)
     if used["environment"].nunique() > 1:
         rows = [[code(cells[0]), *map(escaped, cells[1:])] for cells in used.itertuples(index=False)]
         sections.insert(0, _section("Environments", table(columns, rows)))
@@ -226,7 +227,7 @@ def known_table(results: pd.DataFrame) -> str:
 
 def _unsupported(results: pd.DataFrame) -> str:
     cases = results.loc[results["status"] == "unsupported", "case"]
-    of_cases = results.loc[results["case"].isin(cases.unique()), PROBLEM_COLUMNS]
+    of_cases = results[PROBLEM_COLUMNS][results["case"].isin(cases.unique())]
     problems = unsupported_problems(of_cases.itertuples(index=False, name=None))
     rows = [
         [code(problem.case), problem.dtype_and_reduction or "all", escaped("; ".join(problem.lines()), 1000)]

@@ -23,7 +23,7 @@ from conformance import report
 from conformance.adapters import arrays, registry
 from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.comparison import acceptance, difference_rendering, merging, reports
-from conformance.comparison.baseline import MIN_LIMIT, RunScope, check_baseline, limit, processor_difference
+from conformance.comparison.baseline import MIN_LIMIT, Baseline, RunScope, check_baseline, limit
 from conformance.comparison.changes import CAUSES, COLUMNS, KINDS, LEVELS, SEVERITIES, compare_results, fails
 from conformance.comparison.distance import distances
 from conformance.comparison.errors import AuditError
@@ -34,6 +34,7 @@ from conformance.execution.run_info import fingerprint, host
 from conformance.model.convention import Convention
 from conformance.model.serialization import to_json
 from conformance.report import ReportError, RunInfo
+from conformance.report.frames import PackedFrame
 from conformance.tests.report.test_report import raised, row
 
 EVIL = "=cmd|' /C x'!A0 | x |\n\n# big `a` <script> [l](u) [bold]x[/] \x1b[31m"
@@ -735,9 +736,13 @@ def test_check_notes_other_roundings_of_another_processor(old, new, why):
 
 
 def test_processor_of_a_baseline_is_compared_with_this_one():
-    assert processor_difference({"host": dict(host())}) == ""
-    assert "made on Z80, this is" in processor_difference({"host": {"processor": "Z80"}})
-    assert "an unknown processor" in processor_difference({})
+    hosts = (dict(host()), {"processor": "Z80"}, {})
+    same, other, unknown = (
+        Baseline("", {"host": one}, PackedFrame(report.frame([]))).processor_difference for one in hosts
+    )
+    assert same == ""
+    assert "made on Z80, this is" in other
+    assert "an unknown processor" in unknown
 
 
 def test_limit_is_its_minimum_or_old_error_plus_one_ulp():

@@ -16,7 +16,7 @@ from conformance.model.case import Problem
 from conformance.tests.conftest import FIGURE
 from conformance.tests.fork_server import interpreter
 
-OF_PROCESSES = ("startup", "corpus", "memory", "relations", "fuzz", "mutants")
+OF_PROCESSES = ("startup", "corpus", "memory", "relations", "fuzz", "mutants", "large")
 """Parts that measure what a process takes from its start on; the others have their probes forked."""
 
 
@@ -30,6 +30,7 @@ def test_short_form_of_part_measures(part, monkeypatch, record_property):
         record_property(FIGURE, f"{figure.what}: {figure.measured:.3g} {figure.unit}".rstrip())
     assert figures
     assert all(math.isfinite(figure.measured) for figure in figures)
+    assert all(figure.ok for figure in figures)
     ratios = [figure.measured for figure in figures if "to imports and calls" in figure.what]
     assert bool(ratios) == (part == "corpus")
     assert all(ratio > 1 for ratio in ratios)
