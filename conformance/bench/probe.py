@@ -78,7 +78,7 @@ class Stopwatch:
         self._began = self._ended = 0.0
         self._watched: dict[str, Framework] = {}
 
-    def __call__(self, framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
+    def __call__(self, framework: Framework, call: Call, description: str, copied: bool = True) -> Outcome:
         if framework.name not in self._watched:
             arrays = framework.runtime()[0]
             watched = dataclasses.replace(
@@ -92,8 +92,8 @@ class Stopwatch:
             self._watched[framework.name] = dataclasses.replace(framework, arrays=watched, backends=backends)
         self.count += 1
         self._began = self._ended = 0.0
-        outcome = perform(self._watched[framework.name], call, what, copied)
-        assert self._began or not call.arrays, f"nothing of {what} went through the framework's arrays"
+        outcome = perform(self._watched[framework.name], call, description, copied)
+        assert self._began or not call.arrays, f"nothing of {description} went through the framework's arrays"
         self.calls += (self._ended or self.clock()) - self._began
         return outcome
 
@@ -132,7 +132,7 @@ def called(keyword: str, *frameworks: str) -> Result:
     for item in items:
         prepared = prepare(item)
         for watch in (processor, wall):  # each call twice, so that neither clock counts the other's
-            watch(item.framework, prepared.call, prepared.what)
+            watch(item.framework, prepared.call, prepared.description)
     return {"calls": processor.calls, "wall": wall.calls, "count": processor.count, "items": len(items)}
 
 

@@ -155,6 +155,6 @@ class PipelinedCalls:
         try:
             prepared = prepare(item, self._problems)
             skipped = self._skipped(item)
-            return prepared, self._pool.submit(item.installed.worker, prepared.call, prepared.what, skipped)
+            return prepared, self._pool.submit(item.installed.worker, prepared.call, prepared.description, skipped)
         except (LoweringError, CaseFileError) as error:
             return error

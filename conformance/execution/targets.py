@@ -151,9 +151,9 @@ def performer(pool: WorkerPool, available: Iterable[Installed]) -> Callable[[Fra
     """A `judge.Performer` that makes calls one at a time in the workers of installed frameworks."""
     workers = {(installed.framework.name, installed.mode): installed.worker for installed in available}
 
-    def perform(framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
+    def perform(framework: Framework, call: Call, description: str, copied: bool = True) -> Outcome:
         """As `calling.perform`; workers always receive copies."""
-        return pool.wait(pool.submit(workers[framework.name, call.mode], call, what))
+        return pool.wait(pool.submit(workers[framework.name, call.mode], call, description))
 
     return perform
 

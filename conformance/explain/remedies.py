@@ -95,7 +95,7 @@ def judge_problem(assessment: Assessment, judge: Judge, problem: Problem) -> Ass
 
 def _call_and_judge(call: PreparedCall, judge: Judge) -> Assessment | None:
     try:
-        return judge.judge(call, judge.performer(call.item.framework, call.call, call.what))
+        return judge.judge(call, judge.performer(call.item.framework, call.call, call.description))
     except LoweringError:
         return None
 

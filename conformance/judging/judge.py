@@ -59,7 +59,7 @@ class Judge:
     def assess(self, item: Item) -> Assessment:
         """Call the function of an item and judge the outcome."""
         prepared = prepare(item, self.problems)
-        return self.judge(prepared, self.performer(item.framework, prepared.call, prepared.what))
+        return self.judge(prepared, self.performer(item.framework, prepared.call, prepared.description))
 
     def judge(self, prepared: PreparedCall, outcome: Outcome) -> Assessment:
         """Judge the outcome of a prepared call and look it up in the ledger."""
@@ -167,7 +167,9 @@ class Assessment:
                 elided=item.case.id == DATA,
             )
         except Exception as error:
-            raise LoweringError(f"{prepared.what}: its reproducer: {type_name(error)}: {text_of(error)}") from error
+            raise LoweringError(
+                f"{prepared.description}: its reproducer: {type_name(error)}: {text_of(error)}"
+            ) from error
 
     @functools.cached_property
     def row(self) -> Row:

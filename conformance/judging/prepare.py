@@ -77,8 +77,8 @@ class PreparedCall:
         return upstream_of(item.framework, item.function, self.converted, convention, class_axis)
 
     @property
-    def what(self) -> str:
-        """Name of the call in messages."""
+    def description(self) -> str:
+        """Description of the call in messages."""
         return call_name(self.item.function, self.converted)
 
     @functools.cached_property

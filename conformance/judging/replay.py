@@ -105,7 +105,7 @@ def replay(
         requested = (item.function.name, item.dtype, item.reduction, item.quantity)
         if requested == (function, dtype, reduction, quantity):
             prepared = prepare(item)
-            outcome = perform(item.framework, prepared.call, prepared.what)
+            outcome = perform(item.framework, prepared.call, prepared.description)
             if isinstance(outcome, Returned):
                 return outcome.value
             raise _raised_again(outcome)

@@ -54,10 +54,11 @@ def _compiled(text: str) -> tuple[CodeType | None, CodeType]:
 _compiled_once = lru_cache(maxsize=4096)(_compiled)
 
 
-def perform(framework: Framework, call: Call, what: str, copied: bool = True) -> Outcome:
+def perform(framework: Framework, call: Call, description: str, copied: bool = True) -> Outcome:
     """Make a call and return its outcome.
 
-    what: name of the call in messages.  copied: whether to copy the arrays into the layouts of the call and to report
+    description: of the call, for messages.
+    copied: whether to copy the arrays into the layouts of the call and to report
     those that the function changed in place; if False, the function gets the arrays themselves and may change them.
     An exception of the framework's own call becomes `Raised`, except one that a signal raised, such as Ctrl-C.  An
     earlier error, or one in the source of the call itself, raises `LoweringError`.  `Surroundings` restores the state
@@ -77,7 +78,7 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
                 names = imported | natives
         except BaseException as error:
             surroundings.pass_on(error)
-            raise LoweringError(f"{what}: {type_name(error)}: {text_of(error)}") from cause(error)
+            raise LoweringError(f"{description}: {type_name(error)}: {text_of(error)}") from cause(error)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
@@ -87,7 +88,7 @@ def perform(framework: Framework, call: Call, what: str, copied: bool = True) ->
             except BaseException as error:
                 surroundings.pass_on(error)
                 if fault := _fault(error, call.text):
-                    raise LoweringError(f"{what}: {fault}") from cause(error)
+                    raise LoweringError(f"{description}: {fault}") from cause(error)
                 return Raised(type_name(error), text_of(error)[:500], _texts(caught))
         if isinstance(read, NonNumeric):
             return replace(read, warnings=_texts(caught))

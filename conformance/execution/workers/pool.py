@@ -262,9 +262,9 @@ class WorkerPool(abc.ABC):
         """The last lines of the output of a worker's process; empty for a remote one."""
         return self._workers[name].printed()
 
-    def submit(self, name: str, call: Call, what: str, ended: Outcome | None = None) -> Future:
-        """Submit a call to a worker.  what: name of the call in messages.  ended: as `Worker.submit` takes it."""
-        return self._workers[name].submit(wire.call_request(call, what), ended)
+    def submit(self, name: str, call: Call, description: str, ended: Outcome | None = None) -> Future:
+        """Submit a call to a worker.  description: of the call, for messages.  ended: as `Worker.submit` takes it."""
+        return self._workers[name].submit(wire.call_request(call, description), ended)
 
     def wait(self, future: Future) -> Outcome:
         """Wait for the outcome of a call.

@@ -295,12 +295,12 @@ class Checker:
         performer = self._performer if instance.relation.repeats_call else self._perform_once
         return check(instance, performer, self._ledger)
 
-    def _perform_once(self, framework: Framework, call: Call, what: str) -> Outcome:
+    def _perform_once(self, framework: Framework, call: Call, description: str) -> Outcome:
         key = framework.name, _call_key(call)
         if key not in self._outcomes:
             if len(self._outcomes) == MAX_REMEMBERED:
                 self._outcomes.clear()
-            self._outcomes[key] = self._performer(framework, call, what)
+            self._outcomes[key] = self._performer(framework, call, description)
         return self._outcomes[key]
 
 
@@ -314,7 +314,7 @@ def check(instance: Instance, performer: Performer, ledger: Ledger) -> RelationR
     assert prepared is not None
     item = instance.item
     members = _distinct_members(prepared)
-    outcomes = tuple(performer(item.framework, member.call, member.what) for member in members)
+    outcomes = tuple(performer(item.framework, member.call, member.description) for member in members)
     outcome_of = dict(zip(members, outcomes, strict=True))
     violation, comparison, implied, symptoms = _compare_outcomes(instance, prepared, outcome_of)
     candidates = (_known_issue(instance, prepared, ledger, way) for way in (symptoms if violation else (None,)))

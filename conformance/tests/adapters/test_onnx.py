@@ -41,7 +41,7 @@ def test_onnx_agrees_and_its_reproducers_return_same_bits(name: str, mode: str, 
     judge, rows = Judge(Oracle(), Ledger()), {}
     for item in plan([stated], [Installed(framework, registry.version_of(framework) or "", mode=mode)]):
         asked = prepare(item)
-        outcome = perform(framework, asked.call, asked.what)
+        outcome = perform(framework, asked.call, asked.description)
         assert isinstance(outcome, Returned), outcome
         rows[item.function.name, item.reduction] = judge.judge(asked, outcome).verdict.status
         value: Any = executed(reproducer(framework, item.function, asked.converted, asked.call))
@@ -65,5 +65,5 @@ def test_narrow_labels_are_accepted_by_onnx_runtime_only(name: str, labels: Any)
     assert len(items) == 2
     for item in items:
         asked = prepare(item)
-        verdict = judge.judge(asked, perform(framework, asked.call, asked.what)).verdict
+        verdict = judge.judge(asked, perform(framework, asked.call, asked.description)).verdict
         assert verdict.symptoms == ({"accepted_invalid"} if name == "onnxruntime" else set())

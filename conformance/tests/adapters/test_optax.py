@@ -63,7 +63,7 @@ def test_optax_agrees_and_its_reproducers_return_same_bits(mode: str) -> None:
         asked = prepare(item)
         call = asked.call
         assert (mode != "eager") == (f"jax.{mode}(loss)(predictions, labels)" in call.text)
-        outcome = perform(OPTAX, call, asked.what)
+        outcome = perform(OPTAX, call, asked.description)
         found = suite.judge(asked, outcome)
         assert found.verdict.status in ("agrees", "diverges"), f"{item.id}\n{call.text}\n{found}"
         assert isinstance(outcome, Returned)

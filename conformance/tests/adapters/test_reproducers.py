@@ -125,7 +125,7 @@ def asked(framework: str, backend: str, folder: str) -> list[tuple[str, str, Any
     text = []
     for item in [*items, *large]:
         made = prepare(item)
-        outcome = perform(item.framework, made.call, made.what)
+        outcome = perform(item.framework, made.call, made.description)
         text.append((item.id, Assessment(made, SimpleNamespace(outcome=outcome), None).call, outcome))  # type: ignore[arg-type]
     return text
 

@@ -154,7 +154,7 @@ def test_gradient_of_certified_answers_is_right():
     assert sum(gradient_axis(prepared) is not None for prepared in calls) > 20
     for prepared in calls:
         verdict = judge.judge(prepared, certify._right_outcome(prepared, judge.oracle)).verdict
-        assert verdict.status != "disagrees", (prepared.what, verdict.explanation)
+        assert verdict.status != "disagrees", (prepared.description, verdict.explanation)
 
 
 def test_file_in_the_package_is_an_archive_without_pickles():

@@ -91,10 +91,10 @@ def test_stopwatch_rejects_unseen_call(monkeypatch):
     asked = probe.prepare(item)
     assert isinstance(asked.problem, Problem)
     watch = probe.Stopwatch()
-    watch(item.framework, asked.call, asked.what)
+    watch(item.framework, asked.call, asked.description)
     assert watch.calls > 0
     assert watch.count == 1
     real = probe.perform
     monkeypatch.setattr(probe, "perform", lambda _, *rest: real(item.framework, *rest))
     with pytest.raises(AssertionError, match="went through"):
-        watch(item.framework, asked.call, asked.what)
+        watch(item.framework, asked.call, asked.description)

@@ -134,7 +134,7 @@ def _split(names: list[str], asked: Case) -> list[list[str]]:
 
 def _returned(item: Item) -> str:
     put = prepare(item)
-    outcome = perform(item.framework, put.call, put.what)
+    outcome = perform(item.framework, put.call, put.description)
     if not isinstance(outcome, Returned):
         return repr(outcome)
     return f"{outcome.value.tobytes().hex()} {outcome.value.shape} {outcome.dtype} {outcome.mutated}"
