@@ -379,7 +379,7 @@ def _mistakes(installed: Installed, cases: Iterable[Case], rows: Iterable[Row]) 
 
 
 def _nonfinite(cases: Iterable[Case], rows: Iterable[Row]) -> Iterator[Mistake]:
-    """Yield the likely causes of wrong results that are nan or infinite, the commonest first."""
+    """Yield the likely cause of most of the wrong results that are nan or infinite, by options."""
     by_id = {case.id: case for case in cases}
     tried: Counter[tuple[str, ...]] = Counter()
     counts: Counter[tuple[tuple[str, ...], str]] = Counter()
@@ -394,7 +394,8 @@ def _nonfinite(cases: Iterable[Case], rows: Iterable[Row]) -> Iterator[Mistake]:
             problem = case.problem(row.key.dtype, cast(Reduction, row.key.reduction))
             counts.update((options, text) for text in causes_of_nonfinite(problem, got.values, want.values))
     for (options, text), count in counts.most_common():
-        yield Mistake(options, text, count, tried[options])
+        if 2 * count > tried[options]:
+            yield Mistake(options, text, count, tried[options])
 
 
 def _is_explainable(row: Row) -> bool:

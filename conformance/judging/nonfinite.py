@@ -52,11 +52,9 @@ def causes_of_nonfinite(problem: Problem, got: Floats, exact: Floats) -> list[st
             logits = problem.predictions.astype(np.float64)
             largest = float(np.max(logits, initial=-math.inf, where=np.isfinite(logits)))
         if largest > math.log(dtype_info(dtype).largest):
-            causes.append(f"exp overflows in {dtype}: the largest logit has to be subtracted from the others first")
+            causes.append("exp overflows: the largest logit has to be subtracted from the others first")
         if np.isinf(wrong).any() and "beyond_range" not in names:
-            causes.append(
-                f"a probability underflows to 0 in {dtype} before its logarithm is taken: log-sum-exp avoids it"
-            )
+            causes.append("a probability underflows to 0 before its logarithm is taken: log-sum-exp avoids it")
     if not causes and "beyond_range" in names:
         causes.append(f"a sum is larger than the largest number of {dtype}: accumulate in a wider dtype")
     return causes
