@@ -91,9 +91,9 @@ def _one_sided(row: Row, kinds: Sequence[str]) -> str:
         "function gained": f"the function did not exist {where}",
         "support lost": f"it no longer accepts such input {where}",
         "support gained": f"it did not accept such input {where}",
-        "case removed": "removed from the suite: it has no such case",
+        "case removed": "the new report does not have this case",
         "no longer asked": "removed from the selection: no function is called with this case, dtype and reduction",
-        "case added": "the case is new",
+        "case added": "the old report does not have this case",
         "newly asked": "added to the selection: the old report has no such row",
         "case changed": "the case changed, so its rows are not compared",
     }[kinds[0]]

@@ -800,7 +800,7 @@ def test_difference_from_larger_suite_reports_rows_no_longer_called(tmp_path):
     lost = found.changes[found.changes["severity"] != "unchanged"].set_index("kinds")
     assert lost["severity"].to_dict() == {"case removed; removed": "change", "no longer asked; removed": "change"}
     assert lost["what"].tolist() == [
-        "removed from the suite: it has no such case",
+        "the new report does not have this case",
         "removed from the selection: no function is called with this case, dtype and reduction",
     ]  # fmt: skip
     assert not found.fails("regression")
@@ -808,7 +808,7 @@ def test_difference_from_larger_suite_reports_rows_no_longer_called(tmp_path):
     gained = gained[gained["severity"] != "unchanged"].set_index("kinds")
     assert gained["severity"].to_dict() == {"case added; added": "note", "newly asked; added": "note"}
     assert gained["what"].tolist() == [
-        "the case is new",
+        "the old report does not have this case",
         "added to the selection: the old report has no such row",
     ]
     part = written(tmp_path / "part", [row()], selected="-k torch.A")
