@@ -313,11 +313,20 @@ def _unweighted_losses(
 
 def row_losses(flat: FlatProblem, convention: Convention) -> Iterator[Term]:
     """One loss per row, including class weights and positive weight but not sample weights."""
+    equal: dict[Any, Term] = {}  # narrow dtypes have few numbers: 40,000 logits in bfloat16 have 1,949 values
     for start in range(0, len(flat.x), CHUNK):
         chunk = flat.x[start : start + CHUNK].astype(np.float64).tolist()
         for offset, x in enumerate(chunk):
             row = start + offset
-            yield row_loss(flat, convention, row, x) if flat.kept[row] else arb(0)
+            if not flat.kept[row]:
+                yield arb(0)
+            elif not flat.binary:
+                yield row_loss(flat, convention, row, x)
+            else:
+                output = x, *(float(part[row]) for part in (flat.q, flat.positive_weight) if part is not None)
+                if (loss := equal.get(output)) is None:
+                    loss = equal[output] = row_loss(flat, convention, row, x)
+                yield loss
 
 
 def row_loss(flat: FlatProblem, convention: Convention, row: int, x: Any) -> Term:
@@ -436,44 +445,43 @@ def _binary_loss(flat: FlatProblem, convention: Convention, row: int, x: float) 
         y = _plus(times(1 - e, y), e / 2)
     if math.isnan(x) or isinstance(y, float):
         return NAN
-    positive, negative = _minus_log_pair(flat, convention, x)
     terms = []
     if not _is(y, 0):
         weighted = y if flat.positive_weight is None else times(ball(flat.positive_weight[row]), y)
-        terms.append(times(weighted, positive))
+        terms.append(times(weighted, _binary_minus_log(flat, convention, x, False)))
     if not _is(y, 1):
-        terms.append(times(1 - y, negative))
+        terms.append(times(1 - y, _binary_minus_log(flat, convention, x, True)))
     return total_of(terms)
 
 
-def _minus_log_pair(flat: FlatProblem, convention: Convention, x: float) -> tuple[Term, Term]:
-    """(-log p, -log(1 - p)) of one binary output."""
+def _binary_minus_log(flat: FlatProblem, convention: Convention, x: float, complement: bool) -> Term:
+    """-log p of one binary output, or -log(1 - p) for `complement`."""
     if flat.taken_as is not None:
-        positive, negative = _minus_log_pair(flat.unconverted, DEFINITION, x)
+        log = _binary_minus_log(flat.unconverted, DEFINITION, x, complement)
         if flat.taken_as != "probabilities":
-            return positive, negative
-        low, high = flat.clip or (0.0, 1.0)
-        ends = _minus_log_ends(low, high), _minus_log_ends(1 - arb(high), 1 - arb(low))
-        both = zip((positive, negative), ends, strict=True)
-        pos_loss, neg_loss = (_between(log, *of_log, flat.offset, convention) for log, of_log in both)
-        return pos_loss, neg_loss
+            return log
+        return _between(log, *_minus_log_ends(flat.clip or (0.0, 1.0), complement, ctx.prec), flat.offset, convention)
     if flat.input_kind == "logits":
         if math.isinf(x):
-            return (arb(0), INF) if x > 0 else (INF, arb(0))
+            return INF if (x > 0) is complement else arb(0)
         z = arb(x)
         tail = (-abs(z)).exp().log1p()
-        return (tail, tail + z) if x >= 0 else (tail - z, tail)
+        return tail if (x < 0) is complement else tail + abs(z)
     if flat.input_kind == "log_probabilities":
+        if not complement:
+            return ball(-x)
         if x == 0:
-            return arb(0), INF
-        return ball(-x), (arb(0) if math.isinf(x) else -(-arb(x).expm1()).log())
+            return INF
+        return arb(0) if math.isinf(x) else -(-arb(x).expm1()).log()
     p = ball(x) if flat.clip is None else _clipped(ball(x), flat.clip)
-    return _minus_log(p, flat.offset, convention), _minus_log(p, flat.offset, convention, complement=True)
+    return _minus_log(p, flat.offset, convention, complement)
 
 
-def _minus_log_ends(low: Any, high: Any) -> tuple[Term, Term]:
-    """(smaller, larger) -log p at the ends of [low, high]."""
-    return _minus_log(arb(high), 0.0, DEFINITION), _minus_log(arb(low), 0.0, DEFINITION)
+@functools.lru_cache(maxsize=64)
+def _minus_log_ends(clip: tuple[float, float], complement: bool, precision: int) -> tuple[Term, Term]:
+    """(smaller, larger) -log p, or -log(1 - p) for `complement`, at the ends of a clip; precision: that of `ctx`."""
+    low, high = (1 - arb(clip[1]), 1 - arb(clip[0])) if complement else (arb(clip[0]), arb(clip[1]))
+    return _minus_log(high, 0.0, DEFINITION), _minus_log(low, 0.0, DEFINITION)
 
 
 def _between(log: Term, lower: Term, upper: Term, offset: float, convention: Convention) -> Term:
