@@ -52,6 +52,11 @@ OF_FEATURES = (
 SHARED: dict[str, Any] = {"dtypes": frozenset({"float32", "float64"}), "weight_dtypes": "", "differentiates": False}
 BINARY: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": ""}}
 SOFT: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": "", "soft_binary": ""}}
+OUTPUTS: dict[str, Any] = {
+    "ranks": {"binary": range(2, 3)},
+    "targets": {"binary": ""},
+    "excludes": (frozenset({"output_weights"}), frozenset({"labels_column", "several_outputs"})),
+}
 CLASSES: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
 MANY = frozenset(
     {
@@ -131,9 +136,10 @@ EVALUATES: dict[str, Any] = {
     "empty_mean": "zero",
     "accepts": frozenset({"trailing_axis"}),
 }
-LOGLOSS, MULTICLASS = (
+LOGLOSS, MULTICLASS, MULTILABEL = (
     f"{DOCUMENTATION}loss-functions-classification",
     f"{DOCUMENTATION}loss-functions-multiclassification",
+    f"{DOCUMENTATION}loss-functions-multilabel-classification",
 )
 REFUSED = frozenset({"negative_weight"})
 TRAINS = Convention(narrowed_to="float32", gradient_cancellation="targets", rejects=REFUSED)
@@ -151,6 +157,14 @@ FRAMEWORK = Framework(
         metric("Logloss", Convention(**EVALUATES), LOGLOSS, SOURCE, **BINARY),
         metric("CrossEntropy", Convention(labels_narrowed_to="float32", **EVALUATES), LOGLOSS, SOURCE, **SOFT),
         metric("MultiClass", Convention(**EVALUATES), MULTICLASS, SOURCE, **CLASSES),
+        metric("MultiLogloss", Convention(**EVALUATES), MULTILABEL, SOURCE, **OUTPUTS),
+        metric(
+            "MultiCrossEntropy",
+            Convention(labels_narrowed_to="float32", **EVALUATES),
+            MULTILABEL,
+            SOURCE,
+            **{**OUTPUTS, "targets": SOFT["targets"]},
+        ),
         derivative("Logloss", "gradient", TRAINS, LOGLOSS, scales=True, **BINARY),
         derivative("Logloss", "hessian", CURVES, LOGLOSS, scales=True, **BINARY),
         derivative("CrossEntropy", "gradient", TRAINS, LOGLOSS, **SOFT),

@@ -34,8 +34,8 @@ def function(name: str, **fields: Any) -> Function:
     )
     return Function(
         name,
-        f"paddle.nn.{name}({{options}})({{predictions}}, {{labels}})",
         **{
+            "call": f"paddle.nn.{name}({{options}})({{predictions}}, {{labels}})",
             "positional": POSITIONAL,
             "no_effect": NAME,
             "dtypes": WIDE_DTYPES,
@@ -171,6 +171,41 @@ WITH_LOGITS = function(
         ),
     ),
 )
+MULTI_LABEL = function(
+    "MultiLabelSoftMarginLoss",
+    ranks={"binary": range(1, 9)},
+    input_kinds={"logits": ""},
+    targets=BINARY_TARGETS,
+    conventions=(
+        DocumentedConvention(
+            Convention(binary_outputs="mean_of_last_axis", accepts=frozenset({"invalid_target"}), empty_mean="nan")
+        ),
+    ),
+    untested={"weight=None": "multiplies outputs before their mean, as weights of a sample do not"},
+)
+# The logistic loss of labels that are 1 and -1: a binary cross-entropy from logits.
+SOFT_MARGIN = function(
+    "SoftMarginLoss",
+    ranks={"binary": range(9)},
+    input_kinds={"logits": ""},
+    targets={"binary": "same"},
+    conventions=(DocumentedConvention(Convention(empty_mean="nan")),),
+    call="paddle.nn.SoftMarginLoss({options})({predictions}, 2 * {labels} - 1)",
+)
+# The fluid-era loss of one output, unreduced.
+LOG_LOSS = function(
+    "functional.log_loss",
+    ranks={"binary": range(2, 3)},
+    input_kinds={"probabilities": ""},
+    targets={"binary": "same"},
+    dtypes=frozenset({"float32"}),
+    excludes=(frozenset({"several_outputs"}),),
+    reductions={"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"},
+    conventions=(DocumentedConvention(Convention(log_offset=1e-4, empty_mean="nan")),),
+    call="paddle.nn.functional.log_loss({predictions}, {labels}, {options})",
+    documentation=f"{DOCUMENTATION}functional/log_loss_en.html",
+    untested={"epsilon=1e-4": "the offset of the probabilities"},
+)
 FRAMEWORK = Framework(
     name="paddle",
     distributions=("paddlepaddle",),
@@ -180,5 +215,5 @@ FRAMEWORK = Framework(
     arrays=arrays.paddle,
     imports="import paddle",
     reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
-    functions=(CROSS_ENTROPY, FUNCTIONAL, NLL, BCE, WITH_LOGITS),
+    functions=(CROSS_ENTROPY, FUNCTIONAL, NLL, BCE, WITH_LOGITS, MULTI_LABEL, SOFT_MARGIN, LOG_LOSS),
 )

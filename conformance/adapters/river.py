@@ -26,6 +26,11 @@ BINARY_LOSS = "loss = river.optim.losses.Log(weight_pos=np.asarray({positive_wei
 OF_VECTORS = f"""{BINARY_LOSS}
 loss.METHOD(y_true={{labels}}, y_pred={{predictions}})
 """
+OF_NEGATIVES = """
+loss = river.optim.losses.Log(weight_neg=np.asarray({positive_weight|1.0}).tolist())
+METHOD(y_true=1 - {labels}, y_pred=-{predictions})
+"""
+"""The same by symmetry: the loss of a negative at the negated logit is that of a positive."""
 OF_NUMBERS = f"""{BINARY_LOSS}
 samples = zip({{labels}}.tolist(), {{predictions}}.tolist(), strict=True)
 np.array([loss.METHOD(y_true=y, y_pred={{predictions}}) for y, {{predictions}} in samples], "float64")
@@ -54,6 +59,7 @@ ARRAYS: dict[str, Any] = {
     "excludes": (frozenset({"positive_weight", "several_outputs"}),),
 }
 """A weight is documented as one number, so there is none for each output."""
+NEGATIVE = ARRAYS | {"default_files": frozenset({"binary/positive_weight", "binary/saturated_logits"})}
 CLASSES: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
 LOSS: dict[str, Any] = {"reductions": {"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"}}
 SLOPE: dict[str, Any] = {"reductions": {"sum": ""}, "quantity": "gradient"}
@@ -126,6 +132,14 @@ FRAMEWORK = Framework(
         metric("CrossEntropy", ROW_DICTS, "cross_entropy", **CLASSES),
         binary("Log", OF_VECTORS.replace(".METHOD", ""), Convention(), **ARRAYS, **LOSS),
         binary("Log:gradient", OF_VECTORS.replace("METHOD", "gradient"), Convention(), **ARRAYS, **SLOPE),
+        binary("Log:weight_neg", OF_NEGATIVES.replace("METHOD", "loss"), Convention(), **NEGATIVE, **LOSS),
+        binary(
+            "Log:weight_neg:gradient",
+            OF_NEGATIVES.replace("METHOD", "-loss.gradient"),
+            Convention(),
+            **NEGATIVE,
+            **SLOPE,
+        ),
         binary("Log:number", OF_NUMBERS.replace(".METHOD", ""), Convention(), **BINARY, **LOSS),
         binary("Log:number:gradient", OF_NUMBERS.replace("METHOD", "gradient"), Convention(), **BINARY, **SLOPE),
         categorical("CrossEntropy", OF_CLASSES, "probabilities", COUNTED, ROW_DICTS, **CLAMPS, **LOSS),

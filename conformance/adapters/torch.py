@@ -290,6 +290,17 @@ WEIGHTED_MULTI_LABEL = MULTI_LABEL.like(
     choices={"binary_outputs": "each", "mean_divides_by": "kept"},
     default_files=frozenset({"binary/weights_per_class"}),
 )
+# The logistic loss of labels that are 1 and -1: a binary cross-entropy from logits.
+SOFT_MARGIN = MULTI_LABEL.like(
+    "SoftMarginLoss",
+    call="torch.nn.SoftMarginLoss({options})({predictions}, 2 * {labels} - 1)",
+    ranks=BINARY,
+    targets={"binary": "same", "soft_binary": None},
+    result_dtype="same",
+    choices={"binary_outputs": "each", "accepts": frozenset()},
+    documentation=f"{DOCUMENTATION}SoftMarginLoss.html",
+    default_files=MULTI_LABEL_FILES | {"binary/saturated_logits", "binary/infinite_logits"},
+)
 WEIGHTED_AND_IGNORED = "categorical/weights_and_ignored_positions"
 PER_OUTPUT = "binary/weights_per_output"
 TWINS = (
@@ -305,6 +316,7 @@ TWINS = (
     functional(WITH_LOGITS, "binary_cross_entropy_with_logits", PER_OUTPUT),
     MULTI_LABEL,
     WEIGHTED_MULTI_LABEL,
+    SOFT_MARGIN,
     functional(MULTI_LABEL, "multilabel_soft_margin_loss", "article/binary").since(
         "", untested={"weight=None": "the weight of each class that MultiLabelSoftMarginLoss hands it"}
     ),

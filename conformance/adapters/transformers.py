@@ -1,7 +1,8 @@
-"""transformers: the losses that its models compute from logits and labels of tokens.
+"""transformers: the losses that its models compute from logits and labels of tokens or texts.
 
-They compute in float32, whatever the dtype of the logits.  They ignore the label -100.  The causal loss compares
-position i with label i + 1.  The Trainer passes the divisor of the sum as `num_items_in_batch`.
+Those of tokens compute in float32, whatever the dtype of the logits.  They ignore the label -100.  The causal loss
+compares position i with label i + 1.  The Trainer passes the divisor of the sum as `num_items_in_batch`, and computes a
+loss with label smoothing by `LabelSmoother`.
 """
 
 from __future__ import annotations
@@ -61,6 +62,73 @@ BY_COUNT = CAUSAL.like(
     reductions={"sum": None, "mean": "num_items_in_batch=labels.numel()"},
     choices={"mean_divides_by": "samples"},
 )
+CONFIGURED = "config=transformers.PretrainedConfig(num_labels={predictions}.shape[-1])"
+TOKENS = MASKED.like(
+    "ForTokenClassification",
+    first="4.48.0",
+    call=f"transformers.loss.loss_utils.ForTokenClassification({{predictions}}, {{labels}}, {CONFIGURED}, {{options}})",
+    default_files=SHIFTED.default_files,
+)
+# The class of a whole text, image or video.
+SEQUENCES = MASKED.like(
+    "ForSequenceClassificationLoss",
+    first="4.48.0",
+    call="config = transformers.PretrainedConfig("
+    "num_labels={predictions}.shape[-1], problem_type='single_label_classification')\n"
+    "transformers.loss.loss_utils.ForSequenceClassificationLoss({labels}, {predictions}, config, {options})",
+    ranks={"categorical": range(2, 3)},
+    positional={"predictions": "pooled_logits"},
+    choices={"narrowed_to": None},
+    result_dtype="same",
+    default_files=frozenset({"categorical/ignore_index", "categorical/index_labels", "categorical/invalid_labels"}),
+)
+MULTI_LABEL = Function(
+    "ForSequenceClassificationLoss:multi_label",
+    "config = transformers.PretrainedConfig("
+    "num_labels={predictions}.shape[-1], problem_type='multi_label_classification')\n"
+    "transformers.loss.loss_utils.ForSequenceClassificationLoss({labels}, {predictions}, config, {options})",
+    ranks={"binary": range(2, 3)},
+    input_kinds={"logits": ""},
+    targets={"binary": "same", "soft_binary": "same"},
+    reductions={"mean": ""},
+    positional={"predictions": "pooled_logits", "labels": "labels"},
+    conventions=(
+        DocumentedConvention(
+            Convention(
+                accepts=frozenset({"invalid_target"}),
+                cancellation="logits",
+                gradient_cancellation="targets",
+                empty_mean="nan",
+            ),
+            documentation=SOURCE,
+        ),
+    ),
+    documentation=SOURCE,
+    first="4.48.0",
+    untested=OTHERS,
+    default_files=frozenset({"binary/logits", "binary/infinite_logits", "binary/invalid_labels"}),
+)
+SMOOTHER = "https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/trainer_pt_utils.py"
+LABEL_SMOOTHER = Function(
+    "LabelSmoother",
+    "transformers.trainer_pt_utils.LabelSmoother("
+    "{label_smoothing|epsilon=0.0}, {ignore_index|ignore_index=-100})([{predictions}], {labels}, {options})",
+    **{
+        **COMMON_FIELDS,
+        "arguments": {"label_smoothing": "epsilon", "ignore_index": "ignore_index"},
+        "positional": {"predictions": "model_output", "labels": "labels"},
+        "result_dtype": "same_or_float32",
+        "documentation": SMOOTHER,
+    },
+    conventions=(
+        DocumentedConvention(
+            Convention(default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"),
+            documentation=SMOOTHER,
+        ),
+    ),
+    first="5.24",
+    untested={"shift_labels=False": "the shift of the causal loss"},
+)
 FRAMEWORK = Framework(
     name="transformers",
     distributions=("transformers",),
@@ -68,6 +136,6 @@ FRAMEWORK = Framework(
     modules=("transformers", "torch"),
     requirements=("transformers", "torch"),
     arrays=arrays.torch,
-    imports="import transformers.loss.loss_utils",
-    functions=(CAUSAL, SHIFTED, MASKED, BY_COUNT),
+    imports="import transformers.loss.loss_utils, transformers.trainer_pt_utils",
+    functions=(CAUSAL, SHIFTED, MASKED, BY_COUNT, TOKENS, SEQUENCES, MULTI_LABEL, LABEL_SMOOTHER),
 )
