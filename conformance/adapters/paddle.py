@@ -175,7 +175,7 @@ MULTI_LABEL = function(
     "MultiLabelSoftMarginLoss",
     ranks={"binary": range(1, 9)},
     input_kinds={"logits": ""},
-    targets=BINARY_TARGETS,
+    targets={"binary": "same float32", "soft_binary": "same float32"},
     conventions=(
         DocumentedConvention(
             Convention(binary_outputs="mean_of_last_axis", accepts=frozenset({"invalid_target"}), empty_mean="nan")
@@ -188,7 +188,7 @@ SOFT_MARGIN = function(
     "SoftMarginLoss",
     ranks={"binary": range(9)},
     input_kinds={"logits": ""},
-    targets={"binary": "same"},
+    targets={"binary": "same float32 float64 int64 int32 int16 int8 bool"},
     conventions=(DocumentedConvention(Convention(empty_mean="nan")),),
     call="paddle.nn.SoftMarginLoss({options})({predictions}, 2 * {labels} - 1)",
 )

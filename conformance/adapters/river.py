@@ -28,7 +28,8 @@ loss.METHOD(y_true={{labels}}, y_pred={{predictions}})
 """
 OF_NEGATIVES = """
 loss = river.optim.losses.Log(weight_neg=np.asarray({positive_weight|1.0}).tolist())
-METHOD(y_true=1 - {labels}, y_pred=-{predictions})
+{labels}, {predictions} = 1 - {labels}, -{predictions}
+METHOD(y_true={labels}, y_pred={predictions})
 """
 """The same by symmetry: the loss of a negative at the negated logit is that of a positive."""
 OF_NUMBERS = f"""{BINARY_LOSS}

@@ -295,7 +295,7 @@ SOFT_MARGIN = MULTI_LABEL.like(
     "SoftMarginLoss",
     call="torch.nn.SoftMarginLoss({options})({predictions}, 2 * {labels} - 1)",
     ranks=BINARY,
-    targets={"binary": "same", "soft_binary": None},
+    targets={"binary": f"{PROMOTED_DTYPES} int64 int32 int16 int8 bool", "soft_binary": None},
     result_dtype="same",
     choices={"binary_outputs": "each", "accepts": frozenset()},
     documentation=f"{DOCUMENTATION}SoftMarginLoss.html",

@@ -69,13 +69,15 @@ TOKENS = MASKED.like(
     call=f"transformers.loss.loss_utils.ForTokenClassification({{predictions}}, {{labels}}, {CONFIGURED}, {{options}})",
     default_files=SHIFTED.default_files,
 )
+CLASSIFICATION = """
+config = transformers.PretrainedConfig(num_labels={predictions}.shape[-1], problem_type="KIND_classification")
+transformers.loss.loss_utils.ForSequenceClassificationLoss({labels}, {predictions}, config=config, {options})
+"""
 # The class of a whole text, image or video.
 SEQUENCES = MASKED.like(
     "ForSequenceClassificationLoss",
     first="4.48.0",
-    call="config = transformers.PretrainedConfig("
-    "num_labels={predictions}.shape[-1], problem_type='single_label_classification')\n"
-    "transformers.loss.loss_utils.ForSequenceClassificationLoss({labels}, {predictions}, config, {options})",
+    call=CLASSIFICATION.replace("KIND", "single_label"),
     ranks={"categorical": range(2, 3)},
     positional={"predictions": "pooled_logits"},
     choices={"narrowed_to": None},
@@ -84,9 +86,7 @@ SEQUENCES = MASKED.like(
 )
 MULTI_LABEL = Function(
     "ForSequenceClassificationLoss:multi_label",
-    "config = transformers.PretrainedConfig("
-    "num_labels={predictions}.shape[-1], problem_type='multi_label_classification')\n"
-    "transformers.loss.loss_utils.ForSequenceClassificationLoss({labels}, {predictions}, config, {options})",
+    CLASSIFICATION.replace("KIND", "multi_label"),
     ranks={"binary": range(2, 3)},
     input_kinds={"logits": ""},
     targets={"binary": "same", "soft_binary": "same"},
@@ -111,8 +111,9 @@ MULTI_LABEL = Function(
 SMOOTHER = "https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/trainer_pt_utils.py"
 LABEL_SMOOTHER = Function(
     "LabelSmoother",
+    "{predictions} = [{predictions}]\n"
     "transformers.trainer_pt_utils.LabelSmoother("
-    "{label_smoothing|epsilon=0.0}, {ignore_index|ignore_index=-100})([{predictions}], {labels}, {options})",
+    "{label_smoothing|epsilon=0.0}, {ignore_index|ignore_index=-100})({predictions}, {labels}, {options})",
     **{
         **COMMON_FIELDS,
         "arguments": {"label_smoothing": "epsilon", "ignore_index": "ignore_index"},

@@ -81,15 +81,17 @@ def unaccounted(framework: Framework, function: Function) -> list[str]:
     path = f"{getattr(framework.runtime()[1].get(alias), '__name__', alias)}{dot}{rest}"
     declared = dict.fromkeys([*passed_parameters(function), *function.no_effect, *map(parameter_of, function.untested)])
     try:
-        available = [name for signature in signatures(path) for name in signature.parameters]
+        parameters = [one for signature in signatures(path) for one in signature.parameters.values()]
     except (ValueError, LookupError) as error:
         if isinstance(error, LookupError) and not function.signature:
             raise
         listed = function.signature and declared
         return [] if listed else [f"{function.path} has no signature; list its parameters, with their source"]
     twins = (twin for twin in framework.functions if twin.path == function.path)
+    available = [one.name for one in parameters]
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
     passed = {name for twin in twins for name in passed_parameters(twin)}
     return [
         *(f"{function.path}({name}=) is not accounted for" for name in available if name not in {*declared, *passed}),
-        *(f"{function.path} has no parameter {name}" for name in declared if name not in available),
+        *(f"{function.path} has no parameter {name}" for name in declared if not takes_any and name not in available),
     ]
