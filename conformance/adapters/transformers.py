@@ -80,7 +80,7 @@ SEQUENCES = MASKED.like(
     call=CLASSIFICATION.replace("KIND", "single_label"),
     ranks={"categorical": range(2, 3)},
     positional={"predictions": "pooled_logits"},
-    choices={"narrowed_to": None},
+    choices={"narrowed_to": None, "rejects": frozenset({"one_class"})},
     result_dtype="same",
     default_files=frozenset({"categorical/ignore_index", "categorical/index_labels", "categorical/invalid_labels"}),
 )
