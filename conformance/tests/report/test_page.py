@@ -498,7 +498,7 @@ def test_page_groups_rows_by_reason_code_not_explanation(chromium, tmp_path):
     found = Page(chromium, tmp_path / "index.html", "view=causes")
     titles = [title.replace("\u200b", "") for title in found.texts(".by-finding tbody th code")]
     assert titles == ["wrong_value", "wrong_value: clip=1e-07"]
-    assert "off by" in found.texts(".by-finding tbody th")[0]
+    assert "times the tolerance" in found.texts(".by-finding tbody th")[0]
     found.all(".by-finding tbody a[href*='view=table']")[0].click()
     found.wait("return document.getElementById('grid')")
     assert found.count == "3 of 4 rows"

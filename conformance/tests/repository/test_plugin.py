@@ -429,7 +429,7 @@ def test_failure_has_message_without_traceback(folder):
             "  case       categorical/x/smoothed (float32, none): Smoothing is asked.",
             "  file       mine/categorical/x.yaml:*",
             "  how far    * x the tolerance *",
-            "  because    off by * budgets*",
+            "  because    error of * times the tolerance*",
             "  reproduce  import conformance.power.mutants.*",
             '  again      pytest --cases mine -k "miniature.DropsSmoothing and categorical/x/smoothed and float32 '
             'and none and not gradient"',

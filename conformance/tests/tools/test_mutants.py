@@ -299,7 +299,7 @@ def test_mutants_command_with_survivor_exits_with_1(folder):
 def test_mutants_command_without_survivor_exits_with_0(folder):
     done = run("--cases", folder, "-k", "labels and CountsLabelsFromOne", "--kills")
     assert done.exit_code == 0
-    assert "one/plain-float32-mean: off by" in done.stdout
+    assert "one/plain-float32-mean: error of" in done.stdout
     assert "one/plain  CountsLabelsFromOne" in done.stdout
 
 
