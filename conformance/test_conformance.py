@@ -7,7 +7,7 @@ import pytest
 from conformance.judging.plan import Item
 from conformance.model.errors import UserError
 from conformance.model.text import loggable
-from conformance.plugin import CaseCheck
+from conformance.plugin.checking import CaseCheck
 
 
 def test_conformance(item: Item, case_check: CaseCheck) -> None:

@@ -140,7 +140,7 @@ def pytest(*arguments: str) -> Result:
     """Run `pytest` on the conformance test without other plugins; its rows and the modules loaded at the end."""
     import pytest
 
-    from conformance.plugin import TEST_FILE
+    from conformance.plugin.arguments import TEST_FILE
 
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report")
