@@ -374,10 +374,10 @@ def _minus_logs(
     if flat.taken_as is not None:
         return _converted_logs(flat, convention, row, x, picked)
     if flat.input_kind == "logits":
-        if any(map(math.isnan, x)):
-            return dict.fromkeys(picked, NAN)
         key = row, ctx.prec
         if key not in flat.log_sum_exps:
+            if any(map(math.isnan, x)):
+                return dict.fromkeys(picked, NAN)
             flat.log_sum_exps[key] = _log_sum_exp(x)
         lse = flat.log_sum_exps[key]
         return {c: INF if x[c] == -INF else lse - arb(x[c]) for c in picked}
