@@ -610,7 +610,7 @@ def _large_rows(count: int, distinct: bool = False) -> Iterator[dict[str, Any]]:
             "expected": "known" if status == "disagrees" else "ok",
             "known": f"reason {n if distinct else problem % 50}" if status == "disagrees" else "",
             "convention": f"choice_{n if distinct else problem % 7}=value" if status == "diverges" else "",
-            "explanation": f"off by {n} budgets" if distinct or status == "disagrees" else "",
+            "explanation": f"error of {n} times the tolerance" if distinct or status == "disagrees" else "",
             "warnings": f"RuntimeWarning: {n} was rounded" if distinct else "",
             **{name: (scale + 1) / place for place, name in enumerate(("error", "budget", "ratio", "ulps"), start=3)},
             "got": str([off * value + (scale + 1) * 1e-12 for value in values]),

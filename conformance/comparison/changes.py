@@ -22,7 +22,7 @@ The failing statuses are disagrees, crashed and timed_out.  Severity of a questi
                  one is a regression if it fails and the ledger does not know that); or it is no longer asked: no
                  function was called with the case, or its dtype or reduction, so no function is gone.
     note         the case is new, or is new in that dtype or reduction or of that framework; or the new
-                 row fails as the ledger knows.
+                 row is a known issue.
 """
 
 from __future__ import annotations
