@@ -48,7 +48,7 @@ from conformance.report.page import PageSupplement, page
 from conformance.report.run import largest, run_record, tally, versions
 
 _SPECIAL = '[",\r\n]'
-CSV_ROWS = 2000
+CSV_ROWS = 1000
 """Number of rows converted to text in one step, to bound memory."""
 DIGEST_BYTES = 2**20
 """Number of bytes hashed in one step, for the same reason."""
