@@ -112,7 +112,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A common mistake that explains wrong results of a callable."""
+    """A common mistake that explains wrong results of a callable, or a likely cause of results that are not finite."""
 
     options: tuple[str, ...]
     """Options of the cases; empty for cases without options."""
