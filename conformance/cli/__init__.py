@@ -158,14 +158,14 @@ def main() -> None:
         try:
             app()
         except UserError as error:
-            err.print(escape(str(error)), soft_wrap=True)
+            err.print(escape(str(error)))
             github.emit(github.error_commands(file_errors(error)), aside=True)
             sys.exit(USAGE)
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 fault.report_fault(error)
                 sys.exit(FAULT)
-            err.print(escape(f"{error.filename}: {error.strerror}; name another file or folder"), soft_wrap=True)
+            err.print(escape(f"{error.filename}: {error.strerror}; name another file or folder"))
             sys.exit(USAGE)
         except KeyboardInterrupt:
             err.print("interrupted")

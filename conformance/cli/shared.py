@@ -171,7 +171,7 @@ def print_styled(lines: Iterable[tuple[str, str]]) -> None:
 
 def print_stderr(line: str) -> None:
     """Print a line to stderr."""
-    err.print(escape(line), soft_wrap=True)
+    err.print(escape(line))
 
 
 def print_notes(cases: Iterable[Case]) -> None:
