@@ -131,7 +131,9 @@ class Commands(typer.core.TyperGroup):
         except KeyboardInterrupt:
             err.print("interrupted")
             raise typer.Exit(INTERRUPTED) from None
-        except SystemExit:  # commands raise typer.Exit: a framework raised this one in this thread
+        except SystemExit as ended:  # commands raise typer.Exit: a framework raised this one in this thread
+            if isinstance(ended.__context__, BrokenPipeError):
+                raise
             err.print("interrupted by a SystemExit that is not this command's own")
             raise typer.Exit(INTERRUPTED) from None
 
@@ -171,6 +173,8 @@ def main() -> None:
             err.print("interrupted")
             sys.exit(INTERRUPTED)
         except SystemExit as ended:
+            if isinstance(ended.__context__, BrokenPipeError):  # rich's, when nobody reads `--help` any more
+                sys.exit(0)
             if ended.code is None:  # a framework's, as in `invoke`; those of commands have a status
                 sys.exit(INTERRUPTED)
             raise

@@ -13,6 +13,9 @@ import pytest
 @pytest.mark.parametrize(
     ("words", "status", "github"),
     [
+        ("--help", 0, ""),
+        ("run --help", 0, ""),
+        ("list cases --help", 0, ""),
         ("list functions", 0, ""),
         ("list cases --json", 0, "true"),
         ("lint nowhere", 2, ""),
