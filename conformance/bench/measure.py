@@ -453,11 +453,11 @@ def large_reports(bench: Bench) -> Iterator[Measurement]:
         taken = {"run --baseline": run} | {
             name: bench.run("large_command", *words)[1] for name, words in commands.items()
         }
-    for name, found in taken.items():
-        if found.get("status", 0) != 0:
-            raise BenchError(f"conformance {name}: exit status {found['status']}")
-        what = f"memory of conformance {name}, {rows:,} rows"
-        yield Measurement(what, found["bytes"] / 1e6, "MB", limits[name] / 1e6, any_machine=True)
+    for name, result in taken.items():
+        if result.get("status", 0) != 0:
+            raise BenchError(f"conformance {name}: exit status {result['status']}")
+        label = f"memory of conformance {name}, {rows:,} rows"
+        yield Measurement(label, result["bytes"] / 1e6, "MB", limits[name] / 1e6, any_machine=True)
     milliseconds = 1e3 * run["seconds"] / rows
     yield Measurement(f"processor time of a row in a report of {rows:,}, written", milliseconds, "ms", 0.15)
 

@@ -579,9 +579,9 @@ def recorded(baseline: str, count: str, folder: str) -> Result:
     began = time.process_time()
     record = run.write()
     seconds = time.process_time() - began
-    found = accepted.check(run.results, RunScope())
+    check = accepted.check(run.results, RunScope())
     assert record["complete"]
-    assert found.ok, found.lines()
+    assert check.ok, check.lines()
     return {"bytes": _peak(), "seconds": seconds}
 
 

@@ -184,7 +184,7 @@ def _merged_run(info: RunInfo, old: RunInfo, rows: pd.DataFrame, kept: set[str])
         info,
         planned=len(rows),
         host=merged_versions([info.host, old.host]),
-        versions={str(name): joined_versions(set(found)) for name, found in rows.groupby("framework")["version"]},
+        versions={str(name): joined_versions(set(versions)) for name, versions in rows.groupby("framework")["version"]},
         missing=tuple(name for name in info.missing if name not in kept),
         selected=old.selected,
         published=info.published or old.published,

@@ -77,7 +77,12 @@ def plan(cases: Iterable[Case], available: Sequence[Installed], item_filter: Ite
         for case, functions in candidates(cases, available, item_filter):
             declared = declarations.of_all(case, functions)
             for number, pair in enumerate(itertools.product(case.dtypes, case.reductions) if declared else ()):
-                items += _items(case, *pair, ((one, found[number]) for one, found in declared), item_filter)
+                items += _items(
+                    case,
+                    *pair,
+                    ((candidate, declarations_of[number]) for candidate, declarations_of in declared),
+                    item_filter,
+                )
     return items
 
 
@@ -110,19 +115,19 @@ def candidates(
     """Each case with the functions for which an item on it may be selected."""
     ids = "\n".join(case.id for case in cases)  # a word is in one of them or in none
     functions = [
-        (one, function)
-        for one in available
-        for function in one.functions
+        (installed, function)
+        for installed in available
+        for function in installed.functions
         if item_filter is None
-        or item_filter.may_select(function.framework_name, function.name, ids, one.mode, one.device)
+        or item_filter.may_select(function.framework_name, function.name, ids, installed.mode, installed.device)
     ]
     for case in cases:
-        found = []
-        for one, function in functions:
-            parts = (function.framework_name, function.name, case.id, one.mode, one.device)
+        selected = []
+        for installed, function in functions:
+            parts = (function.framework_name, function.name, case.id, installed.mode, installed.device)
             if is_selected(function, case, item_filter) and (item_filter is None or item_filter.may_select(*parts)):
-                found.append(Candidate(one, function, item_filter is None or item_filter.must_select(*parts)))
-        yield case, found
+                selected.append(Candidate(installed, function, item_filter is None or item_filter.must_select(*parts)))
+        yield case, selected
 
 
 def is_selected(function: Function, case: Case, item_filter: ItemFilter | None) -> bool:
@@ -148,7 +153,9 @@ def items_of(
     case: Case, problem: Problem, functions: Iterable[Candidate], item_filter: ItemFilter | None = None
 ) -> Iterator[Item]:
     """The items of a problem of a case, in the order of the functions; see `plan`."""
-    declared = ((one, _declared(case, problem, one.installed, one.function)) for one in functions)
+    declared = (
+        (candidate, _declared(case, problem, candidate.installed, candidate.function)) for candidate in functions
+    )
     return _items(case, problem.dtype, problem.reduction, declared, item_filter)
 
 
@@ -212,7 +219,7 @@ class Declarations:
 
     def of_all(self, case: Case, functions: Iterable[Candidate]) -> list[tuple[Candidate, Sequence[Declaration]]]:
         """Functions, each with its declarations for the problems of a case: for each dtype, one for each reduction."""
-        return [(one, self._of(case, one.installed, one.function)) for one in functions]
+        return [(candidate, self._of(case, candidate.installed, candidate.function)) for candidate in functions]
 
     def _of(self, case: Case, installed: Installed, function: Function) -> Sequence[Declaration]:
         key = id(installed), id(function)

@@ -57,7 +57,14 @@ def unsupported_rows(
                 reasons
                 for number, pair in enumerate(itertools.product(case.dtypes, case.reductions) if declared else ())
                 if (case.id, *pair) not in planned
-                and (reasons := _reasons(case, *pair, [(one, of[number]) for one, of in declared], item_filter))
+                and (
+                    reasons := _reasons(
+                        case,
+                        *pair,
+                        [(candidate, declarations_of[number]) for candidate, declarations_of in declared],
+                        item_filter,
+                    )
+                )
             ]
             if reasons_by_function and answers and cache is None and (cache := open_cache()) is not None:
                 stack.callback(cache.close)

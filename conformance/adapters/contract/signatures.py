@@ -81,15 +81,15 @@ def unaccounted(framework: Framework, function: Function) -> list[str]:
     path = f"{getattr(framework.runtime()[1].get(alias), '__name__', alias)}{dot}{rest}"
     declared = dict.fromkeys([*passed_parameters(function), *function.no_effect, *map(parameter_of, function.untested)])
     try:
-        parameters = [one for signature in signatures(path) for one in signature.parameters.values()]
+        parameters = [parameter for signature in signatures(path) for parameter in signature.parameters.values()]
     except (ValueError, LookupError) as error:
         if isinstance(error, LookupError) and not function.signature:
             raise
         listed = function.signature and declared
         return [] if listed else [f"{function.path} has no signature; list its parameters, with their source"]
     twins = (twin for twin in framework.functions if twin.path == function.path)
-    available = [one.name for one in parameters]
-    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    available = [parameter.name for parameter in parameters]
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     passed = {name for twin in twins for name in passed_parameters(twin)}
     return [
         *(f"{function.path}({name}=) is not accounted for" for name in available if name not in {*declared, *passed}),
