@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,9 +87,8 @@ def compare(got: Floats, want: Exact, tolerance: Floats, dtype: str, returned: s
             reason = NotFinite(got=float(got[where]), want=float(hi[where]), where=where)
         else:
             reason = WrongValue(ratio=worst, where=where)
-    with np.errstate(all="ignore"):
-        reference = float(hi[where]) if np.isfinite(got[where]) and np.isfinite(hi[where]) else 1.0
-        ulps = float(error[where]) / float(ulp(reference, numpy_dtype(dtype)))
+    reference = float(hi[where]) if np.isfinite(got[where]) and np.isfinite(hi[where]) else 1.0
+    ulps = float(error[where]) / _ulp_of(reference, dtype)
     failing = int(np.count_nonzero(ratio > 1)) if reason is not None else 0
     return Comparison(reason, where, float(error[where]), float(limit[where]), worst, ulps, failing)
 
@@ -127,8 +127,13 @@ def _compare_numbers(got: Floats, want: Exact, tolerance: Floats, dtype: str) ->
         return None
     ratio = 0.0 if error == 0 else error / limit if limit else math.inf
     reason = WrongValue(ratio=ratio, where=()) if ratio > 1 else None
-    with np.errstate(all="ignore"):
-        return Comparison(reason, (), error, limit, ratio, error / float(ulp(hi, numpy_dtype(dtype))), int(ratio > 1))
+    return Comparison(reason, (), error, limit, ratio, error / _ulp_of(hi, dtype), int(ratio > 1))
+
+
+@functools.lru_cache(maxsize=4096)
+def _ulp_of(number: float, dtype: str) -> float:
+    """Unit in the last place of a number; an exact answer is compared with the results of many functions."""
+    return float(ulp(number, numpy_dtype(dtype)))
 
 
 def symptoms_without_value(outcome: Outcome) -> frozenset[str]:

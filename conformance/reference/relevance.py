@@ -41,6 +41,11 @@ def relevant(
     """
     if convention is DEFINITION:
         return convention
+    key = (relevant, convention, read, taken_as)
+    return problem.computed_once(key, lambda: _relevant(problem, convention, read, taken_as))
+
+
+def _relevant(problem: Problem, convention: Convention, read: frozenset[str], taken_as: InputKind | None) -> Convention:
     input_kind = logarithm_kind(problem, convention, taken_as)
     sums_exponentials = (taken_as or problem.input_kind) == "logits" and problem.target == "distribution"
     names = _names(

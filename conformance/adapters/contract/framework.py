@@ -497,6 +497,9 @@ class Mode:
     """Why calls in this mode cannot be made on this machine, such as a missing compiler; "" if they can."""
 
 
+_EAGER = Mode()
+
+
 @dataclass(frozen=True)
 class Framework:
     """A library under test: its distributions, its arrays, and its functions.
@@ -586,7 +589,7 @@ class Framework:
 
     def mode(self, name: str) -> Mode:
         """The mode with this name; raises KeyError."""
-        return Mode() if name == EAGER else self.modes[name]
+        return _EAGER if name == EAGER else self.modes[name]
 
     def devices_in(self, backend: str) -> tuple[str, ...]:
         """The names of the devices that a backend supports, `cpu` first."""
