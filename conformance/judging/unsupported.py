@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from conformance.adapters.registry import Installed
@@ -24,6 +23,8 @@ MAX_CASES = 5
 PROBLEM_COLUMNS = ["case", "dtype", "reduction", "function", "status", "explanation"]
 problem_cells = operator.attrgetter(*(f"key.{name}" if name in KEY else name for name in PROBLEM_COLUMNS))
 """Values of a row in these columns."""
+Pair = tuple[str, Reduction]
+"""A dtype and a reduction of a case."""
 Reasons = tuple[tuple[Item, str], ...]
 
 
@@ -37,8 +38,8 @@ def unsupported_rows(
 ) -> list[Row]:
     """Return a row of status `unsupported` for each function on each problem that none of them supports.
 
-    A dtype that is supported for no reduction has rows for its first reduction only, if the reasons are the same for
-    all; so has a case that is supported for no dtype for the first of its dtypes with the same reasons.
+    If no problem of a case or of one of its dtypes is supported, a function with the same reason for all of them has
+    one row, on the first.
 
     items: of the run.  available: installed frameworks of the run.  A problem without a
     selected item has no row.  answers: whether rows include the exact answer, which is needed in reports only.
@@ -50,26 +51,21 @@ def unsupported_rows(
     with contextlib.ExitStack() as stack:
         declarations = stack.enter_context(Declarations.on(cases))
         for case, functions in candidates(cases, available, item_filter):
-            if all((case.id, *pair) in planned for pair in itertools.product(case.dtypes, case.reductions)):
+            problems = list(itertools.product(case.dtypes, case.reductions))
+            if all((case.id, *pair) in planned for pair in problems):
                 continue
             declared = declarations.of_all(case, functions)
-            reasons_by_function = [
-                reasons
-                for number, pair in enumerate(itertools.product(case.dtypes, case.reductions) if declared else ())
-                if (case.id, *pair) not in planned
-                and (
-                    reasons := _reasons(
-                        case,
-                        *pair,
-                        [(candidate, declarations_of[number]) for candidate, declarations_of in declared],
-                        item_filter,
-                    )
-                )
-            ]
-            if reasons_by_function and answers and cache is None and (cache := open_cache()) is not None:
+            reasons_by_problem: dict[Pair, Reasons | None] = {
+                pair: None
+                if (case.id, *pair) in planned
+                else _reasons(case, *pair, [(candidate, of[number]) for candidate, of in declared], item_filter)
+                for number, pair in enumerate(problems)
+            }
+            representative = _representative(reasons_by_problem)
+            if representative and answers and cache is None and (cache := open_cache()) is not None:
                 stack.callback(cache.close)
             oracle = Oracle(cache) if answers else None
-            for reasons in _representative(case, reasons_by_function):
+            for reasons in representative:
                 rows += _rows(reasons, oracle)
     return rows
 
@@ -80,29 +76,45 @@ def _reasons(
     reduction: Reduction,
     declared: Iterable[tuple[Candidate, Declaration]],
     item_filter: ItemFilter | None,
-) -> Reasons:
-    """(item, reason) for each selected function; () if one of them supports the problem."""
+) -> Reasons | None:
+    """(item, reason) for each selected function; None if one of them supports the problem."""
     reasons = []
     for candidate, declaration in declared:
         if candidate.selects(item_filter, case, dtype, reduction):
             if declaration.unsupported is None:
-                return ()
+                return None
             item = Item(candidate.installed, candidate.function, case, dtype, reduction)
             reasons.append((item, declaration.unsupported))
     return tuple(reasons)
 
 
-def _representative(case: Case, by_problem: Sequence[Reasons]) -> Iterator[Reasons]:
-    """The minimal set of problems that shows every unsupported feature."""
-    whole = len(by_problem) == len(case.dtypes) * len(case.reductions)
-    seen: list[list[list[tuple[str, str]]]] = []
-    for _, group in itertools.groupby(by_problem, key=lambda reasons: reasons[0][0].dtype):
-        problems = list(group)
-        texts = [[(item.function.name, why) for item, why in reasons] for reasons in problems]
-        if not (whole and texts in seen):
-            same = len(problems) == len(case.reductions) and texts.count(texts[0]) == len(texts)
-            yield from problems[:1] if same else problems
-        seen.append(texts)
+def _representative(reasons_by_problem: Mapping[Pair, Reasons | None]) -> list[Reasons]:
+    """The reasons of each unsupported problem, without those that a function repeats from an earlier one.
+
+    Problems are compared within a case of which none is supported, or within a dtype of which none is; a function has
+    all of its reasons there or, if they are equal, the first.
+    """
+    whole = None not in reasons_by_problem.values()
+    supported = {dtype for (dtype, _), reasons in reasons_by_problem.items() if reasons is None}
+    by_function: dict[tuple[object, ...], list[str]] = {}
+
+    def key(item: Item) -> tuple[object, ...]:
+        scope = () if whole else (item.dtype, item.reduction if item.dtype in supported else "")
+        return (id(item.installed), item.function.name, *scope)
+
+    unsupported = [reasons for reasons in reasons_by_problem.values() if reasons]
+    for item, why in itertools.chain.from_iterable(unsupported):
+        by_function.setdefault(key(item), []).append(why)
+    shown: set[tuple[object, ...]] = set()
+    representative = []
+    for reasons in unsupported:
+        kept = []
+        for item, why in reasons:
+            if len(set(by_function[key(item)])) > 1 or key(item) not in shown:
+                kept.append((item, why))
+                shown.add(key(item))
+        representative += [tuple(kept)] if kept else []
+    return representative
 
 
 def _rows(reasons: Reasons, oracle: Oracle | None) -> list[Row]:
@@ -161,21 +173,25 @@ def _frozen(reasons: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
 
 
 def _by_reason(by_problem: Mapping[tuple[str, str], Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
-    """The reasons of the problems of a case; one that a function has for some of them names these."""
-    reductions: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for (dtype, reduction), reasons in by_problem.items():
-        for key in ((why, function) for why, functions in reasons.items() for function in functions):
-            reductions.setdefault(key, {}).setdefault(dtype, []).append(reduction)
-    problems_of = Counter(dtype for dtype, _ in by_problem)
+    """The reasons of the problems of a case; one that a function has for some of its problems names these."""
+    problems: dict[str, dict[str, list[tuple[str, str]]]] = {}
+    for problem, reasons in by_problem.items():
+        for why, functions in reasons.items():
+            for function in functions:
+                problems.setdefault(function, {}).setdefault(why, []).append(problem)
     merged: dict[str, list[str]] = {}
-    for (why, function), by_dtype in reductions.items():
-        partly = sum(map(len, by_dtype.values())) < len(by_problem)
-        named = (
-            ", ".join([dtype, *(functions_ if problems_of[dtype] > 1 else ())])
-            for dtype, functions_ in by_dtype.items()
-        )
-        merged.setdefault(f"{why} ({'; '.join(named)})" if partly else why, []).append(function)
+    for function, by_reason in problems.items():
+        for why, named in by_reason.items():
+            merged.setdefault(why if len(by_reason) == 1 else f"{why} ({_named(named)})", []).append(function)
     return merged
+
+
+def _named(problems: Iterable[tuple[str, str]]) -> str:
+    """Problems by dtype, each with its reductions."""
+    by_dtype: dict[str, list[str]] = {}
+    for dtype, reduction in problems:
+        by_dtype.setdefault(dtype, []).append(reduction)
+    return "; ".join(", ".join([dtype, *reductions]) for dtype, reductions in by_dtype.items())
 
 
 def render_unsupported(problems: Sequence[UnsupportedProblem], *, narrowed: bool = False) -> list[str]:

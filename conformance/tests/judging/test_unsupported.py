@@ -134,11 +134,21 @@ def test_unsupported_case_gives_each_reason_once_with_its_reductions():
     assert rendered(rows_of([stated], [lacks_reductions, miniatures.installed(miniatures.Binary)])) == [
         "no selected function supports a/b/c",
         "    it has no reduction none (bfloat16, none; float64, none): miniature.Categorical",
-        "    it is no categorical loss: miniature.Binary",
         "    it has no reduction sum (bfloat16, sum; float64, sum): miniature.Categorical",
         "    it has no dtype bfloat16 (bfloat16, mean): miniature.Categorical",
         "    it has no dtype float64 (float64, mean): miniature.Categorical",
+        "    it is no categorical loss: miniature.Binary",
     ]
+
+
+def test_unsupported_case_has_one_row_for_each_function_whatever_problems_are_selected():
+    stated = replace(BINARY, dtypes=("float32", "float64"), reductions=("sum", "mean"))
+    losses = [miniatures.Categorical, miniatures.DropsSmoothing]
+    sums_of_one = ItemFilter(lambda function, name: "Categorical" in name or name.endswith("sum"))
+    text = rows_of([stated], [miniatures.installed(*losses)], sums_of_one)
+    assert [(row.key.dtype, row.key.reduction, row.key.function) for row in text] == [
+        ("float32", "sum", "miniature.Categorical"), ("float32", "sum", "miniature.DropsSmoothing")
+    ]  # fmt: skip
 
 
 def test_unsupported_rows_respect_selection():
