@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from conformance.tests import signals
 
 FIGURE = "figure"
 """Property of a test with a measurement, which the summary prints."""
+
+
+def pytest_configure():
+    """Messages of commands are whole lines: tox says how wide the terminal is, and they would be wrapped to that."""
+    os.environ.pop("COLUMNS", None)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -114,7 +114,7 @@ def calls_with_predictions(text: str) -> tuple[ast.Call, ...]:
     """Return the call nodes that receive `predictions` or `hidden`: one for a function; for an object two, with that
     of its constructor first.
 
-    () if no call receives them as an argument.
+    () if no call receives them as an argument.  The nodes are shared with later calls: copy them before a change.
     """
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import functools
 from collections.abc import Iterator
@@ -208,7 +209,7 @@ def instead(call: Call, part: str, values: Any) -> Call:
 def spellings(option: str) -> tuple[str, ...]:
     """What an option is called by any function of any framework."""
     found = {f.arguments[option] for f in registry.functions() if option in f.arguments}
-    return tuple(sorted(found))
+    return tuple(sorted(filter(str.isidentifier, found)))
 
 
 def of_targets(function: Function, loss: str) -> Iterator[Attempt]:
@@ -244,7 +245,7 @@ def of_options(function: Function, loss: str) -> Iterator[Attempt]:
         value = Tensor(value.astype(numpy_dtype(dtype))) if isinstance(value, np.ndarray) else value
         for name in spellings(option):
             for place in range(len(calls_with_predictions(call.text))):
-                nodes = calls_with_predictions(call.text)
+                nodes = copy.deepcopy(calls_with_predictions(call.text))
                 source = option if isinstance(value, Tensor) else repr(value)
                 nodes[place].keywords.append(ast.keyword(name, ast.Name(source)))
                 arrays = {**call.arrays, option: value} if isinstance(value, Tensor) else call.arrays

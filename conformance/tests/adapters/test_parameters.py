@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import functools
 from collections.abc import Iterable
@@ -78,7 +79,7 @@ def test_example_of_gap_is_accepted_argument(there: Installed, function: Functio
 
 def with_argument(function: Function, call: Call, argument: ast.keyword) -> Call:
     """The call with another argument, in its constructor if that has such a parameter."""
-    nodes = calls_with_predictions(call.text)
+    nodes = copy.deepcopy(calls_with_predictions(call.text))
     stated = ast.get_source_segment(call.text, nodes[-1]) or ""
     first = argument.arg in signatures.signatures(function.path)[0].parameters
     node = nodes[0] if first else nodes[-1]
