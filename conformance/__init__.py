@@ -27,10 +27,10 @@ def replay(
 ) -> Any:
     """Ask one function one case again, in this process, and return what it returned (numpy, float64).
 
-    quantity: `loss`, or `gradient`: that with respect to the predictions, as they were passed.  mode: in which the
-    function is called, such as `compile`.  device: where its arrays are placed.  cases: the folder of case files, or
-    the one file, that the case is in; the shipped or harvested ones unless given.  adapter: where a callable of
-    `conformance check` is described.
+    quantity: `loss`, or `gradient`, which is with respect to the predictions as they were passed.  mode: mode of the
+    call, such as `compile`.  device: device on which its arrays are placed.  cases: folder of case files, or the one
+    file, that contains the case; None means the shipped or harvested cases.  adapter: `module:attribute` of a
+    framework that is created at run time, as by `conformance check`.
 
     For reproducers whose arrays are too long to write out.  Raises an exception of the name and message that the
     function raised one of, LookupError where there is no such case or function, and CaseErrors for broken files.

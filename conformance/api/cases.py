@@ -75,7 +75,10 @@ def load_case(case_id: str, cases: Path | None = None) -> tuple[Case, Ledger]:
 
 
 def find_case(cases: list[Case], case_id: str, folder: Path | None = None) -> Case:
-    """The case with an id; raises SelectionError if there is none.  folder: of the cases, None for the shipped ones."""
+    """The case with an id; raises SelectionError if there is none.
+
+    folder: folder of the cases; None means the shipped cases.
+    """
     for case in cases:
         if case.id == case_id:
             return case
@@ -124,7 +127,7 @@ class FunctionEntry:
     """The declaration of a function by its adapter."""
 
     function: str
-    """Its name, such as `torch.CrossEntropyLoss`."""
+    """Name of the function, such as `torch.CrossEntropyLoss`."""
     predictions: str
     """Input kinds that it accepts without a conversion, with the ranks."""
     labels: str
@@ -273,7 +276,7 @@ class ShowResult(Result):
     case: Case
     """The case."""
     answers: tuple[CaseAnswers, ...]
-    """One for each dtype and reduction."""
+    """The exact answer and the results for each dtype and reduction."""
     published: tuple[PublishedVerdict, ...]
     """Numbers from publications, and whether they hold."""
     unsupported: list[Row]
@@ -398,7 +401,7 @@ def explain(
     functions : sequence of str
         Names of functions; all installed ones if empty.
     dtype, reduction : str, optional
-        Of the case; float32 and mean, or the first ones of the case, if empty.
+        A dtype and a reduction of the case.  If empty: float32 and mean, or the first of the case if it lacks them.
     quantity : {"loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hessian"}
     mode : str
         Mode of the calls; frameworks without it are skipped.
@@ -439,7 +442,10 @@ def _available(frameworks: Sequence[str], functions: Sequence[str], modes: Seque
 
 
 def check_functions(names: Sequence[str], available: Sequence[Installed], option: str = "--function") -> None:
-    """Raise SelectionError for a name that no installed function has.  option: that contains the names."""
+    """Raise SelectionError for a name that no installed function has.
+
+    option: the command-line option that contains the names.
+    """
     installed = [function.name for installation in available for function in installation.functions]
     known = [function.name for function in registry.functions()]
     for name in names:

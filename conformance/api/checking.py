@@ -72,7 +72,7 @@ class CheckRequest:
     cases: Path | None = None
     """Folder of case files, or one file; the shipped cases if None."""
     keyword: str = ""
-    """Only cases with an item that matches this expression, as with pytest's `-k`."""
+    """Expression that an item of each case must match, as with pytest's `-k`."""
     modes: tuple[str, ...] = ()
     """Modes of the known function's framework, such as `compile`; eager if empty."""
     device: str = CPU
@@ -140,7 +140,7 @@ class CheckResult(Result):
     """Random problems on which it is wrong, shrunk if Hypothesis is installed."""
     sweep: SweepResult | None
     cells: tuple[Cell, ...]
-    """One for each option and dtype, sorted by option, then by dtype."""
+    """A cell for each option and dtype, sorted by option, then by dtype."""
     mistakes: tuple[Mistake, ...]
     """Mistakes that explain most of the wrong results for which they were tried, by options, the commonest first."""
     printed: tuple[str, ...]
@@ -215,7 +215,7 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
     Parameters
     ----------
     callable_ : CheckedCallable
-        Its location, and the known function that it is like.
+        Location of the callable, and the known function that it is like.
     request : CheckRequest
     observer : Observer
         Notified of each step, and of the first wrong row.
@@ -472,7 +472,7 @@ def _why_not(installed: Installed, option: str, dtype: str) -> str:
 
 
 def _cell(option: str, dtype: str, rows: Sequence[Row], why: str) -> Cell:
-    """The cell for the rows of an option in a dtype.  why: why there are no rows."""
+    """The cell for the rows of an option in a dtype.  why: the reason that there are no rows."""
     if not rows:
         return Cell(option, dtype, "not asked", why=why)
     wrong = sum(row.status in FAILING for row in rows)

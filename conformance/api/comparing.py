@@ -146,7 +146,7 @@ def compare(
     quantity : {"loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hessian"}
         The quantity to compare; "d2" is the fraction of the deviance that the predictions explain, as in scikit-learn.
     frameworks, functions : sequence of str
-        Only these; all installed ones if both are empty.
+        Names of the frameworks and functions to call; all installed ones if both are empty.
     mode : str
         Mode of the calls, such as "eager" or "compile"; frameworks without it are skipped.
     observed : sequence of str

@@ -59,7 +59,7 @@ class RelationsResult(Result):
     planned: int
     """Number of selected instances."""
     results: list[RelationResult]
-    """One for each checked instance."""
+    """A result for each checked instance."""
     not_executed: tuple[NotExecuted, ...]
     """Instances whose calls could not be made, each with the reason."""
     stale: list[KnownIssue]
@@ -100,7 +100,7 @@ def relations(
     Parameters
     ----------
     keyword : str, optional
-        Only instances whose id matches this expression, as with pytest's `-k`.
+        Expression that ids of instances must match, as with pytest's `-k`.
     frameworks : sequence of str
         Names of frameworks; all installed ones if empty.
     cases : Path, optional
@@ -160,7 +160,7 @@ class FuzzResult(Result):
     seed: int
     """Seed of the cases."""
     state: SearchState
-    """Its progress, including that of earlier searches that it resumed."""
+    """Progress of the search, including earlier searches that it resumed."""
     findings: tuple[Counterexample, ...]
     """The smallest case for each way in which a function is wrong."""
     interrupted: bool
@@ -222,7 +222,7 @@ def fuzz(
     frameworks : sequence of str
         Names of frameworks; all installed ones if empty.
     keyword : str, optional
-        Only items whose id matches this expression, as with pytest's `-k`.
+        Expression that ids of items must match, as with pytest's `-k`.
     seed : int
         Seed; equal seeds give equal cases.
     dtypes : sequence of str

@@ -55,7 +55,7 @@ def list_mutants(families: Sequence[str] = (), keyword: str = "", correct: bool 
     families : sequence of str
         Families of faults; all if empty.
     keyword : str, optional
-        Only those whose `family.Name` matches this expression, as with pytest's `-k`.
+        Expression that `family.Name` must match, as with pytest's `-k`.
     correct : bool
         List correct implementations.
 
@@ -143,7 +143,7 @@ def mutants(
     families : sequence of str
         Families of faults; all if empty.
     keyword : str, optional
-        Only those whose `family.Name` matches this expression, as with pytest's `-k`.
+        Expression that `family.Name` must match, as with pytest's `-k`.
     processes : int
         Number of processes that share the mutants; 1 for the current one.
     observer : Observer
@@ -214,7 +214,7 @@ def check_correct(
     cases : Path, optional
         Folder of case files, or one file; the shipped cases if None.
     keyword : str, optional
-        Only those whose `family.Name` matches this expression, as with pytest's `-k`.
+        Expression that `family.Name` must match, as with pytest's `-k`.
     processes : int
         Number of processes that share the implementations; 1 for the current one.
     generated : int

@@ -143,7 +143,7 @@ def recipe(
     reduction : {"mean", "sum", "none"}
         The mean by default.
     dtype : str
-        Of the predictions, float32 by default.
+        dtype of the predictions; float32 by default.
     kind : {"", "logits", "probabilities", "log_probabilities"}
         Kind of the predictions; by default one that both functions accept, or else the second.
     target : {"", "index", "one_hot", "distribution", "multi_hot", "binary", "soft_binary"}
@@ -156,9 +156,9 @@ def recipe(
         Unusual properties of the arrays: the classes on a stated axis, labels that are class names, a single sample
         without a batch axis, sample weights with only the leading axes of the samples.
     label_dtype : str
-        Of the labels, the usual one of each function by default.
+        dtype of the labels; the usual one of each function by default.
     weight_dtype : str
-        Of all weights, that of the predictions by default.
+        dtype of all weights; that of the predictions by default.
     modes : sequence of str
         Such as compile, jit or graph; each function is called in the first that its framework has, or else eagerly.
     cases : Path, optional

@@ -47,7 +47,7 @@ def diff(old: Path, new: Path) -> DiffResult:
     Parameters
     ----------
     old, new : Path
-        Their folders or results files.
+        Folder or results file of each report.
 
     Returns
     -------
@@ -174,7 +174,7 @@ class MergeResult(Result):
 
     command = "merge"
     report: Path
-    """Its folder."""
+    """Folder of the report."""
     parts: tuple[Path, ...]
     """The merged reports."""
     record: dict[str, Any]
@@ -215,7 +215,7 @@ class RecoverResult(Result):
 
     command = "recover"
     report: Path
-    """Its folder."""
+    """Folder of the report."""
     record: dict[str, Any]
     """The content of its `run.json`."""
 

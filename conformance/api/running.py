@@ -50,7 +50,7 @@ class RunRequest:
     cases: Path | None = None
     """Folder of case files, or one file; the shipped cases if None."""
     keyword: str = ""
-    """Only items whose id matches this expression, as with pytest's `-k`."""
+    """Expression that ids of items must match, as with pytest's `-k`."""
     frameworks: tuple[str, ...] = ()
     """Names of frameworks; all available ones if empty."""
     modes: tuple[str, ...] = ()

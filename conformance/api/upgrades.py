@@ -60,7 +60,7 @@ def audit(
     cases : Path, optional
         Folder of case files, or one file; the shipped cases if None.
     keyword : str, optional
-        Only items whose id matches this expression, as with pytest's `-k`.
+        Expression that ids of items must match, as with pytest's `-k`.
     timeout : float
         Timeout in seconds for a call.
     observer : Observer
@@ -104,7 +104,7 @@ class BisectResult(Result):
     distribution: str
     """Distribution whose releases were searched."""
     case: str
-    """Its id."""
+    """Id of the case."""
     found: Bisection | None
     """None if both ends have the same answer."""
     attempts: tuple[Attempt, ...]

@@ -335,7 +335,7 @@ class _Composer:
         return _Node(values, location, size)
 
     def _item(self, event: Any, key: str | int, size: int) -> tuple[_Node, int]:
-        """A value in a list or mapping, and the size of that list or mapping including it.  size: without it."""
+        """A value in a list or mapping, and the size of that list or mapping including it.  size: size without it."""
         self._path.append(key)
         node = self._node(event)
         if size + node.size > MAX_VALUES:

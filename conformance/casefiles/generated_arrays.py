@@ -115,7 +115,7 @@ class GeneratedCase(Case):
     """File, line, column and JSON path of the digest, for errors."""
 
     def __init__(self, **fields: Any) -> None:
-        """Create a case.  fields: those above, and the fields of `Case` that are not generated."""
+        """Create a case.  fields: the fields above, and the fields of `Case` that are not generated."""
         for name, value in {**{field.name: field.default for field in _STATED_FIELDS}, **fields}.items():
             object.__setattr__(self, name, value)
 

@@ -146,7 +146,8 @@ class KnownIssue:
     def matches_except_case(self, key: RowKey, quantity: str) -> bool:
         """Whether the entry applies to the row, regardless of its case.
 
-        quantity: that the entry must be about; an entry about the loss may explain quantities computed from it.
+        quantity: the quantity that the entry must be about; an entry about the loss may explain quantities computed
+        from it.
         """
         return (
             quantity in self.quantities
@@ -191,8 +192,8 @@ class Ledger:
     def find(self, key: RowKey, symptoms: Collection[str] | None = None) -> KnownIssue | None:
         """Return the entry that names the row's case, if there is one.
 
-        symptoms: of the row, which the entry must document; a symptom of the loss may also explain
-        its gradient. None: the entry for a right row, with any symptoms.
+        symptoms: symptoms of the row, which the entry must document; a symptom of the loss may also explain its
+        gradient.  None means that the row is right, and accepts an entry with any symptoms.
         """
         candidates = self._by_case_and_function.get((key.case, key.function))
         if candidates is None:

@@ -104,9 +104,10 @@ def load(folder: Path) -> list[Case]:
 def read(folder: Path, *, thorough: bool = False, strict: bool = False) -> tuple[list[Case], list[CaseFileError]]:
     """Read the cases of all valid files, sorted by id, and the errors in the others.
 
-    thorough: also generate arrays and compare them with their digests, and the digits of `expect` with the exact
-    answer, which takes as long as computing both.  strict: require what shared cases need: a first line that
-    names the schema, `about`, `source` and `why`.
+    thorough: whether to generate arrays, too, and compare them with their digests, and the digits of `expect` with the
+    exact answer, which takes as long as computing both.
+    strict: whether to require the properties of published cases: a first line that names the schema, `about`, `source`
+    and `why`.
     """
     if not (thorough or strict) and resolve_links(Path(folder)) == resolve_links(shipped_cases()):
         with Remembered() as remembered:
@@ -307,7 +308,7 @@ def _path_error(path: Path, message: str, advice: str) -> CaseFileError:
 def read_file(
     file: Path, id_prefix: str, *, thorough: bool = False, strict: bool = False
 ) -> tuple[list[Case], list[CaseFileError]]:
-    """Read the cases of one file, and its errors. id_prefix: of their ids, without the slash and the name."""
+    """Read the cases of one file, and its errors. id_prefix: part of their ids before the last slash."""
     document, schema_errors = read_document(file, SCHEMA, strict=strict)
     errors = [
         CaseFileError(display_path(file), 1, 1, "", message, advice)
@@ -690,7 +691,7 @@ class _CaseParser:
     # Options, layout, expectation
 
     def parse_options(self, shape: Shape | None, expect: Expectation | None) -> Options:
-        """Parse the options that the schema accepts. shape: of the predictions, if known."""
+        """Parse the options that the schema accepts. shape: shape of the predictions, if known."""
         values: dict[str, Any] = {}
         shapes_may_differ = expect == MustRaise("shape_mismatch")
         node = self.content.get("options", {})
@@ -739,7 +740,7 @@ class _CaseParser:
         return str(self.make_error(("predictions",), message, advice))
 
     def parse_expectation(self, shape: Shape | None) -> Expectation:
-        """Parse the expectation. shape: of the predictions, if known."""
+        """Parse the expectation. shape: shape of the predictions, if known."""
         node = self.content.get("expect", "oracle")
         if node == "oracle":
             return ByOracle()
@@ -773,7 +774,7 @@ class _CaseParser:
             self.add_error(path, message, "give one for each element" if want else "give digits without brackets")
 
     def parse_published(self, shape: Shape | None) -> tuple[Published, ...]:
-        """Parse published numbers. shape: of the predictions, if known."""
+        """Parse published numbers. shape: shape of the predictions, if known."""
         numbers = []
         for index, node in enumerate(self.content.get("published", ())):
             default = self.reductions[0] if len(self.reductions) == 1 else "mean"

@@ -108,7 +108,7 @@ def shape_error(option: str, shape: Shape, predictions: Shape, loss: Loss) -> Va
 
 
 def axis_errors(loss: Loss, rank: int, axis: object, key: str = "class_axis") -> Iterator[ValidationError]:
-    """Check that predictions of this rank have the class axis.  key: in the layout, that states the axis."""
+    """Check that predictions of this rank have the class axis.  key: the key of the layout that states the axis."""
     path: JsonPath = ("layout", key)
     if loss != "categorical":
         yield ValidationError(path, "a binary loss has no axis of classes", "remove it")
@@ -295,7 +295,7 @@ def _other_values(case: Case, kind: str) -> str:
 
 
 def written_shape(shape: Shape, axis: int | None) -> Shape:
-    """The shape of arrays in the file, with the classes on an axis; shape: with the classes last."""
+    """The shape of arrays in the file, with the classes on an axis.  shape: shape with the classes last."""
     if axis is None:
         return shape
     axis %= len(shape)

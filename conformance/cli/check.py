@@ -178,7 +178,10 @@ def hints(outcome: api.CheckResult) -> list[str]:
 
 
 def _advice(result: api.CheckResult, failing: Sequence[Row], code: str) -> str:
-    """What to do about the reason that most of the wrong rows have; empty if nothing is known.  code: that reason."""
+    """What to do about the reason that most of the wrong rows have; empty if nothing is known.
+
+    code: code of that reason.
+    """
     raised = " ".join(row.explanation for row in failing[:3]).lower()
     for words, advice in RAISED.items():
         if any(word in raised for word in words):

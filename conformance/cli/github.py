@@ -35,7 +35,10 @@ def quoted() -> Iterator[None]:
 
 
 def emit(commands: Iterable[str], *, aside: bool = False) -> None:
-    """Print workflow commands if this runs on GitHub Actions.  aside: to stderr, because stdout contains JSON."""
+    """Print workflow commands if this runs on GitHub Actions.
+
+    aside: whether to print to stderr, because stdout contains JSON.
+    """
     if on_github():
         stream = sys.stderr if aside else sys.stdout
         stream = stream.stream if isinstance(stream, DefusedStream) else stream
@@ -66,7 +69,10 @@ def error(title: str, message: str) -> str:
 
 
 def in_checkout(path: str) -> str:
-    """The path of a file in the repository, `cases/x.yaml`; "" if it is outside.  path: as the user would type it."""
+    """The path of a file in the repository, `cases/x.yaml`; "" if it is outside.
+
+    path: the path as the user would type it.
+    """
     if not path:
         return ""
     from conformance.casefiles.loading import resolve_links  # slow to import

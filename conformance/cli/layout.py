@@ -49,7 +49,7 @@ def _breaks(line: str, width: int) -> list[int]:
 
 
 def arrange(renderable: RenderableType, width: int, longest: int = 0) -> Iterator[RenderableType]:
-    """Yield what is printed for a renderable so that no word of a text or a table is broken.  longest: as in `_fit`."""
+    """Yield what is printed for a renderable so that no word of a text or a table is broken.  longest: see `_fit`."""
     if isinstance(renderable, str):
         renderable = Text.from_markup(renderable, emoji=False)
     if isinstance(renderable, Table):

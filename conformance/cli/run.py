@@ -186,7 +186,7 @@ def _cause(row: Row) -> tuple[str, ...]:
 
 
 def print_groups(rows: Sequence[Row], cases: Sequence[Case], framework: Framework | None = None) -> None:
-    """Print the first row of each cause, and how many there are.  framework: as in `reproducer_of`."""
+    """Print the first row of each cause, and how many there are.  framework: see `reproducer_of`."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(_cause(row), []).append(row)

@@ -79,7 +79,7 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
     Rows of frameworks that the report did not run stay; so do those of environments that it did not run if it ran
     another one of the baseline's, and, after a selection, those outside of it.
 
-    even_unexpected: also accept rows that are `unexpected` or `stale`.
+    even_unexpected: whether to accept rows that are `unexpected` or `stale`.
 
     Raises ReportError or AuditError if the report or the baseline cannot be read, or if the report is incomplete, has
     such rows, or is the baseline itself.

@@ -107,7 +107,7 @@ class Baseline:
 
     name: str
     run: Mapping[str, Any]
-    """Its `run.json`."""
+    """Content of the report's `run.json`."""
     rows: PackedFrame
     """Packed, because a run needs the memory."""
 
@@ -147,7 +147,7 @@ def check_baseline(
     device, mode, backend, environment, version, Python and numpy count in this order, then the newest version.
     Another device, mode, backend or version is noted.
 
-    name: of the baseline, for errors.
+    name: name of the baseline in error messages.
 
     Raises AuditError if a row key is repeated, or if the two have no case in common.
     """
@@ -203,7 +203,8 @@ def _still_in_suite(baseline: pd.DataFrame, in_suite: Flags, results: pd.DataFra
 def limit(old_ratio: pd.Series, new_ratio: pd.Series, new_ulps: pd.Series) -> pd.Series:
     """The largest error, in budgets, that a correct answer may have: see the module.
 
-    old_ratio, new_ratio: errors in budgets, NaN if there is none.  new_ulps: the new error in units in the last place.
+    old_ratio, new_ratio: the old and the new error in budgets; NaN if there is none.  new_ulps: the new error in units
+    in the last place.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ulp = (new_ratio / new_ulps).where(new_ulps > 0, 0.0)

@@ -155,7 +155,7 @@ _Key = tuple[Section, str, str, str, tuple[DocumentedChange, ...]]
 def causes(table: pd.DataFrame, *, ordinary: bool = False) -> list[Cause]:
     """Group the changes of the reported sections by cause: by section, then worst and most frequent first.
 
-    table: from `comparison.changes`.  ordinary: whether all of its rows have ordinary inputs.
+    table: result of `comparison.changes`.  ordinary: whether all of its rows have ordinary inputs.
     """
     changes_by_versions: dict[tuple[str, str, str], list[ConventionChange]] = {}
     groups: dict[tuple[_Key, str], list[Row]] = {}

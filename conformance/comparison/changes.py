@@ -99,18 +99,18 @@ def compare_results(
 ) -> pd.DataFrame:
     """Compare two results frames: one row per question of either side, worst first.
 
-    names: of both sides, for errors.
-    scopes: of both runs; by default `scope_of` their rows.
-    cases: ids of the cases in the suite of the new side; by default those of its rows.
+    names: names of both sides in error messages.
+    scopes: scopes of both runs; by default `scope_of` their rows.
+    cases: ids of the cases in the suite of the new side; by default the ids in its rows.
 
     Returns a frame with the columns COLUMNS:
         severity: see the module.
-        kinds: of KINDS, worst first, joined by `; `.
+        kinds: members of KINDS, worst first, joined by `; `.
         cause: see `_cause`.
         ulps, budgets: distance between the answers (see `distances`), NaN if they were not compared.
         what: one sentence.
         transition: the sentence without details of the case.
-        call: of the new row, or of the old row if the question was removed.
+        call: the call of the new row, or of the old row if the question was removed.
 
     Raises AuditError if the reports share no case or no function, if a question is repeated, or if environments do
     not match (see `alignment.add_places`).
@@ -157,7 +157,8 @@ def compare_aligned(
 ) -> pd.DataFrame:
     """Compare rows as `compare_results` does, without its checks.
 
-    old, new: `called_rows` with a column `place`.  reports: the results frames in which they have their positions.
+    old, new: results of `called_rows`, with a column `place`.  reports: the results frames to which their positions
+    refer.
     """
     table = _merged(old, new, reports)
     flags = pd.DataFrame(False, index=table.index, columns=list(KINDS))

@@ -28,7 +28,7 @@ class Drift:
     before: float
     after: float
     index: tuple[int, ...] = ()
-    """Its index in the answer; () for a scalar."""
+    """Index of the number in the answer; () for a scalar."""
 
     @property
     def size(self) -> float:
@@ -125,7 +125,7 @@ def distances(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
 def _budgets(rows: pd.DataFrame, shapes: Sequence[Any], lengths: npt.NDArray[np.int64]) -> Floats:
     """The budget of each element of the answers in some rows: its own, or that of the row.
 
-    shapes: of the answers, as pairs.  lengths: their numbers of elements.
+    shapes: shapes of the answers, as pairs.  lengths: numbers of elements of the answers.
     """
     result = np.repeat(rows["budget"].to_numpy(dtype=np.float64), lengths)
     stops = np.cumsum(lengths)

@@ -39,7 +39,7 @@ class DocumentedChange:
         return self.text()
 
     def text(self, say: Callable[[str], str] = str) -> str:
-        """`field old -> new (since version)`; say: translates templates."""
+        """`field old -> new (since version)`.  say: translates templates."""
         if self.old and self.new:
             text = f"{self.field} {self.old} -> {self.new}"
         else:
@@ -165,7 +165,10 @@ def _convention_changes(
 
 
 def _first_version(values: Mapping[str, Any], current: Any) -> str:
-    """The first version from which on the value is the current one; "" if unknown.  values: by ascending version."""
+    """The first version from which on the value is the current one; "" if unknown.
+
+    values: the values by version, in ascending order.
+    """
     since = ""
     for version, value in values.items():
         if value != current:

@@ -32,7 +32,7 @@ class Part:
     name: str
     results: pd.DataFrame
     run: dict[str, Any]
-    """Its `run.json`."""
+    """Content of the report's `run.json`."""
 
 
 def merge_reports(paths: Sequence[Path], folder: Path) -> dict[str, Any]:

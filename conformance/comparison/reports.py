@@ -28,7 +28,7 @@ class Side:
 
     name: str
     run: dict[str, Any]
-    """Its `run.json`."""
+    """Content of the report's `run.json`."""
 
     @property
     def versions(self) -> dict[str, str]:

@@ -85,7 +85,7 @@ class SignatureChange:
         return self.text()
 
     def text(self, say: Callable[[str], str] = str) -> str:
-        """The change as a sentence; say: translates templates."""
+        """The change as a sentence.  say: translates templates."""
         if self.kind == "default" and not self.new:
             template = "parameter {name} has no default any more, and had {old}"
         elif self.kind == "default" and not self.old:

@@ -61,7 +61,7 @@ class Sides:
 def open_sides(old: str, new: str, progress: Progress, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> Iterator[Sides]:
     """Create both environments if needed and start workers in them, which end with the context.
 
-    old, new: as for `--with`.  progress: called with a line for each step.
+    old, new: requirements of each environment, in the format of `--with`.  progress: called with a line for each step.
 
     Raises UserError if one of them cannot be created, both are the same, or they have no framework in common.
     """
@@ -134,8 +134,8 @@ class AuditRun(Run):
     ) -> None:
         """Execute the items of both sides at the same time.
 
-        cases: available for selection.  selected: the option that excluded items.  progress: called with a line
-        for each finished row.
+        cases: the cases available for selection.  selected: the option that excluded items.  progress: called with a
+        line for each finished row.
         """
         self.items = items
         self._new = sides.names[1]
@@ -274,7 +274,7 @@ def audit(sides: Sides, run: AuditRun, folder: Path) -> Audit:
 def ordinary_rows(table: pd.DataFrame, items: Sequence[Item]) -> pd.Series:
     """Mask of the rows of `comparison.changes` whose inputs are ordinary as passed on each side, and have an answer.
 
-    items: of both sides.
+    items: the items of both sides.
     """
     problems = Problems()
     known: dict[tuple[Case, str, str, str], bool] = {}

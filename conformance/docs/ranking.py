@@ -53,7 +53,10 @@ class Example:
 
 
 def kind_of(entry: Entry, example: Example | None) -> Kind:
-    """The kind of an entry.  example: of the entry; without one its traits tell whether inputs are ordinary."""
+    """The kind of an entry.
+
+    example: an example of the entry; without one, its traits tell whether inputs are ordinary.
+    """
     first = entry[0]
     if first.kind:
         return cast(Kind, first.kind)

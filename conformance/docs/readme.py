@@ -166,8 +166,8 @@ def libraries(results: pd.DataFrame, words: Words = ENGLISH) -> str:
 def packages(checkout: Path) -> str:
     """The packages in the order of the import contract, lowest first, as a Markdown table.
 
-    checkout: of this repository.  The description of a package is the docstring of its `__init__.py`, up to a blank
-    line.
+    checkout: path of a checkout of this repository.  The description of a package is the docstring of its
+    `__init__.py`, up to a blank line.
     """
     settings = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
@@ -217,7 +217,7 @@ class Checkout:
     """The documented repository."""
 
     folder: Path
-    """Its root folder."""
+    """Root folder of the repository."""
 
     @functools.cached_property
     def address(self) -> str:

@@ -13,7 +13,7 @@ COLUMNS = ("property", "type", "what it is")
 
 
 def reference(schema: Schema, prefix: str) -> str:
-    """Every object of a schema with properties, outermost first, as Markdown.  prefix: of every anchor."""
+    """Every object of a schema with properties, outermost first, as Markdown.  prefix: start of every anchor."""
     parts = [f"{prose_html(schema.get('description', ''))}\n"]
     for path, part in objects(schema, schema, ()):
         if path:

@@ -167,8 +167,10 @@ def _scaling_lines(
     mean: Answer | None,
     name: str,
 ) -> Iterator[Step]:
-    """The slope times the factor of the reduction.  mean: that of a perplexity, which is also a factor; else None.
-    name: of the derivative.
+    """The slope times the factor of the reduction.
+
+    mean: the mean of a perplexity, which is also a factor; None for other quantities.
+    name: name of the derivative.
     """
     factor, s = gradient.factors(problem, flat, DEFINITION, to_balls)[i], sample_weight(flat, i)
     text = "1" if s is None else format_in_dtype(problem, s)

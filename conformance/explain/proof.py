@@ -139,15 +139,15 @@ class Proof:
     equal: tuple[str, ...]
     """Cases in which both functions return the same and are right."""
     close: int
-    """Number of them that differ by at most `CLOSE_ULPS` units in the last place."""
+    """Number of these cases in which the two differ by at most `CLOSE_ULPS` units in the last place."""
     ulps: float
-    """Their largest difference in units in the last place, which is large if the loss is near 0."""
+    """Largest difference between the two in units in the last place, which is large if the loss is near 0."""
     ratio: float
-    """Their largest difference as a fraction of the tolerance."""
+    """Largest difference between the two as a fraction of the tolerance."""
     remaining: tuple[Remainder, ...]
     """The other cases, by reason."""
     refuted: tuple[str, ...]
-    """Those of the other cases that show that the code is wrong."""
+    """The other cases that show that the code is wrong."""
     skipped: tuple[str, ...]
     """Cases on which both could not be called, each with the reason."""
 

@@ -434,7 +434,7 @@ class _Draft:
     def _divisor(self, by: Divisor, roles: Mapping[str, str]) -> frozenset[str]:
         """The options whose weights are summed to the divisor of a mean; empty for the number of losses.
 
-        roles: option -> its role for the divisor.
+        roles: the role of each option for the divisor.
         """
         divisors = {name for name, role in roles.items() if role in DIVIDES_BY[by]}
         if "class_weights" not in divisors:

@@ -46,7 +46,7 @@ _JSON_KEYS = {
 def terminal(explanation: Explanation, width: int = WIDTH, *, complete: bool = True) -> Iterator[tuple[str, str]]:
     """Yield pairs (style, line) for rich; the style is `bold`, `dim` or empty and may be ignored.
 
-    width: number of columns, of which at most `WIDTH` are used.  complete: as in `render_blocks`.
+    width: number of columns, of which at most `WIDTH` are used.  complete: see `render_blocks`.
     """
     width = min(width, WIDTH)
     for kind, text, level in render_blocks(explanation, complete=complete):

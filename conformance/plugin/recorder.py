@@ -201,7 +201,7 @@ class Recorder:
     def _plan(self, tested: Sequence[str], unsupported: Callable[[], Sequence[Row]]) -> None:
         """Plan the run.
 
-        tested: the id of the case of each test.  unsupported: returns the rows of unsupported cases; without a report
+        tested: id of the case of each test.  unsupported: returns the rows of unsupported cases; without a report
         it is called at the end, so that tests start earlier.
         """
         from conformance.adapters import registry

@@ -429,7 +429,7 @@ def _choices_key(row: Any) -> tuple[str, str, str]:
 def _distinct_choices(a: tuple[str, str, str], b: tuple[str, str, str]) -> str:
     """`function: choices` of both, without the common choices, and with conversions that matter.
 
-    a, b: name, convention and conversion of two rows.
+    a, b: the name, convention and conversion of each of the two rows.
     """
     sides = []
     for (name, convention, conversion), (_, convention_b, _) in ((a, b), (b, a)):

@@ -37,7 +37,7 @@ def comment(
 
     failures: rows that make the run fail.
     baseline: sentences about the baseline, if there is one.
-    name: see `marker`.
+    name: name of the comment; see `marker`.
     """
     all_failures = list(failures)
     answered = results[results["status"] != "unsupported"]

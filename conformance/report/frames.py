@@ -101,7 +101,7 @@ def set_dtypes(table: pd.DataFrame, floats: Iterable[str]) -> pd.DataFrame:
 def reordered(table: pd.DataFrame, columns: Iterable[str], order: Any) -> pd.DataFrame:
     """Some columns of a table with their rows in another order; the table loses them one by one, to bound memory.
 
-    order: positions of rows.
+    order: positions of the rows in the new order.
     """
     return pd.DataFrame({name: table.pop(name).array.take(order) for name in columns})
 

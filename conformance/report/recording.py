@@ -53,9 +53,10 @@ def make_plan(
 ) -> Plan:
     """Return the metadata of a run before its first row, with the published numbers of its own cases.
 
-    cases: available for selection.  row_cases: id of the case of each planned row.  started: seconds since the epoch.
+    cases: the cases available for selection.  row_cases: id of the case of each planned row.  started: seconds since
+    the epoch.
     missing: frameworks that are not installed.  selected: the option that excluded items.  ledger, installed, timeout:
-    inputs of rows, for a run that may be resumed.
+    inputs on which rows depend, for a run that may be resumed.
     """
     executed = set(row_cases)
     info = RunInfo(
@@ -78,7 +79,7 @@ def iso_time(seconds: float) -> str:
 def write(folder: Path, results: pd.DataFrame, plan: Plan, duration: float, interrupted: str = "") -> dict[str, Any]:
     """Write the report of a run, complete or not, and return its `run.json`; raises ReportError.
 
-    results: a `report.frame` of its rows.  duration: seconds.  interrupted: why it ended early.
+    results: a `report.frame` of its rows.  duration: duration in seconds.  interrupted: the reason that it ended early.
     """
     run = replace(plan.info, versions=versions(results), interrupted=interrupted, duration=round(duration, 3))
     supplement = PageSupplement(plan.problems, plan.sizes)
@@ -114,8 +115,8 @@ class RecordedRun(Run):
     def plan(self, planned: Plan, items: Sequence[Item] = (), uncalled: Sequence[Row] = ()) -> list[Item]:
         """Write the plan; return the items that are still to be executed.
 
-        items: of the plan.  uncalled: its rows that need no call.  Rows of a resumed run are kept if they
-        are still valid.
+        items: the items of the plan.  uncalled: rows of the plan that need no call.  Rows of a resumed run are kept if
+        they are still valid.
         """
         resumed = self.journal.resumed
         resumed_rows: list[Row] = []
@@ -312,8 +313,8 @@ def coverage_line(cases: Sequence[Case]) -> str:
 def closing_lines(largest: Iterable[Mapping[str, Any]], coverage: str) -> list[str]:
     """The detailed lines at the end of a run: the largest ratios, and the coverage.
 
-    largest: as in `run.json`, or from `frames.largest_ratios`.  coverage: `coverage_line`; "" if only a part
-    of the cases was run, for which the coverage is meaningless.
+    largest: the entry of `run.json`, or the result of `frames.largest_ratios`.  coverage: result of
+    `coverage_line`; "" if only a part of the cases was run, for which the coverage is meaningless.
     """
     entries = sorted((_function_label(row), row["dtype"], f"{row['ratio']:.3f}  {row['case']}") for row in largest)
     lines = ["largest error / budget of what is right:"] if entries else []
@@ -329,8 +330,8 @@ def verdict_line(
     """The verdict on a run as a sentence: `nothing unexpected: 12 agree, 3 known; 4 s`.
 
     For a run that ended early the sentence starts with that, as nothing unexpected is then no verdict.
-    results: a `report.frame`.  planned: number of planned rows.  seconds: duration to mention, None for
-    none.
+    results: a `report.frame`.  planned: number of planned rows.  seconds: duration in seconds to
+    mention, None to mention none.
     failing: values of `expected` of rows that make the run fail.
     """
     is_failing = results["expected"].isin(failing)
@@ -367,7 +368,7 @@ def skipped_line(results: pd.DataFrame) -> str:
 def published_line(record: Mapping[str, Any], cases: Iterable[Case], folder: Path) -> str:
     """The number of published numbers that do not hold, and where they are listed; "" if all hold.
 
-    record: content of `run.json`.  cases: include those that were run.  folder: of the report.
+    record: content of `run.json`.  cases: cases that include those that were run.  folder: folder of the report.
     """
     numbers = record.get("published", ())
     wrong = [number["case"] for number in numbers if not number["holds"]]

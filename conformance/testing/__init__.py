@@ -54,11 +54,11 @@ def exact_cross_entropy(
         Class indices of the shape of the predictions without the classes, or targets of the shape of the predictions:
         distributions for a categorical loss, numbers from 0 to 1 for a binary one.
     class_weights : array of shape [C], optional
-        For a categorical loss.
+        Weight of each class, for a categorical loss.
     sample_weights : array, optional
-        Of the shape of the samples, or their leading axes.
+        Weight of each sample, in the shape of the samples or of their leading axes.
     positive_weight : array, optional
-        For a binary loss; it broadcasts against the predictions.
+        Weight of the positive label of a binary loss; it broadcasts against the predictions.
     label_smoothing : float, optional
         From 0 to 1.
     ignore_index : int, optional
@@ -131,7 +131,7 @@ ignore_index, reduction, class_axis, loss, like, gradient
     Returns
     -------
     ndarray of float64
-        In the shape of the answer.  0 where the answer is not finite: it must be met exactly.
+        Tolerance of each element, in the shape of the answer; 0 where the answer is not finite and must be met exactly.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def assert_cross_entropy(
 ignore_index, reduction, class_axis, loss, like
         The arguments that it was called with, as in `exact_cross_entropy`.
     gradient : array, optional
-        Its gradient, in the shape of the predictions.
+        Gradient of the loss, in the shape of the predictions.
     dtype : str or dtype, optional
         The dtype of the computation, if it is not that of `actual`: each array is rounded to it, as
         the implementation does, and its tolerance applies.

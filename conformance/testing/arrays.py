@@ -22,7 +22,7 @@ class Argument:
 
     values: Array
     dtype: str
-    """Its dtype; "" for numbers or nested lists, which have none."""
+    """dtype of the argument; "" for numbers or nested lists, which have none."""
 
     @property
     def is_float(self) -> bool:

@@ -158,7 +158,10 @@ def _known_issues(like: str, installed: Installed) -> Ledger:
 def _calls(
     installed: Installed, issues: Ledger, seed: int, *, of_gradients: bool, of_blocks: bool | None
 ) -> Iterator[Failure]:
-    """Calls on cases.  of_blocks: on those of the check of vocabularies, on all others, or on all if None."""
+    """Calls on cases.
+
+    of_blocks: True for the cases of the check of vocabularies, False for all others, and None for all.
+    """
     from conformance.execution.run import Run
     from conformance.judging.likeness import LikenessJudge
     from conformance.judging.plan import plan

@@ -43,7 +43,7 @@ class _QuickOracle(Oracle):
 def causes(question: Question, quantity: Quantity, got: Any, comparison: Comparison) -> list[str]:
     """Explanations of a wrong loss or gradient, one line each, the likeliest first.
 
-    got: the result, in its own shape.  comparison: of it with the exact answer.
+    got: the result, in its own shape.  comparison: comparison of the result with the exact answer.
     """
     values = np.asarray(got, dtype=np.float64)
     lines = []

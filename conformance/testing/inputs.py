@@ -366,7 +366,7 @@ def _loss_of_arguments(
 def _family(
     loss: str | None, predictions: Argument, labels: Argument, kind: InputKind, axis: int
 ) -> tuple[Loss, Target]:
-    """Determine the loss and the kind of labels.  axis: of the classes in the passed arrays."""
+    """Determine the loss and the kind of labels.  axis: axis of the classes in the passed arrays."""
     shape, samples = predictions.values.shape, predictions.values.shape[:-1]
     if loss is None and labels.values.shape == samples and shape[-1:] not in ((), (1,)):
         loss = "categorical"

@@ -93,7 +93,8 @@ class Question:
 
 
 def prepare(inputs: Inputs, dtype: Any, cancellation: bool = False) -> Question:
-    """The problem in a dtype; raises ValueError if the input is outside the domain.  dtype: None for no rounding.
+    """The problem in a dtype; raises ValueError if the input is outside the domain.  dtype: dtype to round inputs to;
+    None means no rounding.
 
     Inputs are also rounded to the dtype to which the known function documents to narrow them.
     """
@@ -111,7 +112,7 @@ def radius(answer: Exact) -> Floats:
 
 
 def failures(inputs: Inputs, returned: Mapping[Quantity, Argument], dtype: Any, cancellation: bool) -> list[str]:
-    """A message for each wrong loss or gradient.  dtype: of the computation, None for that of the result."""
+    """A message for each wrong loss or gradient.  dtype: dtype of the computation; None means that of the result."""
     stated = read_dtype(dtype)
     read_flag("cancellation", cancellation)
     expected = stated or inputs.predictions.dtype

@@ -43,7 +43,7 @@ def cross_entropy_problems(
     reductions, dtypes : sequence of str
         Reductions and dtypes to draw from.
     max_samples, max_classes : int
-        For a binary loss: outputs along the first and the last axis.
+        Maximum numbers of samples and classes; for a binary loss, of outputs along the first and the last axis.
     unusual : bool
         Also generate nan and infinities, rows of probabilities that do not sum to 1, weights of 0 and below 0, a single
         class, and empty batches, as long as there is an exact answer.

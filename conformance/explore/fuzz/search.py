@@ -93,7 +93,7 @@ class SearchState:
     """Messages of items that could not be called."""
 
     def summary(self, findings: int) -> str:
-        """The progress of the search, for a terminal.  findings: their number."""
+        """The progress of the search, for a terminal.  findings: number of findings."""
         known = sum(self.known.values())
         return f"{self.position} cases, {self.rows} rows, {findings} findings, {known} rows known"
 
@@ -118,7 +118,7 @@ class Search:
     def steps(self, seconds: float | None = None, count: int | None = None) -> Iterator[float]:
         """Search until a limit is reached; yields the elapsed seconds before each step.
 
-        seconds: duration.  count: position at which it ends.
+        seconds: duration of the search.  count: position at which the search ends.
         """
         start = time.monotonic()
         while count is None or self.state.position < count:
@@ -281,7 +281,7 @@ def restrict_limits(
 ) -> Limits:
     """Restrict limits to what at least one function can express, so that few cases are generated in vain.
 
-    item_filter: selects items.  modes: of the calls.
+    item_filter: selects items.  modes: modes of the calls.
     """
     limits, candidates = limits or Limits(), list(functions)
     combinations = [

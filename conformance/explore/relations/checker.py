@@ -469,7 +469,7 @@ def _known_issue(
 ) -> KnownIssue | None:
     """The ledger entry for this relation on this case, for the case, or for the traits of one of its problems.
 
-    symptoms: how the relation is violated; None if it holds.
+    symptoms: symptoms of the violation; None if the relation holds.
     """
     item = instance.item
     prefix = f"{RELATION_PREFIX}{instance.relation.name}/"

@@ -125,8 +125,8 @@ def relation(
     loss, input_kinds, targets: loss, kinds of predictions and of targets (`Problem.target_kind`) that it applies to.
     sets, leaves_unset: options that a problem must set or not set.
     supports: options, layouts, reductions, dtypes and kinds of predictions that a function must declare.
-    where: any other condition.
-    repeats_call, changes_reduction: as in `Relation`.
+    where: any other condition on the problem and the function.
+    repeats_call, changes_reduction: see `Relation`.
     """
 
     def is_about(problem: Problem) -> bool:

@@ -113,8 +113,9 @@ class Subject:
         return self.family.loss == "binary" and 2 not in self.function.ranks["binary"]
 
     def problem(self, x: Array, label: Array, targets: Array | None = None) -> Problem:
-        """The problem with inputs x [n] and labels [n]. targets: those of these labels, if they are already
-        computed.
+        """The problem with inputs x [n] and labels [n].
+
+        targets: the targets of these labels, if they are already computed.
         """
         reduction = next(name for name in REDUCTIONS if name in self.function.reductions)  # equal for one loss
         return self.family.problem(x, label, reduction, self.takes_flat_outputs, targets)
@@ -176,7 +177,7 @@ def call(
 ) -> Losses | NoLosses:
     """Call the function with inputs x [n] and labels [n]; return its losses, or the verdict if there are none.
 
-    x: in the dtype of the family.
+    x: inputs in the dtype of the family.
     targets: the targets of the labels, if they are already computed.
 
     Raises LoweringError.
@@ -455,7 +456,7 @@ class Comparer:
     ) -> None:
         """Apply the rules of `compare.compare` to nan and infinities, and let the oracle decide what float64 cannot.
 
-        positions: of the losses in the chunk.  where: of the losses in `expected`.
+        positions: positions of the losses in the chunk.  where: positions of the losses in `expected`.
         """
         largest_ratio = float(errors.error_ratio.max(initial=0.0))
         if not math.isfinite(largest_ratio):  # a loss that is not finite, or a tolerance of 0

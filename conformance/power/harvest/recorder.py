@@ -37,9 +37,9 @@ class RecordedFunction:
     holder: str
     """Dotted path of the module or class in which tests look it up."""
     attribute: str
-    """Its name there."""
+    """Name of the attribute of `holder`."""
     name: str = ""
-    """Its name in records; the attribute if empty."""
+    """Name of the function in records; the attribute if empty."""
     equivalents: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {}
     """Computes additional arguments from the passed ones."""
 
@@ -100,7 +100,7 @@ def run_tests(
 def parameters(module: Any, test: str, names: tuple[str, ...]) -> Iterator[Sequence[Any]]:
     """Yield the values with which a test is parametrised, without running it.
 
-    names: of the parameters.  Raises SourceMovedError if the test has others or does not exist.
+    names: names of the parameters.  Raises SourceMovedError if the test has others or does not exist.
     """
     marks = [m for m in getattr(getattr(module, test, None), "pytestmark", ()) if m.name == "parametrize"]
     stated = marks[0].args[0] if len(marks) == 1 else ()

@@ -74,7 +74,7 @@ class CaseDraft:
 def build_case(record: Record, draft: CaseDraft, name: str, folder: str, source: str) -> Case:
     """Turn a draft into a case.  Raises UntranslatableError.
 
-    name: the last part of its id.  folder: the first part.  source: where the input comes from.
+    name: the last part of the id.  folder: the first part of the id.  source: where the input comes from.
     """
     predictions = _to_numbers(draft.predictions, "predictions")
     labels = _to_numbers(draft.labels, "labels")

@@ -86,7 +86,7 @@ class Implementation:
     def __call__(self, predictions: Array | Differentiated, labels: Array) -> Any:
         """The loss in the dtype of the predictions; `Recorded` if they are `Differentiated`.
 
-        predictions: [N, ..., C], or of any shape for a binary loss.  labels: in the format of the target.
+        predictions: array [N, ..., C], or of any shape for a binary loss.  labels: labels in the format of the target.
         """
         self.dtype = (predictions.values if isinstance(predictions, Differentiated) else predictions).dtype
         with np.errstate(all="ignore"):
@@ -429,7 +429,7 @@ class Head(Categorical):
     def __call__(self, hidden: Any, weight: Any, labels: Array) -> Any:  # type: ignore[override]
         """The loss in the dtype of the hidden states [..., H]; `Recorded` if an array is `Differentiated`.
 
-        weight: [C, H].
+        weight: weights of the linear layer [C, H].
         """
         operands = {"hidden": hidden, "weight": weight, "bias": self.bias}
         by = next((name for name, array in operands.items() if isinstance(array, Differentiated)), "")
@@ -461,7 +461,7 @@ class Head(Categorical):
         return self.product(slope, w)
 
     def weight_gradient(self, slope: Array, h: Array) -> Array:
-        """The gradient with respect to the weights.  h: [N, H]."""
+        """The gradient with respect to the weights.  h: hidden states [N, H]."""
         return self.product(self.rows(slope).T, h)
 
     def bias_gradient(self, slope: Array) -> Array:
@@ -510,7 +510,7 @@ class Binary(Implementation):
         return (1 - e) * y + e / 2 if self.smoothing else y
 
     def combine(self, y: Array, on: Array, off: Array) -> Array:
-        """The loss y on + (1 - y) off, including the positive weight.  on, off: -log p and -log(1 - p)."""
+        """The loss y on + (1 - y) off, including the positive weight.  on, off: the losses -log p and -log(1 - p)."""
         positive, negative = self.term_weights(y)
         return multiply(positive, on) + multiply(negative, off)
 
@@ -542,7 +542,7 @@ class Binary(Implementation):
         return y if self.positive_weight is None else weigh(y, self.positive_weight), 1 - y
 
     def derivatives_of_logits(self, z: Array, on: Array, off: Array) -> Array:
-        """The derivatives of -on log sigmoid(z) - off log sigmoid(-z).  on, off: factors of both terms."""
+        """The derivatives of -on log sigmoid(z) - off log sigmoid(-z).  on, off: factors of the two terms."""
         e = np.exp(-np.abs(z))
         small, large = e / (1 + e), 1 / (1 + e)
         return np.asarray(off * np.where(z >= 0, large, small) - on * np.where(z >= 0, small, large))

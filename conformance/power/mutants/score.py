@@ -105,7 +105,7 @@ def run_mutants(
 ) -> Iterator[MutantResult | CaseRun]:
     """Yield each mutant's result as soon as it is known, and each case after all remaining mutants have run it.
 
-    cases: in execution order.
+    cases: the cases in execution order.
     enough: number of cases that must detect a mutant before it is no longer run.
     """
     suite = Judge(oracle or Oracle(), Ledger())

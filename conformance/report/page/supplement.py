@@ -30,7 +30,7 @@ class PageExplanation(NamedTuple):
     """An explanation of why functions do not agree on a problem."""
 
     functions: Sequence[str]
-    """Their names."""
+    """Names of the functions."""
     blocks: Sequence[Block]
 
 
