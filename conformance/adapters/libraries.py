@@ -22,7 +22,7 @@ def pinned_releases() -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in pins}
 
 
-def pinned(framework: Framework) -> Iterator[Installed]:
+def pinned_installations(framework: Framework) -> Iterator[Installed]:
     """A framework as it will be installed in its own environments, one for each of its backends.
 
     Their names are their requirements, in the format of `--with`.  Yields nothing if a requirement is not pinned.

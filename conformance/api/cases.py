@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from conformance.adapters import registry
 from conformance.adapters.contract import Function
-from conformance.adapters.libraries import pinned
+from conformance.adapters.libraries import pinned_installations
 from conformance.adapters.registry import Installed
 from conformance.api.observing import SILENT, Observer
 from conformance.api.result import Result
@@ -19,30 +19,29 @@ from conformance.casefiles import stated_values
 from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
 from conformance.casefiles.known_issues import read as read_known
 from conformance.casefiles.loading import count_cases, read, shipped_cases
-from conformance.execution.assessing import NotExecuted, rows_of
+from conformance.execution.assessing import NotExecuted, judge_items
 from conformance.execution.run import Run
-from conformance.execution.targets import judge_of, pool_if_needed
+from conformance.execution.targets import open_judge, pool_if_needed
 from conformance.explain.explainer import explain as explain_case
 from conformance.explain.explanation import Explanation
-from conformance.explain.rendering import as_data
-from conformance.explore.relations.catalogue import check_names
+from conformance.explain.rendering import serialize_explanation
+from conformance.explore.relations.catalogue import check_relation_names
 from conformance.judging.case_set import load_suite
-from conformance.judging.choice import installed_among, one_of
+from conformance.judging.choice import check_choice, installed_among
 from conformance.judging.coverage import Coverage, coverage
 from conformance.judging.judge import Judge
-from conformance.judging.plan import in_modes, plan
+from conformance.judging.plan import expand_modes, plan
 from conformance.judging.published import PublishedVerdict, published
 from conformance.judging.row import Row
 from conformance.judging.selection import SelectionError, function_filter
 from conformance.judging.unsupported import unsupported_rows
-from conformance.judging.verdict import want_of
+from conformance.judging.verdict import serialize_answer
 from conformance.model.case import QUANTITIES, Case, Quantity, Reduction
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.row_key import EAGER
 from conformance.model.text import suggest
 from conformance.power.harvest.pipeline import load_harvest
-from conformance.reference.oracle import Oracle
-from conformance.reference.oracle import digits as digits_of
+from conformance.reference.oracle import Oracle, exact_digits
 from conformance.report.support import function_cells
 
 EXACT_DIGITS = 20
@@ -50,7 +49,7 @@ EXACT_DIGITS = 20
 
 
 def load_case(case_id: str, cases: Path | None = None) -> tuple[Case, Ledger]:
-    """Load a case and its ledger.
+    """Load a case, and the ledger of its suite: the list of known issues, which apply to any of the cases.
 
     Parameters
     ----------
@@ -59,6 +58,12 @@ def load_case(case_id: str, cases: Path | None = None) -> tuple[Case, Ledger]:
         of the project that its id names.
     cases : Path, optional
         Folder of case files, or one file; the shipped cases if None.
+
+    Returns
+    -------
+    case : Case
+    ledger : Ledger
+        The known issues of the whole suite.
 
     Raises
     ------
@@ -119,7 +124,8 @@ def list_cases(cases: Path | None = None) -> CaseList:
     CaseErrors
         If the files have errors.
     """
-    return CaseList(tuple(load_suite(cases)[0]))
+    cases_read, _ = load_suite(cases)
+    return CaseList(tuple(cases_read))
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,8 @@ def list_functions(observer: Observer = SILENT) -> FunctionList:
     -------
     FunctionList
     """
-    available = {installed.framework.name: installed for installed in registry.installed(registry.frameworks())[0]}
+    installations, _ = registry.installed(registry.frameworks())
+    available = {installation.framework.name: installation for installation in installations}
     frameworks = {framework.name: framework for framework in registry.frameworks()}
 
     def entry(function: Function) -> FunctionEntry:
@@ -231,13 +238,15 @@ def list_libraries() -> LibraryList:
     LibraryList
     """
     count = Counter(function.framework_name for function in registry.functions())
+    installations, _ = registry.installed(registry.frameworks())
+    versions = {installation.framework.name: installation.version for installation in installations}
     return LibraryList(
         tuple(
             LibraryEntry(
                 framework.name,
                 count[framework.name],
-                tuple(release.environment for release in pinned(framework)),
-                "".join(release.version for release in registry.installed((framework,))[0]),
+                tuple(installation.environment for installation in pinned_installations(framework)),
+                versions.get(framework.name, ""),
             )
             for framework in registry.frameworks()
         )
@@ -259,7 +268,7 @@ class CaseAnswers:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to builtin values."""
-        exact = self.exact if isinstance(self.exact, str | list) else want_of(self.exact)
+        exact = self.exact if isinstance(self.exact, str | list) else serialize_answer(self.exact)
         return {
             "dtype": self.dtype,
             "reduction": self.reduction,
@@ -344,18 +353,18 @@ def show(
         If there is no such case, dtype, framework or function, or no framework has one of the modes.
     """
     case, ledger = load_case(case_id, cases)
-    dtypes = (one_of("--dtype", dtype, case.dtypes),) if dtype else case.dtypes
+    dtypes = (check_choice("--dtype", dtype, case.dtypes),) if dtype else case.dtypes
     available = _available(frameworks, functions, modes)
     item_filter = function_filter(functions)
     planned = plan([case], available, item_filter)
     run = Run()
     with pool_if_needed(available, ledger) as pool:
-        run.execute(rows_of([item for item in planned if item.dtype in dtypes], Judge(Oracle(), ledger), pool))
+        run.execute(judge_items([item for item in planned if item.dtype in dtypes], Judge(Oracle(), ledger), pool))
     answers = [
         CaseAnswers(
             chosen,
             reduction,
-            digits_of(case.problem(chosen, reduction), count=EXACT_DIGITS),
+            exact_digits(case.problem(chosen, reduction), count=EXACT_DIGITS),
             [row for row in run.rows if (row.key.dtype, row.key.reduction) == (chosen, reduction)],
         )
         for chosen in dtypes
@@ -377,7 +386,7 @@ class ExplainResult(Result):
     """The derivation of the definition's answer, and what each function does differently."""
 
     def to_dict(self) -> dict[str, Any]:
-        return as_data(self.explanation)
+        return serialize_explanation(self.explanation)
 
 
 def explain(
@@ -402,7 +411,9 @@ def explain(
         Names of functions; all installed ones if empty.
     dtype, reduction : str, optional
         A dtype and a reduction of the case.  If empty: float32 and mean, or the first of the case if it lacks them.
-    quantity : {"loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hessian"}
+    quantity : str
+        The quantity to explain: `loss`, `gradient`, `perplexity`, `perplexity_gradient`, `d2`, `hessian`, or for
+        functions that compute the logits themselves `hidden_gradient`, `weight_gradient` or `bias_gradient`.
     mode : str
         Mode of the calls; frameworks without it are skipped.
     frameworks : sequence of str
@@ -418,26 +429,32 @@ def explain(
         If the case, or a function, framework, dtype, reduction, quantity or mode does not exist.
     """
     case, ledger = load_case(case_id, cases)
-    mean = "mean" if "mean" in case.reductions else case.reductions[0]
-    narrow = "float32" if "float32" in case.dtypes else case.dtypes[0]
-    chosen = one_of("--dtype", dtype or narrow, case.dtypes)
-    reduced = cast(Reduction, one_of("--reduction", reduction or mean, case.reductions))
-    requested = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
+    default_reduction = "mean" if "mean" in case.reductions else case.reductions[0]
+    default_dtype = "float32" if "float32" in case.dtypes else case.dtypes[0]
+    chosen = check_choice("--dtype", dtype or default_dtype, case.dtypes)
+    reduced = cast(Reduction, check_choice("--reduction", reduction or default_reduction, case.reductions))
+    requested = cast(Quantity, check_choice("--quantity", quantity, QUANTITIES))
     available = _available(frameworks, functions, [mode])
-    with judge_of(available, ledger) as judge:
+    with open_judge(available, ledger) as judge:
         explanation = explain_case(case, chosen, reduced, available, judge, requested, functions)
     return ExplainResult(case, explanation)
 
 
 def _available(frameworks: Sequence[str], functions: Sequence[str], modes: Sequence[str]) -> list[Installed]:
-    """The installed frameworks with some names, or else of some functions, or else all that a run has by default."""
-    everything = registry.installed(registry.frameworks())[0]
-    check_functions(functions, everything)
+    """The installed frameworks to call, once for each mode.
+
+    1. The frameworks with the names in `frameworks`, if there are any.
+    2. Otherwise the frameworks of the functions in `functions`, if there are any.
+    3. Otherwise the frameworks that a run has by default.
+    """
+    installations, _ = registry.installed(registry.frameworks())
+    check_functions(functions, installations)
     if frameworks or not functions:
-        return installed_among(frameworks, modes)[0]
-    return in_modes(
-        [installed for installed in everything if {function.name for function in installed.functions} & {*functions}],
-        modes,
+        available, _ = installed_among(frameworks, modes)
+        return available
+    requested = set(functions)
+    return expand_modes(
+        [one for one in installations if not requested.isdisjoint(function.name for function in one.functions)], modes
     )
 
 
@@ -545,11 +562,13 @@ def lint(folder: Path | None = None, *, strict: bool = False) -> LintResult:
     root = shipped_cases() if folder is None else folder
     problems: list[CaseFileError] = []
     try:
-        check_names(load_suite(root)[1])
+        _, ledger = load_suite(root)
+        check_relation_names(ledger)
     except CaseErrors as error:
         problems += error.errors
     cases, wrong = read(root, thorough=True, strict=strict)
-    wrong += read_known(root, strict=strict)[1]
+    _, wrong_issues = read_known(root, strict=strict)
+    wrong += wrong_issues
     problems += [error for error in wrong if str(error) not in set(map(str, problems))]
     problems.sort(key=lambda error: (error.path, error.line, error.column))
     notes = [case.note for case in cases if case.note]

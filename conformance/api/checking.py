@@ -19,7 +19,7 @@ from conformance.api.observing import SILENT, Observer
 from conformance.api.result import Result
 from conformance.api.running import RunRequest, RunResult, run
 from conformance.casefiles.known_issues import Ledger
-from conformance.execution.assessing import RowOrError, rows_of
+from conformance.execution.assessing import RowOrError, judge_items
 from conformance.execution.executor import CaseSet, Executor
 from conformance.execution.marking import FOLDER
 from conformance.execution.run import Run
@@ -37,7 +37,7 @@ from conformance.judging.hypotheses import explaining_hypotheses, values_of_hypo
 from conformance.judging.judge import Performer
 from conformance.judging.likeness import LikenessJudge, issues_of
 from conformance.judging.nonfinite import causes_of_nonfinite
-from conformance.judging.plan import Item, documented_convention, in_modes
+from conformance.judging.plan import Item, documented_convention, expand_modes
 from conformance.judging.row import Elements, Row
 from conformance.judging.verdict import FAILING
 from conformance.model.case import DTYPES, OPTIONS, Case, MustRaise, Quantity, Reduction, is_derivative
@@ -233,7 +233,7 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
     inspection = checked.inspect_callable(callable_.target, request.import_timeout, observer.note)
     installed = checked.installed(callable_, inspection)
     observer.note(f"called as {call_example(installed)}")
-    available = in_modes([installed], request.modes, request.device)
+    available = expand_modes([installed], request.modes, request.device)
     cases = _cases(request, callable_.like, installed)
     with local_pool(available, Timeouts(request.timeout, request.import_timeout)) as pool:
         for name, versions in pool.all_versions().items():
@@ -276,7 +276,7 @@ def _cases(request: CheckRequest, like: str, installed: Installed) -> CaseSet:
     """The cases, without invalid input unless that is requested, and the known issues of the known function."""
     suite, ledger = load_suite(request.cases)
     cases = [case for case in suite if request.invalid or not isinstance(case.expect, MustRaise)]
-    issues = issues_of(like, installed.functions[0].name, (*ledger.entries, *ledger.others))
+    issues = issues_of(like, installed.functions[0].name, (*ledger.entries, *ledger.traits_only))
     return CaseSet(sorted(cases, key=lambda case: case.predicted), issues)
 
 
@@ -304,7 +304,7 @@ class _CheckSession:
         """The rows of items; raises UserError after `MAX_UNANSWERED` calls without an answer."""
         calls, is_reported = 0, False
         with cached_oracle() as oracle:
-            for row in rows_of(items, LikenessJudge(oracle, cases.ledger), self._pool):
+            for row in judge_items(items, LikenessJudge(oracle, cases.ledger), self._pool):
                 if isinstance(row, Row):
                     calls += row.status != "unsupported"
                     if not is_reported and (verdict := _first_verdict(row, calls)):

@@ -14,15 +14,16 @@ from conformance.api.result import Result
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.known_issues import load as read_ledger
 from conformance.casefiles.loading import shipped_cases
-from conformance.execution.targets import judge_of
+from conformance.execution.targets import open_judge
 from conformance.explain.explainer import explain as explain_case
 from conformance.explain.explanation import Explanation
-from conformance.explain.rendering import as_data
-from conformance.judging.choice import installed_among, one_of
-from conformance.judging.hypotheses import Explanations, explanations
-from conformance.judging.printed import Printed, holds_in
+from conformance.explain.rendering import serialize_explanation
+from conformance.judging.choice import check_choice, installed_among
+from conformance.judging.hypotheses import FittingHypotheses, find_hypotheses
+from conformance.judging.printed import DigitInterval, matches_digits
 from conformance.judging.selection import SelectionError
-from conformance.model.case import DTYPES, QUANTITIES, InputKind, Problem, Published, Quantity
+from conformance.model.case import DTYPES, QUANTITIES, InputKind, Problem, Quantity
+from conformance.model.case import Published as StatedNumber
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.row_key import EAGER
 from conformance.model.text import suggest
@@ -45,9 +46,12 @@ class ObservedNumber:
     """Installed functions that return it when called as documented."""
     documented_by: tuple[str, ...]
     """Functions matched by `source` whose documented behaviour gives this number."""
-    explanations: tuple[tuple[str, Explanations], ...]
-    """Conventions, reductions, dtypes and mistakes that reproduce it, as (function, explanations): for each other
-    function matched by `source`, or without a source for the definition, under an empty name."""
+    explanations: tuple[tuple[str, FittingHypotheses], ...]
+    """Conventions, reductions, dtypes and mistakes that reproduce it, as (function, hypotheses that fit).
+
+    One entry for each function matched by `source` that is not in `documented_by`; without a source, one entry named ""
+    for the definition.
+    """
 
     @property
     def name(self) -> str:
@@ -59,8 +63,8 @@ class ObservedNumber:
         sentences = [f"it is the definition's answer in {self.dtype}"] if self.dtype else []
         sentences += [f"{', '.join(self.returned_by)} returned it"] if self.returned_by else []
         sentences += [f"it is what {', '.join(self.documented_by)} documents"] if self.documented_by else []
-        for name, explained in self.explanations:
-            first, *details = explained.lines()
+        for name, hypotheses in self.explanations:
+            first, *details = hypotheses.lines()
             sentences += [f"{name}: {first}", *(f"    {line}" for line in details)] if name else [first, *details]
         return sentences
 
@@ -87,11 +91,15 @@ class CompareResult(Result):
                 "dtype": number.dtype,
                 "returned_by": list(number.returned_by),
                 "documented_by": list(number.documented_by),
-                "explanations": {name: explained.lines() for name, explained in number.explanations},
+                "explanations": {name: hypotheses.lines() for name, hypotheses in number.explanations},
             }
             for number in self.observed
         ]
-        return {"decided": list(self.decided), "observed": observed, "explanation": as_data(self.explanation)}
+        return {
+            "decided": list(self.decided),
+            "observed": observed,
+            "explanation": serialize_explanation(self.explanation),
+        }
 
 
 def compare(
@@ -143,8 +151,10 @@ def compare(
         Axis of the classes in the predictions; the last if None.
     dtype : str, optional
         Dtype to which predictions are rounded before functions are called; their own if empty.
-    quantity : {"loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hessian"}
-        The quantity to compare; "d2" is the fraction of the deviance that the predictions explain, as in scikit-learn.
+    quantity : str
+        The quantity to compare: `loss`, `gradient`, `perplexity`, `perplexity_gradient`, `d2`, `hessian`, or for
+        functions that compute the logits themselves `hidden_gradient`, `weight_gradient` or `bias_gradient`.  `d2` is
+        the fraction of the deviance that the predictions explain, as in scikit-learn.
     frameworks, functions : sequence of str
         Names of the frameworks and functions to call; all installed ones if both are empty.
     mode : str
@@ -176,24 +186,24 @@ def compare(
         reduction=reduction,
         options={**weights, "label_smoothing": label_smoothing, "ignore_index": ignore_index},
     )
-    requested = cast(Quantity, one_of("--quantity", quantity, QUANTITIES))
+    requested = cast(Quantity, check_choice("--quantity", quantity, QUANTITIES))
     numbers = [_parse_observed(text, reduction, requested) for text in observed]
     available, _ = installed_among(frameworks, [mode])
     check_functions(functions, available)
-    ledger = Ledger(others=read_ledger(shipped_cases()).entries)
-    with judge_of(available, ledger, EnclosingOracle) as judge:
+    ledger = Ledger(traits_only=read_ledger(shipped_cases()).entries)
+    with open_judge(available, ledger, EnclosingOracle) as judge:
         explanation = explain_case(
             data.case, data.case.dtypes[0], data.inputs.reduction, available, judge, requested, functions
         )
-        explained = tuple(_explain_observed(*number, data, explanation, judge.oracle) for number in numbers)
-    return CompareResult(data.decided, explanation, explained, data)
+        explained_numbers = tuple(_explain_observed(*number, data, explanation, judge.oracle) for number in numbers)
+    return CompareResult(data.decided, explanation, explained_numbers, data)
 
 
-def _parse_observed(text: str, reduction: str, quantity: Quantity) -> tuple[str, Published]:
+def _parse_observed(text: str, reduction: str, quantity: Quantity) -> tuple[str, StatedNumber]:
     """Parse the framework or function, and the number.  Raises SelectionError."""
     source, _, digits = text.rpartition("=")
     try:
-        Printed.parse(digits.strip())
+        DigitInterval.parse(digits.strip())
     except ArithmeticError:
         raise SelectionError(f"--observed {text}: {digits!r} is not a number; write 0.29, or keras=0.29") from None
     names = [function.name for function in registry.functions()]
@@ -203,15 +213,15 @@ def _parse_observed(text: str, reduction: str, quantity: Quantity) -> tuple[str,
         raise SelectionError(f"--observed {text}: there is no framework or function {source}; {hint}")
     if reduction == "none":
         raise SelectionError(f"--observed {text}: losses that are not reduced are several numbers; choose a reduction")
-    return source, Published(digits.strip(), reduction=cast(Any, reduction), quantity=quantity)
+    return source, StatedNumber(digits.strip(), reduction=cast(Any, reduction), quantity=quantity)
 
 
 def _explain_observed(
-    source: str, number: Published, data: Data, explanation: Explanation, oracle: Oracle
+    source: str, number: StatedNumber, data: Data, explanation: Explanation, oracle: Oracle
 ) -> ObservedNumber:
-    printed = Printed.parse(number.value)
+    printed = DigitInterval.parse(number.value)
     case, reduction = data.case, number.reduction
-    dtypes = (name for name in case.dtypes if holds_in(case.problem(name, reduction), number, [printed], oracle))
+    dtypes = (name for name in case.dtypes if matches_digits(case.problem(name, reduction), number, [printed], oracle))
     dtype = next(dtypes, "")
     other_dtypes = [] if dtype else [name for name in DTYPES if name not in case.dtypes]
     returned_by = tuple(
@@ -221,16 +231,17 @@ def _explain_observed(
         and _matches(result.function, source)
         and printed.overlap(result.value, tolerance=0.0)
     )
-    documented_by, explained = [], []
-    problem, rounded = case.problem("float64", reduction), case.problem(case.dtypes[0], reduction)
-    for name, input_kind, convention in _documented_conventions(source, problem):
-        passed, _ = convert(rounded, input_kind)
-        if source and holds_in(passed, number, [printed], oracle, convention):
+    documented_by, fitting = [], []
+    unrounded, rounded = case.problem("float64", reduction), case.problem(case.dtypes[0], reduction)
+    for name, input_kind, convention in _documented_conventions(source, unrounded):
+        passed_rounded, _ = convert(rounded, input_kind)
+        if source and matches_digits(passed_rounded, number, [printed], oracle, convention):
             documented_by.append(name)
             continue
-        passed, _ = convert(problem, input_kind)
-        explained.append((name, explanations(passed, number, [printed], oracle, convention, other_dtypes)))
-    return ObservedNumber(number.value, source, dtype, returned_by, tuple(documented_by), tuple(explained))
+        passed_unrounded, _ = convert(unrounded, input_kind)
+        hypotheses = find_hypotheses(passed_unrounded, number, [printed], oracle, convention, other_dtypes)
+        fitting.append((name, hypotheses))
+    return ObservedNumber(number.value, source, dtype, returned_by, tuple(documented_by), tuple(fitting))
 
 
 def _matches(function: str, source: str) -> bool:

@@ -27,7 +27,7 @@ from conformance.explore.fuzz.generation import DEFAULT_KINDS, UNUSUAL_KINDS, Li
 from conformance.explore.fuzz.search import Counterexample, Search, SearchState, restrict_limits
 from conformance.explore.fuzz.strategies import check_installed
 from conformance.explore.relations import rendering
-from conformance.explore.relations.catalogue import check_names
+from conformance.explore.relations.catalogue import check_relation_names
 from conformance.explore.relations.checker import Checker, RelationResult, stale_entries
 from conformance.explore.relations.selection import exclusion_reason, select_instances
 from conformance.explore.sweep import comparer, long_means, runner, table
@@ -124,7 +124,7 @@ def relations(
         If the files have errors.
     """
     shipped, ledger = load_suite(cases)
-    check_names(ledger)
+    check_relation_names(ledger)
     available, missing = installed_among(frameworks, modes, device=device)
     instances = select_instances(shipped, available, keyword_filter(keyword))
     functions = (function for installed in available for function in installed.functions)

@@ -14,16 +14,16 @@ from typing import Any, TypedDict, Unpack, cast
 from conformance.adapters import registry
 from conformance.adapters.contract.lowering import Call
 from conformance.adapters.contract.source import join_lines
-from conformance.adapters.libraries import pinned
+from conformance.adapters.libraries import pinned_installations
 from conformance.adapters.registry import Installed
 from conformance.api.cases import check_functions
 from conformance.api.result import Result
 from conformance.casefiles.known_issues import Ledger
-from conformance.execution.targets import judge_of
+from conformance.execution.targets import open_judge
 from conformance.explain.proof import Proof, both_support, call_of, cases_of, prove, values_without_recipe
 from conformance.explain.recipes import LAYOUTS, InstalledFunction, NoRecipeError, Setting, derive_recipes
 from conformance.judging.case_set import load_suite
-from conformance.judging.choice import one_of
+from conformance.judging.choice import check_choice
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, check_modes, chosen_modes
 from conformance.judging.selection import SelectionError
@@ -186,14 +186,14 @@ def recipe(
     all_cases, ledger = load_suite(cases)
     if any(function.installed.framework not in [installed.framework for installed in available] for function in pair):
         return _unproved(pair, setting, list(cases_of(all_cases, setting)), ledger)
-    with judge_of([function.installed for function in pair], ledger) as judge:
+    with open_judge([function.installed for function in pair], ledger) as judge:
         return prove_recipe(pair, setting, list(cases_of(all_cases, setting)), judge)
 
 
 def _find(name: str, available: Sequence[Installed]) -> InstalledFunction:
     """A function as installed, or else in its pinned release."""
     frameworks = (framework for framework in registry.frameworks() if name.startswith(f"{framework.name}."))
-    pinned_ones = (installed for framework in frameworks for installed in islice(pinned(framework), 1))
+    pinned_ones = (installed for framework in frameworks for installed in islice(pinned_installations(framework), 1))
     for installed in itertools.chain(available, pinned_ones):
         for function in installed.functions:
             if function.name == name:
@@ -217,10 +217,10 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
     options, loss = request.get("options", ()), request.get("loss", "")
     kind, target = request.get("kind", ""), request.get("target", "")
     for name in options:
-        one_of("--option", name, OPTIONS)
+        check_choice("--option", name, OPTIONS)
     shared = [name for name in LOSSES if all(name in function.ranks for function in functions)]
     if loss:
-        shared = [loss_ for loss_ in shared if loss_ == one_of("--loss", loss, LOSSES)]
+        shared = [loss_ for loss_ in shared if loss_ == check_choice("--loss", loss, LOSSES)]
     if not shared:
         computed = " and ".join(
             f"{function.name} computes {' and '.join(function.ranks)} losses" for function in functions
@@ -238,28 +238,28 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
 
     return Setting(
         common_loss,
-        cast(InputKind, one_of("--kind", kind, INPUT_KINDS) if kind else taken(INPUT_KINDS, "input_kinds")),
-        one_of("--target", target, PREFERRED_TARGETS[common_loss])
+        cast(InputKind, check_choice("--kind", kind, INPUT_KINDS) if kind else taken(INPUT_KINDS, "input_kinds")),
+        check_choice("--target", target, PREFERRED_TARGETS[common_loss])
         if target
         else taken(PREFERRED_TARGETS[common_loss], "targets"),
         tuple(name for name in OPTIONS if name in options),
-        cast(Reduction, one_of("--reduction", request.get("reduction") or "mean", REDUCTIONS)),
-        one_of("--dtype", request.get("dtype") or "float32", DTYPES),
+        cast(Reduction, check_choice("--reduction", request.get("reduction") or "mean", REDUCTIONS)),
+        check_choice("--dtype", request.get("dtype") or "float32", DTYPES),
         all(2 in function.ranks[common_loss] for function in functions)
         and any(
             documented.convention.binary_outputs != "each"
             for function in functions
             for documented in function.conventions
         ),
-        cast(Quantity, one_of("--quantity", request.get("quantity", "loss"), ("loss", "gradient"))),
-        tuple(one_of("--layout", name, LAYOUTS) for name in request.get("layout", ())),
+        cast(Quantity, check_choice("--quantity", request.get("quantity", "loss"), ("loss", "gradient"))),
+        tuple(check_choice("--layout", name, LAYOUTS) for name in request.get("layout", ())),
         _dtype("--label-dtype", request.get("label_dtype", ""), LABEL_DTYPES),
         _dtype("--weight-dtype", request.get("weight_dtype", ""), WEIGHT_DTYPES),
     )
 
 
 def _dtype(option: str, name: str, known: Sequence[str]) -> str:
-    return name and one_of(option, name, known)
+    return name and check_choice(option, name, known)
 
 
 def _unproved(

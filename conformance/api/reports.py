@@ -19,7 +19,7 @@ from conformance.comparison.history import History
 from conformance.comparison.merging import merge_reports
 from conformance.comparison.reports import Difference
 from conformance.execution.report_folder import folder_of
-from conformance.execution.targets import judge_of
+from conformance.execution.targets import open_judge
 from conformance.explain.page_explanations import explain_report
 from conformance.explore.sweep import rendering
 from conformance.judging.case_set import load_suite
@@ -334,7 +334,7 @@ def page(
     if max_explained:
         by_id, names = {case.id: case for case in page_cases}, set(results["framework"])
         available = [installed for installed in registry.installed()[0] if installed.framework.name in names]
-        with judge_of(available, ledger) as judge, observer.status() as show:
+        with open_judge(available, ledger) as judge, observer.status() as show:
             explanations, rows = explain_report(
                 results, by_id, available, judge, max_explained, lambda case: show(f"explaining {case} ...")
             )

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from conformance.adapters import registry
-from conformance.adapters.libraries import pinned
+from conformance.adapters.libraries import pinned_installations
 from conformance.adapters.registry import Installed
 from conformance.api.observing import SILENT, Observer
 from conformance.api.result import Result
@@ -36,7 +36,7 @@ from conformance.model.errors import UserError
 from conformance.model.row_key import CPU
 from conformance.power.harvest.pipeline import load_harvest
 from conformance.report import recording
-from conformance.report.frames import records, rows_of
+from conformance.report.frames import read_rows, records
 from conformance.report.recording import RecordedRun
 from conformance.report.sarif import RULES, Failure
 
@@ -144,7 +144,7 @@ class RunResult(Result):
 
     def rows_that_are(self, *expected: str) -> list[Row]:
         """The rows with one of these values of `expected`, in the order of `results`."""
-        return rows_of(self.results[self.results["expected"].isin(expected)])
+        return read_rows(self.results[self.results["expected"].isin(expected)])
 
     def to_dict(self) -> dict[str, Any]:
         """Number of rows of each kind, and every row that is not as expected, as builtin values."""
@@ -159,7 +159,7 @@ class RunResult(Result):
             "unexpected": [row.cells for row in self.rows_that_are(*FAILING_ROWS)],
             "known": [row.cells for row in self.rows_that_are("known")],
             "not_asked": list(map(str, self.not_executed)),
-            "unsupported": [row.cells for row in rows_of(self.results[self.results["status"] == "unsupported"])],
+            "unsupported": [row.cells for row in read_rows(self.results[self.results["status"] == "unsupported"])],
             "baseline": None if self.check is None else {"ok": self.check.ok, "said": self.check.lines()},
         }
 
@@ -307,7 +307,9 @@ def _libraries(request: RunRequest, cases: CaseSet) -> list[Installed]:
 
     Raises SelectionError if there is none, unless other environments are requested.
     """
-    libraries = [library for framework in frameworks_among(request.frameworks) for library in pinned(framework)]
+    libraries = [
+        library for framework in frameworks_among(request.frameworks) for library in pinned_installations(framework)
+    ]
     chosen = [
         library
         for library in libraries
@@ -377,7 +379,7 @@ def failures(results: pd.DataFrame, check: Check | None, strict_known: bool = Fa
     strict_known: whether known issues count, too, regardless of the baseline.
     """
     if strict_known:
-        for row in rows_of(results[results["expected"] == "known"]):
+        for row in read_rows(results[results["expected"] == "known"]):
             yield Failure(row.status, row.cells, f"known: {row.known}; {row.explanation}")
     if check is not None:
         for changed in records(check.failures):
@@ -385,7 +387,7 @@ def failures(results: pd.DataFrame, check: Check | None, strict_known: bool = Fa
             rule = _RULES.get(changed["reason"]) or (cells["status"] if cells["status"] in RULES else "changed")
             yield Failure(rule, cells, f"{changed['reason']} against the baseline: {changed['what']}")
         return
-    for row in rows_of(results[results["expected"].isin(FAILING_ROWS)]):
+    for row in read_rows(results[results["expected"].isin(FAILING_ROWS)]):
         yield Failure("stale" if row.expected == "stale" else row.status, row.cells, row.explanation)
 
 

@@ -29,7 +29,7 @@ from conformance.adapters.contract.signatures import resolve
 from conformance.adapters.registry import Installed, installed
 from conformance.bench import echo
 from conformance.casefiles.generated_arrays import GeneratedCase
-from conformance.execution.assessing import rows_of
+from conformance.execution.assessing import judge_items
 from conformance.execution.targets import worker_spec
 from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
 from conformance.judging.case_set import load_suite
@@ -165,7 +165,7 @@ def rows(keyword: str, *frameworks: str) -> Result:
     began = time.process_time()
     with cached_oracle() as oracle:
         items = _selected(keyword, available)
-        judged = rows_of(items, Judge(oracle, ledger, performer=watch))
+        judged = judge_items(items, Judge(oracle, ledger, performer=watch))
         for item in items:
             before, start = watch.calls, time.thread_time()
             row = next(judged)

@@ -173,12 +173,12 @@ def _names_any(pattern: str, names: Collection[str]) -> bool:
 class Ledger:
     """Entries, indexed by case and function. If several name a row's case, the first counts.
 
-    others: entries of another case folder, which match by traits only.
+    traits_only: entries of another case folder, which match by traits only.
     """
 
-    def __init__(self, entries: Iterable[KnownIssue] = (), others: Iterable[KnownIssue] = ()) -> None:
+    def __init__(self, entries: Iterable[KnownIssue] = (), traits_only: Iterable[KnownIssue] = ()) -> None:
         self.entries = tuple(entries)
-        self.others = tuple(others)
+        self.traits_only = tuple(traits_only)
         self._by_case_and_function: dict[tuple[str, str], list[KnownIssue]] = {}
         self._by_case: dict[str, list[KnownIssue]] = {}
         self._named: dict[str, list[tuple[int, KnownIssue]]] = {}
@@ -186,7 +186,7 @@ class Ledger:
         for number, entry in enumerate(self.entries):
             of_case = self._patterns if "*" in entry.case else self._named.setdefault(entry.case, [])
             of_case.append((number, entry))
-        self._with_traits = [entry for entry in (*self.entries, *self.others) if entry.when]
+        self._with_traits = [entry for entry in (*self.entries, *self.traits_only) if entry.when]
         self._with_traits_by_function: dict[str, list[KnownIssue]] = {}
 
     def find(self, key: RowKey, symptoms: Collection[str] | None = None) -> KnownIssue | None:
@@ -231,7 +231,7 @@ class Ledger:
         """Whether a function of a release crashes its process on some input."""
         return any(
             entry.status == "crashed" and entry.matches_function(function) and within(version, entry.versions)
-            for entry in (*self.entries, *self.others)
+            for entry in (*self.entries, *self.traits_only)
         )
 
     def unmatched(self, cases: Collection[str], functions: Collection[str]) -> list[KnownIssue]:

@@ -30,7 +30,7 @@ def wrong_digits(case: Case) -> list[str]:
         except (NoAnswerError, InvalidOperation, ValueError):
             is_equal = False
         if not is_equal:
-            exact = oracle.digits(case.problem("float64", name))
+            exact = oracle.exact_digits(case.problem("float64", name))
             shown = exact if isinstance(exact, str | list) else text_of_no_answer(exact)
             messages.append(f"{value} is not the exact answer for {reduction}, which is {shown}")
     return messages
@@ -40,7 +40,7 @@ def expect_block(case: Case, count: int = 25) -> dict[str, Any]:
     """Possible `expect` of a case: digits by reduction, an error, or why there is no right answer."""
     block: dict[str, Any] = {}
     for reduction in case.reductions:
-        exact = oracle.digits(case.problem("float64", reduction), count=count)
+        exact = oracle.exact_digits(case.problem("float64", reduction), count=count)
         if isinstance(exact, Invalid):
             return {"error": exact.kinds[0]}
         block[reduction] = {"undefined": exact.why} if isinstance(exact, Undefined) else exact

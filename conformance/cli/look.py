@@ -21,7 +21,7 @@ from conformance.cli.shared import MAX_WIDTH, options, print_not_executed, print
 from conformance.cli.terminal import USAGE, out
 from conformance.judging.row import Elements, Row
 from conformance.judging.unsupported import problem_cells, render_unsupported, unsupported_problems
-from conformance.judging.verdict import want_of
+from conformance.judging.verdict import serialize_answer
 from conformance.model.case import Case
 from conformance.model.row_key import unusual
 from conformance.model.text import counted, truncate, truncate_list
@@ -122,7 +122,7 @@ def _print_answers(answers: CaseAnswers) -> None:
     if isinstance(answer, list):
         exact = _digits(np.array(answer, dtype=float).tolist())
     else:
-        exact = answer if isinstance(answer, str) else want_of(answer)
+        exact = answer if isinstance(answer, str) else serialize_answer(answer)
     table = Table(title=f"{answers.dtype}, {answers.reduction}", title_justify="left", box=None, pad_edge=False)
     for heading in ("function", "status", "returned", "error/budget", "why"):
         table.add_column(heading)

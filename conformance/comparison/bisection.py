@@ -14,7 +14,7 @@ from conformance.adapters.registry import Installed
 from conformance.comparison.causes import Cause, answer_text, causes, same_answer
 from conformance.comparison.changes import SAME_QUESTIONS, compare_results
 from conformance.comparison.sentences import MAX_TEXT
-from conformance.execution.assessing import rows_of
+from conformance.execution.assessing import judge_items
 from conformance.execution.run import Run
 from conformance.execution.targets import Progress, start_workers
 from conformance.execution.workers.pool import DEFAULT_TIMEOUTS, Timeouts
@@ -259,7 +259,7 @@ def make_probe(query: Query, judge: Judge, progress: Progress, timeouts: Timeout
             if not items:
                 raise UserError(f"{text}: {_why_nothing_selected(query, workers.available)}")
             run = Run()
-            run.execute(rows_of(items, judge, pool))
+            run.execute(judge_items(items, judge, pool))
             run.require_all(text)
         return report.frame(run.rows)
 

@@ -147,7 +147,7 @@ class AuditRun(Run):
             )
         count = itertools.count(1)
         with self.ending():
-            rows = assessing.rows_of(items, judge, sides.pool)
+            rows = assessing.judge_items(items, judge, sides.pool)
             self.execute(rows, lambda _: progress(f"{next(count)} of {len(items)} rows"))
 
     @property

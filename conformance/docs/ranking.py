@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from conformance.adapters import registry
-from conformance.adapters.libraries import pinned
+from conformance.adapters.libraries import pinned_installations
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import KnownIssue
 from conformance.judging.judge import unsupported_assessments
@@ -81,7 +81,7 @@ def examples(
     None for an entry without a case that the pinned releases support, such as one about a relation.
     """
     by_id = {case.id: case for case in cases}
-    releases = {framework.name: list(pinned(framework)) for framework in registry.frameworks()}
+    releases = {framework.name: list(pinned_installations(framework)) for framework in registry.frameworks()}
     for entry in entries:
         available = releases.get(framework_of(entry), [])
         shipped = [issue for issue in entry if issue.case in by_id]

@@ -23,7 +23,7 @@ import tomllib
 
 from conformance import report, testing
 from conformance.adapters import registry
-from conformance.adapters.libraries import pinned
+from conformance.adapters.libraries import pinned_installations
 from conformance.casefiles import known_issues, loading
 from conformance.casefiles.document import schema_of
 from conformance.docs import (
@@ -154,7 +154,7 @@ def libraries(results: pd.DataFrame, words: Words = ENGLISH) -> str:
     """
     lines = []
     for framework in registry.frameworks():
-        release = next((library.version for library in pinned(framework)), "")
+        release = next((library.version for library in pinned_installations(framework)), "")
         functions = registry.functions_in(framework, registry.NEWEST)
         rows = results[results["framework"] == framework.name]
         statuses = rows["status"].where(~rows["expected"].isin(["known", "unexpected"]), rows["expected"])
@@ -327,7 +327,7 @@ def _functions() -> str:
     """A section for each library: its environments, and the capabilities of its functions."""
     sections = []
     for framework in registry.frameworks():
-        libraries = list(pinned(framework))
+        libraries = list(pinned_installations(framework))
         environments = ", ".join(markup.code_html(library.environment) for library in libraries)
         devices = dict.fromkeys(name for library in libraries for name in framework.devices_in(library.backend))
         environments += f"; on {', '.join(devices)}" if len(devices) > 1 else ""

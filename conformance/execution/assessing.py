@@ -66,7 +66,7 @@ def results_of(items: Iterable[E], function: Callable[[E], T]) -> Generator[T | 
             yield NotExecuted(item.installed.worker, item.id, str(error))
 
 
-def rows_of(items: Sequence[Item], judge: Judge, pool: WorkerPool | None = None) -> Generator[RowOrError]:
+def judge_items(items: Sequence[Item], judge: Judge, pool: WorkerPool | None = None) -> Generator[RowOrError]:
     """Yield the row of each item in the order of judging, or why it could not be executed.
 
     pool: workers that make the calls; None to make them in this process.

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
-from conformance.execution.assessing import CALLS_AHEAD, NotExecuted, RowOrError, rows_of
+from conformance.execution.assessing import CALLS_AHEAD, NotExecuted, RowOrError, judge_items
 from conformance.execution.distribution import Execute, LostTasks, TaskProcesses
 from conformance.execution.resources import process_count
 from conformance.execution.targets import (
@@ -163,7 +163,7 @@ def on_ray(
 def _judged(cases: CaseSet, items: list[Item], pool: WorkerPool | None = None) -> Generator[RowOrError]:
     """Rows of items, judged in this process."""
     with cached_oracle() as oracle:
-        yield from rows_of(items, Judge(oracle, cases.ledger), pool)
+        yield from judge_items(items, Judge(oracle, cases.ledger), pool)
 
 
 # Judging processes.
@@ -342,7 +342,7 @@ def _judging(
                     installed[task.worker] = assignment.installed(task.versions)
                     pool.start(assignment.worker)
                 target = installed[task.worker]
-                yield from rows_of([_item(key, target, cases[key.case]) for key in task.keys], judge, pool)
+                yield from judge_items([_item(key, target, cases[key.case]) for key in task.keys], judge, pool)
                 oracle.flush()
 
         yield execute

@@ -159,7 +159,7 @@ def performer(pool: WorkerPool, available: Iterable[Installed]) -> Callable[[Fra
 
 
 @contextlib.contextmanager
-def judge_of(available: Sequence[Installed], ledger: Ledger, oracle: type[Oracle] = Oracle) -> Iterator[Judge]:
+def open_judge(available: Sequence[Installed], ledger: Ledger, oracle: type[Oracle] = Oracle) -> Iterator[Judge]:
     """A judge for installed functions, with a cached oracle.
 
     oracle: its class.

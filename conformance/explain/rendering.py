@@ -93,7 +93,7 @@ def markdown(explanation: Explanation) -> str:
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
-def as_data(explanation: Explanation) -> dict[str, Any]:
+def serialize_explanation(explanation: Explanation) -> dict[str, Any]:
     """The explanation as builtin values."""
     return dict(_with_json_keys(dataclasses.asdict(explanation)))
 

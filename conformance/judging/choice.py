@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework
 from conformance.adapters.registry import Installed
-from conformance.judging.plan import Item, in_modes, plan
+from conformance.judging.plan import Item, expand_modes, plan
 from conformance.judging.selection import MAX_SHOWN, SelectionError, keyword_filter, similar
 from conformance.judging.unsupported import problem_cells, render_unsupported, unsupported_problems, unsupported_rows
 from conformance.model.case import Case
@@ -22,7 +22,7 @@ def installed_among(
     """Return the installed frameworks with some names, and the names of those that are not installed.
 
     Without names: the frameworks that a run has by default, and those that a word of `keyword` (-k) names.
-    modes, device: see `in_modes`.  Raises SelectionError for an unknown framework, and if none is installed.
+    modes, device: see `expand_modes`.  Raises SelectionError for an unknown framework, and if none is installed.
     """
     words = re.findall(r"\w+", keyword)
     candidates = tuple(
@@ -35,7 +35,7 @@ def installed_among(
             f'none of {listed} is installed, so there is nothing to run: pip install "cross-entropy-conformance[all]", '
             "or one of its extras"
         )
-    return in_modes(available, modes, device), [framework.name for framework in missing]
+    return expand_modes(available, modes, device), [framework.name for framework in missing]
 
 
 def without_device(names: Sequence[str], device: str) -> list[str]:
@@ -65,7 +65,7 @@ def frameworks_among(names: Sequence[str]) -> tuple[Framework, ...]:
     return tuple(framework for framework in known.values() if not names or framework.name in names)
 
 
-def one_of(option: str, value: str, choices: Sequence[str]) -> str:
+def check_choice(option: str, value: str, choices: Sequence[str]) -> str:
     """Return the value of an option if it is one of the choices; raises SelectionError otherwise."""
     if value not in choices:
         raise SelectionError(f"{option} {value}: expected one of {', '.join(choices)}")

@@ -21,7 +21,7 @@ from conformance.adapters.contract import required_capabilities
 from conformance.judging.compare import compare
 from conformance.judging.effects import answer_by, narrowed
 from conformance.judging.mistakes import BATCHES, SINGLE_MISTAKES, Departure, Hypothesis, Kind, Variant, pairs
-from conformance.judging.printed import Printed, holds_in
+from conformance.judging.printed import DigitInterval, matches_digits
 from conformance.model.case import (
     Array,
     Layout,
@@ -63,7 +63,7 @@ MIN_REACH = 5
 
 
 @dataclass(frozen=True)
-class Explanations:
+class FittingHypotheses:
     """The hypotheses that fit a printed number."""
 
     fitting: tuple[tuple[Hypothesis, ...], ...]
@@ -92,14 +92,14 @@ def in_words(group: tuple[Hypothesis, ...]) -> str:
     return "; or, the same number, ".join(", ".join(map(str, hypothesis)) for hypothesis in group)
 
 
-def explanations(
+def find_hypotheses(
     problem: Problem,
     number: Published,
-    printed: Sequence[Printed],
+    printed: Sequence[DigitInterval],
     oracle: Oracle,
     convention: Convention = DEFINITION,
     dtypes: Iterable[str] = (),
-) -> Explanations:
+) -> FittingHypotheses:
     """Return the hypotheses that fit a printed number, without those that contain another fitting one.
 
     problem: in float64.  printed: the intervals of its elements, in order.  convention: hypotheses depart from it.
@@ -147,11 +147,11 @@ def explanations(
         tried, by_chance = tried + 1, by_chance + _chance(printed, 4 * dtype_info(dtype).unit_roundoff, numbers=5)
         with np.errstate(over="ignore"):
             cast = problem.unreduced.cast(dtype).with_reduction(number.reduction)
-        if holds_in(cast, number, printed, oracle, convention):
+        if matches_digits(cast, number, printed, oracle, convention):
             computed.append(((Departure("dtype", f"computed in {dtype}"),),))
     if computed:
         groups = (*computed, *(group for group in groups if not any(map(_is_rounding, group))))
-    return Explanations(groups, tried, by_chance)
+    return FittingHypotheses(groups, tried, by_chance)
 
 
 def _is_rounding(hypothesis: Hypothesis) -> bool:
@@ -224,7 +224,7 @@ def _rank(hypothesis: Hypothesis) -> tuple[int, list[int]]:
     return len(hypothesis), [get_args(Kind).index(departure.kind) for departure in hypothesis]
 
 
-def _by_chance(printed: Sequence[Printed], tried: Mapping[bytes, Sequence[Hypothesis]]) -> float:
+def _by_chance(printed: Sequence[DigitInterval], tried: Mapping[bytes, Sequence[Hypothesis]]) -> float:
     """Expected number of the tried values that would fit, if other numbers of that size and length were printed.
 
     A value that is a rounded copy of another one is not counted, because only the other one is listed if both fit.
@@ -250,7 +250,7 @@ def _is_rounded_further(hypothesis: Hypothesis) -> bool:
     return len(hypothesis) > 1 and any(departure.kind == "dtype" for departure in hypothesis)
 
 
-def _chance(printed: Sequence[Printed], unit: float, numbers: float = math.inf) -> float:
+def _chance(printed: Sequence[DigitInterval], unit: float, numbers: float = math.inf) -> float:
     """The probability that numbers whose logarithms are uniform over a decade fit everything that is printed.
 
     unit: their tolerance, relative to their size.  numbers: how many numbers of the dtype lie within it.

@@ -28,7 +28,7 @@ from conformance.judging.prepare import PreparedCall, Problems, prepare
 from conformance.judging.reasons import CannotExpress
 from conformance.judging.replay import can_be_named, replay_call
 from conformance.judging.row import MAX_ELEMENTS, MAX_GRADIENT_ELEMENTS, Elements, Row
-from conformance.judging.verdict import FAILING, Verdict, expected, judge, want_of
+from conformance.judging.verdict import FAILING, Verdict, expected, judge, serialize_answer
 from conformance.model.case import DATA, HEAD_GRADIENTS, is_derivative
 from conformance.model.convention import describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
@@ -190,7 +190,7 @@ class Assessment:
             reason_code=reason.code if reason is not None else "",
             explanation=verdict.explanation,
             got=thin(outcome.value) if isinstance(outcome, Returned) else None,
-            want=thin(verdict.want.hi) if isinstance(verdict.want, Exact) else str(want_of(verdict.want)),
+            want=thin(verdict.want.hi) if isinstance(verdict.want, Exact) else str(serialize_answer(verdict.want)),
             want_by_convention=thin(by_convention.hi) if by_convention is not None else None,
             budgets=thin(verdict.tolerance, digits=BUDGET_DIGITS) if returned and verdict.tolerance.ndim else None,
             error=comparison.error if comparison else None,

@@ -282,7 +282,7 @@ def deciding_facts(cases: Iterable[Case]) -> str:
     return f"{code_digest('model', 'adapters', 'reference', 'casefiles', 'judging')} {np.__version__} {facts}"
 
 
-def in_modes(available: Sequence[Installed], modes: Sequence[str], device: str = CPU) -> list[Installed]:
+def expand_modes(available: Sequence[Installed], modes: Sequence[str], device: str = CPU) -> list[Installed]:
     """Each framework on a device, once for each of the given modes that it has there; eager if no modes are given.
 
     Raises SelectionError for a mode or device that none of the frameworks has.

@@ -17,14 +17,14 @@ _CONTEXT = Context(prec=60, traps=[])
 """Arithmetic for printed numbers: more digits than float64 needs, and infinity on overflow."""
 
 
-class Printed(NamedTuple):
+class DigitInterval(NamedTuple):
     """The interval of values that a printed number may stand for; nan and infinities stand for themselves."""
 
     low: float
     high: float
 
     @classmethod
-    def parse(cls, text: str) -> Printed:
+    def parse(cls, text: str) -> DigitInterval:
         """The interval from half a unit in the last digit below the number to one unit above it, away from zero."""
         number = Decimal(text)
         exponent = number.as_tuple().exponent
@@ -45,10 +45,10 @@ class Printed(NamedTuple):
         return (low, high) if low <= high else None
 
 
-def holds_in(
+def matches_digits(
     problem: Problem,
     number: Published,
-    printed: Sequence[Printed],
+    printed: Sequence[DigitInterval],
     oracle: Oracle,
     convention: Convention = DEFINITION,
 ) -> bool:

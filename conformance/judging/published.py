@@ -1,7 +1,7 @@
-"""Verify published numbers, and search explanations for those that are wrong.
+"""Verify published numbers, and search hypotheses that fit those that are wrong.
 
 A printed number stands for every value that rounds or truncates to its digits.  It holds if one of these values
-is right in a dtype of the case; see `holds_in`.
+is right in a dtype of the case; see `matches_digits`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 
 from conformance.casefiles.stated_values import flat, text_of_no_answer
 from conformance.judging.effects import answer_by
-from conformance.judging.hypotheses import Explanations, explanations
-from conformance.judging.printed import Printed, holds_in
+from conformance.judging.hypotheses import FittingHypotheses, find_hypotheses
+from conformance.judging.printed import DigitInterval, matches_digits
 from conformance.model.case import DTYPES, Case, Published
 from conformance.model.convention import DEFINITION
 from conformance.reference.oracle import Answer, Exact, Oracle
@@ -35,8 +35,8 @@ class PublishedVerdict:
     """The definition's answer for float64 inputs with 17 digits, in the axis order of its file; or why it has none."""
     dtype: str
     """A dtype of the case in which the number is right, preferably float64; "" if there is none."""
-    explanations: Explanations | None
-    """Explanations of a number that does not hold; None if it holds, or if none were searched."""
+    explanations: FittingHypotheses | None
+    """Hypotheses that fit a number that does not hold; None if it holds, or if none were searched."""
 
     @property
     def holds(self) -> bool:
@@ -66,16 +66,16 @@ def published(case: Case) -> list[PublishedVerdict]:
 def _verdict(case: Case, number: Published, oracle: Oracle) -> PublishedVerdict:
     problem = case.problem("float64", number.reduction)
     exact = answer_by(problem, DEFINITION, number.quantity, oracle)
-    printed = [Printed.parse(text) for text in flat(case.published_value(number))]
+    printed = [DigitInterval.parse(text) for text in flat(case.published_value(number))]
     dtypes = sorted(case.dtypes, key=lambda name: name != "float64")
-    right = (name for name in dtypes if holds_in(case.problem(name, number.reduction), number, printed, oracle))
+    right = (name for name in dtypes if matches_digits(case.problem(name, number.reduction), number, printed, oracle))
     dtype = next(right, "")
-    explained = None
+    hypotheses = None
     if not dtype and problem.predictions.size <= MAX_ELEMENTS:
         other_dtypes = [name for name in DTYPES if name not in case.dtypes]
-        explained = explanations(problem, number, printed, oracle, dtypes=other_dtypes)
+        hypotheses = find_hypotheses(problem, number, printed, oracle, dtypes=other_dtypes)
     axis = case.written_class_axis if number.quantity == "gradient" else -1
-    return PublishedVerdict(case.id, number, _text(exact, axis), dtype, explained)
+    return PublishedVerdict(case.id, number, _text(exact, axis), dtype, hypotheses)
 
 
 def _text(answer: Answer, axis: int) -> str:

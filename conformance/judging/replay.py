@@ -14,7 +14,7 @@ from conformance.adapters.contract.calling import perform
 from conformance.casefiles.known_issues import HARVEST_PREFIX
 from conformance.casefiles.loading import cases_argument, resolve_links, shipped_cases
 from conformance.casefiles.loading import read as read_cases
-from conformance.judging.plan import in_modes, plan
+from conformance.judging.plan import expand_modes, plan
 from conformance.judging.prepare import prepare
 from conformance.judging.row import Row
 from conformance.model.case import Case, Quantity, Reduction
@@ -101,7 +101,7 @@ def replay(
         raise LookupError(f"there is no case {case} {location}{advice}")
     available = [registry.create_installed(adapter)] if adapter else registry.installed(registry.frameworks())[0]
     selected = [installation for installation in available if installation.framework.name == function.partition(".")[0]]
-    for item in plan([selected_case], in_modes(selected, [mode], device)):
+    for item in plan([selected_case], expand_modes(selected, [mode], device)):
         requested = (item.function.name, item.dtype, item.reduction, item.quantity)
         if requested == (function, dtype, reduction, quantity):
             prepared = prepare(item)

@@ -543,7 +543,7 @@ def _usable(limit: Floats, problem: Problem) -> Floats | None:
     return limit if limit.shape == shape and bool(np.all(limit > 0)) else None
 
 
-def want_of(answer: Answer) -> Any:
+def serialize_answer(answer: Answer) -> Any:
     """An answer as builtin values: nested lists of floats, or a word that says why there are none."""
     match answer:
         case Exact(hi, _, _):

@@ -196,13 +196,13 @@ def _items(config: pytest.Config, item_filter: ItemFilter | None) -> list[Item]:
 
 
 def _instances(config: pytest.Config, item_filter: ItemFilter | None) -> list[Instance]:
-    from conformance.explore.relations.catalogue import check_names
+    from conformance.explore.relations.catalogue import check_relation_names
     from conformance.explore.relations.selection import select_instances
 
     available = installed_frameworks(config)
     cases, ledger = case_set(config)
     with ending_collection():
-        check_names(ledger)
+        check_relation_names(ledger)
     instances = select_instances(cases, available, item_filter)
     if not instances and item_filter is not None:
         return select_instances(cases[:1], available)[:1]  # for pytest to deselect

@@ -200,7 +200,7 @@ def evaluate(
     raise ArithmeticError(f"{problem.case}: the enclosure stays too wide at {PRECISIONS[-1]} bits")
 
 
-def digits(problem: Problem, convention: Convention = DEFINITION, count: int = 25) -> Any:
+def exact_digits(problem: Problem, convention: Convention = DEFINITION, count: int = 25) -> Any:
     """The exact answer as decimal strings, nested as the answer is shaped; every digit printed is certain.
 
     An `Undefined` or `Invalid` answer is returned unchanged.

@@ -106,7 +106,7 @@ def reordered(table: pd.DataFrame, columns: Iterable[str], order: Any) -> pd.Dat
     return pd.DataFrame({name: table.pop(name).array.take(order) for name in columns})
 
 
-def rows_of(table: pd.DataFrame) -> list[Row]:
+def read_rows(table: pd.DataFrame) -> list[Row]:
     """The rows in a frame."""
     floats = sorted(FLOATS)
     numbers = table[floats].astype(object)

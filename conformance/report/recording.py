@@ -297,7 +297,7 @@ def _basis(ledger: Ledger | None, installed: Iterable[Installed], timeout: float
     """The inputs of rows that the rows do not record; see `Plan`."""
     basis = {"conformance": json.dumps(dict(host()), sort_keys=True), "--timeout": f"{timeout:g}"}
     if ledger is not None:
-        entries = [replace(entry, path="", line=0) for entry in (*ledger.entries, *ledger.others)]
+        entries = [replace(entry, path="", line=0) for entry in (*ledger.entries, *ledger.traits_only)]
         basis["ledger"] = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
     for installation in installed:
         basis[f"variant of {installation.worker}"] = installation.backend

@@ -186,9 +186,9 @@ def read_inputs(**problem: Unpack[ProblemArguments]) -> Inputs:
     like, loss, class_axis = problem.get("like"), problem.get("loss"), problem.get("class_axis")
     reduction = problem.get("reduction", DEFAULTS["reduction"])
     function = None if like is None else known_function(like)
-    one_of("reduction", reduction, REDUCTIONS)
+    check_choice("reduction", reduction, REDUCTIONS)
     if loss is not None:
-        one_of("loss", loss, LOSSES)
+        check_choice("loss", loss, LOSSES)
     kind, predictions = _predictions(problem)
     if (labels := problem.get("labels")) is None:
         raise TypeError("labels: expected the labels, in an array or a list")
@@ -253,11 +253,11 @@ def read_dtype(dtype: Any) -> str:
         return ""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "name", getattr(dtype, "__name__", str(dtype)))
     name = str(name).rpartition(".")[2]
-    one_of("dtype", name, DTYPES)
+    check_choice("dtype", name, DTYPES)
     return name
 
 
-def one_of(argument: str, value: Any, choices: tuple[str, ...]) -> None:
+def check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise ValueError if the value of an argument is not one of `choices`."""
     if value not in choices:
         raise ValueError(f"{argument}: {value!r}; expected one of {', '.join(choices)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.model.case import DTYPES, INPUT_KINDS, LOSSES, OPTIONS, REDUCTIONS, TARGETS
 from conformance.model.convention import INVALID
-from conformance.testing.inputs import one_of, read_inputs
+from conformance.testing.inputs import check_choice, read_inputs
 from conformance.testing.questions import prepare
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def cross_entropy_problems(
     for name, values, known in choices:
         for value in values:
             if value is not None:
-                one_of(name, value, known)
+                check_choice(name, value, known)
     families = tuple(
         family
         for family in generation.FAMILIES

@@ -747,7 +747,7 @@ RELATIONS: tuple[Relation, ...] = tuple(value for value in list(globals().values
 """All relations, in the order of the tables: that of their definitions."""
 
 
-def check_names(ledger: Ledger) -> None:
+def check_relation_names(ledger: Ledger) -> None:
     """Raise CaseErrors if the ledger names a relation that does not exist."""
     names = [relation.name for relation in RELATIONS]
     wrong = [

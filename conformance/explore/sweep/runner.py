@@ -35,7 +35,7 @@ from conformance.explore.sweep.inputs import (
     sparse_patterns,
 )
 from conformance.explore.sweep.reference_values import Chunk, ProblemFamily, chunk_of
-from conformance.judging.choice import one_of
+from conformance.judging.choice import check_choice
 from conformance.judging.selection import SelectionError
 from conformance.model.case import DTYPES, INPUT_KINDS
 
@@ -73,9 +73,9 @@ class SweepRequest:
     def validate(self) -> None:
         """Raise SelectionError if a value does not exist, or values contradict each other."""
         for name in self.dtypes:
-            one_of("--dtype", name, DTYPES)
+            check_choice("--dtype", name, DTYPES)
         for name in self.input_kinds:
-            one_of("--given", name, INPUT_KINDS)
+            check_choice("--given", name, INPUT_KINDS)
         if self.exhaustive and self.dtypes == ("float64",):
             raise SelectionError(
                 "--exhaustive --dtype float64: it has 2^64 values; leave --exhaustive out for a sample"

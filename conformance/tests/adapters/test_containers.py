@@ -14,7 +14,7 @@ from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.lowering import apply_mode, lower
 from conformance.casefiles.known_issues import Ledger
 from conformance.judging.judge import Judge
-from conformance.judging.plan import in_modes, plan
+from conformance.judging.plan import expand_modes, plan
 from conformance.model.case import Layout
 from conformance.model.outcome import Returned
 from conformance.reference.oracle import Oracle
@@ -106,7 +106,7 @@ def test_log_loss_does_not_depend_on_container(mode):
         case([0.25, 0.5, 0.75], [0, 1, 1], input_kind="probabilities", loss="binary", target="binary"),
     ]
     found = {}
-    for installed in in_modes(here, ["eager", mode]):
+    for installed in expand_modes(here, ["eager", mode]):
         for item in plan(cases, [installed]):
             row = Judge(Oracle(), Ledger()).assess(item)
             if installed.mode == mode:
@@ -129,5 +129,5 @@ def test_lists_mode_excludes_dtypes_lost_in_lists():
     if not here:
         pytest.skip("scikit-learn is not installed")
     stated = case(ROWS, [0, 2, 1], input_kind="probabilities", dtypes=("float16", "float32", "float64"))
-    items = [item for installed in in_modes(here, ["lists"]) for item in plan([stated], [installed])]
+    items = [item for installed in expand_modes(here, ["lists"]) for item in plan([stated], [installed])]
     assert {item.dtype for item in items} == {"float64"}

@@ -19,7 +19,7 @@ from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.execution.targets import WITHOUT_GPU, worker_spec
 from conformance.judging.judge import Judge
-from conformance.judging.plan import in_modes, plan
+from conformance.judging.plan import expand_modes, plan
 from conformance.judging.selection import SelectionError
 from conformance.model.outcome import Returned
 from conformance.model.row_key import RowKey
@@ -295,7 +295,7 @@ def test_device_unsupported_by_framework_is_rejected():
     with pytest.raises(LoweringError, match="mine has no device cuda; it has cpu, chip"):
         called(of, "cuda")
     with pytest.raises(SelectionError, match="--device cuda: no selected framework has it; mine has cpu, chip"):
-        in_modes([Installed(of, "1.0")], [], "cuda")
+        expand_modes([Installed(of, "1.0")], [], "cuda")
 
 
 def test_device_restricts_functions_and_has_modes_of_its_own():
@@ -307,7 +307,7 @@ def test_device_restricts_functions_and_has_modes_of_its_own():
 
 
 def test_item_on_a_device_has_it_in_key_id_and_worker():
-    (item, *_) = plan([case([[0.5, 1.5]], [1])], in_modes([Installed(framework(ON_DEVICE), "1.0")], [], "chip"))
+    (item, *_) = plan([case([[0.5, 1.5]], [1])], expand_modes([Installed(framework(ON_DEVICE), "1.0")], [], "chip"))
     assert item.key.device == "chip"
     assert item.id.endswith("-chip")
     assert item.installed.worker.endswith(", chip")
@@ -322,7 +322,7 @@ def test_worker_sees_a_gpu_only_on_a_device():
 @pytest.mark.parametrize(("devices", "expected"), [((), "ok"), (("chip",), "stale")])
 def test_right_row_on_a_device_is_not_stale_by_an_entry_of_the_cpu(devices, expected):
     of = framework("np.log(np.exp({predictions}).sum(axis=-1)) - {predictions}[np.arange(len({labels})), {labels}]")
-    (item, *_) = plan([case([[0.5, 1.5]], [1])], in_modes([Installed(of, "1.0")], [], "chip"))
+    (item, *_) = plan([case([[0.5, 1.5]], [1])], expand_modes([Installed(of, "1.0")], [], "chip"))
     judge = Judge(Oracle(), Ledger([KnownIssue("*", "mine.one", devices=devices)]))
     assert judge.assess(item).expected == expected
 

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from conformance import report
 from conformance.adapters import arrays, libraries, registry
 from conformance.adapters.contract import Backend, Framework
-from conformance.adapters.libraries import pinned, pinned_releases
+from conformance.adapters.libraries import pinned_installations, pinned_releases
 from conformance.docs import readme
 from conformance.execution import targets
 from conformance.execution.environments import EnvironmentRequest, build, parse
@@ -25,7 +25,7 @@ from conformance.execution.environments.interpreters import site_packages
 from conformance.judging.choice import installed_among
 from conformance.tests.libraries import environment, write_library
 
-PINNED = [one for framework in registry.frameworks() for one in pinned(framework)]
+PINNED = [one for framework in registry.frameworks() for one in pinned_installations(framework)]
 BY_OTHERS = {"jaxlib", "mlx-cpu", "numpy", "opt-einsum", "scipy", "tensorflow", "tensorflow-cpu"}
 """Distributions that are pinned because others need them, or on some systems only."""
 FULL = {"sklearn", "keras", "torch"}
@@ -33,7 +33,7 @@ FULL = {"sklearn", "keras", "torch"}
 
 
 def texts(framework: Framework) -> list[str]:
-    return [one.environment for one in pinned(framework)]
+    return [one.environment for one in pinned_installations(framework)]
 
 
 def test_each_shipped_framework_has_pinned_environments():

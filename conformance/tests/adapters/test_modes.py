@@ -13,7 +13,7 @@ from conformance.adapters.contract import Backend, DeclarationError, Framework, 
 from conformance.adapters.contract.lowering import apply_mode, lower
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import KnownIssue, Ledger
-from conformance.judging.plan import in_modes, plan
+from conformance.judging.plan import expand_modes, plan
 from conformance.judging.selection import SelectionError
 from conformance.model.row_key import RowKey
 from conformance.tests.fork_server import interpreter
@@ -298,7 +298,7 @@ def test_functions_and_backends_restrict_modes():
         ("b", "off"): ["mine.one"],
     }
     with pytest.raises(SelectionError, match="--mode off: no selected framework has it; mine has eager, own, late"):
-        in_modes([Installed(MINE, "1.0", backend="a")], ["off"])
+        expand_modes([Installed(MINE, "1.0", backend="a")], ["off"])
 
 
 def test_mode_wrapping_unreduced_loss_excludes_reduction():
@@ -334,8 +334,8 @@ def test_unavailable_mode_is_rejected_with_reason(monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     why = "--mode compile: torch cannot be called in it on this machine: there is no C\\+\\+ compiler"
     with pytest.raises(SelectionError, match=why):
-        in_modes([Installed(torch, "2.13.0")], ["compile"])
-    assert [one.mode for one in in_modes([Installed(torch, "2.13.0")], ["eager", "one_thread"])] == [
+        expand_modes([Installed(torch, "2.13.0")], ["compile"])
+    assert [one.mode for one in expand_modes([Installed(torch, "2.13.0")], ["eager", "one_thread"])] == [
         "eager",
         "one_thread",
     ]

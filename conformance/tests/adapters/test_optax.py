@@ -17,7 +17,7 @@ from conformance.adapters.contract.calling import perform
 from conformance.adapters.contract.reproducer import reproducer
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
-from conformance.execution.assessing import rows_of
+from conformance.execution.assessing import judge_items
 from conformance.execution.targets import local_pool
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
@@ -81,7 +81,7 @@ def test_optax_agrees_and_its_reproducers_return_same_bits(mode: str) -> None:
 def test_optax_without_x64_has_the_answers_of_narrowed_inputs() -> None:
     chosen = [item for item in items("x64_off") if item.dtype == "float64" or "article" in item.case.id]
     with local_pool([item.installed for item in chosen]) as pool:
-        rows = list(rows_of(chosen, Judge(Oracle(), Ledger()), pool))
+        rows = list(judge_items(chosen, Judge(Oracle(), Ledger()), pool))
     for row in rows:
         assert isinstance(row, Row)
         assert row.status in ("agrees", "diverges"), f"{row.key.id}\n{row.call}\n{row.explanation}"

@@ -24,7 +24,7 @@ from conformance.adapters.contract import Framework, Function
 from conformance.adapters.contract.framework import required_capabilities
 from conformance.adapters.contract.lowering import Call, lower
 from conformance.adapters.contract.source import called_path, calls_with_predictions
-from conformance.adapters.libraries import pinned
+from conformance.adapters.libraries import pinned_installations
 from conformance.adapters.registry import NEWEST, convention_for, functions_in
 from conformance.comparison.alignment import version_key
 from conformance.docs.reports import LibraryHistory
@@ -53,7 +53,8 @@ def history(name: str) -> list[str]:
 
 
 RELEASES = {
-    name: sorted({*history(name), *BESIDES.get(name, "").split()}, key=version_key) or [next(pinned(framework)).version]
+    name: sorted({*history(name), *BESIDES.get(name, "").split()}, key=version_key)
+    or [next(pinned_installations(framework)).version]
     for name, framework in FRAMEWORKS.items()
 }
 BACKENDS = {name: tuple(framework.backends) or ("",) for name, framework in FRAMEWORKS.items()}
@@ -80,7 +81,7 @@ def descriptions() -> Iterator[tuple[str, str, list[Function]]]:
 
 @pytest.mark.parametrize("name", list(filter(history, FRAMEWORKS)))
 def test_history_ends_with_pinned_release(name):
-    (release,) = {one.version for one in pinned(FRAMEWORKS[name])}
+    (release,) = {one.version for one in pinned_installations(FRAMEWORKS[name])}
     assert registry.within(history(name)[-1], f"=={release}")
 
 

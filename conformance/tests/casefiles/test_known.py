@@ -10,7 +10,7 @@ import pytest
 
 from conformance.adapters import registry
 from conformance.adapters.contract.calling import perform
-from conformance.adapters.libraries import pinned
+from conformance.adapters.libraries import pinned_installations
 from conformance.adapters.registry import within
 from conformance.casefiles import known_issues
 from conformance.casefiles.known_issues import KnownIssue, Ledger
@@ -545,7 +545,8 @@ def test_excluded_problems_of_ledger_are_declared_by_functions():
 # Links.
 
 REPOSITORIES = {
-    framework.repository: next(iter(pinned(framework))).version.partition("+")[0] for framework in registry.frameworks()
+    framework.repository: next(iter(pinned_installations(framework))).version.partition("+")[0]
+    for framework in registry.frameworks()
 }
 TAG = re.compile(r"(https://github\.com/[\w.-]+/[\w.-]+)/(?:blob|tree)/v?([\w.]+)/")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conformance.adapters import registry
-from conformance.judging.printed import Printed
+from conformance.judging.printed import DigitInterval
 from conformance.judging.published import published
 from conformance.model.case import Case, Layout, Options, Published
 
@@ -61,7 +61,7 @@ LOSSES = -log_softmax(X)[np.arange(3), Y]
     ],
 )
 def test_printed_number_includes_rounded_and_truncated_numbers(text, low, high):
-    assert Printed.parse(text) == (pytest.approx(low, rel=1e-15), pytest.approx(high, rel=1e-15))
+    assert DigitInterval.parse(text) == (pytest.approx(low, rel=1e-15), pytest.approx(high, rel=1e-15))
 
 
 @pytest.mark.parametrize(

@@ -407,14 +407,14 @@ def lose(monkeypatch):
     """Have the items of the release 1.0 whose cases have a name not be executed."""
 
     def lose(name):
-        def rows_of(items, judge, pool):
+        def judge_items(items, judge, pool):
             for made in real(items, judge, pool):
                 lost = made.key.case.endswith(name) and made.key.version == "1.0"
                 yield NotExecuted("", f"fake.log_loss-{made.key.case}-float64-mean", "no") if lost else made
 
-        monkeypatch.setattr(upgrade.assessing, "rows_of", rows_of)
+        monkeypatch.setattr(upgrade.assessing, "judge_items", judge_items)
 
-    real = upgrade.assessing.rows_of
+    real = upgrade.assessing.judge_items
     return lose
 
 
@@ -442,15 +442,15 @@ def test_interrupted_audit_leaves_rows_and_no_complete_report(library, corpus, t
     _, folder = audited(corpus, tmp_path, "1.0", "1.1")
     assert report.read(folder / "old")[1]["complete"]
     assert not list(folder.glob("*/journal.jsonl"))
-    real = upgrade.assessing.rows_of
+    real = upgrade.assessing.judge_items
 
-    def rows_of(*arguments):
+    def judge_items(*arguments):
         for count, made in enumerate(real(*arguments)):
             if count == 3:
                 raise error
             yield made
 
-    monkeypatch.setattr(upgrade.assessing, "rows_of", rows_of)
+    monkeypatch.setattr(upgrade.assessing, "judge_items", judge_items)
     result, folder = audited(corpus, tmp_path, "1.0", "1.1")
     assert result.exit_code == status  # in this test there is no `main`, which makes 3 of an exception
     rows = 0

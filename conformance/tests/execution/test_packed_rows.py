@@ -45,4 +45,4 @@ def test_frame_of_packed_rows_is_sorted_and_complete():
     assert list(table.columns) == list(COLUMNS)
     assert table["case"].is_monotonic_increasing
     expected = sorted((one.cells for one in ROWS), key=lambda cells: cells["case"])
-    assert [one.cells for one in frames.rows_of(table)] == expected
+    assert [one.cells for one in frames.read_rows(table)] == expected

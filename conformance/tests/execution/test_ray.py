@@ -19,8 +19,8 @@ import pytest
 from conformance import report
 from conformance.adapters import numpy, scipy
 from conformance.adapters.contract import LoweringError
-from conformance.adapters.libraries import pinned
-from conformance.execution.assessing import rows_of
+from conformance.adapters.libraries import pinned_installations
+from conformance.execution.assessing import judge_items
 from conformance.execution.environments import builder, interpreters, parse, uv
 from conformance.execution.targets import start_workers
 from conformance.execution.workers.on_ray import (
@@ -144,7 +144,7 @@ def test_rows_equal_those_of_local_run(cluster):
     assert {item.installed.environment for item in items} == set(texts)
     suite = Judge(Oracle(None), ledger)
     with near.pool as pool:
-        expected = list(rows_of(items, suite, pool))
+        expected = list(judge_items(items, suite, pool))
     tool = uv.Uv(uv.find_program(), SETTINGS)
     specs = []
     for text in texts:
@@ -156,7 +156,7 @@ def test_rows_equal_those_of_local_run(cluster):
         for there in near.available:
             facts = pool.versions(there.worker)
             assert (facts.version, facts.python, facts.numpy) == (there.version, there.python, there.numpy)
-        rows = list(rows_of(items, suite, pool))
+        rows = list(judge_items(items, suite, pool))
     assert len(rows) == len(items) > 10
     assert sorted(repr(row.cells) for row in rows) == sorted(repr(row.cells) for row in expected)
 
@@ -170,7 +170,7 @@ def test_run_of_all_libraries_calls_them_in_actors(head, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = report.read(tmp_path)[0]
-    expected = {one.environment for library in (numpy, scipy) for one in pinned(library.FRAMEWORK)}
+    expected = {one.environment for library in (numpy, scipy) for one in pinned_installations(library.FRAMEWORK)}
     assert set(rows["environment"]) == expected
     assert set(rows["status"]) == {"agrees", "unsupported"}
 

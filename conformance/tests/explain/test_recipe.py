@@ -18,7 +18,7 @@ from conformance.api.recipes import prove_recipe, setting_of
 from conformance.casefiles.known_issues import Ledger
 from conformance.cli import app
 from conformance.docs.recipes import Entry, entries
-from conformance.execution.targets import judge_of
+from conformance.execution.targets import open_judge
 from conformance.explain import recipes
 from conformance.explain.proof import cases_of
 from conformance.explain.recipes import InstalledFunction, NoRecipeError, derive_recipes
@@ -309,7 +309,7 @@ def cases():
 @pytest.fixture(scope="module")
 def judge():
     """A judge whose workers import the frameworks once for all entries."""
-    with judge_of(AVAILABLE, Ledger()) as judge:
+    with open_judge(AVAILABLE, Ledger()) as judge:
         yield judge
 
 

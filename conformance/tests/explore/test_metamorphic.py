@@ -20,7 +20,7 @@ from conformance.adapters.contract.calling import perform
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.explore.relations import checker, rendering, selection
-from conformance.explore.relations.catalogue import RELATIONS, check_names
+from conformance.explore.relations.catalogue import RELATIONS, check_relation_names
 from conformance.explore.relations.checker import Checker, Instance, RelationResult, check, stale_entries
 from conformance.explore.relations.selection import exclusion_reason, select_instances
 from conformance.judging.effects import has_effect
@@ -414,9 +414,9 @@ def test_known_issue_matches_traits_of_a_side():
 
 
 def test_check_names_refuses_unknown_relation():
-    check_names(Ledger([KnownIssue("relation/*/*", "miniature.*"), KnownIssue("a/b", "miniature.*")]))
+    check_relation_names(Ledger([KnownIssue("relation/*/*", "miniature.*"), KnownIssue("a/b", "miniature.*")]))
     with pytest.raises(CaseErrors, match=r'x.yaml:3:1: permuted_class is not .*; did you mean "permuted_classes"\?'):
-        check_names(Ledger([KnownIssue("relation/permuted_class/*", "miniature.*", path="x.yaml", line=3)]))
+        check_relation_names(Ledger([KnownIssue("relation/permuted_class/*", "miniature.*", path="x.yaml", line=3)]))
 
 
 def test_relation_entry_names_existing_case():

@@ -917,7 +917,7 @@ def test_ledger_matches_other_cases_by_traits_and_symptom():
 )
 def test_other_symptom_of_same_function_is_unexpected(outcome):
     assert wrong_by(outcome, OTHERS).expected == "unexpected"
-    shipped = Ledger([dataclasses.replace(OTHERS.others[0], case=SMOOTHED.id)])
+    shipped = Ledger([dataclasses.replace(OTHERS.traits_only[0], case=SMOOTHED.id)])
     assert wrong_by(outcome, shipped).expected == "unexpected"
     assert wrong_by(outcome, shipped).row.cells["known"] == ""
 
@@ -934,13 +934,13 @@ def test_user_case_with_traits_and_right_answer_agrees():
 
 def test_ids_of_user_cases_match_no_shipped_entry():
     """A case of a user's may be called as a shipped one is, and be about something else."""
-    other = dataclasses.replace(OTHERS.others[0], case=SMOOTHED.id, when=())
+    other = dataclasses.replace(OTHERS.traits_only[0], case=SMOOTHED.id, when=())
     assert wrong_by(float("nan"), Ledger((), [other])).expected == "unexpected"
     assert assessed(miniatures.Categorical, SMOOTHED, ledger=Ledger((), [other])).expected == "ok"
 
 
 def test_entry_of_folder_precedes_shipped_entries():
-    own = dataclasses.replace(OTHERS.others[0], case=SMOOTHED.id, when=(), reason="Mine.")
-    ledger = Ledger([own], OTHERS.others)
+    own = dataclasses.replace(OTHERS.traits_only[0], case=SMOOTHED.id, when=(), reason="Mine.")
+    ledger = Ledger([own], OTHERS.traits_only)
     assert wrong_by(float("nan"), ledger).row.cells["known"].startswith("Mine.")
     assert wrong_by(5.0, ledger).expected == "unexpected"
