@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from conformance.api.checking import *  # noqa: F403
     from conformance.api.comparing import *  # noqa: F403
     from conformance.api.data import *  # noqa: F403
+    from conformance.api.data_arrays import *  # noqa: F403
+    from conformance.api.data_files import *  # noqa: F403
     from conformance.api.exploration import *  # noqa: F403
     from conformance.api.measures import *  # noqa: F403
     from conformance.api.observing import *  # noqa: F403
@@ -30,7 +32,9 @@ _MODULES = {
         "list_libraries", "show",
     ),
     "comparing": ("CompareResult", "ObservedNumber", "compare"),
-    "data": ("Data", "DataError", "read_file"),
+    "data": ("Data",),
+    "data_arrays": ("DataError",),
+    "data_files": ("read_file",),
     "checking": ("Cell", "CheckRequest", "CheckResult", "CheckedCallable", "Mistake", "check"),
     "exploration": (
         "FuzzResult", "RelationsResult", "SweepRequest", "SweepResult", "fuzz", "relations", "sweep",

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.api.data import read_file
+from conformance.api.data_files import read_file
 from conformance.cli.shared import MAX_WIDTH, options, print_styled
 from conformance.cli.terminal import out
 from conformance.explain import rendering

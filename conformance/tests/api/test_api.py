@@ -366,7 +366,9 @@ def test_functions_and_results_are_public_and_documented():
         if getattr(value, "__module__", "").startswith("conformance.api.") and not name.startswith("_")
     }
     helpers = {"SILENT", "T", "failures", "describe_case", "find_case", "load_case", "check_functions"}
-    helpers |= {"decide_kind", "read_data", "call_example", "cells", "sweep_inputs", "setting_of", "prove_recipe"}
+    helpers |= {"read_data", "call_example", "cells", "sweep_inputs", "setting_of", "prove_recipe"}
+    helpers |= {"read_array", "infer_kind", "index_named_labels", "fit_labels"}
+    helpers |= {"nan_messages", "class_axis_messages", "shifted_labels_messages"}
     assert defined - set(api.__all__) == helpers
     with pytest.raises(AttributeError, match="nobody"):
         _ = api.nobody

@@ -13,7 +13,10 @@ import pytest
 
 from conformance import api, cli
 from conformance.adapters import registry
-from conformance.api.data import DataError, decide_kind, read_data, read_file
+from conformance.api.data import read_data
+from conformance.api.data_arrays import DataError
+from conformance.api.data_files import read_file
+from conformance.api.data_inference import infer_kind
 from conformance.judging.selection import SelectionError
 from conformance.model.case import Case, Options
 from conformance.model.convention import DEFINITION, Convention
@@ -107,16 +110,16 @@ def test_compare_explains_why_a_function_differs():
         (np.array([[np.nan, 2.0, -1.0]]), np.array([0]), "logits"),
     ],
 )
-def test_kind_of_predictions_is_decided_from_their_values(predictions, labels, kind):
-    decided = []
-    assert decide_kind(predictions, labels, decided) == kind
-    assert decided[0].startswith(f"predictions are {kind.replace('_', '-')}: ")
+def test_kind_of_predictions_is_inferred_from_their_values(predictions, labels, kind):
+    inferred = []
+    assert infer_kind(predictions, labels, inferred) == kind
+    assert inferred[0].startswith(f"predictions are {kind.replace('_', '-')}: ")
 
 
 @pytest.mark.parametrize("predictions", [np.full((2, 3), 0.2), np.zeros((0, 3)), np.full((2, 3), np.nan)])
 def test_kind_of_predictions_is_not_guessed(predictions):
     with pytest.raises(DataError, match="say what they are, by --logits"):
-        decide_kind(predictions, np.zeros(len(predictions), int), [])
+        infer_kind(predictions, np.zeros(len(predictions), int), [])
 
 
 def test_named_labels_are_sorted_unless_columns_or_classes_give_order():
