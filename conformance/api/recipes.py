@@ -79,8 +79,9 @@ class RecipeResult(Result):
     setting: Setting
     """The loss to compute."""
     first: RecipeSide | None
-    """None if no code makes the functions equal."""
+    """Code that calls the first function; None if no code makes the functions equal."""
     second: RecipeSide | None
+    """Code that calls the second function; None if no code makes the functions equal."""
     differences: tuple[tuple[str, str, str], ...]
     """Choices in which the unmodified functions differ: the field, and what each of them does."""
     plain: tuple[str, ...]
@@ -141,7 +142,7 @@ def recipe(
     options : sequence of {"class_weights", "sample_weights", "positive_weight", "label_smoothing", "ignore_index"}
         Options that are set.
     reduction : {"mean", "sum", "none"}
-        The mean by default.
+        Reduction of the losses; mean by default.
     dtype : str
         dtype of the predictions; float32 by default.
     kind : {"", "logits", "probabilities", "log_probabilities"}
@@ -149,9 +150,9 @@ def recipe(
     target : {"", "index", "one_hot", "distribution", "multi_hot", "binary", "soft_binary"}
         Kind of the labels; by default one that both functions accept, or else the second.
     loss : {"", "categorical", "binary"}
-        By default the loss that both functions compute.
+        Loss to compute; by default one that both functions compute.
     quantity : {"loss", "gradient"}
-        The loss by default, or its gradient in the predictions.
+        What to compute: the loss, which is the default, or its gradient with respect to the predictions.
     layout : sequence of {"class_axis", "class_names", "unbatched", "leading_weights"}
         Unusual properties of the arrays: the classes on a stated axis, labels that are class names, a single sample
         without a batch axis, sample weights with only the leading axes of the samples.
@@ -160,7 +161,8 @@ def recipe(
     weight_dtype : str
         dtype of all weights; that of the predictions by default.
     modes : sequence of str
-        Such as compile, jit or graph; each function is called in the first that its framework has, or else eagerly.
+        Modes of the calls, such as compile, jit or graph; each function is called in the first that its framework has,
+        or else eagerly.
     cases : Path, optional
         Folder of case files, or one file, to prove it on; the shipped cases if None.
 

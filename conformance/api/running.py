@@ -66,7 +66,7 @@ class RunRequest:
     environments: tuple[str, ...] = ()
     """Requirements, interpreters, virtual environments or requirements files to run in; the current one if empty."""
     engine: str = ""
-    """Where environments are created: "" for this machine, `ray`, or the address of a Ray cluster, `ray://HOST:PORT`."""
+    """Machine that creates environments: "" for this one, `ray`, or the address of a Ray cluster, `ray://HOST:PORT`."""
     timeout: float = TIMEOUT
     """Timeout in seconds for a call in a worker."""
     import_timeout: float = IMPORT_TIMEOUT
@@ -231,9 +231,9 @@ class _Prepared:
     """The preparations of a run, as far as completed."""
 
     cases: CaseSet | None = None
-    """None until loaded."""
+    """The cases of the run; None until they are loaded."""
     executor: Executor | None = None
-    """None until the workers are known."""
+    """Executor of the run; None until the workers are known."""
     missing: tuple[str, ...] = ()
     """Frameworks that are not installed."""
 

@@ -28,7 +28,7 @@ class AuditResult(Result):
 
     command, version = "audit", audit_rendering.FORMAT
     audit: Audit | None
-    """None after an interruption; both reports then have the rows until that point."""
+    """Comparison of both sides; None after an interruption, when both reports have the rows until that point."""
     not_executed: tuple[str, ...]
     """Items that could not be executed, each with the reason; they are in neither report."""
 
@@ -106,7 +106,7 @@ class BisectResult(Result):
     case: str
     """Id of the case."""
     found: Bisection | None
-    """None if both ends have the same answer."""
+    """The two releases between which the answer changes; None if both ends have the same answer."""
     attempts: tuple[Attempt, ...]
     """Attempted releases, ascending."""
     why: str = ""

@@ -86,11 +86,11 @@ class Failure(NamedTuple):
     """A row that makes a run fail."""
 
     rule: str
-    """One of `RULES`."""
+    """Name of the rule, a key of `RULES`."""
     row: Cells
     """The row of the run, or of the baseline if the run lacks it."""
     message: str
-    """One sentence."""
+    """The failure as a sentence."""
 
 
 class SourceLocation(NamedTuple):

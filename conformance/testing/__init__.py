@@ -119,7 +119,7 @@ def tolerance(
         The result of an implementation; its dtype is used if `dtype` is not given.
     logits, probabilities, log_probabilities, labels, class_weights, sample_weights, positive_weight, label_smoothing, \
 ignore_index, reduction, class_axis, loss, like, gradient
-        As in `exact_cross_entropy`.
+        Arguments of `exact_cross_entropy`.
     dtype : str or dtype, optional
         The dtype of the computation: float64, float32, float16 or bfloat16; by default that of `actual`, or of the
         predictions.
@@ -174,7 +174,7 @@ ignore_index, reduction, class_axis, loss, like
         The dtype of the computation, if it is not that of `actual`: each array is rounded to it, as
         the implementation does, and its tolerance applies.
     cancellation : bool
-        As in `tolerance`.
+        Whether cancellation in the usual formulas is accepted; see `tolerance`.
 
     Raises
     ------

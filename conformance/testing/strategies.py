@@ -33,11 +33,11 @@ def cross_entropy_problems(
     Parameters
     ----------
     loss : {"categorical", "binary"}, optional
-        Either if not given; each problem states its loss under `loss`.
+        Loss of the problems; both are generated if not given.  Each problem states its loss under `loss`.
     predictions : {"logits", "probabilities", "log_probabilities"}, optional
-        Any if not given.
+        Kind of the predictions; all kinds are generated if not given.
     target : {"index", "distribution", "binary"}, optional
-        Any that the loss accepts if not given.
+        Kind of the labels; all kinds that the loss accepts are generated if not given.
     options : sequence of str
         Options to draw from: "class_weights", "sample_weights", "positive_weight", "label_smoothing", "ignore_index".
     reductions, dtypes : sequence of str

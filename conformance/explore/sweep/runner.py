@@ -68,7 +68,7 @@ class SweepRequest:
     exhaustive: bool = False
     """Use all values of float32."""
     pairs: bool = False
-    """Also use shifted rows."""
+    """Whether to use shifted rows, too."""
 
     def validate(self) -> None:
         """Raise SelectionError if a value does not exist, or values contradict each other."""
