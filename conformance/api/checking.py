@@ -372,7 +372,7 @@ def _mistakes(installed: Installed, cases: Iterable[Case], rows: Iterable[Row]) 
             tried = rows_of_cell[:MAX_EXPLAINED]
             counts: Counter[str] = Counter()
             for row in tried:
-                counts.update(_mistakes_of(installed, by_id[row.key.case], row, oracle))
+                counts.update(_find_mistakes(installed, by_id[row.key.case], row, oracle))
             for text, count in counts.most_common():
                 if count > 1 and 2 * count > len(tried):
                     yield Mistake(options, text, count, len(tried))
@@ -407,7 +407,7 @@ def _is_explainable(row: Row) -> bool:
     return isinstance(got, Elements) and isinstance(want, Elements) and got.shape == want.shape and not got.thinned
 
 
-def _mistakes_of(installed: Installed, case: Case, row: Row, oracle: Oracle) -> set[str]:
+def _find_mistakes(installed: Installed, case: Case, row: Row, oracle: Oracle) -> set[str]:
     """The mistakes that explain the result of a row, in words."""
     (function,) = installed.functions
     reduction, quantity = cast(Reduction, row.key.reduction), cast(Quantity, row.key.quantity)
@@ -441,14 +441,14 @@ def cells(installed: Installed, cases: Sequence[Case], rows: Iterable[Row]) -> I
     rows_by_cell: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.key.case in by_id and row.status not in ("unsupported", "undefined"):
-            for option in _options_of(by_id[row.key.case], row):
+            for option in _counted_options(by_id[row.key.case], row):
                 rows_by_cell.setdefault((option, row.key.dtype), []).append(row)
     for option in (PLAIN, *OPTIONS, LAYOUT, GRADIENT):
         for dtype in DTYPES:
             yield _cell(option, dtype, rows_by_cell.get((option, dtype), []), _why_not(installed, option, dtype))
 
 
-def _options_of(case: Case, row: Row) -> Iterator[str]:
+def _counted_options(case: Case, row: Row) -> Iterator[str]:
     """The lines of the table in which a row is counted."""
     options = case.options.names()
     if is_derivative(row.key.quantity):

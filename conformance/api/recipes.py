@@ -181,18 +181,18 @@ def recipe(
     check_functions([name for name in (first, second) if name not in known], available, "recipe")
     if first == second:
         raise SelectionError(f"recipe {first} {second}: a function equals itself; name two")
-    pair = (_find(first, available), _find(second, available))
+    pair = (_find_function(first, available), _find_function(second, available))
     check_modes(modes, [(function.installed.framework, function.installed.backend) for function in pair])
-    pair = (_in_mode(pair[0], modes), _in_mode(pair[1], modes))
+    pair = (_switch_mode(pair[0], modes), _switch_mode(pair[1], modes))
     setting = setting_of(pair, **request)
     all_cases, ledger = load_suite(cases)
     if any(function.installed.framework not in [installed.framework for installed in available] for function in pair):
-        return _unproved(pair, setting, list(cases_of(all_cases, setting)), ledger)
+        return _write_unproved_recipe(pair, setting, list(cases_of(all_cases, setting)), ledger)
     with open_judge([function.installed for function in pair], ledger) as judge:
         return prove_recipe(pair, setting, list(cases_of(all_cases, setting)), judge)
 
 
-def _find(name: str, available: Sequence[Installed]) -> InstalledFunction:
+def _find_function(name: str, available: Sequence[Installed]) -> InstalledFunction:
     """A function as installed, or else in its pinned release."""
     frameworks = (framework for framework in registry.frameworks() if name.startswith(f"{framework.name}."))
     pinned_ones = (installed for framework in frameworks for installed in islice(pinned_installations(framework), 1))
@@ -203,12 +203,12 @@ def _find(name: str, available: Sequence[Installed]) -> InstalledFunction:
     raise SelectionError(f"recipe {name}: it is not installed, and no release that has it is pinned")
 
 
-def _in_mode(function: InstalledFunction, modes: Sequence[str]) -> InstalledFunction:
+def _switch_mode(function: InstalledFunction, modes: Sequence[str]) -> InstalledFunction:
     """A function in the first of these modes that it has, or else unchanged."""
     for mode in chosen_modes(modes, function.installed.framework, function.installed.backend) if modes else ():
         moved = dataclasses.replace(function.installed, mode=mode)
         if function.function.has_mode(mode):
-            return _find(function.function.name, [moved])
+            return _find_function(function.function.name, [moved])
     return function
 
 
@@ -264,7 +264,7 @@ def _dtype(option: str, name: str, known: Sequence[str]) -> str:
     return name and check_choice(option, name, known)
 
 
-def _unproved(
+def _write_unproved_recipe(
     pair: FunctionPair, setting: Setting, cases: Sequence[tuple[Case, Problem]], ledger: Ledger
 ) -> RecipeResult:
     """The recipe for a setting, written for the first case that both functions support, but not executed."""
@@ -285,11 +285,11 @@ def _unproved(
         _side(function, call_of(member, accepted[0][1], setting.quantity), member.changes, setting)
         for function, member in zip(pair, both, strict=True)
     )
-    known = _known(pair, setting, [case for case, _ in accepted], ledger)
+    known = _list_known_issues(pair, setting, [case for case, _ in accepted], ledger)
     return RecipeResult(setting, first, second, _differences(pair, setting), (), empty, "", needed, known)
 
 
-def _known(
+def _list_known_issues(
     pair: FunctionPair, setting: Setting, cases: Iterable[Case], ledger: Ledger
 ) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     """The known issues of two functions on the cases of a setting, as in `RecipeResult.known`."""

@@ -248,7 +248,7 @@ def _execute(request: RunRequest, recorded: RecordedRun, prepared: _Prepared, ob
             observer.note(failed.explanation)
         if broken := _broken_adapters(request):
             prepared.executor.failed.append(broken)
-        planned = _planned(request, recorded, prepared, cases, prepared.executor, observer)
+        planned = _plan_items(request, recorded, prepared, cases, prepared.executor, observer)
         if planned:
             with observer.rows(len(planned)) as advance:
                 recorded.execute(prepared.executor.rows(cases, planned), advance)
@@ -325,7 +325,7 @@ def _libraries(request: RunRequest, cases: CaseSet) -> list[Installed]:
     return chosen
 
 
-def _planned(
+def _plan_items(
     request: RunRequest,
     recorded: RecordedRun,
     prepared: _Prepared,
@@ -383,7 +383,7 @@ def failures(results: pd.DataFrame, check: Check | None, strict_known: bool = Fa
             yield Failure(row.status, row.cells, f"known: {row.known}; {row.explanation}")
     if check is not None:
         for changed in records(check.failures):
-            cells = _cells_of(changed)
+            cells = _find_cells(changed)
             rule = _RULES.get(changed["reason"]) or (cells["status"] if cells["status"] in RULES else "changed")
             yield Failure(rule, cells, f"{changed['reason']} against the baseline: {changed['what']}")
         return
@@ -391,7 +391,7 @@ def failures(results: pd.DataFrame, check: Check | None, strict_known: bool = Fa
         yield Failure("stale" if row.expected == "stale" else row.status, row.cells, row.explanation)
 
 
-def _cells_of(changed: Cells) -> Cells:
+def _find_cells(changed: Cells) -> Cells:
     """The row of the run for a line of `comparison.changes`, or of the baseline if it has vanished."""
     side = "new" if changed["new_version"] else "old"
     return {name: changed.get(name, changed.get(f"{side}_{name}", "")) for name in COLUMNS}

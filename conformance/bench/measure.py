@@ -154,17 +154,17 @@ class Bench:
             raise BenchError(
                 f"conformance {' '.join(words)}: exit status {process.returncode}\n{process.stderr[-2000:]}"
             )
-        processor = _children(os.times()) - _children(before)
+        processor = _child_seconds(os.times()) - _child_seconds(before)
         return time.perf_counter() - began, processor, json.loads(process.stdout) if "--json" in words else None
 
     def processor(self, kind: str, *words: str, cache: str = "off") -> tuple[float, dict[str, Any]]:
         """(processor seconds of the process and its children, result) of a probe."""
         before = os.times()
         result = self.run(kind, *words, cache=cache)[1]
-        return _children(os.times()) - _children(before), result
+        return _child_seconds(os.times()) - _child_seconds(before), result
 
 
-def _children(times: os.times_result) -> float:
+def _child_seconds(times: os.times_result) -> float:
     return times.children_user + times.children_system
 
 

@@ -83,8 +83,8 @@ class Stopwatch:
             arrays = framework.runtime()[0]
             watched = dataclasses.replace(
                 arrays,
-                native=lambda memory: self._entering(arrays.native, memory),
-                numpy=lambda result: self._leaving(arrays.numpy, result),
+                native=lambda memory: self._convert_arguments(arrays.native, memory),
+                numpy=lambda result: self._convert_result(arrays.numpy, result),
             )
             backends = {
                 name: dataclasses.replace(backend, arrays=watched) for name, backend in framework.backends.items()
@@ -97,14 +97,14 @@ class Stopwatch:
         self.calls += (self._ended or self.clock()) - self._began
         return outcome
 
-    def _entering(self, convert: Callable[..., Any], *arguments: Any) -> Any:
+    def _convert_arguments(self, convert: Callable[..., Any], *arguments: Any) -> Any:
         started = self.clock()
         converted = convert(*arguments)
         self._began = self.clock()
         self.conversions += self._began - started
         return converted
 
-    def _leaving(self, convert: Callable[..., Any], result: Any) -> Any:
+    def _convert_result(self, convert: Callable[..., Any], result: Any) -> Any:
         self._ended = self.clock()
         converted = convert(result)
         self.conversions += self.clock() - self._ended
@@ -119,16 +119,16 @@ def started(module: str) -> Result:
 
 def imported(*frameworks: str) -> Result:
     """Only import frameworks; all by default."""
-    _import(_installed(frameworks))
+    _import(_find_installed(frameworks))
     return {}
 
 
 def called(keyword: str, *frameworks: str) -> Result:
     """Only call every item; processor and wall-clock seconds of the calls, excluding their preparation."""
-    available = _installed(frameworks)
+    available = _find_installed(frameworks)
     _import(available)
     processor, wall = Stopwatch(time.process_time), Stopwatch()
-    items = _selected(keyword, available)
+    items = _select_items(keyword, available)
     for item in items:
         prepared = prepare(item)
         for watch in (processor, wall):  # each call twice, so that neither clock counts the other's
@@ -145,7 +145,7 @@ def pytest(*arguments: str) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report")
         status = pytest.main([str(TEST_FILE), "--rootdir", folder, "--report", str(report), *QUIET, *arguments])
-        rows = _finished(report)
+        rows = _count_finished_rows(report)
     return {"status": int(status), "modules": sorted(sys.modules), "rows": rows}
 
 
@@ -158,13 +158,13 @@ def rows(keyword: str, *frameworks: str) -> Result:
     from conformance.reference.oracle import cached_oracle
 
     ledger = load_suite()[1]
-    available = _installed(frameworks)
+    available = _find_installed(frameworks)
     imports = _import(available)
     watch = Stopwatch(time.thread_time)
     small_rows = []
     began = time.process_time()
     with cached_oracle() as oracle:
-        items = _selected(keyword, available)
+        items = _select_items(keyword, available)
         judged = judge_items(items, Judge(oracle, ledger, performer=watch))
         for item in items:
             before, start = watch.calls, time.thread_time()
@@ -186,7 +186,7 @@ def corpus(*options: str) -> Result:
     """Run `conformance run` and return its number of rows."""
     with tempfile.TemporaryDirectory() as folder:
         status = _command("run", "--report", str(Path(folder, "report")), *options)
-        return {"status": status, "rows": _finished(Path(folder, "report"))}
+        return {"status": status, "rows": _count_finished_rows(Path(folder, "report"))}
 
 
 def _command(*words: str) -> int:
@@ -200,7 +200,7 @@ def _command(*words: str) -> int:
     return 0
 
 
-def _finished(report: Path) -> int:
+def _count_finished_rows(report: Path) -> int:
     """The number of rows with a call in a complete report."""
     record = json.loads((report / "run.json").read_text(encoding="utf-8"))
     assert record["complete"], record
@@ -393,7 +393,7 @@ def compared(framework: str) -> Result:
     """`compare` of a small and a large data set, without imports."""
     from conformance import api
 
-    _import(_installed([framework]))
+    _import(_find_installed([framework]))
     small, large = map(_data, COMPARED)
     began = time.perf_counter()
     api.compare(*small, frameworks=[framework])
@@ -414,7 +414,7 @@ def bare_compared(framework: str) -> Result:
     small, large = map(_data, COMPARED)
     api.compare(*small, frameworks=[framework])
     case, calls = read_data(*large).case, []
-    for item in plan([case], _installed([framework])):
+    for item in plan([case], _find_installed([framework])):
         if (item.dtype, item.reduction, item.quantity) == (case.dtypes[0], "mean", "loss"):
             watch = Stopwatch(time.process_time)
             watch(item.framework, prepare(item).call, item.id, copied=False)
@@ -422,7 +422,7 @@ def bare_compared(framework: str) -> Result:
     return {"calls": calls, "bytes": _peak(), "shape": COMPARED[1]}
 
 
-def _installed(names: Sequence[str]) -> list[Installed]:
+def _find_installed(names: Sequence[str]) -> list[Installed]:
     """The installed frameworks with these names; all if empty.  Raises LookupError for one that is not installed."""
     available = [installation for installation in installed()[0] if not names or installation.framework.name in names]
     if missing := {*names} - {installation.framework.name for installation in available}:
@@ -430,7 +430,7 @@ def _installed(names: Sequence[str]) -> list[Installed]:
     return available
 
 
-def _selected(keyword: str, available: list[Installed]) -> list[Item]:
+def _select_items(keyword: str, available: list[Installed]) -> list[Item]:
     """The items that `conformance run -k` executes."""
     items = selected(load_suite()[0], available, keyword)
     assert items, f"no item matches {keyword!r}"

@@ -206,7 +206,7 @@ def _true_classes(recipe: Recipe, classes: int) -> Integers:
     words = _random_words(recipe, _LABELS, recipe.shape)
     width = classes if recipe.label_block == "any" else min(BLOCK, classes)
     start = {"middle": (classes - width) // 2, "last": classes - width}.get(recipe.label_block, 0)
-    return _in_runs(recipe, start + _scaled(words, width))
+    return _in_runs(recipe, start + _scale_words(words, width))
 
 
 def _in_runs(recipe: Recipe, values: Array) -> Array:
@@ -235,14 +235,14 @@ def _random_words(recipe: Recipe, role: int, shape: tuple[int, ...]) -> npt.NDAr
     return _stream(recipe, role)(shape)
 
 
-def _scaled(words: npt.NDArray[np.uint32], below: int) -> Integers:
+def _scale_words(words: npt.NDArray[np.uint32], below: int) -> Integers:
     """Words as integers in [0, below)."""
     return np.asarray((words.astype(np.uint64) * np.uint64(below)) >> np.uint64(32)).astype(np.int64)
 
 
 def _weights(recipe: Recipe, role: int, shape: tuple[int, ...]) -> Floats:
     """Weights from 1/8 to 2, in steps of 1/8."""
-    weights: Floats = np.asarray((1 + _scaled(_random_words(recipe, role, shape), 16)) / 8)
+    weights: Floats = np.asarray((1 + _scale_words(_random_words(recipe, role, shape), 16)) / 8)
     return weights if role == _CLASS_WEIGHTS else _in_runs(recipe, weights)
 
 
@@ -289,7 +289,7 @@ def _logits(recipe: Recipe, true_classes: Integers) -> Floats:
             total += (words & np.uint32(0xFFFF)).sum(axis=-1, dtype=np.int64)
             np.multiply((total - 2 * 0xFFFF).astype(np.float64), recipe.scale * 1.75 / 2.0**16, out=part)
         if recipe.distribution in ("confident", "wrong"):
-            lifted = _lifted(recipe, true_classes.reshape(-1)[start : start + step])
+            lifted = _likely_classes(recipe, true_classes.reshape(-1)[start : start + step])
             margin = LOGIT_MARGIN * recipe.scale
             if binary:
                 part += np.where(lifted == 1, margin, -margin)[:, np.newaxis]
@@ -302,7 +302,7 @@ def _logits(recipe: Recipe, true_classes: Integers) -> Floats:
     return _in_shape(recipe, values, repeats)
 
 
-def _lifted(recipe: Recipe, true_classes: Integers) -> Integers:
+def _likely_classes(recipe: Recipe, true_classes: Integers) -> Integers:
     classes = 2 if recipe.loss == "binary" else recipe.classes
     return true_classes if recipe.distribution == "confident" else (true_classes + 1) % classes
 
@@ -313,7 +313,7 @@ def _probabilities(recipe: Recipe, true_classes: Integers) -> Floats:
     return _random_shares(
         recipe,
         _PREDICTIONS,
-        _lifted(recipe, true_classes) if sure else true_classes,
+        _likely_classes(recipe, true_classes) if sure else true_classes,
         SHARE_LIFT * classes if sure else 0,
     )
 
@@ -335,7 +335,7 @@ def _random_shares(recipe: Recipe, role: int, lifted: Integers, lift: int) -> Fl
             for shift in (0, 8, 16, 24):
                 counts += (words >> np.uint32(shift)) & np.uint32(0xFF)
         else:
-            counts = 1 + _scaled(words, 1024)
+            counts = 1 + _scale_words(words, 1024)
         if lift:
             counts[np.arange(len(part)), lifted.reshape(-1)[start : start + step]] += lift
         total = counts.sum(axis=-1, keepdims=True, dtype=np.int64)

@@ -56,9 +56,9 @@ class WritingError(UserError):
 def case_file_text(cases: Sequence[Case], file: Path | None = None) -> str:
     """The text of a case file with cases that share `about`, `loss`, `given` and `target`, and differ in name."""
     first = cases[0]
-    shared = _shared(first)
+    shared = _shared_values(first)
     for case in cases:
-        for name, text in _shared(case).items():
+        for name, text in _shared_values(case).items():
             if text != shared[name]:
                 raise WritingError(f"{case.id} and {first.id} differ in {name}, so they need a file each")
     lines = [schema_line(file, SCHEMA)]
@@ -71,7 +71,7 @@ def case_file_text(cases: Sequence[Case], file: Path | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _shared(case: Case) -> dict[str, str]:
+def _shared_values(case: Case) -> dict[str, str]:
     return {"about": case.about, "loss": case.loss, "given": case.input_kind, "target": _target(case)}
 
 
@@ -161,7 +161,7 @@ def _case(case: Case, source: str) -> Iterator[str]:
     if case.published:
         yield "published:"
         for number in case.published:
-            for index, line in enumerate(_published(number, case.published_value(number))):
+            for index, line in enumerate(_published_lines(number, case.published_value(number))):
                 yield f"{'  ' if index else '- '}{line}"
 
 
@@ -207,7 +207,7 @@ def _expect(case: Case) -> Iterator[str]:
             assert_never(case.expect)
 
 
-def _published(number: Published, value: Any) -> Iterator[str]:
+def _published_lines(number: Published, value: Any) -> Iterator[str]:
     yield f"value: {_flow(value, quoted=True)}"
     if number.source:
         yield f"source: {_text(number.source)}"

@@ -98,7 +98,7 @@ class Command(typer.core.TyperCommand):
 
 
 @contextlib.contextmanager
-def _shortened() -> Iterator[None]:
+def _shorten_words() -> Iterator[None]:
     """Shorten very long words in error messages about options."""
     try:
         yield
@@ -121,12 +121,12 @@ class Commands(typer.core.TyperGroup):
         return Command(cmd_name) if cmd_name in COMMANDS else None
 
     def make_context(self, *words: Any, **options: Any) -> Any:
-        with _shortened():
+        with _shorten_words():
             return super().make_context(*words, **options)
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with _shortened():
+            with _shorten_words():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             err.print("interrupted")

@@ -76,14 +76,14 @@ def _fit(table: Table, width: int, longest: int) -> Iterator[RenderableType]:
     words = [max(_widest(cell.plain.split()) for cell in cells) for cells in columns]
     lines = [max(_widest(cell.plain.splitlines()) for cell in cells) for cells in columns]
     line_widths = [max(word, min(line, longest or line)) for word, line in zip(words, lines, strict=True)]
-    if (widths := _allotted(words, line_widths, width)) is not None:
+    if (widths := _column_widths(words, line_widths, width)) is not None:
         for column, chosen in zip(table.columns, widths, strict=True):
             column.width = chosen
         yield table
         return
     if table.title:
         yield Paragraph(_text(table.title), 0)
-    widths = _allotted(words[1:], line_widths[1:], width - INDENT)
+    widths = _column_widths(words[1:], line_widths[1:], width - INDENT)
     justified = [column.justify for column in table.columns[1:]]
     for row, ends in zip([header, *rows], [False, *(row.end_section for row in table.rows)], strict=True):
         first, *values = row
@@ -112,7 +112,7 @@ def _widest(texts: Sequence[str]) -> int:
     return max(map(cell_len, texts), default=0)
 
 
-def _allotted(words: Sequence[int], line_widths: Sequence[int], width: int) -> list[int] | None:
+def _column_widths(words: Sequence[int], line_widths: Sequence[int], width: int) -> list[int] | None:
     """The widths of columns: what they want, or less by a common share of the room; None if they are too wide.
 
     words: the longest word of each column.

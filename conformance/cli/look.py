@@ -140,7 +140,7 @@ def _print_answers(answers: CaseAnswers) -> None:
         table.add_row(
             ", ".join([row.key.function, *unusual(row.key.quantity, row.key.mode, row.key.device)]),
             row.status,
-            escape(_returned(row)),
+            escape(_result_text(row)),
             _ratio(row),
             escape((why + converted).strip()),
         )
@@ -154,7 +154,7 @@ def _ratio(row: Row) -> str:
     return "not a number" if row.got is not None and np.isnan(row.got.values).any() else "infinitely far"
 
 
-def _returned(row: Row) -> str:
+def _result_text(row: Row) -> str:
     """The returned value or the exception."""
     if row.got is None or not row.got.shape:
         return truncate(str(row.cells["got"] or row.cells["exception"]), MAX_WIDTH)

@@ -63,7 +63,7 @@ class Terminal(Console):
 
     def write(self, text: str) -> None:
         """Print text unchanged.  Raises UserError if the stream is not writable."""
-        with self._written():
+        with self._raise_if_full():
             try:
                 self.file.write(text)
                 self.file.flush()
@@ -72,7 +72,7 @@ class Terminal(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as rich's consoles do, but shorten very long words.  Raises UserError if the stream is not writable."""
-        with self._written():
+        with self._raise_if_full():
             if len(objects) != 1 or options.get("soft_wrap"):
                 super().print(*(shorten_words(item) if isinstance(item, str) else item for item in objects), **options)
                 return
@@ -109,7 +109,7 @@ class Terminal(Console):
         discard(self.file)
 
     @contextlib.contextmanager
-    def _written(self) -> Iterator[None]:
+    def _raise_if_full(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -95,8 +95,8 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
     if not _exists(baseline):
         return Proposal(path, baseline, results, info, None, {}, 0)
     old, old_run = _read_baseline(baseline)
-    remaining = ~_replaced(old, results, info.selected)
-    outdated = remaining & _outdated(old, results)
+    remaining = ~_replaced_mask(old, results, info.selected)
+    outdated = remaining & _outdated_rows(old, results)
     kept = remaining & ~outdated
     merged = report.merged([results, old[list(COLUMNS)][kept]] if kept.any() else [results])
     scopes, cases = (scope_of_run(old, old_run), scope_of_run(results, run)), set(results["case"])
@@ -158,7 +158,7 @@ def _read_baseline(baseline: Path) -> tuple[PackedFrame, dict[str, Any]]:
         raise AuditError(baseline, f"the old baseline {error.what}", "remove it to accept without comparing") from error
 
 
-def _replaced(old: PackedFrame, results: pd.DataFrame, selected: str) -> pd.Series:
+def _replaced_mask(old: PackedFrame, results: pd.DataFrame, selected: str) -> pd.Series:
     """Mask of the rows of the old baseline that the report replaces, or that it should have run and lacks."""
     place = [name for name in _PLACE if all((rows[name] != "").any() for rows in (old, results))] or _PLACE
     framework, same_place = old["framework"], pd.Series(_keys(old, place).isin(_keys(results, place)))
@@ -170,7 +170,7 @@ def _keys(rows: Frame, columns: list[str]) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(rows[columns])
 
 
-def _outdated(rows: Frame, results: pd.DataFrame) -> pd.Series:
+def _outdated_rows(rows: Frame, results: pd.DataFrame) -> pd.Series:
     """Rows whose case has another digest in the report."""
     now = results.drop_duplicates("case").set_index("case")["digest"]
     digest = rows["case"].map(now)

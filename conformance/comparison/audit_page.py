@@ -112,13 +112,13 @@ def _main(audit: Audit) -> Iterator[str]:
         for section, causes in causes_by_section.items():
             if causes:
                 yield f"<h3>{_word(section)}</h3>"
-                yield _listed([_cause(cause, section) for cause in causes])
+                yield _list_articles([_cause(cause, section) for cause in causes])
         if not any(causes_by_section.values()):
             yield f"<p>{_word('nothing')}</p>"
         yield "</section>"
     if audit.signatures:
         yield f"<section><h2>{_word('signatures')}</h2>"
-        yield _listed(list(map(_signature, audit.signatures))) + "</section>"
+        yield _list_articles(list(map(_signature, audit.signatures))) + "</section>"
 
 
 def _verdict(ordinary: Summary) -> str:
@@ -144,7 +144,7 @@ def _counts(summaries: dict[bool, Summary]) -> str:
     return f'<table class="counts"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
-def _listed(articles: Sequence[str]) -> str:
+def _list_articles(articles: Sequence[str]) -> str:
     """The first articles of a list, and the number of the others."""
     more = len(articles) - MAX_CAUSES
     note = f"<p>… {more} {_word('more')}</p>" if more > 0 else ""
@@ -178,7 +178,7 @@ def _cause(cause: Cause, section: Section) -> str:
     return _article(
         CLASSES.get(cause.severity, "undefined") if badge else "diverges",
         f"{_code(cause.function)} {badge}",
-        f'<p>{_described(cause.describe)}</p><dl class="sides">{sides}</dl>{help_lines}',
+        f'<p>{_describe_in_both(cause.describe)}</p><dl class="sides">{sides}</dl>{help_lines}',
     )
 
 
@@ -187,7 +187,7 @@ def _signature(change: SignatureChange) -> str:
     return _article(
         "disagrees" if change.breaking else "undefined",
         f"{_code(change.path)} {badge}",
-        f"<p>{_described(change.text)}</p>",
+        f"<p>{_describe_in_both(change.text)}</p>",
     )
 
 
@@ -199,7 +199,7 @@ def _badge(severity: str) -> str:
     return f'<span class="badge {CLASSES.get(severity, "undefined")}">{_word(severity)}</span>'
 
 
-def _described(describe: Callable[[Say], str]) -> str:
+def _describe_in_both(describe: Callable[[Say], str]) -> str:
     """A description in both languages."""
     return _both(_text(describe(str)), _text(describe(DESCRIPTIONS.__getitem__)))
 

@@ -147,7 +147,7 @@ def markdown(audit: Audit) -> str:
     difference = audit.difference
     text = " ".join(escaped(sentence, MAX_SENTENCE) for sentence in all_sentences(audit))
     parts = [f"# From {code(difference.old.name)} to {code(difference.new.name)}\n", f"{text}\n"]
-    for heading, section, causes in _grouped(audit):
+    for heading, section, causes in _group_causes(audit):
         parts.append(f"## {heading}\n\n{_cause_table(causes, section)}{remaining(len(causes), MAX_CAUSES)}")
     if audit.signatures:
         parts.append(f"## Signatures\n\n{_signature_table(audit.signatures)}")
@@ -155,7 +155,7 @@ def markdown(audit: Audit) -> str:
     return "\n".join(parts)
 
 
-def _grouped(audit: Audit) -> Iterator[tuple[str, Section, list[Cause]]]:
+def _group_causes(audit: Audit) -> Iterator[tuple[str, Section, list[Cause]]]:
     """The causes with a heading, those of ordinary inputs first, in the order of `HEADINGS`."""
     for ordinary, inputs in INPUTS.items():
         for section, heading in HEADINGS.items():
@@ -250,7 +250,7 @@ def terminal(audit: Audit) -> Iterator[RenderableType]:
     """Render for a terminal, readable without colour."""
     for sentence in all_sentences(audit):
         yield Text(one_line(sentence, MAX_SENTENCE))
-    for heading, _, causes in _grouped(audit):
+    for heading, _, causes in _group_causes(audit):
         yield from heading_lines(heading)
         for cause in causes[:MAX_TERMINAL_CAUSES]:
             yield from indented_lines(_cause_lines(cause), COLOURS[cause.severity])

@@ -157,7 +157,7 @@ def check_baseline(
     for rows, report_name in ((accepted, name), (called, "the run")):
         check_unique(rows, list(KEY), report_name)
     notes: list[str] = []
-    expected = _selected(accepted, scope, notes)
+    expected = _select_rows(accepted, scope, notes)
     if len(expected) and len(called) and not set(expected["case"]) & set(called["case"]):
         raise AuditError(name, "it has no case in common with this run", "name a baseline of the same suite")
     expected = _still_in_suite(expected, in_suite(expected), called, notes)
@@ -223,7 +223,7 @@ def _grown_errors(baseline: pd.DataFrame, results: pd.DataFrame) -> list[str]:
     ]
 
 
-def _selected(baseline: pd.DataFrame, scope: RunScope, notes: list[str]) -> pd.DataFrame:
+def _select_rows(baseline: pd.DataFrame, scope: RunScope, notes: list[str]) -> pd.DataFrame:
     """The rows of a baseline that the run selects; the others are noted."""
     chosen = baseline["framework"].isin(set(baseline["framework"]) if scope.frameworks is None else scope.frameworks)
     if excluded := set(baseline.loc[~chosen, "framework"]):

@@ -114,13 +114,13 @@ def releases_between(good: str, bad: str, releases: Sequence[Version], distribut
     `1.0` is the release 1.0 or, if there is none, the first of 1.0.x.  Raises UserError if there is neither, or if the
     first is not before the second.
     """
-    first, last = (_resolved(text, releases, distribution) for text in (good, bad))
+    first, last = (_find_release(text, releases, distribution) for text in (good, bad))
     if first >= last:
         raise UserError(f"{good} is not before {bad}; name the older release of {distribution} first")
     return [release for release in releases if first <= release <= last]
 
 
-def _resolved(text: str, releases: Sequence[Version], distribution: str) -> Version:
+def _find_release(text: str, releases: Sequence[Version], distribution: str) -> Version:
     try:
         requested = Version(text)
     except InvalidVersion as error:

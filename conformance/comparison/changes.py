@@ -160,12 +160,12 @@ def compare_aligned(
     old, new: results of `called_rows`, with a column `place`.  reports: the results frames to which their positions
     refer.
     """
-    table = _merged(old, new, reports)
+    table = _merge_rows(old, new, reports)
     flags = pd.DataFrame(False, index=table.index, columns=list(KINDS))
     _flag_one_sided(flags, table, (old, new), scopes, cases)
     _flag_differences(flags, table)
     flags["unchanged"] = ~flags.any(axis=1)
-    table["kinds"] = _listed(flags)
+    table["kinds"] = _join_true_columns(flags)
     table["severity"] = _severity(table, flags)
     table["cause"] = _cause(table, flags)
     table["what"], table["transition"] = "the same to the bit", ""
@@ -175,7 +175,7 @@ def compare_aligned(
     return set_dtypes(reordered(table, COLUMNS, _worst_first(table)), FLOATS)
 
 
-def _listed(flags: pd.DataFrame) -> list[str]:
+def _join_true_columns(flags: pd.DataFrame) -> list[str]:
     """The names of the columns that are true in each row, joined by `; `."""
     bits = (flags.to_numpy(dtype=np.int64) << np.arange(len(flags.columns))).sum(axis=1).tolist()
     texts = {
@@ -185,7 +185,7 @@ def _listed(flags: pd.DataFrame) -> list[str]:
     return [texts[value] for value in bits]
 
 
-def _documented(table: pd.DataFrame, flags: pd.DataFrame, only_judged: pd.Series) -> pd.Series:
+def _documented_mask(table: pd.DataFrame, flags: pd.DataFrame, only_judged: pd.Series) -> pd.Series:
     """Mask of the changes that are documented convention changes.
 
     Both rows are right by the documentation of their version (agrees or diverges); the outcome differs;
@@ -227,7 +227,7 @@ def _each(condition: Callable[..., bool], rows: pd.DataFrame) -> pd.Series:
 def _cause(table: pd.DataFrame, flags: pd.DataFrame) -> Any:
     """The cause of each change, as far as two reports show it; one of CAUSES, "" for an unchanged row.
 
-    documented: see `_documented`; and a function or a support that came or went while the adapter's
+    documented: see `_documented_mask`; and a function or a support that came or went while the adapter's
         declaration of the function differs between the versions.
     judgement: the outcome is bit-identical but judged differently: an adapter, the oracle or a
         budget changed.
@@ -245,7 +245,7 @@ def _cause(table: pd.DataFrame, flags: pd.DataFrame) -> Any:
         redescribed.reindex(table.index, fill_value=False),
         flags["added"] | flags["removed"],
         only_judged,
-        _documented(table, flags, only_judged),
+        _documented_mask(table, flags, only_judged),
     ]
     causes = ["", "rounding", "documented", "suite", "judgement", "documented"]
     return np.select(conditions, causes, "undocumented").astype(object)
@@ -277,7 +277,7 @@ def _check_comparable(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, st
             raise AuditError(f"{names[0]} and {names[1]}", why, advice)
 
 
-def _merged(old: pd.DataFrame, new: pd.DataFrame, reports: tuple[Frame, Frame]) -> pd.DataFrame:
+def _merge_rows(old: pd.DataFrame, new: pd.DataFrame, reports: tuple[Frame, Frame]) -> pd.DataFrame:
     """Merge rows by IDENTITY, with `old_` and `new_` columns and `side`: `both`, `left_only` or `right_only`.
 
     A row on one side only gets the version and environment of its function on the other side, if there is one.
@@ -289,12 +289,12 @@ def _merged(old: pd.DataFrame, new: pd.DataFrame, reports: tuple[Frame, Frame]) 
     positions = {side: table.pop(side).fillna(-1).to_numpy(dtype=np.int64) for side in sides}
     for name in (*PER_SIDE, *LATER_PER_SIDE, "budget", "budgets"):
         for side, rows in sides.items():
-            table[f"{side}_{name}"] = _taken(rows[name], positions[side])
+            table[f"{side}_{name}"] = _take_cells(rows[name], positions[side])
     removed = positions["new"] < 0
     for name in _FROM_EITHER:
-        table[name] = _taken(reports[1][name], positions["new"])
+        table[name] = _take_cells(reports[1][name], positions["new"])
         if removed.any():
-            table.loc[removed, name] = _taken(reports[0][name], positions["old"][removed])
+            table.loc[removed, name] = _take_cells(reports[0][name], positions["old"][removed])
     for side, rows, absent in (("old", old, "right_only"), ("new", new, "left_only")):
         lacking = table[table["side"] == absent]
         for name in ("version", "environment") if len(lacking) else ():
@@ -302,7 +302,7 @@ def _merged(old: pd.DataFrame, new: pd.DataFrame, reports: tuple[Frame, Frame]) 
     return table
 
 
-def _taken(column: pd.Series, positions: npt.NDArray[np.int64]) -> Any:
+def _take_cells(column: pd.Series, positions: npt.NDArray[np.int64]) -> Any:
     """The cells of a column at some positions; NaN or "" at the position -1."""
     missing = np.nan if pd.api.types.is_float_dtype(column.dtype) else ""
     return column.array.take(positions, allow_fill=True, fill_value=missing)

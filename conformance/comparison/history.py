@@ -85,7 +85,7 @@ def _steps(framework: str, rows: pd.DataFrame) -> Iterator[Step]:
 def _series(framework: str, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Group environments that differ in the release only: by backend if a release occurs more than once, else all."""
     environments = rows[["environment", "version"]].drop_duplicates()
-    for naming in (lambda text: "", _backend, _unversioned):
+    for naming in (lambda text: "", _backend, _remove_versions):
         place = environments["environment"].map(naming)
         if not environments.assign(place=place).duplicated(["place", "version"]).any():
             names = rows["environment"].map(dict(zip(environments["environment"], place, strict=True)))
@@ -100,7 +100,7 @@ def _backend(environment: str) -> str:
     return " ".join(re.findall(r"\[.*?\]", environment))
 
 
-def _unversioned(environment: str) -> str:
+def _remove_versions(environment: str) -> str:
     return re.sub(r"[=<>!~]=?=?\s*[\w.*+!]+", "", environment)
 
 

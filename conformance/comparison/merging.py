@@ -131,7 +131,7 @@ def _merged_run(runs: list[RunInfo], available: set[str]) -> RunInfo:
         selected=_distinct((run.selected for run in runs), " | "),
         shards=tuple(f"{number}/{divided}" for divided, numbers in shards.items() for number in numbers),
         partial="; ".join(_lacking_shards(divided, numbers) for divided, numbers in shards.items()),
-        published=_published(runs),
+        published=_published_numbers(runs),
     )
 
 
@@ -172,7 +172,7 @@ def _lacking_shards(divisor: str, numbers: list[int]) -> str:
     return f"lacks the shards {', '.join(lacking)} of {divided}"
 
 
-def _published(runs: list[RunInfo]) -> tuple[dict[str, Any], ...]:
+def _published_numbers(runs: list[RunInfo]) -> tuple[dict[str, Any], ...]:
     """The distinct published numbers of all runs; in the order of the first run if all runs have the same."""
     lists = [[json.dumps(dict(number)) for number in run.published] for run in runs]
     texts = (

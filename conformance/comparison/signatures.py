@@ -128,7 +128,7 @@ _Difference = tuple[Kind, str, str, str]
 
 def _differences(old: list[Parameter], new: list[Parameter]) -> Iterator[_Difference]:
     before, after = ({parameter.name: parameter for parameter in side} for side in (old, new))
-    renamed = dict(_renamed(old, new, before, after))
+    renamed = dict(_find_renamed(old, new, before, after))
     for old_name, new_name in renamed.items():
         yield "renamed", old_name, old_name, new_name
         yield from _changed_default(new_name, before[old_name], after[new_name])
@@ -141,13 +141,13 @@ def _differences(old: list[Parameter], new: list[Parameter]) -> Iterator[_Differ
             yield from _changed_default(name, parameter, after[name])
         elif name not in renamed:
             yield "removed", name, str(parameter), ""
-    yield from _moved(old, new)
+    yield from _find_moved(old, new)
     for name, parameter in after.items():
         if name not in before and name not in renamed.values():
             yield "added", name, "", str(parameter)
 
 
-def _renamed(
+def _find_renamed(
     old: list[Parameter], new: list[Parameter], before: Mapping[str, Parameter], after: Mapping[str, Parameter]
 ) -> Iterator[tuple[str, str]]:
     """Yield (old name, new name) of parameters that were renamed; see `compare_signatures`."""
@@ -171,7 +171,7 @@ def _changed_default(name: str, old: Parameter, new: Parameter) -> Iterator[_Dif
         yield "default", name, old.default, new.default
 
 
-def _moved(old: list[Parameter], new: list[Parameter]) -> Iterator[_Difference]:
+def _find_moved(old: list[Parameter], new: list[Parameter]) -> Iterator[_Difference]:
     """Positional parameters with the same name at another position."""
     before, after = (
         {parameter.name: position for position, parameter in enumerate(side, 1) if parameter.positional}

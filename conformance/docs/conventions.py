@@ -45,7 +45,9 @@ def choice_section(name: str) -> str:
     for choice in _choices(name, (choice for choice, *_ in documented)):
         functions = _documented_by(choice, documented)
         default = "the definition" if choice == getattr(DEFINITION, name) else ""
-        lines.append([_shown(choice), _sentence(name, choice), functions or default or "none of those known here"])
+        lines.append(
+            [_choice_code(choice), _sentence(name, choice), functions or default or "none of those known here"]
+        )
     return f"{prose_html(FIELDS[name])}\n\n{table(('choice', 'a function with it', 'documented by'), lines)}"
 
 
@@ -118,7 +120,7 @@ def _choices(name: str, choices: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys([getattr(DEFINITION, name), *literal, *choices]))
 
 
-def _shown(choice: Any) -> str:
+def _choice_code(choice: Any) -> str:
     """A choice as code; a float that is rounded to float32 as `float32(1e-12)`, so that it differs from 1e-12."""
     if not isinstance(choice, float):
         return code_html(choice)

@@ -76,7 +76,7 @@ class RankedEntry:
     def expected(self) -> str:
         """The expected result of the example: a number, an array, or the reason why there is none."""
         if self.is_number:
-            return _quoted(self.exact)
+            return _quote(self.exact)
         kind, _, why = self.exact.partition(": ")
         return f"an exception ({why.replace('_', ' ')})" if kind == "error" else self.exact
 
@@ -180,7 +180,7 @@ class Findings:
                     entries, examples(entries, cases, lambda item: _question(item) in rows), strict=True
                 )
             ]
-        findings = [_finding(group, mended) for (mended, _), group in _by_reason(ranked, versions).items()]
+        findings = [_make_finding(group, mended) for (mended, _), group in _by_reason(ranked, versions).items()]
         self._found = sorted(findings, key=lambda finding: (finding.framework, finding.mended, _ORDER[finding.kind]))
         self._anchors = dict(zip(map(id, self._found), anchors_of(self._found), strict=True))
 
@@ -217,14 +217,14 @@ class Findings:
 
     def _overview_line(self, finding: Finding) -> list[str]:
         title = f"[{prose_html(finding.title)}](#{self._anchors[id(finding)]})"
-        return [title, _listed(finding.functions), escaped(finding.releases.replace("all releases", "all"))]
+        return [title, _list_names(finding.functions), escaped(finding.releases.replace("all releases", "all"))]
 
     def _section(self, finding: Finding) -> str:
         ranked_entry = finding.lead
         expected_text = f"; {code_html(ranked_entry.first.due)} is expected" if ranked_entry.first.due else ""
         anchor = anchor_line(self._anchors[id(finding)])
         lines = [
-            f"{anchor}### {_listed(finding.functions)}, {escaped(finding.releases)}\n",
+            f"{anchor}### {_list_names(finding.functions)}, {escaped(finding.releases)}\n",
             prose_html(finding.reason) + "\n",
             _all_functions(finding.functions),
             _conditions(ranked_entry.first),
@@ -259,7 +259,7 @@ class Findings:
         cases = list(dict.fromkeys(issue.case for ranked in finding.ranked for issue in ranked.entry))
         if len(cases) == 1 and finding.lead.example is not None:
             return ""
-        return _folded(counted(len(cases), "case"), "".join(f"- {self._case(case)}\n" for case in cases))
+        return _fold(counted(len(cases), "case"), "".join(f"- {self._case(case)}\n" for case in cases))
 
     def _issue(self, finding: Finding) -> str:
         """A text for a new issue, collapsed."""
@@ -277,7 +277,7 @@ class Findings:
             *(f"See also {see}" for see in finding.links if _ISSUE.search(see)),
         ]
         text = "\n\n".join(part.rstrip() for part in parts if part)
-        return _folded("Text for a new issue", fenced_block(text, "markdown"))
+        return _fold("Text for a new issue", fenced_block(text, "markdown"))
 
     def _case(self, case: str) -> str:
         if "*" in case or case.startswith((*EXTERNAL_PREFIXES, RELATION_PREFIX)):
@@ -301,7 +301,7 @@ def _by_reason(
     return groups
 
 
-def _finding(group: Iterable[RankedEntry], mended: bool) -> Finding:
+def _make_finding(group: Iterable[RankedEntry], mended: bool) -> Finding:
     """The finding for entries with one reason; it quotes the worst, preferably one with code and an answer."""
     ranked = sorted(group, key=lambda entry: (_ORDER[entry.kind], not entry.first.reproducer, not entry.returned))
     name = framework_of(ranked[0].entry)
@@ -361,7 +361,7 @@ def _answers(
         return "", "", ""
     if (row := rows.get(_question(example.item))) is not None:
         exact, answer, call = row
-        return exact, _quoted(answer), call
+        return exact, _quote(answer), call
     return "" if is_derivative(example.item.quantity) else example.exact(oracle), "", ""
 
 
@@ -370,7 +370,7 @@ def _project(address: str) -> str:
     return "/".join(address.split("/")[3:5])
 
 
-def _quoted(answer: str) -> str:
+def _quote(answer: str) -> str:
     return truncate_list(answer, MAX_ANSWER)
 
 
@@ -378,7 +378,7 @@ def _heading(finding: Finding) -> str:
     return MENDED if finding.mended else KINDS[finding.kind]
 
 
-def _listed(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     """Names as code; only the first ones of many."""
     remainder = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return ", ".join(map(code_html, names[:MAX_NAMES])) + remainder
@@ -405,6 +405,6 @@ def _conditions(entry: KnownIssue) -> str:
     return f"{' '.join(texts)}\n" if texts else ""
 
 
-def _folded(summary: str, content: str) -> str:
+def _fold(summary: str, content: str) -> str:
     """Markdown that is collapsed under a summary."""
     return f"<details><summary>{escaped(summary)}</summary>\n\n{content.rstrip()}\n\n</details>\n"

@@ -62,13 +62,13 @@ def option_tables() -> str:
         lines = [
             line
             for library in libraries
-            for line in _merged((name, tuple(words[column] for column in columns)) for name, words in library)
+            for line in _merge_lines((name, tuple(words[column] for column in columns)) for name, words in library)
         ]
         parts.append(f"## {title}\n\n{table(('functions', *columns), lines)}")
     return "\n".join(parts)
 
 
-def _merged(described: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[list[str]]:
+def _merge_lines(described: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[list[str]]:
     """Lines of a table, with functions that have the same cells in one line, in the order of the first of each."""
     names: dict[tuple[str, ...], list[str]] = {}
     for name, cells in described:
@@ -82,7 +82,7 @@ def earlier_releases() -> str:
     for framework in registry.frameworks():
         now = {function.name: function for function in _newest(framework)}
         earlier = [function for function in framework.functions if function not in now.values()]
-        lines += _merged(registry.described(earlier, partial(_differences, framework, now)))
+        lines += _merge_lines(registry.described(earlier, partial(_differences, framework, now)))
     return table(("functions", "releases", "differences from the newest"), lines)
 
 
@@ -95,7 +95,7 @@ def undescribed_parameters() -> str:
             for argument, description in function.untested.items()
         ],
     )
-    lines = _merged(itertools.chain.from_iterable(described))
+    lines = _merge_lines(itertools.chain.from_iterable(described))
     return table(("functions", "argument", "what it selects"), lines)
 
 

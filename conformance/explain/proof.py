@@ -167,13 +167,13 @@ def cases_of(cases: Iterable[Case], setting: Setting) -> Iterator[tuple[Case, Pr
             continue
         if setting.reduction not in case.reductions:
             continue
-        case = _arranged(case, setting)
+        case = _arrange_case(case, setting)
         problem = problems.of(case, setting.dtype, setting.reduction)
         if problem.target_kind == setting.target and _layout(problem, setting) == {*setting.layout}:
             yield case, problem
 
 
-def _arranged(case: Case, setting: Setting) -> Case:
+def _arrange_case(case: Case, setting: Setting) -> Case:
     """A case with the arrays laid out as in the setting, if only the layout differs."""
     changes: dict[str, Any] = {}
     if case.layout != Layout(order=case.layout.order) or case.representative is not case:

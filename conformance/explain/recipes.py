@@ -197,7 +197,7 @@ class _Draft:
         if self.separates:
             predictions, labels = (self.op("last_axis", variable) for variable in (predictions, labels))
             self.changes.append("each output is a row of its own")
-        expression, argument = self._reduced()
+        expression, argument = self._reduction_expression()
         text = self.function.call.strip()
         for name, route in self.routes.items():
             if route.by == "argument":
@@ -298,11 +298,11 @@ class _Draft:
         name = "predictions"
         takes_all = self.own.clip is None and self.own.renormalise == "no"
         if (self.goal.clip is not None or self.goal.renormalise != "no") and (kind != "probabilities" or takes_all):
-            name = self._clip(self._converted(source, "probabilities", name))
+            name = self._clip(self._write_conversion(source, "probabilities", name))
             source = "probabilities"
-        return self._converted(source, kind, name)
+        return self._write_conversion(source, kind, name)
 
-    def _converted(self, source: InputKind, kind: InputKind, name: str) -> str:
+    def _write_conversion(self, source: InputKind, kind: InputKind, name: str) -> str:
         if source == kind:
             return name
         conversion = NAMES[self.setting.loss, source, kind]
@@ -360,7 +360,7 @@ class _Draft:
         elif kind == "one_hot" and self.target == "index":
             name = self.write("targets", self.op("argmax", name), "one-hot rows become labels")
         if self._in_targets("label_smoothing"):
-            name = self.write("targets", self._smoothed(name), "targets are smoothed before")
+            name = self.write("targets", self._smoothing_expression(name), "targets are smoothed before")
         if self._in_targets("class_weights"):
             change = "targets are multiplied by the class weights"
             name = self.write("targets", self.from_last(f"{self.to_last(name)} * {{class_weights}}"), change)
@@ -374,11 +374,11 @@ class _Draft:
         """The inverse of `to_last`."""
         return rows if self.axis == -1 else self.op("moveaxis", rows, "-1", f"{self.axis}")
 
-    def _smoothed(self, targets: str) -> str:
+    def _smoothing_expression(self, targets: str) -> str:
         number = "2" if self.binary else f"predictions.shape[{self.axis}]"
         return f"(1 - label_smoothing) * {targets} + label_smoothing / {number}"
 
-    def _reduced(self) -> tuple[str, str]:
+    def _reduction_expression(self) -> tuple[str, str]:
         """The expression of the result, with `{losses}` for the call, and the argument of its reduction."""
         reduction, product = self.setting.reduction, self._product()
         outside = bool(product) and not self.weighs
@@ -467,7 +467,7 @@ class _Draft:
         """The class weight of each sample, averaged over its targets."""
         smoothed = "label_smoothing" in divisor
         if self.setting.target in ("distribution", "multi_hot"):
-            rows = self.write("rows", self._smoothed("labels") if smoothed else "labels")
+            rows = self.write("rows", self._smoothing_expression("labels") if smoothed else "labels")
             weights = self.op("dot", self.to_last(rows), "{class_weights}")
             return weights if "sum of targets" in divisor else f"{weights} / {self.op('sum_of_classes', rows)}"
         classes = self.classes

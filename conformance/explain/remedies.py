@@ -371,7 +371,7 @@ def _preprocessed_predictions(context: _Context) -> Iterator[_Change]:
         yield from _with_predictions(context, f"clip the probabilities to [{low}, {high}]", np.clip(wide, *ends))
 
 
-def _trying(changes: Callable[[_Context], Iterator[_Change]]) -> Callable[[_Context], Iterator[Remedy]]:
+def _try_changes(changes: Callable[[_Context], Iterator[_Change]]) -> Callable[[_Context], Iterator[Remedy]]:
     return lambda context: _first_that_agrees(context, changes(context))
 
 
@@ -379,12 +379,12 @@ _REMEDIES: tuple[Callable[[_Context], Iterator[Remedy]], ...] = (
     _avoid_conversion,
     _divide_sum,
     _separate_outputs,
-    _trying(_explicit_ignore_index),
-    _trying(_wrapped_labels),
-    _trying(_sorted_columns),
-    _trying(_normalised_targets),
+    _try_changes(_explicit_ignore_index),
+    _try_changes(_wrapped_labels),
+    _try_changes(_sorted_columns),
+    _try_changes(_normalised_targets),
     _pass_logits,
-    _trying(_preprocessed_predictions),
+    _try_changes(_preprocessed_predictions),
     _cast_to_float64,
 )
 """The candidate remedies, in the order in which they are listed."""

@@ -54,16 +54,16 @@ def terminal(explanation: Explanation, width: int = WIDTH, *, complete: bool = T
             case "heading":
                 if level > 1:
                     yield "", ""
-                yield from (("bold", line) for line in _wrapped(text, width, 0))
+                yield from (("bold", line) for line in _wrap(text, width, 0))
             case "prose":
-                yield from (("", line) for line in _wrapped(text, width, INDENT // 2, 0))
+                yield from (("", line) for line in _wrap(text, width, INDENT // 2, 0))
             case "formula":
-                yield from (("", line) for line in _wrapped(text, width, INDENT * level))
+                yield from (("", line) for line in _wrap(text, width, INDENT * level))
             case "code":
                 yield from (("dim", " " * INDENT * level + line) for line in printable(text).splitlines())
 
 
-def _wrapped(text: str, width: int, indent: int, hanging: int = INDENT // 2) -> list[str]:
+def _wrap(text: str, width: int, indent: int, hanging: int = INDENT // 2) -> list[str]:
     return textwrap.wrap(
         printable(" ".join(text.split())),
         width,

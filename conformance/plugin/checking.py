@@ -66,7 +66,7 @@ def case_check(request: pytest.FixtureRequest, judge: Judge) -> Iterator[CaseChe
     config = request.config
     make = functools.partial(
         CaseCheck,
-        accepted=_accepted(config),
+        accepted=_accepted_predicate(config),
         strict_known=bool(config.getoption("strict_known")),
         options=repeated_options(config),
     )
@@ -114,7 +114,7 @@ def strict_known(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("strict_known"))
 
 
-def _accepted(config: pytest.Config) -> Callable[[Assessment], bool]:
+def _accepted_predicate(config: pytest.Config) -> Callable[[Assessment], bool]:
     """Return a predicate: whether the baseline has the same discrepancy."""
     if (baseline := accepted_report(config)) is None:
         return lambda _: False

@@ -196,7 +196,7 @@ class Recorder:
         """
         tested = [nodeid.partition("[")[2].split("-")[1] for nodeid in nodeids if is_conformance_test(nodeid)]
         if tested and not self.planned:  # all processes of xdist have collected the same tests
-            self._plan(tested, functools.cache(functools.partial(self._unsupported, losses)))
+            self._plan(tested, functools.cache(functools.partial(self._unsupported_rows, losses)))
 
     def _plan(self, tested: Sequence[str], unsupported: Callable[[], Sequence[Row]]) -> None:
         """Plan the run.
@@ -224,7 +224,7 @@ class Recorder:
             row_cases,
             self.run.started,
             [framework.name for framework in registry.installed()[1]],
-            self._selected(),
+            self._selected_options(),
             ledger,
             installed_frameworks(self.config),
             self.config.getoption("call_timeout"),
@@ -267,7 +267,7 @@ class Recorder:
         except pytest.Collector.CollectError:
             return False
 
-    def _unsupported(self, losses: Sequence[Item] = ()) -> list[Row]:
+    def _unsupported_rows(self, losses: Sequence[Item] = ()) -> list[Row]:
         """The rows of selected cases that no function supports; empty if tests are named one by one."""
         from conformance.judging.unsupported import unsupported_rows
 
@@ -290,7 +290,7 @@ class Recorder:
     def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         nothing_called = not self.planned and not self.signalled and self._nothing_can_be_called()
-        if nothing_called and (unsupported := self._unsupported()):
+        if nothing_called and (unsupported := self._unsupported_rows()):
             self._plan((), lambda: unsupported)
             finished = True
         self._add_pending()
@@ -420,7 +420,7 @@ class Recorder:
         results = self.results
         details = []
         if self.config.get_verbosity() > 0:
-            partly = self.config.getoption("keyword") or self.config.getoption("markexpr") or self._harvested()
+            partly = self.config.getoption("keyword") or self.config.getoption("markexpr") or self._is_harvested()
             coverage = "" if partly else recording.coverage_line(cases_of(self.config))
             largest = frames.records(frames.largest_ratios(results))
             details = recording.closing_lines(largest, coverage)
@@ -433,17 +433,17 @@ class Recorder:
             lines.append(recording.published_line(self.written, cases_of(self.config), report))
         return list(filter(None, lines))
 
-    def _harvested(self) -> bool:
+    def _is_harvested(self) -> bool:
         return harvested_sources(self.config) is not None
 
     def _case_filter(self) -> Callable[[str], bool]:
         """Return a predicate: whether an id is of a case of this session; always true unless all are harvested."""
-        if not self._harvested() or case_folder(self.config) is not None:
+        if not self._is_harvested() or case_folder(self.config) is not None:
             return lambda _: True
         ids = {case.id for case in cases_of(self.config)}
         return lambda name: any(f"-{part}-" in name for part in ids if part in name)
 
-    def _selected(self) -> str:
+    def _selected_options(self) -> str:
         """The options that excluded items, as given."""
         options = [f"{flag} {value}" for flag in ("-k", "-m") if (value := self.config.getoption(EXPRESSIONS[flag]))]
         return " ".join([*options, *filter(is_conformance_test, self.config.args)])

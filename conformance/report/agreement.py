@@ -101,7 +101,7 @@ def _pairs(rows: pd.DataFrame, problem: npt.NDArray[np.int64]) -> pd.DataFrame:
     raised_a, raised_b = a["raised"].to_numpy(bool), b["raised"].to_numpy(bool)
     both_raised = raised_a & raised_b
     comparable = ~raised_a & ~raised_b & (a["array_shape"].to_numpy() == b["array_shape"].to_numpy())
-    compared = _aligned(_compare(values.take(row_a[comparable]), values.take(row_b[comparable])), comparable)
+    compared = _align(_compare(values.take(row_a[comparable]), values.take(row_b[comparable])), comparable)
     undefined = a["status"].eq("undefined").to_numpy() | b["status"].eq("undefined").to_numpy()
     conditions = {
         "agree": compared["agree"] | both_raised,
@@ -180,7 +180,7 @@ def _of_functions(results: pd.DataFrame) -> pd.DataFrame:
     rows = results[needed].iloc[chosen].reset_index(drop=True)
     values = parse(rows)
     returned = rows["got"].ne("").to_numpy() & values["has_definition"].to_numpy()
-    compared = _aligned(_compare(values[returned], _as_definition(values[returned])), returned)
+    compared = _align(_compare(values[returned], _as_definition(values[returned])), returned)
     functions = rows.assign(kind="function", function_b="", **{name: compared[name] for name in PAIR_FLOATS})
     functions.loc[returned, "where"] = compared.loc[returned, "where"]
     return set_dtypes(functions[list(DISCREPANCY_COLUMNS)], DISCREPANCY_FLOATS)
@@ -277,7 +277,7 @@ def _shape_text(shape: tuple[int, ...], index_text: str, full_shape: str) -> str
 # Numbers to relations
 
 
-def _aligned(compared: pd.DataFrame, mask: Flags) -> pd.DataFrame:
+def _align(compared: pd.DataFrame, mask: Flags) -> pd.DataFrame:
     """The result of `_compare` for the rows where a mask is True, with missing values for all others."""
     aligned = compared.set_axis(np.flatnonzero(mask)).reindex(range(len(mask)))
     flags = {name: aligned[name].eq(True) for name in _FLAGS}

@@ -110,12 +110,12 @@ def summary(results: pd.DataFrame, pairs: pd.DataFrame, run: RunInfo) -> str:
         head,
         _environments(results),
         _functions(results),
-        _unexpected(results),
+        _unexpected_section(results),
         _section("Known", known_table(results)),
-        _unsupported(results),
+        _unsupported_section(results),
         _divergences(results),
         _conversions(results),
-        _published([number for number in run.published if number["case"] in cases]),
+        _published_section([number for number in run.published if number["case"] in cases]),
         _relations(pairs),
         _matrix(pairs),
         _ratios(results),
@@ -191,7 +191,7 @@ def _functions(results: pd.DataFrame) -> str:
     return f"## Functions\n\n{table(header, rows)}{remaining(len(function_counts), len(rows))}"
 
 
-def _unexpected(results: pd.DataFrame) -> str:
+def _unexpected_section(results: pd.DataFrame) -> str:
     failing = results[results["expected"].isin(FAILING_ROWS)]
     worst = failing.sort_values("ratio", ascending=False, kind="stable", na_position="first")
     groups = worst.groupby(["function", "case", "status"], sort=False)
@@ -225,7 +225,7 @@ def known_table(results: pd.DataFrame) -> str:
     return _bounded_table(["function", "rows", "reason", "for example", "status"], rows, len(entries))
 
 
-def _unsupported(results: pd.DataFrame) -> str:
+def _unsupported_section(results: pd.DataFrame) -> str:
     cases = results.loc[results["status"] == "unsupported", "case"]
     of_cases = results[PROBLEM_COLUMNS][results["case"].isin(cases.unique())]
     problems = unsupported_problems(of_cases.itertuples(index=False, name=None))
@@ -282,7 +282,7 @@ def _largest_groups(
     return sorted(groups, key=lambda group: -len(group[1]))[:max_groups], len(groups)
 
 
-def _published(numbers: list[Mapping[str, Any]]) -> str:
+def _published_section(numbers: list[Mapping[str, Any]]) -> str:
     if not numbers:
         return ""
     wrong = [number for number in numbers if not number["holds"]]

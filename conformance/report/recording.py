@@ -270,7 +270,7 @@ def split_resumed(content: JournalContent, plan: Plan, items: Sequence[Item]) ->
         if item is None:
             excluded += key.case != "" and key.function != "" and row.status != "unsupported"
             continue
-        why = _changed(row, item, changed)
+        why = _invalid_reason(row, item, changed)
         if why:
             repeated[why] += 1
         else:
@@ -278,7 +278,7 @@ def split_resumed(content: JournalContent, plan: Plan, items: Sequence[Item]) ->
     return rows, [f"{count} rows are executed again: {why}" for why, count in repeated.items()], excluded
 
 
-def _changed(row: Row, item: Item, basis: set[str]) -> str:
+def _invalid_reason(row: Row, item: Item, basis: set[str]) -> str:
     """Why a row is no longer valid for its item; "" if it is."""
     installed = item.installed
     if row.key.digest != item.case.digest:

@@ -27,8 +27,8 @@ def function_cells(function: Function) -> list[str]:
         f"{', '.join(function.input_kinds)} ({_ranks(function)})",
         _labels(function),
         _options(function),
-        _listed(function.reductions, REDUCTIONS),
-        _listed(function.dtypes, DTYPES),
+        _list_names(function.reductions, REDUCTIONS),
+        _list_names(function.dtypes, DTYPES),
         _layouts(function),
     ]
 
@@ -64,7 +64,7 @@ def _options(function: Function) -> str:
         " with ".join(words.get(name, name) for name in sorted(group, key=lambda name: (name not in OPTIONS, name)))
         for group in groups
     ]
-    return "; ".join([_listed(function.options, OPTIONS), *(f"not {group}" for group in dict.fromkeys(separate))])
+    return "; ".join([_list_names(function.options, OPTIONS), *(f"not {group}" for group in dict.fromkeys(separate))])
 
 
 def _axis_words(function: Function) -> dict[str, str]:
@@ -78,12 +78,12 @@ def _layouts(function: Function) -> str:
     layouts = {words.get(name, name) for name in function.layouts}
     orders = layouts & set(MEMORY_ORDERS)
     if orders == set(MEMORY_ORDERS):
-        layout_names = _listed(layouts - orders, LAYOUTS)
+        layout_names = _list_names(layouts - orders, LAYOUTS)
         return "any memory order" if layout_names == "none" else f"any memory order, {layout_names}"
-    return _listed(layouts, LAYOUTS)
+    return _list_names(layouts, LAYOUTS)
 
 
-def _listed(names: Iterable[str], order: Sequence[str]) -> str:
+def _list_names(names: Iterable[str], order: Sequence[str]) -> str:
     """Names in a fixed order, unknown ones last; `none` for no names."""
     known = [name for name in order if name in set(names)]
     return ", ".join([*known, *sorted(set(names) - set(order))]) or "none"

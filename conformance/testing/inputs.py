@@ -213,7 +213,7 @@ def read_inputs(**problem: Unpack[ProblemArguments]) -> Inputs:
         predictions,
         targets,
         weights,
-        _smoothing(problem.get("label_smoothing")),
+        _read_smoothing(problem.get("label_smoothing")),
         ignored,
         reduction,
         axis,
@@ -315,7 +315,7 @@ def _weights(name: str, value: Any) -> Argument:
     return argument if argument.is_float else dataclasses.replace(argument, values=argument.values.astype(np.float64))
 
 
-def _smoothing(value: Any) -> float | None:
+def _read_smoothing(value: Any) -> float | None:
     if value is None:
         return None
     message = f"label_smoothing: {value!r}; expected a number from 0 to 1"

@@ -152,7 +152,7 @@ def _wrong_loss(question: Question, actual: Argument) -> str:
     want, tolerance = question.exact_loss, question.loss_tolerance()
     got = actual.values.astype(np.float64)
     comparison = compare(got, want, tolerance, question.problem.dtype, actual.dtype)
-    return "" if comparison.within else _rendered(question, "loss", got, want.hi, comparison, got.size)
+    return "" if comparison.within else _render_failure(question, "loss", got, want.hi, comparison, got.size)
 
 
 def _wrong_gradient(question: Question, actual: Argument) -> str:
@@ -161,7 +161,7 @@ def _wrong_gradient(question: Question, actual: Argument) -> str:
     expected_shape = question.as_passed(np.broadcast_to(0.0, problem.predictions.shape)).shape
     if actual.values.shape != expected_shape:
         wrong = Comparison(WrongShape(got=actual.values.shape, want=expected_shape))
-        return _rendered(question, "gradient", actual.values, np.zeros(()), wrong, 0)
+        return _render_failure(question, "gradient", actual.values, np.zeros(()), wrong, 0)
     got = question.classes_last(actual.values)
     rows = got.reshape(-1) if problem.loss == "binary" else got.reshape(-1, got.shape[-1])
     worst, exact, failing, start = Comparison(None), np.zeros(()), 0, 0
@@ -178,10 +178,10 @@ def _wrong_gradient(question: Question, actual: Argument) -> str:
         where.insert(question.inputs.class_axis, of_class[0])
     expected = np.asarray(exact[worst.where])
     worst = dataclasses.replace(worst, where=tuple(where), failing=failing)
-    return _rendered(question, "gradient", actual.values, expected, worst, rows.size)
+    return _render_failure(question, "gradient", actual.values, expected, worst, rows.size)
 
 
-def _rendered(
+def _render_failure(
     question: Question, quantity: Quantity, got: Any, exact: Floats, comparison: Comparison, size: int
 ) -> str:
     """The failure, line by line.  exact: an array like `got`, or the exact number at the worst element."""

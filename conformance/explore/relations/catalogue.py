@@ -754,9 +754,9 @@ def check_relation_names(ledger: Ledger) -> None:
         entry for entry in ledger.entries if entry.relation_name and not fnmatch.filter(names, entry.relation_name)
     ]
     if wrong:
-        raise CaseErrors(tuple(map(_unknown, wrong)))
+        raise CaseErrors(tuple(map(_unknown_relation_error, wrong)))
 
 
-def _unknown(entry: KnownIssue) -> CaseFileError:
+def _unknown_relation_error(entry: KnownIssue) -> CaseFileError:
     advice = suggest(entry.relation_name, [relation.name for relation in RELATIONS])
     return CaseFileError(entry.path, entry.line, 1, "", f"{entry.relation_name} is not a relation", advice)

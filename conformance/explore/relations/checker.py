@@ -368,11 +368,11 @@ def _compare_outcomes(
     follow_ups = [answers[follow_up].value for follow_up in prepared.follow_ups]
     implied = _combine(prepared, follow_ups)
     tolerance = prepared.source.tolerance + _combine(
-        prepared, [member.tolerance for member in prepared.follow_ups], _scaled_magnitude
+        prepared, [member.tolerance for member in prepared.follow_ups], _scale_magnitude
     )
     count = sum(follow_up.size for follow_up in follow_ups)
     with np.errstate(invalid="ignore"):
-        tolerance = tolerance + UNIT_ROUNDOFF * (count + 1) * _combine(prepared, follow_ups, _scaled_magnitude)
+        tolerance = tolerance + UNIT_ROUNDOFF * (count + 1) * _combine(prepared, follow_ups, _scale_magnitude)
     tolerance = np.where(np.isfinite(tolerance), tolerance, 0.0)
     expected = _excuse_overflow(prepared, source, implied, tolerance)
     dtype = prepared.source.converted.dtype
@@ -429,16 +429,16 @@ def _metadata_error(instance: Instance, prepared: PreparedGroup, answers: Mappin
     return ""
 
 
-def _scaled(coefficient: float | Floats, numbers: Floats) -> Floats:
+def _scale(coefficient: float | Floats, numbers: Floats) -> Floats:
     return np.where(np.asarray(coefficient) == 0, 0.0, coefficient * numbers)
 
 
-def _scaled_magnitude(coefficient: float | Floats, numbers: Floats) -> Floats:
-    return _scaled(np.abs(coefficient), np.abs(numbers))
+def _scale_magnitude(coefficient: float | Floats, numbers: Floats) -> Floats:
+    return _scale(np.abs(coefficient), np.abs(numbers))
 
 
 def _combine(
-    prepared: PreparedGroup, numbers: Sequence[Floats], term: Callable[[float | Floats, Floats], Floats] = _scaled
+    prepared: PreparedGroup, numbers: Sequence[Floats], term: Callable[[float | Floats, Floats], Floats] = _scale
 ) -> Floats:
     """Combine numbers of the follow-ups to those of the source."""
     with np.errstate(all="ignore"):

@@ -124,10 +124,10 @@ class Subject:
         """Shape of the losses of `count` inputs, as the function documents it."""
         if self.always_reduces:
             return ()
-        return (count, *self._trailing)
+        return (count, *self._trailing_shape)
 
     @cached_property
-    def _trailing(self) -> tuple[int, ...]:
+    def _trailing_shape(self) -> tuple[int, ...]:
         return flatten(self._example, self.documented.convention).shape[1:]
 
     @cached_property
@@ -505,7 +505,7 @@ def sweep_outside(subject: Subject, performer: Performer = perform) -> Regions:
                 verdict = subject.judge_one(input_, labels[:1], subject.outcome_of(result.values[index], result.dtype))
                 counts.count_verdict(verdict.status, verdict.convention, 1)
                 if verdict.status in FAILING:
-                    got, want = float(result.values[index]), _want_of(verdict)
+                    got, want = float(result.values[index]), _wanted_value(verdict)
                     infinite = LargestError(np.inf, 0, float(input_[0]).hex(), got, want)
                     counts.merge(
                         RegionCounts(error_ratio=infinite, why=f"{verdict.explanation}, at {float(input_[0])!r}")
@@ -518,7 +518,7 @@ def _missing_loss(x: float, pattern: int = 0) -> LargestError:
     return LargestError(np.inf, pattern, x.hex(), math.nan, math.nan)
 
 
-def _want_of(verdict: Verdict) -> float:
+def _wanted_value(verdict: Verdict) -> float:
     """The answer on which the verdict on one loss rests; nan if there is none."""
     answer = verdict.want_by_convention or verdict.want
     return float(answer.hi.item()) if isinstance(answer, Exact) else math.nan

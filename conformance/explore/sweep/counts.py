@@ -50,7 +50,7 @@ class LargestError(NamedTuple):
         return (self.pattern, self.x.startswith("-")) < (other.pattern, other.x.startswith("-"))
 
 
-def _negated(error: LargestError | None) -> LargestError | None:
+def _negate(error: LargestError | None) -> LargestError | None:
     if error is None:
         return None
     return error._replace(x=error.x.removeprefix("-") if error.x[0] == "-" else f"-{error.x}")
@@ -92,7 +92,7 @@ class RegionCounts:
 
     def negated(self) -> RegionCounts:
         """Statistics of the region with the same magnitudes and errors and the opposite sign."""
-        return RegionCounts(self.by_verdict, self.histogram, _negated(self.error_ratio), _negated(self.ulps), self.why)
+        return RegionCounts(self.by_verdict, self.histogram, _negate(self.error_ratio), _negate(self.ulps), self.why)
 
     @property
     def status(self) -> Status:

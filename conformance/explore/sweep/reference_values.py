@@ -309,7 +309,7 @@ class Chunk:
             if loss_convention.log_floor is not None:
                 losses = np.minimum(losses, -loss_convention.log_floor)
             return losses, lambda: losses * (g + 2) + (0 if label else p > 0)
-        losses = _renormalised(x, label, loss_convention, clip_ends(self.family.dtype, loss_convention))
+        losses = _renormalised_losses(x, label, loss_convention, clip_ends(self.family.dtype, loss_convention))
         p = x / _row_sums(x)[:, np.newaxis] if tolerance_convention.renormalise == "before_clip" else x
         p = _clip(p, clip_ends(self.family.dtype, tolerance_convention))
         minus_log = -np.log(p)
@@ -369,7 +369,9 @@ def _with_log1p_exp(d: Floats) -> tuple[Floats, Floats]:
     return d, np.log1p(e, out=e)
 
 
-def _renormalised(x: Floats, label: int, loss_convention: Convention, limits: tuple[float, float] | None) -> Floats:
+def _renormalised_losses(
+    x: Floats, label: int, loss_convention: Convention, limits: tuple[float, float] | None
+) -> Floats:
     """-log p of a row of two probabilities, clipped and renormalised in the order of the convention."""
     if loss_convention.renormalise == "no" or (loss_convention.renormalise == "after_clip" and limits is not None):
         x = _clip(x, limits)

@@ -87,7 +87,7 @@ def build_case(record: Record, draft: CaseDraft, name: str, folder: str, source:
         class_weights=_class_weights(draft, predictions.shape),
         sample_weights=_sample_weights(draft, samples),
         positive_weight=_positive_weight(draft, predictions.shape),
-        label_smoothing=_smoothing(draft),
+        label_smoothing=_check_smoothing(draft),
         ignore_index=draft.ignore_index,
     )
     file = file_name(draft)
@@ -212,7 +212,7 @@ def _sample_weights(draft: CaseDraft, samples: tuple[int, ...]) -> Array | None:
         raise UntranslatableError("sample weights that do not fit the samples") from None
 
 
-def _smoothing(draft: CaseDraft) -> float | None:
+def _check_smoothing(draft: CaseDraft) -> float | None:
     if draft.label_smoothing is not None and not 0 <= draft.label_smoothing <= 1:
         raise UntranslatableError("a label smoothing outside [0, 1]")
     return draft.label_smoothing

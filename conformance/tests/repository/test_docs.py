@@ -221,7 +221,7 @@ def test_option_tables_have_every_function():
 
 def test_option_tables_merge_functions_of_a_library_with_equal_cells():
     described = [("a", ("x", "y")), ("b", ("x", "z")), ("c", ("x", "y"))]
-    assert list(option_names._merged(described)) == [
+    assert list(option_names._merge_lines(described)) == [
         ["<code>a</code><br><code>c</code>", "x", "y"], ["<code>b</code>", "x", "z"]
     ]  # fmt: skip
 

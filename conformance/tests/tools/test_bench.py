@@ -87,7 +87,7 @@ def test_stopwatch_rejects_unseen_call(monkeypatch):
     """As after a rename in `perform`: the framework that is performed is not the watched one."""
     pytest.importorskip("sklearn")
     here = [found for found in installed()[0] if found.framework.name == "sklearn"]
-    item = probe._selected("article", here)[0]
+    item = probe._select_items("article", here)[0]
     asked = probe.prepare(item)
     assert isinstance(asked.problem, Problem)
     watch = probe.Stopwatch()
