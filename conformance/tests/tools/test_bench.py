@@ -79,7 +79,7 @@ def test_whole_run_rejects_unequal_calls(tmp_path, run, alone):
 def test_failed_probe_raises_bench_error(tmp_path):
     with pytest.raises(BenchError, match="not installed: nobody"):
         Bench(tmp_path, SHORT).run("imported", "nobody")
-    with pytest.raises(BenchError, match="in _selected"):
+    with pytest.raises(BenchError, match="in _select_items"):
         Bench(tmp_path, SHORT).run("called", "no_such_case", "sklearn")
 
 
