@@ -36,8 +36,9 @@ def rows(stated: Any, dtype: str = "float64") -> dict[str, Any]:
 def test_binary_functions_follow_documentation(dtype):
     found = rows(case(Z, [1, 0, 1, 1], options={"positive_weight": np.array(2.5)}, **BINARY), dtype)
     found |= rows(case(Z, [1, 0, 1, 1], options={"sample_weights": [0.5, 2.0, 0.25, 1.0]}, **BINARY), dtype)
-    gradients = {"losses.Log:gradient sum", "losses.Log:number:gradient sum"}
-    losses = {f"losses.{name} {reduction}" for name in ("Log", "Log:number") for reduction in BINARY["reductions"]}
+    names = ("Log", "Log:number", "Log:weight_neg")
+    gradients = {f"losses.{name}:gradient sum" for name in names}
+    losses = {f"losses.{name} {reduction}" for name in names for reduction in BINARY["reductions"]}
     assert {*found} == gradients | losses | ({"LogLoss mean"} if dtype == "float64" else set())
     assert {row.status for row in found.values()} <= {"agrees", "diverges"}
 
