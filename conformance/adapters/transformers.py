@@ -113,7 +113,7 @@ LABEL_SMOOTHER = Function(
     "LabelSmoother",
     "{predictions} = [{predictions}]\n"
     "transformers.trainer_pt_utils.LabelSmoother("
-    "{label_smoothing|epsilon=0.0}, {ignore_index|ignore_index=-100})({predictions}, {labels}, {options})",
+    "{label_smoothing|epsilon=0.0}, {ignore_index})({predictions}, {labels}, {options})",
     **{
         **COMMON_FIELDS,
         "arguments": {"label_smoothing": "epsilon", "ignore_index": "ignore_index"},
