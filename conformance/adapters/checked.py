@@ -28,7 +28,7 @@ from conformance.adapters import arrays, registry
 from conformance.adapters.arrays import Arrays
 from conformance.adapters.contract import DeclarationError, DocumentedConvention, Framework, Function
 from conformance.adapters.contract.declaration import without_effect
-from conformance.adapters.contract.errors import unknown_name
+from conformance.adapters.contract.errors import unknown_name_message
 from conformance.adapters.contract.source import ARRAYS, DERIVED, HEAD, parameter_of
 from conformance.adapters.registry import Installed
 from conformance.model.case import DTYPES, INPUT_KINDS, OPTIONS, Array, InputKind
@@ -437,7 +437,7 @@ def _passed(checked: CheckedCallable, inspection: Inspection, arrays: tuple[str,
             raise CheckError(f"--arguments {parameter}={word}: {checked.target} has no parameter {parameter}")
         kinds = INPUT_KINDS if "predictions" in arrays else ()
         if word not in (*OPTIONS, *DERIVED, *kinds, *arrays, "reduction"):
-            message = unknown_name("option", word, (*arrays, *kinds, "reduction", *OPTIONS))
+            message = unknown_name_message("option", word, (*arrays, *kinds, "reduction", *OPTIONS))
             raise CheckError(f"--arguments {parameter}={word}: {message}")
         if word in arrays or word in kinds:
             passed["predictions" if word in kinds else word] = parameter

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import filterfalse
 from typing import TYPE_CHECKING
 
-from conformance.adapters.contract.errors import LoweringError, unknown_name
+from conformance.adapters.contract.errors import LoweringError, unknown_name_message
 from conformance.adapters.contract.signatures import passed_parameters
 from conformance.adapters.contract.source import (
     ARRAYS,
@@ -155,14 +155,14 @@ def _mode_errors(framework: Framework, name: str, mode: Mode) -> Iterator[str]:
     for error in _source_errors(mode.wrap, ("loss",), required=("loss",)):
         yield f"modes[{name}].wrap: {error}"
     if mode.result_dtype not in ("", *DTYPES):
-        yield f"modes[{name}].result_dtype: {unknown_name('dtype', mode.result_dtype, DTYPES)}"
+        yield f"modes[{name}].result_dtype: {unknown_name_message('dtype', mode.result_dtype, DTYPES)}"
     if mode.imports and not mode.environment:
         yield f"modes[{name}].imports: it has no environment, so that its calls may share a process with others"
     if unknown := sorted((mode.backends or frozenset()) - framework.backends.keys()):
-        yield f"modes[{name}].backends: {unknown_name('backend', unknown[0], framework.backends)}"
+        yield f"modes[{name}].backends: {unknown_name_message('backend', unknown[0], framework.backends)}"
     devices = {device for backend in framework.backends or ("",) for device in framework.devices_in(backend)}
     if unknown := sorted((mode.devices or frozenset()) - devices):
-        yield f"modes[{name}].devices: {unknown_name('device', unknown[0], sorted(devices))}"
+        yield f"modes[{name}].devices: {unknown_name_message('device', unknown[0], sorted(devices))}"
     for function in framework.functions if mode.unreduced else ():
         for reduction in filterfalse(function.appends, function.reductions if function.has_mode(name) else ()):
             problem = f"functions[{function.name.partition('.')[2]}] reduces by an argument, before the mode"
@@ -173,7 +173,7 @@ def _source_errors(text: str, known: Iterable[str], required: Iterable[str] = ()
     """Unknown and missing placeholders, and text that is not source with an expression as its last line."""
     present = placeholders(text)
     if unknown := [word for word in present if word not in known]:
-        yield unknown_name("placeholder", f"{{{unknown[0]}}}", (f"{{{word}}}" for word in known))
+        yield unknown_name_message("placeholder", f"{{{unknown[0]}}}", (f"{{{word}}}" for word in known))
     if missing := [word for word in required if word not in present]:
         yield f"it has no {{{missing[0]}}}"
     try:
@@ -196,11 +196,11 @@ def _function_errors(framework: Framework, function: Function) -> Iterator[tuple
         if not table and name not in ("orders", "modes"):
             yield name, "it is empty"
         if unknown := sorted(set(table) - set(known)):
-            yield name, unknown_name(name.rstrip("s").replace("_", " "), unknown[0], known)
+            yield name, unknown_name_message(name.rstrip("s").replace("_", " "), unknown[0], known)
     if function.placeholder_values is None and (
         unknown := sorted({w.partition(":")[0] for w in function.arguments} - set(words))
     ):
-        yield "arguments", unknown_name("option", unknown[0], words)
+        yield "arguments", unknown_name_message("option", unknown[0], words)
     yield from _range_errors(function)
     yield from _call_errors(function)
     yield from _parameter_errors(function)
@@ -209,7 +209,7 @@ def _function_errors(framework: Framework, function: Function) -> Iterator[tuple
         for name in without_effect(documented.convention, function):
             yield "conventions", f"{name} has no effect on what it takes"
         if unknown := sorted((documented.targets or frozenset()) - set(TARGET_KINDS)):
-            yield "conventions", unknown_name("target", unknown[0], TARGET_KINDS)
+            yield "conventions", unknown_name_message("target", unknown[0], TARGET_KINDS)
 
 
 def _range_errors(function: Function) -> Iterator[tuple[str, str]]:
@@ -221,11 +221,11 @@ def _range_errors(function: Function) -> Iterator[tuple[str, str]]:
     dtypes = {f"targets[{kind}]": names for kind, names in function.targets.items()}
     for name, stated in {**dtypes, "weight_dtypes": function.weight_dtypes}.items():
         if unknown := [dtype for dtype in stated.split() if dtype not in ("same", *WEIGHT_DTYPES)]:
-            yield name, unknown_name("dtype", unknown[0], ("same", *WEIGHT_DTYPES))
+            yield name, unknown_name_message("dtype", unknown[0], ("same", *WEIGHT_DTYPES))
     result_dtypes = ("same", "promoted", "promoted_with_weights", *DTYPES)
     result_dtypes += tuple(f"same_or_{dtype}" for dtype in ("promoted", *DTYPES))
     if function.result_dtype not in result_dtypes:
-        yield "result_dtype", unknown_name("dtype", function.result_dtype, result_dtypes)
+        yield "result_dtype", unknown_name_message("dtype", function.result_dtype, result_dtypes)
     for name, versions in (
         ("versions", function.versions),
         *(("conventions", c.versions) for c in function.conventions),

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from conformance.adapters.contract.errors import DeclarationError, unknown_name
+from conformance.adapters.contract.errors import DeclarationError, unknown_name_message
 from conformance.model.text import truncate, type_name
 
 MAX_ENTRIES = 1000
@@ -94,7 +94,7 @@ def _check_text(value: str, words: tuple[str, ...], where: str) -> None:
     if not value.isascii() and value.encode("utf-8", "ignore").decode() != value:
         raise _fault(where, f"{_shown(value)} has a surrogate, which is half a character")
     if words and value not in words:
-        raise _fault(where, unknown_name("value", _shown(value), words))
+        raise _fault(where, unknown_name_message("value", _shown(value), words))
 
 
 def _fault(where: str, message: str) -> DeclarationError:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from conformance.adapters.contract.errors import DeclarationError, unknown_name
+from conformance.adapters.contract.errors import DeclarationError, unknown_name_message
 
 if TYPE_CHECKING:
     from conformance.adapters.contract.framework import Function, ReleaseChange
@@ -88,7 +88,7 @@ def descriptions(function: Function, backends: tuple[str, ...]) -> Iterator[Func
             raise DeclarationError(f"{name}.{location}: {release!r} is not a release, as 2.4 is")
     for change in function.changes:
         if unknown := sorted(change.backends - set(backends)):
-            message = unknown_name("backend", unknown[0], backends)
+            message = unknown_name_message("backend", unknown[0], backends)
             raise DeclarationError(f"{name}.since({change.since!r}): {message}")
     bounds = sorted({c.since for c in function.changes} | {function.first}, key=_release)
     starts = [bound for bound in bounds if _release(bound) >= _release(function.first)]
