@@ -16,10 +16,10 @@ from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://catboost.ai/docs/en/concepts/"
 SOURCE = "https://github.com/catboost/catboost/blob/v1.2.10/catboost/libs/metrics/metric.cpp"
-EVALUATED = """
+METRIC_CALL = """
 catboost.utils.eval_metric(label={labels}, approx={predictions}, metric="METRIC", {options}, thread_count=1)[0]
 """
-TRAINED = """
+DERIVATIVE_CALL = """
 shape, weights = {predictions}.shape, {sample_weights|np.ones(len({labels}))}
 positive = np.broadcast_to(SCALES, len(weights))
 scales = weights * np.where({labels}, positive, 1.0)
@@ -40,25 +40,31 @@ def quotient(slope, newton):
 added = float(np.float32(1e-20))
 np.array([VALUE for i in range(len(weights))]).reshape(shape)
 """
-VALUES: dict[Returned, str] = {
+EXPRESSIONS: dict[Returned, str] = {
     "gradient": '-leaf(i, "Gradient") * scales[i]',
     "hessian": 'quotient(leaf(i, "Gradient"), leaf(i, "Newton")) * scales[i]',
 }
-RANKING = dict.fromkeys(("group_id=None", "group_weight=None", "subgroup_id=None", "pairs=None"), "for ranking")
-OF_FEATURES = (
+RANKING_PARAMETERS = dict.fromkeys(
+    ("group_id=None", "group_weight=None", "subgroup_id=None", "pairs=None"), "for ranking"
+)
+FEATURE_PARAMETERS = (
     *(f"{kind}_features" for kind in ("cat", "text", "embedding")),
     *("embedding_features_data", "column_description", "feature_tags"),
 )
-SHARED: dict[str, Any] = {"dtypes": frozenset({"float32", "float64"}), "weight_dtypes": "", "differentiates": False}
-BINARY: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": ""}}
-SOFT: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": "", "soft_binary": ""}}
-OUTPUTS: dict[str, Any] = {
+COMMON_FIELDS: dict[str, Any] = {
+    "dtypes": frozenset({"float32", "float64"}),
+    "weight_dtypes": "",
+    "differentiates": False,
+}
+BINARY_FIELDS: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": ""}}
+SOFT_FIELDS: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": "", "soft_binary": ""}}
+OUTPUT_FIELDS: dict[str, Any] = {
     "ranks": {"binary": range(2, 3)},
     "targets": {"binary": ""},
     "excludes": (frozenset({"output_weights"}), frozenset({"labels_column", "several_outputs"})),
 }
-CLASSES: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
-MANY = frozenset(
+MULTICLASS_FIELDS: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
+SLOW_TO_TRAIN_FILES = frozenset(
     {
         "binary/generated",
         "categorical/generated",
@@ -70,14 +76,17 @@ MANY = frozenset(
     for name in ("binary/outputs_in_blocks", "categorical/batches_in_blocks", "categorical/vocabularies")
     for kind in ("", "_probabilities")
 )
-"""Files with many samples or classes: a model is trained for each sample, with a row for each class."""
+"""Case files with many samples or classes: a model is trained for each sample, with a row for each class."""
 
 
 def metric(name: str, convention: Convention, page: str, link: str = "", **fields: Any) -> Function:
-    """An evaluation metric of raw values.  page: of the documentation.  link: source of its convention, if another."""
+    """An evaluation metric of raw values.
+
+    page: URL of its documentation.  link: URL of the source of its convention; "" for `page`.
+    """
     return Function(
         name,
-        EVALUATED.replace("METRIC", name),
+        METRIC_CALL.replace("METRIC", name),
         input_kinds={"logits": ""},
         arguments={"sample_weights": "weight"},
         reductions={"mean": ""},
@@ -85,8 +94,8 @@ def metric(name: str, convention: Convention, page: str, link: str = "", **field
         documentation=page,
         result_dtype="float64",
         labels_column=True,
-        untested=RANKING,
-        **SHARED,
+        untested=RANKING_PARAMETERS,
+        **COMMON_FIELDS,
         **fields,
     )
 
@@ -95,10 +104,10 @@ def derivative(
     name: str, quantity: Returned, convention: Convention, page: str, scales: bool = False, **fields: Any
 ) -> Function:
     """A derivative that a loss passes to a tree for each sample.  scales: whether labels of 1 may have a weight."""
-    call = TRAINED
+    call = DERIVATIVE_CALL
     for placeholder, text in {
         "LOSS": name,
-        "VALUE": VALUES[quantity],
+        "VALUE": EXPRESSIONS[quantity],
         "SCALES": "{positive_weight|1.0}" if scales else "1.0",
         "PARAMETERS": '"scale_pos_weight": float(positive[i])' if scales else "",
     }.items():
@@ -113,38 +122,42 @@ def derivative(
         conventions=(DocumentedConvention(convention, documentation=page),),
         documentation=page,
         result_dtype="float64",
-        skipped_files=MANY,
+        skipped_files=SLOW_TO_TRAIN_FILES,
         untested={
-            **RANKING,
+            **RANKING_PARAMETERS,
             "pairs_weight=None": "for ranking",
             "graph=None": "for ranking",
-            "timestamp=None": "about an order of samples",
-            "data_can_be_none=False": "about data",
-            **dict.fromkeys(("delimiter='\\t'", "has_header=False", "ignore_csv_quoting=False"), "about files"),
-            **dict.fromkeys(("log_cout=None", "log_cerr=None"), "about messages"),
-            **dict.fromkeys((f"{name}=None" for name in OF_FEATURES), "about features"),
+            "timestamp=None": "an order of the samples",
+            "data_can_be_none=False": "a pool without data",
+            **dict.fromkeys(
+                ("delimiter='\\t'", "has_header=False", "ignore_csv_quoting=False"), "the format of data files"
+            ),
+            **dict.fromkeys(("log_cout=None", "log_cerr=None"), "the destination of messages"),
+            **dict.fromkeys((f"{name}=None" for name in FEATURE_PARAMETERS), "properties of features"),
         },
         no_effect={"feature_names": "name", "thread_count": "implementation"},
-        **SHARED,
+        **COMMON_FIELDS,
         **fields,
     )
 
 
-EVALUATES: dict[str, Any] = {
+METRIC_CHOICES: dict[str, Any] = {
     "weights_narrowed_to": "float32",
     "cancellation": "logits",
     "empty_mean": "zero",
     "accepts": frozenset({"trailing_axis"}),
 }
-LOGLOSS, MULTICLASS, MULTILABEL = (
+BINARY_PAGE, MULTICLASS_PAGE, MULTILABEL_PAGE = (
     f"{DOCUMENTATION}loss-functions-classification",
     f"{DOCUMENTATION}loss-functions-multiclassification",
     f"{DOCUMENTATION}loss-functions-multilabel-classification",
 )
-REFUSED = frozenset({"negative_weight"})
-TRAINS = Convention(narrowed_to="float32", gradient_cancellation="targets", rejects=REFUSED)
-OF_CLASSES = Convention(narrowed_to="float32", gradient_cancellation="targets", rejects=REFUSED | {"one_class"})
-CURVES = Convention(narrowed_to="float32", hessian_cancellation="complement", rejects=REFUSED)
+REJECTS = frozenset({"negative_weight"})
+GRADIENT = Convention(narrowed_to="float32", gradient_cancellation="targets", rejects=REJECTS)
+MULTICLASS_GRADIENT = Convention(
+    narrowed_to="float32", gradient_cancellation="targets", rejects=REJECTS | {"one_class"}
+)
+HESSIAN = Convention(narrowed_to="float32", hessian_cancellation="complement", rejects=REJECTS)
 FRAMEWORK = Framework(
     name="catboost",
     distributions=("catboost",),
@@ -154,21 +167,27 @@ FRAMEWORK = Framework(
     imports="import catboost; import catboost.utils; import numpy as np",
     extra_requirements=(("<1.2.7", "numpy<2"),),
     functions=(
-        metric("Logloss", Convention(**EVALUATES), LOGLOSS, SOURCE, **BINARY),
-        metric("CrossEntropy", Convention(labels_narrowed_to="float32", **EVALUATES), LOGLOSS, SOURCE, **SOFT),
-        metric("MultiClass", Convention(**EVALUATES), MULTICLASS, SOURCE, **CLASSES),
-        metric("MultiLogloss", Convention(**EVALUATES), MULTILABEL, SOURCE, **OUTPUTS),
+        metric("Logloss", Convention(**METRIC_CHOICES), BINARY_PAGE, SOURCE, **BINARY_FIELDS),
+        metric(
+            "CrossEntropy",
+            Convention(labels_narrowed_to="float32", **METRIC_CHOICES),
+            BINARY_PAGE,
+            SOURCE,
+            **SOFT_FIELDS,
+        ),
+        metric("MultiClass", Convention(**METRIC_CHOICES), MULTICLASS_PAGE, SOURCE, **MULTICLASS_FIELDS),
+        metric("MultiLogloss", Convention(**METRIC_CHOICES), MULTILABEL_PAGE, SOURCE, **OUTPUT_FIELDS),
         metric(
             "MultiCrossEntropy",
-            Convention(labels_narrowed_to="float32", **EVALUATES),
-            MULTILABEL,
+            Convention(labels_narrowed_to="float32", **METRIC_CHOICES),
+            MULTILABEL_PAGE,
             SOURCE,
-            **{**OUTPUTS, "targets": SOFT["targets"]},
+            **{**OUTPUT_FIELDS, "targets": SOFT_FIELDS["targets"]},
         ),
-        derivative("Logloss", "gradient", TRAINS, LOGLOSS, scales=True, **BINARY),
-        derivative("Logloss", "hessian", CURVES, LOGLOSS, scales=True, **BINARY),
-        derivative("CrossEntropy", "gradient", TRAINS, LOGLOSS, **SOFT),
-        derivative("CrossEntropy", "hessian", CURVES, LOGLOSS, **BINARY),
-        derivative("MultiClass", "gradient", OF_CLASSES, MULTICLASS, **CLASSES),
+        derivative("Logloss", "gradient", GRADIENT, BINARY_PAGE, scales=True, **BINARY_FIELDS),
+        derivative("Logloss", "hessian", HESSIAN, BINARY_PAGE, scales=True, **BINARY_FIELDS),
+        derivative("CrossEntropy", "gradient", GRADIENT, BINARY_PAGE, **SOFT_FIELDS),
+        derivative("CrossEntropy", "hessian", HESSIAN, BINARY_PAGE, **BINARY_FIELDS),
+        derivative("MultiClass", "gradient", MULTICLASS_GRADIENT, MULTICLASS_PAGE, **MULTICLASS_FIELDS),
     ),
 )

@@ -27,18 +27,18 @@ from conformance.model.convention import Convention, EmptyBatch
 
 DOCUMENTATION = "https://keras.io/api/losses/probabilistic_losses/"
 SOURCE = "https://github.com/keras-team/keras/blob/"
-ON = f"{SOURCE}v3.15.1/keras/src/backend/{{}}/nn.py"
+BACKEND_SOURCE = f"{SOURCE}v3.15.1/keras/src/backend/{{}}/nn.py"
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 TENSORFLOW = frozenset({"tensorflow"})
-OTHERS = ("jax", "torch", "numpy")
-NARROW = frozenset(DTYPES) - {"float64"}
-NUMPY_DTYPES = NARROW - {"bfloat16"}
+OTHER_BACKENDS = ("jax", "torch", "numpy")
+NARROW_DTYPES = frozenset(DTYPES) - {"float64"}
+NUMPY_DTYPES = NARROW_DTYPES - {"bfloat16"}
 """Dtypes that an operation keeps: numpy promotes bfloat16 with a Python number."""
-SMOOTHED = {"label_smoothing": "label_smoothing"}
-AXIS = {"class_axis": "axis"}
-COLUMNS = tuple(frozenset({name, "labels_column"}) for name in ("class_axis", "class_axis_not_1"))
+SMOOTHING_ARGUMENT = {"label_smoothing": "label_smoothing"}
+AXIS_ARGUMENT = {"class_axis": "axis"}
+COLUMN_EXCLUDES = tuple(frozenset({name, "labels_column"}) for name in ("class_axis", "class_axis_not_1"))
 """The sparse loss expects the extra axis of labels on the class axis, and so not after the others."""
-LOSS = f"{SOURCE}v3.15.1/keras/src/losses/loss.py"
+LOSS_SOURCE = f"{SOURCE}v3.15.1/keras/src/losses/loss.py"
 
 
 def function(
@@ -96,8 +96,8 @@ def function(
         .since("3.7", untested={"reduction='mean'": "mean: as sum_over_batch_size"})
         .since(
             "3.12",
-            backends=OTHERS,
-            dtypes=NARROW,
+            backends=OTHER_BACKENDS,
+            dtypes=NARROW_DTYPES,
             documentation="https://www.tensorflow.org/api_docs/python/tf/keras/config/set_x64_mode",
         )
     )
@@ -108,14 +108,18 @@ def in_columns(usual: Convention) -> tuple[DocumentedConvention, ...]:
     if usual.binary_outputs == "each":
         return ()
     convention = replace(usual, binary_outputs="each")
-    return (DocumentedConvention(convention, documentation=LOSS, capabilities=frozenset({"labels_column", "rank_1"})),)
+    return (
+        DocumentedConvention(
+            convention, documentation=LOSS_SOURCE, capabilities=frozenset({"labels_column", "rank_1"})
+        ),
+    )
 
 
 BINARY = function(
     "BinaryCrossentropy",
     "binary",
     ("binary", "soft_binary"),
-    SMOOTHED,
+    SMOOTHING_ARGUMENT,
     {"trailing_axis", "invalid_target"},
     binary_outputs="mean_of_last_axis",
 )
@@ -123,7 +127,7 @@ BINARY = replace(BINARY, labels_column=True).since(
     "3",
     backends=("torch",),
     choices={"cancellation": "logits", "log_floor": -100.0},
-    documentation=ON.format("torch"),
+    documentation=BACKEND_SOURCE.format("torch"),
 )
 # TensorFlow documents that its gradient assumes targets that sum to 1.
 SOFT = (
@@ -131,13 +135,13 @@ SOFT = (
         "CategoricalCrossentropy",
         "categorical",
         ("one_hot", "distribution"),
-        {**SMOOTHED, **AXIS},
+        {**SMOOTHING_ARGUMENT, **AXIS_ARGUMENT},
         {"invalid_target"},
         renormalise="before_clip",
         gradient_total="one",
     )
     .since("", documentation="https://www.tensorflow.org/api_docs/python/tf/nn/softmax_cross_entropy_with_logits")
-    .since("3", backends=OTHERS, choices={"gradient_total": "targets"}, documentation=DOCUMENTATION)
+    .since("3", backends=OTHER_BACKENDS, choices={"gradient_total": "targets"}, documentation=DOCUMENTATION)
 )
 SPARSE = (
     replace(
@@ -147,11 +151,11 @@ SPARSE = (
         labels_column=True,
     )
     .since("2.10", arguments={"ignore_index": "ignore_class"})
-    .since("3.10", arguments=AXIS, excludes=(frozenset({"output_weights"}), *COLUMNS))
+    .since("3.10", arguments=AXIS_ARGUMENT, excludes=(frozenset({"output_weights"}), *COLUMN_EXCLUDES))
 )
-for backend in OTHERS:
+for backend in OTHER_BACKENDS:
     SPARSE = SPARSE.since(
-        "3", backends=(backend,), choices={"renormalise": "before_clip"}, documentation=ON.format(backend)
+        "3", backends=(backend,), choices={"renormalise": "before_clip"}, documentation=BACKEND_SOURCE.format(backend)
     )
 
 
@@ -167,9 +171,9 @@ def weighted(loss: Function) -> Function:
     )
 
 
-UNTESTED = ("reduction='auto'", "reduction='mean'")
+UNTESTED_PARAMETERS = ("reduction='auto'", "reduction='mean'")
 """Parameters of the losses, in some release, that no case exercises."""
-MEAN = {"none": None, "sum": None, "mean": ""}
+MEAN_ONLY = {"none": None, "sum": None, "mean": ""}
 """Reductions of functions that only return a mean."""
 
 
@@ -183,7 +187,7 @@ def without_dtype(loss: Function) -> Function:
         result_dtype="float32",
         choices={"narrowed_to": "float32"},
         default_files=frozenset(MODEL_FILES[loss.name]),
-        documentation=LOSS,
+        documentation=LOSS_SOURCE,
     )
 
 
@@ -219,13 +223,13 @@ def operation(
         reductions={"none": "{result}", "sum": "keras.ops.sum({result})", "mean": "keras.ops.mean({result})"},
         positional={"labels": "target", "predictions": "output"},
         no_effect={"name": None},
-        untested=dict.fromkeys(UNTESTED),
-        excludes=COLUMNS if "index" in loss.targets else (),
+        untested=dict.fromkeys(UNTESTED_PARAMETERS),
+        excludes=COLUMN_EXCLUDES if "index" in loss.targets else (),
         dtypes=frozenset(DTYPES),
         choices={"mean_divides_by": "weight", "empty_mean": "nan", "empty_batch": "reduced", **choices},
         default_files=frozenset(files),
         documentation=f"https://keras.io/api/ops/nn/#{name}-function",
-    ).since("3", backends=OTHERS, dtypes=NARROW)
+    ).since("3", backends=OTHER_BACKENDS, dtypes=NARROW_DTYPES)
 
 
 METRICS_PAGE = "https://keras.io/api/metrics/probabilistic_metrics/#{}-class"
@@ -245,9 +249,9 @@ def metric(loss: Function, **choices: Any) -> Function:
         f"metrics.{loss.name}",
         first="3",
         call=f"keras.metrics.{loss.name}({{options}})({{labels}}, {{predictions}}, {{sample_weights}})",
-        arguments={"dtype": "dtype", "ignore_index": None, **(AXIS if loss_kind == "categorical" else {})},
-        reductions=MEAN,
-        untested=dict.fromkeys(UNTESTED),
+        arguments={"dtype": "dtype", "ignore_index": None, **(AXIS_ARGUMENT if loss_kind == "categorical" else {})},
+        reductions=MEAN_ONLY,
+        untested=dict.fromkeys(UNTESTED_PARAMETERS),
         dtypes=frozenset(DTYPES),
         differentiates=False,
         modes=frozenset(),
@@ -260,10 +264,10 @@ def metric(loss: Function, **choices: Any) -> Function:
         },
         default_files=METRIC_FILES[loss_kind],
         documentation=METRICS_PAGE.format(loss.name.lower()),
-    ).since("3", backends=OTHERS, dtypes=NARROW)
+    ).since("3", backends=OTHER_BACKENDS, dtypes=NARROW_DTYPES)
 
 
-IN_BATCHES = """
+IN_BATCHES_CALL = """
 metric = keras.metrics.{name}({{options}})
 for batch in slice(1), slice(1, None):
     metric.update_state({{labels}}[batch], {{predictions}}[batch], {{sample_weights}})
@@ -277,23 +281,23 @@ def in_batches(metric: Function) -> Function:
     name = metric.name.removeprefix("metrics.")
     return metric.like(
         f"{metric.name}:in_batches",
-        call=IN_BATCHES.format(name=name),
+        call=IN_BATCHES_CALL.format(name=name),
         ranks={loss: range(2, 9)},
         arguments={"sample_weights": "sample_weight={}[batch]", "class_axis": None},
         signature=METRICS_PAGE.format(name.lower()),
     )
 
 
-IDENTITY = """
+IDENTITY_CALL = """
 model = keras.Sequential([keras.layers.Identity()])
 model.compile(loss=keras.losses.{name}({{options}}))
 loss = model.{call}
 keras.ops.convert_to_tensor(loss, "float32")
 """
-BATCH = "2 if len({predictions}) < 1000 else 1000"  # several batches, and not 500,000 of a million samples
-EVALUATE = f"evaluate(x={{predictions}}, y={{labels}}, {{sample_weights}}, batch_size={BATCH}, verbose=0)"
+BATCH_SIZE = "2 if len({predictions}) < 1000 else 1000"  # several batches, and not 500,000 of a million samples
+EVALUATE_CALL = f"evaluate(x={{predictions}}, y={{labels}}, {{sample_weights}}, batch_size={BATCH_SIZE}, verbose=0)"
 TRAIN_ON_BATCH = "train_on_batch(x={predictions}, y={labels}, {sample_weights}, {class_weights})"
-MASKED = """
+MASKING_CALL = """
 kept = {labels} != {ignore_index|None}
 x, y = {predictions}.copy(), {labels}.copy()
 x[~kept], y[~kept] = -1e9, 0
@@ -302,7 +306,7 @@ model.compile(loss=keras.losses.SparseCategoricalCrossentropy({options}))
 loss = model.test_on_batch(x, y, {sample_weights})
 keras.ops.convert_to_tensor(loss, "float32")
 """
-TRAINERS = frozenset({"tensorflow", "jax", "torch"})
+TRAINING_BACKENDS = frozenset({"tensorflow", "jax", "torch"})
 MODEL_FILES = {
     "BinaryCrossentropy": {"article/binary", "binary/sample_weights"},
     "CategoricalCrossentropy": {"article/one_hot_labels", "categorical/weights_rows"},
@@ -323,19 +327,19 @@ def of_model(
 
     Not on numpy, which cannot train, and tries the loss of a new model on uninitialised labels.
 
-    name: of the method, followed after a colon by a distinguishing word.
+    name: name of the method, followed after a colon by a distinguishing word.
     files: case files of a plain run, in addition to those of the loss.
     """
     (loss_kind,) = loss.ranks
     page = f"https://keras.io/api/models/model_training_apis/#{name.partition(':')[0]}-method"
-    return replace(loss, backends=TRAINERS).like(
+    return replace(loss, backends=TRAINING_BACKENDS).like(
         f"Model.{name}",
         first="3",
         call=call,
         ranks={loss_kind: range(2, 9)},
         arguments={"dtype": None, "class_axis": None, **(arguments or {})},
-        reductions=MEAN,
-        untested=dict.fromkeys(UNTESTED),
+        reductions=MEAN_ONLY,
+        untested=dict.fromkeys(UNTESTED_PARAMETERS),
         dtypes=frozenset({"float32"}),
         differentiates=False,
         modes=frozenset(),
@@ -352,7 +356,7 @@ def evaluated(loss: Function) -> Function:
 
     For a loss with reduction "sum" it is not a sum, but the mean of those of the batches.
     """
-    call = IDENTITY.format(name=loss.name, call=EVALUATE)
+    call = IDENTITY_CALL.format(name=loss.name, call=EVALUATE_CALL)
     files = ("categorical/ignore_index",) if "index" in loss.targets else ()
     return of_model(loss, f"evaluate:{loss.name}", call, *files, empty_batch="unreduced")
 
@@ -360,12 +364,12 @@ def evaluated(loss: Function) -> Function:
 def trained(loss: Function, *capabilities: str) -> Function:
     """The loss that `train_on_batch` returns, with class weights, for which each sample needs one label.
 
-    capabilities: those that it supports only without class weights.
+    capabilities: capabilities that it supports only without class weights.
     """
     return of_model(
         loss,
         f"train_on_batch:{loss.name}",
-        IDENTITY.format(name=loss.name, call=TRAIN_ON_BATCH),
+        IDENTITY_CALL.format(name=loss.name, call=TRAIN_ON_BATCH),
         "categorical/class_weights",
         arguments={"class_weights": "class_weight=dict(enumerate({}.tolist()))"},
         excludes=tuple(frozenset({"class_weights", name}) for name in ("sample_weights", "higher_rank", *capabilities)),
@@ -376,7 +380,7 @@ def masked(loss: Function) -> Function:
     """The sparse loss of a batch in which the mask of a layer determines ignored samples."""
     name = f"test_on_batch:{loss.name}:Masking"
     files = ("categorical/ignore_index", "categorical/probabilities_options")
-    return of_model(loss, name, MASKED, *files, arguments={"ignore_index": "{}"})
+    return of_model(loss, name, MASKING_CALL, *files, arguments={"ignore_index": "{}"})
 
 
 def to_native(memory: Array) -> Any:
@@ -419,7 +423,8 @@ ARRAY_OPERATIONS = arrays.array_operations(
 def keras_arrays(library: Arrays, *prepared: str) -> Arrays:
     """The arrays of a backend: inputs are numpy's, results its own.
 
-    of: those of its library; Keras itself takes a GPU that it has.  prepared: lines before its derivative.
+    library: the arrays of its library; Keras itself uses an available GPU.  prepared: lines of source before the
+    derivative.
     """
     derivatives = {
         name: "\n".join([*prepared, text]) for name, text in library.derivatives.items() if name == "gradient"
@@ -445,7 +450,7 @@ def quiet() -> None:
         os.close(nowhere)
 
 
-GRAPHS = {"graph": "tf.function({loss})", "xla": "tf.function({loss}, jit_compile=True)"}
+GRAPH_WRAPPERS = {"graph": "tf.function({loss})", "xla": "tf.function({loss}, jit_compile=True)"}
 LOSSES = (BINARY, SOFT, SPARSE)
 OPERATIONS = (
     replace(
@@ -465,7 +470,7 @@ OPERATIONS = (
         SOFT,
         "categorical_crossentropy",
         {"one_hot": "same", "distribution": "same"},
-        AXIS,
+        AXIS_ARGUMENT,
         "article/one_hot_labels",
         "categorical/masked_logits_rows",
     ).since("3", backends=("numpy",), dtypes=NUMPY_DTYPES),
@@ -474,7 +479,7 @@ OPERATIONS = (
         SPARSE,
         "sparse_categorical_crossentropy",
         {},
-        AXIS,
+        AXIS_ARGUMENT,
         "article/index_labels",
         "categorical/class_axis_index",
     )
@@ -484,7 +489,13 @@ OPERATIONS = (
         result_dtype="float64",
         documentation="https://docs.jax.dev/en/latest/_autosummary/jax.nn.one_hot.html",
     )
-    .since("3", backends=("numpy",), dtypes=NUMPY_DTYPES, result_dtype="float32", documentation=ON.format("numpy")),
+    .since(
+        "3",
+        backends=("numpy",),
+        dtypes=NUMPY_DTYPES,
+        result_dtype="float32",
+        documentation=BACKEND_SOURCE.format("numpy"),
+    ),
 )
 METRICS = (
     replace(metric(BINARY, accepts=frozenset({"invalid_probability", "invalid_target"})), labels_column=False),
@@ -516,7 +527,9 @@ FRAMEWORK = Framework(
         *map(in_batches, METRICS),
         *MODELS,
     ),
-    modes={name: Mode(f"import tensorflow as tf\n{wrap}", backends=TENSORFLOW) for name, wrap in GRAPHS.items()},
+    modes={
+        name: Mode(f"import tensorflow as tf\n{wrap}", backends=TENSORFLOW) for name, wrap in GRAPH_WRAPPERS.items()
+    },
     backends={
         "tensorflow": Backend(
             ("tensorflow-cpu; sys_platform == 'linux'", "tensorflow; sys_platform != 'linux'"),

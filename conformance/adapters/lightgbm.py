@@ -21,15 +21,15 @@ from conformance.model.convention import Convention
 SOURCE = "https://github.com/lightgbm-org/LightGBM/blob/v4.7.0/src/"
 PARAMETERS = "https://lightgbm.readthedocs.io/en/v4.6.0/Parameters.html#"
 REFIT = "https://lightgbm.readthedocs.io/en/v4.6.0/pythonapi/lightgbm.Booster.html#lightgbm.Booster.refit"
-FLOOR = float(np.log(np.float32(1e-15)))
+LOG_FLOOR = float(np.log(np.float32(1e-15)))
 """The logarithm of the lower bound of probabilities, computed in float32."""
-EVALUATED = """
+METRIC_CALL = """
 features = np.zeros((len({labels}), 1))
 data = lightgbm.Dataset(data=features, label={labels}, init_score={predictions}, {sample_weights})
 model = lightgbm.Booster({"verbosity": -1, "num_threads": 1, "metric": "METRIC", {options}}, data)
 float(model.eval_train()[0][2])
 """
-TRAINED = """
+DERIVATIVE_CALL = """
 shape = {predictions}.shape
 rows = np.arange(shape[0] + 2.0)[:, np.newaxis]
 alone = {"min_data_in_leaf": 1, "min_data_in_bin": 1, "min_sum_hessian_in_leaf": 0, "num_leaves": len(rows)}
@@ -54,42 +54,43 @@ scales = np.broadcast_to(SCALES, shape[:1]).tolist()
 found = {scale: derivative(scale) for scale in scales}
 np.array([found[scale][i] for i, scale in enumerate(scales)], "float32").reshape(shape)
 """
-VALUES: dict[Returned, str] = {"gradient": "-newton * sums / unit", "hessian": "hessian"}
-OBJECTIVE = '**{{"objective": "{}"}}'
+EXPRESSIONS: dict[Returned, str] = {"gradient": "-newton * sums / unit", "hessian": "hessian"}
+OBJECTIVE_OPTION = '**{{"objective": "{}"}}'
 """An objective converts scores to probabilities; "none" leaves them unchanged."""
-CLASSES = '"num_class": {predictions}.shape[1]'
-SHARED: dict[str, Any] = {
+CLASS_COUNT = '"num_class": {predictions}.shape[1]'
+COMMON_FIELDS: dict[str, Any] = {
     "dtypes": frozenset({"float32", "float64"}),
     "weight_dtypes": "",
     "differentiates": False,
     "labels_column": True,
 }
-DATA: dict[str, Any] = {
+DATASET_FIELDS: dict[str, Any] = {
     "arguments": {"sample_weights": "weight"},
     "no_effect": {"feature_name": "name"},
     "untested": {
-        "reference=None": "data whose bins are taken",
+        "reference=None": "data that define the bins of features",
         "group=None": "for ranking",
-        "categorical_feature='auto'": "about features",
-        "free_raw_data=True": "about memory",
-        "params=None": "how features are binned",
+        "categorical_feature='auto'": "properties of features",
+        "free_raw_data=True": "the use of memory",
+        "params=None": "the binning of features",
         "position=None": "for ranking",
     },
 }
-BINARY: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": ""}}
-SOFT: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": "", "soft_binary": ""}}
-MULTICLASS: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
-MANY_CLASSES = frozenset(f"categorical/vocabularies{of}" for of in ("", "_probabilities", "_rows"))
-"""A booster allocates num_class x num_class numbers for auc_mu, for any metric; 8 GiB for 32,768 classes.
+BINARY_FIELDS: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": ""}}
+SOFT_BINARY_FIELDS: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": "", "soft_binary": ""}}
+MULTICLASS_FIELDS: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
+FILES_WITH_MANY_CLASSES = frozenset(f"categorical/vocabularies{of}" for of in ("", "_probabilities", "_rows"))
+"""Case files for which a booster needs too much memory: for any metric it allocates num_class x num_class numbers for
+auc_mu, which are 8 GiB for 32,768 classes.
 
 See https://github.com/lightgbm-org/LightGBM/blob/v4.7.0/src/io/config.cpp#L229."""
-MANY_TREES = MANY_CLASSES | {
+SLOW_TO_TRAIN_FILES = FILES_WITH_MANY_CLASSES | {
     "binary/outputs_in_blocks",
     "categorical/generated",
     "categorical/batches_in_blocks",
     "categorical/batches_in_blocks_probabilities",
 }
-"""A tree is grown for each class, with a leaf for each sample."""
+"""Case files with many samples or classes: a tree is grown for each class, with a leaf for each sample."""
 
 
 def metric(
@@ -97,23 +98,23 @@ def metric(
 ) -> Function:
     """An evaluation metric of probabilities.
 
-    objective: converts scores to probabilities.  link: source of its convention, below the source.
-    parameters: of the training, as text.
+    objective: objective that converts scores to probabilities.  link: path of the source of its convention, relative to
+    `SOURCE`.  parameters: entries of the parameters of the model, as source.
     """
     input_kinds: dict[InputKind, str] = {
-        "logits": OBJECTIVE.format(objective),
-        "probabilities": OBJECTIVE.format("none"),
+        "logits": OBJECTIVE_OPTION.format(objective),
+        "probabilities": OBJECTIVE_OPTION.format("none"),
     }
     return Function(
         name,
-        EVALUATED.replace("METRIC", name).replace("{options}", f"{{options}}{parameters}"),
+        METRIC_CALL.replace("METRIC", name).replace("{options}", f"{{options}}{parameters}"),
         input_kinds=input_kinds,
         reductions={"mean": ""},
         conventions=(DocumentedConvention(convention, documentation=SOURCE + link),),
         documentation=PARAMETERS + "metric",
         result_dtype="float64",
-        **SHARED,
-        **DATA,
+        **COMMON_FIELDS,
+        **DATASET_FIELDS,
         **fields,
     )
 
@@ -122,12 +123,12 @@ def objective(
     name: str, quantity: Returned, parameters: str, convention: Convention, link: str, **fields: Any
 ) -> Function:
     """A derivative that an objective passes to a tree for each sample."""
-    call = TRAINED
-    scaled = parameters == SCALE
+    call = DERIVATIVE_CALL
+    scaled = parameters == SCALE_PARAMETER
     for placeholder, text in {
         "NAME": name,
         "PARAMETERS": parameters,
-        "VALUE": VALUES[quantity],
+        "VALUE": EXPRESSIONS[quantity],
         "TREES": "shape[1]" if "categorical" in fields["ranks"] else "1",
         "SCALES": "{positive_weight|1.0}" if scaled else "1.0",
     }.items():
@@ -144,8 +145,8 @@ def objective(
         result_dtype="float32",
         signature=REFIT,
         no_effect={"feature_name": "name"},
-        skipped_files=MANY_TREES,
-        **{**SHARED, **fields, "dtypes": frozenset({"float32"})},
+        skipped_files=SLOW_TO_TRAIN_FILES,
+        **{**COMMON_FIELDS, **fields, "dtypes": frozenset({"float32"})},
     )
 
 
@@ -161,13 +162,13 @@ def floored(log_floor: float, *refused: str, **choices: Any) -> Convention:
     return documented(*refused, logits_as="probabilities", log_floor=log_floor, **narrow, **choices)
 
 
-WEIGHTS = ("no_weight", "negative_weight")
-SCALE = '"scale_pos_weight": scale, '
-TREES = '"num_class": shape[1], '
-LABELS = {"labels_narrowed_to": "float32"}
-OF_CLASSES = documented("one_class", hessian_factor="classes", hessian_cancellation="complement")
-CANCELS = documented("one_class", gradient_cancellation="targets")
-OF_SOFT = documented("negative_weight")
+REJECTED_WEIGHTS = ("no_weight", "negative_weight")
+SCALE_PARAMETER = '"scale_pos_weight": scale, '
+NUM_CLASS = '"num_class": shape[1], '
+LABEL_CHOICES = {"labels_narrowed_to": "float32"}
+MULTICLASS_HESSIAN = documented("one_class", hessian_factor="classes", hessian_cancellation="complement")
+MULTICLASS_GRADIENT = documented("one_class", gradient_cancellation="targets")
+SOFT_CONVENTION = documented("negative_weight")
 BINARY_METRIC, MULTICLASS_METRIC = "metric/binary_metric.hpp#L120", "metric/multiclass_metric.hpp#L168"
 SOFT_METRIC, SOFT_OBJECTIVE = "metric/xentropy_metric.hpp#L36", "objective/xentropy_objective.hpp#L78"
 BINARY_OBJECTIVE, MULTICLASS_OBJECTIVE = "objective/binary_objective.hpp#L106", "objective/multiclass_objective.hpp#L87"
@@ -179,22 +180,28 @@ FRAMEWORK = Framework(
     arrays=arrays.numpy,
     imports="import lightgbm; import numpy as np",
     functions=(
-        metric("binary_logloss", "binary", floored(FLOOR), BINARY_METRIC, **BINARY),
+        metric("binary_logloss", "binary", floored(LOG_FLOOR), BINARY_METRIC, **BINARY_FIELDS),
         metric(
             "multi_logloss",
             "multiclass",
-            floored(FLOOR, "one_class"),
+            floored(LOG_FLOOR, "one_class"),
             MULTICLASS_METRIC,
-            f", {CLASSES}",
-            **MULTICLASS,
-            skipped_files=MANY_CLASSES,
+            f", {CLASS_COUNT}",
+            **MULTICLASS_FIELDS,
+            skipped_files=FILES_WITH_MANY_CLASSES,
         ),
-        metric("cross_entropy", "cross_entropy", floored(math.log(1e-12), *WEIGHTS, **LABELS), SOFT_METRIC, **SOFT),
-        objective("binary", "gradient", SCALE, documented(), BINARY_OBJECTIVE, **BINARY),
-        objective("binary", "hessian", SCALE, documented(), BINARY_OBJECTIVE, **BINARY),
-        objective("multiclass", "gradient", TREES, CANCELS, MULTICLASS_OBJECTIVE, **MULTICLASS),
-        objective("multiclass", "hessian", TREES, OF_CLASSES, MULTICLASS_OBJECTIVE, **MULTICLASS),
-        objective("cross_entropy", "gradient", "", OF_SOFT, SOFT_OBJECTIVE, **SOFT),
-        objective("cross_entropy", "hessian", "", OF_SOFT, SOFT_OBJECTIVE, **BINARY),
+        metric(
+            "cross_entropy",
+            "cross_entropy",
+            floored(math.log(1e-12), *REJECTED_WEIGHTS, **LABEL_CHOICES),
+            SOFT_METRIC,
+            **SOFT_BINARY_FIELDS,
+        ),
+        objective("binary", "gradient", SCALE_PARAMETER, documented(), BINARY_OBJECTIVE, **BINARY_FIELDS),
+        objective("binary", "hessian", SCALE_PARAMETER, documented(), BINARY_OBJECTIVE, **BINARY_FIELDS),
+        objective("multiclass", "gradient", NUM_CLASS, MULTICLASS_GRADIENT, MULTICLASS_OBJECTIVE, **MULTICLASS_FIELDS),
+        objective("multiclass", "hessian", NUM_CLASS, MULTICLASS_HESSIAN, MULTICLASS_OBJECTIVE, **MULTICLASS_FIELDS),
+        objective("cross_entropy", "gradient", "", SOFT_CONVENTION, SOFT_OBJECTIVE, **SOFT_BINARY_FIELDS),
+        objective("cross_entropy", "hessian", "", SOFT_CONVENTION, SOFT_OBJECTIVE, **BINARY_FIELDS),
     ),
 )

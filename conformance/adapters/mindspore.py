@@ -22,7 +22,7 @@ from conformance.model.convention import Convention
 DOCUMENTATION = "https://www.mindspore.cn/docs/en/r2.10.0/api_python/"
 SOURCE = "https://github.com/mindspore-ai/mindspore/blob/v2.10.0/mindspore/"
 NN_FUNCTIONS = f"{SOURCE}python/mindspore/ops/function/nn_func.py"
-NARROW = frozenset({"float16", "float32"})
+NARROW_DTYPES = frozenset({"float16", "float32"})
 CLASS_OPTIONS = {"class_weights": "weight", "ignore_index": "ignore_index"}
 INPUT_AND_TARGET = {"predictions": "input", "labels": "target"}
 EPSILON = 1e-12
@@ -36,7 +36,7 @@ def of_class(name: str, **fields: Any) -> Function:
         f"nn.{name}",
         **{
             "call": f"mindspore.nn.{name}({{options}})({{predictions}}, {{labels}})",
-            "dtypes": NARROW,
+            "dtypes": NARROW_DTYPES,
             "positional": {"predictions": "logits", "labels": "labels"},
             "documentation": f"{DOCUMENTATION}nn/mindspore.nn.{name}.html",
             **fields,
@@ -116,15 +116,15 @@ NLL_KERNEL = Function(
     targets={"index": "int32 int64 uint8"},
     arguments=CLASS_OPTIONS,
     placeholder_values=class_weights,
-    dtypes=NARROW,
+    dtypes=NARROW_DTYPES,
     positional={"predictions": "logits", "labels": "labels", "class_weights": "weight"},
     conventions=NLL.conventions,
     documentation=f"{DOCUMENTATION}ops/mindspore.ops.NLLLoss.html",
 )
-BINARY: dict[str, Any] = {"ranks": {"binary": range(9)}, "targets": {"binary": "same", "soft_binary": "same"}}
+BINARY_FIELDS: dict[str, Any] = {"ranks": {"binary": range(9)}, "targets": {"binary": "same", "soft_binary": "same"}}
 BCE = of_class(
     "BCELoss",
-    **BINARY,
+    **BINARY_FIELDS,
     input_kinds={"probabilities": ""},
     arguments={"sample_weights": "weight"},
     sample_weight_shape="per_loss",
@@ -143,12 +143,12 @@ BCE = of_class(
 )
 WITH_LOGITS = of_class(
     "BCEWithLogitsLoss",
-    **BINARY,
+    **BINARY_FIELDS,
     input_kinds={"logits": ""},
     arguments={"sample_weights": "weight", "positive_weight": "pos_weight"},
     positional=INPUT_AND_TARGET,
     sample_weight_shape="per_loss",
-    dtypes=NARROW | {"bfloat16"},
+    dtypes=NARROW_DTYPES | {"bfloat16"},
     conventions=(
         DocumentedConvention(
             Convention(
@@ -165,11 +165,11 @@ WITH_LOGITS = of_class(
 SIGMOID = Function(
     "ops.SigmoidCrossEntropyWithLogits",
     "mindspore.ops.SigmoidCrossEntropyWithLogits({options})({predictions}, {labels})",
-    **BINARY,
+    **BINARY_FIELDS,
     input_kinds={"logits": ""},
     reductions={"none": "", "sum": "{result}.sum()", "mean": "{result}.mean()"},
     positional={"predictions": "args", "labels": "args"},
-    dtypes=NARROW | {"float64"},
+    dtypes=NARROW_DTYPES | {"float64"},
     conventions=(
         DocumentedConvention(
             Convention(
@@ -201,7 +201,7 @@ SPARSE = SOFTMAX.like(
     targets={"one_hot": None, "distribution": None, "index": "int64 int32"},
     conventions=(DocumentedConvention(Convention(gradient_cancellation="targets", empty_mean="nan")),),
 )
-UNCHECKED = (
+OPTION_AND_CHECK_FILES = (
     "columns",
     "invalid_labels",
     "invalid_rows",
@@ -226,9 +226,9 @@ FRAMEWORK = Framework(
         as_function(
             CROSS_ENTROPY,
             "cross_entropy",
-            *(f"categorical/{name}" for name in UNCHECKED),
+            *(f"categorical/{name}" for name in OPTION_AND_CHECK_FILES),
             targets={"index": "int64 int32", "one_hot": "same float64", "distribution": "same float64"},
-            dtypes=NARROW | {"float64"},
+            dtypes=NARROW_DTYPES | {"float64"},
             positional=INPUT_AND_TARGET,
         ),
         NLL,

@@ -62,14 +62,14 @@ NLL = function(
     arguments={"class_axis": "axis"},
     positional={"predictions": "inputs", "labels": "targets"},
 )
-FROM_LOGITS = Convention(
+LOGITS_CONVENTION = Convention(
     mean_divides_by="kept",
     cancellation="logits",
     gradient_cancellation="targets",
     empty_mean="nan",
     accepts=frozenset({"invalid_target"}),
 )
-FROM_PROBABILITIES = Convention(
+PROBABILITIES_CONVENTION = Convention(
     mean_divides_by="kept",
     log_floor=-100.0,
     empty_mean="nan",
@@ -77,14 +77,14 @@ FROM_PROBABILITIES = Convention(
 )
 BINARY = function(
     "binary_cross_entropy",
-    FROM_LOGITS,
+    LOGITS_CONVENTION,
     ranks={"binary": range(9)},
     input_kinds={"logits": "", "probabilities": "with_logits=False"},
     targets={"binary": "", "soft_binary": "same"},
     positional={"predictions": "inputs", "labels": "targets"},
     conventions=(
-        DocumentedConvention(FROM_LOGITS, documentation=SOURCE, capabilities=frozenset({"logits"})),
-        DocumentedConvention(FROM_PROBABILITIES, capabilities=frozenset({"probabilities"})),
+        DocumentedConvention(LOGITS_CONVENTION, documentation=SOURCE, capabilities=frozenset({"logits"})),
+        DocumentedConvention(PROBABILITIES_CONVENTION, capabilities=frozenset({"probabilities"})),
     ),
 )
 FRAMEWORK = Framework(

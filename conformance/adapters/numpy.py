@@ -23,10 +23,10 @@ from conformance.adapters.idioms import (
 )
 
 REFERENCE = "https://numpy.org/doc/stable/reference/generated/numpy."
-SHIFTED = "z = {predictions}\nz = z - z.max(axis=-1, keepdims=True)\n"
+SHIFTED_LOGITS = "z = {predictions}\nz = z - z.max(axis=-1, keepdims=True)\n"
 LOG_SUM_EXP = "numpy.log(numpy.exp(z).sum(axis=-1, keepdims=True))"
-FIELDS = {"dtypes": frozenset({"float16", "float32", "float64"}), "differentiates": False}
-numpy_idiom = partial(idiom, fields=FIELDS)
+COMMON_FIELDS = {"dtypes": frozenset({"float16", "float32", "float64"}), "differentiates": False}
+numpy_idiom = partial(idiom, fields=COMMON_FIELDS)
 label_idiom = partial(numpy_idiom, **LABEL_PARAMETERS)
 FRAMEWORK = Framework(
     name="numpy",
@@ -61,10 +61,12 @@ FRAMEWORK = Framework(
             clip=1e-15,
             accepts=UNCHECKED_PROBABILITIES,
         ),
-        label_idiom("log_softmax_of_label", f"{SHIFTED}({LOG_SUM_EXP} - z){TAKE_LABEL}", "logits", accepts=BROADCAST),
+        label_idiom(
+            "log_softmax_of_label", f"{SHIFTED_LOGITS}({LOG_SUM_EXP} - z){TAKE_LABEL}", "logits", accepts=BROADCAST
+        ),
         numpy_idiom(
             "sum_of_q_log_softmax",
-            f"{SHIFTED}({{labels}} * ({LOG_SUM_EXP} - z)).sum(axis=-1)",
+            f"{SHIFTED_LOGITS}({{labels}} * ({LOG_SUM_EXP} - z)).sum(axis=-1)",
             "logits",
             ROW_TARGETS,
             REFERENCE + "exp.html",

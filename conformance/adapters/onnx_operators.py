@@ -9,7 +9,7 @@ from conformance.adapters.contract import DocumentedConvention, Function
 from conformance.model.case import InputKind
 from conformance.model.convention import DEFINITION, Convention
 
-CALL = """\
+CALL_TEMPLATE = """\
 def loss_of(scores, labels, *weights, **attributes):
     inputs = dict(zip(["scores", "labels", "weights"], [scores, labels, *weights]))
     node = onnx.helper.make_node("OPERATOR", list(inputs), ["loss"], **attributes)
@@ -23,18 +23,18 @@ def loss_of(scores, labels, *weights, **attributes):
 loss_of({predictions}, {labels}, {class_weights}, {options})"""
 
 
-UNCHECKED = Convention(accepts=frozenset({"invalid_probability"}))
+UNCHECKED_CONVENTION = Convention(accepts=frozenset({"invalid_probability"}))
 """The documentation does not say that scores that are not log-probabilities are rejected."""
 
 
 def operators(run: str, dtypes: frozenset[str]) -> tuple[Function, ...]:
     """The losses of ONNX, each as a model of one node.
 
-    run: source of the method that runs `model`.  dtypes: of the scores.
+    run: source of the method that runs `model`.  dtypes: accepted dtypes of the scores.
     """
     return (
         _operator("SoftmaxCrossEntropyLoss", "logits", DEFINITION, run, dtypes),
-        _operator("NegativeLogLikelihoodLoss", "log_probabilities", UNCHECKED, run, dtypes),
+        _operator("NegativeLogLikelihoodLoss", "log_probabilities", UNCHECKED_CONVENTION, run, dtypes),
     )
 
 
@@ -42,7 +42,7 @@ def _operator(name: str, kind: InputKind, convention: Convention, run: str, dtyp
     documentation = f"https://onnx.ai/onnx/operators/onnx__{name}.html"
     return Function(
         name,
-        CALL.replace("OPERATOR", name).replace("RUN", run),
+        CALL_TEMPLATE.replace("OPERATOR", name).replace("RUN", run),
         ranks={"categorical": range(2, 9)},
         targets={"index": "int64 int32"},
         arguments={"class_weights": "{}", "ignore_index": "ignore_index"},

@@ -14,18 +14,18 @@ from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://optax.readthedocs.io/en/latest/api/losses.html#optax.losses."
 SOURCE = "https://github.com/google-deepmind/optax/blob/v0.2.8/optax/losses/_classification.py"
-DERIVATIVE = "https://github.com/jax-ml/jax/pull/29483"
+DERIVATIVE_SOURCE = "https://github.com/jax-ml/jax/pull/29483"
 """The discussion states that the derivative of softplus, log(e^z + e^0), is as intended."""
 ROW_TARGETS = ("one_hot", "distribution")
-AXIS: dict[str, Any] = {"arguments": {"class_axis": "axis"}}
-NOT_MAPPED = tuple(frozenset({name}) for name in ("class_axis", "class_axis_not_1", "unbatched"))
+AXIS_FIELDS: dict[str, Any] = {"arguments": {"class_axis": "axis"}}
+VMAP_EXCLUDES = tuple(frozenset({name}) for name in ("class_axis", "class_axis_not_1", "unbatched"))
 """Under `jax.vmap` axes are counted without the mapped one, which must exist."""
 
 
 def function(
     name: str, loss: Loss, targets: tuple[str, ...], convention: Convention, link: str = "", **fields: Any
 ) -> Function:
-    """An unreduced loss from logits.  link: source of the convention, if it is not the documentation."""
+    """An unreduced loss from logits.  link: URL of the source of the convention; "" for the documentation."""
     return Function(
         name,
         f"optax.{name}({{predictions}}, {{labels}}, {{options}})",
@@ -40,20 +40,20 @@ def function(
     )
 
 
-BROADCAST = frozenset({"invalid_target", "shape_mismatch"})
-SOFT = Convention(gradient_cancellation="targets", accepts=frozenset({"invalid_target"}))
-SAFE = Convention(gradient_cancellation="targets", accepts=BROADCAST)
-INTEGER = Convention(gradient_cancellation="targets", cancellation="logits")
-SIGMOID = Convention(gradient_cancellation="logits", accepts=BROADCAST)
-SOFTMAX = function("softmax_cross_entropy", "categorical", ROW_TARGETS, SOFT).since("0.2.4", **AXIS)
-LABELS = function("softmax_cross_entropy_with_integer_labels", "categorical", ("index",), INTEGER, SOURCE)
-LABELS = LABELS.since("0.2.4", **AXIS)
-COUNTED = """
+UNCHECKED_INPUTS = frozenset({"invalid_target", "shape_mismatch"})
+SOFT_CONVENTION = Convention(gradient_cancellation="targets", accepts=frozenset({"invalid_target"}))
+SAFE_CONVENTION = Convention(gradient_cancellation="targets", accepts=UNCHECKED_INPUTS)
+INTEGER_CONVENTION = Convention(gradient_cancellation="targets", cancellation="logits")
+SIGMOID_CONVENTION = Convention(gradient_cancellation="logits", accepts=UNCHECKED_INPUTS)
+SOFTMAX = function("softmax_cross_entropy", "categorical", ROW_TARGETS, SOFT_CONVENTION).since("0.2.4", **AXIS_FIELDS)
+LABELS = function("softmax_cross_entropy_with_integer_labels", "categorical", ("index",), INTEGER_CONVENTION, SOURCE)
+LABELS = LABELS.since("0.2.4", **AXIS_FIELDS)
+WHERE_CALL = """
 counted = ({{predictions}} != -jax.numpy.inf) | {is_labelled}
 {{predictions}} = jax.numpy.where(counted, +{{predictions}}, 30000)
 optax.{name}({{predictions}}, {{labels}}, where=counted)
 """
-"""The call that gets the predictions as they are is optax's, whose parameters are accounted for: hence the plus."""
+"""The call with the bare name of the predictions is the one whose parameters are checked: hence the plus."""
 
 
 def counted(loss: Function, is_labelled: str) -> Function:
@@ -64,7 +64,7 @@ def counted(loss: Function, is_labelled: str) -> Function:
     return loss.like(
         f"{loss.name}:where",
         first="0.2.4",
-        call=COUNTED.format(name=loss.name, is_labelled=is_labelled),
+        call=WHERE_CALL.format(name=loss.name, is_labelled=is_labelled),
         arguments={"class_axis": None},
         default_files=frozenset({"categorical/masked_logits", "categorical/masked_logits_rows"}),
     )
@@ -81,15 +81,17 @@ FRAMEWORK = Framework(
     reductions={"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"},
     modes={
         "jit": Mode("jax.jit({loss})"),
-        "vmap": Mode("jax.vmap({loss})", unreduced=True, excludes=NOT_MAPPED),
+        "vmap": Mode("jax.vmap({loss})", unreduced=True, excludes=VMAP_EXCLUDES),
         "x64_off": Mode(**arrays.JAX_X64_OFF),
     },
     functions=(
         SOFTMAX,
         counted(SOFTMAX, "({labels} > 0)"),
-        function("safe_softmax_cross_entropy", "categorical", ROW_TARGETS, SAFE, first="0.2.3"),
+        function("safe_softmax_cross_entropy", "categorical", ROW_TARGETS, SAFE_CONVENTION, first="0.2.3"),
         LABELS,
         counted(LABELS, "jax.nn.one_hot({labels}, {predictions}.shape[-1], dtype=bool)"),
-        function("sigmoid_binary_cross_entropy", "binary", ("binary", "soft_binary"), SIGMOID, DERIVATIVE),
+        function(
+            "sigmoid_binary_cross_entropy", "binary", ("binary", "soft_binary"), SIGMOID_CONVENTION, DERIVATIVE_SOURCE
+        ),
     ),
 )

@@ -22,7 +22,7 @@ BCE_KERNEL = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/paddle/phi/kern
 WIDE_DTYPES = frozenset({"float32", "float64"})
 POSITIONAL = {"predictions": "input", "labels": "label"}
 BINARY_TARGETS = {"binary": "same", "soft_binary": "same"}
-NAME: dict[str, NoEffect] = {"name": "name"}
+NO_EFFECT: dict[str, NoEffect] = {"name": "name"}
 
 
 def function(name: str, **fields: Any) -> Function:
@@ -37,7 +37,7 @@ def function(name: str, **fields: Any) -> Function:
         **{
             "call": f"paddle.nn.{name}({{options}})({{predictions}}, {{labels}})",
             "positional": POSITIONAL,
-            "no_effect": NAME,
+            "no_effect": NO_EFFECT,
             "dtypes": WIDE_DTYPES,
             "documentation": page,
             **fields,
@@ -45,7 +45,7 @@ def function(name: str, **fields: Any) -> Function:
     )
 
 
-COLUMNS = tuple(frozenset({name, "labels_column"}) for name in ("class_axis", "class_axis_not_1"))
+COLUMN_EXCLUDES = tuple(frozenset({name, "labels_column"}) for name in ("class_axis", "class_axis_not_1"))
 """The extra axis of labels in a column is on the class axis."""
 INDEX_CONVENTION = Convention(
     default_ignore_index=-100,
@@ -94,7 +94,7 @@ CROSS_ENTROPY = function(
         "soft_labels": "soft_label",
     },
     labels_column=True,
-    excludes=COLUMNS,
+    excludes=COLUMN_EXCLUDES,
     conventions=(
         *documented(True, "label_smoothing", "class_weights", mean_divides_by="target_weight", class_weighting="rows"),
         *documented(True, "label_smoothing"),

@@ -15,7 +15,7 @@ from conformance.model.convention import Convention
 
 PAGES = "https://riverml.xyz/0.26.1/api/"
 SOURCE = "https://github.com/online-ml/river/blob/0.26.1/river/"
-UPDATED = """
+METRIC_CALL = """
 metric = river.metrics.METRIC()
 weights = {sample_weights|np.ones(len({labels}))}.tolist()
 for y, {predictions}, weight in zip({labels}.tolist(), PREDICTIONS, weights, strict=True):
@@ -23,66 +23,66 @@ for y, {predictions}, weight in zip({labels}.tolist(), PREDICTIONS, weights, str
 float(metric.get())
 """
 BINARY_LOSS = "loss = river.optim.losses.Log(weight_pos=np.asarray({positive_weight|1.0}).tolist())"
-OF_VECTORS = f"""{BINARY_LOSS}
+VECTOR_CALL = f"""{BINARY_LOSS}
 loss.METHOD(y_true={{labels}}, y_pred={{predictions}})
 """
-OF_NEGATIVES = """
+NEGATIVE_CALL = """
 loss = river.optim.losses.Log(weight_neg=np.asarray({positive_weight|1.0}).tolist())
 {labels}, {predictions} = 1 - {labels}, -{predictions}
 METHOD(y_true={labels}, y_pred={predictions})
 """
 """The same by symmetry: the loss of a negative at the negated logit is that of a positive."""
-OF_NUMBERS = f"""{BINARY_LOSS}
+NUMBER_CALL = f"""{BINARY_LOSS}
 samples = zip({{labels}}.tolist(), {{predictions}}.tolist(), strict=True)
 np.array([loss.METHOD(y_true=y, y_pred={{predictions}}) for y, {{predictions}} in samples], "float64")
 """
-LOSS_OF_CLASSES = """shape = {predictions}.shape
+CLASS_SETUP = """shape = {predictions}.shape
 weights = {class_weights|np.ones(shape[1])}.tolist()
 loss = river.optim.losses.CrossEntropy(class_weight=dict(zip(range(shape[1]), weights, strict=True)))
 samples = zip({labels}.tolist(), PREDICTIONS, strict=True)"""
-OF_CLASSES = f"""{LOSS_OF_CLASSES}
+CLASS_CALL = f"""{CLASS_SETUP}
 np.array([loss(y_true=y, y_pred={{predictions}}) for y, {{predictions}} in samples], "float64")
 """
-SLOPES = f"""{LOSS_OF_CLASSES}
+CLASS_GRADIENT_CALL = f"""{CLASS_SETUP}
 slopes = [loss.gradient(y_true=y, y_pred={{predictions}}) for y, {{predictions}} in samples]
 np.array([[slope[c] for c in range(shape[1])] for slope in slopes], "float64").reshape(shape)
 """
 ROW_DICTS = "[dict(enumerate(row)) for row in {predictions}.tolist()]"
-SOFTMAX = "[loss.mean_func(dict(enumerate(row))) for row in {predictions}.tolist()]"
-SHARED: dict[str, Any] = {"weight_dtypes": "", "differentiates": False, "result_dtype": "float64"}
-CLAMPS: dict[str, Any] = {"dtypes": frozenset({"float64"})}
+SOFTMAX_DICTS = "[loss.mean_func(dict(enumerate(row))) for row in {predictions}.tolist()]"
+COMMON_FIELDS: dict[str, Any] = {"weight_dtypes": "", "differentiates": False, "result_dtype": "float64"}
+FLOAT64: dict[str, Any] = {"dtypes": frozenset({"float64"})}
 """Dtypes of the functions that clamp probabilities, always in float64: in float32 a clip rounds 1 - 1e-15 to 1."""
 FLOATS: dict[str, Any] = {"dtypes": frozenset({"float32", "float64"})}
 BINARY: dict[str, Any] = {"ranks": {"binary": range(1, 2)}, "targets": {"binary": ""}}
-ARRAYS: dict[str, Any] = {
+VECTORS: dict[str, Any] = {
     "ranks": {"binary": range(1, 9)},
     "targets": {"binary": ""},
     "excludes": (frozenset({"positive_weight", "several_outputs"}),),
 }
 """A weight is documented as one number, so there is none for each output."""
-NEGATIVE = ARRAYS | {"default_files": frozenset({"binary/positive_weight", "binary/saturated_logits"})}
-CLASSES: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
+NEGATIVE_WEIGHT = VECTORS | {"default_files": frozenset({"binary/positive_weight", "binary/saturated_logits"})}
+MULTICLASS: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
 LOSS: dict[str, Any] = {"reductions": {"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"}}
-SLOPE: dict[str, Any] = {"reductions": {"sum": ""}, "quantity": "gradient"}
+GRADIENT: dict[str, Any] = {"reductions": {"sum": ""}, "quantity": "gradient"}
 
 
 def metric(name: str, predictions: str, module: str, **fields: Any) -> Function:
     """A metric that is updated sample by sample.
 
-    predictions: of the samples, as source.  module: the name of its module.
+    predictions: source of the predictions, one for each sample.  module: name of its module.
     """
     return Function(
         name,
-        UPDATED.replace("METRIC", name).replace("PREDICTIONS", predictions),
+        METRIC_CALL.replace("METRIC", name).replace("PREDICTIONS", predictions),
         input_kinds={"probabilities": ""},
         arguments={"sample_weights": "{}"},
         positional={"labels": "y_true", "predictions": "y_pred", "sample_weights": "w"},
         reductions={"mean": ""},
-        conventions=(DocumentedConvention(CLIPPED, documentation=f"{SOURCE}metrics/{module}.py"),),
+        conventions=(DocumentedConvention(METRIC_CONVENTION, documentation=f"{SOURCE}metrics/{module}.py"),),
         documentation=f"{PAGES}metrics/{name}/",
         signature=f"{PAGES}metrics/{name}/",
-        **CLAMPS,
-        **SHARED,
+        **FLOAT64,
+        **COMMON_FIELDS,
         **fields,
     )
 
@@ -97,7 +97,7 @@ def loss(name: str, call: str, kind: InputKind, convention: Convention, **fields
         conventions=(DocumentedConvention(convention, documentation=f"{SOURCE}optim/losses.py"),),
         documentation=page,
         signature=page,
-        **SHARED,
+        **COMMON_FIELDS,
         **fields,
     )
 
@@ -110,16 +110,16 @@ def binary(name: str, call: str, convention: Convention, **fields: Any) -> Funct
 def categorical(
     name: str, call: str, kind: InputKind, convention: Convention, predictions: str, **fields: Any
 ) -> Function:
-    """The loss of classes or its gradient.  predictions: of the samples, as source."""
+    """The loss of classes or its gradient.  predictions: source of the predictions, one for each sample."""
     call = call.replace("PREDICTIONS", predictions)
-    return loss(name, call, kind, convention, arguments={"class_weights": "{}"}, **CLASSES, **fields)
+    return loss(name, call, kind, convention, arguments={"class_weights": "{}"}, **MULTICLASS, **fields)
 
 
-CLIPPED = Convention(clip=1e-15, accepts=frozenset({"invalid_probability"}))
+METRIC_CONVENTION = Convention(clip=1e-15, accepts=frozenset({"invalid_probability"}))
 """Convention of the metrics, which clamp any number to a probability."""
-COUNTED = Convention(clip=1e-15, accepts=frozenset({"invalid_probability"}), mean_divides_by="kept")
+CLASS_CONVENTION = Convention(clip=1e-15, accepts=frozenset({"invalid_probability"}), mean_divides_by="kept")
 """Convention of the loss of classes; its mean is that of the array of losses."""
-SUBTRACTED = Convention(gradient_cancellation="targets")
+SOFTMAX_CONVENTION = Convention(gradient_cancellation="targets")
 FRAMEWORK = Framework(
     name="river",
     distributions=("river",),
@@ -130,23 +130,37 @@ FRAMEWORK = Framework(
     extra_requirements=(("<0.21", "numpy<2"), ("==0.23.*", "typing_extensions")),
     functions=(
         metric("LogLoss", "{predictions}.tolist()", "log_loss", **BINARY),
-        metric("CrossEntropy", ROW_DICTS, "cross_entropy", **CLASSES),
-        binary("Log", OF_VECTORS.replace(".METHOD", ""), Convention(), **ARRAYS, **LOSS),
-        binary("Log:gradient", OF_VECTORS.replace("METHOD", "gradient"), Convention(), **ARRAYS, **SLOPE),
-        binary("Log:weight_neg", OF_NEGATIVES.replace("METHOD", "loss"), Convention(), **NEGATIVE, **LOSS),
+        metric("CrossEntropy", ROW_DICTS, "cross_entropy", **MULTICLASS),
+        binary("Log", VECTOR_CALL.replace(".METHOD", ""), Convention(), **VECTORS, **LOSS),
+        binary("Log:gradient", VECTOR_CALL.replace("METHOD", "gradient"), Convention(), **VECTORS, **GRADIENT),
+        binary("Log:weight_neg", NEGATIVE_CALL.replace("METHOD", "loss"), Convention(), **NEGATIVE_WEIGHT, **LOSS),
         binary(
             "Log:weight_neg:gradient",
-            OF_NEGATIVES.replace("METHOD", "-loss.gradient"),
+            NEGATIVE_CALL.replace("METHOD", "-loss.gradient"),
             Convention(),
-            **NEGATIVE,
-            **SLOPE,
+            **NEGATIVE_WEIGHT,
+            **GRADIENT,
         ),
-        binary("Log:number", OF_NUMBERS.replace(".METHOD", ""), Convention(), **BINARY, **LOSS),
-        binary("Log:number:gradient", OF_NUMBERS.replace("METHOD", "gradient"), Convention(), **BINARY, **SLOPE),
-        categorical("CrossEntropy", OF_CLASSES, "probabilities", COUNTED, ROW_DICTS, **CLAMPS, **LOSS),
+        binary("Log:number", NUMBER_CALL.replace(".METHOD", ""), Convention(), **BINARY, **LOSS),
+        binary("Log:number:gradient", NUMBER_CALL.replace("METHOD", "gradient"), Convention(), **BINARY, **GRADIENT),
+        categorical("CrossEntropy", CLASS_CALL, "probabilities", CLASS_CONVENTION, ROW_DICTS, **FLOAT64, **LOSS),
         categorical(
-            "CrossEntropy:gradient", SLOPES, "probabilities", Convention(clip=1e-15), ROW_DICTS, **CLAMPS, **SLOPE
+            "CrossEntropy:gradient",
+            CLASS_GRADIENT_CALL,
+            "probabilities",
+            Convention(clip=1e-15),
+            ROW_DICTS,
+            **FLOAT64,
+            **GRADIENT,
         ),
-        categorical("CrossEntropy:mean_func:gradient", SLOPES, "logits", SUBTRACTED, SOFTMAX, **FLOATS, **SLOPE),
+        categorical(
+            "CrossEntropy:mean_func:gradient",
+            CLASS_GRADIENT_CALL,
+            "logits",
+            SOFTMAX_CONVENTION,
+            SOFTMAX_DICTS,
+            **FLOATS,
+            **GRADIENT,
+        ),
     ),
 )

@@ -16,8 +16,8 @@ from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.log_loss.html"
 PULLS = "https://github.com/scikit-learn/scikit-learn/pull/"
-REFUSES = frozenset({"nan_prediction", "infinite_prediction", "empty_batch", "one_class"})
-WEIGHED = REFUSES | {"nan_weight", "infinite_weight"}
+REJECTED_INPUTS = frozenset({"nan_prediction", "infinite_prediction", "empty_batch", "one_class"})
+REJECTED_INPUTS_AND_WEIGHTS = REJECTED_INPUTS | {"nan_weight", "infinite_weight"}
 NUMPY_DTYPES = "float64 float32 float16 int64 int32 int16 int8 uint8 bool"
 """Dtypes of weights: those of numpy itself, without bfloat16."""
 
@@ -48,7 +48,7 @@ LOG_LOSS = (
                     renormalise="after_clip",
                     class_columns="sorted",
                     accepts=frozenset({"trailing_axis"}),
-                    rejects=REFUSES,
+                    rejects=REJECTED_INPUTS,
                 ),
                 documentation="https://scikit-learn.org/1.1/modules/generated/sklearn.metrics.log_loss.html",
             ),
@@ -59,10 +59,10 @@ LOG_LOSS = (
     )
     .since("1.2", choices={"clip": "dtype"}, documentation=PULLS + "25299")
     .since("1.5", choices={"renormalise": "no"}, documentation=PULLS + "28851", untested={"eps=1e-3": None})
-    .since("1.8", choices={"rejects": WEIGHED}, documentation=DOCUMENTATION)
+    .since("1.8", choices={"rejects": REJECTED_INPUTS_AND_WEIGHTS}, documentation=DOCUMENTATION)
     .since(
         "1.9",
-        choices={"rejects": WEIGHED | {"no_weight"}},
+        choices={"rejects": REJECTED_INPUTS_AND_WEIGHTS | {"no_weight"}},
         positional={"predictions": "y_proba"},
         no_effect={"y_pred": "deprecated alias"},
     )
@@ -70,17 +70,17 @@ LOG_LOSS = (
 
 # Without `labels` the classes are those among the labels: a missing one is rejected, and labels that are
 # no classes are taken for classes.  log_loss already accepts one-hot rows without `labels`.
-MISSING = frozenset({"missing_class"})
+MISSING_CLASS = frozenset({"missing_class"})
 LOG_LOSS_WITHOUT_LABELS = (
     LOG_LOSS.like(
         "log_loss_without_labels",
         arguments={"classes": None, "class_names": None},
         targets={"one_hot": None, "multi_hot": None},
         untested={"labels=[0, 1]": "log_loss passes them"},
-        choices={"class_columns": "inferred", "rejects": REFUSES | MISSING},
+        choices={"class_columns": "inferred", "rejects": REJECTED_INPUTS | MISSING_CLASS},
     )
-    .since("1.8", choices={"rejects": WEIGHED | MISSING})
-    .since("1.9", choices={"rejects": WEIGHED | MISSING | {"no_weight"}})
+    .since("1.8", choices={"rejects": REJECTED_INPUTS_AND_WEIGHTS | MISSING_CLASS})
+    .since("1.9", choices={"rejects": REJECTED_INPUTS_AND_WEIGHTS | MISSING_CLASS | {"no_weight"}})
 )
 
 # 1 - a / b of the losses of the predictions and of the shares of the classes.  Less than two samples have none.
@@ -97,7 +97,7 @@ D2 = replace(
 )
 
 # The score of a classifier whose samples are its own predictions; the negated loss, so that larger is better.
-SCORED = """\
+SCORER_CALL = """\
 import numpy as np
 
 class Classifier(sklearn.base.ClassifierMixin, sklearn.base.BaseEstimator):
@@ -111,22 +111,22 @@ classifier = Classifier(({predictions}.shape[1:] or [2])[0])
 score = sklearn.metrics.get_scorer("neg_log_loss")
 -score(classifier, X={predictions}, y_true={labels}, {options})
 """
-SCORERS = "https://scikit-learn.org/stable/modules/model_evaluation.html#string-name-scorers"
+SCORER_PAGE = "https://scikit-learn.org/stable/modules/model_evaluation.html#string-name-scorers"
 SCORER = replace(
     LOG_LOSS_WITHOUT_LABELS.like(
         "neg_log_loss",
-        call=SCORED,
+        call=SCORER_CALL,
         ranks={"binary": range(1, 2)},
         reductions={"sum": None, "mean": ""},
         untested={"labels=[0, 1]": None},
         no_effect={"y_pred": None},
         modes=frozenset(),
-        signature=SCORERS,
+        signature=SCORER_PAGE,
     ),
-    documentation=SCORERS,
+    documentation=SCORER_PAGE,
 )
 
-IN_PANDAS = """\
+PANDAS_WRAPPER = """\
 import numpy, pandas
 def in_pandas(number, array):
     index = numpy.roll(numpy.arange(1, len(array) + 1), number)
@@ -135,8 +135,8 @@ def in_pandas(number, array):
     return pandas.DataFrame(array, index, range(array.shape[1], 0, -1))
 lambda *arrays: {loss}(*(in_pandas(*pair) for pair in enumerate(arrays)))"""
 """Each array as a Series or a DataFrame, with an unordered index and descending column names."""
-AS_LISTS = "lambda *arrays: {loss}(*(array.tolist() for array in arrays))"
-NARROW = (frozenset({"float16"}), frozenset({"float32"}))
+LIST_WRAPPER = "lambda *arrays: {loss}(*(array.tolist() for array in arrays))"
+NARROW_DTYPES = (frozenset({"float16"}), frozenset({"float32"}))
 """Dtypes that lists of numbers do not preserve: Python's have 64 bits, and so another epsilon for the clip."""
 
 
@@ -153,6 +153,6 @@ FRAMEWORK = Framework(
     arrays=arrays.numpy,
     imports="import sklearn.metrics",
     extra_requirements=(("<1.4.2", "numpy<2"),),
-    modes={"pandas": Mode(IN_PANDAS, obstacle=no_pandas), "lists": Mode(AS_LISTS, excludes=NARROW)},
+    modes={"pandas": Mode(PANDAS_WRAPPER, obstacle=no_pandas), "lists": Mode(LIST_WRAPPER, excludes=NARROW_DTYPES)},
     functions=(LOG_LOSS, LOG_LOSS_WITHOUT_LABELS, D2, SCORER),
 )

@@ -14,7 +14,7 @@ from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://www.statsmodels.org/v0.15.0/generated/statsmodels.discrete.discrete_model.Logit."
 SOURCE = "https://github.com/statsmodels/statsmodels/blob/v0.15.0/statsmodels/discrete/discrete_model.py"
-MODEL = """
+CALL_TEMPLATE = """
 regressor = np.zeros((*{predictions}.shape, 1))
 model = statsmodels.api.Logit(endog={labels}, exog=regressor, offset={predictions})
 -model.METHOD([0.0])
@@ -25,7 +25,7 @@ def function(method: str, convention: Convention, **fields: Any) -> Function:
     """The negative of a method of the model, evaluated at coefficient 0."""
     return Function(
         f"Logit.{method}",
-        MODEL.replace("METHOD", method),
+        CALL_TEMPLATE.replace("METHOD", method),
         ranks={"binary": range(1, 2)},
         input_kinds={"logits": ""},
         targets={"binary": ""},
@@ -35,16 +35,21 @@ def function(method: str, convention: Convention, **fields: Any) -> Function:
         result_dtype="float64",
         differentiates=False,
         labels_column=True,
-        first="0.14.0",  # before it an offset is ignored without a word
-        untested={"kwargs={}": "what is done about nan", "check_rank=True": "about regressors"},
+        first="0.14.0",  # earlier releases have the method but ignore `offset`
+        untested={"kwargs={}": "the handling of nan (`missing`)", "check_rank=True": "a rank check of the regressors"},
         **fields,
     )
 
 
 INPUT_HANDLING: dict[str, Any] = {"accepts": frozenset({"trailing_axis"}), "rejects": frozenset({"empty_batch"})}
-"""A column is squeezed; a design without rows has no rank."""
+"""Labels of shape [N, 1] are squeezed.
+
+An empty batch raises, because the rank of an empty design matrix is undefined.
+"""
 LOSS_CONVENTION = Convention(logits_as="probabilities", **INPUT_HANDLING)
+# score_factor computes y - p, which loses digits if p is close to y.
 GRADIENT_CONVENTION = Convention(gradient_cancellation="targets", **INPUT_HANDLING)
+# hessian_factor computes p * (1 - p); 1 - p loses digits if p is close to 1.
 HESSIAN_CONVENTION = Convention(hessian_cancellation="complement", **INPUT_HANDLING)
 UNREDUCED_RESULT = {"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"}
 SUMMED_RESULT = {"sum": ""}

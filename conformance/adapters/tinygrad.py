@@ -19,7 +19,7 @@ DOCUMENTATION = "https://docs.tinygrad.org/tensor/ops/#tinygrad.Tensor."
 SOURCE = "https://github.com/tinygrad/tinygrad/blob/v0.14.0/tinygrad/mixin/op.py"
 DTYPES = frozenset({"float16", "float32", "float64"})
 """Without bfloat16: its support differs between releases of clang and processors."""
-LARGE_FILES = frozenset(
+SLOW_TO_COMPILE_FILES = frozenset(
     f"categorical/{name}"
     for name in (
         "batches_in_blocks",
@@ -31,8 +31,8 @@ LARGE_FILES = frozenset(
         "vocabularies_probabilities",
     )
 )
-"""Files on which nll_loss, which indexes its input, is not called: clang takes seconds for each of these shapes."""
-LABEL_FILES = frozenset({"article/index_labels"}) | frozenset(
+"""Case files on which nll_loss is not called: it indexes its input, which clang compiles for seconds for each shape."""
+INDEX_LABEL_FILES = frozenset({"article/index_labels"}) | frozenset(
     f"categorical/{name}"
     for name in (
         "columns",
@@ -54,8 +54,9 @@ LABEL_FILES = frozenset({"article/index_labels"}) | frozenset(
         "weights_and_ignored_positions",
     )
 )
-"""Files on which sparse_categorical_crossentropy is called; it shares all but its labels with cross_entropy, which is
-called on all."""
+"""Case files on which sparse_categorical_crossentropy is called by default.
+
+It differs from cross_entropy, which is called on all files, only in how it accepts labels."""
 
 
 def function(name: str, convention: Convention, **fields: Any) -> Function:
@@ -91,7 +92,7 @@ SPARSE = function(
     input_kinds={"logits": ""},
     targets={"index": INTEGER_DTYPES},
     arguments={"ignore_index": "ignore_index", "label_smoothing": "label_smoothing"},
-    default_files=LABEL_FILES,
+    default_files=INDEX_LABEL_FILES,
 )
 NLL = function(
     "nll_loss",
@@ -103,7 +104,7 @@ NLL = function(
     weight_dtypes="",
     result_dtype="promoted_with_weights",
     class_axis=1,
-    skipped_files=LARGE_FILES,
+    skipped_files=SLOW_TO_COMPILE_FILES,
 )
 BINARY = function(
     "binary_crossentropy",
@@ -123,7 +124,7 @@ WITH_LOGITS = function(
 
 @functools.cache
 def prepare() -> None:
-    """Compile in this process only.  Raises RuntimeError if there is no clang."""
+    """Disable tinygrad's compiler worker processes.  Raises RuntimeError if there is no clang."""
     os.environ.setdefault("PARALLEL", "0")
     if shutil.which(compiler := os.environ.get("CC", "clang")) is None:
         raise RuntimeError(

@@ -22,18 +22,18 @@ from conformance.model.case import DTYPES
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://docs.pytorch.org/docs/stable/generated/torch.nn."
-FUNCTIONAL = DOCUMENTATION + "functional."
+FUNCTIONAL_DOCUMENTATION = DOCUMENTATION + "functional."
 PULLS = "https://github.com/pytorch/pytorch/pull/"
 WIDE_DTYPES = frozenset({"float32", "float64"})
 NO_FLOAT16 = WIDE_DTYPES | {"bfloat16"}
 ALL_DTYPES = frozenset(DTYPES)
 CATEGORICAL = {"categorical": range(2, 9)}
-WITHOUT_BATCH = {"categorical": range(1, 9)}
+CATEGORICAL_OR_UNBATCHED = {"categorical": range(1, 9)}
 BINARY = {"binary": range(9)}
 BINARY_TARGETS = {"binary": "same", "soft_binary": "same"}
 CLASS_OPTIONS = {"class_weights": "weight", "ignore_index": "ignore_index"}
 POSITIONAL = {"predictions": "input", "labels": "target"}
-NEUTRAL: dict[str, NoEffect] = {"size_average": "deprecated alias", "reduce": "deprecated alias"}
+NO_EFFECT: dict[str, NoEffect] = {"size_average": "deprecated alias", "reduce": "deprecated alias"}
 IGNORE_INDEX_WITH_ROWS = (frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index", "distribution"}))
 INDEX_DTYPES = "int64 uint8"
 UINT8_WITH_HIGHER_RANK = (frozenset({"uint8_labels", "higher_rank"}),)
@@ -46,21 +46,21 @@ EXCLUDES = (*IGNORE_INDEX_WITH_ROWS, *UINT8_WITH_HIGHER_RANK, UINT8_WITH_SMOOTHE
 PROMOTED_DTYPES = "same float32 float64"
 GRADIENT_EPSILON = float(np.float32(1e-12))
 """A float in the source, for any dtype of the loss."""
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-TF32 = "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"
+ONE_THREAD_VARIABLES = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+TF32_VARIABLE = "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"
 """Whether matrix products of float32 may read 10 bits of each mantissa, which some containers set:
 https://docs.pytorch.org/docs/stable/cuda_environment_variables.html."""
-CUDA = frozenset({"cuda"})
+CUDA_ONLY = frozenset({"cuda"})
 
 INDEX_CONVENTION = DocumentedConvention(
     Convention(default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"),
     targets=frozenset({"index"}),
     documentation=DOCUMENTATION + "CrossEntropyLoss.html",
 )
-SMOOTHED_INDEX = dataclasses.replace(
+SMOOTHED_INDEX_CONVENTION = dataclasses.replace(
     INDEX_CONVENTION, convention=dataclasses.replace(INDEX_CONVENTION.convention, mean_divides_by="label_weight")
 )
-SOFT = DocumentedConvention(
+SOFT_CONVENTION = DocumentedConvention(
     Convention(
         mean_divides_by="kept",
         gradient_cancellation="targets",
@@ -77,7 +77,7 @@ def function(name: str, **fields: Any) -> Function:
         name,
         f"torch.nn.{name}({{options}})({{predictions}}, {{labels}})",
         positional=POSITIONAL,
-        no_effect=NEUTRAL,
+        no_effect=NO_EFFECT,
         documentation=f"{DOCUMENTATION}{name}.html",
         **fields,
     )
@@ -107,9 +107,9 @@ CROSS_ENTROPY = (
         arguments={"label_smoothing": "label_smoothing"},
         excludes=EXCLUDES,
         result_dtype="promoted",
-        conventions=(SMOOTHED_INDEX, SOFT),
+        conventions=(SMOOTHED_INDEX_CONVENTION, SOFT_CONVENTION),
     )
-    .since("1.11", ranks=WITHOUT_BATCH, excludes=(*EXCLUDES, *SOFT_WITHOUT_BATCH))
+    .since("1.11", ranks=CATEGORICAL_OR_UNBATCHED, excludes=(*EXCLUDES, *SOFT_WITHOUT_BATCH))
     .since("1.12", excludes=EXCLUDES)
     # log_softmax takes float16 since 2.2, nll_loss since 2.4
     .since("2.2", dtypes=ALL_DTYPES, excludes=(*EXCLUDES, frozenset({"float16", "index"})))
@@ -141,7 +141,7 @@ LINEAR = CROSS_ENTROPY.like(
     orders=frozenset(),
     class_axis=-1,
     excludes=(*IGNORE_INDEX_WITH_ROWS, frozenset({"index", "weight_dtype"})),
-    no_effect={**dict.fromkeys(NEUTRAL), "options": "implementation"},
+    no_effect={**dict.fromkeys(NO_EFFECT), "options": "implementation"},
     modes=ALL_BUT_AUTOCAST,
     default_files=HEAD_FILES | {"categorical/label_smoothing", "categorical/label_smoothing_rows"},
     documentation="https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.linear_cross_entropy.html",
@@ -187,7 +187,7 @@ NLL = (
             ),
         ),
     )
-    .since("1.10", ranks=WITHOUT_BATCH, targets={"index": INDEX_DTYPES}, excludes=UINT8_WITH_HIGHER_RANK)
+    .since("1.10", ranks=CATEGORICAL_OR_UNBATCHED, targets={"index": INDEX_DTYPES}, excludes=UINT8_WITH_HIGHER_RANK)
     .since("2.4", dtypes=ALL_DTYPES)
 )
 # The classes document weights of size nbatch.  That is a mistake of the documentation: the functions they call
@@ -255,7 +255,7 @@ def functional(loss: Function, name: str, *files: str) -> Function:
     return loss.like(
         f"functional.{name}",
         call=f"torch.nn.functional.{name}({{predictions}}, {{labels}}, {{options}})",
-        documentation=f"{FUNCTIONAL}{name}.html",
+        documentation=f"{FUNCTIONAL_DOCUMENTATION}{name}.html",
         default_files=frozenset(files),
     )
 
@@ -303,7 +303,7 @@ SOFT_MARGIN = MULTI_LABEL.like(
 )
 WEIGHTED_AND_IGNORED = "categorical/weights_and_ignored_positions"
 PER_OUTPUT = "binary/weights_per_output"
-TWINS = (
+SECONDARY_FUNCTIONS = (
     functional(
         CROSS_ENTROPY,
         "cross_entropy",
@@ -321,18 +321,19 @@ TWINS = (
         "", untested={"weight=None": "the weight of each class that MultiLabelSoftMarginLoss hands it"}
     ),
 )
-EXPORTED = """class Loss(torch.nn.Module):
+EXPORT_WRAPPER = """class Loss(torch.nn.Module):
     def forward(self, *arrays):
         return {loss}(*arrays)
 def exported(*arrays):
     return torch.export.export(Loss(), arrays).module()(*arrays)
 exported"""
-AUTOCAST = """def autocast(*arrays):
+AUTOCAST_WRAPPER = """def autocast(*arrays):
     with torch.autocast("cpu", torch.bfloat16):
         return {loss}(*arrays)
 autocast"""
-NOT_AUTOCAST = (frozenset({"float16"}), frozenset({"float64"}))
-"""What is neither computed in bfloat16 nor cast to float32 (docs.pytorch.org/docs/stable/amp.html, of the CPU)."""
+AUTOCAST_EXCLUDES = (frozenset({"float16"}), frozenset({"float64"}))
+"""Dtypes that are neither computed in bfloat16 nor cast to float32 on the CPU
+(https://docs.pytorch.org/docs/stable/amp.html)."""
 FRAMEWORK = Framework(
     name="torch",
     distributions=("torch",),
@@ -342,12 +343,12 @@ FRAMEWORK = Framework(
     reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
     modes={
         "compile": Mode("torch.compile({loss})", obstacle=no_compiler),
-        "one_thread": Mode(environment=ONE_THREAD),
-        "export": Mode(EXPORTED),
-        "autocast": Mode(AUTOCAST, excludes=NOT_AUTOCAST, result_dtype="float32"),
-        "tf32": Mode(environment={TF32: "1"}, devices=CUDA),
-        "no_tf32": Mode(environment={TF32: "0"}, devices=CUDA),
+        "one_thread": Mode(environment=ONE_THREAD_VARIABLES),
+        "export": Mode(EXPORT_WRAPPER),
+        "autocast": Mode(AUTOCAST_WRAPPER, excludes=AUTOCAST_EXCLUDES, result_dtype="float32"),
+        "tf32": Mode(environment={TF32_VARIABLE: "1"}, devices=CUDA_ONLY),
+        "no_tf32": Mode(environment={TF32_VARIABLE: "0"}, devices=CUDA_ONLY),
     },
     extra_requirements=(("<2.3", "numpy<2"),),
-    functions=(CROSS_ENTROPY, LINEAR, CHUNKED, PERPLEXITY, NLL, BCE, WITH_LOGITS, *TWINS),
+    functions=(CROSS_ENTROPY, LINEAR, CHUNKED, PERPLEXITY, NLL, BCE, WITH_LOGITS, *SECONDARY_FUNCTIONS),
 )

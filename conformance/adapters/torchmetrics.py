@@ -14,15 +14,17 @@ from conformance.model.convention import Convention
 
 PAGE = "https://lightning.ai/docs/torchmetrics/stable/text/perplexity.html"
 SOURCE = "https://github.com/Lightning-AI/torchmetrics/blob/v1.9.0/src/torchmetrics/functional/text/perplexity.py"
-UPDATED = """
+METRIC_CALL = """
 metric = torchmetrics.text.Perplexity({options}).to({predictions}.device)
 metric.update(preds={predictions}, target={labels})
 metric.compute()
 """
-SOFTMAX = "https://github.com/pytorch/pytorch/blob/v2.13.0/torch/csrc/autograd/FunctionsManual.cpp"
-"""Its backward pass: the gradient less its sum over the classes, times p."""
-ROUNDED = Convention(logits_as="probabilities", empty_mean="nan")
-SUBTRACTED = replace(ROUNDED, gradient_cancellation="targets")
+SOFTMAX_BACKWARD_SOURCE = "https://github.com/pytorch/pytorch/blob/v2.13.0/aten/src/ATen/native/cpu/SoftMaxKernel.cpp"
+"""p * (g - sum(g * p)) for probabilities p and upstream gradient g.
+
+Here g is -1 / p for the label and 0 for the other classes, so the gradient is p - y, up to a factor."""
+LOSS_CONVENTION = Convention(logits_as="probabilities", empty_mean="nan")
+GRADIENT_CONVENTION = replace(LOSS_CONVENTION, gradient_cancellation="targets")
 COMMON_FIELDS: dict[str, Any] = {
     "ranks": {"categorical": range(3, 4)},
     "input_kinds": {"logits": ""},
@@ -43,17 +45,17 @@ FRAMEWORK = Framework(
     functions=(
         Function(
             "text.Perplexity",
-            UPDATED,
+            METRIC_CALL,
             result_dtype="float32",
             differentiates=False,
             signature=PAGE,
-            conventions=(DocumentedConvention(ROUNDED, documentation=SOURCE),),
+            conventions=(DocumentedConvention(LOSS_CONVENTION, documentation=SOURCE),),
             **COMMON_FIELDS,
         ),
         Function(
             "functional.text.perplexity",
             "torchmetrics.functional.text.perplexity(preds={predictions}, target={labels}, {options})",
-            conventions=(DocumentedConvention(SUBTRACTED, documentation=SOFTMAX),),
+            conventions=(DocumentedConvention(GRADIENT_CONVENTION, documentation=SOFTMAX_BACKWARD_SOURCE),),
             **COMMON_FIELDS,
         ),
     ),

@@ -14,7 +14,9 @@ from conformance.adapters.contract import DocumentedConvention, Framework, Funct
 from conformance.model.convention import Convention
 
 SOURCE = "https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/loss/loss_utils.py"
-CALL = "transformers.loss.loss_utils.{}({{predictions}}, {{labels}}, vocab_size={{predictions}}.shape[-1], {{options}})"
+CALL_TEMPLATE = (
+    "transformers.loss.loss_utils.{}({{predictions}}, {{labels}}, vocab_size={{predictions}}.shape[-1], {{options}})"
+)
 COMMON_FIELDS: dict[str, Any] = {
     "ranks": {"categorical": range(2, 9)},
     "input_kinds": {"logits": ""},
@@ -39,45 +41,45 @@ def function(name: str, shift: int, accepts: frozenset[str] = frozenset(), **fie
     )
     return Function(
         name,
-        CALL.format(name),
+        CALL_TEMPLATE.format(name),
         conventions=(DocumentedConvention(convention, documentation=SOURCE),),
         **{**COMMON_FIELDS, **fields},
     )
 
 
-OTHERS = {"kwargs={}": "arguments of other losses"}
-CAUSAL = function("ForCausalLMLoss", 1, untested=OTHERS)
+UNTESTED_PARAMETERS = {"kwargs={}": "arguments of other losses"}
+CAUSAL_LOSS = function("ForCausalLMLoss", 1, untested=UNTESTED_PARAMETERS)
 # It flattens labels, so a trailing axis is accepted.
-MASKED = function("ForMaskedLMLoss", 0, frozenset({"trailing_axis"}), first="4.48.0", untested=OTHERS)
-SHIFTED = CAUSAL.like(
+MASKED_LOSS = function("ForMaskedLMLoss", 0, frozenset({"trailing_axis"}), first="4.48.0", untested=UNTESTED_PARAMETERS)
+SHIFTED_LABELS_LOSS = CAUSAL_LOSS.like(
     "ForCausalLMLoss:shift_labels",
     first="4.50",
-    call=CALL.format("ForCausalLMLoss").replace("{labels}", "None, shift_labels={labels}"),
+    call=CALL_TEMPLATE.format("ForCausalLMLoss").replace("{labels}", "None, shift_labels={labels}"),
     positional={"labels": "shift_labels"},
     choices={"label_shift": 0, "accepts": frozenset({"trailing_axis"})},
     default_files=frozenset({"categorical/ignore_index", "categorical/higher_rank"}),
 )
-BY_COUNT = CAUSAL.like(
+COUNTED_LOSS = CAUSAL_LOSS.like(
     "ForCausalLMLoss:num_items_in_batch",
     reductions={"sum": None, "mean": "num_items_in_batch=labels.numel()"},
     choices={"mean_divides_by": "samples"},
 )
-CONFIGURED = "config=transformers.PretrainedConfig(num_labels={predictions}.shape[-1])"
-TOKENS = MASKED.like(
+CONFIG = "config=transformers.PretrainedConfig(num_labels={predictions}.shape[-1])"
+TOKEN_CLASSIFICATION = MASKED_LOSS.like(
     "ForTokenClassification",
     first="4.48.0",
-    call=f"transformers.loss.loss_utils.ForTokenClassification({{predictions}}, {{labels}}, {CONFIGURED}, {{options}})",
-    default_files=SHIFTED.default_files,
+    call=f"transformers.loss.loss_utils.ForTokenClassification({{predictions}}, {{labels}}, {CONFIG}, {{options}})",
+    default_files=SHIFTED_LABELS_LOSS.default_files,
 )
-CLASSIFICATION = """
+CLASSIFICATION_CALL = """
 config = transformers.PretrainedConfig(num_labels={predictions}.shape[-1], problem_type="KIND_classification")
 transformers.loss.loss_utils.ForSequenceClassificationLoss({labels}, {predictions}, config=config, {options})
 """
 # The class of a whole text, image or video.
-SEQUENCES = MASKED.like(
+SEQUENCE_CLASSIFICATION = MASKED_LOSS.like(
     "ForSequenceClassificationLoss",
     first="4.48.0",
-    call=CLASSIFICATION.replace("KIND", "single_label"),
+    call=CLASSIFICATION_CALL.replace("KIND", "single_label"),
     ranks={"categorical": range(2, 3)},
     positional={"predictions": "pooled_logits"},
     choices={"narrowed_to": None, "rejects": frozenset({"one_class"})},
@@ -86,7 +88,7 @@ SEQUENCES = MASKED.like(
 )
 MULTI_LABEL = Function(
     "ForSequenceClassificationLoss:multi_label",
-    CLASSIFICATION.replace("KIND", "multi_label"),
+    CLASSIFICATION_CALL.replace("KIND", "multi_label"),
     ranks={"binary": range(2, 3)},
     input_kinds={"logits": ""},
     targets={"binary": "same", "soft_binary": "same"},
@@ -105,10 +107,10 @@ MULTI_LABEL = Function(
     ),
     documentation=SOURCE,
     first="4.48.0",
-    untested=OTHERS,
+    untested=UNTESTED_PARAMETERS,
     default_files=frozenset({"binary/logits", "binary/infinite_logits", "binary/invalid_labels"}),
 )
-SMOOTHER = "https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/trainer_pt_utils.py"
+SMOOTHER_SOURCE = "https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/trainer_pt_utils.py"
 LABEL_SMOOTHER = Function(
     "LabelSmoother",
     "{predictions} = [{predictions}]\n"
@@ -119,12 +121,12 @@ LABEL_SMOOTHER = Function(
         "arguments": {"label_smoothing": "epsilon", "ignore_index": "ignore_index"},
         "positional": {"predictions": "model_output", "labels": "labels"},
         "result_dtype": "same_or_float32",
-        "documentation": SMOOTHER,
+        "documentation": SMOOTHER_SOURCE,
     },
     conventions=(
         DocumentedConvention(
             Convention(default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"),
-            documentation=SMOOTHER,
+            documentation=SMOOTHER_SOURCE,
         ),
     ),
     first="5.24",
@@ -138,5 +140,14 @@ FRAMEWORK = Framework(
     requirements=("transformers", "torch"),
     arrays=arrays.torch,
     imports="import transformers.loss.loss_utils, transformers.trainer_pt_utils",
-    functions=(CAUSAL, SHIFTED, MASKED, BY_COUNT, TOKENS, SEQUENCES, MULTI_LABEL, LABEL_SMOOTHER),
+    functions=(
+        CAUSAL_LOSS,
+        SHIFTED_LABELS_LOSS,
+        MASKED_LOSS,
+        COUNTED_LOSS,
+        TOKEN_CLASSIFICATION,
+        SEQUENCE_CLASSIFICATION,
+        MULTI_LABEL,
+        LABEL_SMOOTHER,
+    ),
 )

@@ -1,7 +1,7 @@
 """XGBoost: log losses as it evaluates them on given margins, and the derivatives with which it trains.
 
-It holds everything in float32.  A metric is evaluated by a model of no trees on the margins that its data come with.
-The derivatives of an objective show in the root of a tree that is grown on one sample, whose features are constant:
+It holds everything in float32.  A metric is evaluated by a model without trees on the base margins of its data.
+The derivatives of an objective are read from the root of a tree that is grown on one sample with constant features:
 its weight is -gradient / hessian.
 """
 
@@ -20,14 +20,14 @@ from conformance.model.convention import Convention
 SOURCE = "https://github.com/dmlc/xgboost/blob/v3.2.0/src/"
 PARAMETERS = "https://xgboost.readthedocs.io/en/release_3.2.0/parameter.html#learning-task-parameters"
 EPSILON = float(np.float32(1e-16))
-DATA = """
+DATA_SETUP = """
 features = np.zeros((len({labels}), 1))
 data = xgboost.DMatrix(data=features, label={labels}, base_margin={predictions}, {sample_weights})"""
-EVALUATED = """
+METRIC_CALL = """
 model = xgboost.train({"base_score": 0.5, "eval_metric": "METRIC", {options}}, data, 0)
 float(model.eval(data).rpartition(":")[2])
 """
-TRAINED = """
+DERIVATIVE_CALL = """
 rows = []
 for i in range(len({labels})):
     root = {"base_score": 0.5, "eta": 1, "reg_lambda": 0, "min_child_weight": 0, PARAMETERS}
@@ -37,14 +37,14 @@ for i in range(len({labels})):
 np.array(rows, "float32").reshape({predictions}.shape)
 """
 HESSIAN = 'tree["sum_hessian"][0]'
-VALUES: dict[Returned, str] = {"gradient": f'-tree["base_weights"][0] * {HESSIAN}', "hessian": HESSIAN}
-OBJECTIVE = '**{{"objective": "{}"}}'
-"""An objective says what a metric gets of the margins: their sigmoid, their softmax, or themselves."""
+EXPRESSIONS: dict[Returned, str] = {"gradient": f'-tree["base_weights"][0] * {HESSIAN}', "hessian": HESSIAN}
+OBJECTIVE_OPTION = '**{{"objective": "{}"}}'
+"""An objective determines what a metric is passed: the sigmoid of the margins, their softmax, or the margins."""
 LOGISTIC = '"objective": "binary:logistic", {positive_weight}'
-CLASSES = ', "num_class": {predictions}.shape[1]'
-SOFTPROB = f'"objective": "multi:softprob"{CLASSES}'
-REFUSED = frozenset({"negative_weight", "nan_weight", "infinite_weight", "nan_target"})
-"""What data reject: https://github.com/dmlc/xgboost/blob/v3.2.0/src/data/data.cc#L563."""
+NUM_CLASS = ', "num_class": {predictions}.shape[1]'
+SOFTPROB = f'"objective": "multi:softprob"{NUM_CLASS}'
+REJECTED_INPUTS = frozenset({"negative_weight", "nan_weight", "infinite_weight", "nan_target"})
+"""Inputs that a DMatrix rejects: https://github.com/dmlc/xgboost/blob/v3.2.0/src/data/data.cc#L563."""
 COMMON_FIELDS: dict[str, Any] = {
     "arguments": {"sample_weights": "weight"},
     "dtypes": frozenset({"float16", "float32", "float64"}),
@@ -54,23 +54,23 @@ COMMON_FIELDS: dict[str, Any] = {
     "labels_column": True,
     "no_effect": dict.fromkeys(("feature_names", "feature_types"), "name") | {"nthread": "implementation"},
     "untested": {
-        "missing=None": "which value of a feature is missing",
+        "missing=None": "the value that marks a missing feature",
         "silent=False": "deprecated, and without effect",
         "group=None": "for ranking",
         "qid=None": "for ranking",
         "label_lower_bound=None": "for survival analysis",
         "label_upper_bound=None": "for survival analysis",
-        "feature_weights=None": "how often a feature is drawn",
-        "enable_categorical=False": "about features",
+        "feature_weights=None": "weights for drawing features",
+        "enable_categorical=False": "properties of features",
         "data_split_mode=0": "for distributed training",
     },
 }
-BINARY: dict[str, Any] = {
+BINARY_FIELDS: dict[str, Any] = {
     "ranks": {"binary": range(1, 3)},
     "targets": {"binary": "", "soft_binary": ""},
     "excludes": (frozenset({"output_weights"}), frozenset({"labels_column", "several_outputs"})),
 }
-MULTICLASS: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
+MULTICLASS_FIELDS: dict[str, Any] = {"ranks": {"categorical": range(2, 3)}, "targets": {"index": ""}}
 
 
 def metric(
@@ -78,13 +78,13 @@ def metric(
 ) -> Function:
     """An evaluation metric of probabilities.
 
-    objective: turns margins into probabilities.  link: what says its convention, below the source.
-    parameters: of the training, as text.
+    objective: objective that converts margins to probabilities.  link: path of the source of its convention, relative
+    to `SOURCE`.  parameters: entries of the parameters of the model, as source.
     """
-    call = DATA + EVALUATED.replace("METRIC", name).replace("{options}", f"{{options}}{parameters}")
+    call = DATA_SETUP + METRIC_CALL.replace("METRIC", name).replace("{options}", f"{{options}}{parameters}")
     input_kinds: dict[InputKind, str] = {
-        "logits": OBJECTIVE.format(objective),
-        "probabilities": OBJECTIVE.format("reg:squarederror"),
+        "logits": OBJECTIVE_OPTION.format(objective),
+        "probabilities": OBJECTIVE_OPTION.format("reg:squarederror"),
     }
     conventions = (DocumentedConvention(convention, documentation=SOURCE + link),)
     return Function(
@@ -101,8 +101,8 @@ def metric(
 def objective(
     name: str, quantity: Returned, parameters: str, convention: Convention, link: str, **fields: Any
 ) -> Function:
-    """A derivative that an objective hands to a tree for each sample."""
-    call = DATA + TRAINED.replace("PARAMETERS", parameters).replace("VALUE", VALUES[quantity])
+    """A derivative that an objective passes to a tree for each sample."""
+    call = DATA_SETUP + DERIVATIVE_CALL.replace("PARAMETERS", parameters).replace("VALUE", EXPRESSIONS[quantity])
     return Function(
         f"{name}:{quantity}",
         call,
@@ -116,22 +116,22 @@ def objective(
 
 
 def documented(**choices: Any) -> Convention:
-    """What its source says of inputs, and more."""
-    return Convention(narrowed_to="float32", rejects=REFUSED, accepts=frozenset({"trailing_axis"}), **choices)
+    """The handling of inputs in its source, and further choices."""
+    return Convention(narrowed_to="float32", rejects=REJECTED_INPUTS, accepts=frozenset({"trailing_axis"}), **choices)
 
 
-FLOORED = {"logits_as": "probabilities", "log_floor": math.log(EPSILON)}
-CANCELS = documented(gradient_cancellation="targets")
-FLOOR = {"hessian_floor": EPSILON, "hessian_cancellation": "complement"}
-OF_LOGISTIC = documented(**FLOOR)
-OF_SOFTPROB = documented(**FLOOR, hessian_factor=2.0, hessian_floor_of="weighted")
-ELEMENTWISE, MULTI = "metric/elementwise_metric.cu#L160", "metric/multiclass_metric.cu#L219"
-REGRESSION, SOFTMAX = "objective/regression_obj.cu#L180", "objective/multiclass_obj.cu#L119"
-WEIGHTED: dict[str, Any] = {
-    **BINARY,
+LOSS_CHOICES = {"logits_as": "probabilities", "log_floor": math.log(EPSILON)}
+GRADIENT_CONVENTION = documented(gradient_cancellation="targets")
+HESSIAN_CHOICES = {"hessian_floor": EPSILON, "hessian_cancellation": "complement"}
+LOGISTIC_HESSIAN = documented(**HESSIAN_CHOICES)
+SOFTPROB_HESSIAN = documented(**HESSIAN_CHOICES, hessian_factor=2.0, hessian_floor_of="weighted")
+BINARY_METRIC, MULTICLASS_METRIC = "metric/elementwise_metric.cu#L160", "metric/multiclass_metric.cu#L219"
+BINARY_OBJECTIVE, MULTICLASS_OBJECTIVE = "objective/regression_obj.cu#L180", "objective/multiclass_obj.cu#L119"
+WEIGHTED_FIELDS: dict[str, Any] = {
+    **BINARY_FIELDS,
     # Only labels that equal 1 are scaled, by one number.
     "excludes": (
-        *BINARY["excludes"],
+        *BINARY_FIELDS["excludes"],
         *(frozenset({"positive_weight", with_}) for with_ in ("soft_binary", "several_outputs")),
     ),
     "arguments": {
@@ -148,11 +148,22 @@ FRAMEWORK = Framework(
     arrays=arrays.numpy,
     imports="import json; import numpy as np; import xgboost",
     functions=(
-        metric("logloss", "binary:logistic", documented(**FLOORED, empty_mean="zero"), ELEMENTWISE, **BINARY),
-        metric("mlogloss", "multi:softprob", documented(**FLOORED, empty_mean="nan"), MULTI, CLASSES, **MULTICLASS),
-        objective("binary:logistic", "gradient", LOGISTIC, CANCELS, REGRESSION, **WEIGHTED),
-        objective("binary:logistic", "hessian", LOGISTIC, OF_LOGISTIC, REGRESSION, **WEIGHTED),
-        objective("multi:softprob", "gradient", SOFTPROB, CANCELS, SOFTMAX, **MULTICLASS),
-        objective("multi:softprob", "hessian", SOFTPROB, OF_SOFTPROB, SOFTMAX, **MULTICLASS),
+        metric(
+            "logloss", "binary:logistic", documented(**LOSS_CHOICES, empty_mean="zero"), BINARY_METRIC, **BINARY_FIELDS
+        ),
+        metric(
+            "mlogloss",
+            "multi:softprob",
+            documented(**LOSS_CHOICES, empty_mean="nan"),
+            MULTICLASS_METRIC,
+            NUM_CLASS,
+            **MULTICLASS_FIELDS,
+        ),
+        objective("binary:logistic", "gradient", LOGISTIC, GRADIENT_CONVENTION, BINARY_OBJECTIVE, **WEIGHTED_FIELDS),
+        objective("binary:logistic", "hessian", LOGISTIC, LOGISTIC_HESSIAN, BINARY_OBJECTIVE, **WEIGHTED_FIELDS),
+        objective(
+            "multi:softprob", "gradient", SOFTPROB, GRADIENT_CONVENTION, MULTICLASS_OBJECTIVE, **MULTICLASS_FIELDS
+        ),
+        objective("multi:softprob", "hessian", SOFTPROB, SOFTPROB_HESSIAN, MULTICLASS_OBJECTIVE, **MULTICLASS_FIELDS),
     ),
 )

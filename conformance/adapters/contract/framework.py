@@ -92,6 +92,9 @@ class Function:
 
     An entry of a table is the name of a keyword argument, or Python source in which `{}` stands for the value:
     `labels=list(range({}))`.  An option that is in no table is unsupported.
+
+    An entry of "" means, in `input_kinds` and `reductions`, that no argument is needed: the call accepts this kind, or
+    its result is reduced in this way; in `targets` and `weight_dtypes`, that any dtype is accepted.
     """
 
     name: str
@@ -173,7 +176,10 @@ class Function:
     signature: str = ""
     """URL of the parameters, for a function whose signature `inspect` cannot read."""
     first: str = ""
-    """First release that has the function; "" for all."""
+    """First release in which the function is tested; "" for all.
+
+    Usually that is the first release that has it; an adapter names a later one if earlier releases cannot be called in
+    this way."""
     changes: tuple[ReleaseChange, ...] = ()
     """Changes since its first release, in the order of the releases; see `since`."""
     versions: str = ""
@@ -510,9 +516,9 @@ class Framework:
     name: str
     """Name in reports and options; prefix of the names of its functions."""
     distributions: tuple[str, ...]
-    """Names of the distributions that contain it; one of them is installed."""
+    """Names on PyPI of the distributions that contain it, such as `scikit-learn`; one of them is installed."""
     modules: tuple[str, ...]
-    """Import names that must be present; they are searched for, not imported."""
+    """Import names, such as `sklearn`, of modules that must be present; they are searched for, not imported."""
     functions: tuple[Function, ...]
     """In a declaration, the functions; afterwards one description per range of releases, the newest first."""
     arrays: Arrays
@@ -535,8 +541,8 @@ class Framework:
     `{version}` in a requirement is the release.
     """
     requirements: tuple[str, ...] = ()
-    """Requirements of an environment for it alone, without the versions that `adapters/libraries.txt` pins; its first
-    distribution if empty.  Those of a backend are added."""
+    """Requirements to install (names on PyPI, as for pip) for an environment with it alone; its first distribution if
+    empty.  Versions are those that `adapters/libraries.txt` pins.  The requirements of a backend are added."""
     uses_upstream_gradient: bool = False
     """Whether its results are differentiated with an upstream gradient: see `contract.upstream`."""
     by_default: bool = True
