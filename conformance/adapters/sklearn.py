@@ -153,6 +153,9 @@ FRAMEWORK = Framework(
     arrays=arrays.numpy,
     imports="import sklearn.metrics",
     extra_requirements=(("<1.4.2", "numpy<2"),),
-    modes={"pandas": Mode(PANDAS_WRAPPER, obstacle=no_pandas), "lists": Mode(LIST_WRAPPER, excludes=NARROW_DTYPES)},
+    modes={
+        "pandas": Mode(PANDAS_WRAPPER, why_unavailable=no_pandas),
+        "lists": Mode(LIST_WRAPPER, excludes=NARROW_DTYPES),
+    },
     functions=(LOG_LOSS, LOG_LOSS_WITHOUT_LABELS, D2, SCORER),
 )

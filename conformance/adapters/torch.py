@@ -342,7 +342,7 @@ FRAMEWORK = Framework(
     arrays=arrays.torch,
     reductions={name: f"reduction={name!r}" for name in ("none", "sum", "mean")},
     modes={
-        "compile": Mode("torch.compile({loss})", obstacle=no_compiler),
+        "compile": Mode("torch.compile({loss})", why_unavailable=no_compiler),
         "one_thread": Mode(environment=ONE_THREAD_VARIABLES),
         "export": Mode(EXPORT_WRAPPER),
         "autocast": Mode(AUTOCAST_WRAPPER, excludes=AUTOCAST_EXCLUDES, result_dtype="float32"),

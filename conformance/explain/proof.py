@@ -24,7 +24,7 @@ from conformance.model.convention import describe
 from conformance.model.outcome import Returned
 from conformance.model.row_key import EAGER
 from conformance.model.text import truncate
-from conformance.reference.conversion import conversion_obstacle, convert
+from conformance.reference.conversion import convert, why_not_convertible
 from conformance.reference.domain import mismatched_weights
 from conformance.reference.oracle import Exact
 
@@ -282,7 +282,7 @@ def _assess(recipe: Recipe, case: Case, problem: Problem, quantity: Quantity, ju
     if (
         quantity == "loss"
         and recipe.input_kind != problem.input_kind
-        and conversion_obstacle(problem, recipe.input_kind) is None
+        and why_not_convertible(problem, recipe.input_kind) is None
     ):
         passed.insert(0, convert(problem, recipe.input_kind))
     outcome = judge.performer(item.framework, call, call_name(recipe.function, problem))

@@ -26,11 +26,11 @@ from conformance.model.outcome import Returned
 from conformance.reference import oracle
 from conformance.reference.conversion import (
     DESCRIPTIONS,
-    conversion_obstacle,
     convert,
     convert_weights,
     renormalises,
     unchanging,
+    why_not_convertible,
 )
 from conformance.reference.flat_problem import clip_ends, refused
 
@@ -87,7 +87,7 @@ def judge_problem(assessment: Assessment, judge: Judge, problem: Problem) -> Ass
     input_kind = function.input_kind_for(problem.input_kind)
     if function.unsupported(convert_weights(problem, function.options)[0]) is not None:
         return None
-    if input_kind != problem.input_kind and conversion_obstacle(problem, input_kind) is not None:
+    if input_kind != problem.input_kind and why_not_convertible(problem, input_kind) is not None:
         return None
     item = _with_problem(assessment.item, problem)
     return _call_and_judge(prepare_problem(item, problem, of_case=False), judge)
@@ -210,7 +210,7 @@ def _pass_logits(context: _Context) -> Iterator[Remedy]:
         return
     if not context.names & {"clip", "log_offset", "log_floor", "renormalise"} or refused(problem, DEFINITION):
         return
-    if conversion_obstacle(problem, "logits") is not None:
+    if why_not_convertible(problem, "logits") is not None:
         return
     converted, name = convert(problem, "logits")
     if item.function.unsupported(converted) is None:

@@ -21,7 +21,7 @@ from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quan
 from conformance.model.convention import Convention
 from conformance.model.row_key import CPU, EAGER, RowKey, item_id
 from conformance.reference.cache import Remembered, code_digest
-from conformance.reference.conversion import conversion_obstacle, convert_weights
+from conformance.reference.conversion import convert_weights, why_not_convertible
 
 MAX_DIFFERENTIATED = 20_000
 """Maximum number of predictions of a case whose gradient is tested: larger cases test long sums."""
@@ -310,7 +310,7 @@ def check_modes(
 ) -> None:
     """Raise SelectionError for a mode or device that none of these frameworks, each with its backend, has.
 
-    local: whether calls are made on this machine; a mode with an obstacle there is then an error, too.
+    local: whether calls are made on this machine; a mode that is unavailable there is then an error, too.
     """
     frameworks = tuple(frameworks)
     placed = [(framework, backend) for framework, backend in frameworks if device in framework.devices_in(backend)]
@@ -326,7 +326,7 @@ def check_modes(
             listed = "; ".join(f"{name} has {', '.join(names)}" for name, names in available.items())
             raise SelectionError(f"--mode {mode}: no selected framework has it; {listed}")
         for framework, _ in frameworks if local else ():
-            if mode in available[framework.name] and (why := framework.mode(mode).obstacle()):
+            if mode in available[framework.name] and (why := framework.mode(mode).why_unavailable()):
                 raise SelectionError(f"--mode {mode}: {framework.name} cannot be called in it on this machine: {why}")
 
 
@@ -365,7 +365,7 @@ def unsupported(function: Function, case: Case, problem: Problem, *, as_stated: 
         return f"a conversion of predictions is tested by their loss, and it returns a {function.quantity}"
     if isinstance(case.expect, MustRaise) and case.expect.kind == "invalid_probability":
         return "a conversion would hide what is wrong with the predictions"
-    return conversion_obstacle(problem, input_kind)
+    return why_not_convertible(problem, input_kind)
 
 
 def _has_convertible_weights(function: Function, case: Case, problem: Problem) -> bool:

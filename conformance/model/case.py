@@ -405,7 +405,7 @@ class Problem:
     """Reduction of the losses."""
     why: str = field(default="")
     """See `Case`."""
-    biased: bool = field(default=True)
+    has_bias: bool = field(default=True)
     """Whether a function that computes the logits from factors is also passed a bias: see `contract.heads`."""
 
     def with_reduction(self, reduction: Reduction) -> Problem:

@@ -161,7 +161,7 @@ def _weights_of_classes(problem: Problem, weights: Array) -> Array | None:
     return by_class if bool(np.all(by_class[labels[kept]] == weights[kept])) else None
 
 
-def conversion_obstacle(problem: Problem, input_kind: InputKind) -> str | None:
+def why_not_convertible(problem: Problem, input_kind: InputKind) -> str | None:
     """Why a conversion would change the problem; None if it does not."""
     x = problem.predictions
     with np.errstate(invalid="ignore"):
@@ -186,7 +186,7 @@ def unchanging(problem: Problem, input_kind: InputKind) -> tuple[InputKind, ...]
     kinds: tuple[InputKind, ...] = (problem.input_kind,)
     if renormalises(problem, input_kind):
         kinds = (*kinds, "log_probabilities" if problem.input_kind == "probabilities" else "probabilities")
-    return tuple(kind for kind in kinds if kind == problem.input_kind or conversion_obstacle(problem, kind) is None)
+    return tuple(kind for kind in kinds if kind == problem.input_kind or why_not_convertible(problem, kind) is None)
 
 
 def row_sums(problem: Problem) -> Array:

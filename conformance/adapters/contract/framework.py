@@ -18,7 +18,7 @@ from conformance.adapters.contract.declaration import MAX_RANK, declaration_erro
 from conformance.adapters.contract.encoding import encodable
 from conformance.adapters.contract.errors import DeclarationError
 from conformance.adapters.contract.field_types import check_changes, check_types
-from conformance.adapters.contract.heads import obstacle
+from conformance.adapters.contract.heads import why_not_factorable
 from conformance.adapters.contract.releases import descriptions
 from conformance.adapters.contract.source import FILE, called_path, fill_template, placeholders, render_argument
 from conformance.model.case import (
@@ -366,7 +366,7 @@ class Function:
                 return f"it takes no {stated} {arrays}"
         if target == "index" == problem.target and not _holds(dtype := self.label_dtype_for(problem), problem.labels):
             return f"it takes no labels beyond {dtype}"
-        return obstacle(problem) if self.has_head else None
+        return why_not_factorable(problem) if self.has_head else None
 
     def has_mode(self, mode: str) -> bool:
         """Whether it can be called in this mode of its framework."""
@@ -499,7 +499,7 @@ class Mode:
     """Backends of the framework that have it; None for all."""
     devices: frozenset[str] | None = None
     """Devices on which it differs from eager calls; None for all."""
-    obstacle: Callable[[], str] = lambda: ""
+    why_unavailable: Callable[[], str] = lambda: ""
     """Why calls in this mode cannot be made on this machine, such as a missing compiler; "" if they can."""
 
 

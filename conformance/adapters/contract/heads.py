@@ -1,15 +1,29 @@
 """Factor the logits of a problem exactly into hidden states times a weight matrix, for losses that multiply them.
 
-Each logit z is b + t + v: the bias b of its class is a power of two, or 0 if subtracting it would not be exact for all
-logits of the class; t is the upper half of the digits of the rest and v the lower half, and each is one term of the
-product.  They have one sign and no digit in common, so that summing them in any order is exact in the dtype.  The
-smaller side, samples or classes, is a block of powers of two and zeros, which selects the terms of the other side.
-Features that pad their number to a multiple of eight have numbers on one side and zeros on the other: they do not
-change a logit, and make the gradient of the other side a sum over all samples or all classes.  The last feature has
-the biases as weights; it is 1 for a function without a bias and 0 for one with a bias.
+    logits = hidden @ weight.T           (+ bias, if the function is passed one)
 
-The gradients of unreduced losses are those of their weighted sum; the weights are the elements of
-`upstream_gradient`.  A function that ignores them, or multiplies all of them by one number, is found to be wrong.
+Shapes: logits [samples, classes], hidden [samples, H], weight [classes, H], bias [classes].
+
+Each logit is the sum of three terms: the bias of its class, which is a power of two or 0; the upper half of the binary
+digits of the rest; and their lower half.  The halves have the same sign and no digit in common, so summing them in any
+order is exact in the dtype.  The factor with fewer rows is a block of powers of two and zeros, which selects the terms
+in the other factor.  For the float16 logits [[2.5, -1], [3.015625, 4]], whose biases are 2 and 0:
+
+    feature     0      1     2      3        4     5     6     7
+    hidden  [[  2,     0,    0.5,   0,       0,    0.5,  0,    1],
+             [  0,    -2,    0,    -0.5,     0,   -1,    0,    1]]
+    weight  [[  0.25, -0.5,  0,    -0.03125, 0.5,  0,    0.5,  2],
+             [ -0.5,  -2,    0,     0,      -1,    0,   -1,    0]]
+
+    3.015625 = -2 * -0.5 (upper half of 1.015625) + -0.5 * -0.03125 (lower half) + 1 * 2 (bias)
+
+Features 0 and 1 select the upper halves, 2 and 3 the lower halves.  Features 4 to 6 are padding, up to a multiple of
+eight.  Padding features are nonzero in one factor and 0 in the other: they add 0 to every logit but make the other
+factor's gradient test a sum.  The last feature has the biases as weights; in `hidden` it is 1, or 0 if the function is
+passed the biases separately.
+
+Unreduced losses are differentiated with an upstream gradient, `upstream_gradient`, whose elements differ.  A function
+that ignores it, or multiplies all losses by one number, is found to be wrong.
 """
 
 from __future__ import annotations
@@ -33,17 +47,17 @@ DIGITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Factors of the logits: hidden @ weight.T, with bias added if there is one, in the dtype of the problem."""
+    """Factors of the logits, `hidden @ weight.T` plus `bias` if there is one, in the dtype of the problem."""
 
     hidden: Array
-    """[..., H]; the last feature is 0 with a bias, and 1 without."""
+    """[..., H], with the leading axes of the logits; the last feature is 0 with a bias, and 1 without."""
     weight: Array
-    """[C, H]; those of the last feature are the biases."""
+    """[classes, H]; the weights of the last feature are the biases."""
     bias: Array | None
-    """[C]; None for a function without a bias."""
+    """[classes]; None for a function without a bias."""
 
 
-def obstacle(problem: Problem) -> str | None:
+def why_not_factorable(problem: Problem) -> str | None:
     """Why the predictions of a problem cannot be written as a product; None if they can."""
     if problem.input_kind != "logits":
         return "it takes hidden states, which are made of logits only"
@@ -52,17 +66,18 @@ def obstacle(problem: Problem) -> str | None:
     return None
 
 
-def with_bias(problem: Problem, biased: bool) -> Problem:
-    """The problem with or without a bias beside the factors; cached in the problem."""
-    if problem.biased == biased:
+def with_bias(problem: Problem, has_bias: bool) -> Problem:
+    """The problem for a function that is or is not passed a bias; cached in the problem."""
+    if problem.has_bias == has_bias:
         return problem
-    return problem.derived(("bias", biased), lambda unreduced: dataclasses.replace(unreduced, biased=biased)) or problem
+    derived = problem.derived(("bias", has_bias), lambda unreduced: dataclasses.replace(unreduced, has_bias=has_bias))
+    return derived or problem
 
 
 def upstream_gradient(shape: tuple[int, ...]) -> Array:
-    """Weights of both signs for losses of a shape, multiplied before differentiation.
+    """The upstream gradient of unreduced losses: +-1 and +-2, in an order without a short period.
 
-    A product with one of them is exact, unless the largest numbers overflow.  Their order has no short period.
+    A product with one of them is exact, unless it overflows.
     """
     at = np.arange(math.prod(shape))
     return np.asarray(np.take([2.0, -1.0, 1.0, -2.0], (at + at // 4 + at // 16) % 4).reshape(shape))
@@ -87,19 +102,20 @@ def _head(problem: Problem) -> Head:
         weight, hidden = _block_and_terms(z, bias, digits, dtype)
     else:
         hidden, weight = _block_and_terms(z.T, bias[:, np.newaxis], digits, dtype)
-    parts = np.arange(hidden.shape[1] - 2 * min(samples, classes) - 1) % 2
-    for side, part, last in (
-        (hidden, parts, 0.0 if problem.biased else 1.0),
-        (weight, 1 - parts, bias),
+    padded_in_hidden = np.arange(hidden.shape[1] - 2 * min(samples, classes) - 1) % 2
+    for factor, is_padded, last_feature in (
+        (hidden, padded_in_hidden, 0.0 if problem.has_bias else 1.0),
+        (weight, 1 - padded_in_hidden, bias),
     ):
-        side[:, -1 - len(parts) : -1] = _numbers(len(side))[:, np.newaxis] * part + 0.0  # no zero is negative
-        side[:, -1] = last
-    passed = bias.astype(dtype) if problem.biased else None
-    return Head(hidden.reshape(*problem.sample_shape, hidden.shape[1]), weight, passed)
+        padding = _padding_values(len(factor))[:, np.newaxis] * is_padded + 0.0  # no zero is negative
+        factor[:, -1 - padding.shape[1] : -1] = padding
+        factor[:, -1] = last_feature
+    passed_bias = bias.astype(dtype) if problem.has_bias else None
+    return Head(hidden.reshape(*problem.sample_shape, hidden.shape[1]), weight, passed_bias)
 
 
 def _bias(z: Array, digits: int) -> Array:
-    """A power of two per class whose logits all have one sign and keep their digits when it is subtracted; else 0."""
+    """For each class: +-2^k if all its logits share a sign and subtracting it is exact; otherwise 0."""
     if not len(z):
         return np.zeros(z.shape[1])
     lower, upper = z.min(axis=0).astype(np.float64), z.max(axis=0).astype(np.float64)
@@ -117,39 +133,41 @@ def _upper_half(values: Array, digits: int) -> Array:
 
 
 def _block_and_terms(z: Array, bias: Array, digits: int, dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
-    """(block [n, H] of powers of two, terms [m, H] divided by them) for logits [m, n].
+    """(block [columns, features] of powers of two, terms [rows, features] divided by them) for z [rows, columns].
 
-    The features from 2 n on are filled by the caller.  bias: of each logit, broadcast.
+    z: logits with the samples or the classes as rows.  bias: bias of each logit, broadcast to z.  Features from
+    2 * columns on, padding and bias, are 0; the caller fills them.
     """
     rows, columns = z.shape
     features = 2 * columns
     features += 3 + -(features + 3) % FEATURE_MULTIPLE
     signs = np.where(np.arange(columns) % 2, -1.0, 1.0)
     terms, bias = np.zeros((rows, features), dtype), np.broadcast_to(bias, z.shape)
-    for powers in ((2.0, 0.5), (1.0, 1.0)):
-        factors = np.multiply.outer(powers, signs)
+    for magnitudes in ((2.0, 0.5), (1.0, 1.0)):  # dividing by 2 may underflow, by 0.5 overflow
+        powers = np.multiply.outer(magnitudes, signs)
         chunks = (slice(start, start + CHUNK) for start in range(0, rows, CHUNK))
-        exact = [_write_terms(terms[chunk], z[chunk], bias[chunk], digits, factors) for chunk in chunks]
+        exact = [_write_terms(terms[chunk], z[chunk], bias[chunk], digits, powers) for chunk in chunks]
         if all(exact):
             break
     block = np.zeros((columns, features), dtype)
-    block[:, : 2 * columns] = np.concatenate([np.diag(factor) for factor in factors], axis=1)
+    block[:, : 2 * columns] = np.concatenate([np.diag(power) for power in powers], axis=1)
     return block, terms
 
 
-def _write_terms(terms: Array, z: Array, bias: Array, digits: int, factors: Array) -> bool:
-    """Write the terms of logits, divided by the factors; return whether all of them are exact in the dtype."""
+def _write_terms(terms: Array, z: Array, bias: Array, digits: int, powers: Array) -> bool:
+    """Write the halves of z - bias, divided by the powers of two; return whether all are exact in the dtype.
+
+    powers: [2, columns], the divisors of the upper and of the lower halves.
+    """
     remainder = z.astype(np.float64) - bias
     upper = _upper_half(remainder, digits)
-    divided = (
-        np.concatenate([upper / factors[0], (remainder - upper) / factors[1]], axis=1) + 0.0
-    )  # no zero is negative
+    divided = np.concatenate([upper / powers[0], (remainder - upper) / powers[1]], axis=1) + 0.0  # no zero is negative
     with np.errstate(all="ignore"):
         terms[:, : divided.shape[1]] = divided
     return np.array_equal(terms[:, : divided.shape[1]].astype(np.float64), divided)
 
 
-def _numbers(count: int) -> Array:
+def _padding_values(count: int) -> Array:
     """Small numbers of both signs that are exact in every dtype."""
     at = np.arange(count)
     return np.where(at % 2, -0.5, 0.5) * (1 + at % 3)

@@ -13,7 +13,7 @@ from conformance.model.convention import DEFINITION, Convention
 from conformance.model.outcome import Returned
 from conformance.model.row_key import RowKey
 from conformance.reference import error_bound
-from conformance.reference.conversion import conversion_obstacle
+from conformance.reference.conversion import why_not_convertible
 from conformance.reference.dtype_range import beyond_range, may_be_beyond_range
 from conformance.reference.oracle import Exact, Oracle, evaluate
 from conformance.tests import miniatures
@@ -84,10 +84,10 @@ def test_narrow_label_dtype_of_one_hot_is_not_that_of_index():
 
 def test_log_probability_beyond_dtype_is_not_converted():
     stated = case([[-65504.0, 65504.0]], [0])
-    assert conversion_obstacle(stated.problem("float16", "none"), "log_probabilities")
-    assert conversion_obstacle(stated.problem("float32", "none"), "log_probabilities") is None
+    assert why_not_convertible(stated.problem("float16", "none"), "log_probabilities")
+    assert why_not_convertible(stated.problem("float32", "none"), "log_probabilities") is None
     masked = case([[-np.inf, 65504.0]], [0])
-    assert conversion_obstacle(masked.problem("float16", "none"), "log_probabilities") is None
+    assert why_not_convertible(masked.problem("float16", "none"), "log_probabilities") is None
 
 
 def test_answer_undefined_under_convention_has_status_undefined():

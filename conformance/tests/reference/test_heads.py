@@ -43,12 +43,12 @@ def problems(cases: list[Case], reduction="mean"):
                 yield problem
 
 
-@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
-def test_product_is_exact_in_the_dtype_in_any_order(cases, biased, order):
+def test_product_is_exact_in_the_dtype_in_any_order(cases, has_bias, order):
     found = 0
     for problem in problems(cases):
-        head = head_of(with_bias(problem, biased))
+        head = head_of(with_bias(problem, has_bias))
         products = head.hidden[..., np.newaxis, :] * head.weight
         if head.bias is not None:
             products = np.concatenate([products, np.broadcast_to(head.bias[:, None], (*products.shape[:-1], 1))], -1)
@@ -66,7 +66,7 @@ def test_product_has_several_terms_and_a_bias(cases):
     terms = [
         int((head.hidden[..., np.newaxis, :] * head.weight != 0).sum(-1).max())
         for problem in problems(cases)
-        for head in [head_of(with_bias(problem, biased=False))]
+        for head in [head_of(with_bias(problem, has_bias=False))]
     ]
     assert sum(count >= 2 for count in terms) > len(terms) * 0.8
     assert sum(bool(head_of(problem).bias.any()) for problem in problems(cases)) > len(terms) / 3
@@ -74,13 +74,13 @@ def test_product_has_several_terms_and_a_bias(cases):
 
 @pytest.mark.parametrize("reduction", ["none", "mean"])
 @pytest.mark.parametrize(
-    ("quantity", "biased"),
+    ("quantity", "has_bias"),
     [("hidden_gradient", True), ("hidden_gradient", False), ("weight_gradient", False), ("bias_gradient", True)],
 )
-def test_gradient_is_the_chain_rule(cases, quantity, biased, reduction):
+def test_gradient_is_the_chain_rule(cases, quantity, has_bias, reduction):
     oracle, found = Oracle(), 0
     for problem in problems(cases, reduction):
-        problem = with_bias(problem, biased)
+        problem = with_bias(problem, has_bias)
         if problem.dtype != "float64" or problem.predictions.size > 40 or problem.predictions.ndim != 2:
             continue
         slope = answer_by(problem, CANCELS, "gradient", oracle)
