@@ -36,7 +36,7 @@ def pinned_installations(framework: Framework) -> Iterator[Installed]:
             yield Installed(framework, texts[0].partition("==")[2], " ".join(texts), backend=backend)
 
 
-def companions(framework: Framework, version: str) -> Iterator[Requirement]:
+def undeclared_requirements(framework: Framework, version: str) -> Iterator[Requirement]:
     """Requirements of an environment with a release of a framework, in addition to those in its metadata."""
     installed = set(map(canonicalize_name, framework.distributions))
     extra = [need for versions, need in framework.extra_requirements if within(version, versions)]

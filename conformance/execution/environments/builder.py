@@ -20,13 +20,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from conformance.adapters import registry
-from conformance.adapters.libraries import companions, limit_to_pinned
+from conformance.adapters.libraries import limit_to_pinned, undeclared_requirements
 from conformance.execution.environments import interpreters, uv
 from conformance.execution.environments.interpreters import Interpreter
 from conformance.execution.environments.model import Environment, EnvironmentFailure, EnvironmentRequest
 from conformance.execution.environments.sources import read_sources
-from conformance.execution.environments.store import Store, digest_of, existing_stores, temporary_store
-from conformance.execution.environments.uv import Refusal, Uv
+from conformance.execution.environments.store import Store, digest_environment, existing_stores, temporary_store
+from conformance.execution.environments.uv import Uv, UvError
 from conformance.model.errors import UserError
 
 ProgressCallback = Callable[[str], None]
@@ -50,15 +50,15 @@ def build(request: EnvironmentRequest, progress: ProgressCallback = _no_progress
     if request.interpreter is not None:
         return _existing_environment(request, request.interpreter)
     settings = read_sources()
-    request_key = _request_key(request, settings.stamp)
+    request_key = _request_key(request, settings.settings_digest)
     if (cached := _find_cached(request_key)) is not None:
         return _environment(request, cached)
     try:
         installed = Builder(request, Uv(uv.find_program(), settings), progress).build(request_key)
-    except Refusal as refusal:
-        if not refusal.is_local or (cached := _find_cached(request_key, stale=True)) is None:
-            raise EnvironmentFailure(request, str(refusal)) from refusal
-        progress(f"{refusal}; the versions that were resolved before are used")
+    except UvError as error:
+        if error.requirements_at_fault or (cached := _find_cached(request_key, stale=True)) is None:
+            raise EnvironmentFailure(request, str(error)) from error
+        progress(f"{error}; the versions that were resolved before are used")
         return _environment(request, cached)
     except OSError as error:
         why = f"the environment cannot be written: {error}; {_space_advice(error)}"
@@ -71,22 +71,25 @@ def build(request: EnvironmentRequest, progress: ProgressCallback = _no_progress
 
 
 def resolve_pins(request: EnvironmentRequest, progress: ProgressCallback) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Resolve the packages that `build` would install for this Python, for an installation elsewhere.
+    """Resolve the packages that `build` would install for this Python, for a remote installation.
 
     Returns the lines of a requirements file, and the version of each package by normalised name.  Raises
     EnvironmentFailure.
     """
     if request.interpreter is not None:
-        raise EnvironmentFailure(request, "it is an interpreter of this machine and no other has it; give requirements")
+        raise EnvironmentFailure(request, "--with PATH cannot be used for a remote installation; give requirements")
     python = interpreters.running_interpreter()
     if request.python and interpreters.find_matching(request.python, []) != python:
-        raise EnvironmentFailure(request, f"there is the Python of this run, {python.version}, and no other")
+        why = (
+            f"a remote installation has the Python version of this run, {python.version}; drop python=={request.python}"
+        )
+        raise EnvironmentFailure(request, why)
     try:
         progress(f"resolving for Python {python.version} ...")
-        lock = Builder(request, Uv(uv.find_program(), read_sources()), progress).lock(python)
-    except (Refusal, UserError) as error:
-        raise EnvironmentFailure(request, f"on Python {python.version}, the only one there, {error}") from error
-    return (*request.options, *lock.splitlines()), _versions(lock)
+        lockfile = Builder(request, Uv(uv.find_program(), read_sources()), progress).resolve(python)
+    except (UvError, UserError) as error:
+        raise EnvironmentFailure(request, f"on Python {python.version}, the version of this run, {error}") from error
+    return (*request.options, *lockfile.splitlines()), _versions(lockfile)
 
 
 def _existing_environment(request: EnvironmentRequest, path: Path) -> Environment:
@@ -96,9 +99,9 @@ def _existing_environment(request: EnvironmentRequest, path: Path) -> Environmen
         raise EnvironmentFailure(request, str(error)) from error
     distributions = [name for framework in registry.frameworks() for name in framework.distributions]
     if not interpreter.packages.keys() & set(map(canonicalize_name, distributions)):
-        raise EnvironmentFailure(request, f"none of {', '.join(distributions)} is installed there")
+        raise EnvironmentFailure(request, f"none of {', '.join(distributions)} is installed in this environment")
     if WORKER_REQUIREMENT not in interpreter.packages:
-        why = f"{WORKER_REQUIREMENT} is not installed there, and the worker needs it; install it there"
+        why = f"{WORKER_REQUIREMENT}, which the worker needs, is not installed in this environment; install it"
         raise EnvironmentFailure(request, why)
     return _environment(request, interpreter)
 
@@ -107,7 +110,7 @@ def _environment(request: EnvironmentRequest, installed: Interpreter) -> Environ
     return Environment(request.name, installed.path, request.variables, installed.packages, installed.version)
 
 
-def _request_key(request: EnvironmentRequest, stamp: str) -> str:
+def _request_key(request: EnvironmentRequest, settings_digest: str) -> str:
     """Key of a request in the index: a digest of all that determines the result, except the content of the package
     index.
     """
@@ -116,7 +119,7 @@ def _request_key(request: EnvironmentRequest, stamp: str) -> str:
         for framework in registry.frameworks()
     ]
     platform_key = [platform.python_version(), sys.implementation.name, sys.platform, platform.machine()]
-    parts = [request.requirements, request.options, request.python, stamp, requirements, platform_key]
+    parts = [request.requirements, request.options, request.python, settings_digest, requirements, platform_key]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -149,46 +152,45 @@ class Builder:
         """Find the environment or install it, and store it in the index by the key of the request.
 
         If the cache cannot be written, it is installed into a temporary folder.
-        Raises Refusal, OSError and UserError.
+        Raises UvError, OSError and UserError.
         """
-        python, lock = self._resolve()
-        digest, candidates = digest_of(lock, python.version), existing_stores()
-        store = next((candidate for candidate in candidates if candidate.read(digest) is not None), None)
+        python, lockfile = self._select_python()
+        environment_digest, candidates = digest_environment(lockfile, python.version), existing_stores()
+        store = next((candidate for candidate in candidates if candidate.read(environment_digest) is not None), None)
         if store is None and candidates:
             try:
-                self._install_once(candidates[0], digest, python, lock)
+                self._install_once(candidates[0], environment_digest, python, lockfile)
                 store = candidates[0]
             except _UnwritableError as error:
                 self.progress(f"{error}; the environment is made in a temporary folder, for this run only")
         store = store or temporary_store()
-        installed = self._install_once(store, digest, python, lock)
-        store.remember(request_key, digest, exact=_is_pinned(self.request))
+        installed = self._install_once(store, environment_digest, python, lockfile)
+        store.remember(request_key, environment_digest, exact=_is_pinned(self.request))
         return installed
 
     # Which versions, on which Python.
 
-    def _resolve(self) -> tuple[Interpreter, str]:
-        """The first interpreter for which the requirements can be resolved, and the lock. Raises Refusal."""
-        refusals: list[tuple[Interpreter, Refusal]] = []
+    def _select_python(self) -> tuple[Interpreter, str]:
+        """The first interpreter for which the requirements can be resolved, and the lockfile. Raises UvError."""
+        failures: list[tuple[Interpreter, UvError]] = []
         for python in self._candidates():
             self.progress(f"resolving for Python {python.version} ...")
             try:
-                return python, self.lock(python)
-            except Refusal as refusal:
-                refusals.append((python, refusal))
-                if refusal.is_final:
-                    break
-        python, first = refusals[0]
-        if refusals[-1][1].is_final:
-            raise refusals[-1][1]
+                return python, self.resolve(python)
+            except UvError as error:
+                failures.append((python, error))
+                if not error.another_python_may_help:
+                    raise
+        # With earlier versions `build` may still succeed, so these are not marked `requirements_at_fault`.
+        python, first = failures[0]
         if self.request.python:
-            raise Refusal(f"on Python {python.version} {first}; choose another Python, or change the requirements")
-        versions = ", ".join(interpreter.version for interpreter, _ in refusals)
+            raise UvError(f"on Python {python.version} {first}; choose another Python, or change the requirements")
+        versions = ", ".join(interpreter.version for interpreter, _ in failures)
         advice = "install another Python, or change the requirements"
-        raise Refusal(f"no Python here will do ({versions} tried); on {python.version} {first}; {advice}")
+        raise UvError(f"no installed Python can be used ({versions} tried); on {python.version} {first}; {advice}")
 
     def _candidates(self) -> Iterator[Interpreter]:
-        """The interpreters that the request allows, in order of preference. Raises Refusal if there are none."""
+        """The interpreters that the request allows, in order of preference. Raises UvError if there are none."""
         requested, tool = self.request.python, self.tool
         if not requested:
             yield from interpreters.in_order_of_preference(lambda: other_interpreters(tool))
@@ -207,33 +209,35 @@ class Builder:
             present = [interpreters.running_interpreter(), *other_interpreters(tool)]
             available = ", ".join(dict.fromkeys(installed.version for installed in present))
             advice = f"install it, for example with `uv python install {requested}`"
-            raise Refusal(f"there is no Python {requested} here, only {available}; {advice}")
+            raise UvError(f"Python {requested} is not installed, only {available}; {advice}")
         yield interpreter
 
-    def lock(self, python: Interpreter) -> str:
-        """Resolve the requirements, with those that old releases do not declare; one pin a line. Raises Refusal."""
+    def resolve(self, python: Interpreter) -> str:
+        """Resolve to one `name==version` a line, with dependencies that old releases need but do not declare.
+
+        Raises UvError.
+        """
         requirements = [*dict.fromkeys([*self.request.requirements, WORKER_REQUIREMENT])]
         added: dict[str, str] = {}
         while True:
             try:
-                lock = self._compile_with_bfloat16([*requirements, *added], python)
-            except Refusal as refusal:
+                lockfile = self._compile_with_bfloat16([*requirements, *added], python)
+            except UvError as error:
                 if not added:
                     raise
                 why = ", ".join(f"{name} for {release}" for name, release in added.items())
-                text = f"{refusal}; added were {why}"
-                raise Refusal(text, final=refusal.is_final, local=refusal.is_local) from refusal
-            missing = {need: release for need, release in _undeclared(_versions(lock)) if need not in added}
+                raise error.with_message(f"{error}; added were {why}") from error
+            missing = {need: release for need, release in _undeclared(_versions(lockfile)) if need not in added}
             if not missing:
-                return lock
+                return lockfile
             added |= missing
 
     def _compile_with_bfloat16(self, requirements: Sequence[str], python: Interpreter) -> str:
-        """Resolve once, with bfloat16 if that is possible. Raises Refusal."""
+        """Resolve once, with bfloat16 if that is possible. Raises UvError."""
         try:
             return self._compile([*requirements, BFLOAT16_REQUIREMENT], python)
-        except Refusal as refusal:
-            if refusal.is_local:
+        except UvError as error:
+            if not error.requirements_at_fault:
                 raise
         return self._compile(requirements, python)
 
@@ -256,31 +260,31 @@ class Builder:
 
     # The folder.
 
-    def _install_once(self, store: Store, digest: str, python: Interpreter, lock: str) -> Interpreter:
+    def _install_once(self, store: Store, environment_digest: str, python: Interpreter, lockfile: str) -> Interpreter:
         """The environment in a store, installed if necessary. Raises _UnwritableError."""
         with contextlib.ExitStack() as stack:
-            if (installed := store.read(digest)) is not None:
+            if (installed := store.read(environment_digest)) is not None:
                 return installed
             try:
-                stack.enter_context(store.lock(digest, self.progress))
+                stack.enter_context(store.exclusive(environment_digest, self.progress))
             except OSError as error:
                 reason = error.strerror or error
                 raise _UnwritableError(f"the cache folder {store.root} cannot be written ({reason})") from error
-            return store.read(digest) or self._install(store, digest, python, lock)
+            return store.read(environment_digest) or self._install(store, environment_digest, python, lockfile)
 
-    def _install(self, store: Store, digest: str, python: Interpreter, lock: str) -> Interpreter:
-        folder = store.folder(digest)
+    def _install(self, store: Store, environment_digest: str, python: Interpreter, lockfile: str) -> Interpreter:
+        folder = store.folder(environment_digest)
         if folder.exists():
             self.progress(f"{folder} is not whole and is made again ...")
             shutil.rmtree(folder)
         try:
             self.tool.run("venv", "--no-project", "--python", str(python.path), str(folder))
-            self.progress(f"installing {len(lock.splitlines())} packages ...")
+            self.progress(f"installing {len(lockfile.splitlines())} packages ...")
             executable = interpreters.executable_in(folder)
             if executable is None:
                 raise UserError(f"{folder} has no interpreter")
-            self._pip("sync", executable, lock.splitlines())
-            installed = store.write_marker(digest, lock, executable)
+            self._pip("sync", executable, lockfile.splitlines())
+            installed = store.write_marker(environment_digest, lockfile, executable)
             if installed.version != python.version:
                 raise UserError(f"{python.path} says it is Python {python.version} and is {installed.version}")
         except BaseException:
@@ -293,18 +297,18 @@ def other_interpreters(tool: Uv) -> list[Interpreter]:
     """Other interpreters of this machine: those of pyenv, and those that uv has installed or finds on PATH."""
     try:
         listed = tool.run("python", "list", "--only-installed")
-    except Refusal:
+    except UvError:
         listed = ""
     return [*interpreters.pyenv_interpreters(), *interpreters.parse_uv_list(listed)]
 
 
 def _undeclared(versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Pairs (requirement, release) that a framework's release needs, does not declare, and the lock does not
-    satisfy.
+    """Pairs (requirement, release): requirements that the release of a framework needs but does not declare, and that
+    the resolved versions do not meet.
     """
     for framework in registry.frameworks():
         names = [name for name in map(canonicalize_name, framework.distributions) if name in versions]
-        for required in companions(framework, versions[names[0]]) if names else ():
+        for required in undeclared_requirements(framework, versions[names[0]]) if names else ():
             installed_version = versions.get(canonicalize_name(required.name))
             if installed_version is None or not registry.within(installed_version, str(required.specifier)):
                 yield (
@@ -313,9 +317,9 @@ def _undeclared(versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
                 )
 
 
-def _versions(lock: str) -> dict[str, str]:
+def _versions(lockfile: str) -> dict[str, str]:
     """Version by normalised name; the URL for a requirement without a version."""
-    pinned = map(Requirement, lock.splitlines())
+    pinned = map(Requirement, lockfile.splitlines())
     return {
         canonicalize_name(requirement.name): next(
             (spec.version for spec in requirement.specifier), requirement.url or ""

@@ -62,7 +62,7 @@ class Sources:
     """Environment variables for uv, in addition to the user's."""
     flags: tuple[str, ...]
     """Options for uv for which there is no variable."""
-    stamp: str
+    settings_digest: str
     """Digest of all settings that affect the selection."""
     trusted: frozenset[str] = frozenset()
     """Hosts whose certificates are not verified."""
@@ -76,7 +76,9 @@ def read_sources() -> Sources:
     chosen = {name: os.environ[name] for name in (*UV_LOCATION_VARIABLES, *UV_RULE_VARIABLES) if os.environ.get(name)}
     uvs = bool(LOCATION_OPTIONS & settings.keys()) or any(name in chosen for name in UV_LOCATION_VARIABLES)
     relevant = {name: value for name, value in pip.items() if name in LOCATION_OPTIONS}
-    stamp = hashlib.sha256(json.dumps([chosen, settings, relevant], default=str, sort_keys=True).encode()).hexdigest()
+    settings_digest = hashlib.sha256(
+        json.dumps([chosen, settings, relevant], default=str, sort_keys=True).encode()
+    ).hexdigest()
     variables = _connection_settings(pip)
     trusted = frozenset(
         re.split(r"[\s,]+", os.environ.get("UV_INSECURE_HOST") or variables.get("UV_INSECURE_HOST", ""))
@@ -85,7 +87,7 @@ def read_sources() -> Sources:
     if uvs:
         indexes, links = _uv_locations(settings)
         strategy = os.environ.get("UV_INDEX_STRATEGY") or settings.get("index-strategy") or "first-index"
-        return Sources(indexes, links, strategy == "first-index", variables, (), stamp, trusted, downloads)
+        return Sources(indexes, links, strategy == "first-index", variables, (), settings_digest, trusted, downloads)
     indexes, links, flags = _pip_locations(pip)
     if "index-url" in pip:
         variables["UV_DEFAULT_INDEX"] = pip["index-url"]
@@ -95,7 +97,7 @@ def read_sources() -> Sources:
         variables["UV_FIND_LINKS"] = ",".join(links)
     if "UV_INDEX_STRATEGY" not in chosen and "index-strategy" not in settings:
         variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    return Sources(indexes, links, False, variables, flags, stamp, trusted, downloads)
+    return Sources(indexes, links, False, variables, flags, settings_digest, trusted, downloads)
 
 
 def redacted(text: str) -> str:

@@ -1,7 +1,7 @@
 """Environments on disk: one folder each, named by a digest of its content, and valid only with a matching marker.
 
-A small index maps requests to folders, so that an existing environment is found without a call of uv. Locks belong to
-the processes that hold them and end with them.
+A small index maps requests to folders, so that an existing environment is found without a call of uv. The lock of a
+folder is released when the process that holds it ends.
 """
 
 from __future__ import annotations
@@ -31,29 +31,30 @@ RESOLUTION_LIFETIME = 24 * 3600.0
 """Seconds after which a version range is resolved again."""
 
 
-def digest_of(lock: str, python: str) -> str:
-    """16 hex digits that identify the folder of a lock for a Python version and platform."""
+def digest_environment(lockfile: str, python: str) -> str:
+    """16 hex digits that identify the environment of a lockfile for a Python version and platform."""
     libc = "-".join(platform.libc_ver())
-    parts = [LAYOUT_VERSION, lock, python, sys.implementation.name, sys.platform, platform.machine(), libc]
+    parts = [LAYOUT_VERSION, lockfile, python, sys.implementation.name, sys.platform, platform.machine(), libc]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 class Store:
     """A folder that contains environments.
 
-    temporary: object that removes the folder at the end, if it is temporary.
+    temporary: object that removes the folder when the process ends; None if the folder stays.
     """
 
     def __init__(self, root: Path, temporary: TemporaryFolder | None = None) -> None:
         self.root = root
         self._temporary = temporary
 
-    def folder(self, digest: str) -> Path:
-        return self.root / digest
+    def folder(self, environment_digest: str) -> Path:
+        return self.root / environment_digest
 
     def lookup(self, request_key: str, *, stale: bool = False) -> Interpreter | None:
-        """The environment of an earlier request, if it is complete; stale: even if a range was resolved too long
-        ago.
+        """The environment of an earlier request, if it is complete.
+
+        stale: whether version ranges may have been resolved more than `RESOLUTION_LIFETIME` ago.
         """
         try:
             entry = json.loads((self.root / "index" / f"{request_key}.json").read_text(encoding="utf-8"))
@@ -63,20 +64,24 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def remember(self, request_key: str, digest: str, *, exact: bool) -> None:
+    def remember(self, request_key: str, environment_digest: str, *, exact: bool) -> None:
         """Store the result of a request; if this fails, the request is resolved again next time."""
         with contextlib.suppress(OSError):
             path = self.root / "index" / f"{request_key}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps({"folder": digest, "exact": exact, "resolved": time.time()}).encode())
+            write_atomically(
+                path, json.dumps({"folder": environment_digest, "exact": exact, "resolved": time.time()}).encode()
+            )
 
-    def read(self, digest: str) -> Interpreter | None:
+    def read(self, environment_digest: str) -> Interpreter | None:
         """The environment in a folder; None if it is absent, incomplete, or does not match its marker."""
-        folder = self.folder(digest)
+        folder = self.folder(environment_digest)
         try:
             marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
             path, version = folder / marker["executable"], str(marker["python"])
-            is_consistent = marker["layout"] == LAYOUT_VERSION and digest_of(marker["lock"], version) == digest
+            is_consistent = (
+                marker["layout"] == LAYOUT_VERSION and digest_environment(marker["lock"], version) == environment_digest
+            )
             if not is_consistent or marker["installed"] != _site_packages_entries(folder):
                 return None
             if marker["stamp"] != _fingerprint(path) and query(path).version != version:
@@ -85,9 +90,9 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, UserError):
             return None
 
-    def write_marker(self, digest: str, lock: str, executable: Path) -> Interpreter:
+    def write_marker(self, environment_digest: str, lockfile: str, executable: Path) -> Interpreter:
         """Write the marker of a complete folder. Raises UserError if its interpreter does not run."""
-        folder = self.folder(digest)
+        folder = self.folder(environment_digest)
         interpreter = query(executable)
         marker = {
             "layout": LAYOUT_VERSION,
@@ -95,7 +100,7 @@ class Store:
             "python": interpreter.version,
             "executable": executable.relative_to(folder).as_posix(),
             "stamp": _fingerprint(executable),
-            "lock": lock,
+            "lock": lockfile,
             "packages": interpreter.packages,
             "installed": _site_packages_entries(folder),
         }
@@ -103,10 +108,10 @@ class Store:
         return interpreter
 
     @contextlib.contextmanager
-    def lock(self, digest: str, progress: Callable[[str], None]) -> Iterator[None]:
-        """Lock a folder for this process. Raises OSError if the store cannot be written."""
+    def exclusive(self, environment_digest: str, progress: Callable[[str], None]) -> Iterator[None]:
+        """Hold the lock of a folder, as one process at a time can. Raises OSError if the store cannot be written."""
         self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / f"{digest}.lock")
+        lock = FileLock(self.root / f"{environment_digest}.lock")
         try:
             acquired = lock.acquire(blocking=False)
         except Timeout:

@@ -22,17 +22,27 @@ PANIC_STATUS = 101
 """Exit status of a Rust program that panicked."""
 
 
-class Refusal(Exception):  # noqa: N818 - it becomes an EnvironmentFailure once it is known for whom
-    """uv failed; the text is one sentence for the user.
+class UvError(Exception):
+    """uv failed, or there is no Python for it; the text is one sentence for the user.
 
-    is_final: whether another interpreter would not help either.
-    is_local: whether the cause is this machine or its network, and not the requirements.
+    requirements_at_fault: whether the requirements are the cause, and not this machine or its network.
+    another_python_may_help: whether the same requirements may succeed with another interpreter.
     """
 
-    def __init__(self, message: str, *, final: bool = True, local: bool = True) -> None:
+    def __init__(
+        self, message: str, *, requirements_at_fault: bool = False, another_python_may_help: bool = False
+    ) -> None:
         super().__init__(message)
-        self.is_final = final
-        self.is_local = local
+        self.requirements_at_fault = requirements_at_fault
+        self.another_python_may_help = another_python_may_help
+
+    def with_message(self, message: str) -> UvError:
+        """The same failure with another message."""
+        return UvError(
+            message,
+            requirements_at_fault=self.requirements_at_fault,
+            another_python_may_help=self.another_python_may_help,
+        )
 
 
 @dataclass(frozen=True)
@@ -43,12 +53,12 @@ class Uv:
     sources: Sources
 
     def run(self, *words: str, stdin: str = "", extra: Mapping[str, str] | None = None) -> str:
-        """Return uv's standard output. Raises Refusal if it fails."""
+        """Return uv's standard output. Raises UvError if it fails."""
         process = self._run(words, stdin, extra or {})
         if process.returncode and re.search(r"failed to (initialize cache|create directory)", process.stderr, re.I):
             process = self._run((*words, "--no-cache"), stdin, extra or {})  # a home that cannot be written
         if process.returncode:
-            raise _parse_refusal(process.returncode, process.stderr, stdin.splitlines())
+            raise _parse_error(process.returncode, process.stderr, stdin.splitlines())
         return process.stdout
 
     def _run(self, words: Sequence[str], stdin: str, extra: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -65,7 +75,7 @@ class Uv:
                 errors="replace",
             )
         except OSError as error:
-            raise Refusal(f"uv cannot be started ({self.program}): {error.strerror or error}") from error
+            raise UvError(f"uv cannot be started ({self.program}): {error.strerror or error}") from error
 
 
 def find_program() -> str:
@@ -83,34 +93,43 @@ def find_program() -> str:
     return program
 
 
-def _parse_refusal(status: int, stderr: str, requirements: Sequence[str]) -> Refusal:
+def _parse_error(status: int, stderr: str, requirements: Sequence[str]) -> UvError:
     text = _summarise(stderr)
     if "No space left on device" in stderr or "os error 28" in stderr:
-        return Refusal("the disk is full; make room, or name another cache folder with CONFORMANCE_CACHE")
+        return UvError("the disk is full; make room, or name another cache folder with CONFORMANCE_CACHE")
     if status < 0 or status == PANIC_STATUS or "panicked at" in stderr:
         exit_text = f"signal {-status}" if status < 0 else f"exit status {status}"
-        return Refusal(f"uv crashed ({exit_text}): {text or 'it said nothing'}; try again, or update uv")
+        return UvError(f"uv crashed ({exit_text}): {text or 'it said nothing'}; try again, or update uv")
     if match := re.search(r"HTTP status (?:client|server) error \(([^)]*)\) for url \(([^)]*)\)", stderr):
-        return Refusal(
+        return UvError(
             f"the package index answers {match[1]} for {redacted(match[2])}; check the index and its password"
         )
     if re.search(r"failed to fetch|error sending request|dns error|connection refused|timed out", stderr, re.I):
-        return Refusal(f"the package index cannot be reached; check the network and the index's address (uv: {text})")
+        return UvError(f"the package index cannot be reached; check the network and the index's address (uv: {text})")
     if match := re.search(r"Because (\S+) was not found in the", stderr):
         advice = (
             "check the name" if any(_is_requirement_for(line, match[1]) for line in requirements) else "check the index"
         )
-        return Refusal(f"there is no package {match[1]} on the package index; {advice}", local=False)
+        return UvError(f"there is no package {match[1]} on the package index; {advice}", requirements_at_fault=True)
     exact = {re.sub(r"\s*;.*", "", line) for line in requirements}
     if (match := re.search(r"there is no version of (\S+)", stderr)) and match[1].rstrip(",") in exact:
-        return Refusal(
-            f"there is no {match[1]} on the package index; check the version{_strategy_advice(stderr)}", local=False
+        return UvError(
+            f"there is no {match[1]} on the package index; check the version{_strategy_advice(stderr)}",
+            requirements_at_fault=True,
         )
     if match := re.search(r"(\S+) has no (?:usable wheels|wheels with)", stderr):
-        return Refusal(f"there is no wheel of {match[1]} for it (uv: {text})", final=False, local=False)
+        return UvError(
+            f"there is no wheel of {match[1]} for it (uv: {text})",
+            requirements_at_fault=True,
+            another_python_may_help=True,
+        )
     if "No solution found" in stderr:
-        return Refusal(f"the requirements do not fit together (uv: {text})", final=False, local=False)
-    return Refusal(f"uv failed with exit status {status}: {text or 'it said nothing'}")
+        return UvError(
+            f"the requirements do not fit together (uv: {text})",
+            requirements_at_fault=True,
+            another_python_may_help=True,
+        )
+    return UvError(f"uv failed with exit status {status}: {text or 'it said nothing'}")
 
 
 def _summarise(stderr: str) -> str:

@@ -526,12 +526,12 @@ def test_parse_rejects_old_interpreter(plain):
 def test_environment_without_numpy_or_framework_fails(plain, tmp_path, monkeypatch):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     expected = parse(str(tmp_path / "venv"))
-    with pytest.raises(EnvironmentFailure, match="none of miniature, backed is installed there"):
+    with pytest.raises(EnvironmentFailure, match="none of miniature, backed is installed in this environment"):
         build(expected)
     site = next((tmp_path / "venv").glob("lib/python3*/site-packages"), tmp_path / "venv/Lib/site-packages")
     with zipfile.ZipFile(wheel(tmp_path, "miniature", "1.0")) as archive:
         archive.extractall(site)
-    with pytest.raises(EnvironmentFailure, match="numpy is not installed there"):
+    with pytest.raises(EnvironmentFailure, match="numpy, which the worker needs, is not installed in this environment"):
         build(expected)
 
 
@@ -667,11 +667,20 @@ def test_uv_settings_of_project_are_found_from_subfolder(plain, monkeypatch, tmp
 
 
 def test_index_is_part_of_request_key(plain, monkeypatch):
-    before = read_sources().stamp
+    before = read_sources().settings_digest
     monkeypatch.setenv("PIP_INDEX_URL", "https://pip.example/simple")
-    assert read_sources().stamp != before
+    assert read_sources().settings_digest != before
     monkeypatch.setenv("UV_EXCLUDE_NEWER", "2024-01-01")
-    assert len({before, read_sources().stamp, (monkeypatch.delenv("PIP_INDEX_URL"), read_sources().stamp)[1]}) == 3
+    assert (
+        len(
+            {
+                before,
+                read_sources().settings_digest,
+                (monkeypatch.delenv("PIP_INDEX_URL"), read_sources().settings_digest)[1],
+            }
+        )
+        == 3
+    )
 
 
 # What is built, from tiny wheels.
@@ -875,7 +884,7 @@ def test_waiting_build_reports_progress(links):
     folder = build(expected).interpreter.parent.parent
     (folder / MARKER).unlink()
     lines, done = [], []
-    with Store(folder.parent).lock(folder.name, lines.append):
+    with Store(folder.parent).exclusive(folder.name, lines.append):
         thread = threading.Thread(target=lambda: done.append(build(expected, lines.append)))
         thread.start()
         deadline = time.monotonic() + 30
@@ -939,7 +948,7 @@ def tool():
         ("miniature==7.0", "there is no miniature==7.0 on the package index; check the version"),
         ("miniature nothing-of-this-name", "there is no package nothing-of-this-name on the package index"),
         ("miniature==1.0 helper<1", "the requirements do not fit together"),
-        ("miniature==1.0 python==3.99", "there is no Python 3.99 here, only"),
+        ("miniature==1.0 python==3.99", "Python 3.99 is not installed, only"),
     ],
 )
 def test_build_error_is_one_sentence(links, text, message):
@@ -1119,7 +1128,7 @@ def test_scikit_learn_1_1_3_is_built_with_numpy(online, monkeypatch, tmp_path):
     try:
         made = build(parse("scikit-learn==1.1.3"))
     except EnvironmentFailure as error:
-        if "no Python here will do" in str(error):
+        if "no installed Python can be used" in str(error):
             pytest.skip(str(error))
         raise
     assert made.packages["scikit-learn"] == "1.1.3"

@@ -149,9 +149,9 @@ def test_rows_equal_those_of_local_run(cluster):
     specs = []
     for text in texts:
         asked = parse(text)
-        lock = builder.Builder(asked, tool).lock(interpreters.running_interpreter()).splitlines()
+        lockfile = builder.Builder(asked, tool).resolve(interpreters.running_interpreter()).splitlines()
         name = f"sklearn in {text}"
-        specs.append(wanted(name, (*asked.options, *lock), "conformance.adapters.sklearn:FRAMEWORK"))
+        specs.append(wanted(name, (*asked.options, *lockfile), "conformance.adapters.sklearn:FRAMEWORK"))
     with RayWorkerPool(specs) as pool:
         for there in near.available:
             facts = pool.versions(there.worker)
