@@ -32,7 +32,7 @@ class Tensor:
 
     @cached_property
     def digits(self) -> str:
-        """Its values as nested Python lists; see `nested`."""
+        """The values as nested Python lists; see `nested`."""
         return nested(self.values)
 
     def laid_out(self) -> Array:
@@ -106,7 +106,7 @@ class Device:
     is_available: Callable[[], bool] = lambda: True
     """Whether this machine has it, called after the import of the library; an exception counts as False."""
     excludes: tuple[frozenset[str], ...] = ()
-    """As in `contract.Function`, for all functions on this device."""
+    """Groups of capabilities that no function supports in combination on this device, as in `contract.Function`."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ class Arrays:
 def array_operations(module: str, nonlinear: str, sigmoid: str = "sigmoid", **operations: str) -> dict[str, str]:
     """Operations of a library whose functions are called like those of numpy.
 
-    nonlinear: module of softmax and log_softmax.  sigmoid: its name there.  operations: other ones, empty for
-    one that the library lacks.
+    nonlinear: module of softmax and log_softmax.  sigmoid: name of the sigmoid in this module.  operations:
+    other operations as source, "" for one that the library lacks.
     """
     table = {
         "sum": "@.sum({0})",

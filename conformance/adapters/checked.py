@@ -272,7 +272,7 @@ def _inspected_object(target: Any, module: str) -> dict[str, Any]:
 
 
 def _version(module: str) -> str:
-    """See `Inspection.version`.  module: its name, or the path of its file."""
+    """The version for `Inspection.version`.  module: name of the module, or path of its file."""
     try:
         distribution = importlib.metadata.packages_distributions().get(module.partition(".")[0], [""])[0]
         return importlib.metadata.version(distribution)
@@ -507,7 +507,10 @@ def _usual_dtype(target: str, dtypes: str) -> str:
 
 
 def _result_dtype(known: Function, all_dtypes: bool) -> str:
-    """That of the predictions, or the one that the known function always returns, or promotes to."""
+    """`Function.result_dtype` of a callable like a known function.
+
+    all_dtypes: whether labels and weights of other dtypes are tested, to which the result may be promoted.
+    """
     if known.result_dtype in DTYPES:
         return f"same_or_{known.result_dtype}"
     return "same_or_promoted" if all_dtypes else "same"

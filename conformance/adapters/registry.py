@@ -83,7 +83,7 @@ class Installed:
     """An installed framework, its environment, and the mode and device of its calls."""
 
     framework: Framework
-    """Its declaration."""
+    """The declaration of the framework."""
     version: str
     """Version of its distribution."""
     environment: str = f"python{platform.python_version()}"

@@ -40,7 +40,7 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """Its id."""
+        """Id of the process."""
         return self._process.pid or 0
 
     @property

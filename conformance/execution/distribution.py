@@ -35,9 +35,9 @@ class LostTasks(Generic[Task]):
     """A process that ended before it had finished its tasks."""
 
     process: int
-    """Its number."""
+    """Number of the process."""
     tasks: tuple[Task, ...]
-    """Its tasks; the first one may have yielded some of its results."""
+    """Tasks that it had not finished; the first one may have yielded some of its results."""
     reason: str
     """How it ended, such as `was killed by SIGKILL`."""
 
@@ -153,8 +153,8 @@ def distribute(
 ) -> Generator[tuple[tuple[Any, ...], Result] | LostTasks[tuple[Any, ...]]]:
     """Yield the results of `function(*task)` for each task, with the task, from the given number of processes.
 
-    function: at the top of a module.  environment: as in `TaskProcesses`.  If all processes end early,
-    the tasks that no process has started are in one more `LostTasks`.
+    function: a function at the top of a module.  environment: environment variables, as in `TaskProcesses`.  If all
+    processes end early, the tasks that no process has started are in one more `LostTasks`.
     """
     pending = deque(tasks)
     count = min(processes, len(pending))

@@ -94,7 +94,7 @@ def local(
     """Execute items with the installed frameworks.
 
     processes: number of judging processes, each with workers that make its calls; None for as many as processors and
-    memory allow.  whole: whether all shipped cases will be executed; processes then start immediately, and import
+    memory allow.  is_complete: whether all shipped cases will be executed; processes then start immediately, and import
     frameworks while the cases are loaded.
     """
 
@@ -135,7 +135,7 @@ def in_environments(
 ) -> Executor:
     """Execute items in environments, which are created as needed.
 
-    frameworks: as for `start_workers`.  processes: as for `local`.
+    frameworks: framework names by value of `--with`, see `start_workers`.  processes: number of processes, see `local`.
     """
     assignments, failed = resolve(frameworks, progress, modes=modes, device=device)
     count = process_count(len(assignments)) if processes is None else min(processes, len(assignments))
@@ -154,7 +154,7 @@ def on_ray(
     progress: Progress,
     modes: Sequence[str] = (),
 ) -> Executor:
-    """Execute items in environments created by Ray.  address: of its cluster, as for `start_workers`."""
+    """Execute items in environments created by Ray.  address: address of its cluster, see `start_workers`."""
     workers = start_workers(frameworks, progress, timeouts, address, modes)
     pool = stack.enter_context(workers.pool)
     return Executor(workers.available, lambda cases, items: _judged(cases, items, pool), workers.failed)
@@ -208,7 +208,7 @@ class JudgingProcesses:
         self._processes = TaskProcesses[Any, Any](_judging, [(setup,) for setup in self._setups])
         self._first = first
         self._current = [""] * len(first)
-        """For each process, the name of its current worker."""
+        """Name of the current worker of each process."""
         self._versions: dict[str, Versions] = {}
         self._queues: dict[str, deque[RowKey]] = {}
         """Keys of the items that no process has, by worker."""

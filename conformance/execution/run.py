@@ -56,7 +56,10 @@ class Run:
         self.rows.append(row)
 
     def execute(self, rows: Generator[RowOrError], progress: Callable[[str], None] = lambda framework: None) -> None:
-        """Add rows as they are computed.  progress: called for each with its framework, "" if it was not executed."""
+        """Add rows as they are computed.
+
+        progress: called with the framework of each row; "" if it was not executed.
+        """
         with contextlib.closing(rows):
             for row in self._executed(rows, lambda: progress("")):
                 self.accept(row)
@@ -67,7 +70,7 @@ class Run:
     ) -> Iterator[T]:
         """Yield the result of a function for each item that can be executed; calls are made in this process.
 
-        progress: called for each item with its framework.
+        progress: called with the framework of each item.
         """
 
         def call(item: E) -> T:

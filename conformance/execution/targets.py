@@ -152,7 +152,7 @@ def performer(pool: WorkerPool, available: Iterable[Installed]) -> Callable[[Fra
     workers = {(installed.framework.name, installed.mode): installed.worker for installed in available}
 
     def perform(framework: Framework, call: Call, description: str, copied: bool = True) -> Outcome:
-        """As `calling.perform`; workers always receive copies."""
+        """Make a call, as `calling.perform` does; workers always receive copies."""
         return pool.wait(pool.submit(workers[framework.name, call.mode], call, description))
 
     return perform
@@ -162,7 +162,7 @@ def performer(pool: WorkerPool, available: Iterable[Installed]) -> Callable[[Fra
 def open_judge(available: Sequence[Installed], ledger: Ledger, oracle: type[Oracle] = Oracle) -> Iterator[Judge]:
     """A judge for installed functions, with a cached oracle.
 
-    oracle: its class.
+    oracle: class of the oracle.
     """
     with cached_oracle(oracle) as exact, pool_if_needed(available, ledger) as pool:
         yield Judge(exact, ledger, perform if pool is None else performer(pool, available))
@@ -188,11 +188,11 @@ def start_workers(
 ) -> EnvironmentWorkers:
     """Start a worker for each framework in environments.
 
-    frameworks: names for each value of `--with`; empty for all that the environment is for.  progress: called with a
-    line for each step.  ray: address of a Ray cluster, "" for RAY_ADDRESS or a local Ray; None to use this
-    machine without Ray.  modes: of the calls, with one worker each; eager if empty.  device: of the
-    arrays.  An environment that cannot be created, or whose framework cannot be imported or lacks the device,
-    becomes a row.  Raises UserError if there is no other.
+    frameworks: framework names for each value of `--with`; empty for all that the environment is for.  progress: called
+    with a line for each step.  ray: address of a Ray cluster, "" for RAY_ADDRESS or a local Ray; None to use this
+    machine without Ray.  modes: modes of the calls, with one worker each; eager if empty.  device: device of the
+    arrays.  An environment that cannot be created, or whose framework cannot be imported or lacks the device, becomes a
+    row.  Raises UserError if there is no other.
     """
     assignments, failed = resolve(frameworks, progress, ray, modes, device)
     pool = _start_pool([assignment.worker for assignment in assignments], progress, timeouts, ray)
@@ -241,7 +241,7 @@ def find_available(
 ) -> list[Installed]:
     """The frameworks whose workers have started; a row for each other one is added to `failed`.
 
-    versions: by name of the worker.  Raises UserError if none has started.
+    versions: versions, or why it has not started, by name of the worker.  Raises UserError if none has started.
     """
     available = []
     for assignment in assignments:

@@ -20,7 +20,7 @@ LOCK_SECONDS = 60.0
 class TemporaryFolder(tempfile.TemporaryDirectory[str]):
     """A temporary folder.  If its process is killed, the next process with the same prefix removes it.
 
-    prefix: of its name, and of the stale folders to remove.
+    prefix: prefix of its name, and of the stale folders to remove.
     """
 
     def __init__(self, prefix: str) -> None:

@@ -63,8 +63,8 @@ class Comparison:
 def compare(got: Floats, want: Exact, tolerance: Floats, dtype: str, returned: str = "") -> Comparison:
     """Compare a returned array with an exact answer, elementwise; see `Comparison`.
 
-    dtype: of the problem, for ulps.  returned: dtype of the result, if it is another one: answers beyond its largest
-    number are correctly returned as infinity.  -0.0 equals 0.0.
+    dtype: dtype of the problem, for ulps.  returned: dtype of the result if it differs from that: answers beyond its
+    largest number are correctly returned as infinity.  -0.0 equals 0.0.
     """
     if got.shape != want.hi.shape:
         return Comparison(WrongShape(got=got.shape, want=want.hi.shape), error_ratio=np.inf)

@@ -145,7 +145,7 @@ def alternative_to(
 ) -> Alternative:
     """How users avoid a conversion of predictions, by the declarations of the framework's functions.
 
-    functions: those that support the problem, each with its documented convention.  right: the answers that are
+    functions: functions that support the problem, each with its documented convention.  right: the answers that are
     correct without a conversion; a function is suggested only if its documented answer is one of these.
     """
     for kind in unchanging(problem, converted.input_kind):

@@ -53,8 +53,8 @@ def tolerance_by(
 ) -> Floats:
     """The absolute error that a correct answer may have, shaped as the answer.
 
-    problem: as passed to the function.  rounded: see `computed`.  unconverted: the problem before its predictions
-    were converted; None if they were not.
+    problem: the problem as passed to the function.  rounded: the convention from `computed`.  unconverted: the
+    problem before its predictions were converted; None if they were not.
     """
     key = ("tolerance", rounded, quantity, unconverted is not None)
     return problem.computed_once(key, lambda: _tolerance_by(narrowed(problem, rounded), rounded, quantity, unconverted))

@@ -46,8 +46,8 @@ MAX_TEXT = 400
 class Judge:
     """Calls functions on items and judges the outcomes.
 
-    oracle: exact answers.  ledger: known discrepancies.  performer: makes the calls of `assess`.
-    problems: cached problems of the last cases of `assess`.
+    oracle: source of exact answers.  ledger: known discrepancies.  performer: function that makes the calls of
+    `assess`. problems: cached problems of the last cases of `assess`.
     """
 
     def __init__(self, oracle: Oracle, ledger: Ledger, performer: Performer = perform) -> None:
@@ -216,7 +216,7 @@ class Assessment:
         return self.message()
 
     def message(self, options: str = "") -> str:
-        """The message of a failing test.  options: of pytest, for the command line, each followed by a blank."""
+        """The message of a failing test.  options: pytest options for the command line, each followed by a blank."""
         item, row = self.item, self.row
         lines = [f"{item.function.name} {item.installed.version} {self._headline()}"]
         unusual_words = unusual(item.quantity, item.installed.mode, item.installed.device)

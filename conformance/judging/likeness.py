@@ -16,7 +16,7 @@ from conformance.model.outcome import Outcome
 def issues_of(like: str, name: str, entries: Iterable[KnownIssue]) -> Ledger:
     """The known issues of a function as those of a callable that is like it.
 
-    like: name of the function, of which the installed release counts if there is one.  name: of the callable.
+    like: name of the function, of which the installed release counts if there is one.  name: name of the callable.
     """
     known = registry.function_named(like)
     version = registry.version_of(

@@ -103,7 +103,7 @@ def prepare(item: Item, problems: Problems | None = None) -> PreparedCall:
 
 
 def prepare_problem(item: Item, problem: Problem, of_case: bool = True) -> PreparedCall:
-    """Prepare the call of an item on a problem.  of_case: see `PreparedCall`."""
+    """Prepare the call of an item on a problem.  of_case: whether it is that of the case, unmodified."""
     if item.function.has_head:
         problem = with_bias(problem, "bias" in item.function.words)
     weighted, weights = convert_weights(problem, item.function.options)

@@ -54,7 +54,7 @@ def matches_digits(
 ) -> bool:
     """Whether the interval of each printed number contains a number of the problem's dtype within the error bound.
 
-    convention: that defines the correct answer.
+    convention: convention that defines the correct answer.
     """
     answer = answer_by(problem, convention, number.quantity, oracle)
     if not isinstance(answer, Exact) or answer.hi.size != len(printed):

@@ -46,9 +46,9 @@ class AnswerChange:
     """The change of an answer, in the element that changes most."""
 
     before: float | None = None
-    """None if the answers cannot be compared element by element."""
+    """The element before the change; None if the answers cannot be compared element by element."""
     after: float | None = None
-    """As `before`."""
+    """The element after the change; None if `before` is None."""
     where: tuple[int, ...] = ()
     """Index of the element; () for a scalar."""
     undefined: str = ""
@@ -95,7 +95,7 @@ class Alternative:
     function: str = ""
     """A function that accepts input of the kind `takes` and has the same answer; "" if there is none."""
     takes: InputKind | None = None
-    """Its input kind."""
+    """Input kind of the predictions that `function` is passed."""
     remedy: Literal["", "subtract_log_sum_exp", "divide_by_sum", "float64"] = ""
     """Advice if there is no such function; "" for none."""
 
@@ -114,7 +114,7 @@ class Conversion:
     """A conversion of predictions, and what it changes."""
 
     effects: tuple[Effect, ...]
-    """Its effects."""
+    """Effects of the conversion."""
     name: str
     """Entry of `reference.conversion.NAMES`."""
     stated: InputKind
@@ -124,17 +124,17 @@ class Conversion:
     dtype: str
     """dtype to which values were rounded."""
     subject: Literal["definition", "documentation"] | Choices
-    """The answer that changes: that of the definition, of the documentation, or of these choices alone."""
+    """The convention of the answer that changes: the definition, the documentation, or these choices alone."""
     row_sum: RowSum | None = None
-    """For `renormalised`."""
+    """Sum by which a row is divided, for the effect `renormalised`."""
     renormalisation: AnswerChange | None = None
-    """For `renormalised`."""
+    """Change of the answer by the division, for the effect `renormalised`."""
     lost: tuple[str, ...] = ()
-    """For `rounded_away`; see `reference.conversion.destroyed`."""
+    """Information that rounding destroys (`reference.conversion.destroyed`), for the effect `rounded_away`."""
     rounding: AnswerChange | None = None
-    """For `rounded_away`."""
+    """Change of the answer by rounding, for the effect `rounded_away`."""
     kinds: tuple[str, ...] = ()
-    """For `refused`: kinds of invalid or unusual input."""
+    """Kinds of invalid or unusual input, for the effect `refused`."""
     alternative: Alternative | None = None
     """How users avoid the conversion; None if not searched for."""
 
@@ -173,7 +173,7 @@ class Candidate:
     """The result of a search for an undocumented convention that explains a wrong answer."""
 
     choices: Choices = ()
-    """Its choices that differ from the documented convention; () if none was found."""
+    """Choices that differ from the documented convention; () if no convention was found."""
     searched: bool = True
     """False if the problem is too large to search."""
 

@@ -38,8 +38,8 @@ def replay_call(
 ) -> str:
     """The call of `conformance.replay` that repeats a row of a shipped or harvested case, or of a case in a folder.
 
-    adapter: of a framework created at run time.  The path of a folder is absolute, so that the call can be pasted
-    into Python in any working directory.
+    adapter: `module:attribute` of a framework created at run time, else "".  The path of a folder is absolute, so that
+    the call can be pasted into Python in any working directory.
     """
     words = [repr(word) for word in (function, case.id, dtype, reduction, quantity)]
     if quantity == "loss":
@@ -63,7 +63,7 @@ def can_be_named(case: Case) -> bool:
 def reproducer_of(row: Row, cases: Iterable[Case], framework: Framework | None = None) -> str:
     """A row's reproducer for a terminal: that of the report, or, if it is long, a call of `conformance.replay`.
 
-    framework: of the row, if it is not in the registry.
+    framework: framework of the row, if it is not in the registry.
     """
     key = row.key
     case = next((case for case in cases if case.id == key.case), None)

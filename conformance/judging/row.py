@@ -165,7 +165,7 @@ class Column:
     default: str | None = None
     """The value in reports without this column; None for a column that every report has."""
     cell: Callable[[Row], str] | None = None
-    """Its cell in a row; None for the value of the field of that name in the row or its key."""
+    """Function that returns the cell of a row; None for the value of the field of that name in the row or its key."""
 
 
 def _array(name: str) -> Callable[[Row], str]:
@@ -289,7 +289,8 @@ def sample_indices(size: int, count: int) -> npt.NDArray[np.int64]:
 def _elements(cell: str, shape: tuple[tuple[int, ...], int] | None, words: bool = False) -> Elements | None:
     """Parse the array in a cell; None if it is empty.
 
-    shape: see `parse_subsampled_shape`.  words: whether a cell may hold a word instead, which also gives None.
+    shape: shape and size as in `parse_subsampled_shape`.  words: whether a cell may hold a word instead, which also
+    gives None.
     """
     if (values := array_of(cell)) is None:
         if cell and not words:

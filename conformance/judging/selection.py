@@ -67,7 +67,7 @@ def function_filter(names: Iterable[str]) -> ItemFilter | None:
 def keyword_filter(keyword: str, markers: str = "", names: str = "", whole: bool = False) -> ItemFilter | None:
     """A filter of items by `-k` and `-m`; None if all are selected.  Raises SelectionError.
 
-    names: of test modules and functions, in which words of `-k` also match, like in the name of a framework.
+    names: names of test modules and functions, in which words of `-k` also match, like in the name of a framework.
     whole: whether every function counts as named if there is no expression.  `-k` names functions that match a word by
     a part of their name, such as `nll_loss` or `functional` for torch.functional.nll_loss.
     """

@@ -41,8 +41,8 @@ def unsupported_rows(
     If no problem of a case or of one of its dtypes is supported, a function with the same reason for all of them has
     one row, on the first.
 
-    items: of the run.  available: installed frameworks of the run.  A problem without a
-    selected item has no row.  answers: whether rows include the exact answer, which is needed in reports only.
+    items: items of the run.  available: installed frameworks of the run.  A problem without a selected item has no row.
+    answers: whether rows include the exact answer, which is needed in reports only.
     """
     planned = {(item.case.id, item.dtype, item.reduction) for item in items}
     cases = list(cases)

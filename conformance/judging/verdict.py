@@ -154,11 +154,11 @@ def judge(
 ) -> Verdict:
     """Return the verdict on an outcome of `function`.
 
-    problem: of the case.  converted: the one passed to the function, with converted predictions; the same object if
-    the function accepts them unchanged.  documented: the function's convention in the executed version.
-    conventions: all known ones, searched if no documented choice explains the outcome.
-    quantity: the computed one.  alternatives: the functions of the same framework, each with its documented
-    convention for `problem`; only used if predictions were converted and that changes the answer.
+    problem: problem of the case.  converted: the problem passed to the function, with converted predictions; the same
+    object if the function accepts them unchanged.  documented: the function's convention in the executed version.
+    conventions: all known conventions, searched if no documented choice explains the outcome.  quantity: the computed
+    quantity.  alternatives: the functions of the same framework, each with its documented convention for `problem`;
+    only used if predictions were converted and that changes the answer.
     """
     judgement = _Judgement(problem, converted, function, documented, exact, quantity, alternatives)
     want = judgement.definition()
@@ -263,7 +263,7 @@ def _unexplained_verdict(
     first: Comparison | None,
     conventions: Sequence[Convention],
 ) -> Verdict:
-    """The verdict on a wrong value.  first: its comparison with the definition's answer, if that has a number."""
+    """The verdict on a wrong value.  first: comparison with the definition's answer, if that is a number."""
     problem = judgement.converted
     by_convention, nearer = judgement.documented_comparison(outcome)
     mismatch: Mismatch | None = first.reason if first is not None else None
@@ -438,8 +438,8 @@ class _Judgement:
     def conversion_needed(self, outcome: Returned, part: Convention) -> Change | None:
         """The effect of the conversion of the predictions, if it is a cause of the outcome.
 
-        part: of the documented convention under which the outcome is right.  If it is so without the conversion, too,
-        choices that change nothing there are needed only because of the effect of the conversion on the others.
+        part: part of the documented convention under which the outcome is right.  If it is so without the conversion,
+        too, choices that change nothing there are needed only because of the effect of the conversion on the others.
         """
         if not self.is_converted:
             return None

@@ -85,8 +85,8 @@ class Convention:
     """What class weights multiply.  `terms`: the definition, the term of their class.  `rows`: each row of targets has
     the weight sum_c w_c q'_c, which multiplies its whole unweighted loss."""
     log_sum_exp: LogSumExp = "targets"
-    """By what the logarithm of sum_c exp(z_c - max z) is multiplied in a loss from logits: by the sum of the row's
-    targets, or by 1, as if they were a distribution.  In the gradient, in which max z is a constant, it is the softmax
+    """Factor of the logarithm of sum_c exp(z_c - max z) in a loss from logits: the sum of the row's
+    targets, or 1, as if they were a distribution.  In the gradient, in which max z is a constant, it is the softmax
     that is multiplied so."""
     unreduced_class_axis: ClassAxis = "dropped"
     """Whether an unreduced loss over classes keeps their axis, where the predictions have it, with length 1."""
@@ -95,7 +95,7 @@ class Convention:
     gradient of a prediction that is right in the rounding of a probability next to 1.  `logits`: the sigmoid of a
     binary loss is exp(z - log(1 + e^z)), the derivative of that logarithm, whose exponent is rounded as z is."""
     gradient_total: GradientTotal = "targets"
-    """By what the gradient in the logits of a row multiplies the softmax: by the sum of its targets, or by 1,
+    """Factor of the softmax in the gradient in the logits of a row: the sum of its targets, or 1,
     as if they were a distribution."""
     gradient_floor: float | None = None
     """The gradient of a binary loss in its probability is (p - y) / (p (1 - p)), clips and floors of the loss
@@ -104,7 +104,7 @@ class Convention:
     """Numeric, not semantic.  `complement`: 1 - p is computed from the rounded p, which loses the second derivative
     p (1 - p) of a prediction next to 1."""
     hessian_factor: HessianFactor = 1.0
-    """By what the second derivative of a categorical loss is multiplied; `classes` stands for C / (C - 1)."""
+    """Factor of the second derivative of a categorical loss; `classes` stands for C / (C - 1)."""
     hessian_floor: float | None = None
     """Second derivatives of a sample that are smaller than this count as this."""
     hessian_floor_of: HessianFloorOf = "sample"

@@ -75,8 +75,8 @@ def receive(connection: Connection) -> Any:
 class CaseFileError(UserError):
     """One error in one file.
 
-    path: as the user would type it.  line, column: counted from 1; 0 for the file as a whole or a
-    folder.  where: JSON path in the file, such as `$.cases.y.why`, or empty.
+    path: path of the file as the user would type it.  line, column: position in the file, counted from 1; 0 for the
+    file as a whole or a folder.  where: JSON path in the file, such as `$.cases.y.why`, or empty.
     """
 
     def __init__(self, path: str, line: int, column: int, where: str, message: str, advice: str) -> None:

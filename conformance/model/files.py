@@ -16,8 +16,8 @@ from conformance.model.errors import UserError
 def write_atomically(path: Path, content: bytes | Iterable[bytes], *, overwrite: bool = True) -> None:
     """Write a temporary file in the folder of `path`, and rename it.
 
-    content: in one piece, or in several.  overwrite: if False, raises FileExistsError for an existing file.  Raises
-    OSError.
+    content: content of the file, in one piece or in several.  overwrite: whether to replace an existing file; if False,
+    it raises FileExistsError.  Raises OSError.
     The file is not synchronised with the disk: it may be lost if the machine loses power.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -33,7 +33,8 @@ class Returned:
 class NonNumeric:
     """The function returned something that is not an array of numbers.
 
-    what: with its article, `a str`, `an array of complex128`.  reason: why it cannot be read, if known.
+    what: what was returned, with an article: `a str`, `an array of complex128`.  reason: why it cannot be read, if
+    known.
     """
 
     what: str
@@ -54,7 +55,7 @@ class Raised:
 class Crashed:
     """The process died.
 
-    how: what happened, as a predicate: `was killed by SIGSEGV`, `exited with status 3`.  stderr: its last lines.
+    how: what happened, as a predicate: `was killed by SIGSEGV`, `exited with status 3`.  stderr: last lines of stderr.
     """
 
     how: str

@@ -93,7 +93,7 @@ Floats = npt.NDArray[np.float64]
 def tolerance(problem: Problem, convention: Convention, unconverted: Problem | None = None) -> Floats:
     """The absolute error that a correct answer to `problem` may have, shaped as the reduced loss.
 
-    problem: as passed to the function.  convention: documented by the function; its numeric
+    problem: the problem as passed to the function.  convention: convention that the function documents; its numeric
     choices determine the rounding errors.  unconverted: the problem before its predictions
     were converted; None if they were not.  If the answer is not finite the budget is 0: it must be met exactly.
     """

@@ -438,7 +438,7 @@ def _of_outputs(
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
     """(gradients with respect to binary probabilities x, mask of unconstrained elements), shaped as x.
 
-    y: smoothed targets.  pos_factor, neg_factor: those of -log p and -log(1 - p).
+    y: smoothed targets.  pos_factor, neg_factor: factors of -log p and -log(1 - p).
     """
     p = to_numbers(np.where(np.isnan(x), 0.5, x))
     if least := gradient_floor(flat, convention):

@@ -58,7 +58,8 @@ from conformance.reference.relevance import GRADIENT_ERROR_BOUND, relevant
 def tolerance(problem: Problem, convention: Convention) -> Floats:
     """The tolerance of each element of the gradient, shaped as the predictions.
 
-    problem: as passed to the function.  The tolerance is 0 if the gradient is not finite: it must be met exactly.
+    problem: the problem as passed to the function.  The tolerance is 0 if the gradient is not finite: it must be met
+    exactly.
     """
     if refused(problem, convention):
         return np.zeros(())
@@ -134,7 +135,7 @@ def _weighted(flat: FlatProblem, convention: Convention, size: Floats, error: Fl
 def _lost(flat: FlatProblem, convention: Convention, factor: Floats) -> Any:
     """The multiplier of an underflow of a product with the factor, if the product is divided by a probability.
 
-    factor: of each row, as a column that broadcasts to classes.
+    factor: factor of each row, as a column that broadcasts to classes.
     """
     if flat.input_kind != "probabilities":
         return 0.0

@@ -27,7 +27,7 @@ from conformance.reference.oracle import Answer, Exact, Undefined, exact
 
 
 def head_gradient(problem: Problem, quantity: Quantity, slope: Answer) -> Answer:
-    """The exact gradient with respect to a factor of the logits.  slope: that with respect to the logits."""
+    """The exact gradient with respect to a factor of the logits.  slope: gradient with respect to the logits."""
     if not isinstance(slope, Exact):
         return slope
     if not np.isfinite(slope.hi).all():
@@ -48,7 +48,7 @@ def head_gradient(problem: Problem, quantity: Quantity, slope: Answer) -> Answer
 
 
 def head_gradient_tolerance(problem: Problem, quantity: Quantity, convention: Convention, of_slope: Floats) -> Floats:
-    """The tolerance of each element of such a gradient.  of_slope: that of the gradient in the logits."""
+    """The tolerance of each element of `head_gradient`.  of_slope: tolerance of the gradient in the logits."""
     slope = np.abs(gradient.estimate(problem, convention))
     unit, tiny = dtype_info(problem.dtype).unit_roundoff, underflow_error(problem.dtype)
     off, right, shape = _factors(problem, quantity, np.broadcast_to(of_slope, slope.shape))

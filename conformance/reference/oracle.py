@@ -108,8 +108,8 @@ class Oracle:
     def answer(self, problem: Problem, convention: Convention = DEFINITION, max_radius: Floats | None = None) -> Answer:
         """The exact answer to a problem under a convention.
 
-        max_radius: of the enclosure, shaped as the answer; precision is increased until it is
-        reached.  None for a relative radius of about 2^-75.
+        max_radius: largest radius of the enclosure, shaped as the answer; precision is increased until it is reached.
+        None for a relative radius of about 2^-75.
         """
         convention, taken_as = without_logits(problem, convention, None)
         return self._loss(problem, relevant(problem, convention, ANSWER, taken_as), max_radius, taken_as)
@@ -122,7 +122,7 @@ class Oracle:
     def gradient(self, problem: Problem, convention: Convention, evaluate: Callable[[], Answer]) -> Answer:
         """The exact gradient under the choices of a convention that affect it; `evaluate` computes it.
 
-        The cache on disk holds only certified gradients: those in balls, of float64 problems.
+        The cache on disk holds only certified gradients, which are computed in balls for float64 problems.
         """
         known = self._gradients.setdefault(problem.unreduced, {})
         exact = known.get((convention, problem.reduction))
@@ -180,7 +180,7 @@ def evaluate(
 ) -> Answer:
     """The exact answer, without caches.  See `Oracle.answer`.
 
-    taken_as: the kind to which the problem's predictions are converted first, without rounding: as
+    taken_as: input kind to which the predictions are converted first, without rounding.  As
     `logits`, log p goes through the softmax, which divides it by the sum of its row; as `log_probabilities`, it is
     unchanged; as `probabilities`, it is clipped and renormalised by the convention.
     """
@@ -330,7 +330,7 @@ def row_losses(flat: FlatProblem, convention: Convention) -> Iterator[Term]:
 
 
 def row_loss(flat: FlatProblem, convention: Convention, row: int, x: Any) -> Term:
-    """The loss of a row that is not ignored, as in `row_losses`.  x: its predictions in float64, a list or a number."""
+    """The loss of a row that is not ignored, as in `row_losses`.  x: float64 predictions of the row."""
     return (_binary_loss if flat.binary else _categorical_loss)(flat, convention, row, x)
 
 
@@ -479,7 +479,10 @@ def _binary_minus_log(flat: FlatProblem, convention: Convention, x: float, compl
 
 @functools.lru_cache(maxsize=64)
 def _minus_log_ends(clip: tuple[float, float], complement: bool, precision: int) -> tuple[Term, Term]:
-    """(smaller, larger) -log p, or -log(1 - p) for `complement`, at the ends of a clip; precision: that of `ctx`."""
+    """(smaller, larger) -log p, or -log(1 - p) for `complement`, at the ends of a clip.
+
+    precision: bits of `ctx`, as cache key.
+    """
     low, high = (1 - arb(clip[1]), 1 - arb(clip[0])) if complement else (arb(clip[0]), arb(clip[1]))
     return _minus_log(high, 0.0, DEFINITION), _minus_log(low, 0.0, DEFINITION)
 

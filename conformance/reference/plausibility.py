@@ -29,7 +29,10 @@ def is_enclosure(hi: Floats, lo: Floats, rad: Floats) -> bool:
 
 
 def may_be_loss(problem: Problem, convention: Convention, hi: Floats, taken_as: InputKind | None = None) -> bool:
-    """Whether an array may be the exact loss of a problem.  taken_as: see `oracle.evaluate`."""
+    """Whether an array may be the exact loss of a problem.
+
+    taken_as: input kind of the conversion, as in `oracle.evaluate`.
+    """
     if refused(problem, convention):
         return False
     if problem.reduction == "none" or hi.ndim:

@@ -41,7 +41,7 @@ def share_processors() -> None:
 def evaluate(framework: Framework, function: Function, problem: Problem) -> Outcome:
     """Call a function on a problem in this process and return the outcome.
 
-    problem: its input kind is one that the function accepts.  Raises LoweringError.
+    problem: a problem whose input kind the function accepts.  Raises LoweringError.
     """
     return perform(framework, lower(function, problem), call_name(function, problem))
 
@@ -57,7 +57,7 @@ _compiled_once = lru_cache(maxsize=4096)(_compiled)
 def perform(framework: Framework, call: Call, description: str, copied: bool = True) -> Outcome:
     """Make a call and return its outcome.
 
-    description: of the call, for messages.
+    description: name of the call in messages.
     copied: whether to copy the arrays into the layouts of the call and to report
     those that the function changed in place; if False, the function gets the arrays themselves and may change them.
     An exception of the framework's own call becomes `Raised`, except one that a signal raised, such as Ctrl-C.  An

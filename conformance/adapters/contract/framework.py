@@ -98,7 +98,7 @@ class Function:
     """
 
     name: str
-    """In a declaration without the framework; in a `Framework` it is `framework.name`, as in reports."""
+    """Name of the function; in a `Framework` with the prefix `framework.`, as in reports."""
     call: str
     """Source of the call with the placeholders `{predictions}`, `{labels}` and, for all other arguments, `{options}`.
 
@@ -161,7 +161,7 @@ class Function:
     weights per sample, or that broadcasts trailing axes as numpy does.
     """
     narrowed_to: Narrow | None = None
-    """That of the mode; computed."""
+    """`Mode.narrowed_to` of the mode in which it is called; computed."""
     modes: frozenset[str] | None = None
     """Modes of the framework that it supports; None for all."""
     default_files: frozenset[str] = frozenset()
@@ -257,7 +257,7 @@ class Function:
     def label_dtypes(self, target: str, dtype: str) -> tuple[str, ...]:
         """Accepted dtypes of labels, the default first; () for any.
 
-        target: kind of target as passed, see `target_kind_for`.  dtype: of the predictions.
+        target: kind of target as passed, see `target_kind_for`.  dtype: dtype of the predictions.
         """
         return _dtypes(self.targets.get(target, self.targets.get("distribution", "")), dtype)
 
@@ -457,7 +457,7 @@ def _required_capabilities(problem: Problem, target: str) -> frozenset[str]:
 
 
 def _weight_capabilities(weights: Array, rank: int) -> set[str]:
-    """Names of the capabilities that sample weights require.  rank: of the predictions."""
+    """Names of the capabilities that sample weights require.  rank: rank of the predictions."""
     capabilities = {"output_weights"} if weights.ndim == rank > 1 else set()
     is_full = weights.ndim == rank > 0
     if not is_full or not np.all(identical(weights, weights[(slice(0, 1),) * (rank - 1)])):
@@ -474,7 +474,7 @@ class Backend:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables to set; the first one selects the backend."""
     arrays: Arrays | None = None
-    """Its array functions; None for those of the framework."""
+    """Array functions of the backend; None to use those of the framework."""
 
 
 @dataclass(frozen=True)

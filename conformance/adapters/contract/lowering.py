@@ -64,8 +64,8 @@ def call_name(function: Function, problem: Problem) -> str:
 def lower(function: Function, problem: Problem) -> Call:
     """Return the call of a function on a problem.
 
-    problem: its input kind is one that the function accepts.  Raises LoweringError if the tables of the function cannot
-    express it.
+    problem: a problem whose input kind the function accepts.  Raises LoweringError if the tables of the function cannot
+    express the call.
     """
     try:
         if function.sample_weight_shape == "per_loss":
@@ -193,7 +193,7 @@ def apply_mode(
 
     derivative: `gradient`, one of `HEAD_GRADIENTS` or another derivative of the framework's arrays (see
     `Function.derivative_for`); "" for none.  upstream: factor of the result before it is differentiated.
-    device: of its arrays.  Raises LoweringError if the framework has no such mode, derivative or device.
+    device: device of the arrays.  Raises LoweringError if the framework has no such mode, derivative or device.
     """
     if device != CPU:
         if device not in (devices := framework.devices_in(backend)):

@@ -32,7 +32,7 @@ def reproducer(
 
     It is one line unless the call has a compound statement.
 
-    call: the lowered problem, if already computed.  backend: of the framework in which the call is made.  replay:
+    call: the lowered problem, if already computed.  backend: backend of the framework.  replay:
     returns an expression that repeats the call, used for arrays of more than `LITERAL_LIMIT` elements; None if there
     is none.  Without it, arrays of more than `LONGEST_LITERAL` elements are replaced by a comment.
     elided: whether the reader has the arrays; long ones are then written as `...` after a comment that describes them.

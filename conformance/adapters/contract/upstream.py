@@ -56,7 +56,7 @@ def upstream_of(
 ) -> Upstream | None:
     """The upstream gradient for a call of a function; None for none.
 
-    convention: documented by the function.  class_axis: of the predictions as passed.
+    convention: convention that the function documents.  class_axis: class axis of the predictions as passed.
     """
     unreduced = problem.reduction == "none"
     if function.has_head and unreduced:

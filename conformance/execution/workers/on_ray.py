@@ -218,7 +218,7 @@ def _message(header: Header) -> bytes:
 class RayWorkerPool(WorkerPool):
     """Workers by name, one actor each.
 
-    address: of the cluster, as for Ray; "" for that in RAY_ADDRESS or, if it is not set, for a Ray on
+    address: address of the cluster, as for Ray; "" means RAY_ADDRESS or, if it is not set, a Ray on
     this machine that ends with the pool.  progress: called with a line before each slow step.  Raises
     UserError if there is no Ray.  Idle actors are ended if the cluster has no room for others.
     """
@@ -418,8 +418,8 @@ class RayWorker(Worker):
 def files_to_send(adapter: str, file: str = "") -> tuple[dict[str, bytes], str]:
     """Return the files that an actor needs, content by path, and the path of the adapter's top-level package.
 
-    adapter: `module:attribute`.  file: of its top-level package; "" for an adapter in this package.
-    Raises WorkerError if the package is larger than MAX_PACKAGE_BYTES.
+    adapter: `module:attribute`.  file: path of the main file of its top-level package; "" for an adapter in this
+    package. Raises WorkerError if the package is larger than MAX_PACKAGE_BYTES.
     """
     root = Path(__file__).parents[3]
     shared = [path for pattern in FILES for path in sorted((root / PACKAGE).glob(pattern))]
@@ -469,7 +469,8 @@ def _reason(text: str) -> str:
 def connect(address: str, progress: Progress) -> Iterator[Any]:
     """The module `ray`, connected to a cluster, or to a Ray that ends with the context.
 
-    address: as for `RayWorkerPool`.  An existing connection is used.  Raises UserError if there is none.
+    address: address of the cluster, see `RayWorkerPool`.  An existing connection is used.  Raises UserError if there is
+    none.
     """
     with contextlib.ExitStack() as resources:
         address = address or os.environ.get("RAY_ADDRESS", "")

@@ -102,7 +102,7 @@ class WorkerSpec:
 
 
 class Future:
-    """The pending answer to a request.  seconds: its timeout."""
+    """The pending answer to a request.  seconds: timeout of the request."""
 
     def __init__(self, worker: Worker, request: Request, seconds: float) -> None:
         self.worker = worker
@@ -263,7 +263,7 @@ class WorkerPool(abc.ABC):
         return self._workers[name].printed()
 
     def submit(self, name: str, call: Call, description: str, ended: Outcome | None = None) -> Future:
-        """Submit a call to a worker.  description: of the call, for messages.  ended: as `Worker.submit` takes it."""
+        """Submit a call to a worker.  description: name of the call in messages.  ended: see `Worker.submit`."""
         return self._workers[name].submit(wire.call_request(call, description), ended)
 
     def wait(self, future: Future) -> Outcome:

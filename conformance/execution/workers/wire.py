@@ -148,7 +148,7 @@ def read_message(read: Callable[[int], bytes | bytearray]) -> Message:
 def read_answer(buffer: bytearray, number: int) -> Message | None:
     """Remove the first answer from a buffer and return it, or None if it is not complete.
 
-    number: of the request.
+    number: number of the request.
 
     Raises WireError if the buffer begins with anything but its answer.
     """
@@ -206,9 +206,9 @@ class Request:
     """A message to a worker.
 
     kind: `start`, `perform` or `signatures`; decides what the answer may be.
-    buffers: of the message.
+    buffers: binary parts of the message.
     number: 0 until `assign` sets it.
-    label: in error messages.
+    label: name of the request in error messages.
     """
 
     def __init__(self, kind: str, buffers: Buffers, number: int = 0, label: str = "") -> None:
