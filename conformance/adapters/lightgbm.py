@@ -151,7 +151,7 @@ def objective(
 
 
 def documented(*refused: str, **choices: Any) -> Convention:
-    """The handling of inputs in its source, and further choices.  refused: input anomalies."""
+    """The handling of inputs in its source, and further choices.  refused: input anomalies that it also rejects."""
     accepted = frozenset({"trailing_axis"})
     return Convention(accepts=accepted, rejects=frozenset({"empty_batch", *refused}), **choices)
 

@@ -102,7 +102,7 @@ def find_hypotheses(
 ) -> FittingHypotheses:
     """Return the hypotheses that fit a printed number, without those that contain another fitting one.
 
-    problem: in float64.  printed: the intervals of its elements, in order.  convention: hypotheses depart from it.
+    problem: the problem in float64.  printed: the intervals of its elements, in order.  convention: hypotheses depart from it.
     dtypes: narrower dtypes in which everything may have been computed.
     """
     problem = problem.with_reduction(number.reduction)
@@ -193,7 +193,7 @@ def explaining_hypotheses(
 ) -> tuple[tuple[Hypothesis, ...], ...]:
     """The hypotheses that explain a wrong returned value, grouped as by `fitting_groups`.
 
-    allowed: tolerance of a correct result.  dtype: in which `got` was computed.
+    allowed: tolerance of a correct result.  dtype: dtype in which `got` was computed.
     """
     roundoffs = SLACK_ROUNDOFFS if dtype in ("float32", "float64") else NARROW_SLACK_ROUNDOFFS
     unit = roundoffs * dtype_info(dtype).unit_roundoff

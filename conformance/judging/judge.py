@@ -95,7 +95,7 @@ class Judge:
 def unsupported_assessments(reasons: Sequence[tuple[Item, str]], oracle: Oracle | None) -> Iterator[Assessment]:
     """Assessments of items that their functions do not support, with the exact answer and the reason.
 
-    reasons: items of one problem, each with its reason.  oracle: None to leave the exact answer out.
+    reasons: items of one problem, each with its reason.  oracle: source of the exact answer; None to leave it out.
     """
     first, _ = reasons[0]
     case = first.case.representative if oracle is None else first.case

@@ -119,7 +119,7 @@ class Options:
     positive_weight: Array | None = None
     """A scalar, or any shape that broadcasts to the predictions."""
     label_smoothing: float | None = None
-    """In [0, 1]; a Python float, as every function takes it."""
+    """A number in [0, 1]; a Python float, as every function takes it."""
     ignore_index: int | None = None
     """An integer label."""
 
@@ -434,7 +434,7 @@ class Problem:
     def derived(self, key: Hashable, make: Callable[[Problem], Problem | None]) -> Problem | None:
         """A problem derived from this one before its reduction; cached by `key`.
 
-        make: called once for all reductions.  The result is None if `make` returns None or its argument.
+        make: function that derives it, called once for all reductions.  The result is None if `make` returns None or its argument.
         """
         if key not in self.cache:
             unreduced = self.unreduced
