@@ -36,7 +36,7 @@ def function(method: str, convention: Convention, **fields: Any) -> Function:
         differentiates=False,
         labels_column=True,
         first="0.14.0",  # earlier releases have the method but ignore `offset`
-        untested={"kwargs={}": "the handling of nan (`missing`)", "check_rank=True": "a rank check of the regressors"},
+        untested={"kwargs={}": "the handling of nan", "check_rank=True": "a rank check of the regressors"},
         **fields,
     )
 

@@ -102,8 +102,8 @@ def find_hypotheses(
 ) -> FittingHypotheses:
     """Return the hypotheses that fit a printed number, without those that contain another fitting one.
 
-    problem: the problem in float64.  printed: the intervals of its elements, in order.  convention: hypotheses depart from it.
-    dtypes: narrower dtypes in which everything may have been computed.
+    problem: the problem in float64.  printed: the intervals of its elements, in order.  convention: hypotheses depart
+    from it. dtypes: narrower dtypes in which everything may have been computed.
     """
     problem = problem.with_reduction(number.reduction)
     answer = _answer(problem, convention, number.quantity, oracle)

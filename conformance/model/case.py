@@ -434,7 +434,8 @@ class Problem:
     def derived(self, key: Hashable, make: Callable[[Problem], Problem | None]) -> Problem | None:
         """A problem derived from this one before its reduction; cached by `key`.
 
-        make: function that derives it, called once for all reductions.  The result is None if `make` returns None or its argument.
+        make: function that derives it, called once for all reductions.  The result is None if `make` returns None or
+        its argument.
         """
         if key not in self.cache:
             unreduced = self.unreduced

@@ -66,7 +66,7 @@ class Store(Protocol):
 class Cache:
     """Bytes by key in one SQLite file; safe to share between processes.
 
-    certified: is searched first, and never written.
+    certified: a cache that is searched first, and never written.
     """
 
     def __init__(self, path: Path, certified: CertifiedAnswers | None = None) -> None:

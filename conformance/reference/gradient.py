@@ -348,7 +348,7 @@ def clip_masks(
     """(inside, unconstrained), masks shaped as x: strictly between the ends of the clip; at an end, so near to one that
     the rounding of p decides, or nan.
 
-    p: the probabilities, which a convention may have divided by their sum.  x: as passed.
+    p: the probabilities, which a convention may have divided by their sum.  x: predictions as passed.
     """
     if flat.clip is None:
         return np.ones(x.shape, dtype=bool), np.zeros(x.shape, dtype=bool)

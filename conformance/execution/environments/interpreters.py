@@ -134,7 +134,7 @@ def in_order_of_preference(find_others: Callable[[], list[Interpreter]]) -> Iter
     """The running interpreter, then one of each other minor version: the older ones descending, then the newer ones
     ascending.
 
-    find_others: not called before the second interpreter is requested.
+    find_others: returns the other interpreters; not called before the second one is requested.
     """
     running = running_interpreter()
     yield running
