@@ -355,7 +355,7 @@ def test_finding_has_the_plainest_example_with_its_exact_answer(site):
 def test_findings_without_issue_have_issue_text(monkeypatch):
     mini = SimpleNamespace(name="mini", functions=(), repository="https://github.com/mini/mini")
     monkeypatch.setattr(registry, "frameworks", lambda: (mini,))
-    monkeypatch.setattr(ranking, "pinned", lambda _: ())
+    monkeypatch.setattr(ranking, "pinned_installations", lambda _: ())
 
     def page(see):
         entry = KnownIssue(
