@@ -437,16 +437,15 @@ class Problem:
         make: function that derives it, called once for all reductions.  The result is None if `make` returns None or
         its argument.
         """
-        if key not in self.cache:
-            unreduced = self.unreduced
-            if unreduced is self:
-                result = make(unreduced)
-                self.cache[key] = None if result is unreduced else result
-            else:
-                result = unreduced.derived(key, make)
-                self.cache[key] = result and result.with_reduction(self.reduction)
-        derived: Problem | None = self.cache[key]
-        return derived
+
+        def derive() -> Problem | None:
+            if self.unreduced is not self:
+                result = self.unreduced.derived(key, make)
+                return result and result.with_reduction(self.reduction)
+            result = make(self)
+            return None if result is self else result
+
+        return self.computed_once(key, derive)
 
     def computed_once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """The result of `compute`, which is called once for each key and kept in `cache`."""

@@ -26,11 +26,8 @@ Shape = tuple[int, ...]
 
 def examine(problem: Problem) -> frozenset[str]:
     """The input anomalies of a problem; empty for an ordinary one."""
-    cache = problem.unreduced.cache
-    if "input anomalies" not in cache:
-        cache["input anomalies"] = _examine(problem.unreduced)
-    anomalies: frozenset[str] = cache["input anomalies"]
-    return anomalies
+    unreduced = problem.unreduced
+    return unreduced.computed_once("input anomalies", lambda: _examine(unreduced))
 
 
 def _examine(problem: Problem) -> frozenset[str]:

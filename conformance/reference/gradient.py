@@ -162,11 +162,9 @@ def _reduced(
 def _unreduced(problem: Problem, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Gradient:
     """The gradient of each row's own loss; cached, as it does not depend on the reduction."""
     relevant_convention = relevant(problem.unreduced, convention, GRADIENT)
-    cache, key = problem.unreduced.cache, ("gradient", relevant_convention, to_numbers)
-    if key not in cache:
-        cache[key] = (binary_gradient if flat.binary else categorical_gradient)(flat, convention, to_numbers)
-    gradient: Gradient = cache[key]
-    return gradient
+    of_rows = binary_gradient if flat.binary else categorical_gradient
+    key = ("gradient", relevant_convention, to_numbers)
+    return problem.unreduced.computed_once(key, lambda: of_rows(flat, convention, to_numbers))
 
 
 def _mean_of_nothing(problem: Problem, flat: FlatProblem, convention: Convention, factor: Numbers) -> bool:

@@ -64,23 +64,21 @@ def tolerance(problem: Problem, convention: Convention) -> Floats:
     if refused(problem, convention):
         return np.zeros(())
     relevant_convention = relevant(problem, convention, GRADIENT_ERROR_BOUND)
-    cache, key = problem.unreduced.cache, ("gradient error bound", relevant_convention, problem.reduction == "mean")
-    if key not in cache:
-        cache[key] = _reduced(problem, relevant_convention)
-    bound: Floats = cache[key]
-    return bound
+    key = ("gradient error bound", relevant_convention, problem.reduction == "mean")
+    return problem.unreduced.computed_once(key, lambda: _reduced(problem, relevant_convention))
 
 
 def _reduced(problem: Problem, convention: Convention) -> Floats:
     flat = flatten(problem, convention)
     with np.errstate(all="ignore"):
         relevant_convention = relevant(problem.unreduced, convention, GRADIENT_ERROR_BOUND)
-        cache, key = problem.unreduced.cache, ("gradient error bound of samples", relevant_convention)
-        if key not in cache:
-            cache[key] = (_binary if flat.binary else _categorical)(
-                flat, relevant_convention, ELEMENTARY[problem.dtype]
-            )
-        size, error = cache[key]
+        key, of_rows = (
+            ("gradient error bound of samples", relevant_convention),
+            _binary if flat.binary else _categorical,
+        )
+        size, error = problem.unreduced.computed_once(
+            key, lambda: of_rows(flat, relevant_convention, ELEMENTARY[problem.dtype])
+        )
         total = _weighted(flat, convention, size, error, _factors(problem, flat, convention))
     return total.reshape(problem.predictions.shape)
 

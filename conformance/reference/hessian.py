@@ -51,16 +51,15 @@ def answer(problem: Problem, convention: Convention, loss: Answer) -> Answer:
         return Undefined(f"there is no second derivative: {', '.join(sorted(kinds))}")
     reduced = problem if problem.reduction == "mean" else problem.with_reduction("sum")
     relevant_convention = relevant(reduced, convention, HESSIAN)
-    key = ("hessian", relevant_convention)
-    if key not in reduced.cache:
-        in_balls = problem.dtype == "float64"
-        with ctx.workprec(PRECISION):
-            flat = flatten(reduced, relevant_convention)
-            value = _reduced(reduced, flat, relevant_convention, balls if in_balls else floats)
-            derivatives = Gradient(value, np.zeros(value.shape, dtype=bool))
-            reduced.cache[key] = gradient.answer_of(derivatives, problem.predictions.shape, in_balls)
-    exact: Exact = reduced.cache[key]
-    return exact
+    return reduced.computed_once(("hessian", relevant_convention), lambda: _answer(reduced, relevant_convention))
+
+
+def _answer(problem: Problem, convention: Convention) -> Exact:
+    in_balls = problem.dtype == "float64"
+    with ctx.workprec(PRECISION):
+        value = _reduced(problem, flatten(problem, convention), convention, balls if in_balls else floats)
+        derivatives = Gradient(value, np.zeros(value.shape, dtype=bool))
+        return gradient.answer_of(derivatives, problem.predictions.shape, in_balls)
 
 
 def tolerance(problem: Problem, convention: Convention) -> Floats:

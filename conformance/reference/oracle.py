@@ -304,11 +304,8 @@ def _unweighted_losses(
     if flat.group > 1:
         return _grouped(of_rows(flat, convention), flat.group)
     relevant_convention = relevant(problem.unreduced, convention, ANSWER, flat.taken_as)
-    cache, key = problem.unreduced.cache, ("losses", relevant_convention, flat.taken_as, precision, of_rows)
-    if key not in cache:
-        cache[key] = list(of_rows(flat, convention))
-    losses: list[Term] = cache[key]
-    return losses
+    key = ("losses", relevant_convention, flat.taken_as, precision, of_rows)
+    return problem.unreduced.computed_once(key, lambda: list(of_rows(flat, convention)))
 
 
 def row_losses(flat: FlatProblem, convention: Convention) -> Iterator[Term]:

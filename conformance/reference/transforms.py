@@ -111,11 +111,8 @@ def null_loss(problem: Problem, convention: Convention) -> tuple[Any, float]:
 
     Raises NoAnswerError if it has none, or none that exceeds its error.
     """
-    cache, key = problem.unreduced.cache, ("null loss", relevant(problem.unreduced, convention, ANSWER))
-    if key not in cache:
-        flat = flatten(problem, convention)
-        cache[key] = _class_totals(flat), len(flat.kept)
-    (weights, total), samples = cache[key]
+    key = ("null loss", relevant(problem.unreduced, convention, ANSWER))
+    weights, total, samples = problem.unreduced.computed_once(key, lambda: _class_totals(flatten(problem, convention)))
     counted = [weight for weight in weights if not weight.is_zero()]
     if not all(weight > 0 for weight in counted):
         raise NoAnswerError("the share of a class is negative or no number")
@@ -130,8 +127,8 @@ def null_loss(problem: Problem, convention: Convention) -> tuple[Any, float]:
     return loss, error
 
 
-def _class_totals(flat: FlatProblem) -> tuple[list[Any], Any]:
-    """(W_c of each class, or of 0 and 1 for a binary loss, and S), as balls."""
+def _class_totals(flat: FlatProblem) -> tuple[list[Any], Any, int]:
+    """(W_c of each class, or of 0 and 1 for a binary loss, and S, as balls; the number of samples)."""
     weights = np.where(flat.kept, 1.0 if flat.sample_weights is None else flat.sample_weights, 0.0).tolist()
     totals = [arb(0)] * (2 if flat.binary else flat.x.shape[1])
     for row, weight in enumerate(map(arb, weights)):
@@ -141,7 +138,7 @@ def _class_totals(flat: FlatProblem) -> tuple[list[Any], Any]:
         assert flat.q is not None
         shares = (1 - arb(flat.q[row]), arb(flat.q[row])) if flat.binary else map(arb, flat.q[row].tolist())
         totals = [total + weight * share for total, share in zip(totals, shares, strict=True)]
-    return totals, sum(map(arb, weights), arb(0))
+    return totals, sum(map(arb, weights), arb(0)), len(weights)
 
 
 def _perplexity(problem: Problem, convention: Convention) -> Floats:

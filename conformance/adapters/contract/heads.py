@@ -85,11 +85,7 @@ def upstream_gradient(shape: tuple[int, ...]) -> Array:
 
 def head_of(problem: Problem) -> Head:
     """Factors of the logits of a problem, which must be finite."""
-    cache = problem.unreduced.cache
-    if "head" not in cache:
-        cache["head"] = _head(problem)
-    head: Head = cache["head"]
-    return head
+    return problem.unreduced.computed_once("head", lambda: _head(problem))
 
 
 def _head(problem: Problem) -> Head:
