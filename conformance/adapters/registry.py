@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -166,22 +166,6 @@ def is_shipped_framework(framework: Framework) -> bool:
 
 def _is_ours(origin: Origin) -> bool:
     return origin.adapter.startswith(f"{adapters.__name__}.")
-
-
-def described(functions: Iterable[Function], describe: Callable[[Function], T]) -> list[T]:
-    """Describe each function for a table; a third-party function that cannot be described is skipped and logged."""
-    descriptions = []
-    for function in functions:
-        origin = _found()[0].get(function.framework_name, (None, Origin("")))[1]
-        if not origin.adapter or _is_ours(origin):
-            descriptions.append(describe(function))
-            continue
-        try:
-            with _guarded(f"{function.name} cannot be described"):
-                descriptions.append(describe(function))
-        except AdapterError as error:
-            _log_once(str(error))
-    return descriptions
 
 
 @functools.cache

@@ -201,7 +201,7 @@ def list_functions(observer: Observer = SILENT) -> FunctionList:
 
     for error in registry.broken_adapters():
         observer.note(error)
-    return FunctionList(tuple(registry.described(registry.functions(), entry)))
+    return FunctionList(tuple(map(entry, registry.functions())))
 
 
 @dataclass(frozen=True)

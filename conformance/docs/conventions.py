@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import re
 import typing
 from collections.abc import Iterable, Iterator
@@ -72,23 +73,17 @@ def _iter_documented() -> tuple[tuple[Function, Scope, DocumentedConvention], ..
         for framework in registry.frameworks()
         for since in boundaries(framework.name)
         for backend in framework.backends or ("",)
-        for scopes in registry.described(
-            registry.functions_in(framework, since, backend),
-            functools.partial(_scopes, since, backend),
-        )
-        for function, scope, documented in scopes
+        for function in registry.functions_in(framework, since, backend)
+        for scope, documented in _scopes(since, backend, function)
     )
 
 
-def _scopes(since: str, backend: str, function: Function) -> list[tuple[Function, Scope, DocumentedConvention]]:
+def _scopes(since: str, backend: str, function: Function) -> Iterator[tuple[Scope, DocumentedConvention]]:
     capability_sets = {frozenset[str](), *(documented.capabilities for documented in function.conventions)}
-    return [
-        (function, Scope(since, backend, target, tuple(sorted(capabilities))), documented)
-        for target in sorted(function.targets)
-        for capabilities in sorted(capability_sets, key=sorted)
-        if (documented := registry.convention_for(function, since, target, backend, capabilities)).capabilities
-        == capabilities
-    ]
+    for target, capabilities in itertools.product(sorted(function.targets), sorted(capability_sets, key=sorted)):
+        documented = registry.convention_for(function, since, target, backend, capabilities)
+        if documented.capabilities == capabilities:
+            yield Scope(since, backend, target, tuple(sorted(capabilities))), documented
 
 
 def _choices_of(name: str) -> Iterator[DocumentedChoices]:

@@ -1,60 +1,32 @@
-"""The names of each option in each framework, derived from the calls that the adapters make.
-
-For each concept, the adapter makes a call for a small problem with it and one without; the difference between the
-calls is how the function expresses it. A table of names would be a second description of each call, and could differ
-from the executed code.
-"""
+"""The names of each option in each framework: the tables of the adapters, from which calls are written."""
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import itertools
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from conformance.adapters import registry
 from conformance.adapters.contract import Framework, Function
-from conformance.adapters.contract.lowering import Call, lower
-from conformance.adapters.contract.source import calls_with_predictions
+from conformance.adapters.contract.source import fill_template, placeholders, render_argument
 from conformance.docs.conventions import boundaries, version_ranges
 from conformance.docs.markup import code_html, escaped, table
 from conformance.judging.coverage import TARGET_KINDS_OF
-from conformance.model.case import (
-    DTYPES,
-    INPUT_KINDS,
-    LOSSES,
-    OPTIONS,
-    REDUCTIONS,
-    InputKind,
-    Layout,
-    Loss,
-    Options,
-    Problem,
-    Reduction,
-)  # fmt: skip
+from conformance.model.case import DTYPES, INPUT_KINDS, OPTIONS, REDUCTIONS, Reduction
 
 NO_OPTION = "&mdash;"
 UNCHANGED = "as it is"
-VALUES: dict[str, Any] = {
-    "class_weights": np.array([1.0, 2.0, 3.0]),
-    "sample_weights": np.array([1.0, 2.0, 3.0, 4.0]),
-    "positive_weight": np.array(2.0),
-    "label_smoothing": 0.1,
-    "ignore_index": -100,
-}
-NO_OPTIONS = Options()
+ROWS = frozenset({"one_hot", "distribution"})
+"""Kinds of labels with an axis of classes."""
 KINDS = tuple(dict.fromkeys(kind for loss in TARGET_KINDS_OF for kind in sorted(TARGET_KINDS_OF[loss])))
 
 
 def option_tables() -> str:
     """The expression of each concept in each function of the newest releases, as Markdown."""
     libraries = [
-        registry.described(_newest(framework), lambda function: (function.name, option_words(function)))
+        [(function.name, option_words(function)) for function in _newest(framework)]
         for framework in registry.frameworks()
     ]
     parts = []
@@ -82,20 +54,17 @@ def earlier_releases() -> str:
     for framework in registry.frameworks():
         now = {function.name: function for function in _newest(framework)}
         earlier = [function for function in framework.functions if function not in now.values()]
-        lines += _merge_lines(registry.described(earlier, partial(_differences, framework, now)))
+        lines += _merge_lines(_differences(framework, now, function) for function in earlier)
     return table(("functions", "releases", "differences from the newest"), lines)
 
 
 def undescribed_parameters() -> str:
     """Parameters of the newest releases that no case uses, as Markdown."""
-    described = registry.described(
-        registry.functions(),
-        lambda function: [
-            (function.name, (code_html(argument), escaped(description)))
-            for argument, description in function.untested.items()
-        ],
+    lines = _merge_lines(
+        (function.name, (code_html(argument), escaped(description)))
+        for function in registry.functions()
+        for argument, description in function.untested.items()
     )
-    lines = _merge_lines(itertools.chain.from_iterable(described))
     return table(("functions", "argument", "what it selects"), lines)
 
 
@@ -123,27 +92,23 @@ def _releases(framework: Framework, function: Function) -> str:
     return escaped(" on ".join(filter(None, [version_ranges(framework.name, since, bounds) or "all", backends])))
 
 
+def _source(function: Function) -> str:
+    """The call with the names of its positional parameters, and dots in place of its options."""
+    words = {word: function.positional.get(word, word) for word in placeholders(function.call)}
+    words |= {word: render_argument(entry, word) for word, entry in function.arguments.items() if word in words}
+    return fill_template(textwrap.dedent(function.call).strip(), {**words, "options": "..."})
+
+
 def _positional(function: Function, argument: str) -> str:
     name = function.positional.get(argument)
     return code_html(name) if name else UNCHANGED
 
 
-def _call_template(function: Function) -> str:
-    """A call without options, with the names of its positional parameters, as Markdown."""
-    text = lower(function, _problem(function)).text
-    for word, name in function.positional.items():
-        text = re.sub(rf"\b{word}\b(?!=)", name, text)  # a keyword may have the name of an array
-    return _lines(text.split("\n"))
-
-
-def _predictions(function: Function, input_kind: InputKind) -> str:
-    if input_kind not in function.input_kinds:
+def _argument(table: Mapping[Any, str], word: str) -> str:
+    """The entry of a table for a word, as Markdown; `NO_OPTION` if it has none."""
+    if (entry := table.get(word)) is None:
         return NO_OPTION
-    alternative = next((kind for kind in function.input_kinds if kind != input_kind), input_kind)
-    return _call_difference(
-        lower(function, _problem(function, input_kind=alternative)),
-        lower(function, _problem(function, input_kind=input_kind)),
-    )
+    return code_html(f"{entry}=" if entry.isidentifier() else entry.replace("{}", word)) or UNCHANGED
 
 
 def _labels(function: Function, kind: str) -> str:
@@ -151,38 +116,25 @@ def _labels(function: Function, kind: str) -> str:
     [loss] = [loss for loss in TARGET_KINDS_OF if kind in TARGET_KINDS_OF[loss]]
     if accepted is None or loss not in function.ranks:
         return NO_OPTION
-    problem = _problem(function, loss=loss, kind=kind)
-    tensor = lower(function, problem).arrays["labels"]
-    shape = "N, C" if loss == "categorical" and tensor.values.ndim == 2 else ", ".join("NC"[: tensor.values.ndim])
-    as_it_is = function.label_dtype_for(problem) is None and tensor.values.dtype == problem.labels.dtype
-    label_type = "any type" if as_it_is else tensor.values.dtype.name
-    dtype = "of the predictions' type" if label_type == problem.dtype else label_type
+    shape = "N, C" if accepted in ROWS else "N"
+    dtype = next(iter(function.label_dtypes(accepted, "of the predictions' type")), "any type")
     return escaped(f"[{shape}], {dtype}" + ("" if accepted == kind else f", as {accepted.replace('_', '-')}"))
 
 
 def _option(function: Function, name: str) -> str:
-    for loss in function.ranks:
-        for kind in sorted(TARGET_KINDS_OF[loss] & function.targets.keys()):
-            plain = _problem(function, loss=loss, kind=kind)
-            stated = dataclasses.replace(plain, options=Options(**{name: VALUES[name]}))
-            for reduction in (name for name in reversed(REDUCTIONS) if name in function.reductions):
-                problem = stated.with_reduction(reduction)
-                if name in function.positional:  # passed whether it is stated or not
-                    return code_html(function.positional[name])
-                if function.unsupported(problem) is None:
-                    return _call_difference(lower(function, plain.with_reduction(reduction)), lower(function, problem))
-    return NO_OPTION
+    if name in function.positional:
+        return code_html(function.positional[name])
+    if function.arguments.get(name) == "{}":  # not an argument of the function itself
+        lines = (line for line in _source(function).split("\n") if re.search(rf"\b{name}\b", line))
+        return _lines("\n".join(map(str.strip, lines)))
+    return _argument(function.arguments, name)
 
 
 def _reduction(function: Function, reduction: Reduction) -> str:
-    if reduction not in function.reductions:
-        return NO_OPTION
-    template = function.reductions[reduction]
+    template = function.reductions.get(reduction, "")
     if "{result}" in template:
         return UNCHANGED if template == "{result}" else code_html(template.replace("{result}", "..."))
-    without = dataclasses.replace(function, reductions={reduction: ""})
-    problem = dataclasses.replace(_problem(function), reduction=reduction)
-    return _call_difference(lower(without, problem), lower(function, problem))
+    return _argument(function.reductions, reduction)
 
 
 def _class_axis(function: Function) -> str:
@@ -191,96 +143,28 @@ def _class_axis(function: Function) -> str:
         return NO_OPTION
     if 3 not in ranks or "class_axis" not in function.layouts:
         return "the last"
-    usual = _problem(function, loss="categorical", rank=3)
-    call = lower(function, usual)
-    axis = call.arrays["predictions"].class_axis
-    if axis != -1:
-        return f"always {axis}"
-    moved = dataclasses.replace(usual, layout=Layout(class_axis=1))
-    return _call_difference(call, lower(function, moved))
+    return f"always {function.class_axis}" if function.class_axis != -1 else _argument(function.arguments, "class_axis")
 
 
 def _dtype(function: Function) -> str:
     """How the dtype of the computation is selected."""
-    narrow, wide = (dataclasses.replace(_problem(function), dtype=name) for name in ("float16", "float32"))
-    argument = _call_difference(lower(function, narrow), lower(function, wide))
-    return "that of the predictions" if argument == UNCHANGED else argument
+    return _argument(function.arguments, "dtype") if "dtype" in function.arguments else "that of the predictions"
 
 
-def _problem(
-    function: Function,
-    loss: Loss | None = None,
-    input_kind: InputKind | None = None,
-    kind: str | None = None,
-    options: Options = NO_OPTIONS,
-    rank: int = 2,
-) -> Problem:
-    """A small problem of a kind that a function accepts.
-
-    Predictions are [4, 3] or [4, 2, 3] for classes; for outputs [4], or with as many axes of length 1 as required.
-    """
-    chosen = next(name for name in LOSSES if name in function.ranks) if loss is None else loss
-    kind = kind or next(name for name in KINDS if name in function.targets.keys() & TARGET_KINDS_OF[chosen])
-    binary = chosen == "binary"
-    shape = (
-        (4, *(1,) * (max(1, function.ranks[chosen].start) - 1))
-        if binary
-        else (4, 3)
-        if rank == 2 and 2 in function.ranks[chosen]
-        else (4, 2, 3)
-    )
-    crisp = np.arange(np.prod(shape[:-1], dtype=int)).reshape(shape[:-1]) % shape[-1]
-    one_hot = np.eye(shape[-1])[crisp]
-    labels = {
-        "index": crisp.astype(np.int32),
-        "one_hot": one_hot,
-        "distribution": 0.75 * one_hot + 0.25 / shape[-1],
-        "binary": np.resize([0, 1, 1, 0], shape),
-        "soft_binary": np.resize([0.25, 0.5, 0.75, 1.0], shape),
-    }[kind]
-    return Problem(
-        case="",
-        loss=chosen,
-        input_kind=input_kind or function.input_kind_for(INPUT_KINDS[0]),
-        target="index" if kind == "index" else "binary" if binary else "distribution",
-        predictions=(np.arange(1, np.prod(shape) + 1).reshape(shape) / 32).astype(np.float32),
-        labels=labels,
-        options=options,
-        layout=Layout(),
-        dtype="float32" if "float32" in function.dtypes else min(function.dtypes),
-        reduction=next(name for name in reversed(REDUCTIONS) if name in function.reductions),
-    )
-
-
-def _call_difference(without: Call, call: Call) -> str:
-    """The part of a call that another call lacks, as Markdown; `UNCHANGED` if only arrays differ."""
-    before, now = calls_with_predictions(without.text), calls_with_predictions(call.text)
-    if [ast.unparse(node.func) for node in before[:1]] != [ast.unparse(node.func) for node in now[:1]]:
-        return code_html(call.text)
-    parts = []
-    for step, earlier, later in zip(("constructor", "call")[2 - len(now) :], before, now, strict=True):
-        known = {ast.unparse(keyword) for keyword in earlier.keywords}
-        added = [text for keyword in later.keywords if (text := ast.unparse(keyword)) not in known]
-        shown = [
-            code_html(f"{name}=" if value in call.arrays else f"{name}={value}")
-            for name, _, value in (text.partition("=") for text in added)
-        ]
-        parts += [f"{text} ({step})" if len(now) > 1 else text for text in shown]
-    lines, earlier_lines = call.text.split("\n"), without.text.split("\n")
-    elsewhere = [line for line in lines if line not in earlier_lines] if len(lines) > 1 else []
-    return ", ".join(parts) or _lines(elsewhere) or UNCHANGED
-
-
-def _lines(lines: Iterable[str]) -> str:
-    """Lines of source in a cell of a table, as Markdown that keeps their indentation."""
+def _lines(source: str) -> str:
+    """Source in a cell of a table, as Markdown that keeps its indentation."""
+    lines = source.split("\n")
     return "<br>".join("&nbsp;" * (len(line) - len(line.lstrip())) + code_html(line.lstrip()) for line in lines)
 
 
 TABLES: dict[str, dict[str, Callable[[Function], str]]] = {
-    "How it is called": {"call": _call_template},
+    "How it is called": {"call": lambda function: _lines(_source(function))},
     "Predictions": {
         "predictions": partial(_positional, argument="predictions"),
-        **{kind: partial(_predictions, input_kind=kind) for kind in INPUT_KINDS},
+        **{
+            kind: partial(lambda function, kind: _argument(function.input_kinds, kind), kind=kind)
+            for kind in INPUT_KINDS
+        },
     },
     "Labels": {
         "labels": partial(_positional, argument="labels"),

@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from conformance.adapters import registry
 from conformance.adapters.contract import Function, required_capabilities
 from conformance.model.case import (
     DTYPES,
@@ -22,7 +21,6 @@ from conformance.model.case import (
     Loss,
     MustRaise,
     NoRightAnswer,
-    Problem,
 )
 
 TARGET_KINDS_OF: dict[Loss, frozenset[str]] = {
@@ -94,7 +92,7 @@ def coverage(cases: Iterable[Case], functions: Iterable[Function]) -> Coverage:
 
     Generated arrays are not computed.
     """
-    functions = tuple(registry.described(functions, _declared_for_all))
+    functions = tuple(functions)
     possible: set[tuple[str, str]] = set()
     for loss in LOSSES:
         declared_capabilities = [
@@ -120,20 +118,9 @@ def _required(cases: Iterable[Case], functions: tuple[Function, ...]) -> set[tup
             continue
         for problem in case.representative.problems():
             required = problem.loss, required_capabilities(problem, problem.target_kind)
-            if required not in result and any(_supports(function, problem) for function in functions):
+            if required not in result and any(function.unsupported(problem) is None for function in functions):
                 result.add(required)
     return result
-
-
-def _declared_for_all(function: Function) -> Function:
-    """The function with the capabilities that can be read from its declaration."""
-    for loss in function.ranks:
-        declared(function, loss)
-    return function
-
-
-def _supports(function: Function, problem: Problem) -> bool:
-    return any(registry.described([function], lambda declared: declared.unsupported(problem) is None))
 
 
 def declared(function: Function, loss: Loss) -> frozenset[str]:

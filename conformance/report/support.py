@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from conformance.adapters import registry
 from conformance.adapters.contract import SHAPE_WORDS, Function
 from conformance.judging.coverage import LAYOUTS, MEMORY_ORDERS, TARGET_KINDS_OF, declared
 from conformance.model.case import DTYPES, LABEL_DTYPES, LOSSES, OPTIONS, REDUCTIONS
@@ -17,7 +16,7 @@ def functions_table(functions: Iterable[Function]) -> list[list[str]]:
 
     Predictions of another kind are converted.
     """
-    return registry.described(functions, function_cells)
+    return list(map(function_cells, functions))
 
 
 def function_cells(function: Function) -> list[str]:

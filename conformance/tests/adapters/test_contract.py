@@ -633,7 +633,6 @@ def test_external_adapters_do_not_stop_documentation_or_tables(tmp_path):
     assert done.returncode == 0, done.stderr
     listed, *broken = done.stdout.splitlines()
     assert all(f"'{name}.loss'" in listed for name in DESCRIBABLE)
-    assert "raising.loss cannot be described: LoweringError: " in done.stderr
     assert len(done.stderr) < 10_000
     for name, (_, message) in ODD.items():
         assert [message in line for line in broken if f"odd_{name}." in line or f"odd_{name}:" in line] == [True], name

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from conformance.tests import links
 from conformance.tests.examples import PAGES
-from conformance.tests.tools import links
 
 
 @pytest.fixture(scope="module")
