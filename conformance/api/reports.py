@@ -185,7 +185,7 @@ class MergeResult(Result):
 
 
 def merge(parts: Sequence[Path], folder: Path) -> MergeResult:
-    """Merge partial reports (shards, frameworks, machines) into one; their order does not matter.
+    """Merge partial reports (of cases, frameworks, machines) into one; their order does not matter.
 
     Parameters
     ----------

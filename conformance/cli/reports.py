@@ -100,13 +100,12 @@ def merge(
     folder: Path,
     as_json: bool = False,
 ) -> None:
-    """Join partial reports (shards, frameworks, machines) into one; their order does not matter."""
+    """Join partial reports (of cases, frameworks, machines) into one; their order does not matter."""
     result = api.merge(paths, folder)
     record = result.record
     state = "complete" if record["complete"] else "incomplete"
-    why = "; ".join(filter(None, (str(record["interrupted"]), str(record["partial"]))))
     merged = f"{len(paths)} reports, {record['finished']} of {record['planned']} rows, {state}"
-    lines = [f"{merged} ({why})" if why else merged, f"report: {folder}"]
+    lines = [f"{merged} ({record['interrupted']})" if record["interrupted"] else merged, f"report: {folder}"]
     out.print_result(result, lambda _: out.lines(lines), as_json)
 
 

@@ -57,8 +57,7 @@ def context(difference: Difference) -> list[str]:
         before, after = old.get(name, "not run"), new.get(name, "not run")
         lines.append(f"{name} {before}" if before == after else f"{name} {before} -> {after}")
     for age, side in sides.items():
-        parts = (str(side.run.get("selected") or ""), ", ".join(side.run.get("shards") or ()))
-        if part := "; ".join(filter(None, parts)):
+        if part := side.run.get("selected"):
             lines.append(f"the {age} report is a part ({part}), so what lies outside of it was not called there")
     programs = [dict(side.run.get("host") or {}).get("conformance", "") for side in sides.values()]
     if programs[0] != programs[1]:

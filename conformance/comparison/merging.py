@@ -1,10 +1,9 @@
-"""Merge partial reports (shards, frameworks, machines) into one; the result does not depend on their order."""
+"""Merge partial reports (of cases, frameworks, machines) into one; the result does not depend on their order."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,8 +20,6 @@ from conformance.execution.report_folder import folder_of
 from conformance.execution.run_info import RunInfo
 from conformance.model.row_key import KEY
 from conformance.model.text import counted
-
-_SHARD = re.compile(r"(\d+)/(\d+)(?: of (.*))?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +55,7 @@ def merge_reports(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
 def merge(parts: Iterable[Part]) -> tuple[pd.DataFrame, RunInfo]:
     """Return the rows of all parts and their merged run; the order of the parts does not matter.
 
-    The result is complete if all parts are and no shard is missing.  Different versions of a framework, of Python or of
+    The result is complete if all parts are.  Different versions of a framework, of Python or of
     numpy are joined by `, `; `missing` has the frameworks that all parts lack.
 
     Raises AuditError, naming parts, if there are none, if they are from different suites or versions of this program,
@@ -117,7 +114,6 @@ def _check_disjoint(rows: pd.DataFrame) -> None:
 
 def _merged_run(runs: list[RunInfo], available: set[str]) -> RunInfo:
     """The merged run.  available: the frameworks that have rows."""
-    shards = _incomplete_shards(runs)
     return RunInfo(
         planned=sum(run.planned for run in runs),
         versions=merged_versions([run.versions for run in runs]),
@@ -129,8 +125,6 @@ def _merged_run(runs: list[RunInfo], available: set[str]) -> RunInfo:
         host=merged_versions([run.host for run in runs]),
         suite=max(run.suite for run in runs),
         selected=_distinct((run.selected for run in runs), " | "),
-        shards=tuple(f"{number}/{divided}" for divided, numbers in shards.items() for number in numbers),
-        partial="; ".join(_lacking_shards(divided, numbers) for divided, numbers in shards.items()),
         published=_published_numbers(runs),
     )
 
@@ -143,33 +137,6 @@ def merged_versions(mappings: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Join the values of each name, see `joined_versions`."""
     names = dict.fromkeys(name for mapping in mappings for name in mapping)
     return {name: joined_versions(mapping[name] for mapping in mappings if name in mapping) for name in names}
-
-
-def _incomplete_shards(runs: list[RunInfo]) -> dict[str, list[int]]:
-    """Shard numbers by the set that was divided, such as `3 of keras`; complete sets are excluded."""
-    numbers_of: dict[str, set[int]] = {}
-    for run in runs:
-        for shard in run.shards:
-            match = _SHARD.fullmatch(shard)
-            if match is None:
-                raise AuditError(shard, "is not a shard", "write 2/3 for the second of three")
-            number, count, divided = match.groups()
-            numbers_of.setdefault(f"{count} of {divided or ', '.join(sorted(run.versions))}", set()).add(int(number))
-    return {
-        divided: sorted(numbers)
-        for divided, numbers in sorted(numbers_of.items())
-        if len(numbers) < _shard_count(divided)
-    }
-
-
-def _shard_count(divided: str) -> int:
-    return int(divided.partition(" ")[0])
-
-
-def _lacking_shards(divisor: str, numbers: list[int]) -> str:
-    count, _, divided = divisor.partition(" of ")
-    lacking = [f"{number}/{count}" for number in range(1, int(count) + 1) if number not in numbers]
-    return f"lacks the shards {', '.join(lacking)} of {divided}"
 
 
 def _published_numbers(runs: list[RunInfo]) -> tuple[dict[str, Any], ...]:

@@ -60,7 +60,7 @@ def read_complete(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     results, run = report.read(path)
     if not run.get("complete"):
         finished = f"{run.get('finished', len(results))} of {run.get('planned', '?')} rows were finished"
-        why = ", ".join(filter(None, (finished, str(run.get("interrupted", "")), str(run.get("partial", "")))))
+        why = ", ".join(filter(None, (finished, str(run.get("interrupted", "")))))
         raise AuditError(path, f"is incomplete ({why}), so what it lacks would look lost", "run it again to its end")
     return results, run
 

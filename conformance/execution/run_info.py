@@ -77,10 +77,6 @@ class RunInfo:
     """`fingerprint` of the cases that the run could choose from."""
     selected: str = ""
     """The selection to which the run was restricted; "" for none."""
-    shards: tuple[str, ...] = ()
-    """Shards in the report, such as `2/3`; empty if the run was not divided."""
-    partial: str = ""
-    """Shards that a merged report lacks."""
     published: tuple[Mapping[str, Any], ...] = ()
     """Published numbers for the summary; a merged report cannot compute them without the cases."""
 
@@ -103,4 +99,4 @@ class RunInfo:
 
     def complete(self, finished: int) -> bool:
         """Whether this number of finished rows makes the run complete."""
-        return not self.interrupted and not self.partial and finished == self.planned
+        return not self.interrupted and finished == self.planned

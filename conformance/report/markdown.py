@@ -137,8 +137,7 @@ def _bounded_table(header: Sequence[str], rows: Sequence[Sequence[Any]], total: 
 def _head(results: pd.DataFrame, run: RunInfo) -> str:
     lines = ["# Cross-entropy conformance\n"]
     if not run.complete(len(results)):
-        why = "; ".join(escaped(text) for text in (run.interrupted, run.partial) if text)
-        why = f" ({why})" if why else ""
+        why = f" ({escaped(run.interrupted)})" if run.interrupted else ""
         planned = f" of {run.planned}" if run.planned > len(results) else ""
         lines.append(f"**Incomplete**: {len(results)}{planned} rows were finished{why}.\n")
     statuses = results["status"].value_counts()

@@ -43,7 +43,7 @@ def page(
         "complete": run.complete(len(results)),
         "planned": run.planned,
         "date": run.started[:10],
-        "why": [printable(text) for text in (run.interrupted, run.partial) if text],
+        "why": [printable(run.interrupted)] if run.interrupted else [],
         "versions": {name: printable(version) for name, version in sorted(run.versions.items())} | dict(run.host),
         "missing": list(run.missing),
         "statuses": STATUSES,

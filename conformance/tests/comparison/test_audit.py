@@ -583,9 +583,9 @@ def test_difference_json_is_strict_and_complete(sides):
 
 
 def test_difference_context_names_selections_and_other_programs(tmp_path):
-    part = written(tmp_path / "part", [row()], selected="-k binary", shards=("2/3",), host=HOST | {"conformance": "2"})
+    part = written(tmp_path / "part", [row()], selected="-k binary", host=HOST | {"conformance": "2"})
     told = difference_rendering.context(reports.difference(written(tmp_path / "old", [row(), row("torch.B")]), part))
-    assert "the new report is a part (-k binary; 2/3), so what lies outside of it was not called there" in told
+    assert "the new report is a part (-k binary), so what lies outside of it was not called there" in told
     assert "conformance 1 -> 2, so the judgement may differ" in told
 
 
@@ -1055,24 +1055,6 @@ def test_merge_takes_a_merged_report(tmp_path):
     assert content(tmp_path / "later") == content(tmp_path / "at once")
 
 
-def test_merge_is_complete_with_all_shards():
-    rows = many()
-    three = parts(*((rows[n::3], {"shards": (f"{n + 1}/3",)}) for n in range(3)))
-    _, whole = merging.merge(three)
-    assert (whole.shards, whole.partial, whole.complete(24)) == ((), "", True)
-    results, two = merging.merge(three[:2])
-    assert two.partial == "lacks the shards 3/3 of keras, sklearn, torch"
-    assert not two.complete(16)
-    again = [Part("two", results, two.__dict__), three[2]]
-    assert merging.merge(again)[1] == whole
-
-
-def test_merge_keeps_shards_of_frameworks_apart():
-    rows = {name: [line for line in many() if line["framework"] == name] for name in ("torch", "keras")}
-    _, whole = merging.merge(parts((rows["torch"], {"shards": ("1/2",)}), (rows["keras"], {"shards": ("2/2",)})))
-    assert whole.partial == "lacks the shards 1/2 of keras; lacks the shards 2/2 of torch"
-
-
 @pytest.mark.parametrize(
     ("other", "rest", "why"),
     [
@@ -1109,7 +1091,7 @@ def test_merge_refuses_to_replace_a_part(tmp_path):
     assert content(path) == before
 
 
-@pytest.mark.parametrize("name", ["missing", "shards", "published"])
+@pytest.mark.parametrize("name", ["missing", "published"])
 def test_run_info_refuses_a_text_where_a_list_is_due(name):
     with pytest.raises(TypeError, match=name):
         RunInfo.of({"planned": 1, name: "torch"})
@@ -1118,11 +1100,7 @@ def test_run_info_refuses_a_text_where_a_list_is_due(name):
 def test_run_info_reads_an_earlier_run_json(tmp_path):
     info = RunInfo(1, versions={"torch": "1.0"}, host=HOST)
     record = report.write(tmp_path, report.from_records([row()]), info)
-    old = {
-        name: value
-        for name, value in record.items()
-        if name not in ("suite", "selected", "shards", "partial", "published")
-    }
+    old = {name: value for name, value in record.items() if name not in ("suite", "selected", "published")}
     assert RunInfo.of(old) == RunInfo.of(record) == info
 
 
