@@ -35,13 +35,13 @@ COMMANDS = {
     "check": "check:check",
     "recover": "reports:recover",
     "list": "listing:listing",
-    "relations": "relations:relations",
-    "fuzz": "fuzz:fuzz",
+    "relations": "exploration:relations",
+    "fuzz": "exploration:fuzz",
     "mutants": "measures:mutants",
     "show": "look:show",
     "expect": "look:expect",
     "lint": "look:lint",
-    "explain": "explain:explain",
+    "explain": "look:explain",
     "compare": "compare:compare",
     "recipe": "recipe:recipe",
     "harvest": "measures:harvest",
@@ -52,7 +52,7 @@ COMMANDS = {
     "accept": "reports:accept",
     "merge": "reports:merge",
     "page": "reports:page",
-    "sweep": "sweep:sweep",
+    "sweep": "exploration:sweep",
 }
 """`module:function` of each command, in the order of `--help`."""
 

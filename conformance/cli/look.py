@@ -1,4 +1,4 @@
-"""`conformance show`, `expect` and `lint`: cases and their answers, without a run."""
+"""`conformance show`, `explain`, `expect` and `lint`: cases and their answers, without a run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from conformance import api
 from conformance.adapters.arrays import nested
 from conformance.api.cases import CaseAnswers, ShowResult
 from conformance.cli import github
-from conformance.cli.shared import MAX_WIDTH, options, print_not_executed, print_notes
+from conformance.cli.shared import MAX_WIDTH, options, print_not_executed, print_notes, print_styled
 from conformance.cli.terminal import USAGE, out
+from conformance.explain import rendering
+from conformance.judging.plan import MAX_DIFFERENTIATED
 from conformance.judging.row import Elements, Row
 from conformance.judging.unsupported import problem_cells, render_unsupported, unsupported_problems
 from conformance.judging.verdict import serialize_answer
@@ -36,6 +38,36 @@ def show(case: str, as_json: bool = False, **request: Any) -> None:
     print_not_executed(shown.not_executed)
     if shown.not_executed:
         raise typer.Exit(USAGE)
+
+
+@options
+def explain(
+    case: str,
+    as_markdown: bool = False,
+    as_json: bool = False,
+    **request: Any,
+) -> None:
+    """How the answer to a case is derived, what each function does differently, and what makes them equal."""
+    result = api.explain(case, **request)
+    explanation = result.explanation
+    print_notes([result.case])
+    if as_json:
+        out.write(result.to_json())
+    elif as_markdown:
+        out.print(rendering.markdown(explanation), markup=False, soft_wrap=True, end="")
+    else:
+        print_styled(rendering.terminal(explanation, out.width))
+        _print_other_options(result.case, explanation.dtype, explanation.reduction, explanation.quantity)
+
+
+def _print_other_options(case: Case, dtype: str, reduction: str, quantity: str) -> None:
+    """Print further options that can be explained."""
+    options = {"--dtype": (case.dtypes, dtype), "--reduction": (case.reductions, reduction)}
+    alternatives = [f"{name} {value}" for name, (values, used) in options.items() for value in values if value != used]
+    differentiated = not case.no_gradient and case.predicted <= MAX_DIFFERENTIATED
+    alternatives += ["--quantity gradient"] if quantity == "loss" and differentiated else []
+    if alternatives:
+        out.print("\n".join(["", "Also:", *(f"    {option}" for option in alternatives)]), soft_wrap=True)
 
 
 @options

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import typer
 from rich.markup import escape
@@ -17,7 +17,6 @@ from conformance import api, report
 from conformance.adapters.contract import Framework
 from conformance.casefiles.loading import SUFFIXES
 from conformance.cli import github
-from conformance.cli.failing import case_locator, workflow_commands
 from conformance.cli.shared import Printer, options, print_not_executed, print_notes, print_stderr
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
@@ -30,10 +29,10 @@ from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.model.files import check_output
-from conformance.model.row_key import CPU
+from conformance.model.row_key import CPU, RowKey
 from conformance.model.text import counted
 from conformance.report import recording
-from conformance.report.sarif import Failure
+from conformance.report.sarif import CHECKOUT, ELSEWHERE, Failure, SourceLocation
 
 MAX_CAUSES = 20
 """Maximum number of causes of unexpected rows, and of known ones, that are printed."""
@@ -126,6 +125,34 @@ class _Files:
             lines = [] if ended.check is None else ended.check.lines()
             info = report.RunInfo.of(ended.record)
             _put("--comment", self.comment, report.comment(ended.results, info, failures, lines, self.name))
+
+
+def workflow_commands(failed: Iterable[Failure], cases: Sequence[Case]) -> list[str]:
+    """A workflow command for each of the first failures, at the line of the case if its file is in the checkout."""
+    known = {case.id: case for case in cases}
+    commands = []
+    for failure in itertools.islice(failed, github.MAX_ANNOTATIONS):
+        case = known.get(failure.row["case"])
+        path, line = (case.path, case.line) if case is not None else ("", 0)
+        subject = RowKey.of(failure.row).id if failure.row["case"] else failure.row["environment"]
+        commands.append(github.error_at(path, line, 0, f"{subject} {failure.rule.replace('_', ' ')}", failure.message))
+    return commands
+
+
+def case_locator(cases: Sequence[Case]) -> Callable[[str], SourceLocation]:
+    """A function that returns the location of a case in its file; without a file, a location made from its id."""
+    known = {case.id: case for case in cases}
+
+    def locate(name: str) -> SourceLocation:
+        case = known.get(name)
+        if case is not None and (file := github.in_checkout(case.path)):
+            return SourceLocation(CHECKOUT, file, case.line)
+        suffix = PurePosixPath(case.path).suffix if case is not None else ""
+        return SourceLocation(
+            ELSEWHERE, f"{name.rpartition('/')[0]}{suffix or '.yaml'}", case.line if case is not None else 0
+        )
+
+    return locate
 
 
 def _warn_incomplete(ended: api.RunResult) -> None:

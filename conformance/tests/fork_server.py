@@ -38,7 +38,6 @@ MODULES = (
     "_pytest.junitxml",
     "conformance.api",
     "conformance.cli.audit",
-    "conformance.cli.explain",
     "conformance.cli.listing",
     "conformance.cli.look",
     "conformance.cli.reports",

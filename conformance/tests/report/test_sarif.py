@@ -15,7 +15,7 @@ from conformance import cli, report
 from conformance.adapters import registry
 from conformance.api.running import failures
 from conformance.casefiles.loading import load
-from conformance.cli.failing import case_locator
+from conformance.cli.run import case_locator
 from conformance.comparison.baseline import check_baseline
 from conformance.execution.targets import failed_row
 from conformance.report.sarif import MAX_RESULTS, RULES

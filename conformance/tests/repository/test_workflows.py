@@ -15,8 +15,8 @@ import yaml
 from conformance import report
 from conformance.adapters.libraries import pinned_releases
 from conformance.casefiles.loading import load
-from conformance.cli import failing
 from conformance.cli import github as on_github
+from conformance.cli import run
 from conformance.report.sarif import Failure
 from conformance.tests.repository.test_plugin import CASES
 
@@ -286,14 +286,14 @@ def test_workflow_commands_escapes_message(tmp_path, monkeypatch):
     asked = {"case": "x/plain", "digest": "", "dtype": "", "reduction": "", "quantity": "loss"}
     evil = {**asked, "function": "100%: a, b\r\n::warning::c"}
     failed = [Failure("disagrees", evil, "50%\r\n::error::d\x1b[2J: e, f")] * 12
-    text = failing.workflow_commands(failed, cases)
+    text = run.workflow_commands(failed, cases)
     assert len(text) == on_github.MAX_ANNOTATIONS
     assert text[0] == (
         "::error file=a%2Cb%3Ac%25/x.yaml,line=9,title=100%25%3A a%2C b%0D%0A%3A%3Awarning%3A%3Ac-x/plain-- disagrees::"
         r"50%25%0D%0A::error::d\x1b[2J: e, f"
     )
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "elsewhere"))
-    assert failing.workflow_commands(failed[:1], cases)[0].startswith("::error title=")
+    assert run.workflow_commands(failed[:1], cases)[0].startswith("::error title=")
 
 
 def test_write_permissions_are_limited_to_release_and_comment_jobs(workflows):
