@@ -34,6 +34,7 @@ from conformance.model.case import (
 )
 from conformance.model.convention import DEFINITION, Convention, Divisor, describe
 from conformance.model.text import counted
+from conformance.reference.conversion import convert
 from conformance.reference.domain import dtype_info, examine
 from conformance.reference.error_bound import weights_of_mean
 from conformance.reference.flat_problem import flatten
@@ -289,7 +290,7 @@ def values_of_hypotheses(
                     with np.errstate(all="ignore"):
                         yield (*hypothesis, departure), transform(values)
     if quantity == "loss" and is_reduced:
-        yield from _divergence(problem, convention, oracle)
+        yield from _divergences(problem, convention, oracle)
         if problem.reduction == "mean":
             yield from _means_of_groups(problem, convention, oracle)
 
@@ -348,23 +349,26 @@ def _sums_of_weights(problem: Problem) -> dict[str, float]:
     return sums
 
 
-def _divergence(problem: Problem, convention: Convention, oracle: Oracle) -> Iterator[tuple[Hypothesis, Floats]]:
-    """The Kullback-Leibler divergence from the targets: the loss minus their entropy."""
+def _divergences(problem: Problem, convention: Convention, oracle: Oracle) -> Iterator[tuple[Hypothesis, Floats]]:
+    """Kullback-Leibler divergences between targets and predictions: the loss minus the entropy of its targets."""
     if problem.target_kind != "distribution" or problem.options.label_smoothing:
         return
-    of_targets = dataclasses.replace(
-        problem, input_kind="probabilities", predictions=problem.labels.astype(np.float64), layout=Layout()
-    )
-    answers: dict[Reduction, Floats] = {}
-    for name in ("sum", "mean"):
-        losses = [
-            _answer(variant.with_reduction(name), convention, "loss", oracle) for variant in (problem, of_targets)
-        ]
-        if losses[0] is not None and losses[1] is not None:
-            answers[name] = losses[0] - losses[1]
-    departure = Departure("mistake", "less the entropy of the targets, a Kullback-Leibler divergence")
-    for reduced, values in _reduced(problem, answers, problem.reduction):
-        yield (departure, *reduced), values
+    p, _ = convert(problem, "probabilities")
+    swapped = dataclasses.replace(p, predictions=p.labels.astype(np.float64), labels=p.predictions)
+    divergences = {"less the entropy of the targets, a Kullback-Leibler divergence": (problem, swapped.predictions)}
+    if problem.labels.shape == p.predictions.shape:
+        divergences["labels and predictions swapped, a Kullback-Leibler divergence"] = (swapped, p.predictions)
+    for text, (crossed, targets) in divergences.items():
+        of_targets = dataclasses.replace(crossed, input_kind="probabilities", predictions=targets, layout=Layout())
+        answers: dict[Reduction, Floats] = {}
+        for name in ("sum", "mean"):
+            losses = [_answer(one.with_reduction(name), convention, "loss", oracle) for one in (crossed, of_targets)]
+            if losses[0] is not None and losses[1] is not None:
+                answers[name] = losses[0] - losses[1]
+        for reduced, values in _reduced(problem, answers, problem.reduction):
+            hypothesis = (Departure("mistake", text), *reduced)
+            yield hypothesis, values
+            yield (*hypothesis, _BITS), _TRANSFORMS[_BITS](values)
 
 
 def _means_of_groups(problem: Problem, convention: Convention, oracle: Oracle) -> Iterator[tuple[Hypothesis, Floats]]:
@@ -425,9 +429,10 @@ _ROUNDINGS: dict[Departure, Callable[[Floats], Floats]] = {
     Departure("dtype", f"the result rounded to {dtype}"): _rounded_to(dtype) for dtype in NARROW
 }
 _SIGN = Departure("mistake", "the sign turned")
+_BITS = Departure("mistake", "the logarithm to the base 2")
 _TRANSFORMS: dict[Departure, Callable[[Floats], Floats]] = {
     **_ROUNDINGS,
-    Departure("mistake", "the logarithm to the base 2"): lambda values: values / math.log(2),
+    _BITS: lambda values: values / math.log(2),
     Departure("mistake", "the logarithm to the base 10"): lambda values: values / math.log(10),
     _SIGN: np.negative,
     Departure("mistake", "its exponential, a perplexity"): np.exp,

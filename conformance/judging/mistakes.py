@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ EPSILONS = (
 """Constants added to probabilities, or bounds that they are clipped to, to keep the logarithm finite."""
 MIN_EFFECT = 1e-8
 """An epsilon below this fraction of the smallest probability does not change a printed number."""
+DECIMALS = (1, 2, 3, 4)
+"""Numbers of decimals that probabilities are rounded to."""
 SMOOTHINGS = (0.01, 0.02, 0.05, 0.15, 0.2, 0.3)
 """Label smoothings that are tried in addition to 0.1."""
 FOCAL = ((1.0, None), (2.0, None), (3.0, None), (5.0, None), (2.0, 0.25))
@@ -310,11 +312,8 @@ def _other_axes(problem: Problem, base: Convention, quantity: Quantity) -> Itera
     if quantity == "gradient":
         return
     x, labels = problem.predictions, problem.labels
-    if problem.loss == "categorical" and problem.input_kind == "logits" and x.ndim > 1 and x.shape[0] > 1:
-        over_samples = dataclasses.replace(
-            problem, input_kind="log_probabilities", predictions=_log_softmax(x), layout=Layout()
-        )
-        yield _mistake("softmax over the first axis, that of the samples", over_samples, base)
+    if problem.loss == "categorical" and problem.input_kind == "logits":
+        yield from _softmax_over_samples(problem, base)
     weights = any(getattr(problem.options, name) is not None for name in ("sample_weights", "positive_weight"))
     is_column = x.ndim == 2 and x.shape[-1] == 1
     if problem.loss == "binary" and (x.ndim == 1 or is_column) and 1 < x.size <= MAX_CROSSED and not weights:
@@ -326,6 +325,18 @@ def _other_axes(problem: Problem, base: Convention, quantity: Quantity) -> Itera
         )
         yield _mistake("a column of predictions, (N, 1), broadcast against labels of shape (N,)", crossed, base)
     yield from _without_column(problem, base)
+
+
+def _softmax_over_samples(problem: Problem, base: Convention) -> Iterator[Variant]:
+    """Logits normalised along an axis of the samples instead of that of the classes."""
+    for axis, length in enumerate(problem.sample_shape):
+        if length > 1:
+            logs = _log_softmax(problem.predictions, axis)
+            over_samples = dataclasses.replace(
+                problem, input_kind="log_probabilities", predictions=logs, layout=Layout()
+            )
+            which = f"axis {axis} of the samples" if axis else "the first axis, that of the samples"
+            yield _mistake(f"softmax over {which}", over_samples, base)
 
 
 def _without_column(problem: Problem, base: Convention) -> Iterator[Variant]:
@@ -393,6 +404,29 @@ def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Ite
         yield _mistake(f"a binary loss of {subject}", outputs, by_sample)
 
 
+def _rounded_probabilities(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    """Probabilities rounded to a few decimals before the logarithm, as in worked examples; losses of logits only."""
+    if quantity != "loss" or problem.input_kind != "logits":
+        return
+    p, _ = convert(problem, "probabilities")
+    as_they_are = dataclasses.replace(base, accepts=_TAKEN | base.accepts)
+    subject = "softmax" if problem.loss == "categorical" else "sigmoid"
+    for decimals in DECIMALS:
+        rounded = dataclasses.replace(p, predictions=p.predictions.round(decimals))
+        yield _mistake(f"the {subject} rounded to a multiple of {10.0**-decimals:g}", rounded, as_they_are)
+
+
+def _other_derivatives(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    """The gradient in predictions of another kind, such as p - y in the logits of given probabilities."""
+    if quantity != "gradient":
+        return
+    kinds = get_args(InputKind) if problem.loss == "categorical" else ("logits", "probabilities")
+    for kind in kinds:
+        if kind != problem.input_kind:
+            converted, _ = convert(problem, kind)
+            yield _mistake(f"the gradient in the {kind.replace('_', '-')}", converted, base)
+
+
 def _focal(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
     """Losses times (1 - p)^gamma with the probability p of the label; losses only, without weights."""
     weighted = any(getattr(problem.options, name) is not None for name in WEIGHTS)
@@ -426,15 +460,24 @@ def _scaled_logits(problem: Problem, base: Convention, quantity: Quantity) -> It
             yield _mistake(text, dataclasses.replace(problem, predictions=scaled), base)
 
 
-def _ignored_as_first_class(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
-    """Ignored labels replaced by 0 for a lookup, and not masked after it."""
-    kept = _kept(problem)
-    if problem.target == "index" and not kept.all():
+def _other_ignored_labels(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+    """Ignored labels that count as a class, and labels outside the classes that are ignored."""
+    if problem.target != "index":
+        return
+    labels, kept, ignored, classes = problem.labels, _kept(problem), problem.options.ignore_index, problem.predictions.shape[-1]
+    if not kept.all():
         options = dataclasses.replace(problem.options, ignore_index=None)
-        labels = np.where(kept, problem.labels, 0)
-        yield _mistake(
-            "ignored labels counted as class 0", dataclasses.replace(problem, labels=labels, options=options), base
-        )
+        columns = {"0": 0}  # replaced for a lookup, and not masked after it
+        if ignored is not None and -classes <= ignored < 0:
+            columns[f"{ignored + classes}, counted from the last"] = ignored + classes
+        for text, column in columns.items():
+            counted = dataclasses.replace(problem, labels=np.where(kept, labels, column), options=options)
+            yield _mistake(f"ignored labels counted as class {text}", counted, base)
+    outside = kept & ((labels < 0) | (labels >= classes))
+    if outside.any() and ignored is None:
+        options = dataclasses.replace(problem.options, ignore_index=-1)
+        ignoring = dataclasses.replace(problem, labels=np.where(outside, -1, labels), options=options)
+        yield _mistake("labels outside the classes ignored", ignoring, base)
 
 
 def _has_hard_labels(problem: Problem) -> bool:
@@ -461,7 +504,9 @@ SINGLE_MISTAKES = (
     _rarer_smoothing,
     _focal,
     _scaled_logits,
-    _ignored_as_first_class,
+    _other_ignored_labels,
+    _rounded_probabilities,
+    _other_derivatives,
 )
 """All generators, with those whose mistakes are not combined."""
 
@@ -485,8 +530,8 @@ def _rows_of_targets(problem: Problem) -> tuple[Floats, npt.NDArray[np.bool_]]:
     return (labels & counts[..., np.newaxis]).astype(np.float64), counts
 
 
-def _log_softmax(x: Array) -> Array:
-    """The logarithm of the softmax over the first axis, in float64."""
+def _log_softmax(x: Array, axis: int) -> Array:
+    """The logarithm of the softmax over an axis, in float64."""
     with np.errstate(all="ignore"):
-        shifted = x - x.max(axis=0)
-        return np.asarray(np.minimum(shifted - np.log(np.exp(shifted).sum(axis=0)), 0.0))
+        shifted = x - x.max(axis=axis, keepdims=True)
+        return np.asarray(np.minimum(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)), 0.0))

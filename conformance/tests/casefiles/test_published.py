@@ -245,6 +245,34 @@ def test_ignored_labels_that_count_as_first_class_explain_a_number():
     assert "ignored labels counted as class 0" in texts(found)[0]
 
 
+@pytest.mark.parametrize(
+    ("value", "words", "labels", "options"),
+    [
+        (LOSSES.mean(), "ignored labels counted as class 2, counted from the last", [1, -1, 0], Options(ignore_index=-1)),
+        (LOSSES[[0, 2]].mean(), "labels outside the classes ignored", [1, 7, 0], Options()),
+    ],
+)
+def test_treatment_of_negative_and_outside_labels_explains_a_number(value, words, labels, options):
+    assert words in texts(asked(f"{value:.7g}", labels=labels, options=options))[0]
+
+
+def test_softmax_of_rounded_probabilities_or_another_axis_explains_a_number():
+    assert texts(asked("0.3567", [[2.0, 1.0, 0.1]], [0])) == ["the softmax rounded to a multiple of 0.1"]
+    images = LONG[:12].reshape(2, 3, 2, 4)
+    over_width = -log_softmax(np.moveaxis(images, 2, -1))[:, :, 0].mean()
+    found = asked(f"{over_width:.7g}", images, np.zeros((2, 3, 2), dtype=int))
+    assert "softmax over axis 2 of the samples" in texts(found)[0]
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
+def test_gradient_in_other_predictions_is_explained(kind):
+    p, one_hot = softmax(X), np.eye(3)[Y]
+    in_logits, in_probabilities = (p - one_hot) / 3, -one_hot / p / 3
+    predictions, other = (X, in_probabilities) if kind == "logits" else (p, in_logits)
+    found = asked([[f"{value:.5f}" for value in row] for row in other], predictions, quantity="gradient", input_kind=kind)
+    assert texts(found) == [f"the gradient in the {'probabilities' if kind == 'logits' else 'logits'}"]
+
+
 P, FLAG = 1 / (1 + np.exp(-LONG[:, 0])), (LABELS > 1).astype(float)
 SHARES = softmax(DRAWN.normal(size=(N, CLASSES)))
 
@@ -264,6 +292,13 @@ SHARES = softmax(DRAWN.normal(size=(N, CLASSES)))
         (
             (SHARES * np.log(SHARES / softmax(LONG))).sum(axis=1).mean(),
             "entropy of the targets",
+            softmax(LONG),
+            SHARES,
+            {},
+        ),
+        (
+            (softmax(LONG) * np.log2(softmax(LONG) / SHARES)).sum(axis=1).mean(),
+            "swapped, a Kullback-Leibler divergence, the logarithm to the base 2",
             softmax(LONG),
             SHARES,
             {},
