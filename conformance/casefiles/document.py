@@ -576,6 +576,10 @@ def _key_errors(wrong: _SchemaError) -> Iterator[CaseFileError]:
 def _other_level(schema: Any, path: JsonPath, name: str) -> str:
     """Advice for a key at the wrong level, of a file, a case or its options; "" if it belongs to none."""
     file, case = (rule.get("properties", {}) for rule in (schema, schema.get("definitions", {}).get("case", {})))
+    if name == "<<":
+        return "YAML 1.2 has no merge keys: write the keys out, with aliases of their values"
+    if path[:1] == ("cases",) and len(path) == 3 and name in case:
+        return f"it belongs to the case, beside {path[-1]}"
     if "predictions" in case and len(path) in (0, 2) and name in file["given"]["enum"]:
         return f"did you mean predictions, and given: {name} in the file?"
     if path[:1] == ("cases",) and len(path) == 2 and name in file:
@@ -634,16 +638,27 @@ def _property_schema(schema: Any, schema_path: list[Any], name: str) -> Any:
 
 def _type_advice(value: Any, types: list[str], meaning: str) -> str:
     numeric = {"number", "integer"} & set(types)
+    if value is None and "object" in types:
+        return "indent its keys below it, or remove it"
     if "string" in types and not numeric and isinstance(value, (int, float)) and not isinstance(value, bool):
         return "put it in quotes, with all its digits"
     if types == ["boolean"] and str(value).lower() in ("yes", "no", "on", "off"):
         return "this is YAML 1.2: write true or false"
-    if numeric and isinstance(value, str) and (word := re.fullmatch(r"([-+]?)\.?(inf|infinity|nan)", value.lower())):
-        return f"write {'-' if word[1] == '-' and word[2] != 'nan' else ''}.{word[2][:3]}"
+    if numeric and isinstance(value, str) and (number := _number_in(value)):
+        return f"write {number}{', without quotes' if number == value else ''}"
     if types == ["integer"] and isinstance(value, float):
         return "give a whole number without a point"
     advice = "give " + " or ".join(_TYPES[name] for name in types)
     return f"{advice}: {meaning}" if meaning else advice
+
+
+def _number_in(text: str) -> str:
+    """The number in a string, written as in Python or pasted from text, in the notation of case files; "" if none."""
+    word = re.fullmatch(r"([-+]?)(?:[a-z]*\.)?(inf|infinity|nan)", text.lower())
+    if word:
+        return f"{'-' if word[1] == '-' and word[2] != 'nan' else ''}.{word[2][:3]}"
+    plain = text.translate({0x2212: "-", 0x200B: None}).replace("_", "").strip()
+    return plain if _INT.fullmatch(plain) or _FLOAT.fullmatch(plain) else ""
 
 
 def _interval(rule: Mapping[str, Any]) -> tuple[str, str]:

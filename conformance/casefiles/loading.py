@@ -780,7 +780,8 @@ class _CaseParser:
             default = self.reductions[0] if len(self.reductions) == 1 else "mean"
             reduction = node.get("reduction", default)
             if reduction not in self.reductions:
-                advice = f"say reduction: with one of {join_names(self.reductions)}"
+                reductions = join_names((*self.reductions, reduction))
+                advice = f"say reduction: [{reductions}] for the case, or another reduction for the number"
                 self.add_error(("published", index), f"the case does not have the reduction {reduction}", advice)
                 continue
             quantity = node.get("quantity", "loss")

@@ -327,6 +327,10 @@ WRONG = {
     # Keys and names
     "make the first line: # yaml-language-server: $schema=https://": (HEAD + CASE).removeprefix(MODELINE),
     ":2:1: $: source is missing; add it: where the cases come from": (HEAD + CASE).replace("source: b\n", ""),
+    'unknown key "<<"; YAML 1.2 has no merge keys': plus("<<: {}"),
+    'unknown key "reduction"; it belongs to the case, beside options': plus("options: {reduction: sum}"),
+    "(null) is not a mapping; indent its keys below it": HEAD + "cases:\n  y:\n  why: w\n",
+    "say reduction: [mean, none] for the case": plus("published: [{value: ['1'], source: s, reduction: none}]"),
     'unknown key "class_axis"; write layout: {class_axis: ...}': plus("class_axis: 1"),
     'unknown key "class_weights"; write options: {class_weights: ...}': plus("class_weights: [1, 2]"),
     '$.cases.y.given: unknown key "given"; it belongs to the file, beside cases': plus("given: logits"),
@@ -426,10 +430,14 @@ def test_published_losses_may_be_of_averaged_outputs(write):
     [
         *[(text, ".inf") for text in ("inf", "Inf", "+inf", "Infinity", "INFINITY", "'.inf'")],
         *[(text, "-.inf") for text in ("-inf", "-Infinity", "'-.inf'")],
-        *[(text, ".nan") for text in ("nan", "NaN", "-nan", "NAN")],
+        *[(text, ".nan") for text in ("nan", "NaN", "-nan", "NAN", "np.nan")],
+        ("'1.5'", "1.5, without quotes"),
+        ("\u22121e-3", "-1e-3"),
+        ("1_000", "1000"),
+        ("\u00a02.0\u200b", "2.0"),
     ],
 )
-def test_read_suggests_spelling_of_infinities_and_nan(write, text, number):
+def test_read_suggests_spelling_of_numbers(write, text, number):
     assert f"is not a number; write {number}" in said(write(but("4.0", text)))
     assert f"is not a number; write {number}" in said(write(plus(f"options: {{label_smoothing: {text}}}")))
 
