@@ -257,9 +257,14 @@ def inexact_value(case: Case, dtype: str) -> tuple[JsonPath, float, str] | None:
 
 
 def _other_target(case: Case, kind: str, written_axis: int | None) -> str:
-    """Advice for labels that would fit targets of another kind, or classes on another axis; "" if there is none."""
+    """Advice for labels that fit targets of another kind, a column, or classes on another axis; "" if there is none."""
     samples, shape = case.predictions.shape[:-1], case.labels.shape
-    if kind != "shape_mismatch" or case.loss == "binary":
+    if kind != "shape_mismatch":
+        return ""
+    flat = samples if case.target == "index" else case.predictions.shape
+    if case.target != "distribution" and shape == (*flat, 1):
+        return f"write labels of shape {list(flat)}; layout: {{labels: column}} hands them over as a column"
+    if case.loss == "binary":
         return ""
     if case.target == "index" and shape == case.predictions.shape:
         return "say target: distribution"
