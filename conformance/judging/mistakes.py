@@ -464,7 +464,12 @@ def _other_ignored_labels(problem: Problem, base: Convention, quantity: Quantity
     """Ignored labels that count as a class, and labels outside the classes that are ignored."""
     if problem.target != "index":
         return
-    labels, kept, ignored, classes = problem.labels, _kept(problem), problem.options.ignore_index, problem.predictions.shape[-1]
+    labels, kept, ignored, classes = (
+        problem.labels,
+        _kept(problem),
+        problem.options.ignore_index,
+        problem.predictions.shape[-1],
+    )
     if not kept.all():
         options = dataclasses.replace(problem.options, ignore_index=None)
         columns = {"0": 0}  # replaced for a lookup, and not masked after it

@@ -248,7 +248,12 @@ def test_ignored_labels_that_count_as_first_class_explain_a_number():
 @pytest.mark.parametrize(
     ("value", "words", "labels", "options"),
     [
-        (LOSSES.mean(), "ignored labels counted as class 2, counted from the last", [1, -1, 0], Options(ignore_index=-1)),
+        (
+            LOSSES.mean(),
+            "ignored labels counted as class 2, counted from the last",
+            [1, -1, 0],
+            Options(ignore_index=-1),
+        ),
         (LOSSES[[0, 2]].mean(), "labels outside the classes ignored", [1, 7, 0], Options()),
     ],
 )
@@ -269,7 +274,8 @@ def test_gradient_in_other_predictions_is_explained(kind):
     p, one_hot = softmax(X), np.eye(3)[Y]
     in_logits, in_probabilities = (p - one_hot) / 3, -one_hot / p / 3
     predictions, other = (X, in_probabilities) if kind == "logits" else (p, in_logits)
-    found = asked([[f"{value:.5f}" for value in row] for row in other], predictions, quantity="gradient", input_kind=kind)
+    printed = [[f"{value:.5f}" for value in row] for row in other]
+    found = asked(printed, predictions, quantity="gradient", input_kind=kind)
     assert texts(found) == [f"the gradient in the {'probabilities' if kind == 'logits' else 'logits'}"]
 
 
