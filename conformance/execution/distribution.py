@@ -82,6 +82,11 @@ class TaskProcesses(Generic[Task, Result]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def running(self) -> Collection[int]:
+        """Numbers of the processes that were not seen to end."""
+        return self._processes.values()
+
     def close(self) -> None:
         """Kill the processes."""
         for process in self._started:

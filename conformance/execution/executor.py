@@ -293,7 +293,7 @@ class JudgingProcesses:
         remaining = {name: len(queue) for name, queue in self._queues.items() if queue}
         if current in remaining:
             return current
-        assigned = Counter(name for number, name in enumerate(self._current) if number != process)
+        assigned = Counter(self._current[number] for number in self._processes.running if number != process)
         started = {name: count for name, count in remaining.items() if name in self._first[process]}
         unassigned = {name: count for name, count in remaining.items() if not assigned[name]}
         shared = {name: count for name, count in remaining.items() if count >= MIN_SHARED_ITEMS}

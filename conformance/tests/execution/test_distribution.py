@@ -103,6 +103,7 @@ def test_process_killed_between_rounds_loses_nothing_and_gets_nothing():
         processes._started[0]._process.join()
         rest = [1, 2, 3]
         found = list(processes.results(lambda _: rest.pop() if rest else None, ahead=2))
+        assert list(processes.running) == [1]
     lost = [task for one in found if isinstance(one, LostTasks) for task in one.tasks]
     assert sorted([*lost, *(one[0] for one in found if not isinstance(one, LostTasks))]) == [1, 2, 3]
     assert all(result == 20 + task for task, result in (one for one in found if not isinstance(one, LostTasks)))

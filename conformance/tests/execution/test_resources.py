@@ -53,16 +53,30 @@ def test_framework_with_most_items_gets_several_workers():
     assert Counter(name for (name,) in first_workers(counts, 5)) == {"keras": 3, "torch": 2}
 
 
-def test_process_takes_unassigned_framework_before_it_shares_one():
+def judging(workers, running):
+    """Judging processes that were started with one worker each; running: numbers of those that have not ended."""
     processes = JudgingProcesses([], [], DEFAULT_TIMEOUTS)
-    processes._first = [["keras"], ["torch"]]
-    processes._current = ["keras", "torch"]
+    processes._processes = SimpleNamespace(running=running)
+    processes._first = [[name] for name in workers]
+    processes._current = workers
+    return processes
+
+
+def test_process_takes_unassigned_framework_before_it_shares_one():
+    processes = judging(["keras", "torch"], running=[0, 1])
     processes._queues = {"keras": deque(range(MIN_SHARED_ITEMS)), "torch": deque(), "sklearn": deque(range(5))}
     assert [processes._next_worker(number) for number in (0, 1)] == ["keras", "sklearn"]
     processes._queues["sklearn"].clear()
     assert processes._next_worker(1) == "keras"
     processes._queues["keras"].pop()
     assert processes._next_worker(1) == "torch"  # of which nothing remains
+
+
+@pytest.mark.parametrize("running", [[1, 2], [2]])
+def test_process_takes_framework_of_dead_process(running):
+    processes = judging(["keras", "torch", "sklearn"], running)
+    processes._queues = {"keras": deque(range(5))}
+    assert processes._next_worker(2) == "keras"
 
 
 @pytest.mark.parametrize("whole", [False, True])
