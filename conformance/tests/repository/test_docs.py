@@ -32,6 +32,7 @@ from conformance.docs import (
 )
 from conformance.docs.markup import GENERATED, anchor_line, to_site
 from conformance.docs.readme import Checkout
+from conformance.judging.verdict import STATUSES
 from conformance.model.case import OPTIONS, QUANTITIES, REDUCTIONS
 from conformance.model.convention import DEFINITION, EDGE, INVALID
 from conformance.reference import error_bound
@@ -632,6 +633,12 @@ def test_readmes_are_short(both):
 def test_readmes_have_the_same_code_spans(both):
     english, chinese = ({*re.findall(r"`([^`]+)`", " ".join(prose_of(page).split()))} for page in both)
     assert english - chinese == set()
+
+
+def test_readmes_explain_every_status(both):
+    for page in both:
+        (lines,) = (lines for head, lines in tables(page) if head[0] in ("status", "状态"))
+        assert {status for line in lines for status in line[0].split(", ")} == {*STATUSES}
 
 
 def test_readmes_have_tables_of_the_same_shape(both):
