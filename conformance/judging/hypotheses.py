@@ -412,8 +412,9 @@ def _of_batches(size: int, losses: Floats, weights: Floats) -> Iterator[tuple[Hy
         f"the mean of {means_text}{shorter}": means.mean(),
         f"the sum of {means_text}{shorter}": means.sum(),
         f"the sum of {means_text}{shorter}, divided by the number of samples, {samples}": means.sum() / samples,
-        f"the last batch of {size} alone{', which is shorter' if shorter else ''}": means[-1],
     }
+    if weighed[-1]:
+        mean_of_batches[f"the last batch of {size} alone{', which is shorter' if shorter else ''}"] = means[-1]
     if shorter:
         with np.errstate(all="ignore"):
             mean_of_batches[f"batches of {size} without the last, shorter one"] = sums[:-1].sum() / divisors[:-1].sum()

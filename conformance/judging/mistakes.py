@@ -309,7 +309,7 @@ def _as_two_classes(problem: Problem) -> Problem | None:
 
 def _other_axes(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
     """A softmax over samples, outputs broadcast against all labels, and classes without a column; losses only."""
-    if quantity == "gradient":
+    if quantity != "loss":
         return
     x, labels = problem.predictions, problem.labels
     if problem.loss == "categorical" and problem.input_kind == "logits":

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from conformance.adapters import registry
+from conformance.judging.mistakes import _epsilons, _focal, _other_axes, _scaled_logits
 from conformance.judging.printed import DigitInterval
 from conformance.judging.published import published
-from conformance.model.case import Case, Layout, Options, Published
+from conformance.model.case import QUANTITIES, Case, Layout, Options, Published
+from conformance.model.convention import DEFINITION
 
 X = np.array([[1.0, 2.0, 0.5], [0.2, 0.1, 0.4], [-1.0, 0.3, 2.5]])
 Y = np.array([1, 2, 0])
@@ -277,6 +279,22 @@ def test_gradient_in_other_predictions_is_explained(kind):
     printed = [[f"{value:.5f}" for value in row] for row in other]
     found = asked(printed, predictions, quantity="gradient", input_kind=kind)
     assert texts(found) == [f"the gradient in the {'probabilities' if kind == 'logits' else 'logits'}"]
+
+
+def test_last_batch_explains_no_number_if_all_of_it_is_ignored():
+    labels = np.where(np.arange(N) < 32, LABELS, -100)
+    found = asked(f"{LONG_LOSSES[16:32].mean():.7g}", LONG, labels, options=Options(ignore_index=-100))
+    assert not any("the last batch of 16 alone" in text for text in texts(found))
+
+
+@pytest.mark.parametrize("generator", [_epsilons, _other_axes, _focal, _scaled_logits])
+def test_mistakes_of_losses_are_not_tried_for_other_quantities(generator):
+    problem = Case(
+        id="a/b", why="", about="", source="", loss="categorical", input_kind="logits", target="index",
+        predictions=X, labels=Y,
+    ).problem("float64", "mean")  # fmt: skip
+    assert any(generator(problem, DEFINITION, "loss"))
+    assert not [quantity for quantity in QUANTITIES[1:] if any(generator(problem, DEFINITION, quantity))]
 
 
 P, FLAG = 1 / (1 + np.exp(-LONG[:, 0])), (LABELS > 1).astype(float)
