@@ -35,7 +35,7 @@ class ChildProcess:
         self.connection.send(message)
 
     def receive(self) -> Any:
-        """Wait for the next message.  Raises EOFError or OSError if the process is gone, and what `received` raises."""
+        """Wait for the next message; raises as `model.errors.receive` does, and OSError if the process is gone."""
         return receive(self.connection)
 
     @property

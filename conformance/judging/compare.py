@@ -81,13 +81,13 @@ def compare(got: Floats, want: Exact, tolerance: Floats, dtype: str, returned: s
     error, ratio, limit = _ratios(got, want, tolerance, returned or dtype)
     where = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), error.shape)) if error.ndim else ()
     worst = float(ratio[where])
+    is_finite = bool(np.isfinite(got[where]) and np.isfinite(hi[where]))
     reason: WrongValue | NotFinite | None = None
-    if worst > 1:
-        if np.isinf(error[where]):
-            reason = NotFinite(got=float(got[where]), want=float(hi[where]), where=where)
-        else:
-            reason = WrongValue(ratio=worst, where=where)
-    reference = float(hi[where]) if np.isfinite(got[where]) and np.isfinite(hi[where]) else 1.0
+    if worst > 1 and is_finite:
+        reason = WrongValue(ratio=worst, where=where)
+    elif worst > 1:
+        reason = NotFinite(got=float(got[where]), want=float(hi[where]), where=where)
+    reference = float(hi[where]) if is_finite else 1.0
     ulps = float(error[where]) / _ulp_of(reference, dtype)
     failing = int(np.count_nonzero(ratio > 1)) if reason is not None else 0
     return Comparison(reason, where, float(error[where]), float(limit[where]), worst, ulps, failing)
@@ -154,8 +154,8 @@ def symptoms_without_value(outcome: Outcome) -> frozenset[str]:
 def symptoms_of_value(outcome: Returned, right_answers: Sequence[tuple[Exact, Floats]], dtype: str) -> frozenset[str]:
     """The symptoms of a wrong returned value.
 
-    due: correct answers, each with its tolerance: the documented answer before that of the definition.  An element is
-    wrong if it matches none of them.  Empty if an exception is expected.
+    right_answers: correct answers, each with its tolerance: the documented answer before that of the definition.  An
+    element is wrong if it matches none of them.  Empty if an exception is expected.
     """
     if not right_answers:
         return frozenset({"accepted_invalid"})

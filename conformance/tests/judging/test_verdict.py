@@ -192,6 +192,12 @@ def test_impossible_result_exceeds_every_tolerance(got, want, unconstrained):
     assert may_be_right(np.asarray(got), exact) or not found.within
 
 
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_finite_numbers_whose_difference_overflows_are_a_wrong_value(shape):
+    exact = Exact(np.full(shape, -1.7e308), np.zeros(shape), np.zeros(shape))
+    assert compare(np.full(shape, 1.7e308), exact, np.ones(shape), "float64").reason.code == "wrong_value"
+
+
 @pytest.mark.parametrize("quantity", ["loss", "gradient"])
 def test_known_conventions_are_tried_with_effective_fields(quantity):
     problem = case([[1.0, 2.0], [3.0, 1.0]], [0, 1]).problem("float32", "mean")
