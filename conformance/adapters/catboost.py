@@ -7,17 +7,18 @@ The derivatives of a loss are read from the leaf of a single sample, in a tree t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.adapters.contract import DocumentedConvention, Framework, Function, family
 from conformance.model.case import Returned
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://catboost.ai/docs/en/concepts/"
 SOURCE = "https://github.com/catboost/catboost/blob/v1.2.10/catboost/libs/metrics/metric.cpp"
 METRIC_CALL = """
-catboost.utils.eval_metric(label={labels}, approx={predictions}, metric="METRIC", {options}, thread_count=1)[0]
+catboost.utils.eval_metric(label={labels}, approx={predictions}, metric="@", {options}, thread_count=1)[0]
 """
 DERIVATIVE_CALL = """
 shape, weights = {predictions}.shape, {sample_weights|np.ones(len({labels}))}
@@ -79,25 +80,18 @@ SLOW_TO_TRAIN_FILES = frozenset(
 """Case files with many samples or classes: a model is trained for each sample, with a row for each class."""
 
 
-def metric(name: str, convention: Convention, page: str, link: str = "", **fields: Any) -> Function:
-    """An evaluation metric of raw values.
-
-    page: URL of its documentation.  link: URL of the source of its convention; "" for `page`.
-    """
-    return Function(
-        name,
-        METRIC_CALL.replace("METRIC", name),
-        input_kinds={"logits": ""},
-        arguments={"sample_weights": "weight"},
-        reductions={"mean": ""},
-        conventions=(DocumentedConvention(convention, documentation=link or page),),
-        documentation=page,
-        result_dtype="float64",
-        labels_column=True,
-        untested=RANKING_PARAMETERS,
-        **COMMON_FIELDS,
-        **fields,
-    )
+metric = family(
+    METRIC_CALL,
+    source=SOURCE,
+    input_kinds={"logits": ""},
+    arguments={"sample_weights": "weight"},
+    reductions={"mean": ""},
+    result_dtype="float64",
+    labels_column=True,
+    untested=RANKING_PARAMETERS,
+    **COMMON_FIELDS,
+)
+"""An evaluation metric of raw values."""
 
 
 def derivative(
@@ -141,12 +135,10 @@ def derivative(
     )
 
 
-METRIC_CHOICES: dict[str, Any] = {
-    "weights_narrowed_to": "float32",
-    "cancellation": "logits",
-    "empty_mean": "zero",
-    "accepts": frozenset({"trailing_axis"}),
-}
+METRIC = Convention(
+    weights_narrowed_to="float32", cancellation="logits", empty_mean="zero", accepts=frozenset({"trailing_axis"})
+)
+SOFT_METRIC = replace(METRIC, labels_narrowed_to="float32")
 BINARY_PAGE, MULTICLASS_PAGE, MULTILABEL_PAGE = (
     f"{DOCUMENTATION}loss-functions-classification",
     f"{DOCUMENTATION}loss-functions-multiclassification",
@@ -167,22 +159,15 @@ FRAMEWORK = Framework(
     imports="import catboost; import catboost.utils; import numpy as np",
     extra_requirements=(("<1.2.7", "numpy<2"),),
     functions=(
-        metric("Logloss", Convention(**METRIC_CHOICES), BINARY_PAGE, SOURCE, **BINARY_FIELDS),
-        metric(
-            "CrossEntropy",
-            Convention(labels_narrowed_to="float32", **METRIC_CHOICES),
-            BINARY_PAGE,
-            SOURCE,
-            **SOFT_FIELDS,
-        ),
-        metric("MultiClass", Convention(**METRIC_CHOICES), MULTICLASS_PAGE, SOURCE, **MULTICLASS_FIELDS),
-        metric("MultiLogloss", Convention(**METRIC_CHOICES), MULTILABEL_PAGE, SOURCE, **OUTPUT_FIELDS),
+        metric("Logloss", METRIC, documentation=BINARY_PAGE, **BINARY_FIELDS),
+        metric("CrossEntropy", SOFT_METRIC, documentation=BINARY_PAGE, **SOFT_FIELDS),
+        metric("MultiClass", METRIC, documentation=MULTICLASS_PAGE, **MULTICLASS_FIELDS),
+        metric("MultiLogloss", METRIC, documentation=MULTILABEL_PAGE, **OUTPUT_FIELDS),
         metric(
             "MultiCrossEntropy",
-            Convention(labels_narrowed_to="float32", **METRIC_CHOICES),
-            MULTILABEL_PAGE,
-            SOURCE,
-            **{**OUTPUT_FIELDS, "targets": SOFT_FIELDS["targets"]},
+            SOFT_METRIC,
+            documentation=MULTILABEL_PAGE,
+            **OUTPUT_FIELDS | {"targets": SOFT_FIELDS["targets"]},
         ),
         derivative("Logloss", "gradient", GRADIENT, BINARY_PAGE, scales=True, **BINARY_FIELDS),
         derivative("Logloss", "hessian", HESSIAN, BINARY_PAGE, scales=True, **BINARY_FIELDS),

@@ -15,7 +15,7 @@ import numpy as np
 
 from conformance.adapters import arrays
 from conformance.adapters.arrays import Tensor
-from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.adapters.contract import DocumentedConvention, Framework, Function, family
 from conformance.model.case import Problem
 from conformance.model.convention import Convention
 
@@ -30,18 +30,13 @@ EPSILON = 1e-12
 IGNORE_INDEX_WITH_ROWS = (frozenset({"ignore_index", "one_hot"}), frozenset({"ignore_index", "distribution"}))
 
 
-def of_class(name: str, **fields: Any) -> Function:
-    """A class of `mindspore.nn`, constructed with the options."""
-    return Function(
-        f"nn.{name}",
-        **{
-            "call": f"mindspore.nn.{name}({{options}})({{predictions}}, {{labels}})",
-            "dtypes": NARROW_DTYPES,
-            "positional": {"predictions": "logits", "labels": "labels"},
-            "documentation": f"{DOCUMENTATION}nn/mindspore.nn.{name}.html",
-            **fields,
-        },
-    )
+of_class = family(
+    "mindspore.@({options})({predictions}, {labels})",
+    documentation=f"{DOCUMENTATION}nn/mindspore.@.html",
+    dtypes=NARROW_DTYPES,
+    positional={"predictions": "logits", "labels": "labels"},
+)
+"""A class of `mindspore.nn`, constructed with the options."""
 
 
 def as_function(loss: Function, name: str, *files: str, **fields: Any) -> Function:
@@ -82,7 +77,7 @@ ROW_CONVENTION = DocumentedConvention(
     ),
 )
 CROSS_ENTROPY = of_class(
-    "CrossEntropyLoss",
+    "nn.CrossEntropyLoss",
     ranks={"categorical": range(1, 9)},
     input_kinds={"logits": ""},
     targets={"index": "int32", "one_hot": "same", "distribution": "same"},
@@ -92,7 +87,7 @@ CROSS_ENTROPY = of_class(
     conventions=(INDEX_CONVENTION, ROW_CONVENTION),
 )
 NLL = of_class(
-    "NLLLoss",
+    "nn.NLLLoss",
     ranks={"categorical": range(2, 9)},
     input_kinds={"log_probabilities": ""},
     targets={"index": "int32"},
@@ -123,44 +118,36 @@ NLL_KERNEL = Function(
 )
 BINARY_FIELDS: dict[str, Any] = {"ranks": {"binary": range(9)}, "targets": {"binary": "same", "soft_binary": "same"}}
 BCE = of_class(
-    "BCELoss",
+    "nn.BCELoss",
+    Convention(
+        mean_divides_by="kept",
+        log_offset=EPSILON,
+        gradient_floor=EPSILON,
+        empty_mean="nan",
+        accepts=frozenset({"invalid_target"}),
+    ),
+    f"{KERNELS}binary_cross_entropy_cpu_kernel.cc",
     **BINARY_FIELDS,
     input_kinds={"probabilities": ""},
     arguments={"sample_weights": "weight"},
     sample_weight_shape="per_loss",
-    conventions=(
-        DocumentedConvention(
-            Convention(
-                mean_divides_by="kept",
-                log_offset=EPSILON,
-                gradient_floor=EPSILON,
-                empty_mean="nan",
-                accepts=frozenset({"invalid_target"}),
-            ),
-            documentation=f"{KERNELS}binary_cross_entropy_cpu_kernel.cc",
-        ),
-    ),
 )
 WITH_LOGITS = of_class(
-    "BCEWithLogitsLoss",
+    "nn.BCEWithLogitsLoss",
+    Convention(
+        mean_divides_by="kept",
+        accepts=frozenset({"invalid_target"}),
+        cancellation="logits",
+        gradient_cancellation="targets",
+        empty_mean="nan",
+    ),
+    f"{KERNELS}bce_with_logits_loss_cpu_kernel.cc",
     **BINARY_FIELDS,
     input_kinds={"logits": ""},
     arguments={"sample_weights": "weight", "positive_weight": "pos_weight"},
     positional=INPUT_AND_TARGET,
     sample_weight_shape="per_loss",
     dtypes=NARROW_DTYPES | {"bfloat16"},
-    conventions=(
-        DocumentedConvention(
-            Convention(
-                mean_divides_by="kept",
-                accepts=frozenset({"invalid_target"}),
-                cancellation="logits",
-                gradient_cancellation="targets",
-                empty_mean="nan",
-            ),
-            documentation=f"{KERNELS}bce_with_logits_loss_cpu_kernel.cc",
-        ),
-    ),
 )
 SIGMOID = Function(
     "ops.SigmoidCrossEntropyWithLogits",
@@ -182,7 +169,7 @@ SIGMOID = Function(
     documentation=f"{DOCUMENTATION}ops/mindspore.ops.SigmoidCrossEntropyWithLogits.html",
 )
 SOFTMAX = of_class(
-    "SoftmaxCrossEntropyWithLogits",
+    "nn.SoftmaxCrossEntropyWithLogits",
     call="mindspore.nn.SoftmaxCrossEntropyWithLogits(sparse=False, {options})({predictions}, {labels})",
     ranks={"categorical": range(2, 3)},
     input_kinds={"logits": ""},

@@ -6,10 +6,8 @@ targets that sum to 1.  Labels are looked up without a check of their bounds.
 
 from __future__ import annotations
 
-from typing import Any
-
 from conformance.adapters import arrays
-from conformance.adapters.contract import INTEGER_DTYPES, DocumentedConvention, Framework, Function
+from conformance.adapters.contract import INTEGER_DTYPES, DocumentedConvention, Framework, family
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://ml-explore.github.io/mlx/build/html/python/nn/_autosummary_functions/mlx.nn.losses."
@@ -18,23 +16,14 @@ INDEXING = "https://ml-explore.github.io/mlx/build/html/usage/indexing.html"
 """The page says that bounds are not checked, and that an index outside them is undefined behaviour."""
 
 
-def function(name: str, convention: Convention, link: str = SOURCE, **fields: Any) -> Function:
-    """A function of `mlx.nn.losses`.  link: source of the convention."""
-    documented = DocumentedConvention(convention, documentation=link)
-    return Function(
-        name,
-        f"mlx.nn.losses.{name}({{predictions}}, {{labels}}, {{options}})",
-        **{
-            "result_dtype": "promoted",
-            "arguments": {"sample_weights": "weights"},
-            "sample_weight_shape": "per_loss",
-            "conventions": (documented,),
-            "documentation": f"{DOCUMENTATION}{name}.html",
-            **fields,
-        },
-    )
-
-
+function = family(
+    "mlx.nn.losses.@({predictions}, {labels}, {options})",
+    documentation=f"{DOCUMENTATION}@.html",
+    source=SOURCE,
+    result_dtype="promoted",
+    arguments={"sample_weights": "weights"},
+    sample_weight_shape="per_loss",
+)
 CROSS_ENTROPY = function(
     "cross_entropy",
     Convention(
@@ -77,7 +66,6 @@ PROBABILITIES_CONVENTION = Convention(
 )
 BINARY = function(
     "binary_cross_entropy",
-    LOGITS_CONVENTION,
     ranks={"binary": range(9)},
     input_kinds={"logits": "", "probabilities": "with_logits=False"},
     targets={"binary": "", "soft_binary": "same"},

@@ -5,14 +5,13 @@ The axes of its inputs have no stated length, as those of exported models whose 
 
 from __future__ import annotations
 
-from conformance.adapters.contract import DocumentedConvention, Function
-from conformance.model.case import InputKind
+from conformance.adapters.contract import Function, family
 from conformance.model.convention import DEFINITION, Convention
 
 CALL_TEMPLATE = """\
 def loss_of(scores, labels, *weights, **attributes):
     inputs = dict(zip(["scores", "labels", "weights"], [scores, labels, *weights]))
-    node = onnx.helper.make_node("OPERATOR", list(inputs), ["loss"], **attributes)
+    node = onnx.helper.make_node("@", list(inputs), ["loss"], **attributes)
     kinds = [onnx.helper.np_dtype_to_tensor_dtype(array.dtype) for array in inputs.values()]
     shapes = [[None] * np.ndim(array) for array in inputs.values()]
     values = [onnx.helper.make_tensor_value_info(*value) for value in zip(inputs, kinds, shapes)]
@@ -23,6 +22,7 @@ def loss_of(scores, labels, *weights, **attributes):
 loss_of({predictions}, {labels}, {class_weights}, {options})"""
 
 
+DOCUMENTATION = "https://onnx.ai/onnx/operators/onnx__@.html"
 UNCHECKED_CONVENTION = Convention(accepts=frozenset({"invalid_probability"}))
 """The documentation does not say that scores that are not log-probabilities are rejected."""
 
@@ -32,27 +32,20 @@ def operators(run: str, dtypes: frozenset[str]) -> tuple[Function, ...]:
 
     run: source of the method that runs `model`.  dtypes: accepted dtypes of the scores.
     """
-    return (
-        _operator("SoftmaxCrossEntropyLoss", "logits", DEFINITION, run, dtypes),
-        _operator("NegativeLogLikelihoodLoss", "log_probabilities", UNCHECKED_CONVENTION, run, dtypes),
-    )
-
-
-def _operator(name: str, kind: InputKind, convention: Convention, run: str, dtypes: frozenset[str]) -> Function:
-    documentation = f"https://onnx.ai/onnx/operators/onnx__{name}.html"
-    return Function(
-        name,
-        CALL_TEMPLATE.replace("OPERATOR", name).replace("RUN", run),
+    operator = family(
+        CALL_TEMPLATE.replace("RUN", run),
+        documentation=DOCUMENTATION,
+        signature=DOCUMENTATION,
         ranks={"categorical": range(2, 9)},
         targets={"index": "int64 int32"},
         arguments={"class_weights": "{}", "ignore_index": "ignore_index"},
         positional={"predictions": "scores", "labels": "labels"},
         class_axis=1,
-        input_kinds={kind: ""},
         dtypes=dtypes,
-        conventions=(DocumentedConvention(convention, documentation=documentation),),
-        signature=documentation,
-        documentation=documentation,
+    )
+    return (
+        operator("SoftmaxCrossEntropyLoss", DEFINITION, input_kinds={"logits": ""}),
+        operator("NegativeLogLikelihoodLoss", UNCHECKED_CONVENTION, input_kinds={"log_probabilities": ""}),
     )
 
 

@@ -8,46 +8,44 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import INTEGER_DTYPES, DocumentedConvention, Framework, Function, Mode
-from conformance.model.case import Loss
+from conformance.adapters.contract import INTEGER_DTYPES, Framework, Function, Mode, family
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://optax.readthedocs.io/en/latest/api/losses.html#optax.losses."
 SOURCE = "https://github.com/google-deepmind/optax/blob/v0.2.8/optax/losses/_classification.py"
 DERIVATIVE_SOURCE = "https://github.com/jax-ml/jax/pull/29483"
 """The discussion states that the derivative of softplus, log(e^z + e^0), is as intended."""
-ROW_TARGETS = ("one_hot", "distribution")
 AXIS_FIELDS: dict[str, Any] = {"arguments": {"class_axis": "axis"}}
 VMAP_EXCLUDES = tuple(frozenset({name}) for name in ("class_axis", "class_axis_not_1", "unbatched"))
 """Under `jax.vmap` axes are counted without the mapped one, which must exist."""
 
 
-def function(
-    name: str, loss: Loss, targets: tuple[str, ...], convention: Convention, link: str = "", **fields: Any
-) -> Function:
-    """An unreduced loss from logits.  link: URL of the source of the convention; "" for the documentation."""
-    return Function(
-        name,
-        f"optax.{name}({{predictions}}, {{labels}}, {{options}})",
-        ranks={loss: range(0 if loss == "binary" else 1, 9)},
-        input_kinds={"logits": ""},
-        targets=dict.fromkeys(targets, INTEGER_DTYPES if "index" in targets else ""),
-        positional={"predictions": "logits", "labels": "labels"},
-        conventions=(DocumentedConvention(convention, documentation=link or DOCUMENTATION + name),),
-        documentation=DOCUMENTATION + name,
-        result_dtype="promoted" if "distribution" in targets else "same",
-        **fields,
-    )
-
-
+CATEGORICAL = {"categorical": range(1, 9)}
+ROWS: dict[str, Any] = {
+    "ranks": CATEGORICAL,
+    "targets": {"one_hot": "", "distribution": ""},
+    "result_dtype": "promoted",
+}
+function = family(
+    "optax.@({predictions}, {labels}, {options})",
+    documentation=DOCUMENTATION + "@",
+    input_kinds={"logits": ""},
+    positional={"predictions": "logits", "labels": "labels"},
+)
+"""An unreduced loss from logits."""
 UNCHECKED_INPUTS = frozenset({"invalid_target", "shape_mismatch"})
 SOFT_CONVENTION = Convention(gradient_cancellation="targets", accepts=frozenset({"invalid_target"}))
 SAFE_CONVENTION = Convention(gradient_cancellation="targets", accepts=UNCHECKED_INPUTS)
 INTEGER_CONVENTION = Convention(gradient_cancellation="targets", cancellation="logits")
 SIGMOID_CONVENTION = Convention(gradient_cancellation="logits", accepts=UNCHECKED_INPUTS)
-SOFTMAX = function("softmax_cross_entropy", "categorical", ROW_TARGETS, SOFT_CONVENTION).since("0.2.4", **AXIS_FIELDS)
-LABELS = function("softmax_cross_entropy_with_integer_labels", "categorical", ("index",), INTEGER_CONVENTION, SOURCE)
-LABELS = LABELS.since("0.2.4", **AXIS_FIELDS)
+SOFTMAX = function("softmax_cross_entropy", SOFT_CONVENTION, **ROWS).since("0.2.4", **AXIS_FIELDS)
+LABELS = function(
+    "softmax_cross_entropy_with_integer_labels",
+    INTEGER_CONVENTION,
+    SOURCE,
+    ranks=CATEGORICAL,
+    targets={"index": INTEGER_DTYPES},
+).since("0.2.4", **AXIS_FIELDS)
 WHERE_CALL = """
 counted = ({{predictions}} != -jax.numpy.inf) | {is_labelled}
 {{predictions}} = jax.numpy.where(counted, +{{predictions}}, 30000)
@@ -87,11 +85,15 @@ FRAMEWORK = Framework(
     functions=(
         SOFTMAX,
         counted(SOFTMAX, "({labels} > 0)"),
-        function("safe_softmax_cross_entropy", "categorical", ROW_TARGETS, SAFE_CONVENTION, first="0.2.3"),
+        function("safe_softmax_cross_entropy", SAFE_CONVENTION, **ROWS, first="0.2.3"),
         LABELS,
         counted(LABELS, "jax.nn.one_hot({labels}, {predictions}.shape[-1], dtype=bool)"),
         function(
-            "sigmoid_binary_cross_entropy", "binary", ("binary", "soft_binary"), SIGMOID_CONVENTION, DERIVATIVE_SOURCE
+            "sigmoid_binary_cross_entropy",
+            SIGMOID_CONVENTION,
+            DERIVATIVE_SOURCE,
+            ranks={"binary": range(9)},
+            targets={"binary": "", "soft_binary": ""},
         ),
     ),
 )

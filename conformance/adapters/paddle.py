@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import DocumentedConvention, Framework, Function, NoEffect
+from conformance.adapters.contract import DocumentedConvention, Framework, NoEffect, family
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://www.paddlepaddle.org.cn/documentation/docs/en/api/paddle/nn/"
@@ -19,32 +19,21 @@ SOURCE = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/python/paddle/nn/fu
 TOLERABLE_VALUE = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/paddle/phi/kernels/funcs/cross_entropy.h"
 """The page states that the logarithm of 0 is replaced by -1e20."""
 BCE_KERNEL = "https://github.com/PaddlePaddle/Paddle/blob/v3.3.1/paddle/phi/kernels/cpu/bce_loss_kernel.cc"
+PAGE = f"{DOCUMENTATION}CrossEntropyLoss_en.html"
 WIDE_DTYPES = frozenset({"float32", "float64"})
 POSITIONAL = {"predictions": "input", "labels": "label"}
 BINARY_TARGETS = {"binary": "same", "soft_binary": "same"}
 NO_EFFECT: dict[str, NoEffect] = {"name": "name"}
 
 
-def function(name: str, **fields: Any) -> Function:
-    """A class of `paddle.nn`, constructed with the options.  Its page is the default link of conventions."""
-    page = f"{DOCUMENTATION}{name}_en.html"
-    stated = fields.pop("conventions")
-    fields["conventions"] = tuple(
-        replace(documented, documentation=documented.documentation or page) for documented in stated
-    )
-    return Function(
-        name,
-        **{
-            "call": f"paddle.nn.{name}({{options}})({{predictions}}, {{labels}})",
-            "positional": POSITIONAL,
-            "no_effect": NO_EFFECT,
-            "dtypes": WIDE_DTYPES,
-            "documentation": page,
-            **fields,
-        },
-    )
-
-
+function = family(
+    "paddle.nn.@({options})({predictions}, {labels})",
+    documentation=f"{DOCUMENTATION}@_en.html",
+    positional=POSITIONAL,
+    no_effect=NO_EFFECT,
+    dtypes=WIDE_DTYPES,
+)
+"""A class of `paddle.nn`, constructed with the options."""
 COLUMN_EXCLUDES = tuple(frozenset({name, "labels_column"}) for name in ("class_axis", "class_axis_not_1"))
 """The extra axis of labels in a column is on the class axis."""
 INDEX_CONVENTION = Convention(
@@ -77,7 +66,7 @@ def documented(rows: bool, *capabilities: str, **choices: Any) -> tuple[Document
             documentation=TOLERABLE_VALUE,
             capabilities=frozenset({"probabilities", *capabilities}),
         ),
-        DocumentedConvention(replace(base, **choices), targets, capabilities=frozenset(capabilities)),
+        DocumentedConvention(replace(base, **choices), targets, PAGE, frozenset(capabilities)),
     )
 
 
@@ -114,94 +103,78 @@ WRITES_OUTSIDE_MEMORY = tuple(frozenset({"ignore_index", reduction}) for reducti
 is reduced (`NLL_KERNEL`): the heap is overwritten, and the process aborts or hangs, then or in a later call."""
 NLL = function(
     "NLLLoss",
+    Convention(
+        default_ignore_index=-100,
+        gradient_cancellation="targets",
+        empty_mean="zero",
+        accepts=frozenset({"invalid_probability"}),
+    ),
     ranks={"categorical": range(2, 9)},
     input_kinds={"log_probabilities": ""},
     targets={"index": "int64"},
     arguments={"class_weights": "weight", "ignore_index": "ignore_index"},
     class_axis=1,
     excludes=WRITES_OUTSIDE_MEMORY,
-    conventions=(
-        DocumentedConvention(
-            Convention(
-                default_ignore_index=-100,
-                gradient_cancellation="targets",
-                empty_mean="zero",
-                accepts=frozenset({"invalid_probability"}),
-            )
-        ),
-    ),
 )
 BCE = function(
     "BCELoss",
+    Convention(
+        mean_divides_by="kept",
+        log_floor=-100.0,
+        gradient_floor=1e-12,
+        empty_mean="nan",
+        rejects=frozenset({"nan_prediction"}),
+    ),
+    BCE_KERNEL,
     ranks={"binary": range(9)},
     input_kinds={"probabilities": ""},
     targets=BINARY_TARGETS,
     arguments={"sample_weights": "weight"},
     sample_weight_shape="per_loss",
-    conventions=(
-        DocumentedConvention(
-            Convention(
-                mean_divides_by="kept",
-                log_floor=-100.0,
-                gradient_floor=1e-12,
-                empty_mean="nan",
-                rejects=frozenset({"nan_prediction"}),
-            ),
-            documentation=BCE_KERNEL,
-        ),
-    ),
 )
 WITH_LOGITS = function(
     "BCEWithLogitsLoss",
+    Convention(
+        mean_divides_by="kept",
+        accepts=frozenset({"invalid_target"}),
+        cancellation="logits",
+        gradient_cancellation="targets",
+        empty_mean="nan",
+    ),
     ranks={"binary": range(9)},
     input_kinds={"logits": ""},
     targets=BINARY_TARGETS,
     arguments={"sample_weights": "weight", "positive_weight": "pos_weight"},
     positional={"predictions": "logit", "labels": "label"},
     sample_weight_shape="per_loss",
-    conventions=(
-        DocumentedConvention(
-            Convention(
-                mean_divides_by="kept",
-                accepts=frozenset({"invalid_target"}),
-                cancellation="logits",
-                gradient_cancellation="targets",
-                empty_mean="nan",
-            )
-        ),
-    ),
 )
 MULTI_LABEL = function(
     "MultiLabelSoftMarginLoss",
+    Convention(binary_outputs="mean_of_last_axis", accepts=frozenset({"invalid_target"}), empty_mean="nan"),
     ranks={"binary": range(1, 9)},
     input_kinds={"logits": ""},
     targets={"binary": "same float32", "soft_binary": "same float32"},
-    conventions=(
-        DocumentedConvention(
-            Convention(binary_outputs="mean_of_last_axis", accepts=frozenset({"invalid_target"}), empty_mean="nan")
-        ),
-    ),
     untested={"weight=None": "multiplies outputs before their mean, as weights of a sample do not"},
 )
 # The logistic loss of labels that are 1 and -1: a binary cross-entropy from logits.
 SOFT_MARGIN = function(
     "SoftMarginLoss",
+    Convention(empty_mean="nan"),
     ranks={"binary": range(9)},
     input_kinds={"logits": ""},
     targets={"binary": "same float32 float64 int64 int32 int16 int8 bool"},
-    conventions=(DocumentedConvention(Convention(empty_mean="nan")),),
     call="paddle.nn.SoftMarginLoss({options})({predictions}, 2 * {labels} - 1)",
 )
 # The fluid-era loss of one output, unreduced.
 LOG_LOSS = function(
     "functional.log_loss",
+    Convention(log_offset=1e-4, empty_mean="nan"),
     ranks={"binary": range(2, 3)},
     input_kinds={"probabilities": ""},
     targets={"binary": "same"},
     dtypes=frozenset({"float32"}),
     excludes=(frozenset({"several_outputs"}),),
     reductions={"none": "{result}", "sum": "{result}.sum()", "mean": "{result}.mean()"},
-    conventions=(DocumentedConvention(Convention(log_offset=1e-4, empty_mean="nan")),),
     call="paddle.nn.functional.log_loss({predictions}, {labels}, {options})",
     documentation=f"{DOCUMENTATION}functional/log_loss_en.html",
     untested={"epsilon=1e-4": "the offset of the probabilities"},

@@ -9,27 +9,21 @@ import os
 from typing import Any
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import DocumentedConvention, Framework, Function, Mode
-from conformance.model.case import Loss, Problem
+from conformance.adapters.contract import Framework, Mode, family
+from conformance.model.case import Problem
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://www.tensorflow.org/api_docs/python/tf/nn/"
 
 
-def function(name: str, loss: Loss, targets: dict[str, str], convention: Convention, **fields: Any) -> Function:
-    """A loss from logits."""
-    return Function(
-        name,
-        f"tf.nn.{name}({{labels}}, {{predictions}}, {{options}})",
-        ranks={loss: range(1 if loss == "categorical" else 0, 9)},
-        input_kinds={"logits": ""},
-        targets=targets,
-        positional={"labels": "labels", "predictions": "logits"},
-        no_effect={"name": "name"},
-        conventions=(DocumentedConvention(convention, documentation=DOCUMENTATION + name),),
-        documentation=DOCUMENTATION + name,
-        **fields,
-    )
+CATEGORICAL = {"categorical": range(1, 9)}
+function = family(
+    "tf.nn.@({labels}, {predictions}, {options})",
+    documentation=DOCUMENTATION + "@",
+    input_kinds={"logits": ""},
+    positional={"labels": "labels", "predictions": "logits"},
+    no_effect={"name": "name"},
+)
 
 
 def silence() -> None:
@@ -47,7 +41,7 @@ ROW_CONVENTION = Convention(
     gradient_cancellation="targets", gradient_total="one", accepts=frozenset({"invalid_target"})
 )
 INDEX_CONVENTION = Convention(gradient_cancellation="targets")
-BINARY = {"binary": "same", "soft_binary": "same"}
+BINARY: dict[str, Any] = {"ranks": {"binary": range(9)}, "targets": {"binary": "same", "soft_binary": "same"}}
 FRAMEWORK = Framework(
     name="tensorflow",
     distributions=("tensorflow-cpu", "tensorflow"),
@@ -62,18 +56,22 @@ FRAMEWORK = Framework(
     functions=(
         function(
             "softmax_cross_entropy_with_logits",
-            "categorical",
-            {"one_hot": "same", "distribution": "same"},
             ROW_CONVENTION,
+            ranks=CATEGORICAL,
+            targets={"one_hot": "same", "distribution": "same"},
             arguments={"class_axis": "axis"},
         ),
-        function("sparse_softmax_cross_entropy_with_logits", "categorical", {"index": "int64 int32"}, INDEX_CONVENTION),
-        function("sigmoid_cross_entropy_with_logits", "binary", BINARY, Convention(gradient_cancellation="targets")),
+        function(
+            "sparse_softmax_cross_entropy_with_logits",
+            INDEX_CONVENTION,
+            ranks=CATEGORICAL,
+            targets={"index": "int64 int32"},
+        ),
+        function("sigmoid_cross_entropy_with_logits", Convention(gradient_cancellation="targets"), **BINARY),
         function(
             "weighted_cross_entropy_with_logits",
-            "binary",
-            BINARY,
             Convention(gradient_cancellation="targets", cancellation="logits"),  # the formula is documented
+            **BINARY,
             arguments={"positive_weight": "pos_weight"},
             placeholder_values=default_positive_weight,
         ),

@@ -9,10 +9,9 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from typing import Any
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import INTEGER_DTYPES, DocumentedConvention, Framework, Function
+from conformance.adapters.contract import INTEGER_DTYPES, Framework, family
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://docs.tinygrad.org/tensor/ops/#tinygrad.Tensor."
@@ -59,23 +58,16 @@ INDEX_LABEL_FILES = frozenset({"article/index_labels"}) | frozenset(
 It differs from cross_entropy, which is called on all files, only in how it accepts labels."""
 
 
-def function(name: str, convention: Convention, **fields: Any) -> Function:
-    """A method of `tinygrad.Tensor`, the predictions being `self`."""
-    return Function(
-        name,
-        f"tinygrad.Tensor.{name}({{predictions}}, {{labels}}, {{options}})",
-        **{
-            "first": "0.10.0",
-            "dtypes": DTYPES,
-            "result_dtype": "promoted",
-            "positional": {"predictions": "self", "labels": "Y"},
-            "conventions": (DocumentedConvention(convention, documentation=SOURCE),),
-            "documentation": f"{DOCUMENTATION}{name}",
-            **fields,
-        },
-    )
-
-
+function = family(
+    "tinygrad.Tensor.@({predictions}, {labels}, {options})",
+    documentation=f"{DOCUMENTATION}@",
+    source=SOURCE,
+    first="0.10.0",
+    dtypes=DTYPES,
+    result_dtype="promoted",
+    positional={"predictions": "self", "labels": "Y"},
+)
+"""A method of `tinygrad.Tensor`, the predictions being `self`."""
 CROSS_ENTROPY = function(
     "cross_entropy",
     Convention(gradient_cancellation="targets", empty_mean="nan", accepts=frozenset({"invalid_target"})),

@@ -12,12 +12,19 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from typing import Any
 
 import numpy as np
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import INTEGER_DTYPES, DocumentedConvention, Framework, Function, Mode, NoEffect
+from conformance.adapters.contract import (
+    INTEGER_DTYPES,
+    DocumentedConvention,
+    Framework,
+    Function,
+    Mode,
+    NoEffect,
+    family,
+)
 from conformance.model.case import DTYPES
 from conformance.model.convention import Convention
 
@@ -71,16 +78,13 @@ SOFT_CONVENTION = DocumentedConvention(
 )
 
 
-def function(name: str, **fields: Any) -> Function:
-    """A class of `torch.nn`, constructed with the options."""
-    return Function(
-        name,
-        f"torch.nn.{name}({{options}})({{predictions}}, {{labels}})",
-        positional=POSITIONAL,
-        no_effect=NO_EFFECT,
-        documentation=f"{DOCUMENTATION}{name}.html",
-        **fields,
-    )
+function = family(
+    "torch.nn.@({options})({predictions}, {labels})",
+    documentation=f"{DOCUMENTATION}@.html",
+    positional=POSITIONAL,
+    no_effect=NO_EFFECT,
+)
+"""A class of `torch.nn`, constructed with the options."""
 
 
 def no_compiler() -> str:
@@ -195,24 +199,20 @@ NLL = (
 BCE = (
     function(
         "BCELoss",
+        Convention(
+            mean_divides_by="kept",
+            log_floor=-100.0,
+            gradient_floor=GRADIENT_EPSILON,
+            empty_mean="nan",
+            rejects=frozenset({"nan_prediction"}),
+        ),
+        PULLS + "97814",
         ranks=BINARY,
         input_kinds={"probabilities": ""},
         targets=BINARY_TARGETS,
         arguments={"sample_weights": "weight"},
         sample_weight_shape="per_loss",
         dtypes=WIDE_DTYPES,
-        conventions=(
-            DocumentedConvention(
-                Convention(
-                    mean_divides_by="kept",
-                    log_floor=-100.0,
-                    gradient_floor=GRADIENT_EPSILON,
-                    empty_mean="nan",
-                    rejects=frozenset({"nan_prediction"}),
-                ),
-                documentation=PULLS + "97814",
-            ),
-        ),
     )
     # What it documents about its targets, which it checks since then, is older.
     .since(
@@ -225,6 +225,14 @@ BCE = (
 WITH_LOGITS = (
     function(
         "BCEWithLogitsLoss",
+        Convention(
+            mean_divides_by="kept",
+            accepts=frozenset({"invalid_target"}),
+            cancellation="logits",
+            gradient_cancellation="targets",
+            empty_mean="nan",
+        ),
+        "https://github.com/pytorch/pytorch/blob/v2.13.0/aten/src/ATen/native/Loss.cpp",
         ranks=BINARY,
         input_kinds={"logits": ""},
         targets=dict.fromkeys(BINARY_TARGETS, PROMOTED_DTYPES),
@@ -232,18 +240,6 @@ WITH_LOGITS = (
         arguments={"sample_weights": "weight", "positive_weight": "pos_weight"},
         sample_weight_shape="per_loss",
         dtypes=NO_FLOAT16,
-        conventions=(
-            DocumentedConvention(
-                Convention(
-                    mean_divides_by="kept",
-                    accepts=frozenset({"invalid_target"}),
-                    cancellation="logits",
-                    gradient_cancellation="targets",
-                    empty_mean="nan",
-                ),
-                documentation="https://github.com/pytorch/pytorch/blob/v2.13.0/aten/src/ATen/native/Loss.cpp",
-            ),
-        ),
     )
     .since("2.1", dtypes=ALL_DTYPES)
     .since("2.4", weight_dtypes="", excludes=(frozenset({"positive_weight", "bool_weights"}),))
@@ -263,6 +259,12 @@ def functional(loss: Function, name: str, *files: str) -> Function:
 # The mean over the classes is taken before the reduction, and a weight is one of a class.
 MULTI_LABEL = function(
     "MultiLabelSoftMarginLoss",
+    Convention(
+        binary_outputs="mean_of_last_axis",
+        accepts=frozenset({"invalid_target"}),
+        empty_mean="nan",
+    ),
+    f"{DOCUMENTATION}MultiLabelSoftMarginLoss.html",
     ranks={"binary": range(1, 9)},
     input_kinds={"logits": ""},
     targets={"binary": f"{PROMOTED_DTYPES} {INTEGER_DTYPES}", "soft_binary": PROMOTED_DTYPES},
@@ -270,16 +272,6 @@ MULTI_LABEL = function(
     dtypes=ALL_DTYPES,
     modes=ALL_BUT_AUTOCAST,
     default_files=MULTI_LABEL_FILES,
-    conventions=(
-        DocumentedConvention(
-            Convention(
-                binary_outputs="mean_of_last_axis",
-                accepts=frozenset({"invalid_target"}),
-                empty_mean="nan",
-            ),
-            documentation=f"{DOCUMENTATION}MultiLabelSoftMarginLoss.html",
-        ),
-    ),
 )
 # Its mean is that over all outputs; a weight of each class stands beside no other reduction of the definition.
 WEIGHTED_MULTI_LABEL = MULTI_LABEL.like(

@@ -10,47 +10,39 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.adapters.contract import Framework, family
 from conformance.model.convention import Convention
 
 SOURCE = "https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/loss/loss_utils.py"
 CALL_TEMPLATE = (
     "transformers.loss.loss_utils.{}({{predictions}}, {{labels}}, vocab_size={{predictions}}.shape[-1], {{options}})"
 )
-COMMON_FIELDS: dict[str, Any] = {
-    "ranks": {"categorical": range(2, 9)},
-    "input_kinds": {"logits": ""},
-    "targets": {"index": "int64"},
-    "arguments": {"ignore_index": "ignore_index"},
-    "reductions": {"sum": "num_items_in_batch=1", "mean": ""},
-    "positional": {"predictions": "logits", "labels": "labels"},
-    "result_dtype": "float32",
-    "documentation": SOURCE,
+TOKEN_CHOICES: dict[str, Any] = {
+    "default_ignore_index": -100,
+    "narrowed_to": "float32",
+    "gradient_cancellation": "targets",
+    "empty_mean": "nan",
 }
-
-
-def function(name: str, shift: int, accepts: frozenset[str] = frozenset(), **fields: Any) -> Function:
-    """A loss of tokens."""
-    convention = Convention(
-        default_ignore_index=-100,
-        label_shift=shift,
-        narrowed_to="float32",
-        gradient_cancellation="targets",
-        empty_mean="nan",
-        accepts=accepts,
-    )
-    return Function(
-        name,
-        CALL_TEMPLATE.format(name),
-        conventions=(DocumentedConvention(convention, documentation=SOURCE),),
-        **{**COMMON_FIELDS, **fields},
-    )
-
-
+function = family(
+    CALL_TEMPLATE.format("@"),
+    documentation=SOURCE,
+    arguments={"ignore_index": "ignore_index"},
+    positional={"predictions": "logits", "labels": "labels"},
+    result_dtype="float32",
+    ranks={"categorical": range(2, 9)},
+    input_kinds={"logits": ""},
+    targets={"index": "int64"},
+    reductions={"sum": "num_items_in_batch=1", "mean": ""},
+)
+"""A loss of tokens."""
 UNTESTED_PARAMETERS = {"kwargs={}": "arguments of other losses"}
-CAUSAL_LOSS = function("ForCausalLMLoss", 1, untested=UNTESTED_PARAMETERS)
-# It flattens labels, so a trailing axis is accepted.
-MASKED_LOSS = function("ForMaskedLMLoss", 0, frozenset({"trailing_axis"}), first="4.48.0", untested=UNTESTED_PARAMETERS)
+CAUSAL_LOSS = function("ForCausalLMLoss", Convention(**TOKEN_CHOICES, label_shift=1), untested=UNTESTED_PARAMETERS)
+MASKED_LOSS = function(
+    "ForMaskedLMLoss",
+    Convention(**TOKEN_CHOICES, accepts=frozenset({"trailing_axis"})),  # it flattens labels
+    first="4.48.0",
+    untested=UNTESTED_PARAMETERS,
+)
 SHIFTED_LABELS_LOSS = CAUSAL_LOSS.like(
     "ForCausalLMLoss:shift_labels",
     first="4.50",
@@ -86,49 +78,36 @@ SEQUENCE_CLASSIFICATION = MASKED_LOSS.like(
     result_dtype="same",
     default_files=frozenset({"categorical/ignore_index", "categorical/index_labels", "categorical/invalid_labels"}),
 )
-MULTI_LABEL = Function(
+MULTI_LABEL = function(
     "ForSequenceClassificationLoss:multi_label",
-    CLASSIFICATION_CALL.replace("KIND", "multi_label"),
+    Convention(
+        accepts=frozenset({"invalid_target"}),
+        cancellation="logits",
+        gradient_cancellation="targets",
+        empty_mean="nan",
+    ),
+    call=CLASSIFICATION_CALL.replace("KIND", "multi_label"),
     ranks={"binary": range(2, 3)},
-    input_kinds={"logits": ""},
     targets={"binary": "same", "soft_binary": "same"},
+    arguments={},
     reductions={"mean": ""},
     positional={"predictions": "pooled_logits", "labels": "labels"},
-    conventions=(
-        DocumentedConvention(
-            Convention(
-                accepts=frozenset({"invalid_target"}),
-                cancellation="logits",
-                gradient_cancellation="targets",
-                empty_mean="nan",
-            ),
-            documentation=SOURCE,
-        ),
-    ),
-    documentation=SOURCE,
+    result_dtype="same",
     first="4.48.0",
     untested=UNTESTED_PARAMETERS,
     default_files=frozenset({"binary/logits", "binary/infinite_logits", "binary/invalid_labels"}),
 )
 SMOOTHER_SOURCE = "https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/trainer_pt_utils.py"
-LABEL_SMOOTHER = Function(
+LABEL_SMOOTHER = function(
     "LabelSmoother",
-    "{predictions} = [{predictions}]\n"
+    Convention(default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"),
+    call="{predictions} = [{predictions}]\n"
     "transformers.trainer_pt_utils.LabelSmoother("
     "{label_smoothing|epsilon=0.0}, {ignore_index})({predictions}, {labels}, {options})",
-    **{
-        **COMMON_FIELDS,
-        "arguments": {"label_smoothing": "epsilon", "ignore_index": "ignore_index"},
-        "positional": {"predictions": "model_output", "labels": "labels"},
-        "result_dtype": "same_or_float32",
-        "documentation": SMOOTHER_SOURCE,
-    },
-    conventions=(
-        DocumentedConvention(
-            Convention(default_ignore_index=-100, gradient_cancellation="targets", empty_mean="nan"),
-            documentation=SMOOTHER_SOURCE,
-        ),
-    ),
+    arguments={"label_smoothing": "epsilon", "ignore_index": "ignore_index"},
+    positional={"predictions": "model_output", "labels": "labels"},
+    result_dtype="same_or_float32",
+    documentation=SMOOTHER_SOURCE,
     first="5.24",
     untested={"shift_labels=False": "the shift of the causal loss"},
 )

@@ -17,6 +17,7 @@ from conformance.adapters.contract.framework import (
     Function,
     Mode,
     NoEffect,
+    family,
     required_capabilities,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "LoweringError",
     "Mode",
     "NoEffect",
+    "family",
     "required_capabilities",
 ]

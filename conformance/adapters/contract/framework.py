@@ -42,6 +42,8 @@ from conformance.model.case import (
 from conformance.model.convention import DEFINITION, Convention, Narrow
 from conformance.model.row_key import CPU, EAGER
 
+FunctionFactory = Callable[..., "Function"]
+"""Creates a function from its name and some of its fields; see `family`."""
 INTEGER_DTYPES = "int64 int32 int16 int8 uint8"
 """dtypes of the labels of a function that accepts any integers, as in `Function.targets`."""
 NoEffect = Literal["name", "device", "deprecated alias", "implementation"]
@@ -385,6 +387,25 @@ class Function:
     def call_source(self) -> Callable[..., str]:
         """`_call_source` of this function, cached by its arguments."""
         return lru_cache(maxsize=1024)(partial(_call_source, self))
+
+
+def family(call: str, *, source: str = "", **common: Any) -> FunctionFactory:
+    """Return a factory of functions that are called alike, `function(name, convention, link, **fields)`.
+
+    call, common: fields of the functions, in whose texts @ stands for the name; those that are passed to the factory
+    replace them.  source: URL that documents the convention, unless the factory is passed a link; "" for that of the
+    function.  convention: the only documented convention of a function; None if `fields` has its conventions.
+    """
+
+    def function(name: str, convention: Convention | None = None, link: str = "", **fields: Any) -> Function:
+        shared = {"call": call, "documentation": "", **common}
+        fields = {word: at.replace("@", name) if isinstance(at, str) else at for word, at in shared.items()} | fields
+        if convention is not None:
+            link = link or source or fields["documentation"]
+            fields["conventions"] = (DocumentedConvention(convention, documentation=link),)
+        return Function(name, **fields)
+
+    return function
 
 
 def _stated(problem: Problem, names: Iterable[str]) -> list[str]:

@@ -171,6 +171,17 @@ def test_function_without_reductions_has_those_of_framework():
     assert function(usual).reductions == {"mean": ""}
 
 
+def test_family_names_its_functions_and_their_conventions():
+    fields = {**USUAL, "documentation": "https://m/@", "class_axis": 1}
+    del fields["name"]
+    make = contract.family(fields.pop("call").replace("mean", "@"), source="s", **fields)
+    first, second = make("f", Convention(empty_mean="nan"), class_axis=-1), make("g", Convention(), "link")
+    assert (first.name, first.documentation) == ("f", "https://m/f")
+    assert first.call == "np.f({predictions}[:, {labels}], {options})"
+    assert (first.class_axis, second.class_axis) == (-1, 1)
+    assert [function.conventions[0].documentation for function in (first, second)] == ["s", "link"]
+
+
 def test_several_statements_are_executed_as_printed():
     of = framework(
         Function(
