@@ -173,7 +173,9 @@ def test_published_gradient_is_compared_and_shown_as_it_is_written(tmp_path, mon
     lines = ("predictions: [[[0.5, 0.25], [0.5, 0.75]]]", "labels: [[0, 0]]", "dtypes: float64", published)
     written(tmp_path, *lines, "layout: {written_class_axis: 1}", given="probabilities")
     for command in (("show",), ("explain", "--quantity", "gradient")):
-        monkeypatch.setattr(sys, "argv", ["conformance", *command, "x/y", "--cases", str(tmp_path)])
+        monkeypatch.setattr(
+            sys, "argv", ["conformance", *command, "x/y", "--cases", str(tmp_path), "--framework", "torch"]
+        )
         with pytest.raises(SystemExit):
             cli.main()
         text = " ".join(capsys.readouterr().out.split())
@@ -218,7 +220,7 @@ def test_written_case_states_class_axis(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [("lint", "{}"), ("show", "x/y", "--cases", "{}"), ("explain", "x/y", "--cases", "{}")]
+    "words", [("lint", "{}"), *((name, "x/y", "--cases", "{}", "--framework", "torch") for name in ("show", "explain"))]
 )
 def test_commands_print_the_note(tmp_path, monkeypatch, capsys, words):
     assert only(written(tmp_path, *SQUARE, "layout: {class_axis: 1}")).note
