@@ -6,11 +6,8 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tomllib
 import typer
 from rich.table import Table
 from rich.text import Text
@@ -40,8 +37,31 @@ COMMON_SHARE = 0.5
 
 DETERMINISM = "asked_again"
 """The relation that a callable violates which is not deterministic."""
-ADVICE: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-"""What to do, by the reason code that most of the wrong rows have, and by words of exceptions."""
+ADVICE = {
+    "wrong_shape": "if it returns something else than the mean, say --reduction none or --reduction sum",
+    "wrong_dtype": "if it returns a dtype of its own, say --result-dtype",
+    "mutated_argument": "it writes into its arguments, so nothing that its callers do with them is safe",
+    "timed_out": "--timeout says how long a call may take",
+    "crashed": "it ends its process; make the call that is printed above alone, in a debugger",
+    "no_number": "it has to return the loss alone, as floats; if the loss is the first of several results, check a "
+    "function with the same parameters that returns {name}(...)[0]",
+    CANCELS: "terms that are larger than their sum cancel, which --cancellation accepts",
+    "raised": "--dtype, --targets and --rank leave out what it does not take",
+}
+"""What to do about the reason code that most of the wrong rows have."""
+RAISED = {
+    ("cuda", "gpu", "nvidia", "driver", "hip error"): "it needs a device that is not there: check it on a machine that "
+    "has it",
+    ("does not require grad",): "the result does not depend on the array of the gradient, or is detached from it",
+    ("modulenotfounderror", "importerror"): "it imports what is not installed here",
+    (
+        "tensor' object has no attribute",
+        "tensor object has no attribute",
+        "ndarray' object has no attribute",
+        "must be tensor, not",
+    ): "it takes arrays of another library: name that by --arrays",
+}
+"""Words of exceptions -> what to do."""
 
 
 @options
@@ -163,9 +183,9 @@ def _advice(result: api.CheckResult, failing: Sequence[Row], code: str) -> str:
     code: code of that reason.
     """
     raised = " ".join(row.explanation for row in failing[:3]).lower()
-    for exceptions in ADVICE["raised"]:
-        if any(word in raised for word in exceptions["words"]):
-            return str(exceptions["advice"])
+    for words, advice in RAISED.items():
+        if any(word in raised for word in words):
+            return advice
     with_code = [row for row in failing if row.reason_code == code]
     if code == "wrong_dtype" and all(is_derivative(row.key.quantity) for row in with_code):
         return "a gradient has the dtype of what it is the gradient of"
@@ -174,7 +194,7 @@ def _advice(result: api.CheckResult, failing: Sequence[Row], code: str) -> str:
     if code == "raised" and len(with_code) == sum(row.status != "unsupported" for row in result.run.rows):
         return "no call returns, whatever it is passed; make the one that is printed above alone"
     name = result.checked.target.rpartition(":")[2]
-    return str(ADVICE["reasons"].get(code, "")).format(name=name)
+    return ADVICE.get(code, "").format(name=name)
 
 
 def _may_lack_upstream(row: Row) -> bool:

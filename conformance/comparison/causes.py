@@ -16,7 +16,7 @@ import pandas as pd
 from conformance.comparison.changes import SEVERITIES
 from conformance.comparison.distance import Drift, drift, largest
 from conformance.comparison.documentation import RESULT_DTYPE, ConventionChange, DocumentedChange, convention_changes
-from conformance.comparison.sentences import TEMPLATES, status_text
+from conformance.comparison.sentences import status_text
 from conformance.judging.row import choices_of, exception_type, listed_in, members_of, reason_in, warnings_in
 from conformance.judging.verdict import FAILING
 from conformance.report.frames import records
@@ -237,7 +237,17 @@ def _convention_diff(row: Row, say: Say) -> str:
     return "; ".join(f"{word} {old or say('none')} -> {new or say('none')}" for word, old, new in pairs if old != new)
 
 
-SUPPORT_TEXT = TEMPLATES["support"]
+SUPPORT_TEXT = {
+    "function gained": "the function is new",
+    "function lost": "the function is gone",
+    "case added": "the case is new, {dtype}",
+    "case removed": "the case is gone, {dtype}",
+    "case changed": "the case changed, {dtype}",
+    "newly asked": "was not called before, {dtype}",
+    "no longer asked": "is not called any more, {dtype}",
+    "support gained": "can be called now, {dtype}",
+    "support lost": "cannot be called any more, {dtype}",
+}
 
 
 def _describe_support(row: Row, say: Say) -> str:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-import tomllib
 
 from conformance.comparison.distance import drift
 from conformance.judging.row import exception_type, listed_in
 from conformance.judging.verdict import FAILING
 from conformance.model.text import counted, one_line
 
-TEMPLATES: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-"""Templates of sentences by subject and kind."""
 Row = Mapping[str, Any]
 """A row of a table with `comparison.changes.COLUMNS` and `shapes`, by column."""
 MAX_TEXT = 120
@@ -91,7 +86,17 @@ def _one_sided(row: Row, kinds: Sequence[str]) -> str:
     side = "old" if removed else "new"
     version = row["new_version" if removed else "old_version"]
     where = f"in {version}" if version else f"in the {'new' if removed else 'old'} report"
-    text = TEMPLATES["one_sided"][kinds[0]].format(where=where)
+    text = {
+        "function lost": f"the function does not exist {where}",
+        "function gained": f"the function did not exist {where}",
+        "support lost": f"it no longer accepts such input {where}",
+        "support gained": f"it did not accept such input {where}",
+        "case removed": "the new report does not have this case",
+        "no longer asked": "removed from the selection: no function is called with this case, dtype and reduction",
+        "case added": "the old report does not have this case",
+        "newly asked": "added to the selection: the old report has no such row",
+        "case changed": "the case changed, so its rows are not compared",
+    }[kinds[0]]
     if row[f"{side}_status"] not in FAILING:
         return text
     known = ", a known issue" if row[f"{side}_expected"] == "known" else ""

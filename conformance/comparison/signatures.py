@@ -10,7 +10,6 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from conformance.comparison.sentences import TEMPLATES
 from conformance.judging.row import exception_type, warnings_in
 
 Kind = Literal[
@@ -50,7 +49,17 @@ class Parameter:
         return f"{self.name}={self.default}" if self.default else self.name
 
 
-SENTENCES = TEMPLATES["signatures"]
+SENTENCES = {
+    "function lost": "the function is gone",
+    "function gained": "the function is new",
+    "removed": "parameter {old} is gone",
+    "renamed": "parameter {old} is now called {new}",
+    "kind": "parameter {name} was {old}, and is {new}",
+    "place": "parameter {name} stands at position {new}, and stood at {old}",
+    "default": "parameter {name} has the default {new}, and had {old}",
+    "added": "parameter {new} is new",
+    "deprecated": "deprecated: {new}",
+}
 
 
 @dataclass(frozen=True)

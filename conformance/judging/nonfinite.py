@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
-import tomllib
 
 from conformance.judging.traits import traits
 from conformance.model.case import Problem
 from conformance.model.floats import Floats
 from conformance.reference.domain import dtype_info
 
-BY_TRAIT: dict[str, str] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-"""What makes a result nan, by a trait of the problem; the most specific first."""
+WEIGHT = (
+    "0 times a nan or infinite weight is nan: leave out the product where the class has no share or the sample is "
+    "ignored"
+)
+BY_TRAIT = (
+    (
+        "odd_ignored",
+        "0 times the nan or infinite predictions of an ignored row is nan, in a backward pass, too: replace that row "
+        "before the softmax, as in where(labels == ignore_index, 0, logits), not after it",
+    ),
+    ("nan_weight", WEIGHT),
+    ("infinite_weight", WEIGHT),
+    (
+        "infinite_prediction",
+        "0 times the infinite log-probability of a class is nan: leave out the product where its factor is 0",
+    ),
+    (
+        "zero_probability",
+        "0 times the infinite logarithm of a probability of 0 is nan: leave out the product where its factor is 0",
+    ),
+)
+"""(trait of a problem, what makes a result nan), the most specific first."""
 
 
 def causes_of_nonfinite(problem: Problem, got: Floats, exact: Floats) -> list[str]:
@@ -25,7 +43,7 @@ def causes_of_nonfinite(problem: Problem, got: Floats, exact: Floats) -> list[st
     if not wrong.size:
         return []
     names = traits(problem, problem, problem.target_kind)
-    causes = [text for trait, text in BY_TRAIT.items() if trait in names][:1] if np.isnan(wrong).any() else []
+    causes = [text for trait, text in BY_TRAIT if trait in names][:1] if np.isnan(wrong).any() else []
     if causes:
         return causes
     dtype = problem.dtype

@@ -15,17 +15,15 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tomllib
 
 from conformance.judging.verdict import STATUSES
 from conformance.model.case import DTYPES, QUANTITIES
 from conformance.model.outcome import Raised
-from conformance.model.row_key import KEY, RowKey, set_interned
+from conformance.model.row_key import EAGER, KEY, RowKey, set_interned
 
 Floats = npt.NDArray[np.float64]
 Cells = dict[str, Any]
@@ -166,6 +164,8 @@ class Column:
     """Whether its cells are floats or None; they are texts otherwise."""
     default: str | None = None
     """The value in reports without this column; None for a column that every report has."""
+    cell: Callable[[Row], str] | None = None
+    """Function that returns the cell of a row; None for the value of the field of that name in the row or its key."""
 
 
 def _array(name: str) -> Callable[[Row], str]:
@@ -179,25 +179,99 @@ def _shape(row: Row) -> str:
     return f"{thin.shape}: {thin.size} of {math.prod(thin.shape)} elements" if thin is not None else ""
 
 
-_QUANTITIES = f"{', '.join(f'`{name}`' for name in QUANTITIES[:-1])} or `{QUANTITIES[-1]}`"
-_TABLE = Path(__file__).with_name("columns.toml").read_text(encoding="utf-8").replace("{quantities}", _QUANTITIES)
-SCHEMA = tuple(Column(name, **entry) for name, entry in tomllib.loads(_TABLE).items())
+SCHEMA = (
+    Column("case", "Id of the case; empty in the row of an environment that cannot be made."),
+    Column("digest", "Digest of the content of the case."),
+    Column("framework", "Name of the framework."),
+    Column("function", "Name of the function, with its framework."),
+    Column("version", "Version of the framework."),
+    Column("environment", "Name of the environment in which it ran."),
+    Column("device", "Where the arrays were."),
+    Column("dtype", "dtype of the problem."),
+    Column("reduction", "`none`, `sum` or `mean`."),
+    Column("status", "`agrees`, `diverges`, `disagrees`, `crashed`, `timed_out`, `undefined` or `unsupported`."),
+    Column(
+        "got", "The returned number, or array as JSON; of a large array evenly spaced elements.", cell=_array("got")
+    ),
+    Column("want", "The exact answer by the definition in the same form, or why there is none.", cell=_array("want")),
+    Column("error", "Distance of the worst element from the answer that the status rests on.", number=True),
+    Column("budget", "The error that this element may have.", number=True),
+    Column("ratio", "`error` divided by `budget`.", number=True),
+    Column("ulps", "`error` in units in the last place of the exact answer, in the dtype.", number=True),
+    Column("convention", "The documented choices that explain the row, `field=value` joined by `; `."),
+    Column("explanation", "The reason of the status in words."),
+    Column("bridge", "Names of the conversions that weights and predictions went through, joined by `; `."),
+    Column(
+        "exception",
+        "`Type: message` of what was raised.",
+        cell=lambda row: (
+            f"{row.exception.exception}{_TYPE}{row.exception.message}" if row.exception is not None else ""
+        ),
+    ),
+    Column(
+        "warnings",
+        "`Category: message` of each warning, joined by ` | `.",
+        cell=lambda row: _WARNINGS.join(row.warnings),
+    ),
+    Column("call", "Python source that makes the call again."),
+    Column(
+        "expected",
+        "`ok`; `known`: it fails, and the ledger has it; `unexpected`: it fails, and the ledger has it not; `stale`: "
+        "the ledger has it, and it is gone.",
+    ),
+    Column("known", "What the ledger says of the row, and where to read more."),
+    Column(
+        "where",
+        "Index of the worst element; empty for a scalar.",
+        cell=lambda row: str(list(row.where)) if row.where else "",
+    ),
+    Column(
+        "want_by_convention",
+        "The answer by the part of the documented convention that the status rests on.",
+        cell=_array("want_by_convention"),
+    ),
+    Column("budgets", "The error that each element may have, where there are several.", cell=_array("budgets")),
+    Column("result_dtype", "dtype of what was returned."),
+    Column("python", "Version of Python there."),
+    Column("numpy", "Version of numpy there."),
+    Column("quantity", f"{', '.join(f'`{name}`' for name in QUANTITIES[:-1])} or `{QUANTITIES[-1]}`.", default="loss"),
+    Column(
+        "shape",
+        "Empty where the row has its arrays whole. Else the shape of what was returned, or of `want` where that alone "
+        "is thinned, and how many elements there are: `(300, 100): 1024 of 30000 elements`.",
+        default="",
+        cell=_shape,
+    ),
+    Column(
+        "conversion",
+        "What the conversion in `bridge` changed, where that is a reason: `renormalised`, `rounded_away`, `rounded` or "
+        "`refused`, joined by `; `.",
+        default="",
+        cell=lambda row: _LISTED.join(row.conversion),
+    ),
+    Column("backend", "Backend of a framework that has several.", default=""),
+    Column("mode", "How the call was made.", default=EAGER),
+    Column(
+        "reason_code",
+        "The reason of the status as a code; empty for what plainly agrees. What is in words in `explanation`.",
+        default="",
+    ),
+    Column(
+        "candidate",
+        "Choices that the function does not document and that would explain a wrong value.",
+        default="",
+    ),
+    Column("known_source", "The link in `known`.", default=""),
+)
 """The columns of a report, in order."""
 COLUMNS = tuple(column.name for column in SCHEMA)
 FLOATS = frozenset(column.name for column in SCHEMA if column.number)
 """Columns of numbers, NaN or None if a row has none; the others are texts."""
 DEFAULTS = {column.name: column.default for column in SCHEMA if column.default is not None}
 """Columns that earlier reports lack, with the value to assume for them."""
-_SERIALISED: dict[str, Callable[[Row], str]] = {
-    **{name: _array(name) for name in ("got", "want", "want_by_convention", "budgets")},
-    "exception": lambda row: "" if (raised := row.exception) is None else f"{raised.exception}{_TYPE}{raised.message}",
-    "warnings": lambda row: _WARNINGS.join(row.warnings),
-    "where": lambda row: str(list(row.where)) if row.where else "",
-    "shape": _shape,
-    "conversion": lambda row: _LISTED.join(row.conversion),
-}
-_CELL: dict[str, Callable[[Row], Any]] = {
-    name: _SERIALISED.get(name) or operator.attrgetter(f"key.{name}" if name in KEY else name) for name in COLUMNS
+_CELL = {
+    column.name: column.cell or operator.attrgetter(f"key.{column.name}" if column.name in KEY else column.name)
+    for column in SCHEMA
 }
 _TEXTS = tuple(field.name for field in dataclasses.fields(Row) if field.type == "str")
 

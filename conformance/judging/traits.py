@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
-import tomllib
 
 from conformance.adapters.contract import required_capabilities
 from conformance.adapters.contract.source import TARGET_KINDS
@@ -28,10 +26,38 @@ from conformance.model.convention import EDGE, INVALID
 from conformance.reference.domain import ROW_SUM_TOLERANCE, dtype_info, examine
 from conformance.reference.dtype_range import beyond_range
 
-_TABLE: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-SHAPE_TRAITS = _TABLE["shape"]
+SHAPE_TRAITS = {
+    "unbatched": "one sample without an axis of samples",
+    "rank_1": "predictions with one axis",
+    "higher_rank": "predictions with more than two axes",
+    "several_outputs": "a binary loss with more than one output along the last of several axes",
+    "output_weights": "sample weights of the shape of the predictions, one per output",
+    "leading_weights": "sample weights of fewer axes than the predictions without their last",
+    "moved_class_axis": "classes that are passed on another axis than the last",
+    "labels_column": "labels with a trailing axis of length 1 that the function takes",
+    "label_dtype": "labels in a stated dtype",
+    "weight_dtype": "weights in a stated dtype",
+    "weights_by_sample": "sample weights that are not the same for all samples",
+}
 """Traits of shapes and dtypes, with their descriptions."""
-VALUE_TRAITS = _TABLE["value"]
+VALUE_TRAITS = {
+    "dense_target": "a target per class",
+    "column_beside_flat": "labels or outputs of a binary loss with a trailing axis of length 1 that the others lack",
+    "certain_prediction": "a probability of 0 or 1, or one that a clip makes that",
+    "near_certain_prediction": "a probability that is certain, or nearer to 0 or 1 than 1e-3",
+    "saturated_logit": "a binary logit whose sigmoid is 0 or 1 once 1 + exp(-|z|) is rounded, or within 1e-7 of them",
+    "low_logits": "a row of logits that are all below -80, whose exponentials vanish unless the largest is subtracted",
+    "beyond_range": "a sum that may be larger than the largest number of the dtype",
+    "everything_ignored": "samples that are all ignored",
+    "odd_ignored": "an ignored row that is not finite",
+    "inexact_label": "an index label that the dtype of the predictions rounds to another",
+    "label_minus_hundred": "an index label of -100 that is not the ignored one",
+    "one_sample": "one sample",
+    "many_samples": "more samples than the dtype has consecutive integers, so that it loses count",
+    "many_classes": "more classes than the dtype has consecutive integers",
+    "samples_beyond_range": "more samples than the largest number of the dtype",
+    "lowest_weight": "a weight that is the lowest number of its integer dtype, from which nothing can be subtracted",
+}
 """Traits of values, with their descriptions."""
 GENERIC_TRAITS = frozenset({*LOSSES, *INPUT_KINDS, *TARGET_KINDS, *REDUCTIONS, *DTYPES})
 """Trait groups such as the loss, from which every problem has a value, so that they do not identify a problem."""
