@@ -161,11 +161,8 @@ def origin(framework: Framework) -> Origin:
 
 def is_shipped_framework(framework: Framework) -> bool:
     """Whether a framework is declared in this package."""
-    return any(known is framework and _is_ours(origin) for known, origin in _found()[0].values())
-
-
-def _is_ours(origin: Origin) -> bool:
-    return origin.adapter.startswith(f"{adapters.__name__}.")
+    ours = f"{adapters.__name__}."
+    return any(known is framework and origin.adapter.startswith(ours) for known, origin in _found()[0].values())
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import operator
 import os
 import statistics
 import subprocess
@@ -255,13 +256,22 @@ def _whole_run(run: dict[str, Any], called: dict[str, Any]) -> None:
 
 
 def isolation(bench: Bench) -> Iterator[Measurement]:
-    """Worker processes relative to the same run in one process, and to the theoretical minimum on two cores."""
-    if bench.size.short:
-        seconds = [bench.run("corpus", *way, *bench.size.options)[0] for way in (("--in-process",), ())]
-        note = f"{seconds[1]:.1f} s; of so few rows it is the start of workers"
-        yield Measurement(WORKERS_TO_ONE, seconds[1] / seconds[0], "", note=note, target=0.55)
-    else:
-        yield from _isolated_runs(bench)
+    """Worker processes relative to the same run in one process, in wall-clock time; and a call in a worker."""
+    if not bench.size.short:
+        bench.run("corpus", cache="isolation")  # fills the cache
+    # The faster of two, because other load on the machine only adds time.
+    (together, in_one), (in_workers, result) = (
+        min(
+            (bench.run("corpus", *way, *bench.size.options, cache="isolation") for _ in bench.rounds(0, 1)),
+            key=operator.itemgetter(0),
+        )
+        for way in (("--in-process",), ())
+    )
+    if in_one["rows"] != result["rows"]:
+        raise BenchError(f"conformance run has {result['rows']} rows, and {in_one['rows']} in one process")
+    target = 0.55 if available_cores() == 2 else None
+    note = f"{in_workers:.1f} s; in one process {together:.1f} s"
+    yield Measurement(WORKERS_TO_ONE, in_workers / together, "", target, note, target)
     trips = bench.run("round_trip")[1]
     for kind, subject, limit in (("nothing", "nothing", 200), ("real", "scikit-learn", None)):
         extra = statistics.median(remote - local for remote, local in trips[kind])
@@ -269,34 +279,6 @@ def isolation(bench: Bench) -> Iterator[Measurement]:
         note = f"{1e6 * local:.0f} us in this process, median of {len(trips[kind])} calls"
         yield Measurement(f"a round trip to a worker with {subject} at its end", 1e6 * extra, "us", limit, note)
     yield Measurement("seconds that a worker takes for 500 MB", 500e6 / trips["rate"], "s", 1.0)
-
-
-def _isolated_runs(bench: Bench) -> Iterator[Measurement]:
-    """Runs with and without worker processes, in wall-clock time."""
-    bench.run("corpus", cache="isolation")
-    names = [installation.framework.name for installation in installed()[0]]
-    selections = [("--in-process",), (), *(("--in-process", "--framework", name) for name in names)]
-    rounds = [[bench.run("corpus", *options, cache="isolation") for options in selections] for _ in range(2)]
-    bare = {name: bench.run("called", "", name)[1] for name in names}
-    for round_ in rounds:
-        for (_, result), name in zip(round_[2:], names, strict=True):
-            _whole_run(result, bare[name])
-        if len({result["rows"] for _, result in round_[:2]} | {sum(result_["count"] for result_ in bare.values())}) > 1:
-            raise BenchError("conformance run, in one process and as it is, has not the rows of all frameworks")
-    # The faster of two, because other load on the machine only adds time.
-    (together, _), (in_workers, _), *singles = (min(measured, key=_seconds) for measured in zip(*rounds, strict=True))
-    alone = [(seconds, bare[name]["wall"], name) for (seconds, _), name in zip(singles, names, strict=True)]
-    (slowest, _, name), (_, calls, second), *_ = sorted(alone, reverse=True)
-    note = f"{in_workers:.1f} s; in one process {together:.1f} s"
-    target = 0.55 if available_cores() == 2 else None
-    yield Measurement(WORKERS_TO_ONE, in_workers / together, "", target, note, target)
-    note = f"{in_workers:.1f} s; {name} alone {slowest:.1f} s, {second}'s calls {calls:.1f} s"
-    label = "conformance run in worker processes to the slowest alone and the second's calls"
-    yield Measurement(label, in_workers / (slowest + calls), "", 1.0, note)
-
-
-def _seconds(measured: tuple[float, dict[str, Any]]) -> float:
-    return measured[0]
 
 
 def auditing(bench: Bench) -> Iterator[Measurement]:

@@ -68,12 +68,11 @@ Result = dict[str, Any]
 
 
 class Stopwatch:
-    """Performs calls; accumulates the time of the frameworks' own calls and of conversions from and to numpy."""
+    """Performs calls; accumulates the time of the frameworks' own calls, without conversions from and to numpy."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.clock = clock
         self.calls = 0.0
-        self.conversions = 0.0
         self.count = 0
         self._began = self._ended = 0.0
         self._watched: dict[str, Framework] = {}
@@ -97,18 +96,14 @@ class Stopwatch:
         self.calls += (self._ended or self.clock()) - self._began
         return outcome
 
-    def _convert_arguments(self, convert: Callable[..., Any], *arguments: Any) -> Any:
-        started = self.clock()
-        converted = convert(*arguments)
+    def _convert_arguments(self, convert: Callable[..., Any], memory: Any) -> Any:
+        converted = convert(memory)
         self._began = self.clock()
-        self.conversions += self._began - started
         return converted
 
     def _convert_result(self, convert: Callable[..., Any], result: Any) -> Any:
         self._ended = self.clock()
-        converted = convert(result)
-        self.conversions += self.clock() - self._ended
-        return converted
+        return convert(result)
 
 
 def started(module: str) -> Result:
@@ -159,7 +154,7 @@ def rows(keyword: str, *frameworks: str) -> Result:
 
     ledger = load_suite()[1]
     available = _find_installed(frameworks)
-    imports = _import(available)
+    _import(available)
     watch = Stopwatch(time.thread_time)
     small_rows = []
     began = time.process_time()
@@ -174,12 +169,7 @@ def rows(keyword: str, *frameworks: str) -> Result:
             spent = time.thread_time() - start
             small_rows.append((item.framework.name, _small(item.case), spent - (watch.calls - before)))
     assert watch.count == len(small_rows), f"{watch.count} calls for {len(small_rows)} rows"
-    return {
-        "rows": small_rows,
-        "seconds": time.process_time() - began,
-        "conversions": watch.conversions,
-        "imports": imports,
-    }
+    return {"rows": small_rows, "seconds": time.process_time() - began}
 
 
 def corpus(*options: str) -> Result:
@@ -437,15 +427,13 @@ def _select_items(keyword: str, available: list[Installed]) -> list[Item]:
     return items
 
 
-def _import(available: list[Installed]) -> float:
-    """Seconds to import the frameworks."""
-    began = time.perf_counter()
+def _import(available: list[Installed]) -> None:
+    """Import the frameworks."""
     for installation in available:
         installation.framework.prepare()
         for function in installation.functions:
             if not function.signature:  # else what it calls has no path that can be imported
                 resolve(function.path)
-    return time.perf_counter() - began
 
 
 def _shape(case: Case) -> tuple[int, int]:

@@ -331,7 +331,7 @@ def _functions() -> str:
         environments = ", ".join(markup.code_html(library.environment) for library in libraries)
         devices = dict.fromkeys(name for library in libraries for name in framework.devices_in(library.backend))
         environments += f"; on {', '.join(devices)}" if len(devices) > 1 else ""
-        rows = report.functions_table(registry.functions_in(framework, registry.NEWEST))
+        rows = map(report.function_cells, registry.functions_in(framework, registry.NEWEST))
         supported = markup.table(report.FUNCTION_COLUMNS, [[markup.code_html(name), *cells] for name, *cells in rows])
         sections.append(f"{markup.anchor_line(framework.name)}\n## {framework.name}\n\n{environments}\n\n{supported}")
     return "\n\n".join(sections)

@@ -27,7 +27,6 @@ from conformance.execution.targets import (
     local_assignments,
     local_pool,
     resolve,
-    start_workers,
 )
 from conformance.execution.workers.pool import LocalWorkerPool, Timeouts, WorkerError, WorkerPool
 from conformance.execution.workers.wire import Versions
@@ -135,7 +134,7 @@ def in_environments(
 ) -> Executor:
     """Execute items in environments, which are created as needed.
 
-    frameworks: framework names by value of `--with`, see `start_workers`.  processes: number of processes, see `local`.
+    frameworks: framework names by value of `--with`, see `resolve`.  processes: number of processes, see `local`.
     """
     assignments, failed = resolve(frameworks, progress, modes=modes, device=device)
     count = process_count(len(assignments)) if processes is None else min(processes, len(assignments))
@@ -154,10 +153,14 @@ def on_ray(
     progress: Progress,
     modes: Sequence[str] = (),
 ) -> Executor:
-    """Execute items in environments created by Ray.  address: address of its cluster, see `start_workers`."""
-    workers = start_workers(frameworks, progress, timeouts, address, modes)
-    pool = stack.enter_context(workers.pool)
-    return Executor(workers.available, lambda cases, items: _judged(cases, items, pool), workers.failed)
+    """Execute items in environments created by Ray.  address: address of its cluster, see `resolve`."""
+    from conformance.execution.workers.on_ray import RayWorkerPool, RayWorkerSpec
+
+    assignments, failed = resolve(frameworks, progress, address, modes)
+    specs = [assignment.worker for assignment in assignments if isinstance(assignment.worker, RayWorkerSpec)]
+    pool = stack.enter_context(RayWorkerPool(specs, timeouts, address, progress))
+    available = find_available(assignments, pool.all_versions(), failed)
+    return Executor(available, lambda cases, items: _judged(cases, items, pool), failed)
 
 
 def _judged(cases: CaseSet, items: list[Item], pool: WorkerPool | None = None) -> Generator[RowOrError]:

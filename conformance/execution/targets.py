@@ -182,20 +182,14 @@ def start_workers(
     frameworks: Mapping[str, Sequence[str]],
     progress: Progress,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
-    ray: str | None = None,
-    modes: Sequence[str] = (),
-    device: str = CPU,
 ) -> EnvironmentWorkers:
     """Start a worker for each framework in environments.
 
-    frameworks: framework names for each value of `--with`; empty for all that the environment is for.  progress: called
-    with a line for each step.  ray: address of a Ray cluster, "" for RAY_ADDRESS or a local Ray; None to use this
-    machine without Ray.  modes: modes of the calls, with one worker each; eager if empty.  device: device of the
-    arrays.  An environment that cannot be created, or whose framework cannot be imported or lacks the device, becomes a
-    row.  Raises UserError if there is no other.
+    An environment that cannot be created, or whose framework cannot be imported, becomes a row.  Parameters as in
+    `resolve`.  Raises UserError if there is no other.
     """
-    assignments, failed = resolve(frameworks, progress, ray, modes, device)
-    pool = _start_pool([assignment.worker for assignment in assignments], progress, timeouts, ray)
+    assignments, failed = resolve(frameworks, progress)
+    pool = LocalWorkerPool([assignment.worker for assignment in assignments], timeouts)
     try:
         return EnvironmentWorkers(pool, find_available(assignments, pool.all_versions(), failed), failed)
     except UserError:
@@ -212,7 +206,10 @@ def resolve(
 ) -> tuple[list[Assignment], list[Row]]:
     """Create environments; return the workers to start in them, and a row for each that cannot be created.
 
-    Parameters as in `start_workers`.  Raises SelectionError for a mode or a device that no framework in them has.
+    frameworks: framework names for each value of `--with`; empty for all that the environment is for.  progress: called
+    with a line for each step.  ray: address of a Ray cluster, "" for RAY_ADDRESS or a local Ray; None to use this
+    machine without Ray.  modes: modes of the calls, with one worker each; eager if empty.  device: device of the
+    arrays.  Raises SelectionError for a mode or a device that no framework in them has.
     """
     from conformance.execution.environments import parse  # slow to import; a run without environments does not need it
 
@@ -280,14 +277,6 @@ def _find_on_ray(request: EnvironmentRequest, progress: Progress) -> Found:
         return RayWorkerSpec(**vars(spec), requirements=lines, sources=sources)
 
     return packages, spec_of
-
-
-def _start_pool(specs: Sequence[WorkerSpec], progress: Progress, timeouts: Timeouts, ray: str | None) -> WorkerPool:
-    if ray is None:
-        return LocalWorkerPool(specs, timeouts)
-    from conformance.execution.workers.on_ray import RayWorkerPool, RayWorkerSpec
-
-    return RayWorkerPool([spec for spec in specs if isinstance(spec, RayWorkerSpec)], timeouts, ray, progress)
 
 
 def _frameworks_in(request: EnvironmentRequest, packages: Mapping[str, str], names: Collection[str]) -> list[Framework]:

@@ -375,7 +375,6 @@ class Case:
             layout=self.layout,
             dtype=dtype,
             reduction=reduction,
-            why=self.why,
         )
 
 
@@ -403,8 +402,6 @@ class Problem:
     """dtype of the predictions."""
     reduction: Reduction
     """Reduction of the losses."""
-    why: str = field(default="")
-    """See `Case`."""
     has_bias: bool = field(default=True)
     """Whether a function that computes the logits from factors is also passed a bias: see `contract.heads`."""
 

@@ -12,4 +12,4 @@ from conformance.report.frames import frame, from_records, merged
 from conformance.report.markdown import status_table, summary
 from conformance.report.page import PageSupplement, page, problems, sizes
 from conformance.report.sarif import sarif
-from conformance.report.support import FUNCTION_COLUMNS, functions_table
+from conformance.report.support import FUNCTION_COLUMNS, function_cells

@@ -11,16 +11,11 @@ from conformance.model.case import DTYPES, LABEL_DTYPES, LOSSES, OPTIONS, REDUCT
 FUNCTION_COLUMNS = ("function", "predictions", "labels", "options", "reductions", "dtypes", "layouts")
 
 
-def functions_table(functions: Iterable[Function]) -> list[list[str]]:
-    """One row per function with the columns FUNCTION_COLUMNS: what it accepts, and which labels are re-encoded for it.
+def function_cells(function: Function) -> list[str]:
+    """The cells of a function in the columns FUNCTION_COLUMNS: what it accepts, and which labels are re-encoded for it.
 
     Predictions of another kind are converted.
     """
-    return list(map(function_cells, functions))
-
-
-def function_cells(function: Function) -> list[str]:
-    """The capabilities of a function, in the columns of `functions_table`."""
     return [
         function.name,
         f"{', '.join(function.input_kinds)} ({_ranks(function)})",

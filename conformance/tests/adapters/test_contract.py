@@ -617,7 +617,7 @@ names = [entry.function for entry in api.list_functions().functions]
 print(names)
 pages = [option_names.option_tables(), option_names.earlier_releases(), option_names.undescribed_parameters(),
          *map(conventions.choice_section, conventions.FIELDS), str(api.lint().coverage),
-         support.functions_table(registry.functions())]
+         *map(support.function_cells, registry.functions())]
 assert all(pages)
 assert "BinaryCrossentropy" in pages[0]
 assert "ordinary" in pages[0]

@@ -653,17 +653,15 @@ MINIATURE = Function(
 )
 
 
-def test_functions_table_lists_supported_inputs():
-    assert support.functions_table([MINIATURE]) == [
-        [
-            "mini.Loss",
-            "logits (categorical, rank 2 to 3)",
-            "index, one_hot as index",
-            "class_weights, ignore_index; not ignore_index with class_axis: 1",
-            "sum, mean",
-            "float32, float64",
-            "class_axis: 1",
-        ]
+def test_function_cells_list_supported_inputs():
+    assert support.function_cells(MINIATURE) == [
+        "mini.Loss",
+        "logits (categorical, rank 2 to 3)",
+        "index, one_hot as index",
+        "class_weights, ignore_index; not ignore_index with class_axis: 1",
+        "sum, mean",
+        "float32, float64",
+        "class_axis: 1",
     ]
 
 
