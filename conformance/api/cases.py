@@ -354,7 +354,7 @@ def show(
     """
     case, ledger = load_case(case_id, cases)
     dtypes = (check_choice("--dtype", dtype, case.dtypes),) if dtype else case.dtypes
-    available = _available(frameworks, functions, modes)
+    available = frameworks_to_call(frameworks, functions, modes)
     item_filter = function_filter(functions)
     planned = plan([case], available, item_filter)
     run = Run()
@@ -434,13 +434,13 @@ def explain(
     chosen = check_choice("--dtype", dtype or default_dtype, case.dtypes)
     reduced = cast(Reduction, check_choice("--reduction", reduction or default_reduction, case.reductions))
     requested = cast(Quantity, check_choice("--quantity", quantity, QUANTITIES))
-    available = _available(frameworks, functions, [mode])
+    available = frameworks_to_call(frameworks, functions, [mode])
     with open_judge(available, ledger) as judge:
         explanation = explain_case(case, chosen, reduced, available, judge, requested, functions)
     return ExplainResult(case, explanation)
 
 
-def _available(frameworks: Sequence[str], functions: Sequence[str], modes: Sequence[str]) -> list[Installed]:
+def frameworks_to_call(frameworks: Sequence[str], functions: Sequence[str], modes: Sequence[str]) -> list[Installed]:
     """The installed frameworks to call, once for each mode.
 
     1. The frameworks with the names in `frameworks`, if there are any.

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from conformance.adapters import registry
 from conformance.adapters.contract import required_capabilities
-from conformance.api.cases import check_functions
+from conformance.api.cases import frameworks_to_call
 from conformance.api.data import Data, read_data
 from conformance.api.result import Result
 from conformance.casefiles.known_issues import Ledger
@@ -18,7 +18,7 @@ from conformance.execution.targets import open_judge
 from conformance.explain.explainer import explain as explain_case
 from conformance.explain.explanation import Explanation
 from conformance.explain.rendering import serialize_explanation
-from conformance.judging.choice import check_choice, installed_among
+from conformance.judging.choice import check_choice
 from conformance.judging.hypotheses import FittingHypotheses, find_hypotheses
 from conformance.judging.printed import DigitInterval, matches_digits
 from conformance.judging.selection import SelectionError
@@ -188,8 +188,7 @@ def compare(
     )
     requested = cast(Quantity, check_choice("--quantity", quantity, QUANTITIES))
     numbers = [_parse_observed(text, reduction, requested) for text in observed]
-    available, _ = installed_among(frameworks, [mode])
-    check_functions(functions, available)
+    available = frameworks_to_call(frameworks, functions, [mode])
     ledger = Ledger(traits_only=read_ledger(shipped_cases()).entries)
     with open_judge(available, ledger, EnclosingOracle) as judge:
         explanation = explain_case(

@@ -266,6 +266,13 @@ def test_shapes_differing_by_axis_of_length_one_are_passed_unchanged(monkeypatch
     assert (one.status, one.value) == ("diverges", other.value)
 
 
+def test_function_of_a_framework_outside_default_runs_is_called_alone(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("CONFORMANCE_CACHE", "off")
+    (result,) = api.compare(LABELS, LOGITS, functions=["numpy.log_softmax_of_label"]).explanation.functions
+    assert (result.function, result.status) == ("numpy.log_softmax_of_label", "agrees")
+
+
 def test_excessive_broadcasting_is_rejected():
     with pytest.raises(DataError, match="expected labels of shape"):
         api.compare(np.zeros(2000, dtype=int), np.linspace(-1, 1, 2000)[:, np.newaxis])
