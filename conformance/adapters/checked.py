@@ -24,6 +24,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from conformance.adapters import arrays, registry
 from conformance.adapters.arrays import Arrays
 from conformance.adapters.contract import DeclarationError, DocumentedConvention, Framework, Function
@@ -45,8 +47,7 @@ def _without_dtype(bundle: Arrays) -> Arrays:
     def read(result: Any) -> tuple[Array, str]:
         if isinstance(result, tuple | list):
             raise TypeError(f"it holds {', '.join(type(item).__name__ for item in result[:4]) or 'nothing'}")
-        value, dtype = bundle.numpy(result)
-        return value, "" if type(result) is float else dtype
+        return (np.array(result), "") if type(result) is float else bundle.numpy(result)
 
     return replace(bundle, numpy=read)
 
@@ -162,7 +163,7 @@ def split_target(target: str) -> tuple[str, str]:
         if not path.is_file():
             raise CheckError(f"{target}: there is no file {path}")
         return str(path), attribute
-    if not all(word.isidentifier() for word in module.split(".")):
+    if Path(module).is_file() or not all(word.isidentifier() for word in module.split(".")):
         raise CheckError(f"{target}: {module} is neither the name of a module nor a file that ends with .py")
     return module, attribute
 
@@ -172,8 +173,9 @@ def _module_name(module: str) -> str:
     if not module.endswith(".py"):
         return module
     name = re.sub(r"\W", "_", Path(module).stem)
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    is_unusable = not name.isidentifier() or (spec is not None and spec.origin != module)
+    is_name = name.isidentifier() and not keyword.iskeyword(name)
+    spec = importlib.util.find_spec(name) if is_name else None
+    is_unusable = not is_name or (spec is not None and spec.origin != module)
     return f"{NAME}_{name}" if is_unusable else name
 
 
@@ -206,7 +208,7 @@ def inspect_callable(
     seconds: the time limit of the import.  progress: called with a message if the import is slow.
     Raises CheckError if the import fails.
     """
-    command = [sys.executable, "-m", __name__, ":".join(split_target(target))]
+    command = [sys.executable, "-P", "-m", __name__, ":".join(split_target(target))]
     with subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as process:
@@ -239,7 +241,9 @@ def _inspected(target: str) -> dict[str, Any]:
         exec(_imports(module), names)  # noqa: S102
         value: Any = sys.modules[_module_name(module)]
     except (Exception, SystemExit) as error:
-        return {"error": f"{module} cannot be imported: {type(error).__name__}: {truncate(str(error), MAX_MESSAGE)}"}
+        why = f"{type(error).__name__}: {truncate(str(error), MAX_MESSAGE)}"
+        advice = "; name it as package.module:attribute" if "relative import" in why else ""
+        return {"error": f"{module} cannot be imported: {why}{advice}"}
     for word in attribute.split("."):
         if not hasattr(value, word):
             public = [name for name in vars(value) if not name.startswith("_") and callable(vars(value)[name])]

@@ -27,7 +27,7 @@ from conformance.explain.explanation import Explanation
 from conformance.explain.rendering import serialize_explanation
 from conformance.explore.relations.catalogue import check_relation_names
 from conformance.judging.case_set import load_suite
-from conformance.judging.choice import check_choice, installed_among
+from conformance.judging.choice import check_choice, check_sequence, installed_among
 from conformance.judging.coverage import Coverage, coverage
 from conformance.judging.judge import Judge
 from conformance.judging.plan import expand_modes, plan
@@ -463,6 +463,7 @@ def check_functions(names: Sequence[str], available: Sequence[Installed], option
 
     option: the command-line option that contains the names.
     """
+    check_sequence(option, names)
     installed = [function.name for installation in available for function in installation.functions]
     known = [function.name for function in registry.functions()]
     for name in names:

@@ -18,7 +18,7 @@ from conformance.execution.targets import open_judge
 from conformance.explain.explainer import explain as explain_case
 from conformance.explain.explanation import Explanation
 from conformance.explain.rendering import serialize_explanation
-from conformance.judging.choice import check_choice
+from conformance.judging.choice import check_choice, check_sequence
 from conformance.judging.hypotheses import FittingHypotheses, find_hypotheses
 from conformance.judging.printed import DigitInterval, matches_digits
 from conformance.judging.selection import SelectionError
@@ -187,7 +187,8 @@ def compare(
         options={**weights, "label_smoothing": label_smoothing, "ignore_index": ignore_index},
     )
     requested = cast(Quantity, check_choice("--quantity", quantity, QUANTITIES))
-    numbers = [_parse_observed(text, reduction, requested) for text in observed]
+    check_sequence("--observed", observed)
+    numbers = [_parse_observed(str(number), reduction, requested) for number in observed]
     available = frameworks_to_call(frameworks, functions, [mode])
     ledger = Ledger(traits_only=read_ledger(shipped_cases()).entries)
     with open_judge(available, ledger, EnclosingOracle) as judge:

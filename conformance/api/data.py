@@ -19,7 +19,7 @@ from conformance.api.data_inference import (
     nan_messages,
     shifted_labels_messages,
 )
-from conformance.model.case import DATA, INPUT_KINDS, WEIGHTS, Case, Layout, MustRaise, Options
+from conformance.model.case import DATA, INPUT_KINDS, WEIGHTS, Array, Case, Layout, MustRaise, Options
 from conformance.testing.inputs import Inputs, read_dtype, read_inputs
 
 
@@ -55,7 +55,7 @@ def read_data(
         targets, class_names = index_named_labels(targets, values, classes, columns, inferred)
     inferred += nan_messages(values)
     if not kind:
-        kind = infer_kind(values, targets, inferred)
+        kind = infer_kind(_with_classes_last(values, class_axis), targets, inferred)
     elif kind not in INPUT_KINDS:
         raise DataError(f"kind: {kind!r}; expected one of {', '.join(INPUT_KINDS)}")
     arguments = {name: value for name, value in (options or {}).items() if value is not None}
@@ -91,6 +91,12 @@ def read_data(
         )
         case = dataclasses.replace(case, labels=case.labels.reshape(targets.shape), expect=MustRaise("shape_mismatch"))
     return Data(case, tuple(inferred), inputs)
+
+
+def _with_classes_last(predictions: Array, class_axis: int | None) -> Array:
+    """Predictions with the classes on the last axis, if the class axis is one of theirs."""
+    is_axis = isinstance(class_axis, int) and -predictions.ndim <= class_axis < predictions.ndim
+    return np.moveaxis(predictions, class_axis, -1) if class_axis is not None and is_axis else predictions
 
 
 def _build_case(inputs: Inputs, dtype: str, layout: Layout) -> Case:

@@ -26,7 +26,8 @@ def read_array(argument: str, value: Any) -> Array:
     """An array of numbers, of booleans, or of strings and other objects that are names."""
     if isinstance(value, pd.Series | pd.DataFrame):
         missing = value.isna().to_numpy()
-        if missing.any() and not all(dtype.kind == "f" for dtype in _column_dtypes(value)):
+        has_nan = all(isinstance(dtype, np.dtype) and dtype.kind == "f" for dtype in _column_dtypes(value))
+        if missing.any() and not has_nan:
             raise DataError(_missing_message(argument, missing))
         if argument != "labels":
             _check_numeric(argument, value)

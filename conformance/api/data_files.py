@@ -49,7 +49,8 @@ def read_file(option: str, text: str) -> Any:
         raise DataError(f"{option}: {path} does not fit into memory; take fewer samples") from None
     except Exception as error:
         message = truncate(" ".join(str(error).split()), 200)
-        raise DataError(f"{option}: {path} cannot be read: {type(error).__name__}: {message}; {_ADVICE}") from error
+        advice = "; pickles are not read" if "pickle" in message else ""
+        raise DataError(f"{option}: {path} cannot be read: {type(error).__name__}: {message}{advice}") from error
     return _select_member(f"{option}: {path}", content, keys)
 
 
@@ -94,13 +95,24 @@ def _check_keys(where: str, keys: Sequence[str], available: Sequence[str], noun:
 
 
 def _read_csv(path: Path, separator: str = ",") -> pd.DataFrame:
-    """A table whose first row is a header unless it consists of numbers."""
+    """A table whose first row is a header unless it consists of numbers.  An empty line is a missing value."""
     head = pd.read_csv(path, sep=separator, nrows=1, header=None, dtype=str)
     names = head.iloc[0]
     numeric = pd.to_numeric(names, errors="coerce").notna().all()
+    repeated = names[names.duplicated() & names.notna()]
+    if len(repeated) and not numeric:
+        raise ValueError(f"two columns are called {repeated.iloc[0]!r}")
+    if len(names) == 1 and ";" in str(names[0]):
+        raise ValueError("it separates columns by ';'; separate them by ',', with points in numbers")
     has_index = names.isna().tolist() == [True] + [False] * (len(names) - 1)  # the format of `DataFrame.to_csv`
     index = 0 if has_index and len(names) > 1 else None
-    return pd.read_csv(path, sep=separator, header=None if numeric else "infer", index_col=index)
+    table = pd.read_csv(
+        path, sep=separator, header=None if numeric else "infer", index_col=index, skip_blank_lines=False
+    )
+    if index is None and not isinstance(table.index, pd.RangeIndex):
+        raise ValueError(f"its rows have more values than the first one, which has {len(names)}")
+    filled = np.flatnonzero(table.notna().any(axis=1))
+    return table.iloc[: filled[-1] + 1 if filled.size else 0]  # without empty lines at the end
 
 
 def _read_torch(path: Path) -> Any:
@@ -108,7 +120,9 @@ def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # whose text tells how to have it executed
-        raise ValueError("it is no file of torch.save, or holds more than tensors; save a tensor alone") from None
+        raise ValueError(
+            "it is no file of torch.save, or a pickle that holds more than tensors; save a tensor alone"
+        ) from None
 
 
 def _read_npy(path: Path) -> Any:

@@ -44,9 +44,11 @@ def infer_kind(predictions: Array, labels: Array, inferred: list[str]) -> InputK
     if not has_rows:
         inferred.append("predictions are probabilities: all are from 0 to 1")
         return "probabilities"
+    axis = next((axis for axis in range(x.ndim - 1) if _sums_to_one(np.moveaxis(x, axis, -1))), None)
     raise DataError(
         f"predictions: all are from {low:g} to {high:g}, in rows that do not sum to 1, so that nothing decides what "
         f"they are; {_STATE_KIND_ADVICE}"
+        + (f"; along axis {axis} they sum to 1, which --class-axis can name" if axis is not None else "")
     )
 
 

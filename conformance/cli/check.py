@@ -53,6 +53,7 @@ RAISED = {
     ("cuda", "gpu", "nvidia", "driver", "hip error"): "it needs a device that is not there: check it on a machine that "
     "has it",
     ("does not require grad",): "the result does not depend on the array of the gradient, or is detached from it",
+    ("'float' object has no attribute",): "the result is a Python number, which has no gradient",
     ("modulenotfounderror", "importerror"): "it imports what is not installed here",
     (
         "tensor' object has no attribute",

@@ -54,6 +54,7 @@ def frameworks_among(names: Sequence[str]) -> tuple[Framework, ...]:
 
     Adapters that cannot be used are left out; without names, that is logged.
     """
+    check_sequence("--framework", names)
     if not names:
         registry.warn_of_broken_adapters()
     known = {framework.name: framework for framework in registry.frameworks()}
@@ -70,6 +71,12 @@ def check_choice(option: str, value: str, choices: Sequence[str]) -> str:
     if value not in choices:
         raise SelectionError(f"{option} {value}: expected one of {', '.join(choices)}")
     return value
+
+
+def check_sequence(option: str, names: Sequence[str]) -> None:
+    """Raise SelectionError for a string in place of a sequence of strings, whose elements are its letters."""
+    if isinstance(names, str):
+        raise SelectionError(f"{option} {names}: expected a list, [{names!r}]")
 
 
 def selected(cases: list[Case], available: list[Installed], keyword: str) -> list[Item]:

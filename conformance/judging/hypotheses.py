@@ -240,9 +240,9 @@ def _by_chance(printed: Sequence[DigitInterval], tried: Mapping[bytes, Sequence[
     values = np.array([np.frombuffer(key)[0] for key in distinct])
     low, high = printed[0].low, printed[0].high
     middle = (low + high) / 2
-    if not math.isfinite(middle):
-        return float(np.count_nonzero(values == middle))
     width = high - low + 2 * SLACK * abs(middle)
+    if not width or not math.isfinite(middle):
+        return float(np.count_nonzero(values == middle))
     reach = max(NEAR * abs(middle), MIN_REACH * width)
     return float(np.count_nonzero(np.abs(values - middle) <= reach) * width / (2 * reach))
 

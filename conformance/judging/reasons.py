@@ -265,8 +265,8 @@ class DocumentedRefusal(Reason):
 
     @property
     def brief(self) -> str:
-        raised = f"raised {self.raised.exception}: {self.raised.message}"
-        return "; ".join([*_converted(self.conversion), "it documents that it rejects such input", raised])
+        documented = "it documents that it rejects such input"
+        return "; ".join([*_converted(self.conversion), documented, f"raised {self.raised}"])
 
 
 @dataclass(frozen=True)
@@ -300,9 +300,7 @@ class UndefinedAnswer(Reason):
     def brief(self) -> str:
         if self.conversion is not None:
             return "; ".join(_converted(self.conversion))
-        exception_text = (
-            f"; it raised {self.raised.exception}: {self.raised.message}" if self.raised is not None else ""
-        )
+        exception_text = f"; it raised {self.raised}" if self.raised is not None else ""
         return f"{'as documented, ' if self.basis == 'documentation' else ''}{self.why}{exception_text}"
 
 
@@ -478,9 +476,13 @@ class RaisedException(Reason):
     """An exception although there is an answer."""
 
     code = "raised"
-    text = "it raised {raised.exception}, although there is an answer: {raised.message}"
     raised: Raised
     """The exception."""
+
+    @property
+    def brief(self) -> str:
+        detail = f": {self.raised.message}" if self.raised.message else ""
+        return f"it raised {self.raised.exception}, although there is an answer{detail}"
 
     @property
     def symptoms(self) -> frozenset[str]:

@@ -50,6 +50,9 @@ class Raised:
     message: str
     warnings: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return f"{self.exception}: {self.message}" if self.message else self.exception
+
 
 @dataclass(frozen=True)
 class Crashed:

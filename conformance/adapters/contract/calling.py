@@ -61,8 +61,8 @@ def perform(framework: Framework, call: Call, description: str, copied: bool = T
     copied: whether to copy the arrays into the layouts of the call and to report
     those that the function changed in place; if False, the function gets the arrays themselves and may change them.
     An exception of the framework's own call becomes `Raised`, except one that a signal raised, such as Ctrl-C.  An
-    earlier error, or one in the source of the call itself, raises `LoweringError`.  `Surroundings` restores the state
-    of the process after the call.
+    earlier error, or one in the source of the call of a registered framework, raises `LoweringError`.  `Surroundings`
+    restores the state of the process after the call.
     """
     with Surroundings() as surroundings:
         try:
@@ -87,7 +87,7 @@ def perform(framework: Framework, call: Call, description: str, copied: bool = T
                 read = _read(arrays, eval(result, names), surroundings, copied)  # noqa: S307
             except BaseException as error:
                 surroundings.pass_on(error)
-                if fault := _fault(error, call.text):
+                if not framework.adapter and (fault := _fault(error, call.text)):
                     raise LoweringError(f"{description}: {fault}") from cause(error)
                 return Raised(type_name(error), text_of(error)[:500], _texts(caught))
         if isinstance(read, NonNumeric):

@@ -296,9 +296,13 @@ def test_printed_output_is_reported(check):
         ("kernels.py", "name a callable as"),
         ("nowhere.py:f", "there is no file"),
         ("a-b:f", "neither the name of a module"),
+        ("kernels.ipynb:f", "neither the name of a module"),
+        ("relative.py:f", "cannot be imported: ImportError: .*; name it as package.module:attribute"),
     ],
 )
-def test_unavailable_callable_is_reported_in_one_message(check, file, target, says):
+def test_unavailable_callable_is_reported_in_one_message(check, file, target, says, tmp_path):
+    (tmp_path / "kernels.ipynb").write_text("{}", encoding="utf-8")
+    (tmp_path / "relative.py").write_text("from . import f", encoding="utf-8")
     with pytest.raises(UserError, match=says):
         check(target.format(file=file))
 
@@ -340,6 +344,13 @@ def test_slow_import_is_reported_and_given_up(tmp_path, monkeypatch):
     with pytest.raises(CheckError, match=r"its import takes longer than 0\.2 s \(--import-timeout\)"):
         checked.inspect_callable(f"{tmp_path}/slow.py:f", 0.2, told.append)
     assert told == [f"waiting for the import of {tmp_path}/slow.py:f; it may take 0.2 s (--import-timeout)"]
+
+
+def test_file_may_be_named_like_another_module(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("random", "numpy", "class"):
+        shutil.copy(file, tmp_path / f"{name}.py")
+        assert checked.inspect_callable(f"{name}.py:right").call[0].name == "logits"
 
 
 def test_version_is_stated_by_module(tmp_path):
@@ -496,6 +507,17 @@ def test_gradient_of_wider_result_has_dtype_of_predictions(check, tmp_path):
     found = check("wider:loss", "index_labels", arrays="", result_dtype="float32", **described)
     assert not found.wrong
     assert status(found, "gradient", "bfloat16") in ("certified", "deviates as declared")
+
+
+def test_python_number_of_tensors_has_loss_and_no_gradient(check, tmp_path):
+    pytest.importorskip("torch")
+    text = "import torch\ndef loss(logits, labels): return torch.nn.functional.cross_entropy(logits, labels).item()"
+    (tmp_path / "number.py").write_text(text, encoding="utf-8")
+    found = check("number:loss", SMALL, arrays="", dtypes=("float32",), cancellation=True)
+    assert status(found, "no option") == "certified"
+    assert status(found, "gradient") == "wrong"
+    assert found.complete
+    assert "the result is a Python number, which has no gradient" in " ".join(hints(found))
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,15 @@ def test_kind_of_predictions_is_not_guessed(predictions):
         infer_kind(predictions, np.zeros(len(predictions), int), [])
 
 
+def test_kind_of_predictions_is_inferred_along_class_axis():
+    labels, predictions = LABELS.reshape(35, 2), np.moveaxis(PROBABILITIES.reshape(35, 2, 3), -1, 1)
+    with pytest.raises(DataError, match="along axis 1 they sum to 1, which --class-axis can name"):
+        api.compare(labels, predictions)
+    result = api.compare(labels, predictions, class_axis=1)
+    assert result.decided[0].startswith("predictions are probabilities")
+    assert returned(result)["Categorical"] == pytest.approx(LOSSES.mean())
+
+
 def test_named_labels_are_sorted_unless_columns_or_classes_give_order():
     names = NAMES[LABELS]
     as_stated = api.compare(names, PROBABILITIES, classes=NAMES.tolist())
@@ -173,6 +182,7 @@ def test_labels_with_two_names_are_binary():
         (np.array([0, np.nan]), [[0.5, 0.5]] * 2, {}, "labels: 1 missing, the first in row 1"),
         ([0, 1], pd.DataFrame({"a": [0.5, 0.5], "b": ["0.5", "x"]}), {}, "predictions: 'x' in row 1 of column 'b'"),
         ([0, 1], np.array([1j, 2]), {}, "predictions: complex128"),
+        ([0, 1], pd.DataFrame({"a": [0.5, pd.NA]}, dtype="Float64"), {}, "predictions: 1 missing, the first in row 1"),
         ([0, 1], [[0.5, 0.5]] * 2, {"kind": "odds"}, "kind: 'odds'; expected one of logits"),
         ([0, 1], [[0.5, 0.5]] * 2, {"dtype": "float8"}, "dtype: 'float8'"),
         ([0, 1], [[0.5, 0.5]] * 2, {"label_smoothing": 2}, "label_smoothing: 2"),
@@ -234,6 +244,12 @@ def test_documented_observed_number_is_reported_as_documented():
     assert "miniature.DividesBySamples" in observed.documented_by
     assert any(line == "it is what miniature.DividesBySamples documents" for line in observed.lines())
     assert "miniature.DividesBySamples" not in dict(observed.explanations)
+
+
+@pytest.mark.parametrize("option", ["functions", "frameworks", "observed"])
+def test_string_instead_of_list_is_rejected(option):
+    with pytest.raises(SelectionError, match=r"expected a list, \['miniature'\]"):
+        api.compare(LABELS, LOGITS, **{option: "miniature"})
 
 
 @pytest.mark.parametrize("text", ["abc", "", "keras=", "nobody=1.5", "miniature.Nothing=1"])
@@ -341,6 +357,10 @@ def test_compare_reads_tensors_without_executing_pickles(tmp_path):
         ("npy.npz", "it is not a zip archive"),
         ("folder", "is not a regular file"),
         ("fifo.npy", "is not a regular file"),
+        ("semicolons.csv", "it separates columns by ';'"),
+        ("twice.csv", "two columns are called 'a'"),
+        ("longer.csv", "its rows have more values than the first one, which has 2"),
+        ("gap.csv", "labels: 1 missing, the first in row 1"),
     ],
 )
 def test_unreadable_file_is_reported_in_one_message(conformance, files, text, message):
@@ -352,6 +372,13 @@ def test_unreadable_file_is_reported_in_one_message(conformance, files, text, me
     np.savez(files / "empty.npz")
     (files / "npy.npz").write_bytes((files / "p.npy").read_bytes())
     os.mkfifo("fifo.npy")
+    for name, lines in {
+        "semicolons": "a;b\n0,5;0,5",
+        "twice": "a,a\n1,2",
+        "longer": "a,b\n1,2,3",
+        "gap": "1\n\n2\n\n",
+    }.items():
+        (files / f"{name}.csv").write_text(lines, encoding="utf-8")
     status, _, err = conformance("compare", "--labels", text, "--predictions", "p.npy")
     assert status == 2
     assert message in err
