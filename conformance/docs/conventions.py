@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import itertools
 import re
-import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from conformance.adapters import registry
 from conformance.adapters.contract import DocumentedConvention, Function
 from conformance.docs.markup import code_html, escaped, link, prose_html, table
 from conformance.docs.python_api import class_fields
-from conformance.model.convention import ANOMALY_MEANINGS, DEFINITION, EDGE, INVALID, Convention
+from conformance.model.convention import ANOMALY_MEANINGS, DEFINITION, EDGE, INVALID, Convention, literal_choices
 from conformance.model.meanings import meaning
 
 FIELDS = {name: " ".join(text.split()) for name, _, text in class_fields(Convention)}
@@ -107,12 +106,9 @@ def boundaries(name: str) -> tuple[str, ...]:
 
 def _choices(name: str, choices: Iterable[Any]) -> list[Any]:
     """Every value of a field: those of its type, and those of functions."""
-    hint = typing.get_type_hints(Convention)[name]
-    if hint == frozenset[str]:
+    if name in ("accepts", "rejects"):
         return sorted(set(choices), key=lambda kind: (kind in EDGE, kind))
-    stated = [choice for part in (hint, *typing.get_args(hint)) for choice in typing.get_args(part)]
-    literal = [choice for choice in stated if isinstance(choice, str)]
-    return list(dict.fromkeys([getattr(DEFINITION, name), *literal, *choices]))
+    return list(dict.fromkeys([getattr(DEFINITION, name), *literal_choices(name), *choices]))
 
 
 def _choice_code(choice: Any) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from conformance.model.case import HEAD_GRADIENTS, WEIGHTS, Problem, Quantity, is_derivative, numpy_dtype
-from conformance.model.convention import DEFINITION, Convention
+from conformance.model.convention import DEFINITION, Convention, literal_choices
 from conformance.reference import error_bound, gradient, gradient_error_bound, heads, hessian, transforms
 from conformance.reference.domain import depends_on_columns, dtype_info, examine
 from conformance.reference.flat_problem import logarithm_kind, weighs_rows_of_targets
@@ -20,6 +19,9 @@ from conformance.reference.transforms import Floats
 
 UNJUDGED = ("rejects", "empty_mean")
 """Fields of a convention that are never given as a cause: of exceptions, and of the mean of nothing."""
+ONLY_DOCUMENTED = "narrowed_to"
+"""Field whose choices are given as a cause only if a function documents them: within the tolerance of a computation in
+float16 or bfloat16, errors of any cause would be explained."""
 GRADIENT = ("gradient_", "hessian_")
 """Prefixes of the fields that concern derivatives."""
 OF_GRADIENT = tuple(field.name for field in dataclasses.fields(Convention) if field.name.startswith(GRADIENT))
@@ -220,10 +222,9 @@ def neighbours(
 ) -> tuple[tuple[Convention, tuple[str, ...]], ...]:
     """Conventions to try as an explanation, each with the fields that differ: single changes first, then known ones."""
     known: dict[str, list[Any]] = {name: [] for name in judged_fields(quantity)}
-    hints = typing.get_type_hints(Convention)
     for name, values in known.items():
         options = [getattr(c, name) for c in (DEFINITION, *conventions)]
-        options += [v for v in typing.get_args(hints[name]) if isinstance(v, str)]
+        options += literal_choices(name) if name != ONLY_DOCUMENTED else ()
         values += [v for v in dict.fromkeys(options) if v != getattr(documented, name)]
     changed = [dataclasses.replace(documented, **{name: value}) for name, values in known.items() for value in values]
     candidates = dict.fromkeys((*changed, *(c for c in (DEFINITION, *conventions) if c != documented)))

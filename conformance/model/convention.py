@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 Divisor = Literal["weight", "target_weight", "label_weight", "sample_weight", "kept", "samples"]
 Renormalise = Literal["no", "before_clip", "after_clip"]
@@ -184,6 +184,20 @@ _values: Callable[[Convention], tuple[Any, ...]] = operator.attrgetter(*_DEFAULT
 DEFINITION = Convention()
 NUMERIC_FIELDS = ("cancellation", "gradient_cancellation", "hessian_cancellation")
 """Fields of a convention that change the tolerance but not the exact answer."""
+
+
+@functools.cache
+def literal_choices(name: str) -> tuple[str, ...]:
+    """The choices of a field that its type names, in their order."""
+    return tuple(_literals(get_type_hints(Convention)[name]))
+
+
+def _literals(hint: Any) -> Iterator[str]:
+    for part in get_args(hint):
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from _literals(part)
 
 
 def describe(choices: dict[str, Any]) -> str:

@@ -8,7 +8,6 @@ import json
 import math
 import re
 import sys
-import typing
 
 import numpy as np
 import pytest
@@ -28,7 +27,7 @@ from conformance.judging.plan import plan
 from conformance.judging.selection import SelectionError
 from conformance.model import meanings
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Options, Published
-from conformance.model.convention import DEFINITION, Convention
+from conformance.model.convention import DEFINITION, Convention, literal_choices
 from conformance.model.floats import distinguishing_digits
 from conformance.reference import oracle
 from conformance.reference.oracle import Oracle
@@ -437,21 +436,15 @@ def test_explanation_quotes_the_ledger_entry():
 
 
 def test_each_choice_of_each_field_has_its_own_sentence():
-    hints = typing.get_type_hints(Convention)
     known = [DEFINITION, *registry.conventions(), *(loss.documented for loss in miniatures.RIGHT)]
     for field in dataclasses.fields(Convention):
         choices = dict.fromkeys(
-            [*_literals(hints[field.name]), *(getattr(convention, field.name) for convention in known)]
+            [*literal_choices(field.name), *(getattr(convention, field.name) for convention in known)]
         )
         sentences = [meanings.meaning(field.name, choice) for choice in choices]
         assert all(sentences)
         assert len(set(sentences)) == len(sentences), field.name
     assert {field.name for field in dataclasses.fields(Convention)} == set(meanings.CHOICE_MEANINGS)
-
-
-def _literals(hint) -> list[object]:
-    found = [value for value in typing.get_args(hint) if isinstance(value, str) or value is None]
-    return found + [value for part in typing.get_args(hint) for value in _literals(part)]
 
 
 def test_distinguishing_digits_is_minimal():

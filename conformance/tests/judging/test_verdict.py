@@ -293,6 +293,19 @@ def test_disagreement_names_convention_that_would_explain_it():
     assert alone.explanation.endswith("no known convention explains it")
 
 
+@pytest.mark.parametrize(
+    "choice", [{"clip": "dtype"}, {"hessian_factor": "classes"}, {"weights_narrowed_to": "bfloat16"}], ids=str
+)
+def test_choices_that_no_function_documents_are_tried(choice):
+    assert (Convention(**choice), tuple(choice)) in neighbours(DEFINITION, (), "hessian")
+
+
+@pytest.mark.parametrize("error", [1e-5, 1e-3])
+def test_undocumented_narrow_computation_explains_no_wrong_value(error):
+    verdict = judged(PLAIN, returned(exactly(PLAIN) * (1 + error)), conventions=(Convention(narrowed_to="float32"),))
+    assert verdict.explanation.endswith("no known convention explains it")
+
+
 def test_documented_convention_has_the_same_budget():
     documented = Convention(clip=1e-7)
     got = exactly(EDGES, documented, reduction="sum")
