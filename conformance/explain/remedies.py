@@ -272,10 +272,9 @@ def _separate_outputs(context: _Context) -> Iterator[Remedy]:
     if positive is not None and positive.ndim:
         positive = positive[..., np.newaxis]
     separated = dataclasses.replace(
-        problem,
+        problem.with_options(positive_weight=positive),
         predictions=problem.predictions[..., np.newaxis],
         labels=problem.labels[..., np.newaxis],
-        options=dataclasses.replace(problem.options, positive_weight=positive),
     )
     advice = "append an axis of length 1 to predictions and labels, x[..., None], so that each output is a row"
     yield from _if_result_of_change_agrees(context, _Change(advice, separated, show_call=True))
@@ -306,8 +305,7 @@ def _explicit_ignore_index(context: _Context) -> Iterator[_Change]:
     if "default_ignore_index" in context.names and options.ignore_index is None:
         label = context.convention.default_ignore_index
         advice = f"say ignore_index={label} yourself: the definition ignores the label then, and both give the same"
-        changed = dataclasses.replace(context.problem, options=dataclasses.replace(options, ignore_index=label))
-        yield _Change(advice, changed, show_call=True)
+        yield _Change(advice, context.problem.with_options(ignore_index=label), show_call=True)
 
 
 def _wrapped_labels(context: _Context) -> Iterator[_Change]:

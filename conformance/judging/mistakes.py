@@ -82,21 +82,20 @@ _TAKEN = INVALID - {"shape_mismatch", "label_out_of_range"}
 """Kinds of invalid probabilities and targets that a wrong computation accepts."""
 
 
-def _mistake(text: str, problem: Problem, convention: Convention) -> Variant:
-    return Variant((Departure("mistake", text),), problem, convention)
+def _mistake(text: str, problem: Problem, convention: Convention, **changes: Any) -> Variant:
+    """A variant by one mistake, of the problem with these fields changed."""
+    changed = dataclasses.replace(problem, **changes) if changes else problem
+    return Variant((Departure("mistake", text),), changed, convention)
 
 
 def _omitted_option(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
     options = problem.options
     for name in options.names():
         if name != "ignore_index" or 0 <= (options.ignore_index or 0) < problem.predictions.shape[-1]:
-            omitted = dataclasses.replace(options, **{name: None})
-            subject = name.replace("_", " ")
-            yield _mistake(f"{subject} left out", dataclasses.replace(problem, options=omitted), base)
+            yield _mistake(f"{name.replace('_', ' ')} left out", problem.with_options(**{name: None}), base)
     weights = [name for name in WEIGHTS if name in options.names()]
     if len(weights) > 1:
-        unweighted = dataclasses.replace(options, **dict.fromkeys(weights))
-        yield _mistake("all weights left out", dataclasses.replace(problem, options=unweighted), base)
+        yield _mistake("all weights left out", problem.with_options(**dict.fromkeys(weights)), base)
 
 
 def _other_smoothing(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
@@ -122,8 +121,7 @@ def _rarer_smoothing(problem: Problem, base: Convention, quantity: Quantity) -> 
 
 def _smoothed(problem: Problem, base: Convention, smoothing: Mapping[str, float]) -> Iterator[Variant]:
     for text, e in smoothing.items():
-        options = dataclasses.replace(problem.options, label_smoothing=e)
-        yield _mistake(text, dataclasses.replace(problem, options=options), base)
+        yield _mistake(text, problem.with_options(label_smoothing=e), base)
 
 
 def _over_others(e: float, classes: int) -> float:
@@ -146,12 +144,11 @@ def _other_weights(problem: Problem, base: Convention, quantity: Quantity) -> It
         if name == "class_weights":
             variants[f"{subject} in reverse order"] = weights[::-1].copy()
         for text, changed in variants.items():
-            changed_options = dataclasses.replace(options, **{name: changed})
-            yield _mistake(text, dataclasses.replace(problem, options=changed_options), base)
+            yield _mistake(text, problem.with_options(**{name: changed}), base)
     if options.positive_weight is not None and quantity == "loss":
         x = 1 - problem.predictions if problem.input_kind == "probabilities" else -problem.predictions
-        turned = dataclasses.replace(problem, predictions=x, labels=1 - problem.labels.astype(np.float64))
-        yield _mistake("positive weight on the label 0", turned, base)
+        turned = 1 - problem.labels.astype(np.float64)
+        yield _mistake("positive weight on the label 0", problem, base, predictions=x, labels=turned)
 
 
 def _other_labels(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
@@ -171,14 +168,14 @@ def _other_labels(problem: Problem, base: Convention, quantity: Quantity) -> Ite
     if labels.ndim == 1 and len(labels) >= MIN_REORDERED:
         variants["labels sorted"] = np.sort(labels)
     for text, changed in variants.items():
-        yield _mistake(text, dataclasses.replace(problem, labels=changed), base)
+        yield _mistake(text, problem, base, labels=changed)
     x = problem.predictions
     if problem.target_kind == "distribution":
-        largest = dataclasses.replace(problem, target="index", labels=labels.argmax(axis=-1))
-        yield _mistake("the largest target of each sample for its targets", largest, base)
+        text = "the largest target of each sample for its targets"
+        yield _mistake(text, problem, base, target="index", labels=labels.argmax(axis=-1))
     if problem.target == "index" and x.shape[-1] and labels.shape == x.shape[:-1] and quantity == "loss":
         predicted = np.where(_kept(problem), x.argmax(axis=-1), labels)
-        yield _mistake("the predicted classes for the labels", dataclasses.replace(problem, labels=predicted), base)
+        yield _mistake("the predicted classes for the labels", problem, base, labels=predicted)
 
 
 def _orders(classes: int) -> dict[tuple[int, ...], str]:
@@ -221,16 +218,12 @@ def _other_orders(problem: Problem, base: Convention, quantity: Quantity) -> Ite
     known = {tuple(range(classes)), *_orders(classes)}
     for columns, text in orders.items():
         if columns not in known:
-            yield _mistake(text, dataclasses.replace(problem, labels=_renamed(problem, columns)), base)
+            yield _mistake(text, problem, base, labels=_renamed(problem, columns))
 
 
 def _ranks(order: Sequence[int]) -> tuple[int, ...]:
     """The column of each class, if the columns hold the classes in this order."""
     return tuple(np.argsort(order).tolist())
-
-
-def _taken_as(problem: Problem, kind: InputKind) -> Problem:
-    return dataclasses.replace(problem, input_kind=kind)
 
 
 def _other_predictions(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
@@ -241,31 +234,31 @@ def _other_predictions(problem: Problem, base: Convention, quantity: Quantity) -
     if problem.input_kind == "logits":
         softmax = "softmax" if categorical else "sigmoid"
         once, _ = convert(problem, "probabilities")
-        yield _mistake(f"{softmax} applied twice", _taken_as(once, "logits"), base)
-        yield _mistake("logits taken as probabilities, clipped at 1e-7", _taken_as(problem, "probabilities"), clipped)
+        yield _mistake(f"{softmax} applied twice", once, base, input_kind="logits")
+        text = "logits taken as probabilities, clipped at 1e-7"
+        yield _mistake(text, problem, clipped, input_kind="probabilities")
         if categorical:
             renormalised = dataclasses.replace(clipped, renormalise="before_clip")
             text = "logits taken as probabilities, divided by their sum and clipped at 1e-7"
-            yield _mistake(text, _taken_as(problem, "probabilities"), renormalised)
+            yield _mistake(text, problem, renormalised, input_kind="probabilities")
     elif problem.input_kind == "probabilities":
-        yield _mistake("probabilities taken as logits", _taken_as(problem, "logits"), base)
+        yield _mistake("probabilities taken as logits", problem, base, input_kind="logits")
     if categorical and problem.input_kind != "log_probabilities":
-        yield _mistake(
-            f"{problem.input_kind} taken as log-probabilities", _taken_as(problem, "log_probabilities"), as_they_are
-        )
+        text = f"{problem.input_kind} taken as log-probabilities"
+        yield _mistake(text, problem, as_they_are, input_kind="log_probabilities")
     if categorical and problem.input_kind == "logits" and quantity == "loss":
         text = "the softmax taken as log-probabilities"
-        yield _mistake(text, _taken_as(once, "log_probabilities"), as_they_are)
+        yield _mistake(text, once, as_they_are, input_kind="log_probabilities")
         with np.errstate(all="ignore"):
             sigmoid = dataclasses.replace(problem, input_kind="probabilities", predictions=1 / (1 + np.exp(-x)))
         yield _mistake("a sigmoid for the softmax", sigmoid, as_they_are)
         text = "a sigmoid for the softmax, divided by the sum of the row"
         yield _mistake(text, sigmoid, dataclasses.replace(as_they_are, renormalise="before_clip"))
     if categorical and problem.target == "index" and x.ndim == 2 and x.shape[0] == x.shape[1]:
-        yield _mistake("classes taken from the first axis", dataclasses.replace(problem, predictions=x.T.copy()), base)
+        yield _mistake("classes taken from the first axis", problem, base, predictions=x.T.copy())
     if problem.input_kind == "probabilities" and problem.labels.shape == x.shape:
-        swapped = dataclasses.replace(problem, predictions=problem.labels.astype(np.float64), labels=x)
-        yield _mistake("labels and predictions swapped, clipped at 1e-7", swapped, clipped)
+        text = "labels and predictions swapped, clipped at 1e-7"
+        yield _mistake(text, problem, clipped, predictions=problem.labels.astype(np.float64), labels=x)
 
 
 def _epsilons(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
@@ -287,7 +280,7 @@ def _epsilons(problem: Problem, base: Convention, quantity: Quantity) -> Iterato
     if two is not None and problem.loss == "binary":
         without = two.predictions.copy()
         without[..., 0] = 1.0
-        yield _mistake("the logarithm of 1 - p left out", dataclasses.replace(two, predictions=without), as_they_are)
+        yield _mistake("the logarithm of 1 - p left out", two, as_they_are, predictions=without)
 
 
 def _as_two_classes(problem: Problem) -> Problem | None:
@@ -318,12 +311,9 @@ def _other_axes(problem: Problem, base: Convention, quantity: Quantity) -> Itera
     is_column = x.ndim == 2 and x.shape[-1] == 1
     if problem.loss == "binary" and (x.ndim == 1 or is_column) and 1 < x.size <= MAX_CROSSED and not weights:
         shape = (x.size, x.size)
-        crossed = dataclasses.replace(
-            problem,
-            predictions=np.broadcast_to(x.reshape(-1, 1), shape),
-            labels=np.broadcast_to(labels.reshape(1, -1), shape),
-        )
-        yield _mistake("a column of predictions, (N, 1), broadcast against labels of shape (N,)", crossed, base)
+        column, row = np.broadcast_to(x.reshape(-1, 1), shape), np.broadcast_to(labels.reshape(1, -1), shape)
+        text = "a column of predictions, (N, 1), broadcast against labels of shape (N,)"
+        yield _mistake(text, problem, base, predictions=column, labels=row)
     yield from _without_column(problem, base)
 
 
@@ -332,11 +322,9 @@ def _softmax_over_samples(problem: Problem, base: Convention) -> Iterator[Varian
     for axis, length in enumerate(problem.sample_shape):
         if length > 1:
             logs = _log_softmax(problem.predictions, axis)
-            over_samples = dataclasses.replace(
-                problem, input_kind="log_probabilities", predictions=logs, layout=Layout()
-            )
+            changes = {"input_kind": "log_probabilities", "predictions": logs, "layout": Layout()}
             which = f"axis {axis} of the samples" if axis else "the first axis, that of the samples"
-            yield _mistake(f"softmax over {which}", over_samples, base)
+            yield _mistake(f"softmax over {which}", problem, base, **changes)
 
 
 def _without_column(problem: Problem, base: Convention) -> Iterator[Variant]:
@@ -362,10 +350,10 @@ def _without_column(problem: Problem, base: Convention) -> Iterator[Variant]:
             "layout": Layout(),
         }
         text = f"the column of the {name} class, {column}, dropped from the targets"
-        yield _mistake(text, dataclasses.replace(logs, predictions=logs.predictions[..., columns], **without), base)
+        yield _mistake(text, logs, base, predictions=logs.predictions[..., columns], **without)
         if problem.input_kind == "logits" and classes > 2:
-            fewer = dataclasses.replace(problem, predictions=problem.predictions[..., columns], **without)
-            yield _mistake(f"{text} and from the softmax", fewer, base)
+            fewer = problem.predictions[..., columns]
+            yield _mistake(f"{text} and from the softmax", problem, base, predictions=fewer, **without)
 
 
 def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
@@ -395,13 +383,13 @@ def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Ite
     }
     by_sample = dataclasses.replace(base, mean_divides_by="samples")
     if problem.input_kind == "logits":
-        of_classes = dataclasses.replace(problem, predictions=problem.predictions[counted], **fields)
-        yield _mistake("a binary loss of each class's logit, one against all", of_classes, by_sample)
+        text = "a binary loss of each class's logit, one against all"
+        yield _mistake(text, problem, by_sample, predictions=problem.predictions[counted], **fields)
     if quantity == "loss" and problem.input_kind != "log_probabilities":
         probabilities = convert(problem, "probabilities")[0] if problem.input_kind == "logits" else problem
-        outputs = dataclasses.replace(probabilities, predictions=probabilities.predictions[counted], **fields)
         subject = "the softmax's outputs" if problem.input_kind == "logits" else "each class's probability"
-        yield _mistake(f"a binary loss of {subject}", outputs, by_sample)
+        outputs = probabilities.predictions[counted]
+        yield _mistake(f"a binary loss of {subject}", probabilities, by_sample, predictions=outputs, **fields)
 
 
 def _rounded_probabilities(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
@@ -412,8 +400,8 @@ def _rounded_probabilities(problem: Problem, base: Convention, quantity: Quantit
     as_they_are = dataclasses.replace(base, accepts=_TAKEN | base.accepts)
     subject = "softmax" if problem.loss == "categorical" else "sigmoid"
     for decimals in DECIMALS:
-        rounded = dataclasses.replace(p, predictions=p.predictions.round(decimals))
-        yield _mistake(f"the {subject} rounded to a multiple of {10.0**-decimals:g}", rounded, as_they_are)
+        text = f"the {subject} rounded to a multiple of {10.0**-decimals:g}"
+        yield _mistake(text, p, as_they_are, predictions=p.predictions.round(decimals))
 
 
 def _other_derivatives(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
@@ -445,10 +433,8 @@ def _focal(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[V
         if alpha is not None:
             weights = weights * (np.where(is_one, alpha, 1 - alpha) if problem.loss == "binary" else alpha)
             text += f" and alpha {alpha:g}"
-        options = dataclasses.replace(problem.options, sample_weights=weights)
-        yield _mistake(
-            text, dataclasses.replace(problem, options=options), dataclasses.replace(base, mean_divides_by="kept")
-        )
+        kept = dataclasses.replace(base, mean_divides_by="kept")
+        yield _mistake(text, problem.with_options(sample_weights=weights), kept)
 
 
 def _scaled_logits(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
@@ -457,7 +443,7 @@ def _scaled_logits(problem: Problem, base: Convention, quantity: Quantity) -> It
         for factor, text in ((2.0, "logits doubled"), (0.5, "logits halved")):
             with np.errstate(over="ignore"):
                 scaled = problem.predictions.astype(np.float64) * factor
-            yield _mistake(text, dataclasses.replace(problem, predictions=scaled), base)
+            yield _mistake(text, problem, base, predictions=scaled)
 
 
 def _other_ignored_labels(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
@@ -530,8 +516,7 @@ def _rows_of_targets(problem: Problem) -> tuple[Floats, npt.NDArray[np.bool_]]:
     if problem.target != "index":
         return problem.labels.astype(np.float64), np.ones(problem.sample_shape, dtype=bool)
     labels = problem.labels[..., np.newaxis] == np.arange(problem.predictions.shape[-1])
-    ignored = problem.options.ignore_index
-    counts = np.ones(problem.sample_shape, dtype=bool) if ignored is None else problem.labels != ignored
+    counts = _kept(problem)
     return (labels & counts[..., np.newaxis]).astype(np.float64), counts
 
 

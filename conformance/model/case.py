@@ -405,6 +405,10 @@ class Problem:
     has_bias: bool = field(default=True)
     """Whether a function that computes the logits from factors is also passed a bias: see `contract.heads`."""
 
+    def with_options(self, **changes: Any) -> Problem:
+        """The same problem with other values of these options."""
+        return dataclasses.replace(self, options=dataclasses.replace(self.options, **changes))
+
     def with_reduction(self, reduction: Reduction) -> Problem:
         """The same problem with another reduction; results that do not depend on the reduction are shared."""
         problem = dataclasses.replace(self, reduction=reduction)

@@ -183,8 +183,7 @@ def replace_fields(problem: Problem, **changes: Any) -> Problem:
 
 def replace_options(problem: Problem, **options: Any) -> Problem:
     """The problem with some options replaced."""
-    frozen = {name: _read_only(value) for name, value in options.items()}
-    changed = dataclasses.replace(problem, options=dataclasses.replace(problem.options, **frozen))
+    changed = problem.with_options(**{name: _read_only(value) for name, value in options.items()})
     return replace_layout(changed, weight_dtype=None) if options.keys() & set(WEIGHTS) else changed
 
 
