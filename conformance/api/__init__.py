@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from conformance.api.base import *  # noqa: F403
     from conformance.api.cases import *  # noqa: F403
     from conformance.api.checking import *  # noqa: F403
     from conformance.api.comparing import *  # noqa: F403
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
     from conformance.api.data_files import *  # noqa: F403
     from conformance.api.exploration import *  # noqa: F403
     from conformance.api.measures import *  # noqa: F403
-    from conformance.api.observing import *  # noqa: F403
     from conformance.api.recipes import *  # noqa: F403
     from conformance.api.reports import *  # noqa: F403
-    from conformance.api.result import *  # noqa: F403
     from conformance.api.running import *  # noqa: F403
     from conformance.api.upgrades import *  # noqa: F403
 
 _MODULES = {
+    "base": ("Advance", "Observer", "Result"),
     "cases": (
         "CaseAnswers", "CaseList", "ExpectResult", "ExplainResult", "FunctionEntry", "FunctionList", "LibraryEntry",
         "LibraryList", "LintResult", "ShowResult", "expect", "explain", "lint", "list_cases", "list_functions",
@@ -43,13 +43,11 @@ _MODULES = {
         "FalseAlarms", "HarvestResult", "MutantList", "MutationResult",
         "check_correct", "harvest", "list_mutants", "mutants",
     ),
-    "observing": ("Advance", "Observer"),
     "recipes": ("RecipeRequest", "RecipeResult", "RecipeSide", "recipe"),
     "reports": (
         "AcceptResult", "DiffResult", "HistoryResult", "MergeResult", "PageResult", "RecoverResult",
         "accept", "diff", "history", "merge", "page", "recover",
     ),
-    "result": ("Result",),
     "running": ("RunRequest", "RunResult", "run"),
     "upgrades": ("AuditResult", "BisectResult", "audit", "bisect"),
 }  # fmt: skip

@@ -13,8 +13,7 @@ from conformance.adapters import registry
 from conformance.adapters.contract import Function
 from conformance.adapters.libraries import pinned_installations
 from conformance.adapters.registry import Installed
-from conformance.api.observing import SILENT, Observer
-from conformance.api.result import Result
+from conformance.api.base import SILENT, Observer, Result
 from conformance.casefiles import stated_values
 from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
 from conformance.casefiles.known_issues import read as read_known

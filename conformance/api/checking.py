@@ -14,9 +14,8 @@ import numpy as np
 from conformance.adapters import checked
 from conformance.adapters.checked import CheckedCallable, CheckError
 from conformance.adapters.registry import Installed
+from conformance.api.base import SILENT, Observer, Result
 from conformance.api.exploration import SweepResult, sweep_inputs
-from conformance.api.observing import SILENT, Observer
-from conformance.api.result import Result
 from conformance.api.running import RunRequest, RunResult, run
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.assessing import RowOrError, judge_items
@@ -482,6 +481,3 @@ def _cell(option: str, dtype: str, rows: Sequence[Row], why: str) -> Cell:
     ratio = max((row.ratio or 0.0 for row in finite), default=0.0)
     error = max((row.error or 0.0 for row in finite), default=0.0)
     return Cell(option, dtype, status, len(rows), wrong, deviating, ratio, error)
-
-
-__all__ = ["Cell", "CheckRequest", "CheckResult", "CheckedCallable", "Mistake", "check"]

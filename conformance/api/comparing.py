@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from conformance.adapters import registry
 from conformance.adapters.contract import required_capabilities
+from conformance.api.base import Result
 from conformance.api.cases import frameworks_to_call
 from conformance.api.data import Data, read_data
-from conformance.api.result import Result
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.known_issues import load as read_ledger
 from conformance.casefiles.loading import shipped_cases
@@ -263,6 +263,3 @@ def _documented_conventions(source: str, problem: Problem) -> Iterator[tuple[str
             input_kind = function.input_kind_for(problem.input_kind)
             capabilities = required_capabilities(problem, target)
             yield function.name, input_kind, registry.newest_convention(function, target, capabilities)
-
-
-__all__ = ["CompareResult", "ObservedNumber", "compare"]

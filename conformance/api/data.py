@@ -125,6 +125,3 @@ def _build_case(inputs: Inputs, dtype: str, layout: Layout) -> Case:
         reductions=(inputs.reduction,),
         dtypes=(dtype,),
     )
-
-
-__all__ = ["Data"]

@@ -88,6 +88,3 @@ def _convert_objects(argument: str, packed: Array) -> Array:
     if values.dtype.kind == "O":
         raise DataError(f"{argument}: values of type {next(iter(types))}; expected numbers, booleans or strings")
     return values
-
-
-__all__ = ["DataError"]

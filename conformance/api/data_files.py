@@ -147,6 +147,3 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     ".pth": _read_torch,
 }
 _ADVICE = f"expected {', '.join(_READERS)}; pickles are not read"
-
-
-__all__ = ["read_file"]

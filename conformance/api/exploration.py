@@ -14,8 +14,7 @@ from typing import Any
 from conformance import __version__
 from conformance.adapters import registry
 from conformance.adapters.contract.calling import perform
-from conformance.api.observing import SILENT, Observer
-from conformance.api.result import Result
+from conformance.api.base import SILENT, Observer, Result
 from conformance.casefiles import known_issues, writing
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import shipped_cases

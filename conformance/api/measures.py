@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from conformance.api.observing import SILENT, Observer
-from conformance.api.result import Result
+from conformance.api.base import SILENT, Observer, Result
 from conformance.execution.distribution import LostTasks, distribute
 from conformance.judging.case_set import load_suite
 from conformance.model.errors import UserError

@@ -16,8 +16,8 @@ from conformance.adapters.contract.lowering import Call
 from conformance.adapters.contract.source import join_lines
 from conformance.adapters.libraries import pinned_installations
 from conformance.adapters.registry import Installed
+from conformance.api.base import Result
 from conformance.api.cases import check_functions
-from conformance.api.result import Result
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.targets import open_judge
 from conformance.explain.proof import Proof, both_support, call_of, cases_of, prove, values_without_recipe
@@ -392,6 +392,3 @@ def _divisor(chosen: Divisor, setting: Setting) -> Divisor:
         if "sample_weights" not in options:
             equivalent |= {"kept", "samples"} if "ignore_index" not in options else {"kept"}
     return "weight" if chosen in equivalent else chosen
-
-
-__all__ = ["RecipeResult", "RecipeSide", "recipe"]

@@ -9,8 +9,7 @@ from typing import Any
 
 from conformance import report
 from conformance.adapters import registry
-from conformance.api.observing import SILENT, Observer
-from conformance.api.result import Result
+from conformance.api.base import SILENT, Observer, Result
 from conformance.casefiles.known_issues import HARVEST_PREFIX
 from conformance.comparison import acceptance, audit_rendering, difference_rendering, reports
 from conformance.comparison import history as histories

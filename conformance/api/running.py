@@ -15,8 +15,7 @@ import pandas as pd
 from conformance.adapters import registry
 from conformance.adapters.libraries import pinned_installations
 from conformance.adapters.registry import Installed
-from conformance.api.observing import SILENT, Observer
-from conformance.api.result import Result
+from conformance.api.base import SILENT, Observer, Result
 from conformance.comparison.baseline import Baseline, Check, RunScope
 from conformance.execution import executor
 from conformance.execution.assessing import NotExecuted

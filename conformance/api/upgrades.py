@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from conformance.adapters import registry
+from conformance.api.base import SILENT, Observer, Result
 from conformance.api.cases import load_case
-from conformance.api.observing import SILENT, Observer
-from conformance.api.result import Result
 from conformance.comparison import audit_page, audit_rendering, bisection, upgrade
 from conformance.comparison.bisection import Attempt, Bisection, NothingToFindError
 from conformance.comparison.upgrade import Audit

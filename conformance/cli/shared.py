@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from conformance import api
-from conformance.api.observing import Advance, Observer
+from conformance.api.base import Advance, Observer
 from conformance.cli.terminal import err, out
 from conformance.judging.selection import SelectionError
 from conformance.model.case import DTYPES, INPUT_KINDS, QUANTITIES, Case

@@ -1,11 +1,30 @@
-"""Progress of slow functions."""
+"""What the functions of this package share: the base class of their values, and observers of their progress."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
+
+from conformance.model.serialization import to_json
+
+
+class Result:
+    """A frozen value returned by a function of this package, and printed by the command with `--json`."""
+
+    command: ClassVar[str]
+    """Words of the command, joined by dots."""
+    version: ClassVar[int] = 1
+    """Version of the keys of `to_dict`; increased when the meaning of a key changes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to builtin values: dicts, lists, strings, numbers and None."""
+        raise NotImplementedError
+
+    def to_json(self) -> str:
+        """Convert to JSON, the output of the command with `--json`; see `conformance.model.serialization.to_json`."""
+        return to_json(self.command, self.to_dict(), self.version)
 
 
 class Advance(Protocol):
