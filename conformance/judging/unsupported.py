@@ -150,46 +150,35 @@ def unsupported_problems(rows: Iterable[tuple[str, ...]]) -> list[UnsupportedPro
     """The problems that no function supports, from rows given as the columns `PROBLEM_COLUMNS`."""
     rows = list(rows)
     supported = {case for case, *_, status, _ in rows if status != "unsupported"}
-    by_case: dict[str, dict[tuple[str, str], dict[str, list[str]]]] = {}
-    for case, dtype, reduction, function, status, explanation in rows:
+    by_case: dict[str, dict[str, dict[str, dict[str, list[tuple[str, str]]]]]] = {}
+    for case, dtype, reduction, function, status, why in rows:
         if status == "unsupported":
-            reasons = by_case.setdefault(case, {}).setdefault((dtype, reduction), {})
-            functions = reasons.setdefault(explanation, [])
-            functions += [function] if function not in functions else []
-    problems = []
-    for case, by_problem in by_case.items():
-        if case in supported:
-            problems += [
-                UnsupportedProblem(case, ", ".join(key), _frozen(reasons_of_problem))
-                for key, reasons_of_problem in by_problem.items()
-            ]
-        else:
-            problems.append(UnsupportedProblem(case, "", _frozen(_by_reason(by_problem))))
-    return problems
+            scope = f"{dtype}, {reduction}" if case in supported else ""
+            reasons = by_case.setdefault(case, {}).setdefault(scope, {}).setdefault(function, {})
+            reasons.setdefault(why, []).append((dtype, reduction))
+    return [
+        UnsupportedProblem(case, scope, _by_reason(functions, names_problems=not scope))
+        for case, by_scope in by_case.items()
+        for scope, functions in by_scope.items()
+    ]
 
 
-def _frozen(reasons: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-    return {why: tuple(functions) for why, functions in reasons.items()}
-
-
-def _by_reason(by_problem: Mapping[tuple[str, str], Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
-    """The reasons of the problems of a case; one that a function has for some of its problems names these."""
-    problems: dict[str, dict[str, list[tuple[str, str]]]] = {}
-    for problem, reasons in by_problem.items():
-        for why, functions in reasons.items():
-            for function in functions:
-                problems.setdefault(function, {}).setdefault(why, []).append(problem)
-    merged: dict[str, list[str]] = {}
-    for function, by_reason in problems.items():
-        for why, named in by_reason.items():
-            merged.setdefault(why if len(by_reason) == 1 else f"{why} ({_named(named)})", []).append(function)
+def _by_reason(
+    functions: Mapping[str, Mapping[str, Iterable[tuple[str, str]]]], names_problems: bool
+) -> dict[str, tuple[str, ...]]:
+    """The functions by reason; a reason that a function has for some of its problems names these, if it should."""
+    merged: dict[str, tuple[str, ...]] = {}
+    for function, reasons in functions.items():
+        for why, problems in reasons.items():
+            text = f"{why} ({_named(problems)})" if names_problems and len(reasons) > 1 else why
+            merged[text] = (*merged.get(text, ()), function)
     return merged
 
 
 def _named(problems: Iterable[tuple[str, str]]) -> str:
     """Problems by dtype, each with its reductions."""
     by_dtype: dict[str, list[str]] = {}
-    for dtype, reduction in problems:
+    for dtype, reduction in dict.fromkeys(problems):
         by_dtype.setdefault(dtype, []).append(reduction)
     return "; ".join(", ".join([dtype, *reductions]) for dtype, reductions in by_dtype.items())
 
