@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import Level, Printer, options, output_format, print_not_executed, print_stderr
+from conformance.cli.shared import Printer, options, output_format, print_not_executed, print_stderr
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison import audit_rendering, bisection
+from conformance.comparison.changes import Level
 from conformance.execution.interruption import INTERRUPTED
 from conformance.model.text import printable
 
-
-class Format(StrEnum):
-    """Output format of an audit."""
-
-    terminal = "terminal"
-    markdown = "markdown"
-    json = "json"
+Format = Literal["terminal", "markdown", "json"]
 
 
 @options
 def audit(
     folder: Path = Path("reports/audit"),
-    fail_on: Level = Level.regression,
-    form: Format = Format.terminal,
+    fail_on: Level = "regression",
+    form: Format = "terminal",
     as_json: bool = False,
     **request: Any,
 ) -> None:
@@ -37,24 +31,24 @@ def audit(
 
     Exit status 0 if no change reaches --fail-on, 1 if one does, 2 if something could not be executed.
     """
-    form = Format(output_format(form, as_json))
+    form = output_format(form, as_json)
     result = api.audit(folder=folder, observer=Printer(), **request)
     audited = result.audit
     if audited is None:
         print_stderr(f"interrupted; what there was is in {folder}")
         raise typer.Exit(INTERRUPTED)
     match form:
-        case Format.terminal:
+        case "terminal":
             out.print_each(audit_rendering.terminal(audited))
-        case Format.markdown:
+        case "markdown":
             out.write(audit_rendering.markdown(audited))
-        case Format.json:
+        case "json":
             out.write(result.to_json())
     print_stderr(f"audit: {folder / 'audit.html'}")
     print_not_executed(result.not_executed, ", and left out on both sides")
     if result.not_executed:
         raise typer.Exit(USAGE)
-    raise typer.Exit(UNEXPECTED if audited.fails(fail_on.value) else 0)
+    raise typer.Exit(UNEXPECTED if audited.fails(fail_on) else 0)
 
 
 @options

@@ -5,53 +5,45 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import typer
 from rich.markup import escape
 
 from conformance import api, report
-from conformance.cli.shared import Level, Printer, options, output_format, print_stderr
+from conformance.cli.shared import Printer, options, output_format, print_stderr
 from conformance.cli.terminal import UNEXPECTED, Terminal, err, out
 from conformance.comparison import difference_rendering
 from conformance.comparison.acceptance import Proposal
+from conformance.comparison.changes import Level
 from conformance.comparison.history import markdown as history_markdown
 from conformance.model.files import write_output
 
-
-class Format(StrEnum):
-    """Output format of a difference."""
-
-    terminal = "terminal"
-    markdown = "markdown"
-    csv = "csv"
-    json = "json"
-    html = "html"
+Format = Literal["terminal", "markdown", "csv", "json", "html"]
 
 
 @options
 def diff(
     old: Path,
     new: Path,
-    fail_on: Level = Level.regression,
-    form: Format = Format.terminal,
+    fail_on: Level = "regression",
+    form: Format = "terminal",
     output: Path | None = None,
     as_json: bool = False,
 ) -> None:
     """The changes between two reports, worst first; exit status 1 for a regression, 2 if they cannot be compared."""
-    form = Format(output_format(form, as_json))
+    form = output_format(form, as_json)
     result = api.diff(old, new)
     difference = result.difference
     if output is not None:
         write_output(output, _text(result, form))
         print_stderr(f"{difference_rendering.headline(difference)}: {output}")
-    elif form is Format.terminal:
+    elif form == "terminal":
         out.print_each(difference_rendering.terminal(difference))
     else:
         out.write(_text(result, form))
-    raise typer.Exit(UNEXPECTED if difference.fails(fail_on.value) else 0)
+    raise typer.Exit(UNEXPECTED if difference.fails(fail_on) else 0)
 
 
 @options
@@ -112,18 +104,18 @@ def merge(
 def _text(result: api.DiffResult, form: Format) -> str:
     difference = result.difference
     match form:
-        case Format.markdown:
+        case "markdown":
             return difference_rendering.markdown(difference)
-        case Format.csv:
+        case "csv":
             return difference_rendering.as_csv(difference)
-        case Format.json:
+        case "json":
             return result.to_json()
-        case Format.html:
+        case "html":
             changes, conditions = difference_rendering.page_changes(difference)
             results, record = report.read(Path(difference.new.name))
             run = report.RunInfo.of(record)
             return report.page(results, run, report.PageSupplement(changes=changes, against=conditions))
-        case Format.terminal:
+        case "terminal":
             page = io.StringIO()
             Terminal(file=page, no_color=True, highlight=False).print_each(difference_rendering.terminal(difference))
             return page.getvalue()

@@ -9,7 +9,6 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -141,26 +140,11 @@ def _typer_parameter(annotation: Any, *, argument: bool = False, flags: str = ""
     return (typer.Argument if argument else typer.Option)(*flags.split(), **settings)
 
 
-def output_format(form: str, as_json: bool) -> str:
+def output_format(form: str, as_json: bool) -> Any:
     """The format that --format and --json select. Raises SelectionError if they contradict each other."""
     if as_json and form not in ("terminal", "json"):
         raise SelectionError(f"--json and --format {form} do not go together; leave one of them out")
     return "json" if as_json else form
-
-
-class Level(StrEnum):
-    """Changes that make `diff` and `audit` fail; documented changes make an audit fail at `any` only."""
-
-    regression = "regression"
-    """A function became worse."""
-    change = "change"
-    """Also another status, convention, exception, dtype or shape, or a drift by more than a budget."""
-    drift = "drift"
-    """Also any other drift of an answer."""
-    any = "any"
-    """Every change."""
-    never = "never"
-    """Nothing makes it fail."""
 
 
 def print_styled(lines: Iterable[tuple[str, str]]) -> None:

@@ -28,7 +28,7 @@ The failing statuses are disagrees, crashed and timed_out.  Severity of a questi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -56,8 +56,8 @@ KINDS = (
 SEVERITIES = ("regression", "change", "improvement", "note", "unchanged")
 CAUSES = ("undocumented", "judgement", "suite", "documented", "rounding")
 """Causes of a change, as far as reports show them: see `_cause`."""
-LEVELS = ("regression", "change", "drift", "any", "never")
-"""Levels of `fails`, strictest last but one."""
+Level = Literal["regression", "change", "drift", "any", "never"]
+"""Changes that make `diff` and `audit` fail, strictest last but one: see `fails`."""
 MAX_ROUNDING_ULPS = 8.0
 """Drift in ulps that is allowed if no answer is known to be right: the error of a float32 elementary function."""
 RIGHT = ("agrees", "diverges")
@@ -251,14 +251,12 @@ def _cause(table: pd.DataFrame, flags: pd.DataFrame) -> Any:
     return np.select(conditions, causes, "undocumented").astype(object)
 
 
-def fails(table: pd.DataFrame, level: str) -> bool:
-    """Whether a table of changes has a row at or above one of LEVELS.
+def fails(table: pd.DataFrame, level: Level) -> bool:
+    """Whether a table of changes has a row at or above a level.
 
-    regression: a regression.  change: that or a change.  drift: that, or an answer that drifted at all.
-    any: every change.  never: nothing.
+    regression: a function became worse.  change: also another status, convention, exception, dtype or shape, or a
+    drift by more than a budget.  drift: also any other drift of an answer.  any: every change.  never: nothing.
     """
-    if level not in LEVELS:
-        raise ValueError(f"{level} is not one of {', '.join(LEVELS)}")
     severities = {"regression": 1, "change": 2, "drift": 2, "any": 4, "never": 0}[level]
     selected = table["severity"].isin(SEVERITIES[:severities])
     return bool((selected | (has_kind(table["kinds"], "drifted") & (level == "drift"))).any())

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from conformance import report
-from conformance.comparison.changes import CAUSES, KINDS, SEVERITIES, Flags, Scope, compare_results, fails, scope_of
+from conformance.comparison.changes import CAUSES, KINDS, SEVERITIES, Level, Scope, compare_results, fails, scope_of
 from conformance.comparison.errors import AuditError
 from conformance.judging.row import listed_in
 from conformance.report.frames import Frame, PackedFrame
@@ -50,7 +50,7 @@ class Difference:
         """The changes without unchanged rows."""
         return self.changes[self.changes["severity"] != "unchanged"]
 
-    def fails(self, level: str) -> bool:
+    def fails(self, level: Level) -> bool:
         """See `changes.fails`."""
         return fails(self.changes, level)
 
@@ -84,10 +84,7 @@ def scope_of_run(results: Frame, run: dict[str, Any]) -> Scope:
     frameworks = {*dict(run.get("versions") or {}), *(run.get("missing") or ())}
     of_rows, complete = scope_of(results), not run.get("selected")
 
-    def scope(rows: pd.DataFrame) -> Flags:
-        return of_rows(rows) & rows["framework"].isin(frameworks).to_numpy(dtype=bool) & complete
-
-    return scope
+    return lambda rows: of_rows(rows) & rows["framework"].isin(frameworks).to_numpy(dtype=bool) & complete
 
 
 def group_changes(table: pd.DataFrame) -> pd.DataFrame:

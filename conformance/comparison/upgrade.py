@@ -14,7 +14,7 @@ from conformance import report
 from conformance.adapters.registry import Installed
 from conformance.comparison import signatures
 from conformance.comparison.causes import REPORTED_SECTIONS, Cause, Section, causes, sections
-from conformance.comparison.changes import SAME_QUESTIONS, compare_results, fails
+from conformance.comparison.changes import SAME_QUESTIONS, Level, compare_results, fails
 from conformance.comparison.errors import AuditError
 from conformance.comparison.reports import Difference, Side
 from conformance.comparison.signatures import SignatureChange
@@ -224,8 +224,8 @@ class Audit:
         functions = {name: sorted(set(table["function"][sections == name])) for name in rows}
         return Summary(len(table), rows, functions)
 
-    def fails(self, level: str) -> bool:
-        """Whether a change is at or above one of `comparison.LEVELS`.
+    def fails(self, level: Level) -> bool:
+        """Whether a change is at or above a level.
 
         Documented changes count at `any` only; from `change` on, changes of signatures that break calls count, too.
         """
