@@ -168,6 +168,23 @@ SIGMOID = Function(
     ),
     documentation=f"{DOCUMENTATION}ops/mindspore.ops.SigmoidCrossEntropyWithLogits.html",
 )
+MULTI_LABEL = Function(
+    "ops.multilabel_soft_margin_loss",
+    "mindspore.ops.multilabel_soft_margin_loss({predictions}, {labels}, {options})",
+    ranks={"binary": range(2, 3)},
+    input_kinds={"logits": ""},
+    targets={"binary": "same", "soft_binary": "same"},
+    dtypes=NARROW_DTYPES | {"float64"},
+    positional=INPUT_AND_TARGET,
+    untested={"weight=None": "multiplies outputs before their mean, as weights of a sample do not"},
+    conventions=(
+        DocumentedConvention(
+            Convention(binary_outputs="mean_of_last_axis", accepts=frozenset({"invalid_target"}), empty_mean="nan")
+        ),
+    ),
+    documentation=f"{DOCUMENTATION}ops/mindspore.ops.multilabel_soft_margin_loss.html",
+    default_files=frozenset({"binary/infinite_logits", "binary/invalid_labels", "binary/saturated_logits"}),
+)
 SOFTMAX = of_class(
     "nn.SoftmaxCrossEntropyWithLogits",
     call="mindspore.nn.SoftmaxCrossEntropyWithLogits(sparse=False, {options})({predictions}, {labels})",
@@ -234,6 +251,7 @@ FRAMEWORK = Framework(
         as_function(BCE, "binary_cross_entropy", "article/binary", PER_OUTPUT),
         WITH_LOGITS,
         as_function(WITH_LOGITS, "binary_cross_entropy_with_logits", PER_OUTPUT),
+        MULTI_LABEL,
         SOFTMAX,
         SPARSE,
         SIGMOID,

@@ -32,7 +32,7 @@ loss = river.optim.losses.Log(weight_neg=np.asarray({positive_weight|1.0}).tolis
 METHOD(y_true={labels}, y_pred={predictions})
 """
 """The same by symmetry: the loss of a negative at the negated logit is that of a positive."""
-NUMBER_CALL = f"""{BINARY_LOSS}
+NUMBER_CALL = f"""{BINARY_LOSS.replace("tolist", "item")}
 samples = zip({{labels}}.tolist(), {{predictions}}.tolist(), strict=True)
 np.array([loss.METHOD(y_true=y, y_pred={{predictions}}) for y, {{predictions}} in samples], "float64")
 """

@@ -14,6 +14,8 @@ from conformance.adapters.contract import Framework, family
 from conformance.model.convention import Convention
 
 SOURCE = "https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/loss/loss_utils.py"
+POSITIONS = "https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/utils/auto_docstring.py"
+"""It says which positions of an answer count."""
 CALL_TEMPLATE = (
     "transformers.loss.loss_utils.{}({{predictions}}, {{labels}}, vocab_size={{predictions}}.shape[-1], {{options}})"
 )
@@ -78,6 +80,20 @@ SEQUENCE_CLASSIFICATION = MASKED_LOSS.like(
     result_dtype="same",
     default_files=frozenset({"categorical/ignore_index", "categorical/index_labels", "categorical/invalid_labels"}),
 )
+# The first and the last token of an answer in a text, here the same one.
+QUESTION_ANSWERING = MASKED_LOSS.like(
+    "ForQuestionAnsweringLoss",
+    first="4.48.0",
+    call="transformers.loss.loss_utils.ForQuestionAnsweringLoss(start_logits={predictions}, end_logits={predictions}, "
+    "start_positions={labels}, end_positions={labels}, {options})",
+    ranks={"categorical": range(2, 3)},
+    arguments={"ignore_index": None},
+    positional={"predictions": None, "labels": None},
+    choices={"narrowed_to": None, "default_ignore_index": None, "out_of_range": "ignore"},
+    documentation=POSITIONS,
+    result_dtype="same",
+    default_files=frozenset({"categorical/columns", "categorical/index_labels", "categorical/invalid_labels"}),
+)
 MULTI_LABEL = function(
     "ForSequenceClassificationLoss:multi_label",
     Convention(
@@ -126,6 +142,7 @@ FRAMEWORK = Framework(
         COUNTED_LOSS,
         TOKEN_CLASSIFICATION,
         SEQUENCE_CLASSIFICATION,
+        QUESTION_ANSWERING,
         MULTI_LABEL,
         LABEL_SMOOTHER,
     ),

@@ -418,7 +418,7 @@ def _label_lines(choice: _Choice) -> Iterator[Step]:
         if after.out_of_range == "wrap":
             yield step(f"class of sample {i}", str(label % classes), "label mod C", f"{label} mod {classes}")
         elif after.out_of_range != "refuse":
-            yield step(f"loss of sample {i}, label {label}", "0" if after.out_of_range == "zero" else "nan")
+            yield step(f"loss of sample {i}, label {label}", "nan" if after.out_of_range == "nan" else "0")
 
 
 def _column_lines(choice: _Choice) -> Iterator[Step]:

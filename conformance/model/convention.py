@@ -18,7 +18,7 @@ Renormalise = Literal["no", "before_clip", "after_clip"]
 BinaryOutputs = Literal["each", "mean_of_last_axis"]
 ClassColumns = Literal["stated", "sorted", "inferred"]
 Narrow = Literal["float16", "bfloat16", "float32"]
-OutOfRange = Literal["refuse", "wrap", "zero", "nan", "unspecified"]
+OutOfRange = Literal["refuse", "wrap", "zero", "ignore", "nan", "unspecified"]
 Cancellation = Literal["none", "logits"]
 GradientCancellation = Literal["none", "targets", "logits"]
 GradientTotal = Literal["targets", "one"]
@@ -129,8 +129,8 @@ class Convention:
     weights_narrowed_to: Narrow | None = None
     """The dtype to which weights alone are rounded beside predictions whose dtype has more digits."""
     out_of_range: OutOfRange = "refuse"
-    """What an index label outside the classes does: rejected, counted from the end, a loss of 0, a loss of nan, or
-    something that is documented to be unspecified."""
+    """What an index label outside the classes does: rejected, counted from the end, a loss of 0, ignored like
+    `ignore_index`, a loss of nan, or something that is documented to be unspecified."""
     cancellation: Cancellation = "none"
     """Numeric, not semantic: whether terms as large as the logits cancel in the result, as where
     (1 - y) z is added to -log sigmoid(z), or a log-sum-exp is shifted back before the label's logit is taken off."""

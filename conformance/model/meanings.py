@@ -124,6 +124,7 @@ CHOICE_MEANINGS: dict[str, Sentences] = {
         "refuse": "rejects a label that names no class",
         "wrap": "counts a label that names no class from the end, as Python counts indices",
         "zero": "gives a label that names no class the loss 0",
+        "ignore": "ignores each label that names no class, in the mean too",
         "nan": "gives a label that names no class the loss nan",
         "unspecified": "does not say what the loss of a label that names no class is",
     },

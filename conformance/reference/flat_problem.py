@@ -210,6 +210,8 @@ def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None
         for ignored in (problem.options.ignore_index, convention.default_ignore_index):
             if ignored is not None:
                 kept &= index != ignored
+        if convention.out_of_range == "ignore":
+            kept &= (index >= 0) & (index < problem.predictions.shape[-1])
     else:
         q = labels.reshape(x.shape).astype(np.float64, copy=False)
     if shifts_labels(problem, convention):

@@ -25,7 +25,7 @@ _HESSIAN = {"hessian_cancellation", "hessian_factor", "hessian_floor", "hessian_
 _DOMAIN = {"out_of_range", "accepts", "empty_batch"}
 ANSWER = frozenset(_MEAN | _PROBABILITIES | _ROWS | _SHAPE | _DOMAIN)
 GRADIENT = frozenset(ANSWER | _GRADIENT)
-ERROR_BOUND = frozenset({*ANSWER, "cancellation"} - {"empty_mean", "out_of_range"})
+ERROR_BOUND = frozenset({*ANSWER, "cancellation"} - {"empty_mean"})
 GRADIENT_ERROR_BOUND = frozenset(ERROR_BOUND | _ROUNDING | _GRADIENT)
 HESSIAN = frozenset(_MEAN | _ROWS | _SHAPE | _DOMAIN | _HESSIAN)
 """Fields that each computation reads; error bounds only for problems that are not rejected."""
@@ -91,7 +91,7 @@ def _names(
         names -= {"unreduced_class_axis"}
     if input_kind != "probabilities":
         names -= _PROBABILITIES - {"log_floor"}
-        names -= {"log_floor"} if input_kind == "logits" or "out_of_range" in read else set()
+        names -= {"log_floor"} if input_kind == "logits" or "cancellation" not in read else set()
     if input_kind != "logits" and not read & _GRADIENT:
         names -= {"cancellation"}
     return tuple(sorted(names))

@@ -619,6 +619,7 @@ def test_invalid_input_requires_exception(expect):
     [
         (Convention(out_of_range="wrap"), OUTSIDE),
         (Convention(out_of_range="zero"), OUTSIDE),
+        (Convention(out_of_range="ignore"), case([[0.5, -1.5], [1.0, 2.0]], [2, 0])),
         (Convention(out_of_range="nan"), OUTSIDE),
         (Convention(default_ignore_index=-1), case([[0.5, -1.5], [1.0, 2.0]], [-1, 0])),
         (Convention(accepts=frozenset({"invalid_probability"})), case([[1.5, 0.5]], [1], input_kind="probabilities")),

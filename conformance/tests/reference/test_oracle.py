@@ -684,11 +684,14 @@ def test_default_ignore_index_excludes_its_label():
     assert answer(rows, ignoring, reduction="mean") == 1.0
 
 
-@pytest.mark.parametrize(("choice", "want"), [("wrap", 4.0), ("zero", 0.0), ("nan", math.nan)])
+@pytest.mark.parametrize(("choice", "want"), [("wrap", 4.0), ("zero", 0.0), ("ignore", 0.0), ("nan", math.nan)])
 def test_labels_outside_classes_follow_convention(choice, want):
     rows = case([[-1.0, -2.0], [-3.0, -4.0]], [0, -1], input_kind="log_probabilities")
     assert answer(rows) == Invalid(("label_out_of_range",))
-    np.testing.assert_array_equal(answer(rows, Convention(out_of_range=choice)), [1.0, want])
+    convention = Convention(out_of_range=choice)
+    np.testing.assert_array_equal(answer(rows, convention), [1.0, want])
+    mean = 1.0 if choice == "ignore" else (1.0 + want) / 2
+    np.testing.assert_array_equal(answer(rows, convention, reduction="mean"), mean)
 
 
 @pytest.mark.parametrize(("choice", "want"), [("nan", math.nan), ("zero", 0.0)])
