@@ -73,6 +73,8 @@ def refused(path):
 
 # What is printed
 
+SHOW, EXPLAIN = ((name, "binary/x/y", "--framework", "sklearn") for name in ("show", "explain"))
+
 
 def test_control_characters_and_marks_of_direction_are_shown_as_escapes():
     assert not CONTROLS.search(printable(HOSTILE).replace("\n", ""))
@@ -81,7 +83,7 @@ def test_control_characters_and_marks_of_direction_are_shown_as_escapes():
 
 @pytest.mark.parametrize(
     "words",
-    [("list", "cases"), ("show", "binary/x/y"), ("explain", "binary/x/y"), ("explain", "binary/x/y", "--markdown")],
+    [("list", "cases"), SHOW, EXPLAIN, (*EXPLAIN, "--markdown")],
 )
 def test_case_cannot_colour_or_clear_terminal(conformance, folder, words):
     status, out = conformance(*words, "--cases", folder)
@@ -203,10 +205,10 @@ def commanding(folder):
     [
         ("list", "cases"),
         ("list", "cases", "--json"),
-        ("show", "binary/x/y"),
-        ("show", "binary/x/y", "--json"),
-        ("explain", "binary/x/y"),
-        ("explain", "binary/x/y", "--markdown"),
+        SHOW,
+        (*SHOW, "--json"),
+        EXPLAIN,
+        (*EXPLAIN, "--markdown"),
     ],
 )
 def test_case_gives_no_command_to_github(conformance, commanding, on_github, words):
