@@ -6,7 +6,7 @@ import gc
 import re
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from conformance.explore.relations.checker import Instance
     from conformance.judging.plan import Item
     from conformance.judging.selection import ItemFilter
+    from conformance.model.case import Case
 
+T = TypeVar("T")
 INVALID = "invalid"
 """Follows the file in the id of an error in that file, in place of a test function."""
 Maker = Callable[[pytest.Config, "ItemFilter | None"], "Sequence[Item | Instance]"]
@@ -185,14 +187,12 @@ def _items(config: pytest.Config, item_filter: ItemFilter | None) -> list[Item]:
     from conformance.judging.plan import plan
 
     available = installed_frameworks(config)
-    items = plan(cases_of(config), available, item_filter)
-    if not items and item_filter is not None:
-        return plan(cases_of(config)[:1], available)  # for pytest to deselect
-    if not items:
-        raise pytest.Collector.CollectError(
-            "no installed function can express any of the cases: install more, or add cases"
-        )
-    return items
+    return _selected(
+        lambda cases, item_filter: plan(cases, available, item_filter),
+        cases_of(config),
+        item_filter,
+        "no installed function can express any of the cases",
+    )
 
 
 def _instances(config: pytest.Config, item_filter: ItemFilter | None) -> list[Instance]:
@@ -203,11 +203,27 @@ def _instances(config: pytest.Config, item_filter: ItemFilter | None) -> list[In
     cases, ledger = case_set(config)
     with ending_collection():
         check_relation_names(ledger)
-    instances = select_instances(cases, available, item_filter)
-    if not instances and item_filter is not None:
-        return select_instances(cases[:1], available)[:1]  # for pytest to deselect
-    if not instances:
-        raise pytest.Collector.CollectError(
-            "no installed function supports two forms of any of the cases: install more, or add cases"
-        )
-    return instances
+    return _selected(
+        lambda cases, item_filter: select_instances(cases, available, item_filter),
+        cases,
+        item_filter,
+        "no installed function supports two forms of any of the cases",
+    )
+
+
+def _selected(
+    select: Callable[[Sequence[Case], ItemFilter | None], list[T]],
+    cases: Sequence[Case],
+    item_filter: ItemFilter | None,
+    nothing: str,
+) -> list[T]:
+    """The selected values; if the filter excludes all, one of them, which pytest deselects in place of a skipped test.
+
+    Raises CollectError, with the message `nothing`, if there is no value without the filter either.
+    """
+    values = select(cases, item_filter)
+    if not values and item_filter is not None:
+        values = next((found[:1] for case in cases if (found := select([case], None))), [])
+    if not values:
+        raise pytest.Collector.CollectError(f"{nothing}: install more, or add cases")
+    return values

@@ -291,6 +291,14 @@ def test_marker_of_other_tests_is_not_refused(folder):
     folder.run("-m", "slow and not wrong(x=1)").assert_outcomes(passed=1, warnings=1, deselected=3)
 
 
+def test_function_is_deselected_even_if_no_function_supports_the_first_case(folder):
+    first = CASES.replace("loss: categorical", "loss: binary").replace("target: index", "target: binary")
+    folder.file.with_name("a.yaml").write_text(
+        first.partition("  smoothed:")[0].replace("[1, 0]", "[[1, 0, 1], [0, 1, 0]]")
+    )
+    folder.run("-m", "not miniature").assert_outcomes(deselected=1)
+
+
 @pytest.mark.parametrize(
     ("keyword", "count"),
     [
