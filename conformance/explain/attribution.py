@@ -38,7 +38,16 @@ from conformance.explain.number_format import (
 )
 from conformance.explain.subproblems import negative_logs, to_balls
 from conformance.judging.compare import compare
-from conformance.judging.effects import OF_GRADIENT, UNJUDGED, answer_by, computed, narrowed, semantic, tolerance_by
+from conformance.judging.effects import (
+    OF_GRADIENT,
+    UNJUDGED,
+    answer_by,
+    averages_nothing,
+    computed,
+    narrowed,
+    semantic,
+    tolerance_by,
+)
 from conformance.judging.judge import Assessment
 from conformance.judging.plan import documented_convention
 from conformance.model import meanings
@@ -94,8 +103,9 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]
         names = tuple(
             sorted((name for name in convention.choices() if name not in silent), key=lambda name: name != "accepts")
         )
-    if names and "empty_mean" in convention.choices() and _divides_by_zero(assessment, convention.restricted_to(names)):
-        names = (*names, "empty_mean")
+    if names and "empty_mean" in convention.choices():
+        averages = not averages_nothing(convention.restricted_to(names), assessment.prepared.converted)
+        names = names if averages else (*names, "empty_mean")
     parts = [convention.restricted_to(names[:number]) for number in range(len(names) + 1)]
     texts = _answer_texts(assessment, [answer(assessment, part, exact) for part in parts])
     result = []
@@ -168,12 +178,6 @@ class _Choice:
         """Index of the element of the answer that changes most; None if there is none."""
         a, b = (answer(self.assessment, part, self.exact) for part in (self.before, self.after))
         return largest_difference(a, b) if isinstance(a, Exact) and isinstance(b, Exact) else None
-
-
-def _divides_by_zero(assessment: Assessment, part: Convention) -> bool:
-    """Whether the mean has nothing to average under this part of the documented convention."""
-    problem = assessment.prepared.converted
-    return problem.reduction == "mean" and not refused(problem, part) and oracle.divisor(problem, part) == 0
 
 
 def answer(assessment: Assessment, convention: Convention, exact: Oracle) -> Answer | None:

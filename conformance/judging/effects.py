@@ -11,9 +11,9 @@ import numpy as np
 
 from conformance.model.case import HEAD_GRADIENTS, WEIGHTS, Problem, Quantity, is_derivative, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, literal_choices
-from conformance.reference import error_bound, gradient, gradient_error_bound, heads, hessian, transforms
+from conformance.reference import error_bound, gradient, gradient_error_bound, heads, hessian, oracle, transforms
 from conformance.reference.domain import depends_on_columns, dtype_info, examine
-from conformance.reference.flat_problem import logarithm_kind, weighs_rows_of_targets
+from conformance.reference.flat_problem import logarithm_kind, refused, weighs_rows_of_targets
 from conformance.reference.oracle import Answer, Oracle
 from conformance.reference.transforms import Floats
 
@@ -147,6 +147,12 @@ def has_effect(name: str, convention: Convention, problem: Problem, quantity: Qu
         return quantity != "hessian" and _OF_LOGARITHM[name](problem, logarithm_kind(problem, convention))
     applies = _EFFECTIVE.get(name)
     return applies is None or applies(chosen, problem)
+
+
+def averages_nothing(convention: Convention, problem: Problem) -> bool:
+    """Whether the answer to a problem under a convention is a mean whose divisor is 0."""
+    is_mean = problem.reduction == "mean" and not refused(problem, convention)
+    return is_mean and oracle.divisor(problem, convention) == 0
 
 
 _OF_LOGARITHM: dict[str, Callable[[Problem, str], bool]] = {

@@ -23,6 +23,7 @@ from conformance.judging.compare import Comparison, Floats, compare, may_be_righ
 from conformance.judging.conversions import Change, alternative_to, change_of, conversion_of, same_answer
 from conformance.judging.effects import (
     answer_by,
+    averages_nothing,
     combined,
     computed,
     effective_neighbours,
@@ -56,9 +57,9 @@ from conformance.judging.reasons import (
 from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity, is_derivative
 from conformance.model.convention import DEFINITION, EDGE, Convention, describe
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
-from conformance.reference import oracle
 from conformance.reference.conversion import WEIGHT_DESCRIPTIONS
 from conformance.reference.domain import examine, infinitely_weighted
+from conformance.reference.enclosure import MAX_RADIUS_TO_TOLERANCE
 from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import Answer, Exact, Invalid, Oracle, Undefined
 
@@ -67,8 +68,6 @@ STATUSES: tuple[Status, ...] = typing.get_args(Status)
 FAILING: frozenset[str] = frozenset({"disagrees", "crashed", "timed_out"})
 FAILING_ROWS: frozenset[str] = frozenset({"unexpected", "stale"})
 """Values of the column `expected` that make a run fail."""
-ENCLOSURE_TO_BUDGET = 2.0**-12
-"""Maximum width of the oracle's enclosure, relative to the budget."""
 MAX_SEARCHED = 20_000
 """Maximum number of predictions for which undocumented conventions are searched for an explanation."""
 
@@ -334,7 +333,7 @@ class _Judgement:
     def definition(self) -> Answer:
         if self.quantity != "loss":
             return self.answer(DEFINITION)
-        limit = self.tolerance() * ENCLOSURE_TO_BUDGET
+        limit = self.tolerance() * MAX_RADIUS_TO_TOLERANCE
         try:
             return self.exact.answer(self.problem, DEFINITION, _usable(limit, self.problem))
         except ArithmeticError:
@@ -375,9 +374,7 @@ class _Judgement:
 
     @functools.cached_property
     def _averages_nothing(self) -> bool:
-        if self.converted.reduction != "mean" or refused(self.converted, self.documented):
-            return False
-        return oracle.divisor(self.converted, self.documented) == 0
+        return averages_nothing(self.documented, self.converted)
 
     def _needs(self, outcome: Returned, name: str) -> bool:
         """Whether the documented convention explains an outcome only with this choice."""
@@ -456,7 +453,7 @@ class _Judgement:
                 answer = change_of(self.unconverted, self.converted, fewer, self.exact, self.tolerance(fewer)).before
                 needed = (
                     fewer
-                    if same_answer(change.before, answer, tolerance * ENCLOSURE_TO_BUDGET, self.converted.dtype)
+                    if same_answer(change.before, answer, tolerance * MAX_RADIUS_TO_TOLERANCE, self.converted.dtype)
                     else needed
                 )
         if needed == part:

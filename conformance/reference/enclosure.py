@@ -70,12 +70,8 @@ class EnclosingOracle(Oracle):
         same = (problem, convention) if taken_as is None else _without_conversion(problem, convention, taken_as)
         if problem.predictions.size <= MAX_IN_BALLS or same is None:
             return super()._loss(problem, convention, max_radius, taken_as)
-        known = problem.cache.setdefault("enclosures", {})
-        if (convention, taken_as) not in known:
-            sharpest = MAX_RADIUS_TO_TOLERANCE if problem.dtype != "float64" else math.inf
-            known[convention, taken_as] = evaluate(*same, sharpest)
-        answer: Answer = known[convention, taken_as]
-        return answer
+        sharpest = MAX_RADIUS_TO_TOLERANCE if problem.dtype != "float64" else math.inf
+        return problem.computed_once(("enclosure", convention, taken_as), lambda: evaluate(*same, sharpest))
 
 
 def _without_conversion(
@@ -107,11 +103,11 @@ def evaluate(problem: Problem, convention: Convention, sharpest: float = MAX_RAD
     try:
         with ctx.workprec(PRECISION):
             if problem.reduction != "none" and flat.group == 1 and len(flat.x) == math.prod(flat.shape):
-                totals = problem.unreduced.cache.setdefault("enclosed totals", {})
-                if (convention, sharpest) not in totals:
-                    totals[convention, sharpest] = _enclosures(problem, flat, convention, sharpest).total()
-                terms = [oracle.reduced(problem, flat, convention, totals[convention, sharpest])]
-                return oracle.exact((), terms, PRECISION)
+                total = problem.unreduced.computed_once(
+                    ("enclosed total", convention, sharpest),
+                    lambda: _enclosures(problem, flat, convention, sharpest).total(),
+                )
+                return oracle.exact((), [oracle.reduced(problem, flat, convention, total)], PRECISION)
             rows = _enclosures(problem, flat, convention, sharpest)
             if problem.reduction == "none" and flat.group == 1 and flat.sample_weights is None:
                 return rows.unreduced()

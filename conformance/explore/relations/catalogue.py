@@ -218,18 +218,7 @@ def in_float64(problem: Problem, convention: Convention) -> Transformed:
 
     Cast to float64.
     """
-    wide = np.dtype(np.float64)
-    widened = dataclasses.replace(
-        replace_fields(problem, predictions=problem.predictions.astype(wide)), dtype="float64"
-    )
-    weights = {
-        name: weights.astype(wide)
-        for name in ("class_weights", "sample_weights", "positive_weight")
-        if (weights := getattr(problem.options, name)) is not None
-    }
-    if problem.target != "index" and problem.labels.dtype.kind not in "biu":
-        widened = replace_fields(widened, labels=problem.labels.astype(wide))
-    widened = replace_options(widened, **weights)
+    widened = replace_layout(problem.cast("float64"), weight_dtype=None)
     if is_clipped(problem, convention) or is_clipped(widened, convention):
         return None
     return widened

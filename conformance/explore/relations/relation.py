@@ -87,10 +87,8 @@ class Relation:
         """
         if self.changes_reduction:
             return self.group(problem, convention)
-        key, shared = ("group", self.name, convention), problem.unreduced.cache
-        if key not in shared:
-            shared[key] = self.group(problem.unreduced, convention)
-        group: MetamorphicGroup | None = shared[key]
+        key = ("group", self.name, convention)
+        group = problem.unreduced.computed_once(key, lambda: self.group(problem.unreduced, convention))
         if group is None:
             return None
         reduced = {problem.unreduced: problem}
