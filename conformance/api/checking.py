@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from conformance.explore.relations.checker import check as check_relation
 from conformance.explore.relations.selection import select_instances
 from conformance.explore.sweep import runner
 from conformance.explore.sweep.runner import SweepRequest
+from conformance.judging.block_mistakes import values_of_block_mistakes
 from conformance.judging.case_set import load_suite
 from conformance.judging.hypotheses import explaining_hypotheses, values_of_hypotheses
 from conformance.judging.judge import Performer
@@ -58,8 +60,8 @@ MAX_FINDINGS = 3
 """Number of counterexamples after which the random search stops."""
 MAX_EXPLAINED = 8
 """Maximum number of wrong results with the same options, of the smallest cases, for which mistakes are tried."""
-MAX_EXPLAINED_PREDICTIONS = 400
-"""Maximum number of predictions of these cases."""
+MAX_SEARCHED_PREDICTIONS = 400
+"""Maximum number of predictions of a case for which all mistakes are tried; only those of blocks for larger ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,8 @@ class CheckRequest:
     cases: Path | None = None
     """Folder of case files, or one file; the shipped cases if None."""
     keyword: str = ""
-    """Expression that an item of each case must match, as with pytest's `-k`."""
+    """Expression that an item of each case must match, as with pytest's `-k`; relations and random problems, which have
+    no cases to select, are then not checked, and the result is no certificate."""
     modes: tuple[str, ...] = ()
     """Modes of the known function's framework, such as `compile`; eager if empty."""
     device: str = CPU
@@ -148,6 +151,8 @@ class CheckResult(Result):
     """Calls that could not be made, each with the reason."""
     stopped: str
     """Why it ended early; empty if it did not."""
+    keyword: str
+    """Expression that selected the cases; empty if none was left out."""
 
     @property
     def broken(self) -> tuple[RelationResult, ...]:
@@ -166,6 +171,11 @@ class CheckResult(Result):
         return self.run.complete and not self.not_executed and not self.stopped
 
     @property
+    def certified(self) -> bool:
+        """Whether nothing is wrong in a complete check of every case, relation and random problem."""
+        return self.complete and not self.wrong and not self.keyword
+
+    @property
     def call(self) -> str:
         """Its call as source with placeholders."""
         return call_example(self.installed)
@@ -178,6 +188,8 @@ class CheckResult(Result):
             "version": self.installed.version,
             "wrong": self.wrong,
             "complete": self.complete,
+            "certified": self.certified,
+            "keyword": self.keyword,
             "stopped": self.stopped,
             "table": [dataclasses.asdict(cell) for cell in self.cells],
             "mistakes": [dataclasses.asdict(mistake) for mistake in self.mistakes],
@@ -268,6 +280,7 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
         printed=printed,
         not_executed=(*map(str, result.not_executed), *session.not_executed),
         stopped=result.stopped or session.stop_reason,
+        keyword=request.keyword,
     )
 
 
@@ -350,18 +363,19 @@ class _CheckSession:
 
 
 def _mistakes(installed: Installed, cases: Iterable[Case], rows: Iterable[Row]) -> Iterator[Mistake]:
-    """Yield the mistakes that explain most of the wrong results with the same options.
+    """Yield the mistakes that explain the most wrong results with the same options, if that is more than half of them.
 
     They are tried on one result of each case and quantity that no convention and no known issue explains: a reduced
-    loss or gradient in a dtype with enough digits, without conversions.  Likely causes of results that are not finite
-    come first, for all such rows.
+    loss or gradient in a dtype with enough digits, without conversions; beyond `MAX_SEARCHED_PREDICTIONS` only those of
+    losses in blocks.  Likely causes of results that are not finite come first, for all such rows.
     """
     yield from _nonfinite(cases, rows)
-    by_id = {case.id: case for case in cases if case.predicted <= MAX_EXPLAINED_PREDICTIONS}
+    by_id = {case.id: case for case in cases}
     wrong = {
         (row.key.case, row.key.quantity): row
         for row in rows
         if row.status in FAILING and row.key.case in by_id and _is_explainable(row)
+        if row.key.quantity == "loss" or by_id[row.key.case].predicted <= MAX_SEARCHED_PREDICTIONS
     }
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in sorted(wrong.values(), key=lambda row: by_id[row.key.case].predicted):
@@ -372,9 +386,9 @@ def _mistakes(installed: Installed, cases: Iterable[Case], rows: Iterable[Row]) 
             counts: Counter[str] = Counter()
             for row in tried:
                 counts.update(_find_mistakes(installed, by_id[row.key.case], row, oracle))
-            for text, count in counts.most_common():
-                if count > 1 and 2 * count > len(tried):
-                    yield Mistake(options, text, count, len(tried))
+            most = max(counts.values(), default=0)
+            if most > 1 and 2 * most > len(tried):
+                yield from (Mistake(options, text, most, len(tried)) for text in counts if counts[text] == most)
 
 
 def _nonfinite(cases: Iterable[Case], rows: Iterable[Row]) -> Iterator[Mistake]:
@@ -413,9 +427,14 @@ def _find_mistakes(installed: Installed, case: Case, row: Row, oracle: Oracle) -
     problem = case.problem(row.key.dtype, reduction)
     item = Item(installed, function, case, row.key.dtype, reduction, quantity)
     convention = documented_convention(item, problem).convention.semantic()
-    tried = values_of_hypotheses(
-        problem, quantity, oracle, is_reduced=problem.reduction != "none", convention=convention
-    )
+    tried = values_of_block_mistakes(problem) if quantity == "loss" else iter(())
+    if case.predicted <= MAX_SEARCHED_PREDICTIONS:
+        tried = itertools.chain(
+            values_of_hypotheses(
+                problem, quantity, oracle, is_reduced=problem.reduction != "none", convention=convention
+            ),
+            tried,
+        )
     got, exact = (cast(Elements, elements).values for elements in (row.got, row.want))
     groups = explaining_hypotheses(got, exact, row.budget or 0.0, problem.dtype, tried)
     return {", ".join(map(str, hypothesis)) for group in groups for hypothesis in group}

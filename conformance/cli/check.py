@@ -224,8 +224,10 @@ def verdict(result: api.CheckResult) -> str:
         wrong[0] += f" ({shared} of them where {result.checked.like} has a known issue)"
     right = [f"{total:,} {noun}" for bad, total, noun in counts if not bad and total]
     sure = (
-        f"wrong: {', '.join(wrong)}" if wrong else "certified" if result.complete and calls else "nothing wrong so far"
+        f"wrong: {', '.join(wrong)}" if wrong else "certified" if result.certified and calls else "nothing wrong so far"
     )
     passing = f"; {', '.join(right)} held" if right else ""
+    narrowed = result.keyword and not result.wrong
+    left_out = "; not certified: -k left out other cases, all relations and random problems" if narrowed else ""
     given_up = f"; {result.stopped}" if result.stopped else ""
-    return f"{sure}{passing}{given_up}; cases took {duration_text(result.run.record['duration'])}"
+    return f"{sure}{passing}{left_out}{given_up}; cases took {duration_text(result.run.record['duration'])}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from conformance.judging.block_mistakes import values_of_block_mistakes
 from conformance.judging.compare import Comparison, compare
 from conformance.judging.hypotheses import SLACK_ROUNDOFFS, explaining_hypotheses, in_words, values_of_hypotheses
 from conformance.judging.mistakes import Departure, Hypothesis
@@ -25,6 +26,8 @@ MAX_PREDICTIONS = 1 << 18
 """Maximum number of predictions for which mistakes are tried: each one is another problem of that size."""
 MAX_CERTIFIED = 20_000
 """The same for computations in balls."""
+MAX_IN_BLOCKS = 1 << 22
+"""The same for mistakes in blocks."""
 MAX_LISTED = 6
 UNEXPLAINED = "by no known convention or mistake that was tried"
 WIDESPREAD = 4
@@ -50,8 +53,10 @@ def causes(question: Question, quantity: Quantity, got: Any, comparison: Compari
     if values.size and not values.any():
         lines.append("all zeros" if values.ndim else "zero")
     limit = MAX_CERTIFIED if quantity == "gradient" and question.problem.dtype == "float64" else MAX_PREDICTIONS
+    in_blocks = _in_blocks(question, quantity, values, comparison)
     if question.problem.predictions.size > limit:
-        return [*lines, f"nothing was tried beyond {limit} predictions; take fewer samples"]
+        few = f"only mistakes in blocks were tried beyond {limit} predictions; take fewer samples"
+        return [*lines, *(in_blocks or [few])]
     if quantity == "gradient" and not comparison.misshapen:
         values = question.classes_last(values)
     if not lines and not comparison.misshapen:
@@ -61,13 +66,23 @@ def causes(question: Question, quantity: Quantity, got: Any, comparison: Compari
         lines += _nan_of_input(question, quantity, comparison)
         lines += _numeric(question, quantity, values)
     certain, possible = _hypotheses(question, quantity, values, comparison, is_constant)
-    lines += certain
+    lines += [*certain, *in_blocks]
     if not lines:
         lines = [UNEXPLAINED]
         if not possible and comparison.failing * WIDESPREAD >= values.size > 0:
             possible = list(_narrower(question, quantity, values))
     lines += possible
     return lines if len(lines) <= MAX_LISTED else [*lines[:MAX_LISTED], f"and {len(lines) - MAX_LISTED} more"]
+
+
+def _in_blocks(question: Question, quantity: Quantity, got: Floats, comparison: Comparison) -> list[str]:
+    """Mistakes of kernels that read classes or samples in blocks, and give these losses."""
+    problem = question.problem
+    if quantity != "loss" or comparison.misshapen or problem.predictions.size > MAX_IN_BLOCKS:
+        return []
+    tried = values_of_block_mistakes(problem)
+    exact = _exact(question, quantity).hi
+    return [*map(in_words, explaining_hypotheses(got, exact, comparison.tolerance, problem.dtype, tried))]
 
 
 def _one_number(question: Question, quantity: Quantity, got: Floats) -> Iterator[str]:

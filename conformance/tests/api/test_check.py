@@ -64,6 +64,7 @@ def smooths_others(logits, labels, label_smoothing=0.0):
     return right(logits, labels, label_smoothing=label_smoothing * logits.shape[1] / (logits.shape[1] - 1))
 
 def unreduced(logits, labels): return right(logits, labels, reduction="none")
+def wraps_labels(logits, labels): return right(logits, labels % 4096)
 def wide(logits, labels): return np.float64(right(logits, labels))
 def number(logits, labels): return float(right(logits, labels))
 def sklearn_like(y_true, y_pred): return -np.log(y_pred[np.arange(len(y_true)), y_true].astype(float)).mean()
@@ -192,6 +193,23 @@ def test_mistake_explaining_wrong_results_is_named(check, name, keyword, options
     assert (one.options, one.text) == (options, mistake)
     assert 1 < one.results <= one.tried
     assert json.loads(found.to_json())["mistakes"][0]["text"] == mistake
+
+
+def test_narrowed_check_is_no_certificate(check):
+    found = check("wraps_labels", "index_labels and float32")
+    assert not found.wrong
+    assert found.complete
+    assert not found.certified
+    assert "; not certified: -k left out other cases, all relations and random problems" in verdict(found)
+    assert not json.loads(found.to_json())["certified"]
+
+
+def test_mistake_in_vocabularies_is_named(file, tmp_path):
+    described = {"arrays": "numpy", "targets": ("index",), "ranks": (2,), "dtypes": ("float32",)}
+    checked_callable = api.CheckedCallable(target=f"{file}:wraps_labels", like="torch.CrossEntropyLoss", **described)
+    cases = shipped_cases() / "categorical" / "vocabularies.yaml"
+    found = api.check(checked_callable, api.CheckRequest(report=tmp_path / "r", cases=cases, keyword="float32-mean"))
+    assert [mistake.text for mistake in found.mistakes] == ["labels are taken modulo 4,096"]
 
 
 def test_nondeterministic_callable_is_reported(check):

@@ -653,7 +653,12 @@ def test_message_has_every_part():
 def test_unexplained_large_problem_reports_skipped_search(monkeypatch):
     monkeypatch.setattr("conformance.testing.causes.MAX_PREDICTIONS", 100)
     assert explained(losses(X).sum(), logits=X, labels=Y) == [
-        "nothing was tried beyond 100 predictions; take fewer samples"
+        "only mistakes in blocks were tried beyond 100 predictions; take fewer samples"
+    ]
+    z = np.random.default_rng(2).normal(size=(4, 2049)).astype(np.float32)
+    y = np.array([2048, 1, 2047, 3])
+    assert explained(losses(z, y % 2048).sum(), logits=z, labels=y, reduction="sum") == [
+        "labels are taken modulo 2,048"
     ]
     assert explained(np.zeros(32, np.float32), logits=X, labels=Y, reduction="none")[0] == "all zeros"
 
