@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from conformance.adapters.contract.calling import THREADS
 from conformance.adapters.registry import frameworks, installed
+from conformance.docs.commands import commands
 from conformance.execution.resources import available_cores
 
 RUN_TO_BARE = 2.0
@@ -170,13 +171,18 @@ def _child_seconds(times: os.times_result) -> float:
 
 
 def startup(bench: Bench) -> Iterator[Measurement]:
-    """Start of `conformance --version`, `--help`, and of `pytest -k sklearn` relative to the import of scikit-learn.
+    """Start of `conformance --version`, of `--help`, and of `pytest -k sklearn` relative to the import of scikit-learn.
 
     In processor time, and with a warm cache unless the measurement is short.
     """
     for word in ("--version", "--help"):
         seconds = min(bench.command(word)[1] for _ in range(bench.size.repeats))
         yield Measurement(f"processor time of conformance {word}", seconds, "s", 0.3)
+    names = [words for words, _ in commands()][: 1 if bench.size.short else None]
+    helps = [(min(bench.command(*words, "--help")[1] for _ in range(bench.size.repeats)), words) for words in names]
+    seconds, words = max(helps)
+    note = f"{' '.join(words)}, the slowest of {len(names)}; typer imports pydantic, a quarter of it"
+    yield Measurement("processor time of conformance COMMAND --help", seconds, "s", 0.4, note, 0.3)
     keyword = " and ".join(filter(None, ("sklearn", bench.size.keyword)))
     if not bench.size.short:
         for words in (("rows", bench.size.keyword, "sklearn"), ("pytest", "-k", keyword)):

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import Printer, options, output_format, print_not_executed, print_stderr
+from conformance.cli.shared import Printer, output_format, print_not_executed, print_stderr
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.comparison import audit_rendering, bisection
 from conformance.comparison.changes import Level
@@ -19,18 +19,13 @@ from conformance.model.text import printable
 Format = Literal["terminal", "markdown", "json"]
 
 
-@options
 def audit(
-    folder: Path = Path("reports/audit"),
-    fail_on: Level = "regression",
-    form: Format = "terminal",
-    as_json: bool = False,
+    folder: Path,
+    fail_on: Level,
+    form: Format,
+    as_json: bool,
     **request: Any,
 ) -> None:
-    """Compare the losses of two environments: what changes, where, by how much, and whether it is documented.
-
-    Exit status 0 if no change reaches --fail-on, 1 if one does, 2 if something could not be executed.
-    """
     form = output_format(form, as_json)
     result = api.audit(folder=folder, observer=Printer(), **request)
     audited = result.audit
@@ -51,13 +46,11 @@ def audit(
     raise typer.Exit(UNEXPECTED if audited.fails(fail_on) else 0)
 
 
-@options
 def bisect(
     case: str,
-    as_json: bool = False,
+    as_json: bool,
     **request: Any,
 ) -> None:
-    """Find the release in which the answer to a case changed; exit status 1 if it did not."""
     result = api.bisect(case_id=case, observer=Printer(), **request)
     if as_json:
         out.write(result.to_json())

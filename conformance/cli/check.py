@@ -15,7 +15,7 @@ from rich.text import Text
 from conformance import api
 from conformance.api.checking import NO_DTYPE
 from conformance.cli.run import print_groups
-from conformance.cli.shared import Printer, options, print_stderr
+from conformance.cli.shared import Printer, print_stderr
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.explore.sweep import rendering as sweep_rendering
 from conformance.judging.row import Elements, Row
@@ -65,18 +65,12 @@ RAISED = {
 """Words of exceptions -> what to do."""
 
 
-@options
 def check(
     described: api.CheckedCallable,
     request: api.CheckRequest,
-    arguments: Sequence[str] = (),
-    as_json: bool = False,
+    arguments: Sequence[str],
+    as_json: bool,
 ) -> None:
-    """Check your own callable: a function, a module of PyTorch, a loss of Keras, a function of JAX.
-
-    It is called in a separate process on the cases, metamorphic relations and random problems that its parameters
-    can express. Exit status 1 if anything is wrong.
-    """
     for option, value, choices in (
         ("--reduction", described.reduction, REDUCTIONS),
         ("--mean-divides-by", described.mean_divides_by, DIVISORS),

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from conformance import api
 from conformance.api.data_files import read_file
-from conformance.cli.shared import MAX_WIDTH, options, print_styled
+from conformance.cli.shared import MAX_WIDTH, print_styled
 from conformance.cli.terminal import out
 from conformance.explain import rendering
 from conformance.model.text import truncate
@@ -19,22 +19,20 @@ FLOAT_WIDTH = 24
 """Number of characters of the longest float64."""
 
 
-@options
 def compare(
     labels: str,
-    predictions: str = "",
-    logits: str = "",
-    probabilities: str = "",
-    log_probabilities: str = "",
-    class_weights: str = "",
-    sample_weights: str = "",
-    positive_weight: str = "",
-    classes: str = "",
-    verbose: bool = False,
-    as_json: bool = False,
+    predictions: str,
+    logits: str,
+    probabilities: str,
+    log_probabilities: str,
+    class_weights: str,
+    sample_weights: str,
+    positive_weight: str,
+    classes: str,
+    verbose: bool,
+    as_json: bool,
     **request: Any,
 ) -> None:
-    """The results of all installed functions for your labels and predictions, the exact answer, and why they differ."""
     passed = {"": predictions, "logits": logits, "probabilities": probabilities, "log_probabilities": log_probabilities}
     chosen = {kind: text for kind, text in passed.items() if text}
     if len(chosen) != 1:

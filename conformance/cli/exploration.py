@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from conformance import api
-from conformance.cli.shared import MAX_WIDTH, Printer, options, print_not_executed, print_stderr
+from conformance.cli.shared import MAX_WIDTH, Printer, print_not_executed, print_stderr
 from conformance.cli.terminal import UNEXPECTED, USAGE, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.explore.fuzz.search import Counterexample, single_threaded
@@ -24,12 +24,7 @@ MAX_VIOLATIONS = 10
 """Maximum number of violated relations that are printed."""
 
 
-@options
-def relations(as_json: bool = False, **request: Any) -> None:
-    """State problems in two ways and compare both answers, for all installed functions.
-
-    Exit status 1 if a violation is explained neither by a documented convention nor by the ledger.
-    """
+def relations(as_json: bool, **request: Any) -> None:
     result = api.relations(observer=Printer(), **request)
     out.print_result(result, _print_relations, as_json)
     print_not_executed(result.not_executed)
@@ -50,12 +45,7 @@ def _print_relations(result: api.RelationsResult) -> None:
     out.lines(relation_rendering.table(result.results))
 
 
-@options
-def fuzz(as_json: bool = False, **request: Any) -> None:
-    """Draw cases at random, call all installed functions on them, and shrink failures to the smallest case.
-
-    Exit status 1 for findings that are not in the ledger.
-    """
+def fuzz(as_json: bool, **request: Any) -> None:
     single_threaded()
 
     def print_counterexample(counterexample: Counterexample, file: Path | None) -> None:
@@ -85,17 +75,15 @@ def _print_search(result: api.FuzzResult) -> None:
     )
 
 
-@options
 def sweep(
     request: SweepRequest,
-    label: int | None = None,
-    means: bool = False,
-    folder: Path | None = None,
-    state: Path | None = None,
-    as_json: bool = False,
+    label: int | None,
+    means: bool,
+    folder: Path | None,
+    state: Path | None,
+    as_json: bool,
     **settings: Any,
 ) -> None:
-    """The errors of a function over all inputs of a dtype, by region."""
     request = dataclasses.replace(request, labels=() if label is None else (label,))
     result = api.sweep(request=request, means=means, folder=folder, state=state, observer=Printer(), **settings)
     if as_json:

@@ -5,22 +5,16 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-import typer
 from rich.padding import Padding
 from rich.text import Text
 
 from conformance import api
-from conformance.cli.shared import Printer, options
+from conformance.cli.shared import Printer
 from conformance.cli.terminal import out
 from conformance.model.text import counted
 
-listing = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-
-@listing.command("cases")
-@options
-def list_cases(cases: Path | None = None, as_json: bool = False) -> None:
-    """Every case: its id, its subject, its dtypes and reductions, and its purpose."""
+def list_cases(cases: Path | None, as_json: bool) -> None:
     out.print_result(api.list_cases(cases), _print_cases, as_json)
 
 
@@ -35,10 +29,7 @@ def _print_cases(result: api.CaseList) -> None:
     out.print(f"{counted(len(cases), 'case')}, {sum(len(c.dtypes) * len(c.reductions) for c in cases)} after expansion")
 
 
-@listing.command("functions")
-@options
-def list_functions(as_json: bool = False) -> None:
-    """Every function: its capabilities, from the adapters' declarations."""
+def list_functions(as_json: bool) -> None:
     out.print_result(api.list_functions(Printer()), _print_functions, as_json)
 
 
@@ -57,10 +48,7 @@ def _print_functions(result: api.FunctionList) -> None:
                     out.print(Padding(Text(f"{heading:<12} {line}"), (0, 0, 0, 4), expand=False))
 
 
-@listing.command("libraries")
-@options
-def list_libraries(as_json: bool = False) -> None:
-    """Every library, with the requirements of each environment that `run --all` creates for it."""
+def list_libraries(as_json: bool) -> None:
     out.print_result(api.list_libraries(), _print_libraries, as_json)
 
 

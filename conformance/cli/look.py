@@ -17,7 +17,7 @@ from conformance import api
 from conformance.adapters.arrays import nested
 from conformance.api.cases import CaseAnswers, ShowResult
 from conformance.cli import github
-from conformance.cli.shared import MAX_WIDTH, options, print_not_executed, print_notes, print_styled
+from conformance.cli.shared import MAX_WIDTH, print_not_executed, print_notes, print_styled
 from conformance.cli.terminal import USAGE, out
 from conformance.explain import rendering
 from conformance.judging.plan import MAX_DIFFERENTIATED
@@ -29,9 +29,7 @@ from conformance.model.row_key import unusual
 from conformance.model.text import counted, truncate, truncate_list
 
 
-@options
-def show(case: str, as_json: bool = False, **request: Any) -> None:
-    """A case, its exact answer, and the results of all installed functions, side by side."""
+def show(case: str, as_json: bool, **request: Any) -> None:
     shown = api.show(case, **request)
     out.print_result(shown, _print, as_json)
     print_notes([shown.case])
@@ -40,14 +38,12 @@ def show(case: str, as_json: bool = False, **request: Any) -> None:
         raise typer.Exit(USAGE)
 
 
-@options
 def explain(
     case: str,
-    as_markdown: bool = False,
-    as_json: bool = False,
+    as_markdown: bool,
+    as_json: bool,
     **request: Any,
 ) -> None:
-    """How the answer to a case is derived, what each function does differently, and what makes them equal."""
     result = api.explain(case, **request)
     explanation = result.explanation
     print_notes([result.case])
@@ -70,9 +66,7 @@ def _print_other_options(case: Case, dtype: str, reduction: str, quantity: str) 
         out.print("\n".join(["", "Also:", *(f"    {option}" for option in alternatives)]), soft_wrap=True)
 
 
-@options
-def expect(case: str, as_json: bool = False, **request: Any) -> None:
-    """Print the exact digits of a case in the format of `expect`, to be pasted into its file."""
+def expect(case: str, as_json: bool, **request: Any) -> None:
     out.print_result(api.expect(case, **request), _print_expectation, as_json)
 
 
@@ -88,13 +82,11 @@ def _print_expectation(result: api.ExpectResult) -> None:
             out.print(f"    {reduction}: {escape(text)}", soft_wrap=True)
 
 
-@options
 def lint(
-    folder: Path | None = None,
-    strict: bool = False,
-    as_json: bool = False,
+    folder: Path | None,
+    strict: bool,
+    as_json: bool,
 ) -> None:
-    """Check case files and the ledger: schema, ids, labels, digits, generated arrays, unused entries."""
     checked = api.lint(folder, strict=strict)
     problems = checked.problems
     github.emit(github.error_commands(problems), aside=as_json)

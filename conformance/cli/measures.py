@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance import api
-from conformance.cli.shared import Printer, options, print_stderr
+from conformance.cli.shared import Printer, print_stderr
 from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.model.errors import UserError
@@ -24,23 +24,18 @@ MAX_ALARMS = 10
 """Maximum number of false alarms that are printed."""
 
 
-@options
 def mutants(
-    cases: Path | None = None,
-    families: Sequence[str] = (),
-    keyword: str = "",
-    processes: int = 1,
-    kills: bool = False,
-    listed: bool = False,
-    right: bool = False,
-    generated: int = 0,
-    seed: int = 0,
-    as_json: bool = False,
+    cases: Path | None,
+    families: Sequence[str],
+    keyword: str,
+    processes: int,
+    kills: bool,
+    listed: bool,
+    right: bool,
+    generated: int,
+    seed: int,
+    as_json: bool,
 ) -> None:
-    """Call faulty functions on every case, and print how many of them are detected by some case.
-
-    Exit status 1 if one survives, or with --right if one is reported as wrong.
-    """
     if generated and not right:
         raise UserError("--generated goes with --right: correct implementations are called with random cases")
     if right and families:
@@ -118,13 +113,11 @@ def _check_correct(cases: Path | None, keyword: str, processes: int, generated: 
     raise typer.Exit(UNEXPECTED if result.alarms else 0)
 
 
-@options
 def harvest(
-    folder: Path | None = None,
-    as_json: bool = False,
+    folder: Path | None,
+    as_json: bool,
     **request: Any,
 ) -> None:
-    """Read cases from the tests that other projects ship in their wheels, as installed."""
     result = api.harvest(folder=folder, observer=Printer(), **request)
     out.print_result(result, _print_harvest, as_json)
     for name in result.harvests.missing:

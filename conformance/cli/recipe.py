@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from conformance import api
-from conformance.cli.shared import options, print_styled
+from conformance.cli.shared import print_styled
 from conformance.cli.terminal import out
 from conformance.model.text import counted
 
@@ -18,9 +18,7 @@ MAX_REMAINING = 8
 """Maximum number of reasons that are printed."""
 
 
-@options
-def recipe(first: str, second: str, gradient: bool = False, as_json: bool = False, **request: Any) -> None:
-    """Code that makes one function return what another one does, proved on the cases, and the remaining differences."""
+def recipe(first: str, second: str, gradient: bool, as_json: bool, **request: Any) -> None:
     result = api.recipe(first, second, quantity="gradient" if gradient else "loss", **request)
     out.print_result(result, lambda outcome: print_styled(_lines(outcome, first, second)), as_json)
     raise typer.Exit(0 if result.equal else DIFFERENT)

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from conformance import api, report
-from conformance.cli.shared import Printer, options, output_format, print_stderr
+from conformance.cli.shared import Printer, output_format, print_stderr
 from conformance.cli.terminal import UNEXPECTED, Terminal, err, out
 from conformance.comparison import difference_rendering
 from conformance.comparison.acceptance import Proposal
@@ -23,16 +23,14 @@ from conformance.model.files import write_output
 Format = Literal["terminal", "markdown", "csv", "json", "html"]
 
 
-@options
 def diff(
     old: Path,
     new: Path,
-    fail_on: Level = "regression",
-    form: Format = "terminal",
-    output: Path | None = None,
-    as_json: bool = False,
+    fail_on: Level,
+    form: Format,
+    output: Path | None,
+    as_json: bool,
 ) -> None:
-    """The changes between two reports, worst first; exit status 1 for a regression, 2 if they cannot be compared."""
     form = output_format(form, as_json)
     result = api.diff(old, new)
     difference = result.difference
@@ -46,18 +44,13 @@ def diff(
     raise typer.Exit(UNEXPECTED if difference.fails(fail_on) else 0)
 
 
-@options
 def accept(
     path: Path,
-    baseline: Path = Path("reports/baseline"),
-    even_unexpected: bool = False,
-    yes: bool = False,
-    as_json: bool = False,
+    baseline: Path,
+    even_unexpected: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
-    """Make a report the baseline, after showing the changes.
-
-    Without --yes it asks for confirmation; without a terminal, and with --json, it only shows, and exits with 1.
-    """
 
     def confirm(proposed: Proposal) -> bool:
         if not as_json:
@@ -86,13 +79,11 @@ def _print_proposal(proposed: Proposal) -> None:
     out.paragraphs(proposed.lines())
 
 
-@options
 def merge(
     paths: Sequence[Path],
     folder: Path,
-    as_json: bool = False,
+    as_json: bool,
 ) -> None:
-    """Join partial reports (of cases, frameworks, machines) into one; their order does not matter."""
     result = api.merge(paths, folder)
     record = result.record
     state = "complete" if record["complete"] else "incomplete"
@@ -121,27 +112,20 @@ def _text(result: api.DiffResult, form: Format) -> str:
             return page.getvalue()
 
 
-@options
 def history(
     path: Path,
-    folder: Path | None = None,
-    as_json: bool = False,
+    folder: Path | None,
+    as_json: bool,
 ) -> None:
-    """The changes by release, from a report of many releases."""
     result = api.history(path, folder)
     out.write(result.to_json() if as_json else history_markdown(result.history))
     print_stderr(f"history: {result.folder}")
 
 
-@options
 def recover(
     folder: Path,
-    as_json: bool = False,
+    as_json: bool,
 ) -> None:
-    """Write the report of a killed or interrupted run, or of rows without a run.json.
-
-    It is marked as incomplete unless every row is there. `conformance run --resume` executes the missing rows.
-    """
     result = api.recover(folder, Printer())
     record = result.record
     finished = f"{record['finished']} of {record['planned']} rows were done"
@@ -151,8 +135,6 @@ def recover(
     out.print_result(result, lambda _: out.lines(lines), as_json)
 
 
-@options
-def page(as_json: bool = False, **request: Any) -> None:
-    """Rewrite the page of a report, with explanations of its cases, a sweep, a history, and changes from a report."""
+def page(as_json: bool, **request: Any) -> None:
     result = api.page(observer=Printer(), **request)
     out.print_result(result, lambda outcome: out.lines([f"page: {outcome.page}"]), as_json)

@@ -17,7 +17,7 @@ from conformance import api, report
 from conformance.adapters.contract import Framework
 from conformance.casefiles.loading import SUFFIXES
 from conformance.cli import github
-from conformance.cli.shared import Printer, options, print_not_executed, print_notes, print_stderr
+from conformance.cli.shared import Printer, print_not_executed, print_notes, print_stderr
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.execution.marking import RUN
@@ -38,21 +38,16 @@ MAX_CAUSES = 20
 """Maximum number of causes of unexpected rows, and of known ones, that are printed."""
 
 
-@options
 def run(
     request: api.RunRequest,
-    isolate: bool = False,
-    baseline: Path | None = None,
-    sarif_file: Path | None = None,
-    comment_file: Path | None = None,
-    strict_known: bool = False,
-    verbose: bool = False,
-    as_json: bool = False,
+    isolate: bool,
+    baseline: Path | None,
+    sarif_file: Path | None,
+    comment_file: Path | None,
+    strict_known: bool,
+    verbose: bool,
+    as_json: bool,
 ) -> None:
-    """Call all installed functions on every case and write the discrepancy report.
-
-    After Ctrl-C, SIGTERM or SIGHUP, it writes the report of the finished rows and ends with status 130.
-    """
     if isolate and request.in_process:
         raise UserError("--isolate and --in-process do not go together")
     files = _Files(sarif_file, comment_file, request.report.name)

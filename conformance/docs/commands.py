@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from conformance.cli import COMMANDS, Command
+import typer
+
+from conformance.cli import app
 from conformance.docs.markup import anchor_line, code_html, escaped, prose_html, slug, table
 from conformance.report.markdown import fenced_block
 
@@ -14,8 +16,9 @@ NAME = "conformance"
 
 def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
     """(words, click command) of every command that is not a group, in the order of `--help`."""
-    for name in COMMANDS:
-        command = Command(name).imported
+    group: Any = typer.main.get_command(app)
+    for name in group.list_commands(None):
+        command = group.commands[name]
         for inner in getattr(command, "commands", {}).values():
             yield (name, inner.name), inner
         if not hasattr(command, "commands"):

@@ -8,10 +8,8 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from conformance.cli import shared
 from conformance.cli.run import print_groups
 from conformance.cli.terminal import COLUMN_WIDTH, Terminal
-from conformance.docs.commands import commands
 from conformance.judging.row import Row
 from conformance.model.outcome import Raised
 from conformance.model.row_key import RowKey
@@ -61,18 +59,6 @@ def test_list_is_truncated_between_elements():
     assert short.removesuffix("...").strip("[, ").split(", ") == NUMBERS[: short.count(",")]
     assert truncate_list(text, 10_000) == text
     assert truncate_list("9" * 200, 100) == "9" * 97 + "..."
-
-
-def test_each_described_option_is_a_parameter_of_a_command():
-    described = {
-        (name, parameter)
-        for name, table in shared._load_option_table().items()
-        for parameter in table
-        if name != "shared"
-    }
-    parameters = {(command.callback.__name__, one.name) for _, command in commands() for one in command.params}
-    assert described <= parameters
-    assert shared._load_option_table()["shared"].keys() <= {name for _, name in parameters}
 
 
 def test_unexpected_rows_are_grouped_by_exception_over_functions_and_else_by_function(capsys):

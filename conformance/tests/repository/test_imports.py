@@ -107,6 +107,25 @@ def test_help_and_version_import_no_numpy(tmp_path, words):
     assert not names & {"numpy", "yaml", "flint", "pandas", *FRAMEWORKS}
 
 
+EVERY_COMMAND = """
+import typer
+from conformance.cli import app
+
+for name, command in typer.main.get_command(app).commands.items():
+    for words in [[name], *([name, inner] for inner in getattr(command, "commands", ()))]:
+        for option in ("--help", "--nope"):
+            try:
+                app([*words, option])
+            except SystemExit as ended:
+                assert ended.code == (2 if option == "--nope" else 0), words
+"""
+
+
+def test_help_and_usage_errors_of_commands_import_nothing_that_runs(tmp_path):
+    names = imported(EVERY_COMMAND, tmp_path)
+    assert not names & {"numpy", "yaml", "flint", "pandas", "ml_dtypes", "hypothesis", *FRAMEWORKS}
+
+
 BLOCKED = """
 import importlib, sys
 
