@@ -31,8 +31,9 @@ IGNORE_INDEX_WITH_ROWS = (frozenset({"ignore_index", "one_hot"}), frozenset({"ig
 
 
 of_class = family(
-    "mindspore.@({options})({predictions}, {labels})",
-    documentation=f"{DOCUMENTATION}nn/mindspore.@.html",
+    "mindspore.nn.@({options})({predictions}, {labels})",
+    name="nn.@",
+    documentation=f"{DOCUMENTATION}nn/mindspore.nn.@.html",
     dtypes=NARROW_DTYPES,
     positional={"predictions": "logits", "labels": "labels"},
 )
@@ -77,7 +78,7 @@ ROW_CONVENTION = DocumentedConvention(
     ),
 )
 CROSS_ENTROPY = of_class(
-    "nn.CrossEntropyLoss",
+    "CrossEntropyLoss",
     ranks={"categorical": range(1, 9)},
     input_kinds={"logits": ""},
     targets={"index": "int32", "one_hot": "same", "distribution": "same"},
@@ -87,7 +88,7 @@ CROSS_ENTROPY = of_class(
     conventions=(INDEX_CONVENTION, ROW_CONVENTION),
 )
 NLL = of_class(
-    "nn.NLLLoss",
+    "NLLLoss",
     ranks={"categorical": range(2, 9)},
     input_kinds={"log_probabilities": ""},
     targets={"index": "int32"},
@@ -118,7 +119,7 @@ NLL_KERNEL = Function(
 )
 BINARY_FIELDS: dict[str, Any] = {"ranks": {"binary": range(9)}, "targets": {"binary": "same", "soft_binary": "same"}}
 BCE = of_class(
-    "nn.BCELoss",
+    "BCELoss",
     Convention(
         mean_divides_by="kept",
         log_offset=EPSILON,
@@ -133,7 +134,7 @@ BCE = of_class(
     sample_weight_shape="per_loss",
 )
 WITH_LOGITS = of_class(
-    "nn.BCEWithLogitsLoss",
+    "BCEWithLogitsLoss",
     Convention(
         mean_divides_by="kept",
         accepts=frozenset({"invalid_target"}),
@@ -186,8 +187,8 @@ MULTI_LABEL = Function(
     default_files=frozenset({"binary/infinite_logits", "binary/invalid_labels", "binary/saturated_logits"}),
 )
 SOFTMAX = of_class(
-    "nn.SoftmaxCrossEntropyWithLogits",
-    call="mindspore.nn.SoftmaxCrossEntropyWithLogits(sparse=False, {options})({predictions}, {labels})",
+    "SoftmaxCrossEntropyWithLogits",
+    call="mindspore.nn.@(sparse=False, {options})({predictions}, {labels})",
     ranks={"categorical": range(2, 3)},
     input_kinds={"logits": ""},
     targets={"one_hot": "same", "distribution": "same"},

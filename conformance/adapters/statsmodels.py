@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.adapters import arrays
-from conformance.adapters.contract import DocumentedConvention, Framework, Function
+from conformance.adapters.contract import Framework, family
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://www.statsmodels.org/v0.15.0/generated/statsmodels.discrete.discrete_model.Logit."
@@ -17,30 +17,26 @@ SOURCE = "https://github.com/statsmodels/statsmodels/blob/v0.15.0/statsmodels/di
 CALL_TEMPLATE = """
 regressor = np.zeros((*{predictions}.shape, 1))
 model = statsmodels.api.Logit(endog={labels}, exog=regressor, offset={predictions})
--model.METHOD([0.0])
+-model.@([0.0])
 """
 
 
-def function(method: str, convention: Convention, **fields: Any) -> Function:
-    """The negative of a method of the model, evaluated at coefficient 0."""
-    return Function(
-        f"Logit.{method}",
-        CALL_TEMPLATE.replace("METHOD", method),
-        ranks={"binary": range(1, 2)},
-        input_kinds={"logits": ""},
-        targets={"binary": ""},
-        conventions=(DocumentedConvention(convention, documentation=SOURCE),),
-        documentation=f"{DOCUMENTATION}{method}.html",
-        dtypes=frozenset({"float32", "float64"}),
-        result_dtype="float64",
-        differentiates=False,
-        labels_column=True,
-        first="0.14.0",  # earlier releases have the method but ignore `offset`
-        untested={"kwargs={}": "the handling of nan", "check_rank=True": "a rank check of the regressors"},
-        **fields,
-    )
-
-
+function = family(
+    CALL_TEMPLATE,
+    name="Logit.@",
+    documentation=f"{DOCUMENTATION}@.html",
+    source=SOURCE,
+    ranks={"binary": range(1, 2)},
+    input_kinds={"logits": ""},
+    targets={"binary": ""},
+    dtypes=frozenset({"float32", "float64"}),
+    result_dtype="float64",
+    differentiates=False,
+    labels_column=True,
+    first="0.14.0",  # earlier releases have the method but ignore `offset`
+    untested={"kwargs={}": "the handling of nan", "check_rank=True": "a rank check of the regressors"},
+)
+"""The negative of a method of the model, evaluated at coefficient 0."""
 INPUT_HANDLING: dict[str, Any] = {"accepts": frozenset({"trailing_axis"}), "rejects": frozenset({"empty_batch"})}
 """Labels of shape [N, 1] are squeezed.
 

@@ -173,17 +173,6 @@ def _judged(cases: CaseSet, items: list[Item], pool: WorkerPool | None = None) -
 
 
 @dataclass(frozen=True)
-class _Setup:
-    """Initial data of a judging process."""
-
-    assignments: Mapping[str, Assignment]
-    """Assignments by the name of the worker."""
-    first: tuple[str, ...]
-    """Names of the workers to start immediately."""
-    timeouts: Timeouts
-
-
-@dataclass(frozen=True)
 class _Chunk:
     """Items for one worker."""
 
@@ -207,8 +196,8 @@ class JudgingProcesses:
 
     def __init__(self, assignments: Collection[Assignment], first: Sequence[Sequence[str]], timeouts: Timeouts) -> None:
         by_name = {assignment.worker.name: assignment for assignment in assignments}
-        self._setups = [_Setup(by_name, tuple(names), timeouts) for names in first]
-        self._processes = TaskProcesses[Any, Any](_judging, [(setup,) for setup in self._setups])
+        self._setups = [(by_name, tuple(names), timeouts) for names in first]
+        self._processes = TaskProcesses[Any, Any](_judging, self._setups)
         self._first = first
         self._current = [""] * len(first)
         """Name of the current worker of each process."""
@@ -247,7 +236,7 @@ class JudgingProcesses:
         why = yield from self._until_all_died(cases)
         for _ in range(MAX_REPLACED):
             if any(self._queues.values()):
-                self._processes = TaskProcesses[Any, Any](_judging, [(self._setups[0],)])
+                self._processes = TaskProcesses[Any, Any](_judging, self._setups[:1])
                 why = yield from self._until_all_died(cases)
         for worker, queue in self._queues.items():
             yield from (NotExecuted(worker, key.id, f"{why}, and no other one is left") for key in queue)
@@ -321,13 +310,14 @@ def first_workers(counts: Mapping[str, int], count: int) -> list[list[str]]:
 
 @contextlib.contextmanager
 def _judging(
-    setup: _Setup,
+    assignments: Mapping[str, Assignment], first: Sequence[str], timeouts: Timeouts
 ) -> Iterator[Execute[CaseSet | _Chunk | str, RowOrError | dict[str, Versions | WorkerError]]]:
-    """Compute rows of items in a judging process, which keeps its workers and cases."""
+    """Compute rows of items in a judging process, which keeps its workers and cases.
+
+    assignments: by the name of the worker.  first: names of the workers to start immediately.
+    """
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(
-            LocalWorkerPool([setup.assignments[name].worker for name in setup.first], setup.timeouts)
-        )
+        pool = stack.enter_context(LocalWorkerPool([assignments[name].worker for name in first], timeouts))
         oracle = stack.enter_context(cached_oracle())
         judge = Judge(oracle, Ledger())
         cases: dict[str, Case] = {}
@@ -341,7 +331,7 @@ def _judging(
                 cases.update((case.id, case) for case in task.cases)
             else:
                 if task.worker not in installed:
-                    assignment = setup.assignments[task.worker]
+                    assignment = assignments[task.worker]
                     installed[task.worker] = assignment.installed(task.versions)
                     pool.start(assignment.worker)
                 target = installed[task.worker]

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import re
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -397,13 +398,8 @@ def _plan(value: Any) -> Plan | None:
 
 def _unused(target: Path) -> Path:
     """A path that does not exist yet: the given one, or the same with a number."""
-    return next(path for path in _numbered(target) if not os.path.lexists(path))
-
-
-def _numbered(target: Path) -> Iterator[Path]:
-    yield target
-    for number in range(2, 1_000_000):
-        yield target.with_name(f"{target.name}-{number}")
+    numbered = (target.with_name(f"{target.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([target], numbered) if not os.path.lexists(path))
 
 
 def _remove_report(folder: Path) -> None:

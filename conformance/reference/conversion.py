@@ -89,25 +89,20 @@ def convert_weights(problem: Problem, options: Set[str]) -> tuple[Problem, str]:
         return problem, ""
     by_sample = "class_weights" in missing
     name = "class weights as sample weights" if by_sample else "sample weights as class weights"
-    converted = problem.derived(name, _with_sample_weights if by_sample else _with_class_weights)
+    converted = problem.derived(name, lambda unreduced: _with_weights(unreduced, by_sample))
     return (problem, "") if converted is None else (converted, name)
 
 
-def _with_sample_weights(problem: Problem) -> Problem | None:
+def _with_weights(problem: Problem, by_sample: bool) -> Problem | None:
+    """The problem with all its weights as sample weights, or as class weights; None if that is not exact."""
     weights = _weights_of_samples(problem)
+    if weights is not None and not by_sample:
+        weights = _weights_of_classes(problem, weights)
     if weights is None:
         return None
-    changed = dataclasses.replace(problem.options, class_weights=None, sample_weights=weights)
-    return dataclasses.replace(problem, options=changed)
-
-
-def _with_class_weights(problem: Problem) -> Problem | None:
-    weights = _weights_of_samples(problem)
-    by_class = None if weights is None else _weights_of_classes(problem, weights)
-    if by_class is None:
-        return None
-    changed = dataclasses.replace(problem.options, class_weights=by_class, sample_weights=None)
-    return dataclasses.replace(problem, options=changed)
+    other = "class_weights" if by_sample else "sample_weights"
+    changed: dict[str, Any] = {"class_weights": weights, "sample_weights": weights, other: None}
+    return dataclasses.replace(problem, options=dataclasses.replace(problem.options, **changed))
 
 
 def _labels_and_kept(problem: Problem) -> tuple[Array, Array] | None:

@@ -177,7 +177,7 @@ def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Fl
     unit = dtype_info(problem.dtype).unit_roundoff
     with np.errstate(all="ignore"):
         if problem.reduction == "none":
-            return _finite(error.reshape(shape_of_losses(problem, flat, convention)))
+            return finite_or_zero(error.reshape(shape_of_losses(problem, flat, convention)))
         if convention.empty_batch == "unreduced" and flat.shape == (0,):
             return np.zeros((0,))
         size = (unit * np.abs(loss)).sum()
@@ -192,7 +192,7 @@ def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Fl
                 + lost * (cancelled / divisor)
                 + underflow_error(problem.dtype)
             )
-    return _finite(np.asarray(total))
+    return finite_or_zero(np.asarray(total))
 
 
 def _cached_rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows:
@@ -210,15 +210,12 @@ def _cached_rows(problem: Problem, convention: Convention, is_converted: bool) -
 
 def _rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows:
     flat = flatten(problem, convention)
-    arithmetic = _Arithmetic(dtype_info(problem.dtype).unit_roundoff, ELEMENTARY[problem.dtype], is_converted)
     loss, error = np.empty(len(flat.x)), np.empty(len(flat.x))
     of_index = _has_index_formula(flat, convention, is_converted)
+    of_rows = _index_of_logits if of_index else _binary if flat.binary else _categorical
     with np.errstate(all="ignore"):
         for chunk in flat.chunks(MAX_PREDICTIONS_AT_ONCE) if of_index else flat.chunks():
-            if of_index:
-                loss[chunk], error[chunk] = _index_of_logits(flat.rows(chunk), convention, arithmetic)
-            else:
-                loss[chunk], error[chunk] = _losses(flat, convention, chunk, arithmetic)
+            loss[chunk], error[chunk] = of_rows(flat.rows(chunk), convention, is_converted)
     return _Rows(flat, loss, error)
 
 
@@ -232,28 +229,18 @@ def sum_error(n: int) -> float:
     return min(max(n - 1, 0), LONG_SUM_FACTOR * math.sqrt(n))
 
 
-@dataclass(frozen=True)
-class _Arithmetic:
-    """u, g, and whether the predictions were converted."""
-
-    unit: float
-    elementary: float
-    is_converted: bool
+def _roundings(flat: FlatProblem) -> tuple[float, float]:
+    """(g, u) of the dtype."""
+    dtype = str(flat.x.dtype)
+    return ELEMENTARY[dtype], dtype_info(dtype).unit_roundoff
 
 
-def _losses(flat: FlatProblem, convention: Convention, chunk: slice, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
-    """(loss, error) for a chunk of rows, before sample weights.
+def _categorical(flat: FlatProblem, convention: Convention, is_converted: bool) -> tuple[Floats, Floats]:
+    """(loss, error) of rows, before sample weights.
 
     Terms are multiplied by u first, so that the error of a loss near the largest number does not overflow.
     """
-    x = flat.x[chunk].astype(np.float64)
-    return (_binary if flat.binary else _categorical)(flat, convention, x, chunk, arithmetic)
-
-
-def _categorical(
-    flat: FlatProblem, convention: Convention, x: Floats, chunk: slice, arithmetic: _Arithmetic
-) -> tuple[Floats, Floats]:
-    g, unit = arithmetic.elementary, arithmetic.unit
+    x, (g, unit) = flat.x.astype(np.float64), _roundings(flat)
     classes = x.shape[1]
     if flat.input_kind == "logits":
         minus_log, error = softmax_error(x, convention, g, unit)
@@ -276,15 +263,15 @@ def _categorical(
             error += unit * np.nansum(p * g * minus_log, axis=1, keepdims=True)
     products = 1.0 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
     products += sum_error(classes) + 3 if flat.weighs_rows else 0  # the sum of the row's weights
-    part = _targets(flat, chunk, classes)
+    part = _targets(flat)
     with_conversion = error + unit * products * np.abs(minus_log)
-    if arithmetic.is_converted:
+    if is_converted:
         with_conversion = with_conversion + unit * _categorical_conversion(flat, x, minus_log)
     used = part != 0
     losses = np.where(used, part * minus_log, 0.0)
     terms = int(used.sum(axis=1).max(initial=1))
     size = (unit * np.abs(losses)).sum(axis=1)
-    part_size = _targets(flat.absolute, chunk, classes) if flat.weighs_rows else np.abs(part)
+    part_size = _targets(flat.absolute) if flat.weighs_rows else np.abs(part)
     rounding = np.where(used, part_size * with_conversion, 0.0).sum(axis=1)
     loss = losses.sum(axis=1)
     if convention.log_sum_exp == "one" and flat.input_kind == "logits":
@@ -303,14 +290,14 @@ def _has_index_formula(flat: FlatProblem, convention: Convention, is_converted: 
     return flat.index is not None and flat.input_kind == "logits" and not of_each
 
 
-def _index_of_logits(flat: FlatProblem, convention: Convention, arithmetic: _Arithmetic) -> tuple[Floats, Floats]:
-    """(loss, error) of all rows of logits with index labels; `_categorical` with the sums over classes in closed form.
+def _index_of_logits(flat: FlatProblem, convention: Convention, _: bool) -> tuple[Floats, Floats]:
+    """`_categorical` for logits that were not converted, with index labels: the sums over classes in closed form.
 
     With a_c = max z - z_c, -log p_c = log S + a_c is not negative, and the error of each is linear in it and in a_c.
     All chunks share two buffers, because allocating memory takes longer than the computation.
     """
     assert flat.index is not None
-    unit, e, classes = arithmetic.unit, flat.smoothing, flat.x.shape[1]
+    (g, unit), e, classes = _roundings(flat), flat.smoothing, flat.x.shape[1]
     weights = np.ones(classes) if flat.class_weights is None else flat.class_weights
     counted = weights != 0
     index = flat.index % classes
@@ -335,7 +322,7 @@ def _index_of_logits(flat: FlatProblem, convention: Convention, arithmetic: _Ari
         np.maximum(d, -EXP_UNDERFLOW, out=d)
         exponentials *= d
         exponentials.sum(axis=1, keepdims=True, out=spread[chunk])
-    minus_log, shared = _of_sums(total, -spread / total, of_label, classes, arithmetic.elementary)
+    minus_log, shared = _of_sums(total, -spread / total, of_label, classes, g)
     own_weight = weights[index][:, np.newaxis]
     products = 1 + (flat.class_weights is not None) + 3 * bool(e)
     if not e:
@@ -416,14 +403,15 @@ def _of_rounded(
     return value, np.maximum(below - value, value - above) + of_logarithm
 
 
-def _targets(flat: FlatProblem, chunk: slice, classes: int) -> Floats:
+def _targets(flat: FlatProblem) -> Floats:
     """w_c q'_c: [rows, C]."""
+    classes = flat.x.shape[1]
     if flat.index is not None:
-        q = np.zeros((len(flat.index[chunk]), classes))
-        q[np.arange(len(q)), flat.index[chunk] % classes] = 1.0
+        q = np.zeros(flat.x.shape)
+        q[np.arange(len(q)), flat.index % classes] = 1.0
     else:
         assert flat.q is not None
-        q = flat.q[chunk]
+        q = flat.q
     if flat.smoothing:
         q = (1 - flat.smoothing) * q + flat.smoothing / classes
     if flat.class_weights is None:
@@ -457,14 +445,11 @@ def _categorical_conversion(flat: FlatProblem, x: Floats, minus_log: Floats) -> 
     return np.asarray(size + (np.exp(-minus_log) * size).sum(axis=1, keepdims=True))
 
 
-def _binary(
-    flat: FlatProblem, convention: Convention, x: Floats, chunk: slice, arithmetic: _Arithmetic
-) -> tuple[Floats, Floats]:
+def _binary(flat: FlatProblem, convention: Convention, is_converted: bool) -> tuple[Floats, Floats]:
     assert flat.q is not None
-    g, unit = arithmetic.elementary, arithmetic.unit
-    e = flat.smoothing
-    y = flat.q[chunk] * (1 - e) + e / 2
-    positive = np.ones_like(y) if flat.positive_weight is None else flat.positive_weight[chunk]
+    x, (g, unit), e = flat.x.astype(np.float64), _roundings(flat), flat.smoothing
+    y = flat.q * (1 - e) + e / 2
+    positive = np.ones_like(y) if flat.positive_weight is None else flat.positive_weight
     products = unit * (1.0 + (flat.positive_weight is not None))
     if flat.input_kind == "logits" and convention.logits_as == "probabilities":
         tail = np.log1p(np.exp(-np.abs(x)))
@@ -498,7 +483,7 @@ def _binary(
         pos_error = (unit * g + products) * np.abs(pos_loss) + of_sum
         neg_error = (unit * g + products) * np.abs(neg_loss) + unit * (p > 0) + of_sum
         pos_sensitivity, neg_sensitivity = np.ones_like(p), p / (1 - p)
-    if arithmetic.is_converted:
+    if is_converted:
         limit = 1 / math.sqrt(unit)
         pos_error = pos_error + unit * np.minimum(pos_sensitivity, limit)
         neg_error = neg_error + unit * np.minimum(neg_sensitivity, limit)
@@ -599,5 +584,6 @@ def _row_weights(flat: FlatProblem, convention: Convention) -> tuple[Floats, Flo
     return row_weights / sums if averages_class_weights(flat, convention) else row_weights, sums
 
 
-def _finite(error: Floats) -> Floats:
+def finite_or_zero(error: Floats) -> Floats:
+    """Errors, and 0 for those that are not finite."""
     return np.where(np.isfinite(error), error, 0.0)

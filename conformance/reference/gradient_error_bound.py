@@ -45,13 +45,14 @@ from conformance.reference.error_bound import (
     DIVISION,
     ELEMENTARY,
     divisor_error,
+    finite_or_zero,
     softmax_error,
     sum_error,
     underflow,
     underflow_error,
 )
 from conformance.reference.flat_problem import FlatProblem, flatten, refused
-from conformance.reference.gradient import Floats
+from conformance.reference.gradient import Floats, floats
 from conformance.reference.relevance import GRADIENT_ERROR_BOUND, relevant
 
 
@@ -108,8 +109,8 @@ class _Factors:
 
 
 def _factors(problem: Problem, flat: FlatProblem, convention: Convention) -> _Factors:
-    unweighted = gradient.factors(problem.with_reduction("sum"), flat, convention, _floats)
-    factor = gradient.factors(problem, flat, convention, _floats)
+    unweighted = gradient.factors(problem.with_reduction("sum"), flat, convention, floats)
+    factor = gradient.factors(problem, flat, convention, floats)
     products = 1 + (flat.sample_weights is not None) + (flat.group > 1) * 2.0
     if problem.reduction == "mean":
         products += DIVISION + divisor_error(flat, convention, len(unweighted), dtype_info(problem.dtype).unit_roundoff)
@@ -127,7 +128,7 @@ def _weighted(flat: FlatProblem, convention: Convention, size: Floats, error: Fl
     weights = np.abs(factors.unweighted) + (flat.sample_weights is not None)
     total = total + weights * size + factor * (tiny + size) + tiny * DIVISION
     total = total + tiny * _lost(flat, convention, factor)
-    return np.where(np.isfinite(total), total, 0.0)
+    return finite_or_zero(total)
 
 
 def _lost(flat: FlatProblem, convention: Convention, factor: Floats) -> Any:
@@ -155,15 +156,11 @@ def _lost(flat: FlatProblem, convention: Convention, factor: Floats) -> Any:
         separate = quotient(on, p) + quotient(factor * np.abs(1 - y), q)
         divisor = np.maximum(p * q, gradient.gradient_floor(flat, convention))
         return np.maximum(separate, quotient(factor * np.abs(p - y), divisor))
-    t = factor * np.abs(gradient.targets(flat, _floats))
+    t = factor * np.abs(gradient.targets(flat, floats))
     lost = quotient(t, p)
     if convention.renormalise == "after_clip":
         lost = lost + quotient(t.sum(axis=1, keepdims=True) * p / p.sum(axis=1, keepdims=True), p)
     return lost / np.abs(row)
-
-
-def _floats(values: Floats) -> Floats:
-    return np.asarray(values, dtype=np.float64)
 
 
 def _categorical(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats]:
@@ -173,10 +170,10 @@ def _categorical(flat: FlatProblem, convention: Convention, g: float) -> tuple[F
     """
     x = flat.x.astype(np.float64)
     unit = dtype_info(str(flat.x.dtype)).unit_roundoff
-    t = np.abs(gradient.targets(flat.absolute if flat.weighs_rows else flat, _floats)) * unit
+    t = np.abs(gradient.targets(flat.absolute if flat.weighs_rows else flat, floats)) * unit
     total = t.sum(axis=1, keepdims=True)
     if gradient.has_unit_total(flat, convention):
-        total = unit * (gradient.row_weights(flat.absolute, _floats) if flat.weighs_rows else np.ones_like(total))
+        total = unit * (gradient.row_weights(flat.absolute, floats) if flat.weighs_rows else np.ones_like(total))
     counted = int((t != 0).sum(axis=1).max(initial=1))
     products = 2.0 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
     products += sum_error(x.shape[1]) + 3 if flat.weighs_rows else 0
@@ -234,7 +231,7 @@ def _binary(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats
     smoothed = 3 * y * unit * bool(e)
     products = 2 + 2 * (flat.positive_weight is not None) + 4 * bool(e)
     if flat.input_kind == "logits":
-        s, r = gradient.sigmoids(x, _floats)
+        s, r = gradient.sigmoids(x, floats)
         cancels = convention.gradient_cancellation == "targets"
         size = s * (off + on) + on if cancels else off * s + on * r
         of_sigmoid: Any = 2 * g + 2

@@ -200,15 +200,15 @@ def evaluate(
     raise ArithmeticError(f"{problem.case}: the enclosure stays too wide at {PRECISIONS[-1]} bits")
 
 
-def exact_digits(problem: Problem, convention: Convention = DEFINITION, count: int = 25) -> Any:
+def exact_digits(problem: Problem, count: int = 25) -> Any:
     """The exact answer as decimal strings, nested as the answer is shaped; every digit printed is certain.
 
     An `Undefined` or `Invalid` answer is returned unchanged.
     """
-    if kinds := refused(problem, convention):
+    if kinds := refused(problem, DEFINITION):
         return Invalid(tuple(sorted(kinds)))
     try:
-        shape, terms = enclose(problem, convention, 64 + 8 * count)
+        shape, terms = enclose(problem, DEFINITION, 64 + 8 * count)
     except NoAnswerError as reason:
         return Undefined(str(reason))
     with ctx.workprec(64 + 8 * count):

@@ -25,7 +25,7 @@ from conformance.model.case import Problem
 from conformance.model.convention import Convention
 from conformance.reference import error_bound, gradient
 from conformance.reference.domain import dtype_info
-from conformance.reference.error_bound import ELEMENTARY, sum_error, underflow_error
+from conformance.reference.error_bound import ELEMENTARY, finite_or_zero, sum_error, underflow_error
 from conformance.reference.flat_problem import FlatProblem, flatten
 from conformance.reference.oracle import Answer, Exact, NoAnswerError, Oracle, Term, Undefined, exact
 from conformance.reference.relevance import ANSWER, relevant
@@ -76,7 +76,7 @@ def d2(problem: Problem, convention: Convention, oracle: Oracle) -> Answer:
 def perplexity_tolerance(problem: Problem, convention: Convention, of_mean: Floats) -> Floats:
     """The tolerance of a perplexity.  of_mean: tolerance of the mean."""
     with np.errstate(all="ignore"):
-        return _finite(
+        return finite_or_zero(
             _relative_error(problem, of_mean) * _perplexity(problem, convention) + underflow_error(problem.dtype)
         )
 
@@ -87,7 +87,9 @@ def perplexity_gradient_tolerance(problem: Problem, convention: Convention, of_s
     slope = gradient.estimate(problem, convention)
     with np.errstate(all="ignore"):
         factor, relative = _perplexity(problem, convention), _relative_error(problem, of_mean)
-        return _finite(factor * ((1 + relative) * of_slope + relative * np.abs(slope)) + underflow_error(problem.dtype))
+        return finite_or_zero(
+            factor * ((1 + relative) * of_slope + relative * np.abs(slope)) + underflow_error(problem.dtype)
+        )
 
 
 def d2_tolerance(problem: Problem, convention: Convention) -> Floats:
@@ -103,7 +105,7 @@ def d2_tolerance(problem: Problem, convention: Convention) -> Floats:
     null = float(ball.mid())
     with np.errstate(all="ignore"):
         quotient = np.abs(value) / null
-        return _finite((of_value + quotient * of_null) / (null - of_null) + unit * (2 * quotient + 1))
+        return finite_or_zero((of_value + quotient * of_null) / (null - of_null) + unit * (2 * quotient + 1))
 
 
 def null_loss(problem: Problem, convention: Convention) -> tuple[Any, float]:
@@ -162,7 +164,3 @@ def _exponential(term: Term) -> Term:
     if math.isnan(size) or size > LARGEST_EXPONENT:
         return math.nan if math.isnan(size) else math.inf
     return arb(0) if size < -LARGEST_EXPONENT else term.exp()
-
-
-def _finite(error: Floats) -> Floats:
-    return np.where(np.isfinite(error), error, 0.0)

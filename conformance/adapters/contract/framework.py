@@ -392,18 +392,20 @@ class Function:
 def family(call: str, *, source: str = "", **common: Any) -> FunctionFactory:
     """Return a factory of functions that are called alike, `function(name, convention, link, **fields)`.
 
-    call, common: fields of the functions, in whose texts @ stands for the name; those that are passed to the factory
-    replace them.  source: URL that documents the convention, unless the factory is passed a link; "" for that of the
-    function.  convention: the only documented convention of a function; None if `fields` has its conventions.
+    In the texts of all fields, @ stands for the name.
+
+    call, common: fields of the functions; those that are passed to the factory replace them.  source: URL that
+    documents the convention, unless the factory is passed a link; "" for that of the function.  convention: the only
+    documented convention of a function; None if `fields` has its conventions.
     """
 
     def function(name: str, convention: Convention | None = None, link: str = "", **fields: Any) -> Function:
-        shared = {"call": call, "documentation": "", **common}
-        fields = {word: at.replace("@", name) if isinstance(at, str) else at for word, at in shared.items()} | fields
+        fields = {"name": "@", "call": call, "documentation": "", **common, **fields}
+        fields = {field: text.replace("@", name) if isinstance(text, str) else text for field, text in fields.items()}
         if convention is not None:
             link = link or source or fields["documentation"]
             fields["conventions"] = (DocumentedConvention(convention, documentation=link),)
-        return Function(name, **fields)
+        return Function(**fields)
 
     return function
 
