@@ -21,9 +21,16 @@ from conformance.casefiles.loading import shipped_cases
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.run import Run
 from conformance.execution.targets import local_pool, performer, pool_if_needed
-from conformance.explore.fuzz import state as state_file
 from conformance.explore.fuzz.generation import DEFAULT_KINDS, UNUSUAL_KINDS, Limits
-from conformance.explore.fuzz.search import Counterexample, Search, SearchState, restrict_limits
+from conformance.explore.fuzz.search import (
+    Counterexample,
+    Request,
+    Search,
+    SearchState,
+    read_state,
+    restrict_limits,
+    write_state,
+)
 from conformance.explore.fuzz.strategies import check_installed
 from conformance.explore.relations import rendering
 from conformance.explore.relations.catalogue import check_relation_names
@@ -262,7 +269,7 @@ def fuzz(
     limits = restrict_limits(
         _limits(max_shape, dtypes, edge), functions, item_filter, {installed.mode for installed in available}
     )
-    request: state_file.Request = {
+    request: Request = {
         "suite": __version__,
         "seed": seed,
         "frameworks": {installed.framework.name: installed.version for installed in available},
@@ -272,7 +279,7 @@ def fuzz(
         "kinds": sorted(limits.kinds),
         **({"modes": sorted({installed.mode for installed in available})} if modes else {}),
     }
-    resumed, findings = (state is not None and state_file.read(state, request)) or (SearchState(), [])
+    resumed, findings = (state is not None and read_state(state, request)) or (SearchState(), [])
     ledger = known_issues.load(shipped_cases() if cases is None else cases)
     if missing:
         observer.note(f"left out, not installed: {', '.join(missing)}")
@@ -283,7 +290,7 @@ def fuzz(
 
         def save() -> None:
             if state is not None:
-                state_file.write(state, request, search.state, search.findings)
+                write_state(state, request, search.state, search.findings)
 
         def report(counterexample: Counterexample) -> None:
             found(

@@ -370,6 +370,6 @@ def harvest(
         collection = pipeline.harvest(sources, timeout, show)
         show("comparing what they state with the oracle")
         with cached_oracle() as oracle:
-            stated = {entry.source: list(judge_results(entry.statements, oracle)) for entry in collection.harvests}
+            stated = {entry.source: judge_results(entry.statements, oracle) for entry in collection.harvests}
     files = () if folder is None else tuple(pipeline.save(collection.harvests, folder))
     return HarvestResult(collection, stated, files)

@@ -54,6 +54,8 @@ PREFERRED_TARGETS: dict[Loss, tuple[str, ...]] = {
 
 FunctionPair = tuple[InstalledFunction, InstalledFunction]
 
+NOT_PROVED = Proof()
+
 
 @dataclass(frozen=True)
 class RecipeSide:
@@ -78,17 +80,17 @@ class RecipeResult(Result):
     command = "recipe"
     setting: Setting
     """The loss to compute."""
-    first: RecipeSide | None
+    first: RecipeSide | None = None
     """Code that calls the first function; None if no code makes the functions equal."""
-    second: RecipeSide | None
+    second: RecipeSide | None = None
     """Code that calls the second function; None if no code makes the functions equal."""
-    differences: tuple[tuple[str, str, str], ...]
+    differences: tuple[tuple[str, str, str], ...] = ()
     """Choices in which the unmodified functions differ: the field, and what each of them does."""
-    plain: tuple[str, ...]
+    plain: tuple[str, ...] = ()
     """A case, and the result of each function without the recipe; empty if one of them cannot be called this way."""
-    proof: Proof
+    proof: Proof = NOT_PROVED
     """The cases in which they are equal, and those in which they are not."""
-    why: str
+    why: str = ""
     """Why there is no recipe; empty if there is one."""
     needed: tuple[str, ...] = ()
     """Requirements of an environment in which it can be proved; empty if both functions are installed."""
@@ -268,25 +270,22 @@ def _write_unproved_recipe(
     pair: FunctionPair, setting: Setting, cases: Sequence[tuple[Case, Problem]], ledger: Ledger
 ) -> RecipeResult:
     """The recipe for a setting, written for the first case that both functions support, but not executed."""
-    empty = Proof((), 0, 0.0, 0.0, (), (), ())
-    releases = (
-        (member.installed.framework.distributions[0], member.installed.version.partition("+")[0]) for member in pair
-    )
-    needed = tuple("==".join(release) for release in releases)
+    installed = [member.installed for member in pair]
+    needed = tuple(f"{one.framework.distributions[0]}=={one.version.partition('+')[0]}" for one in installed)
     try:
         recipes, reference = derive_recipes(*pair, setting)
     except NoRecipeError as error:
-        return RecipeResult(setting, None, None, (), (), empty, f"{error}{_others(pair, setting)}", needed)
+        return RecipeResult(setting, why=f"{error}{_others(pair, setting)}", needed=needed)
     both = (recipes[0], reference)
     accepted = [(case, problem) for case, problem in cases if both_support(both, case, problem, setting.quantity)]
     if not accepted:
-        return RecipeResult(setting, None, None, (), (), empty, "no case fits both", needed)
+        return RecipeResult(setting, why="no case fits both", needed=needed)
     first, second = (
         _side(function, call_of(member, accepted[0][1], setting.quantity), member.changes, setting)
         for function, member in zip(pair, both, strict=True)
     )
     known = _list_known_issues(pair, setting, [case for case, _ in accepted], ledger)
-    return RecipeResult(setting, first, second, _differences(pair, setting), (), empty, "", needed, known)
+    return RecipeResult(setting, first, second, _differences(pair, setting), needed=needed, known=known)
 
 
 def _list_known_issues(
@@ -306,11 +305,10 @@ def _list_known_issues(
 
 def prove_recipe(pair: FunctionPair, setting: Setting, cases: list[tuple[Case, Problem]], judge: Judge) -> RecipeResult:
     """The recipe for a setting, proved on its cases."""
-    empty = Proof((), 0, 0.0, 0.0, (), (), ())
     try:
         recipes, reference = derive_recipes(*pair, setting)
     except NoRecipeError as error:
-        return RecipeResult(setting, None, None, (), (), empty, f"{error}{_others(pair, setting)}")
+        return RecipeResult(setting, why=f"{error}{_others(pair, setting)}")
     tried = [(candidate, *prove(candidate, reference, cases, setting.quantity, judge)) for candidate in recipes]
     best, proof, equal = max(tried, key=lambda attempt: (attempt[1].holds, len(attempt[1].equal)))
     why = ""

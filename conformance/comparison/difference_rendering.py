@@ -21,15 +21,7 @@ from conformance.comparison.reports import Difference, Side, by_cause, by_functi
 from conformance.model.text import counted, one_line, printable
 from conformance.report.files import guard_formula
 from conformance.report.frames import records
-from conformance.report.markdown import (
-    bounded,
-    code,
-    escaped,
-    format_number,
-    remaining,
-    table,
-    terminal_table,
-)
+from conformance.report.markdown import bounded, code, escaped, format_number, remaining, table, terminal_table
 
 FORMAT = 1
 """Version of the layout of `as_dict`."""

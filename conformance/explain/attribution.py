@@ -361,9 +361,8 @@ def _logarithm_lines(choice: _Choice) -> Iterator[Step]:
             if choice.is_derivative and is_constant and after.renormalise == "no":
                 yield step(f"slope{place}", "0", "nothing depends on p there")
                 continue
-            digits = distinguishing_digits([float_of(old), float_of(new)])
             label = ("-log p" if c else "-log(1 - p)") if flat.binary else f"-log p_{c}"
-            yield step(label + place, f"{format_number(new, digits)} instead of {format_number(old, digits)}")
+            yield _replaced_number(label + place, old, new)
     if len(changes) > ROWS_SHOWN:
         yield step("others that change", str(len(changes) - ROWS_SHOWN))
 
@@ -474,8 +473,12 @@ def _log_sum_exp_lines(choice: _Choice) -> Iterator[Step]:
 
 def _loss_of_row_lines(choice: _Choice, i: int) -> Iterator[Step]:
     old, new = (loss.hi.ravel()[i] for loss in choice.losses())
-    digits = distinguishing_digits([float(old), float(new)])
-    yield step(f"loss of row {i}", f"{format_number(new, digits)} instead of {format_number(old, digits)}")
+    yield _replaced_number(f"loss of row {i}", old, new)
+
+
+def _replaced_number(name: str, old: Any, new: Any) -> Step:
+    digits = distinguishing_digits([float_of(old), float_of(new)])
+    return step(name, f"{format_number(new, digits)} instead of {format_number(old, digits)}")
 
 
 def _shape_lines(choice: _Choice) -> Iterator[Step]:
@@ -489,9 +492,7 @@ def _second_derivative_lines(choice: _Choice) -> Iterator[Step]:
         old, new = (answer(choice.assessment, part, choice.exact) for part in (choice.before, choice.after))
         assert isinstance(old, Exact)
         assert isinstance(new, Exact)
-        digits = distinguishing_digits([float(old.hi[where]), float(new.hi[where])])
-        text = f"{format_number(new.hi[where], digits)} instead of {format_number(old.hi[where], digits)}"
-        yield step(f"its second derivative at {list(where)}", text)
+        yield _replaced_number(f"its second derivative at {list(where)}", old.hi[where], new.hi[where])
 
 
 def _gradient_floor_lines(choice: _Choice) -> Iterator[Step]:

@@ -12,13 +12,7 @@ from conformance.execution.run import Run
 from conformance.explain import gradient_derivation
 from conformance.explain.attribution import decompose, differences, tolerance_under
 from conformance.explain.derivation import array_text, derive
-from conformance.explain.explanation import (
-    Derivation,
-    Explanation,
-    FunctionResult,
-    KnownIssueNote,
-    Step,
-)
+from conformance.explain.explanation import Derivation, Explanation, FunctionResult, KnownIssueNote, Step
 from conformance.explain.number_format import format_element
 from conformance.explain.remedies import remedies
 from conformance.judging.conversions import change_of, conversion_of

@@ -136,19 +136,19 @@ class Remainder:
 class Proof:
     """The results of proving a recipe."""
 
-    equal: tuple[str, ...]
+    equal: tuple[str, ...] = ()
     """Cases in which both functions return the same and are right."""
-    close: int
+    close: int = 0
     """Number of these cases in which the two differ by at most `CLOSE_ULPS` units in the last place."""
-    ulps: float
+    ulps: float = 0.0
     """Largest difference between the two in units in the last place, which is large if the loss is near 0."""
-    ratio: float
+    ratio: float = 0.0
     """Largest difference between the two as a fraction of the tolerance."""
-    remaining: tuple[Remainder, ...]
+    remaining: tuple[Remainder, ...] = ()
     """The other cases, by reason."""
-    refuted: tuple[str, ...]
+    refuted: tuple[str, ...] = ()
     """The other cases that show that the code is wrong."""
-    skipped: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
     """Cases on which both could not be called, each with the reason."""
 
     @property

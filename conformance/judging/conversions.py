@@ -12,14 +12,7 @@ import numpy as np
 from conformance.adapters.contract import Function
 from conformance.judging.compare import Floats, compare
 from conformance.judging.effects import semantic
-from conformance.judging.reasons import (
-    Alternative,
-    AnswerChange,
-    Choices,
-    Conversion,
-    Effect,
-    RowSum,
-)
+from conformance.judging.reasons import Alternative, AnswerChange, Choices, Conversion, Effect, RowSum
 from conformance.model.case import InputKind, Problem
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.floats import subtract

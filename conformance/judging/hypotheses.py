@@ -22,16 +22,7 @@ from conformance.judging.compare import compare
 from conformance.judging.effects import answer_by, narrowed
 from conformance.judging.mistakes import BATCHES, SINGLE_MISTAKES, Departure, Hypothesis, Kind, Variant, pairs
 from conformance.judging.printed import DigitInterval, matches_digits
-from conformance.model.case import (
-    Array,
-    Layout,
-    Problem,
-    Published,
-    Quantity,
-    Reduction,
-    is_derivative,
-    numpy_dtype,
-)
+from conformance.model.case import Array, Layout, Problem, Published, Quantity, Reduction, is_derivative, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, Divisor, describe
 from conformance.model.text import counted
 from conformance.reference.conversion import convert

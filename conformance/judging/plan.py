@@ -149,14 +149,12 @@ def _is_shipped(case: Case) -> bool:
     return bool(case.path) and is_shipped(case.path)
 
 
-def items_of(
-    case: Case, problem: Problem, functions: Iterable[Candidate], item_filter: ItemFilter | None = None
-) -> Iterator[Item]:
+def items_of(case: Case, problem: Problem, functions: Iterable[Candidate]) -> Iterator[Item]:
     """The items of a problem of a case, in the order of the functions; see `plan`."""
     declared = (
         (candidate, _declared(case, problem, candidate.installed, candidate.function)) for candidate in functions
     )
-    return _items(case, problem.dtype, problem.reduction, declared, item_filter)
+    return _items(case, problem.dtype, problem.reduction, declared, None)
 
 
 def _items(

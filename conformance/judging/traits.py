@@ -12,16 +12,7 @@ import numpy as np
 
 from conformance.adapters.contract import required_capabilities
 from conformance.adapters.contract.source import TARGET_KINDS
-from conformance.model.case import (
-    DTYPES,
-    INPUT_KINDS,
-    LOSSES,
-    REDUCTIONS,
-    WEIGHTS,
-    Array,
-    Problem,
-    numpy_dtype,
-)
+from conformance.model.case import DTYPES, INPUT_KINDS, LOSSES, REDUCTIONS, WEIGHTS, Array, Problem, numpy_dtype
 from conformance.model.convention import EDGE, INVALID
 from conformance.reference.domain import ROW_SUM_TOLERANCE, dtype_info, examine
 from conformance.reference.dtype_range import beyond_range

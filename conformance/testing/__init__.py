@@ -20,13 +20,7 @@ from conformance.model.floats import Floats
 from conformance.testing import questions
 from conformance.testing.arrays import Argument
 from conformance.testing.callables import checks
-from conformance.testing.inputs import (
-    ProblemArguments,
-    read_flag,
-    read_inputs,
-    read_returned,
-    with_problem_arguments,
-)
+from conformance.testing.inputs import ProblemArguments, read_flag, read_inputs, read_returned, with_problem_arguments
 from conformance.testing.strategies import cross_entropy_problems
 
 

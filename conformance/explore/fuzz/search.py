@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.writing import case_file_text
 from conformance.execution.run import Run
+from conformance.explore import state_file
 from conformance.explore.fuzz.generation import DEFAULT_KINDS, Limits, random_case_and_choices
 from conformance.explore.fuzz.strategies import (
     MissingHypothesisError,
@@ -31,6 +34,7 @@ from conformance.explore.fuzz.strategies import (
     drop_samples_and_classes,
     shrink,
 )
+from conformance.explore.state_file import StateError
 from conformance.judging.judge import Assessment, Judge, Performer
 from conformance.judging.plan import VARIANT_STRIDE, is_thinned, plan
 from conformance.judging.row import Row
@@ -50,6 +54,12 @@ SHRINK_SECONDS = 20.0
 """Time limit for shrinking one counterexample, in seconds."""
 MAX_FAILURES = 20
 """Maximum number of recorded failures to call a function."""
+
+
+FORMAT = 2
+"""Version of the state file."""
+Request = dict[str, Any]
+"""The parameters of a search as JSON values: seed, functions, limits, version of the suite."""
 
 
 @dataclass(frozen=True)
@@ -336,3 +346,34 @@ def _computes(function: Function, loss: Any, input_kind: str, target: str) -> bo
         and loss in function.ranks
         and any(function.target_kind_for(kind) is not None for kind in kinds[target])
     )
+
+
+def write_state(path: Path, request: Request, state: SearchState, findings: Iterable[Counterexample]) -> None:
+    """Replace the state file. Raises StateError."""
+    lines = [vars(counterexample) | {"row": counterexample.row.cells} for counterexample in findings]
+    state_file.write(path, {"format": FORMAT, "asked": request, "tally": vars(state), "findings": lines})
+
+
+def read_state(path: Path, request: Request) -> tuple[SearchState, list[Counterexample]] | None:
+    """Read the progress and the counterexamples of a search; None if there is no file.
+
+    Raises StateError if the file is invalid or belongs to a search with other parameters.
+    """
+    content = state_file.read(path, FORMAT, "a search", _parse_state)
+    if content is None:
+        return None
+    saved_request = content[0]
+    for name in {**saved_request, **request}:
+        if saved_request.get(name) != json.loads(json.dumps(request.get(name))):
+            raise StateError(path, f"is of a search with {name} {saved_request.get(name)}, and not {request.get(name)}")
+    return content[1:]
+
+
+def _parse_state(content: dict[str, Any]) -> tuple[Request, SearchState, list[Counterexample]]:
+    state = SearchState(**content["tally"])
+    state.again, state.known = Counter(state.again), Counter(state.known)
+    findings = [
+        Counterexample(**values | {"traits": tuple(values["traits"]), "row": Row.of(values["row"])})
+        for values in content["findings"]
+    ]
+    return dict(content["asked"]), state, findings

@@ -255,7 +255,6 @@ def save(harvests: Iterable[Harvest], folder: Path) -> list[Path]:
 def load_harvest(
     sources: Sequence[str] = (),
     folder: Path | None = None,
-    timeout: float = TIMEOUT,
     progress: ProgressCallback = lambda _: None,
 ) -> tuple[list[Case], Ledger, Harvests]:
     """Return harvested cases, with those of `folder` if there is one, their known issues, and the harvests.
@@ -265,7 +264,7 @@ def load_harvest(
     """
     other_entries, ledger = ([], Ledger()) if folder is None else load_suite(folder)
     about = known_issues.load(shipped_cases())
-    harvests = harvest(sources, timeout, progress).or_raise()
+    harvests = harvest(sources, progress=progress).or_raise()
     for harvest_ in harvests.harvests:
         if wrong := _unmatched_entries(harvest_.source, harvest_.version, about, harvest_.cases):
             raise CaseErrors(tuple(wrong))

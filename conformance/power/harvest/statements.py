@@ -52,10 +52,9 @@ class JudgedResult:
         return f"{self.case.id}: {error_text}, where {self.tolerance:.3g} is allowed ({self.case.source})"
 
 
-def judge_results(statements: Iterable[StatedResult], oracle: Oracle) -> Iterator[JudgedResult]:
+def judge_results(statements: Iterable[StatedResult], oracle: Oracle) -> list[JudgedResult]:
     """Judge each statement."""
-    for statement in statements:
-        yield _judge_result(statement, oracle)
+    return [_judge_result(statement, oracle) for statement in statements]
 
 
 def _judge_result(statement: StatedResult, oracle: Oracle) -> JudgedResult:

@@ -22,10 +22,17 @@ from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import load, shipped_cases
 from conformance.casefiles.writing import save
 from conformance.cli import app
-from conformance.explore.fuzz import state
 from conformance.explore.fuzz.generation import UNUSUAL_KINDS, Limits, random_case
-from conformance.explore.fuzz.search import Search, SearchState, failure_signature, restrict_limits
+from conformance.explore.fuzz.search import (
+    Search,
+    SearchState,
+    failure_signature,
+    read_state,
+    restrict_limits,
+    write_state,
+)
 from conformance.explore.fuzz.strategies import cases
+from conformance.explore.state_file import StateError
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan, unsupported
 from conformance.judging.prepare import PreparedCall, prepare
@@ -348,12 +355,12 @@ def test_state_of_another_search_is_refused(fuzz):
 
 def test_state_file_is_replaced_atomically(tmp_path, monkeypatch):
     path = tmp_path / "state"
-    state.write(path, {"seed": 1}, SearchState(position=7), [])
+    write_state(path, {"seed": 1}, SearchState(position=7), [])
     monkeypatch.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(state.StateError, match="No space left"):
-        state.write(path, {"seed": 1}, SearchState(position=8), [])
+    with pytest.raises(StateError, match="No space left"):
+        write_state(path, {"seed": 1}, SearchState(position=8), [])
     assert [file.name for file in tmp_path.iterdir()] == ["state"]
-    found = state.read(path, {"seed": 1})
+    found = read_state(path, {"seed": 1})
     assert found is not None
     assert found[0].position == 7
 
