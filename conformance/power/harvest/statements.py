@@ -35,8 +35,6 @@ class JudgedResult:
     holds: Holds
     convention: str = ""
     """The convention by which it holds; "" for the definition."""
-    within: str = ""
-    """`budget` if it is within the tolerance of a correct function, `tolerance` if within that of the source."""
     error: float = np.inf
     """Error of the worst element, by the convention that holds or by the definition."""
     tolerance: float = 0.0
@@ -116,7 +114,7 @@ def _compare(statement: StatedResult, problem: Problem, convention: Convention, 
         tolerance = np.nan_to_num(stated.rtol * np.abs(answer.hi), nan=0.0, posinf=0.0) + stated.atol
     limit = np.maximum(own_limit, tolerance)
     if off.size == 0:
-        return JudgedResult(statement.case, "holds", convention_text, "budget", 0.0)
+        return JudgedResult(statement.case, "holds", convention_text, 0.0)
     at = np.unravel_index(int(np.argmax(np.where(off == 0, 0.0, off / limit))), off.shape)
     right = bool(np.all(off <= limit))
     verdict: Holds = "does not hold" if not right else "holds by its convention" if convention_text else "holds"
@@ -124,7 +122,6 @@ def _compare(statement: StatedResult, problem: Problem, convention: Convention, 
         statement.case,
         verdict,
         convention_text,
-        ("budget" if bool(np.all(off <= own_limit)) else "tolerance") if right else "",
         float(off[at]),
         float(limit[at]),
         float(values[at]),

@@ -87,7 +87,6 @@ class FalseAlarm:
 class CaseRun:
     """A case that has been run on all implementations."""
 
-    case: str
     items: int
     """Number of calls."""
 
@@ -124,7 +123,7 @@ def run_mutants(
             if len(kills[name]) == enough:
                 del frameworks[name]
                 yield describe_mutant(remaining.pop(name), kills[name])
-        yield CaseRun(case.id, len(items))
+        yield CaseRun(len(items))
         if not remaining:
             return
     yield from (describe_mutant(mutant, kills[name]) for name, mutant in remaining.items())
@@ -192,7 +191,7 @@ def run_correct(
             if assessment.expected != "ok":
                 text, item = "" if case.path else case_file_text([case]), assessment.item
                 yield FalseAlarm(_name_of(item), item.id.partition("-")[2], str(assessment), text)
-        yield CaseRun(case.id, len(items))
+        yield CaseRun(len(items))
 
 
 # The same functions with names as arguments, which can be pickled.
