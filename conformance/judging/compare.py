@@ -98,18 +98,18 @@ def may_be_right(got: Floats, want: Exact) -> bool:
     if got.shape != want.hi.shape:
         return False
     wrong = np.isnan(got) != np.isnan(want.hi)
-    return not np.any(wrong if want.unconstrained is None else wrong & ~want.unconstrained)
+    return not (wrong if want.unconstrained is None else wrong & ~want.unconstrained).any()
 
 
 def _ratios(got: Floats, want: Exact, tolerance: Floats, returned: str) -> tuple[Floats, Floats, Floats]:
     """(error, error / tolerance, tolerance) of each element; arrays of one shape."""
     hi, lo = want.hi, want.lo
     largest = dtype_info(returned).largest
-    limit = tolerance + np.zeros(hi.shape)
+    limit = tolerance if tolerance.shape == hi.shape else tolerance + np.zeros(hi.shape)
     with np.errstate(all="ignore"):
         error = np.abs((got - hi) - lo)
-        special = ~np.isfinite(got) | ~np.isfinite(hi)
-        if np.any(special):
+        special = ~(np.isfinite(got) & np.isfinite(hi))
+        if special.any():
             overflow = np.isinf(got) & (np.abs(hi) + limit > largest) & (np.sign(got) == np.sign(hi))
             same = equal_with_nan(got, hi) | overflow
             error = np.where(special, np.where(same, 0.0, np.inf), error)

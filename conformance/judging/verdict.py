@@ -374,7 +374,7 @@ class _Judgement:
 
     @functools.cached_property
     def _averages_nothing(self) -> bool:
-        return averages_nothing(self.documented, self.converted)
+        return self.documented.empty_mean is not None and averages_nothing(self.documented, self.converted)
 
     def _needs(self, outcome: Returned, name: str) -> bool:
         """Whether the documented convention explains an outcome only with this choice."""
@@ -537,7 +537,7 @@ def _must_raise(expect: Expectation, want: Answer) -> str:
 
 def _usable(limit: Floats, problem: Problem) -> Floats | None:
     shape = problem.sample_shape if problem.reduction == "none" else ()
-    return limit if limit.shape == shape and bool(np.all(limit > 0)) else None
+    return limit if limit.shape == shape and bool((limit > 0).all()) else None
 
 
 def serialize_answer(answer: Answer) -> Any:

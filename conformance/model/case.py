@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Result = TypeVar("Result")
+_ABSENT: Any = object()
+"""Stands for a result that is not in a cache, where None may be one."""
 Loss = Literal["categorical", "binary"]
 InputKind = Literal["logits", "probabilities", "log_probabilities"]
 Target = Literal["index", "distribution", "binary"]
@@ -450,9 +452,10 @@ class Problem:
 
     def computed_once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """The result of `compute`, which is called once for each key and kept in `cache`."""
-        if key not in self.cache:
-            self.cache[key] = compute()
-        result: Result = self.cache[key]
+        cache = self.cache
+        result: Result = cache.get(key, _ABSENT)
+        if result is _ABSENT:
+            result = cache[key] = compute()
         return result
 
     @functools.cached_property
@@ -502,6 +505,8 @@ class Problem:
         """
         if self.target == "index":
             return "index"
+        if (unreduced := self.unreduced) is not self:
+            return unreduced.target_kind
         labels = self.labels.astype(np.float64)
         if self.target == "binary":
             return "binary" if bool(np.all(labels == np.floor(labels))) else "soft_binary"

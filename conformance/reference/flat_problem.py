@@ -26,6 +26,8 @@ WEIGHT_ROUNDINGS = 8
 """Maximum roundings of a weight before it is added to the divisor of a mean: products, smoothing, a mask's scale."""
 QUOTIENT_ROUNDINGS = 4
 """Roundings by dividing a weight by the sum of its targets, besides those of the sum: smoothing, the division."""
+MAX_CACHED = 1 << 14
+"""Maximum number of predictions of a flat problem that is cached."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,10 +193,17 @@ def without_logits(
 
 
 def flatten(problem: Problem, convention: Convention, taken_as: InputKind | None = None) -> FlatProblem:
-    """Flatten a problem under a convention that does not reject it.
+    """Flatten a problem under a convention that does not reject it; once for all reductions unless it is large.
 
     taken_as: the input kind of the function, after an exact conversion; None for no conversion.
     """
+    if problem.predictions.size > MAX_CACHED:
+        return _flatten(problem, convention, taken_as)
+    key = ("flat", convention, taken_as)
+    return problem.unreduced.computed_once(key, lambda: _flatten(problem, convention, taken_as))
+
+
+def _flatten(problem: Problem, convention: Convention, taken_as: InputKind | None) -> FlatProblem:
     kinds = examine(problem)
     if "shape_mismatch" in kinds & convention.accepts and "trailing_axis" not in kinds & convention.accepts:
         problem = broadcast(problem) or problem

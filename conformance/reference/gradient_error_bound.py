@@ -109,8 +109,9 @@ class _Factors:
 
 
 def _factors(problem: Problem, flat: FlatProblem, convention: Convention) -> _Factors:
-    unweighted = gradient.factors(problem.with_reduction("sum"), flat, convention, floats)
-    factor = gradient.factors(problem, flat, convention, floats)
+    factor = unweighted = gradient.factors(problem, flat, convention, floats)
+    if problem.reduction == "mean":
+        unweighted = gradient.factors(problem.with_reduction("sum"), flat, convention, floats)
     products = 1 + (flat.sample_weights is not None) + (flat.group > 1) * 2.0
     if problem.reduction == "mean":
         products += DIVISION + divisor_error(flat, convention, len(unweighted), dtype_info(problem.dtype).unit_roundoff)

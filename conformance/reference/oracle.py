@@ -716,7 +716,7 @@ def _sharp(answer: Answer, max_radius: Floats | None) -> bool:
             abs(hi) * 2.0**-75 + 2.0**-100 if max_radius is None else float(max_radius)
         )
     limit = np.abs(answer.hi) * 2.0**-75 + 2.0**-100 if max_radius is None else max_radius
-    if bool(np.all(answer.rad <= limit)):
+    if bool((answer.rad <= limit).all()):
         return True
     finite = np.isfinite(answer.hi)
     return bool(np.all(answer.rad[finite] <= np.broadcast_to(limit, answer.rad.shape)[finite]))

@@ -14,6 +14,7 @@ answer.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -133,14 +134,18 @@ def _class_totals(flat: FlatProblem) -> tuple[list[Any], Any, int]:
     """(W_c of each class, or of 0 and 1 for a binary loss, and S, as balls; the number of samples)."""
     weights = np.where(flat.kept, 1.0 if flat.sample_weights is None else flat.sample_weights, 0.0).tolist()
     totals = [arb(0)] * (2 if flat.binary else flat.x.shape[1])
-    for row, weight in enumerate(map(arb, weights)):
+    targets = flat.index if flat.q is None else flat.q
+    assert targets is not None
+    rows = targets.tolist() if targets.ndim == 1 else map(tuple, targets.tolist())
+    for (row, weight), count in Counter(zip(rows, weights, strict=True)).items():  # equal rows are common
+        size = count * arb(weight)
         if flat.index is not None:
-            totals[flat.index[row] % len(totals)] += weight
-            continue
-        assert flat.q is not None
-        shares = (1 - arb(flat.q[row]), arb(flat.q[row])) if flat.binary else map(arb, flat.q[row].tolist())
-        totals = [total + weight * share for total, share in zip(totals, shares, strict=True)]
-    return totals, sum(map(arb, weights), arb(0)), len(weights)
+            totals[row % len(totals)] += size
+        else:
+            shares = (1 - arb(row), arb(row)) if flat.binary else map(arb, row)
+            totals = [total + size * share for total, share in zip(totals, shares, strict=True)]
+    total = sum((count * arb(weight) for weight, count in Counter(weights).items()), arb(0))
+    return totals, total, len(weights)
 
 
 def _perplexity(problem: Problem, convention: Convention) -> Floats:
