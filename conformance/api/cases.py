@@ -25,7 +25,7 @@ from conformance.explain.explainer import explain as explain_case
 from conformance.explain.explanation import Explanation
 from conformance.explain.rendering import serialize_explanation
 from conformance.explore.relations.catalogue import check_relation_names
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import load_case_set
 from conformance.judging.choice import check_choice, check_sequence, installed_among
 from conformance.judging.coverage import Coverage, coverage
 from conformance.judging.judge import Judge
@@ -72,10 +72,10 @@ def load_case(case_id: str, cases: Path | None = None) -> tuple[Case, Ledger]:
         If the files have errors.
     """
     if cases is None and case_id.startswith(HARVEST_PREFIX):
-        cases_read, ledger, _ = load_harvest([case_id.split("/")[1]])
+        case_set, _ = load_harvest([case_id.split("/")[1]])
     else:
-        cases_read, ledger = load_suite(cases)
-    return find_case(cases_read, case_id, cases), ledger
+        case_set = load_case_set(cases)
+    return find_case(case_set.cases, case_id, cases), case_set.ledger
 
 
 def find_case(cases: list[Case], case_id: str, folder: Path | None = None) -> Case:
@@ -123,8 +123,7 @@ def list_cases(cases: Path | None = None) -> CaseList:
     CaseErrors
         If the files have errors.
     """
-    cases_read, _ = load_suite(cases)
-    return CaseList(tuple(cases_read))
+    return CaseList(tuple(load_case_set(cases).cases))
 
 
 @dataclass(frozen=True)
@@ -562,8 +561,7 @@ def lint(folder: Path | None = None, *, strict: bool = False) -> LintResult:
     root = shipped_cases() if folder is None else folder
     problems: list[CaseFileError] = []
     try:
-        _, ledger = load_suite(root)
-        check_relation_names(ledger)
+        check_relation_names(load_case_set(root).ledger)
     except CaseErrors as error:
         problems += error.errors
     cases, wrong = read(root, thorough=True, strict=strict)

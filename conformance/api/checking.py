@@ -20,7 +20,7 @@ from conformance.api.exploration import SweepResult, sweep_inputs
 from conformance.api.running import RunRequest, RunResult, run
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.assessing import RowOrError, judge_items
-from conformance.execution.executor import CaseSet, Executor
+from conformance.execution.executor import Executor
 from conformance.execution.marking import FOLDER
 from conformance.execution.run import Run
 from conformance.execution.targets import local_pool, performer
@@ -33,7 +33,7 @@ from conformance.explore.relations.selection import select_instances
 from conformance.explore.sweep import runner
 from conformance.explore.sweep.runner import SweepRequest
 from conformance.judging.block_mistakes import values_of_block_mistakes
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import CaseSet, load_case_set
 from conformance.judging.hypotheses import explaining_hypotheses, values_of_hypotheses
 from conformance.judging.judge import Performer
 from conformance.judging.likeness import LikenessJudge, issues_of
@@ -286,9 +286,9 @@ def check(callable_: CheckedCallable, request: CheckRequest, observer: Observer 
 
 def _cases(request: CheckRequest, like: str, installed: Installed) -> CaseSet:
     """The cases, without invalid input unless that is requested, and the known issues of the known function."""
-    suite, ledger = load_suite(request.cases)
-    cases = [case for case in suite if request.invalid or not isinstance(case.expect, MustRaise)]
-    issues = issues_of(like, installed.functions[0].name, (*ledger.entries, *ledger.traits_only))
+    case_set = load_case_set(request.cases)
+    cases = [case for case in case_set.cases if request.invalid or not isinstance(case.expect, MustRaise)]
+    issues = issues_of(like, installed.functions[0].name, (*case_set.ledger.entries, *case_set.ledger.traits_only))
     return CaseSet(sorted(cases, key=lambda case: case.predicted), issues)
 
 

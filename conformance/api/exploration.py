@@ -40,7 +40,7 @@ from conformance.explore.sweep import comparer, long_means, runner, table
 from conformance.explore.sweep import rendering as sweep_rendering
 from conformance.explore.sweep.runner import Job, SweepRequest
 from conformance.explore.sweep.table import RegionRow
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import load_case_set
 from conformance.judging.choice import installed_among
 from conformance.judging.selection import SelectionError, keyword_filter
 from conformance.judging.verdict import FAILING_ROWS
@@ -129,17 +129,17 @@ def relations(
     CaseErrors
         If the files have errors.
     """
-    shipped, ledger = load_suite(cases)
-    check_relation_names(ledger)
+    case_set = load_case_set(cases)
+    check_relation_names(case_set.ledger)
     available, missing = installed_among(frameworks, modes, device=device)
-    instances = select_instances(shipped, available, keyword_filter(keyword))
+    instances = select_instances(case_set.cases, available, keyword_filter(keyword))
     functions = (function for installed in available for function in installed.functions)
     if excluded := dict.fromkeys(function.name for function in functions if not function.has_independent_losses):
         observer.note(
             f"left out, what they return is not a loss of each prediction and its label: {', '.join(excluded)}"
         )
     if not instances:
-        reasons = sorted({exclusion_reason(case) for case in shipped})
+        reasons = sorted({exclusion_reason(case) for case in case_set.cases})
         if reasons and all(reasons):
             raise SelectionError(f"nothing is selected: {'; '.join(reasons)}")
         scope = f"by -k {keyword!r}" if keyword else "of the cases of which the installed functions support two forms"
@@ -147,8 +147,8 @@ def relations(
     if missing:
         observer.note(f"left out, not installed: {', '.join(missing)}")
     run, results = Run(), list[RelationResult]()
-    with run.ending(), pool_if_needed(available, ledger) as pool, observer.rows(len(instances)) as advance:
-        checker = Checker(perform if pool is None else performer(pool, available), ledger)
+    with run.ending(), pool_if_needed(available, case_set.ledger) as pool, observer.rows(len(instances)) as advance:
+        checker = Checker(perform if pool is None else performer(pool, available), case_set.ledger)
         results += run.each(instances, checker.check, advance)
     if run.failure is not None:
         raise run.failure
@@ -423,7 +423,7 @@ def sweep(
     UserError
         If nothing is selected, arguments contradict each other, or a file cannot be read or written.
     """
-    _, ledger = load_suite(cases)
+    ledger = load_case_set(cases).ledger
     table.check_ledger(ledger)
     request.validate()
     if means and (request.exhaustive or request.pairs or request.labels or state):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from conformance.api.base import SILENT, Observer, Result
 from conformance.execution.distribution import LostTasks, distribute
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import load_case_set
 from conformance.model.errors import UserError
 from conformance.power.harvest import pipeline
 from conformance.power.harvest.collection import TIMEOUT
@@ -168,7 +168,7 @@ def mutants(
             decided[event.name] = event
 
     parts = _parts_of_folder(cases, chosen, processes)
-    count = len(load_suite(cases)[0]) * len(parts)
+    count = len(load_case_set(cases).cases) * len(parts)
     _each(_events(run_mutants_in_folder, parts), add, count, observer, lambda: f"{len(decided)} decided")
     results = tuple(decided[loss.__name__] for loss in chosen if loss.__name__ in decided)
     return MutationResult(results, len(chosen) - len(results))
@@ -255,7 +255,7 @@ def check_correct(
         events = _events(run_correct_on_generated, parts)
     else:
         of_folder = _parts_of_folder(cases, chosen, processes)
-        count = len(load_suite(cases)[0])
+        count = len(load_case_set(cases).cases)
         planned = count * len(of_folder)
         events = _events(run_correct_in_folder, of_folder)
     interrupted = _each(events, add, planned, observer, lambda: f"{len(alarms)} alarms")

@@ -22,7 +22,7 @@ from conformance.casefiles.known_issues import Ledger
 from conformance.execution.targets import open_judge
 from conformance.explain.proof import Proof, both_support, call_of, cases_of, prove, values_without_recipe
 from conformance.explain.recipes import LAYOUTS, InstalledFunction, NoRecipeError, Setting, derive_recipes
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import load_case_set
 from conformance.judging.choice import check_choice
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, check_modes, chosen_modes
@@ -187,11 +187,11 @@ def recipe(
     check_modes(modes, [(function.installed.framework, function.installed.backend) for function in pair])
     pair = (_switch_mode(pair[0], modes), _switch_mode(pair[1], modes))
     setting = setting_of(pair, **request)
-    all_cases, ledger = load_suite(cases)
+    case_set = load_case_set(cases)
     if any(function.installed.framework not in [installed.framework for installed in available] for function in pair):
-        return _write_unproved_recipe(pair, setting, list(cases_of(all_cases, setting)), ledger)
-    with open_judge([function.installed for function in pair], ledger) as judge:
-        return prove_recipe(pair, setting, list(cases_of(all_cases, setting)), judge)
+        return _write_unproved_recipe(pair, setting, list(cases_of(case_set.cases, setting)), case_set.ledger)
+    with open_judge([function.installed for function in pair], case_set.ledger) as judge:
+        return prove_recipe(pair, setting, list(cases_of(case_set.cases, setting)), judge)
 
 
 def _find_function(name: str, available: Sequence[Installed]) -> InstalledFunction:

@@ -21,7 +21,7 @@ from conformance.execution.report_folder import folder_of
 from conformance.execution.targets import open_judge
 from conformance.explain.page_explanations import explain_report
 from conformance.explore.sweep import rendering
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import load_case_set
 from conformance.model.files import write_output
 from conformance.model.serialization import serialize
 from conformance.power.harvest.pipeline import load_harvest
@@ -320,8 +320,8 @@ def page(
     folder = folder_of(report_path)
     sources = {name.split("/")[1] for name in set(results["case"]) if name.startswith(HARVEST_PREFIX)}
     harvested = sources and cases is None
-    page_cases, ledger = load_harvest(sorted(sources))[:2] if harvested else load_suite(cases)
-    supplement = report.PageSupplement(report.problems(page_cases), report.sizes(page_cases))
+    case_set = load_harvest(sorted(sources))[0] if harvested else load_case_set(cases)
+    supplement = report.PageSupplement(report.problems(case_set.cases), report.sizes(case_set.cases))
     if sweep is not None or (folder / "sweep.json").is_file():
         lines, means = rendering.read(sweep or folder)
         supplement = replace(supplement, sweep=lines, means=means)
@@ -331,9 +331,9 @@ def page(
         changes, conditions = difference_rendering.page_changes(reports.difference(against, report_path))
         supplement = replace(supplement, changes=changes, against=conditions)
     if max_explained:
-        by_id, names = {case.id: case for case in page_cases}, set(results["framework"])
+        by_id, names = {case.id: case for case in case_set.cases}, set(results["framework"])
         available = [installed for installed in registry.installed()[0] if installed.framework.name in names]
-        with open_judge(available, ledger) as judge, observer.status() as show:
+        with open_judge(available, case_set.ledger) as judge, observer.status() as show:
             explanations, rows = explain_report(
                 results, by_id, available, judge, max_explained, lambda case: show(f"explaining {case} ...")
             )

@@ -19,11 +19,11 @@ from conformance.api.base import SILENT, Observer, Result
 from conformance.comparison.baseline import Baseline, Check, RunScope
 from conformance.execution import executor
 from conformance.execution.assessing import NotExecuted
-from conformance.execution.executor import CaseSet, Executor
+from conformance.execution.executor import Executor
 from conformance.execution.marking import FOLDER
 from conformance.execution.targets import check_devices, failed_row
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT, Timeouts
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import CaseSet, load_case_set
 from conformance.judging.choice import frameworks_among, installed_among, selected, without_device
 from conformance.judging.packed_rows import PackedRows
 from conformance.judging.plan import Item, check_modes, chosen_modes, plan
@@ -265,12 +265,12 @@ def _case_set(request: RunRequest, observer: Observer) -> CaseSet:
     if request.prepared is not None:
         return request.prepared[0]
     if not request.harvest and not request.sources:
-        return CaseSet(*load_suite(request.cases))
+        return load_case_set(request.cases)
     with observer.status() as show:
-        cases, ledger, collection = load_harvest(list(request.sources), request.cases, progress=show)
+        case_set, collection = load_harvest(list(request.sources), request.cases, progress=show)
     for missing in collection.missing:
         observer.note(f"left out: {missing}")
-    return CaseSet(cases, ledger, harvested=True)
+    return case_set
 
 
 def _local(request: RunRequest, prepared: _Prepared, stack: contextlib.ExitStack) -> Executor:

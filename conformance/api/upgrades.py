@@ -13,7 +13,7 @@ from conformance.comparison import audit_page, audit_rendering, bisection, upgra
 from conformance.comparison.bisection import Attempt, Bisection, NothingToFindError
 from conformance.comparison.upgrade import Audit
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, TIMEOUT, Timeouts
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import load_case_set
 from conformance.judging.choice import selected
 from conformance.judging.judge import Judge
 from conformance.judging.selection import SelectionError
@@ -83,10 +83,10 @@ def audit(
         cached_oracle() as oracle,
         observer.status() as show,
     ):
-        shipped, ledger = load_suite(cases)
+        case_set = load_case_set(cases)
         with upgrade.open_sides(old, new, show, Timeouts(timeout, import_timeout)) as sides:
-            items = selected(shipped, sides.available, keyword)
-            run.execute_both(sides, items, shipped, chosen, Judge(oracle, ledger), show)
+            items = selected(case_set.cases, sides.available, keyword)
+            run.execute_both(sides, items, case_set.cases, chosen, Judge(oracle, case_set.ledger), show)
             try:
                 audited = upgrade.audit(sides, run, folder)
             except KeyboardInterrupt:

@@ -32,7 +32,7 @@ from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.execution.assessing import judge_items
 from conformance.execution.targets import worker_spec
 from conformance.execution.workers.pool import LocalWorkerPool, WorkerSpec
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import load_case_set
 from conformance.judging.choice import selected
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item, plan
@@ -152,7 +152,7 @@ def rows(keyword: str, *frameworks: str) -> Result:
     """
     from conformance.reference.oracle import cached_oracle
 
-    ledger = load_suite()[1]
+    ledger = load_case_set().ledger
     available = _find_installed(frameworks)
     _import(available)
     watch = Stopwatch(time.thread_time)
@@ -281,7 +281,7 @@ def _each(make: Callable[[Call], object], calls: list[Call]) -> list[float]:
 
 def _small_items(framework: str) -> list[Item]:
     available = [installation for installation in installed()[0] if installation.framework.name == framework]
-    return plan([case for case in load_suite()[0] if _small(case)], available)
+    return plan([case for case in load_case_set().cases if _small(case)], available)
 
 
 def bare_memory(framework: str) -> Result:
@@ -309,7 +309,7 @@ def row_memory(framework: str) -> Result:
     from conformance.reference.oracle import Oracle
 
     item = _large_item(framework)
-    row = Judge(Oracle(), load_suite()[1]).assess(item).row
+    row = Judge(Oracle(), load_case_set().ledger).assess(item).row
     return {"function": item.function.name, "bytes": _peak(), "status": row.status}
 
 
@@ -422,7 +422,7 @@ def _find_installed(names: Sequence[str]) -> list[Installed]:
 
 def _select_items(keyword: str, available: list[Installed]) -> list[Item]:
     """The items that `conformance run -k` executes."""
-    items = selected(load_suite()[0], available, keyword)
+    items = selected(load_case_set().cases, available, keyword)
     assert items, f"no item matches {keyword!r}"
     return items
 
@@ -452,7 +452,7 @@ def _small(case: Case) -> bool:
 
 def _large_item(framework: str) -> Item:
     available = [installation for installation in installed()[0] if installation.framework.name == framework]
-    large = [case for case in load_suite()[0] if _shape(case) == LARGE]
+    large = [case for case in load_case_set().cases if _shape(case) == LARGE]
     items = [item for item in plan(large, available) if item.case.target == "index"]
     if not items:
         raise LookupError(f"no case of {LARGE[0]} x {LARGE[1]} with index labels that {framework} takes")

@@ -30,6 +30,7 @@ from conformance.execution.targets import (
 )
 from conformance.execution.workers.pool import LocalWorkerPool, Timeouts, WorkerError, WorkerPool
 from conformance.execution.workers.wire import Versions
+from conformance.judging.case_set import CaseSet
 from conformance.judging.judge import Judge
 from conformance.judging.plan import Item
 from conformance.judging.row import Row
@@ -55,16 +56,6 @@ A process and its worker use up to two processors, so that with fewer items the 
 
 Judged = RowOrError | dict[str, Versions | WorkerError]
 """Result of a task in a judging process."""
-
-
-@dataclass(frozen=True, eq=False)
-class CaseSet:
-    """The cases of a run with their ledger."""
-
-    cases: list[Case]
-    ledger: Ledger
-    harvested: bool = False
-    """Whether they come from the tests of other projects."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.adapters import registry
@@ -16,7 +17,17 @@ from conformance.model.case import Case
 from conformance.model.errors import CaseErrors, CaseFileError
 
 
-def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
+@dataclass(frozen=True, eq=False)
+class CaseSet:
+    """Cases with their ledger."""
+
+    cases: list[Case]
+    ledger: Ledger
+    harvested: bool = False
+    """Whether cases come from the tests of other projects."""
+
+
+def load_case_set(folder: Path | None = None) -> CaseSet:
     """Load the cases of a folder and its ledger; by default the shipped ones.
 
     The ledger of another folder is its `known/`, followed by the shipped ledger, whose entries then match by traits
@@ -37,7 +48,7 @@ def load_suite(folder: Path | None = None) -> tuple[list[Case], Ledger]:
         wrong = [*wrong, *strays((entry for entry in entries if not entry.case.startswith(EXTERNAL_PREFIXES)), cases)]
     if errors or wrong:
         raise CaseErrors((*errors, *wrong))
-    return cases, ledger
+    return CaseSet(cases, ledger)
 
 
 def strays(entries: Iterable[KnownIssue], cases: Iterable[Case]) -> list[CaseFileError]:

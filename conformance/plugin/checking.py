@@ -33,7 +33,7 @@ def judge(request: pytest.FixtureRequest) -> Iterator[Judge]:
     from conformance.reference.oracle import cached_oracle
 
     with cached_oracle() as oracle:
-        yield Judge(oracle, case_set(request.config)[1])
+        yield Judge(oracle, case_set(request.config).ledger)
 
 
 @dataclass

@@ -200,12 +200,11 @@ def _instances(config: pytest.Config, item_filter: ItemFilter | None) -> list[In
     from conformance.explore.relations.selection import select_instances
 
     available = installed_frameworks(config)
-    cases, ledger = case_set(config)
     with ending_collection():
-        check_relation_names(ledger)
+        check_relation_names(case_set(config).ledger)
     return _selected(
         lambda cases, item_filter: select_instances(cases, available, item_filter),
-        cases,
+        cases_of(config),
         item_filter,
         "no installed function supports two forms of any of the cases",
     )

@@ -218,14 +218,14 @@ class Recorder:
         from conformance.report import recording  # imports pandas
 
         assert isinstance(self.run, recording.RecordedRun)
-        cases, ledger = case_set(self.config)
+        loaded = case_set(self.config)
         planned = recording.make_plan(
-            cases,
+            loaded.cases,
             row_cases,
             self.run.started,
             [framework.name for framework in registry.installed()[1]],
             self._selected_options(),
-            ledger,
+            loaded.ledger,
             installed_frameworks(self.config),
             self.config.getoption("call_timeout"),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,12 +16,13 @@ from conformance.plugin.options import case_folder, harvested_sources
 if TYPE_CHECKING:
     from conformance.adapters.registry import Installed
     from conformance.comparison.baseline import Baseline
+    from conformance.judging.case_set import CaseSet
     from conformance.judging.selection import ItemFilter
     from conformance.model.case import Case
     from conformance.power.harvest.pipeline import Harvests
 
 SESSION = pytest.StashKey[pytest.Session]()
-_LOADED = pytest.StashKey[Any]()
+_LOADED = pytest.StashKey["CaseSet"]()
 _HARVEST = pytest.StashKey["Harvests"]()
 _CHECKED = pytest.StashKey[bool]()
 """Set once the device of --device has been checked."""
@@ -61,24 +62,23 @@ def read_harvests(config: pytest.Config) -> Harvests:
     if _HARVEST not in config.stash:
         from conformance.power.harvest.pipeline import load_harvest
 
-        cases, ledger, harvests = load_harvest(harvested_sources(config) or [], case_folder(config))
-        config.stash[_LOADED] = cases, ledger
-        config.stash[_HARVEST] = harvests
+        config.stash[_LOADED], config.stash[_HARVEST] = load_harvest(
+            harvested_sources(config) or [], case_folder(config)
+        )
     return config.stash[_HARVEST]
 
 
-def case_set(config: pytest.Config) -> tuple[list[Case], Any]:
-    """(cases, ledger), read once per session; errors in them end collection with a message."""
+def case_set(config: pytest.Config) -> CaseSet:
+    """The cases with their ledger, read once per session; errors in them end collection with a message."""
     if _LOADED not in config.stash:
-        from conformance.judging.case_set import load_suite
+        from conformance.judging.case_set import load_case_set
 
         with ending_collection():
             if harvested_sources(config) is not None:
                 read_harvests(config)
             else:
-                config.stash[_LOADED] = load_suite(case_folder(config))
-    loaded: tuple[list[Case], Any] = config.stash[_LOADED]
-    return loaded
+                config.stash[_LOADED] = load_case_set(case_folder(config))
+    return config.stash[_LOADED]
 
 
 @contextlib.contextmanager
@@ -91,7 +91,7 @@ def ending_collection() -> Iterator[None]:
 
 
 def cases_of(config: pytest.Config) -> list[Case]:
-    return case_set(config)[0]
+    return case_set(config).cases
 
 
 def installed_frameworks(config: pytest.Config) -> list[Installed]:

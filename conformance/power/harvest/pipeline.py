@@ -20,7 +20,7 @@ from conformance.adapters.registry import within
 from conformance.casefiles import known_issues, writing
 from conformance.casefiles.known_issues import HARVEST_PREFIX, Ledger
 from conformance.casefiles.loading import shipped_cases
-from conformance.judging.case_set import load_suite, strays
+from conformance.judging.case_set import CaseSet, load_case_set, strays
 from conformance.model.case import Case, Published
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.power.harvest.collection import TIMEOUT, ProgressCallback, collect_all
@@ -256,20 +256,21 @@ def load_harvest(
     sources: Sequence[str] = (),
     folder: Path | None = None,
     progress: ProgressCallback = lambda _: None,
-) -> tuple[list[Case], Ledger, Harvests]:
-    """Return harvested cases, with those of `folder` if there is one, their known issues, and the harvests.
+) -> tuple[CaseSet, Harvests]:
+    """Return harvested cases and their known issues, with those of `folder` if there is one, and the harvests.
 
     Raises HarvestError if a source cannot be read or yields too little, and CaseErrors for invalid files and for known
     issues about harvested cases that do not exist.
     """
-    other_entries, ledger = ([], Ledger()) if folder is None else load_suite(folder)
+    others = CaseSet([], Ledger()) if folder is None else load_case_set(folder)
     about = known_issues.load(shipped_cases())
     harvests = harvest(sources, progress=progress).or_raise()
     for harvest_ in harvests.harvests:
         if wrong := _unmatched_entries(harvest_.source, harvest_.version, about, harvest_.cases):
             raise CaseErrors(tuple(wrong))
     entries = [entry for entry in about.entries if entry.case.startswith(HARVEST_PREFIX)]
-    return [*other_entries, *harvests.cases], Ledger([*ledger.entries, *entries], about.entries), harvests
+    ledger = Ledger([*others.ledger.entries, *entries], about.entries)
+    return CaseSet([*others.cases, *harvests.cases], ledger, harvested=True), harvests
 
 
 def _unmatched_entries(source: str, version: str, ledger: Ledger, cases: Sequence[Case]) -> list[CaseFileError]:

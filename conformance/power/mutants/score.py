@@ -21,7 +21,7 @@ from conformance.casefiles.known_issues import Ledger
 from conformance.casefiles.writing import case_file_text
 from conformance.execution.run import Run
 from conformance.explore.fuzz.generation import random_case
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import load_case_set
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import Item, plan
 from conformance.model.case import LOSSES, Case
@@ -200,13 +200,13 @@ def run_correct(
 def run_mutants_in_folder(folder: Path | None, names: Sequence[str]) -> Iterator[MutantResult | CaseRun]:
     """`run_mutants` for named mutants and the cases of a folder."""
     with cached_oracle() as oracle:
-        yield from run_mutants(shuffled(load_suite(folder)[0]), select_by_name(names), oracle)
+        yield from run_mutants(shuffled(load_case_set(folder).cases), select_by_name(names), oracle)
 
 
 def run_correct_in_folder(folder: Path | None, names: Sequence[str]) -> Iterator[FalseAlarm | CaseRun]:
     """`run_correct` for named implementations and the cases of a folder."""
     with cached_oracle() as oracle:
-        yield from run_correct(shuffled(load_suite(folder)[0]), select_by_name(names), 0, oracle)
+        yield from run_correct(shuffled(load_case_set(folder).cases), select_by_name(names), 0, oracle)
 
 
 def run_correct_on_generated(names: Sequence[str], seed: int, places: range) -> Iterator[FalseAlarm | CaseRun]:

@@ -15,7 +15,7 @@ from conformance import cli
 from conformance.casefiles import document, known_issues, loading
 from conformance.casefiles.document import schema_line
 from conformance.casefiles.loading import SCHEMA
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import load_case_set
 from conformance.model import files
 from conformance.model.errors import CaseErrors
 
@@ -110,14 +110,14 @@ def test_read_reports_special_file(folder, name):
     assert [case.id for case in cases] == ["good/y"]
     assert said in " ".join(map(str, errors))
     assert all("bad.yaml" in error.path for error in errors)
-    assert isinstance(soon(lambda: load_suite(folder)), CaseErrors)
+    assert isinstance(soon(lambda: load_case_set(folder)), CaseErrors)
 
 
 @pytest.mark.parametrize("name", SPECIAL)
 def test_read_reports_special_file_as_argument(tmp_path, name):
     make, said = SPECIAL[name]
     make(tmp_path / "bad.yaml")
-    error = soon(lambda: load_suite(tmp_path / "bad.yaml"))
+    error = soon(lambda: load_case_set(tmp_path / "bad.yaml"))
     assert isinstance(error, CaseErrors)
     assert said in str(error)
 
@@ -128,7 +128,7 @@ def test_read_reports_special_ledger_file(folder, name):
     (folder / "known").mkdir()
     (folder / "known" / "torch.yaml").write_text(LEDGER)
     make(folder / "known" / "bad.yaml")
-    error = soon(lambda: load_suite(folder))
+    error = soon(lambda: load_case_set(folder))
     assert isinstance(error, CaseErrors)
     assert str(error).count(said) == 1
     assert "known/bad.yaml" in str(error)
@@ -136,7 +136,7 @@ def test_read_reports_special_ledger_file(folder, name):
 
 def test_read_reports_ledger_without_folder(folder):
     (folder / "known").write_text("x")
-    assert "known: cannot be read: Not a directory" in str(soon(lambda: load_suite(folder)))
+    assert "known: cannot be read: Not a directory" in str(soon(lambda: load_case_set(folder)))
 
 
 @pytest.mark.parametrize("target", [".", "..", "self", "/", "other"])
@@ -308,7 +308,7 @@ def test_read_reports_undecodable_names(folder):
 
 @pytest.mark.parametrize("path", ["gone", "a\0b", "good.yaml/x", "x" * 5000])
 def test_read_reports_impossible_path(folder, path):
-    assert isinstance(soon(lambda: load_suite(folder / path)), CaseErrors)
+    assert isinstance(soon(lambda: load_case_set(folder / path)), CaseErrors)
 
 
 def test_read_is_fast(folder):

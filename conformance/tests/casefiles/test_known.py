@@ -15,7 +15,7 @@ from conformance.adapters.registry import within
 from conformance.casefiles import known_issues
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.casefiles.loading import shipped_cases
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import load_case_set
 from conformance.judging.compare import symptom_of_number
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
@@ -320,12 +320,13 @@ def assessed(tmp_path: Path, function: str, of: dict[str, str], performer=perfor
     folder = tmp_path / "mine"
     folder.mkdir(exist_ok=True)
     (folder / "x.yaml").write_text(USERS.format(**of))
-    cases, ledger = load_suite(folder)
+    case_set = load_case_set(folder)
     here = [found for found in registry.installed()[0] if found.framework.name == function.partition(".")[0]]
-    items = plan(cases, here, ItemFilter(lambda _, name: name.startswith(f"{function}-") and "gradient" not in name))
+    selection = ItemFilter(lambda _, name: name.startswith(f"{function}-") and "gradient" not in name)
+    items = plan(case_set.cases, here, selection)
     if not items:
         pytest.skip(f"{function} is not installed")
-    return Judge(Oracle(), ledger, performer=performer).assess(items[0])
+    return Judge(Oracle(), case_set.ledger, performer=performer).assess(items[0])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from conformance.adapters.registry import NEWEST, Installed
 from conformance.casefiles import known_issues
 from conformance.casefiles.loading import expectation_errors, shipped_cases
 from conformance.docs import readme
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import load_case_set
 from conformance.judging.coverage import coverage
 from conformance.judging.plan import documented_convention, plan
 from conformance.judging.published import published
@@ -50,7 +50,7 @@ def test_wrong_published_number_of_article_is_explained() -> None:
 def test_shipped_ledger_entries_name_case_and_function() -> None:
     assert WRONG == []
     assert ENTRIES
-    load_suite()
+    load_case_set()
 
 
 def test_shipped_ledger_entries_have_symptoms() -> None:

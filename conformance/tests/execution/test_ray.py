@@ -32,7 +32,7 @@ from conformance.execution.workers.on_ray import (
     connect,
 )
 from conformance.execution.workers.pool import MAX_IN_FLIGHT, LocalWorkerPool, Timeouts, WorkerError
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import load_case_set
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.model.outcome import Crashed, Raised, Returned, TimedOut
@@ -139,10 +139,10 @@ def gone(process, seconds=20.0):
 def test_rows_equal_those_of_local_run(cluster):
     texts = ["scikit-learn==1.9.1", "scikit-learn==1.6.1"]
     near = start_workers(dict.fromkeys(texts, ()), print)
-    found, ledger = load_suite(None)
-    items = plan(found, near.available)[::97]
+    shipped = load_case_set()
+    items = plan(shipped.cases, near.available)[::97]
     assert {item.installed.environment for item in items} == set(texts)
-    suite = Judge(Oracle(None), ledger)
+    suite = Judge(Oracle(None), shipped.ledger)
     with near.pool as pool:
         expected = list(judge_items(items, suite, pool))
     tool = uv.Uv(uv.find_program(), SETTINGS)

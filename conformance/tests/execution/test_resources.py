@@ -12,6 +12,7 @@ import pytest
 from conformance.execution import executor, resources
 from conformance.execution.executor import MIN_SHARED_ITEMS, JudgingProcesses, first_workers
 from conformance.execution.workers.pool import DEFAULT_TIMEOUTS
+from conformance.judging.case_set import CaseSet
 
 GIB = 1 << 30
 
@@ -98,5 +99,5 @@ def test_processes_start_before_the_cases_are_loaded_if_all_are_executed(monkeyp
     with contextlib.ExitStack() as stack:
         local = executor.local(stack, available, 2, DEFAULT_TIMEOUTS, is_complete=whole)
         assert len(started) == whole
-        assert list(local.rows(executor.CaseSet([], None), items)) == items
+        assert list(local.rows(CaseSet([], None), items)) == items
     assert started == [[["keras"], ["torch"]]]

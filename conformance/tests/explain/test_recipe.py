@@ -22,7 +22,7 @@ from conformance.execution.targets import open_judge
 from conformance.explain import recipes
 from conformance.explain.proof import cases_of
 from conformance.explain.recipes import InstalledFunction, NoRecipeError, derive_recipes
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import load_case_set
 from conformance.judging.selection import SelectionError
 from conformance.model.case import LOSSES
 from conformance.tests.stated import shipped
@@ -37,9 +37,9 @@ LOG_LOSS = "sklearn.log_loss"
 @pytest.fixture(scope="module", autouse=True)
 def suite_read_once():
     """The shipped cases and ledger, whose reading takes half of a recipe, are read once."""
-    shipped_suite = functools.cache(lambda: load_suite(None))
+    shipped_suite = functools.cache(lambda: load_case_set(None))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("conformance.api.recipes.load_suite", lambda of: load_suite(of) if of else shipped_suite())
+        patch.setattr("conformance.api.recipes.load_case_set", lambda of: load_case_set(of) if of else shipped_suite())
         yield
 
 

@@ -39,7 +39,7 @@ from conformance.explore.sweep.inputs import (
 )
 from conformance.explore.sweep.reference_values import FLOAT64_LOSS_ERROR, Chunk, ProblemFamily, has_formula, ulps_of
 from conformance.explore.sweep.runner import Job, load_state, sweep
-from conformance.judging.case_set import load_suite
+from conformance.judging.case_set import CaseSet, load_case_set
 from conformance.judging.effects import computed, semantic
 from conformance.judging.verdict import judge
 from conformance.model.case import ByOracle, numpy_dtype
@@ -582,7 +582,7 @@ def command(monkeypatch):
     framework = miniatures.framework(*losses)
     monkeypatch.setattr(registry, "frameworks", lambda: (framework,))
     monkeypatch.setattr(registry, "installed", lambda candidates=None: ([miniatures.installed(*losses)], []))
-    monkeypatch.setattr("conformance.api.exploration.load_suite", lambda cases: ([], Ledger()))
+    monkeypatch.setattr("conformance.api.exploration.load_case_set", lambda cases: CaseSet([], Ledger()))
 
     def run(*words):
         return CliRunner().invoke(app, ["sweep", *words])
@@ -617,7 +617,7 @@ def test_known_issue_is_no_failure_until_stale(command, monkeypatch):
 
     def known(function, **more):
         ledger = Ledger([KnownIssue(function=function, **about, **more)])
-        monkeypatch.setattr("conformance.api.exploration.load_suite", lambda cases: ([], ledger))
+        monkeypatch.setattr("conformance.api.exploration.load_case_set", lambda cases: CaseSet([], ledger))
 
     known("miniature.Wrong*", dtypes=("float32",))
     assert "unexpected" in command("miniature.WrongSignBelowMinusTen", *words).output
@@ -674,7 +674,7 @@ def test_sweep_tables_fit_80_columns(command):
 
 
 def test_check_ledger_refuses_unknown_region():
-    shipped = load_suite()[1]
+    shipped = load_case_set().ledger
     assert any(entry.case.startswith(SWEEP_PREFIX) for entry in shipped.entries)
     table.check_ledger(shipped)
     table.check_ledger(Ledger([KnownIssue(case="sweep/categorical/logits/index/mean_of_100000", function="x.Y")]))

@@ -510,7 +510,8 @@ def ledger_of(monkeypatch, *names):
 def test_ledger_matches_harvested_cases(quarry, monkeypatch):
     only(monkeypatch, quarry.source("data"))
     ledger_of(monkeypatch, "harvest/quarry/probabilities_index/row", "harvest/elsewhere/*", "categorical/*")
-    cases, ledger, _ = pipeline.load_harvest()
+    case_set, _ = pipeline.load_harvest()
+    cases, ledger = case_set.cases, case_set.ledger
     assert [case.id for case in cases] == ["harvest/quarry/probabilities_index/row"]
     assert ledger.find(RowKey(cases[0].id, "", "torch.NLLLoss", "float32", "none", version="2.13.0")) is not None
     assert [entry.case for entry in ledger.entries] == ["harvest/quarry/probabilities_index/row", "harvest/elsewhere/*"]
