@@ -38,6 +38,7 @@ function = family(
 )
 """A loss of tokens."""
 UNTESTED_PARAMETERS = {"kwargs={}": "arguments of other losses"}
+FIXED_CROSS_ENTROPY = "transformers.loss.loss_utils.fixed_cross_entropy"
 CAUSAL_LOSS = function("ForCausalLMLoss", Convention(**TOKEN_CHOICES, label_shift=1), untested=UNTESTED_PARAMETERS)
 MASKED_LOSS = function(
     "ForMaskedLMLoss",
@@ -63,6 +64,7 @@ TOKEN_CLASSIFICATION = MASKED_LOSS.like(
     "ForTokenClassification",
     first="4.48.0",
     call=f"transformers.loss.loss_utils.ForTokenClassification({{predictions}}, {{labels}}, {CONFIG}, {{options}})",
+    keywords_of=FIXED_CROSS_ENTROPY,
     default_files=SHIFTED_LABELS_LOSS.default_files,
 )
 CLASSIFICATION_CALL = """
@@ -78,6 +80,7 @@ SEQUENCE_CLASSIFICATION = MASKED_LOSS.like(
     positional={"predictions": "pooled_logits"},
     choices={"narrowed_to": None, "rejects": frozenset({"one_class"})},
     result_dtype="same",
+    keywords_of=FIXED_CROSS_ENTROPY,
     default_files=frozenset({"categorical/ignore_index", "categorical/index_labels", "categorical/invalid_labels"}),
 )
 # The first and the last token of an answer in a text, here the same one.
@@ -92,6 +95,7 @@ QUESTION_ANSWERING = MASKED_LOSS.like(
     choices={"narrowed_to": None, "default_ignore_index": None, "out_of_range": "ignore"},
     documentation=POSITIONS,
     result_dtype="same",
+    keywords_of=FIXED_CROSS_ENTROPY,
     default_files=frozenset({"categorical/columns", "categorical/index_labels", "categorical/invalid_labels"}),
 )
 MULTI_LABEL = function(

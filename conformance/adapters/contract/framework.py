@@ -177,6 +177,8 @@ class Function:
     """Values of placeholders that no table can express, by placeholder; they extend or replace the usual values."""
     signature: str = ""
     """URL of the parameters, for a function whose signature `inspect` cannot read."""
+    keywords_of: str = ""
+    """Path of the function that receives the keyword arguments that its own signature does not name; "" for none."""
     first: str = ""
     """First release in which the function is tested; "" for all.
 

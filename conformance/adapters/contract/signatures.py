@@ -89,9 +89,9 @@ def unaccounted(framework: Framework, function: Function) -> list[str]:
         return [] if listed else [f"{function.path} has no signature; list its parameters, with their source"]
     twins = (twin for twin in framework.functions if twin.path == function.path)
     available = [parameter.name for parameter in parameters]
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     passed = {name for twin in twins for name in passed_parameters(twin)}
+    forwarded = signatures(function.keywords_of)[0].parameters if function.keywords_of else {}
     return [
         *(f"{function.path}({name}=) is not accounted for" for name in available if name not in {*declared, *passed}),
-        *(f"{function.path} has no parameter {name}" for name in declared if not takes_any and name not in available),
+        *(f"{function.path} has no parameter {name}" for name in declared if name not in {*available, *forwarded}),
     ]

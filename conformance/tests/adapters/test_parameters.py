@@ -92,6 +92,11 @@ def fused(logits: Any, labels: Any, *, reduction: str = "mean", name: str = "", 
     return 0.0
 
 
+def wrapper(logits: Any, labels: Any, **kwargs: Any) -> float:
+    """The same, with keywords that it passes on."""
+    return fused(logits, labels, **kwargs)
+
+
 class Fused:
     """The same as a class."""
 
@@ -147,6 +152,13 @@ def test_argument_missing_in_the_signature_is_reported() -> None:
 def test_parameters_of_a_class_are_those_of_its_constructor_and_of_its_call() -> None:
     names = ("logits", "labels", "reduction")
     assert described(f"{__name__}.Fused", names) == [f"{__name__}.Fused(kwargs=) is not accounted for"]
+
+
+def test_keywords_are_those_of_the_function_that_receives_them():
+    path, receiver = f"{__name__}.wrapper", f"{__name__}.fused"
+    names, kwargs = ("logits", "labels", "reduction"), {"untested": {"kwargs={}": "keywords of another loss"}}
+    assert described(path, names, **kwargs) == [f"{path} has no parameter reduction"]
+    assert described(path, names, **kwargs, keywords_of=receiver) == []
 
 
 def test_function_without_signature_lists_parameters_with_source() -> None:
