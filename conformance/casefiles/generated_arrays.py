@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from conformance.model.case import Array, Case, InputKind, Loss, Options, Target, content_digest
 from conformance.model.errors import CaseFileError
+from conformance.model.floats import Floats
 
 Distribution = Literal["normal", "uniform", "confident", "wrong", "equal_rows", "constant", "peaks"]
 LabelBlock = Literal["any", "first", "middle", "last"]
-Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 CHUNK = 1 << 16

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from conformance.judging.reasons import (
     NoAnswerInTime,
@@ -20,12 +19,11 @@ from conformance.judging.reasons import (
     WrongValue,
 )
 from conformance.model.case import numpy_dtype
-from conformance.model.floats import equal_with_nan, ulp
+from conformance.model.floats import Floats, equal_with_nan, ulp
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut
 from conformance.reference.domain import dtype_info
 from conformance.reference.oracle import Exact
 
-Floats = npt.NDArray[np.float64]
 IMPRECISE_ERROR = 1e-4
 """Relative error up to which a wrong number is imprecise, as if computed in a narrower dtype."""
 

@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 
 from conformance.adapters.contract import Function
-from conformance.judging.compare import Floats, compare
+from conformance.judging.compare import compare
 from conformance.judging.effects import semantic
 from conformance.judging.reasons import Alternative, AnswerChange, Choices, Conversion, Effect, RowSum
 from conformance.model.case import InputKind, Problem
 from conformance.model.convention import DEFINITION, Convention
-from conformance.model.floats import subtract
+from conformance.model.floats import Floats, subtract
 from conformance.reference import error_bound
 from conformance.reference.conversion import NAMES, destroyed, renormalises, row_sums, unchanging
 from conformance.reference.domain import examine

@@ -11,11 +11,11 @@ import numpy as np
 
 from conformance.model.case import HEAD_GRADIENTS, WEIGHTS, Problem, Quantity, is_derivative, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, literal_choices
+from conformance.model.floats import Floats
 from conformance.reference import error_bound, gradient, gradient_error_bound, heads, hessian, oracle, transforms
 from conformance.reference.domain import depends_on_columns, dtype_info, examine
 from conformance.reference.flat_problem import logarithm_kind, refused, weighs_rows_of_targets
 from conformance.reference.oracle import Answer, Oracle
-from conformance.reference.transforms import Floats
 
 UNJUDGED = ("rejects", "empty_mean")
 """Fields of a convention that are never given as a cause: of exceptions, and of the mean of nothing."""

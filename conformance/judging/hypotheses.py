@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from conformance.adapters import registry
 from conformance.adapters.contract import required_capabilities
@@ -24,6 +23,7 @@ from conformance.judging.mistakes import BATCHES, SINGLE_MISTAKES, Departure, Hy
 from conformance.judging.printed import DigitInterval, matches_digits
 from conformance.model.case import Array, Layout, Problem, Published, Quantity, Reduction, is_derivative, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, Divisor, describe
+from conformance.model.floats import Floats
 from conformance.model.text import counted
 from conformance.reference.conversion import convert
 from conformance.reference.domain import dtype_info, examine
@@ -32,7 +32,6 @@ from conformance.reference.flat_problem import flatten
 from conformance.reference.oracle import Exact, Oracle
 from conformance.reference.relevance import ANSWER, GRADIENT, relevant
 
-Floats = npt.NDArray[np.float64]
 NARROW = ("float32", "float16", "bfloat16")
 MAX_LISTED = 20
 """Maximum number of explanations that are listed."""

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from conformance.model.case import WEIGHTS, Array, InputKind, Layout, Options, Problem, Quantity
 from conformance.model.convention import DEFINITION, INVALID, Convention
+from conformance.model.floats import Floats
 from conformance.reference.conversion import convert
 from conformance.reference.domain import dtype_info
 
-Floats = npt.NDArray[np.float64]
 Kind = Literal["dtype", "convention", "reduction", "mistake"]
 """Kind of departure from the definition."""
 MAX_CROSSED = 100

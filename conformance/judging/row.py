@@ -22,10 +22,10 @@ import numpy.typing as npt
 
 from conformance.judging.verdict import STATUSES
 from conformance.model.case import DTYPES, QUANTITIES
+from conformance.model.floats import Floats
 from conformance.model.outcome import Raised
 from conformance.model.row_key import EAGER, KEY, RowKey, set_interned
 
-Floats = npt.NDArray[np.float64]
 Cells = dict[str, Any]
 """A row by column: a float or None in the columns `FLOATS`, a text in the others."""
 

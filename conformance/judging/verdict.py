@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.adapters.contract import Function
-from conformance.judging.compare import Comparison, Floats, compare, may_be_right, symptoms_of_value
+from conformance.judging.compare import Comparison, compare, may_be_right, symptoms_of_value
 from conformance.judging.conversions import Change, alternative_to, change_of, conversion_of, same_answer
 from conformance.judging.effects import (
     answer_by,
@@ -56,6 +56,7 @@ from conformance.judging.reasons import (
 )
 from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity, is_derivative
 from conformance.model.convention import DEFINITION, EDGE, Convention, describe
+from conformance.model.floats import Floats
 from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Returned, TimedOut, Unsupported
 from conformance.reference.conversion import WEIGHT_DESCRIPTIONS
 from conformance.reference.domain import examine, infinitely_weighted

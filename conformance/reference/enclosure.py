@@ -33,13 +33,12 @@ from flint import arb, ctx
 
 from conformance.model.case import InputKind, Problem
 from conformance.model.convention import Convention
+from conformance.model.floats import Floats
 from conformance.reference import error_bound, oracle
 from conformance.reference.domain import dtype_info
 from conformance.reference.error_bound import ELEMENTARY, sum_error
 from conformance.reference.flat_problem import FlatProblem, flatten, refused
 from conformance.reference.oracle import Answer, Exact, Invalid, NoAnswerError, Oracle, Term, Undefined
-
-Floats = npt.NDArray[np.float64]
 
 MAX_IN_BALLS = 1 << 14
 """Maximum number of predictions of a problem that is evaluated in balls; it takes some fifty milliseconds."""

@@ -60,6 +60,7 @@ import numpy.typing as npt
 
 from conformance.model.case import Problem
 from conformance.model.convention import Convention
+from conformance.model.floats import Floats
 from conformance.reference.domain import dtype_info
 from conformance.reference.flat_problem import (
     FlatProblem,
@@ -86,8 +87,6 @@ MAX_PREDICTIONS_AT_ONCE = 1 << 22
 """Maximum number of predictions in one step of sums over the classes, which need some ten numbers per row."""
 ESTIMATE_ERROR = 1e-6
 """Relative error that an `estimate` may have in addition to the tolerance."""
-
-Floats = npt.NDArray[np.float64]
 
 
 def tolerance(problem: Problem, convention: Convention, unconverted: Problem | None = None) -> Floats:

@@ -17,10 +17,8 @@ import numpy.typing as npt
 
 from conformance.model.case import Array, InputKind, Problem, numpy_dtype
 from conformance.model.convention import INVALID, Convention
+from conformance.model.floats import Floats
 from conformance.reference.domain import CHUNK, depends_on_columns, dtype_info, examine, mismatched_weights
-
-Floats = npt.NDArray[np.float64]
-
 
 WEIGHT_ROUNDINGS = 8
 """Maximum roundings of a weight before it is added to the divisor of a mean: products, smoothing, a mask's scale."""

@@ -30,6 +30,7 @@ from flint import arb, ctx
 
 from conformance.model.case import Problem
 from conformance.model.convention import Convention
+from conformance.model.floats import Floats
 from conformance.reference.domain import dtype_info, examine
 from conformance.reference.flat_problem import FlatProblem, flatten
 from conformance.reference.oracle import (
@@ -52,7 +53,6 @@ KINK_MARGIN = 1024
 NOT_FINITE = frozenset({"nan_weight", "infinite_weight", "nan_target"})
 """Input anomalies for which there is no gradient."""
 
-Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
 """float64, or objects: balls, and Python floats that are nan or infinite."""
 ToNumbers = Callable[[Floats], Numbers]

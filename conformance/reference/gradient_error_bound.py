@@ -39,6 +39,7 @@ import numpy.typing as npt
 
 from conformance.model.case import Problem
 from conformance.model.convention import Convention
+from conformance.model.floats import Floats
 from conformance.reference import gradient
 from conformance.reference.domain import dtype_info
 from conformance.reference.error_bound import (
@@ -52,7 +53,7 @@ from conformance.reference.error_bound import (
     underflow_error,
 )
 from conformance.reference.flat_problem import FlatProblem, flatten, refused
-from conformance.reference.gradient import Floats, floats
+from conformance.reference.gradient import floats
 from conformance.reference.relevance import GRADIENT_ERROR_BOUND, relevant
 
 

@@ -19,10 +19,11 @@ from flint import arb, arb_mat, ctx
 from conformance.adapters.contract.heads import head_of, upstream_gradient
 from conformance.model.case import Problem, Quantity
 from conformance.model.convention import Convention
+from conformance.model.floats import Floats
 from conformance.reference import gradient
 from conformance.reference.domain import dtype_info
 from conformance.reference.error_bound import LONG_SUM_FACTOR, underflow_error
-from conformance.reference.gradient import PRECISION, Floats
+from conformance.reference.gradient import PRECISION
 from conformance.reference.oracle import Answer, Exact, Undefined, exact
 
 

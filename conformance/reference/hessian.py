@@ -22,6 +22,7 @@ from flint import ctx
 
 from conformance.model.case import Problem
 from conformance.model.convention import Convention
+from conformance.model.floats import Floats
 from conformance.reference import gradient
 from conformance.reference.domain import dtype_info, examine
 from conformance.reference.error_bound import (
@@ -33,7 +34,7 @@ from conformance.reference.error_bound import (
     underflow_error,
 )
 from conformance.reference.flat_problem import FlatProblem, flatten, refused
-from conformance.reference.gradient import NOT_FINITE, PRECISION, Floats, Gradient, Numbers, ToNumbers, balls, floats
+from conformance.reference.gradient import NOT_FINITE, PRECISION, Gradient, Numbers, ToNumbers, balls, floats
 from conformance.reference.oracle import Answer, Exact, Undefined
 from conformance.reference.relevance import HESSIAN, relevant
 

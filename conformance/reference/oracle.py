@@ -27,6 +27,7 @@ from flint import arb, ctx, fmpq
 
 from conformance.model.case import InputKind, Problem, content_digest
 from conformance.model.convention import DEFINITION, Convention
+from conformance.model.floats import Floats
 from conformance.reference.cache import Cache, Store, default_folder
 from conformance.reference.certified import CertifiedAnswers
 from conformance.reference.domain import dtype_info
@@ -51,7 +52,6 @@ PRECISIONS = (128, 256, 512, 1024, 4096)
 CHUNK = 4096
 NAN, INF = float("nan"), float("inf")
 
-Floats = npt.NDArray[np.float64]
 Term = Any
 """An `arb`, or a Python float that is nan or infinite."""
 

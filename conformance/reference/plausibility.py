@@ -7,14 +7,13 @@ also in which elements are infinite.  A wrong answer within the tolerance is not
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from conformance.model.case import InputKind, Problem
 from conformance.model.convention import Convention
+from conformance.model.floats import Floats
 from conformance.reference.error_bound import estimate
 from conformance.reference.flat_problem import flatten, refused, shape_of_losses
 
-Floats = npt.NDArray[np.float64]
 OVERFLOW_MAGNITUDE = 1e300
 """Magnitude beyond which float64 arithmetic may overflow although the loss is finite."""
 

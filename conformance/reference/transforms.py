@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from flint import arb, ctx
 
 from conformance.model.case import Problem
 from conformance.model.convention import Convention
+from conformance.model.floats import Floats
 from conformance.reference import error_bound, gradient
 from conformance.reference.domain import dtype_info
 from conformance.reference.error_bound import ELEMENTARY, finite_or_zero, sum_error, underflow_error
@@ -31,7 +31,6 @@ from conformance.reference.flat_problem import FlatProblem, flatten
 from conformance.reference.oracle import Answer, Exact, NoAnswerError, Oracle, Term, Undefined, exact
 from conformance.reference.relevance import ANSWER, relevant
 
-Floats = npt.NDArray[np.float64]
 PRECISION = 256
 """Precision in bits for transforms of losses, which are enclosed to 75 bits or more."""
 LARGEST_EXPONENT = 1e5

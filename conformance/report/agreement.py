@@ -18,11 +18,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from conformance.judging.row import MAX_ELEMENTS, array_of, choices_of, parse_subsampled_shape, sample_indices
-from conformance.model.floats import subtract, ulp
+from conformance.model.floats import Floats, subtract, ulp
 from conformance.model.row_key import PLACE, PROBLEM
 from conformance.report.frames import failing, reordered, set_dtypes
 
-Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 RELATIONS = ("agree", "explained", "unexplained", "incomparable", "undefined")

@@ -16,10 +16,11 @@ from conformance.judging.mistakes import Departure, Hypothesis
 from conformance.judging.nonfinite import causes_of_nonfinite
 from conformance.model.case import DTYPES, InputKind, Problem, Quantity
 from conformance.model.convention import Convention
+from conformance.model.floats import Floats
 from conformance.model.meanings import meaning_in_problem
 from conformance.reference import enclosure
 from conformance.reference.domain import dtype_info
-from conformance.reference.oracle import Answer, Exact, Floats, Oracle
+from conformance.reference.oracle import Answer, Exact, Oracle
 from conformance.testing.questions import Question, prepare
 
 MAX_PREDICTIONS = 1 << 18
