@@ -17,7 +17,7 @@ from conformance.comparison.acceptance import Proposal
 from conformance.comparison.history import History
 from conformance.comparison.merging import merge_reports
 from conformance.comparison.reports import Difference
-from conformance.execution.report_folder import folder_of
+from conformance.execution.report_folder import check_no_part_of_report, folder_of
 from conformance.execution.targets import open_judge
 from conformance.explain.page_explanations import explain_report
 from conformance.explore.sweep import rendering
@@ -315,9 +315,11 @@ def page(
     UserError
         If something cannot be read or written, or both reports cannot be compared.
     """
+    folder = folder_of(report_path)
+    if output is not None:
+        check_no_part_of_report("--output", output, folder)
     results, record = report.read(report_path)
     run = report.RunInfo.of(record)
-    folder = folder_of(report_path)
     sources = {name.split("/")[1] for name in set(results["case"]) if name.startswith(HARVEST_PREFIX)}
     harvested = sources and cases is None
     case_set = load_harvest(sorted(sources))[0] if harvested else load_case_set(cases)

@@ -18,6 +18,7 @@ from conformance.comparison import difference_rendering
 from conformance.comparison.acceptance import Proposal
 from conformance.comparison.changes import Level
 from conformance.comparison.history import markdown as history_markdown
+from conformance.execution.report_folder import check_no_part_of_report
 from conformance.model.files import write_output
 
 Format = Literal["terminal", "markdown", "csv", "json", "html"]
@@ -32,6 +33,8 @@ def diff(
     as_json: bool,
 ) -> None:
     form = output_format(form, as_json)
+    if output is not None:
+        check_no_part_of_report("--output", output)
     result = api.diff(old, new)
     difference = result.difference
     if output is not None:

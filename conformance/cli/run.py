@@ -15,13 +15,11 @@ from rich.text import Text
 
 from conformance import api, report
 from conformance.adapters.contract import Framework
-from conformance.casefiles.loading import SUFFIXES
 from conformance.cli import github
 from conformance.cli.shared import Printer, print_not_executed, print_notes, print_stderr
 from conformance.cli.terminal import UNEXPECTED, USAGE, out
 from conformance.execution.interruption import INTERRUPTED
-from conformance.execution.marking import RUN
-from conformance.execution.report_folder import FILES, JOURNAL
+from conformance.execution.report_folder import check_no_part_of_report
 from conformance.judging.replay import reproducer_of
 from conformance.judging.row import Row
 from conformance.judging.unsupported import PROBLEM_COLUMNS, render_unsupported, unsupported_problems
@@ -85,19 +83,10 @@ class _Files:
         """Raise UserError if one of them would be a file of this or another report, or a case file, or
         if both have the same path.
         """
-        own_folder = Path(os.path.realpath(report))
-        files = {
-            option: (file, Path(os.path.realpath(file)))
-            for option, file in (("--sarif", self.sarif), ("--comment", self.comment))
-            if file is not None
-        }
-        for option, (file, real) in files.items():
-            if real.name in (RUN, JOURNAL, *FILES) and (real.parent == own_folder or (real.parent / RUN).exists()):
-                owner = "the report itself" if real.parent == own_folder else "another report"
-                raise UserError(f"{option} {file}: is a file of {owner}; name another one")
-            if real.suffix in SUFFIXES and real.exists():
-                raise UserError(f"{option} {file}: may be a case file; name another one")
-        if len({real for _, real in files.values()}) < len(files):
+        files = [(option, file) for option, file in (("--sarif", self.sarif), ("--comment", self.comment)) if file]
+        for option, file in files:
+            check_no_part_of_report(option, file, report)
+        if len({os.path.realpath(file) for _, file in files}) < len(files):
             raise UserError(f"--sarif and --comment both name {self.sarif}; name two files")
 
     def begin(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conformance.casefiles.loading import SUFFIXES
 from conformance.execution.marking import ASIDE, RUN
-from conformance.model.errors import LocatedError
+from conformance.model.errors import LocatedError, UserError
 from conformance.model.files import read_regular, write_atomically
 
 if TYPE_CHECKING:
@@ -62,6 +64,19 @@ def check_replaceable(folder: Path) -> None:
     if present and not unfinished and all(read_run(folder / name) is None for name in (RUN, ASIDE)):
         message = f"{', '.join(present).replace(ASIDE, RUN)} would be replaced, and no report is there"
         raise ReportError(folder, message, "name another folder for the report, or remove what is no longer needed")
+
+
+def check_no_part_of_report(option: str, file: Path, own: Path | None = None) -> None:
+    """Raise UserError for an output file of an option that is a file of a report, or may be a case file.
+
+    own: folder of the report that a command writes.
+    """
+    real, own_folder = Path(os.path.realpath(file)), None if own is None else Path(os.path.realpath(own))
+    if real.name in (RUN, JOURNAL, *FILES) and (real.parent == own_folder or (real.parent / RUN).exists()):
+        owner = "the report itself" if real.parent == own_folder else "another report"
+        raise UserError(f"{option} {file}: is a file of {owner}; name another one")
+    if real.suffix in SUFFIXES and real.exists():
+        raise UserError(f"{option} {file}: may be a case file; name another one")
 
 
 def read_run(file: Path) -> dict[str, Any] | None:

@@ -274,7 +274,7 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def restore(folder: Path) -> dict[str, Any]:
-    """Reconstruct the report of a folder without `run.json` from its rows, and return the new `run.json`.
+    """Reconstruct the report of a folder whose `run.json` is lost from its rows, and return the new `run.json`.
 
     It is marked incomplete: it is unknown how many rows were planned and whether the rows are unmodified.
     Raises ReportError if there are no rows.
@@ -326,7 +326,6 @@ def _read_parquet(file: Path) -> pd.DataFrame:
 
 def _run(folder: Path) -> dict[str, Any]:
     file = run_file(folder)
-    advice_to_repeat = "run the suite again"
     if began := marked(folder):
         message = f"a run began there at {began} and has executed nothing yet, or died: the report is of the run before"
         advice = f"wait for it, or run again; `conformance recover {folder}` gives back the report from before"
@@ -337,19 +336,20 @@ def _run(folder: Path) -> dict[str, Any]:
         raise _without_run(folder) from error
     except (OSError, ValueError, RecursionError) as error:
         why = reason_of(error) if isinstance(error, OSError) else truncate(str(error), MAX_ERROR)
-        raise ReportError(file, f"cannot be read ({why})", advice_to_repeat) from error
+        raise ReportError(file, f"cannot be read ({why})", _advice_without_run(folder)) from error
     if not isinstance(run, dict) or run.get("format") != FORMAT or not isinstance(run.get("files"), dict):
         advice = "read it with the version that wrote it"
         raise ReportError(file, f"is not the {RUN} of a report in format {FORMAT}", advice)
     for name, digest in run["files"].items():
         if name not in FILES or not isinstance(digest, str):
-            raise ReportError(file, f"names {str(name)[:100]!r}, which is not a file of a report", advice_to_repeat)
+            raise ReportError(
+                file, f"names {str(name)[:100]!r}, which is not a file of a report", "run the suite again"
+            )
     try:
         RunInfo.of(run)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ReportError(
-            file, f"does not describe a run ({truncate(str(error), MAX_ERROR)})", advice_to_repeat
-        ) from error
+        message = f"does not describe a run ({truncate(str(error), MAX_ERROR)})"
+        raise ReportError(file, message, "run the suite again") from error
     return run
 
 
@@ -361,10 +361,14 @@ def _without_run(folder: Path) -> ReportError:
         if (folder / PREVIOUS / RUN).is_file():
             advice += f", and the report from before is in {folder / PREVIOUS}"
         return ReportError(folder, message, advice)
-    advice = "run the suite again"
+    return ReportError(folder, f"has no {RUN}, so it is not a report, or was not finished", _advice_without_run(folder))
+
+
+def _advice_without_run(folder: Path) -> str:
+    """What to do about a folder whose `run.json` is lost or damaged."""
     if any((folder / name).is_file() for name in RESULTS):
-        advice += f", or have `conformance recover {folder}` make a report of the rows that are there"
-    return ReportError(folder, f"has no {RUN}, so it is not a report, or was not finished", advice)
+        return f"run the suite again, or have `conformance recover {folder}` make a report of the rows that are there"
+    return "run the suite again"
 
 
 def _check_counts(file: Path, run: Mapping[str, Any], rows: pd.DataFrame) -> None:

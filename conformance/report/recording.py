@@ -23,7 +23,7 @@ from conformance.casefiles.loading import cases_option
 from conformance.execution.interruption import ignore_first_signal
 from conformance.execution.journal import Journal, JournalContent, Plan, read_journal
 from conformance.execution.marking import MARK, RUN, marked, put_back
-from conformance.execution.report_folder import JOURNAL, ReportError
+from conformance.execution.report_folder import JOURNAL, ReportError, read_run
 from conformance.execution.run import INTERRUPTED, Run
 from conformance.execution.run_info import RunInfo, fingerprint, host
 from conformance.judging.coverage import coverage
@@ -202,7 +202,8 @@ def recover(folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
         (folder / MARK).unlink()
         warn(f"{folder}: the last run there ended before it executed anything; this is the report from before")
         return files.read(folder)[1]
-    if not os.path.lexists(folder / JOURNAL) and not os.path.lexists(folder / RUN):
+    run_is_lost = not os.path.lexists(folder / RUN) or read_run(folder / RUN) == {}
+    if run_is_lost and not os.path.lexists(folder / JOURNAL):
         record = files.restore(folder)
         warn(f"{folder}: {files.RESTORED}; the rows are as they were found, and nothing says whether they are whole")
         return record

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from conformance import api, report
+from conformance import __main__, api, report
 from conformance.adapters.contract import DocumentedConvention, Function
 from conformance.cli.terminal import Terminal
 from conformance.execution.journal import Journal
@@ -514,10 +514,14 @@ def test_read_rejects_irregular_or_large_file(tmp_path, name, kind):
         check_replaceable(tmp_path)
 
 
-@pytest.mark.parametrize("damaged", ["", "results.parquet"])
-def test_recover_makes_report_of_rows_without_run_json(tmp_path, damaged):
+@pytest.mark.parametrize(
+    ("damaged", "run_json"), [("", None), ("results.parquet", None), ("", "<html>"), ("", "[" * 9)]
+)
+def test_recover_makes_report_of_rows_without_run_json(tmp_path, damaged, run_json):
     report.write(tmp_path, faulty(), RunInfo(6))
     (tmp_path / "run.json").unlink()
+    if run_json is not None:
+        (tmp_path / "run.json").write_text(run_json)
     if damaged:
         (tmp_path / damaged).write_bytes(b"PAR1")
     with pytest.raises(ReportError, match="conformance recover"):
@@ -529,6 +533,21 @@ def test_recover_makes_report_of_rows_without_run_json(tmp_path, damaged):
     assert (record["complete"], run["finished"]) == (False, 6)
     assert "its run.json was lost" in warnings[0]
     assert api.RecoverResult(tmp_path, record).planned is None
+
+
+@pytest.mark.parametrize("command", ["page report", "diff report report"])
+@pytest.mark.parametrize("name", ["report/run.json", "report/index.html", "mine.yaml"])
+def test_output_replaces_no_file_of_a_report_or_case_file(command, name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    report.write(Path("report"), faulty(), RunInfo(6))
+    Path("mine.yaml").write_text("about: mine\n")
+    before = Path(name).read_bytes()
+    monkeypatch.setattr(sys, "argv", ["conformance", *command.split(), "--output", name])
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 2
+    assert f"--output {name}: " in capsys.readouterr().err
+    assert Path(name).read_bytes() == before
 
 
 def test_recover_leaves_files_of_others(tmp_path):
