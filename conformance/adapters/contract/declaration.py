@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import filterfalse
 from typing import TYPE_CHECKING
@@ -139,6 +140,14 @@ def _name_errors(framework: Framework) -> Iterator[str]:
         name = function.name.partition(".")[2]
         if not _is_word(name):
             yield f"functions[{name!r}].name: it must be one word of at most {MAX_NAME} characters"
+    newest = Counter(
+        (function.name.partition(".")[2], backend)
+        for function in framework.functions
+        if "<" not in function.versions
+        for backend in function.backends or framework.backends or ("",)
+    )
+    for name in dict.fromkeys(name for (name, _), count in newest.items() if count > 1):
+        yield f"functions[{name}].name: two functions have it; describe other releases with since()"
     for field_name, pattern in (("distributions", _DISTRIBUTION), ("modules", _MODULE)):
         for name in getattr(framework, field_name):
             if not pattern.fullmatch(name):

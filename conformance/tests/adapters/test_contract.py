@@ -471,6 +471,15 @@ def test_change_without_effect_is_rejected():
         framework(Function(**USUAL).since("2", backends=("c",), dtypes=frozenset({"float32"})), backends=BOTH)
 
 
+def test_two_functions_of_one_name_are_rejected():
+    one = Function(**USUAL)
+    for other in (one, one.since("2", dtypes=frozenset({"float64"}))):
+        with pytest.raises(DeclarationError, match=r"functions\[loss\]\.name: two functions have it; describe other"):
+            framework(one, other)
+    apart = (dataclasses.replace(one, backends=frozenset(name)) for name in BOTH)
+    assert len(framework(*apart, backends=BOTH).functions) == 2
+
+
 def test_unreachable_backend_is_rejected():
     with pytest.raises(DeclarationError, match=r"backends\[b\]\.environment: it is empty"):
         framework(Function(**USUAL), backends={"b": Backend()})
