@@ -504,7 +504,7 @@ def _gradient_floor_lines(choice: _Choice) -> Iterator[Step]:
     p, y, text = Fraction(float(flat.x[i])), smoothed_target(flat, i), format_element(flat.x[i])
     product = p * (1 - p)
     yield step("p (1 - p)", product, "", f"{text} * (1 - {text})")
-    used, y_exact = max(product, Fraction(floor)), Fraction(float(format_number(y, 17)))
+    used, y_exact = max(product, Fraction(floor)), Fraction(float_of(y))
     filled = f"({text} - {format_number(y)}) / {format_number(used)}"
     yield step("its slope", (p - y_exact) / used, "(p - y) / max(p (1 - p), floor)", filled)
 
@@ -566,18 +566,18 @@ def decompose(assessment: Assessment) -> Decomposition | None:
     returned = Fraction(float(got)) if np.isfinite(got) else None
     exact, by_convention = None if want is None else _fraction(want, where), _fraction(documented, where)
     return Decomposition(
-        where,
-        "" if want is None else format_number(want.hi[where], digits),
-        format_number(element_answer.hi, digits),
-        format_number(got, digits),
-        _exact_difference(returned, exact),
-        _exact_difference(by_convention, exact),
-        _exact_difference(returned, by_convention),
-        comparison.tolerance,
-        comparison.error_ratio,
-        comparison.ulps,
-        undefined_text,
-        _cause(assessment),
+        index=where,
+        expected="" if want is None else format_number(want.hi[where], digits),
+        by_convention=format_number(element_answer.hi, digits),
+        actual=format_number(got, digits),
+        total=_exact_difference(returned, exact),
+        semantic=_exact_difference(by_convention, exact),
+        numeric=_exact_difference(returned, by_convention),
+        tolerance=comparison.tolerance,
+        error_ratio=comparison.error_ratio,
+        ulps=comparison.ulps,
+        undefined_text=undefined_text,
+        cause=_cause(assessment),
     )
 
 

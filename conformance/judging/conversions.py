@@ -90,17 +90,17 @@ def conversion_of(
     effects = change.effects
     renormalised, rounded_away = "renormalised" in effects, "rounded_away" in effects
     return Conversion(
-        effects,
-        NAMES[problem.loss, problem.input_kind, converted.input_kind],
-        problem.input_kind,
-        tuple(function.input_kinds),
-        problem.dtype,
-        change.subject or ("definition" if part == DEFINITION else "documentation"),
-        _worst_row(problem, part) if renormalised else None,
-        _move(change.before, change.unrounded) if renormalised else None,
-        destroyed(problem, converted, part) if rounded_away else (),
-        _move(change.unrounded, change.after) if rounded_away else None,
-        tuple(sorted(examine(converted) - examine(problem))) if "refused" in effects else (),
+        effects=effects,
+        name=NAMES[problem.loss, problem.input_kind, converted.input_kind],
+        stated=problem.input_kind,
+        takes=tuple(function.input_kinds),
+        dtype=problem.dtype,
+        subject=change.subject or ("definition" if part == DEFINITION else "documentation"),
+        row_sum=_worst_row(problem, part) if renormalised else None,
+        renormalisation=_move(change.before, change.unrounded) if renormalised else None,
+        lost=destroyed(problem, converted, part) if rounded_away else (),
+        rounding=_move(change.unrounded, change.after) if rounded_away else None,
+        kinds=tuple(sorted(examine(converted) - examine(problem))) if "refused" in effects else (),
     )
 
 
