@@ -203,7 +203,7 @@ def _generate(recipe: Recipe) -> GeneratedArrays:
 
 def _true_classes(recipe: Recipe, classes: int) -> Integers:
     """The label of each sample."""
-    words = _random_words(recipe, _LABELS, recipe.shape)
+    words = _stream(recipe, _LABELS)(recipe.shape)
     width = classes if recipe.label_block == "any" else min(BLOCK, classes)
     start = {"middle": (classes - width) // 2, "last": classes - width}.get(recipe.label_block, 0)
     return _in_runs(recipe, start + _scale_words(words, width))
@@ -231,10 +231,6 @@ def _stream(recipe: Recipe, role: int) -> Callable[[tuple[int, ...]], npt.NDArra
     return lambda shape: random.randint(0, 1 << 32, size=shape, dtype=np.uint32)
 
 
-def _random_words(recipe: Recipe, role: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
-    return _stream(recipe, role)(shape)
-
-
 def _scale_words(words: npt.NDArray[np.uint32], below: int) -> Integers:
     """Words as integers in [0, below)."""
     return np.asarray((words.astype(np.uint64) * np.uint64(below)) >> np.uint64(32)).astype(np.int64)
@@ -242,7 +238,7 @@ def _scale_words(words: npt.NDArray[np.uint32], below: int) -> Integers:
 
 def _weights(recipe: Recipe, role: int, shape: tuple[int, ...]) -> Floats:
     """Weights from 1/8 to 2, in steps of 1/8."""
-    weights: Floats = np.asarray((1 + _scale_words(_random_words(recipe, role, shape), 16)) / 8)
+    weights: Floats = np.asarray((1 + _scale_words(_stream(recipe, role)(shape), 16)) / 8)
     return weights if role == _CLASS_WEIGHTS else _in_runs(recipe, weights)
 
 
@@ -257,7 +253,7 @@ def _labels(recipe: Recipe, true_classes: Integers) -> Array:
         run = _run_of(recipe, true_classes.size)
         runs = int(run[-1]) + 1
         count = max(1, round(recipe.ignored * runs))
-        order = np.argsort(_random_words(recipe, _IGNORED, (runs,)), kind="stable")
+        order = np.argsort(_stream(recipe, _IGNORED)((runs,)), kind="stable")
         true_classes = true_classes.copy()
         true_classes.reshape(-1)[np.isin(run, order[:count])] = recipe.ignore_index
     return true_classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from conformance.execution.assessing import E, NotExecuted, RowOrError, results_of
@@ -18,19 +19,19 @@ INTERRUPTED = "interrupted"
 T = TypeVar("T")
 
 
+@dataclass(eq=False)
 class Run:
     """The execution of items, with their rows and how it ended."""
 
-    def __init__(self) -> None:
-        self.items: Sequence[Item] = ()
-        """The planned items."""
-        self.rows = PackedRows()
-        """The rows in the order of judging."""
-        self.not_executed: list[NotExecuted] = []
-        self.stopped = ""
-        """Why the run ended early; "" if it did not."""
-        self.failure: Exception | None = None
-        """The exception that ended the run, if it is not a user error."""
+    items: Sequence[Item] = ()
+    """The planned items."""
+    rows: PackedRows = field(default_factory=PackedRows)
+    """The rows in the order of judging."""
+    not_executed: list[NotExecuted] = field(default_factory=list)
+    stopped: str = ""
+    """Why the run ended early; "" if it did not."""
+    failure: Exception | None = None
+    """The exception that ended the run, if it is not a user error."""
 
     @contextlib.contextmanager
     def ending(self, is_planned: Callable[[], bool] = lambda: True) -> Iterator[None]:

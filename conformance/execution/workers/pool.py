@@ -101,19 +101,20 @@ class WorkerSpec:
     """A device that the framework must have on the worker's machine."""
 
 
+@dataclass(eq=False)
 class Future:
-    """The pending answer to a request.  seconds: timeout of the request."""
+    """The pending answer to a request."""
 
-    def __init__(self, worker: Worker, request: Request, seconds: float) -> None:
-        self.worker = worker
-        self.request = request
-        self.seconds = seconds
-        self.message: Message | None = None
-        """The message with the answer."""
-        self.answer: Any = None
-        """The content of the answer, see `Request.decode_answer`."""
-        self.ended: Outcome | None = None
-        """The outcome if there is no answer: the call killed the worker, or took too long."""
+    worker: Worker
+    request: Request
+    seconds: float
+    """Timeout of the request."""
+    message: Message | None = None
+    """The message with the answer."""
+    answer: Any = None
+    """The content of the answer, see `Request.decode_answer`."""
+    ended: Outcome | None = None
+    """The outcome if there is no answer: the call killed the worker, or took too long."""
 
     @property
     def done(self) -> bool:

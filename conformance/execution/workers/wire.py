@@ -202,20 +202,21 @@ def _name(dtype: np.dtype[Any]) -> str:
     return "bfloat16" if dtype.name == "bfloat16" else dtype.newbyteorder("<").str
 
 
+@dataclass(eq=False)
 class Request:
-    """A message to a worker.
+    """A message to a worker."""
 
-    kind: `start`, `perform` or `signatures`; decides what the answer may be.
-    buffers: binary parts of the message.
-    number: 0 until `assign` sets it.
-    label: name of the request in error messages.
-    """
+    kind: str
+    """`start`, `perform` or `signatures`; decides what the answer may be."""
+    buffers: Buffers
+    """Binary parts of the message."""
+    number: int = 0
+    """0 until `assign` sets it."""
+    label: str = ""
+    """Name of the request in error messages."""
 
-    def __init__(self, kind: str, buffers: Buffers, number: int = 0, label: str = "") -> None:
-        self.kind = kind
-        self.buffers = buffers
-        self.number = number
-        self.label = label or f"the request to {kind}"
+    def __post_init__(self) -> None:
+        self.label = self.label or f"the request to {self.kind}"
 
     def assign(self, number: int) -> None:
         """Give the message a number, unless it has one."""
