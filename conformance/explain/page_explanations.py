@@ -11,8 +11,8 @@ from typing import cast
 import pandas as pd
 
 from conformance.adapters.registry import Installed
-from conformance.explain.blocks import render_blocks
 from conformance.explain.explainer import explain
+from conformance.explain.rendering import render_blocks
 from conformance.judging.judge import Judge
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.case import Case, Quantity, Reduction

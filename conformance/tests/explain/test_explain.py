@@ -17,11 +17,11 @@ from conformance.adapters import registry
 from conformance.casefiles.document import schema_line
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.explain import rendering
-from conformance.explain.blocks import function_blocks, render_blocks
 from conformance.explain.explainer import explain
 from conformance.explain.explanation import Explanation, FunctionResult
 from conformance.explain.number_format import format_number
 from conformance.explain.page_explanations import explain_report
+from conformance.explain.rendering import function_blocks, render_blocks
 from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.judging.selection import SelectionError
