@@ -25,7 +25,7 @@ from conformance.execution.marking import FOLDER
 from conformance.execution.run import Run
 from conformance.execution.targets import local_pool, performer
 from conformance.execution.workers.pool import IMPORT_TIMEOUT, Timeouts, WorkerPool
-from conformance.explore.fuzz.search import Counterexample, Search, valid_search
+from conformance.explore.fuzz.search import Counterexample, Search, search_valid_problems
 from conformance.explore.relations import rendering
 from conformance.explore.relations.checker import RelationResult
 from conformance.explore.relations.checker import check as check_relation
@@ -52,12 +52,6 @@ MAX_UNANSWERED = 2
 """Number of calls without an answer (timeouts and crashes) after which the check stops."""
 FIRST_VERDICT_CALLS = 100
 """Number of calls after which a first verdict is reported."""
-MAX_DRAWN = 300
-"""Largest number of random problems."""
-MAX_DRAWN_SECONDS = 10.0
-"""Longest duration of the random search."""
-MAX_FINDINGS = 3
-"""Number of counterexamples after which the random search stops."""
 MAX_EXPLAINED = 8
 """Maximum number of wrong results with the same options, of the smallest cases, for which mistakes are tried."""
 MAX_SEARCHED_PREDICTIONS = 400
@@ -343,13 +337,8 @@ class _CheckSession:
 
     def search(self, issues: Ledger, seed: int) -> Search:
         """Run a random search that does not stop at known issues, and return it."""
-        search = valid_search(self.available, issues, seed, self._performer)
         with self._observer.status() as show:
-            for _ in search.steps(MAX_DRAWN_SECONDS, MAX_DRAWN):
-                if len(search.findings) >= MAX_FINDINGS:
-                    break
-                show(search.state.summary(len(search.findings)))
-        return search
+            return search_valid_problems(self.available, issues, seed, self._performer, show)
 
     def sweep(self) -> SweepResult:
         """Sweep the callable."""

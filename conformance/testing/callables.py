@@ -17,10 +17,6 @@ KINDS = ("losses", "gradients", "relations", "drawn_problems", "vocabularies")
 """Kinds of check, in the order of the tests."""
 BLOCKS = ("categorical/vocabularies", "categorical/batches_in_blocks", "binary/outputs_in_blocks")
 """Cases for the check of vocabularies."""
-MAX_DRAWN = 300
-"""Maximum number of random problems."""
-MAX_DRAWN_SECONDS = 10.0
-"""Maximum duration of the random problems, in seconds."""
 MAX_SHOWN = 3
 """Maximum number of failures in a message, each with a different cause."""
 
@@ -194,12 +190,9 @@ def _relations(installed: Installed, issues: Ledger, seed: int) -> Iterator[Fail
 
 
 def _drawn(installed: Installed, issues: Ledger, seed: int) -> Iterator[Failure]:
-    from conformance.explore.fuzz.search import valid_search
+    from conformance.explore.fuzz.search import search_valid_problems
 
-    search = valid_search([installed], issues, seed)
-    for _ in search.steps(MAX_DRAWN_SECONDS, MAX_DRAWN):
-        if len(search.findings) >= MAX_SHOWN:
-            break
+    search = search_valid_problems([installed], issues, seed)
     yield from ((finding.case, finding.message) for finding in search.findings)
     yield from [None] * (search.state.position - len(search.findings))
 

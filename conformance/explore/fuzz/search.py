@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ SHRINK_SECONDS = 20.0
 """Time limit for shrinking one counterexample, in seconds."""
 MAX_FAILURES = 20
 """Maximum number of recorded failures to call a function."""
+MAX_VALID_PROBLEMS, MAX_VALID_SECONDS, MAX_VALID_FINDINGS = 300, 10.0, 3
+"""Limits of `search_valid_problems`: problems, seconds, and findings after which it stops."""
 
 
 FORMAT = 2
@@ -271,8 +273,14 @@ def single_threaded() -> None:
         os.environ.setdefault(name, "1")
 
 
-def valid_search(available: Sequence[Installed], ledger: Ledger, seed: int, performer: Performer = perform) -> Search:
-    """A search over the problems in the domain of the definition that the functions can express."""
+def search_valid_problems(
+    available: Sequence[Installed],
+    ledger: Ledger,
+    seed: int,
+    performer: Performer = perform,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Search:
+    """Run a short search over the problems in the domain of the definition that the functions can express."""
     try:
         check_installed()
         shrinks = True
@@ -280,7 +288,12 @@ def valid_search(available: Sequence[Installed], ledger: Ledger, seed: int, perf
         shrinks = False
     functions = [function for installed in available for function in installed.functions]
     limits = restrict_limits(Limits(kinds=DEFAULT_KINDS - INVALID), functions)
-    return Search(available, ledger, limits, seed, None, performer, shrinks=shrinks)
+    search = Search(available, ledger, limits, seed, None, performer, shrinks=shrinks)
+    for _ in search.steps(MAX_VALID_SECONDS, MAX_VALID_PROBLEMS):
+        if len(search.findings) >= MAX_VALID_FINDINGS:
+            break
+        progress(search.state.summary(len(search.findings)))
+    return search
 
 
 def restrict_limits(
