@@ -60,7 +60,7 @@ def problem(**options: Any) -> Any:
 
 # Writing
 
-MODEL = "m = f({class_weights:shape})\nm.run({'x': {predictions}, 'y': {labels}, {class_weights:feed}})"
+MODEL = "m = f({options})\nm.run({'x': {predictions}, 'y': {labels}, {class_weights}})"
 
 
 @pytest.mark.parametrize(
@@ -85,16 +85,16 @@ MODEL = "m = f({class_weights:shape})\nm.run({'x': {predictions}, 'y': {labels},
         (
             {
                 "call": MODEL,
-                "arguments": {"class_weights:shape": "(3,)", "class_weights:feed": "'w': {}"},
+                "arguments": {"class_weights": "'w': {}"},
                 "reductions": {"mean": "{result}.mean()"},
             },
             {"class_weights": [1.0, 2.0, 3.0]},
-            "m = f((3,))\nm.run({'x': predictions, 'y': labels, 'w': class_weights}).mean()",
+            "m = f()\nm.run({'x': predictions, 'y': labels, 'w': class_weights}).mean()",
         ),
         (
             {
                 "call": MODEL,
-                "arguments": {"class_weights:shape": "(3,)", "class_weights:feed": "'w': {}"},
+                "arguments": {"class_weights": "'w': {}"},
             },
             {},
             "m = f()\nm.run({'x': predictions, 'y': labels})",
