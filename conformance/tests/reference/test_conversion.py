@@ -195,6 +195,11 @@ def test_log_softmax_of_confident_row_keeps_small_terms():
     assert handed.predictions[0, 0] == pytest.approx(-math.exp(-200.0), rel=1e-15)
 
 
+def test_log_softmax_of_confident_row_breaks_tie_by_small_terms():
+    handed, _ = convert(case([[1.0, -(2.0**53), -100.0]], [0]).problem("float64", "none"), "log_probabilities")
+    assert handed.predictions[0, 1] == -(2.0**53) - 2  # -2^53 - 1 - exp(-101)
+
+
 def weighted(options: dict[str, Any], **named: Any) -> Problem:
     logits = [[1.2, -0.3, 0.5], [0.1, 2.4, -1.3], [-0.6, 0.8, 1.9], [0.9, 0.2, -0.4]]
     dtype = named.pop("dtype", "float64")
