@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy
 from packaging.specifiers import SpecifierSet
@@ -236,7 +236,7 @@ def _loaded(point: importlib.metadata.EntryPoint) -> Framework:
     if importlib.metadata.EntryPoint.pattern.match(point.value) is None:
         raise AdapterError(f"{name} names no object; write module:attribute, such as my_losses.adapter:FRAMEWORK")
     with _guarded(f"{name} cannot be loaded", lambda: _file(point.module)):
-        with _watchdog(f"{name} does not come back from its import: uninstall it"):
+        with _watchdog(f"{name} does not come back from its import: uninstall it"), _raising_exit():
             framework = point.load()
         if type(framework) is not Framework:  # a subclass could run code
             raise AdapterError(f"{name} is not a conformance.adapters.contract.Framework")
@@ -288,6 +288,23 @@ def _watchdog(message: str) -> Iterator[None]:
         finally:
             assert process.stdin is not None
             process.stdin.close()
+
+
+@contextlib.contextmanager
+def _raising_exit() -> Iterator[None]:
+    """Context manager in which `os._exit` raises SystemExit, except in forked children."""
+    leave, process = os._exit, os.getpid()
+
+    def exit_or_raise(status: int) -> NoReturn:
+        if os.getpid() != process:
+            leave(status)
+        raise SystemExit(status)
+
+    os._exit = exit_or_raise
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 @contextlib.contextmanager

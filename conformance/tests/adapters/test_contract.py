@@ -539,6 +539,7 @@ class Stranger(metaclass=Meta):
 ODD = {
     "broken": ("raise RuntimeError('x' * 10**6)", "RuntimeError: xxx"),
     "exiting": ("raise SystemExit(3)", "it exits with 3"),
+    "exiting_at_once": ("import os; os._exit(7)", "it exits with 7"),
     "interrupting": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "another": ("FRAMEWORK = 3", "is not a conformance.adapters.contract.Framework"),
     "stranger": (f"{EVIL}\nFRAMEWORK = Stranger()", "is not a conformance.adapters.contract.Framework"),
