@@ -2,7 +2,8 @@
 
 A metric computes in float64, with labels and weights in float32.  Training stores all inputs in float32.
 The derivatives of a loss are read from the leaf of a single sample, in a tree that starts from given values: it is
--gradient / weight by the method `Gradient`, and -gradient / hessian by `Newton`.
+-gradient / weight by the method `Gradient`, and -gradient / hessian by `Newton`.  Neither depends on the weight of the
+sample, by which the call multiplies: how `class_weights` and `auto_class_weights` set it is not tested.
 """
 
 from __future__ import annotations

@@ -145,6 +145,7 @@ def objective(
         result_dtype="float32",
         signature=REFIT,
         no_effect={"feature_name": "name"},
+        untested=UNTESTED_PARAMETERS if scaled else {},
         skipped_files=SLOW_TO_TRAIN_FILES,
         **{**COMMON_FIELDS, **fields, "dtypes": frozenset({"float32"})},
     )
@@ -162,6 +163,10 @@ def floored(log_floor: float, *refused: str, **choices: Any) -> Convention:
     return documented(*refused, logits_as="probabilities", log_floor=log_floor, **narrow, **choices)
 
 
+UNTESTED_PARAMETERS = {
+    '"sigmoid": 2.0': "a factor of the scores",
+    '"is_unbalance": True': "a weight of the rarer label, computed from the labels",
+}
 REJECTED_WEIGHTS = ("no_weight", "negative_weight")
 SCALE_PARAMETER = '"scale_pos_weight": scale, '
 NUM_CLASS = '"num_class": shape[1], '

@@ -258,8 +258,8 @@ def _quantity_errors(function: Function) -> Iterator[tuple[str, str]]:
 
 def _parameter_errors(function: Function) -> Iterator[tuple[str, str]]:
     for example in function.untested:
-        if not re.match(r"\w+=.", example):
-            yield "untested", f"{example} is not an argument as source, as axis=0 is"
+        if not re.match(r"\w+=.|\"\w+\": .", example):
+            yield "untested", f'{example} is not an argument as source, as axis=0 or "axis": 0 is'
     declared = [*function.no_effect, *map(parameter_of, function.untested)]
     for name in sorted({*function.no_effect} & {*passed_parameters(function)}):
         yield "no_effect", f"{name} is passed"

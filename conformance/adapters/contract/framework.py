@@ -126,7 +126,7 @@ class Function:
     no_effect: Mapping[str, NoEffect] = field(default_factory=dict)
     """Parameter that does not affect results -> its kind."""
     untested: Mapping[str, str] = field(default_factory=dict)
-    """Argument that no case exercises, as source such as `axis=0` -> description."""
+    """Argument that no case exercises, as source such as `axis=0`, or `"axis": 0` in a dict -> description."""
     class_axis: int = -1
     """Default axis of the classes; a case may name another one if the function has a parameter for it."""
     dtypes: frozenset[str] = frozenset(DTYPES)

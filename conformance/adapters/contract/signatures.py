@@ -79,7 +79,8 @@ def unaccounted(framework: Framework, function: Function) -> list[str]:
     framework.prepare()
     alias, dot, rest = function.path.partition(".")
     path = f"{getattr(framework.runtime()[1].get(alias), '__name__', alias)}{dot}{rest}"
-    declared = dict.fromkeys([*passed_parameters(function), *function.no_effect, *map(parameter_of, function.untested)])
+    untested = (name for name in map(parameter_of, function.untested) if name.isidentifier())  # no entries of a dict
+    declared = dict.fromkeys([*passed_parameters(function), *function.no_effect, *untested])
     try:
         parameters = [parameter for signature in signatures(path) for parameter in signature.parameters.values()]
     except (ValueError, LookupError) as error:

@@ -49,8 +49,11 @@ def keywords_of(entry: str) -> tuple[str, ...]:
 
 
 def parameter_of(render_argument: str) -> str:
-    """The name of the parameter that an argument, given as source, is passed to."""
-    return render_argument.partition("=")[0]
+    """The name of the parameter that an argument, given as source, is passed to.
+
+    That of an entry of a dict, such as `"sigmoid": 2.0`, is its key in quotes.
+    """
+    return render_argument.partition(":" if render_argument.startswith('"') else "=")[0]
 
 
 @cache

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from conformance.adapters import arrays
@@ -21,6 +22,8 @@ from conformance.casefiles.generated_arrays import GeneratedCase
 from conformance.judging.plan import Item, unsupported
 from conformance.judging.prepare import prepare_problem
 from conformance.model.case import Case, Problem
+from conformance.model.outcome import Returned
+from conformance.reference.domain import examine
 from conformance.tests.libraries import libraries_under_test
 from conformance.tests.stated import shipped
 
@@ -65,7 +68,7 @@ def test_arguments_of_tables_are_passed_by_some_problem(there: Installed, functi
 
 @each_function
 def test_example_of_gap_is_accepted_argument(there: Installed, function: Function) -> None:
-    for example in function.untested:
+    for example in (example for example in function.untested if not example.startswith('"')):
         [keyword] = ast.parse(f"f({example})", mode="eval").body.keywords  # type: ignore[attr-defined]
         problem = next(
             problem
@@ -75,6 +78,21 @@ def test_example_of_gap_is_accepted_argument(there: Installed, function: Functio
         call = with_argument(function, lower(function, problem), keyword)
         outcome = calling.perform(there.framework, call, "an example")
         assert getattr(outcome, "exception", "") not in ("TypeError",), (example, outcome)
+
+
+@each_function
+def test_example_of_gap_in_a_dict_changes_the_result(there: Installed, function: Function) -> None:
+    def changes(problem: Problem, entry: str) -> bool:
+        call = lower(function, problem)
+        with_entry = dataclasses.replace(call, text=call.text.replace('"objective": ', f'{entry}, "objective": ', 1))
+        stated, changed = (calling.perform(there.framework, one, "an example") for one in (call, with_entry))
+        assert isinstance(stated, Returned), stated
+        assert isinstance(changed, Returned), changed
+        return not np.array_equal(stated.value, changed.value)
+
+    several = [problem for problem in problems(function.name) if problem.labels.size > 2 and not examine(problem)]
+    for example in (example for example in function.untested if example.startswith('"')):
+        assert any(changes(problem, example) for problem in several), example
 
 
 def with_argument(function: Function, call: Call, argument: ast.keyword) -> Call:
