@@ -35,6 +35,11 @@ REPORT_BYTES = {"run --baseline": 1.75e9, "accept": 1.75e9, "merge": 1.69e9, "di
 """Limits of the peak memory of a process with reports of 200,000 rows, by command."""
 SHORT_REPORT_BYTES = {"run --baseline": 350e6, "accept": 360e6, "merge": 350e6, "diff": 300e6}
 """The same of 10,000 rows: 306, 321, 308 and 258 MB were measured (2026-11-30), 130 of which are modules."""
+CASES_BYTES, CASE_BYTES = 334e6, 40e3
+"""Limit of the peak memory of a run of small cases: of its modules, and of each case with six rows.
+
+325 MB were measured
+for 500 cases and 458 MB for 5,000 (2026-12-01)."""
 CHEAPEST = ("torch.CrossEntropyLoss", "sklearn.log_loss")
 """Functions with a short call of their own, so that the overhead dominates."""
 AUDITED = ("scikit-learn==1.1.3", "scikit-learn==1.9.1")
@@ -81,6 +86,8 @@ class Size:
     """Number of cases of the random search."""
     correct_cases: int = 2000
     """Number of cases for the correct implementations."""
+    cases: tuple[int, int] = (500, 5_000)
+    """Numbers of small cases of two runs."""
     rows: int = 50_000
     """Number of rows of a large report."""
     most_rows: int = 200_000
@@ -102,7 +109,15 @@ class Size:
 
 WHOLE = Size()
 SHORT = Size(
-    ("sklearn",), "article", repeats=1, random_cases=10, correct_cases=5, rows=500, most_rows=10_000, short=True
+    ("sklearn",),
+    "article",
+    repeats=1,
+    random_cases=10,
+    correct_cases=5,
+    cases=(10, 100),
+    rows=500,
+    most_rows=10_000,
+    short=True,
 )
 
 
@@ -318,6 +333,23 @@ def memory(bench: Bench) -> Iterator[Measurement]:
         yield Measurement(f"memory of a row of {shape} in addition to {bare['function']}", extra, "MiB", 1024, note)
 
 
+def many_cases(bench: Bench) -> Iterator[Measurement]:
+    """`conformance run` of many small cases in one process: peak memory, and processor time of a case."""
+    framework, *_ = bench.size.frameworks or ("sklearn",)
+    few, many = (bench.run("many_cases", str(count), framework)[1] for count in bench.size.cases)
+    for count, result in zip(bench.size.cases, (few, many), strict=True):
+        if result["status"] != 0 or result["rows"] < count:
+            raise BenchError(f"conformance run of {count} cases: {result}")
+        limit = CASES_BYTES + count * CASE_BYTES
+        label = f"memory of conformance run, {count:,} cases of {framework}"
+        note = f"{result['rows']:,} rows"
+        yield Measurement(label, result["bytes"] / 1e6, "MB", limit / 1e6, note, any_machine=True)
+    fewer, more = bench.size.cases
+    milliseconds = 1e3 * (many["seconds"] - few["seconds"]) / (more - fewer)
+    note = f"{few['seconds']:.1f} s for {fewer:,}, {many['seconds']:.1f} s for {more:,}"
+    yield Measurement(f"processor time of one more case of {framework}", milliseconds, "ms", 30.0, note)
+
+
 def assertions(bench: Bench) -> Iterator[Measurement]:
     """`assert_cross_entropy`: processor time, and memory of its process in addition to the logits."""
     rounds = [bench.run("asserted")[1] for _ in range(bench.size.repeats)]
@@ -485,6 +517,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Measurement]]] = {
     "relations": relations,
     "audit": auditing,
     "memory": memory,
+    "cases": many_cases,
     "assert": assertions,
     "check": checks,
     "compare": comparisons,

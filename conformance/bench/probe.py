@@ -179,6 +179,24 @@ def corpus(*options: str) -> Result:
         return {"status": status, "rows": _count_finished_rows(Path(folder, "report"))}
 
 
+def many_cases(count: str, framework: str) -> Result:
+    """Run `conformance run` in one process on this number of small generated cases; peak memory, and seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, report = Path(folder, "drawn.yaml"), Path(folder, "report")
+        case = "  c{0}: {{predictions: {1}, labels: {2}}}\n"
+        drawn = np.random.default_rng(0)
+        with file.open("w", encoding="utf-8") as text:
+            text.write("loss: categorical\ngiven: logits\ntarget: index\ncases:\n")
+            for number in range(int(count)):
+                predictions, labels = drawn.normal(size=(4, 3)).round(3), drawn.integers(0, 3, 4)
+                text.write(case.format(number, predictions.tolist(), labels.tolist()))
+        began = time.process_time()
+        options = ("--in-process", "--cases", str(file), "--framework", framework)
+        status = _command("run", "--report", str(report), *options)
+        seconds = time.process_time() - began
+        return {"status": status, "rows": _count_finished_rows(report), "seconds": seconds, "bytes": _peak()}
+
+
 def _command(*words: str) -> int:
     """Run the command line in this process and return its exit status."""
     from conformance.cli import app

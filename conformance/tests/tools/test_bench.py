@@ -16,7 +16,7 @@ from conformance.model.case import Problem
 from conformance.tests.conftest import FIGURE
 from conformance.tests.fork_server import interpreter
 
-OF_PROCESSES = ("startup", "corpus", "memory", "relations", "fuzz", "mutants", "large")
+OF_PROCESSES = ("startup", "corpus", "memory", "cases", "relations", "fuzz", "mutants", "large")
 """Parts that measure what a process takes from its start on; the others have their probes forked."""
 
 
