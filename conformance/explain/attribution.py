@@ -249,7 +249,7 @@ def _ignored_lines(choice: _Choice) -> Iterator[Step]:
 
 
 def _shift_lines(choice: _Choice) -> Iterator[Step]:
-    if choice.flat.index is None or not shifts_labels(choice.problem, choice.after):
+    if choice.flat.index is None or not shifts_labels(choice.problem, choice.after.label_shift):
         return
     flat = flatten(choice.problem, choice.after)
     assert flat.index is not None

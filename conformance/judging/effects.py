@@ -7,14 +7,21 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from conformance.model.case import HEAD_GRADIENTS, WEIGHTS, Problem, Quantity, is_derivative, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, literal_choices
 from conformance.model.floats import Floats
-from conformance.reference import error_bound, gradient, gradient_error_bound, heads, hessian, oracle, transforms
-from conformance.reference.domain import depends_on_columns, dtype_info, examine
-from conformance.reference.flat_problem import logarithm_kind, refused, weighs_rows_of_targets
+from conformance.reference import (
+    error_bound,
+    gradient,
+    gradient_error_bound,
+    heads,
+    hessian,
+    oracle,
+    relevance,
+    transforms,
+)
+from conformance.reference.domain import dtype_info
+from conformance.reference.flat_problem import refused
 from conformance.reference.oracle import Answer, Oracle
 
 UNJUDGED = ("rejects", "empty_mean")
@@ -141,12 +148,13 @@ def has_effect(name: str, convention: Convention, problem: Problem, quantity: Qu
     chosen = getattr(convention, name)
     if chosen == getattr(DEFINITION, name):
         return False
-    if name.startswith(GRADIENT):
-        return is_derivative(quantity) and name.startswith("hessian_") == (quantity == "hessian")
-    if name in _OF_LOGARITHM:
-        return quantity != "hessian" and _OF_LOGARITHM[name](problem, logarithm_kind(problem, convention))
-    applies = _EFFECTIVE.get(name)
-    return applies is None or applies(chosen, problem)
+    if name in _NARROWS:
+        return _NARROWS[name](chosen, problem)
+    if quantity == "hessian":
+        read = relevance.HESSIAN
+    else:
+        read = relevance.GRADIENT_ERROR_BOUND if is_derivative(quantity) else relevance.ERROR_BOUND
+    return name in read and relevance.affects(name, convention, problem)
 
 
 def averages_nothing(convention: Convention, problem: Problem) -> bool:
@@ -155,26 +163,7 @@ def averages_nothing(convention: Convention, problem: Problem) -> bool:
     return is_mean and oracle.divisor(problem, convention) == 0
 
 
-_OF_LOGARITHM: dict[str, Callable[[Problem, str], bool]] = {
-    "logits_as": lambda problem, kind: problem.input_kind == "logits",
-    "clip": lambda problem, kind: kind == "probabilities",
-    "renormalise": lambda problem, kind: kind == "probabilities" and problem.loss == "categorical",
-    "log_offset": lambda problem, kind: kind == "probabilities",
-    "log_floor": lambda problem, kind: kind != "logits",
-}
-"""Predicates: whether a choice about logarithms can affect a problem; kind: input kind of the logarithm."""
-_EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
-    "mean_divides_by": lambda chosen, problem: problem.reduction == "mean",
-    "cancellation": lambda chosen, problem: problem.input_kind == "logits",
-    "class_weighting": lambda chosen, problem: weighs_rows_of_targets(problem),
-    "log_sum_exp": lambda chosen, problem: problem.input_kind == "logits" and problem.target == "distribution",
-    "unreduced_class_axis": lambda chosen, problem: problem.loss == "categorical" and problem.reduction == "none",
-    "binary_outputs": lambda chosen, problem: problem.loss == "binary" and problem.predictions.ndim > 0,
-    "default_ignore_index": lambda chosen, problem: (
-        problem.target == "index" and bool(np.any(problem.labels == chosen))
-    ),
-    "class_columns": lambda chosen, problem: depends_on_columns(problem, chosen),
-    "label_shift": lambda chosen, problem: problem.loss == "categorical" and bool(problem.sample_shape),
+_NARROWS: dict[str, Callable[[Any, Problem], bool]] = {
     "narrowed_to": lambda chosen, problem: narrowed(problem, Convention(narrowed_to=chosen)) is not problem,
     "labels_narrowed_to": lambda chosen, problem: (
         problem.labels.dtype.kind in "fV" and narrowed(problem, Convention(labels_narrowed_to=chosen)) is not problem
@@ -183,11 +172,8 @@ _EFFECTIVE: dict[str, Callable[[Any, Problem], bool]] = {
         bool({*WEIGHTS} & {*problem.options.names()})
         and narrowed(problem, Convention(weights_narrowed_to=chosen)) is not problem
     ),
-    "out_of_range": lambda chosen, problem: "label_out_of_range" in examine(problem),
-    "empty_batch": lambda chosen, problem: "empty_batch" in examine(problem),
-    "accepts": lambda chosen, problem: bool(chosen & examine(problem)),
 }
-"""Predicates: whether the choice for a field can affect a problem; other fields always can."""
+"""Predicates: whether the choice for a field rounds inputs of a problem."""
 
 
 def effective_neighbours(

@@ -154,11 +154,9 @@ def column_labels(problem: Problem, convention: Convention) -> Array:
     return labels
 
 
-def shifts_labels(problem: Problem, convention: Convention) -> bool:
-    """Whether a convention compares the predictions of a problem with the labels of other positions."""
-    return bool(
-        convention.label_shift and problem.loss == "categorical" and problem.sample_shape and problem.labels.size
-    )
+def shifts_labels(problem: Problem, shift: int) -> bool:
+    """Whether a choice of `label_shift` compares the predictions of a problem with the labels of other positions."""
+    return bool(shift and problem.loss == "categorical" and problem.sample_shape and problem.labels.size)
 
 
 def weighs_rows_of_targets(problem: Problem) -> bool:
@@ -221,7 +219,7 @@ def _flatten(problem: Problem, convention: Convention, taken_as: InputKind | Non
             kept &= (index >= 0) & (index < problem.predictions.shape[-1])
     else:
         q = labels.reshape(x.shape).astype(np.float64, copy=False)
-    if shifts_labels(problem, convention):
+    if shifts_labels(problem, convention.label_shift):
         positions = np.arange(n) + convention.label_shift
         kept = kept[np.minimum(positions, n - 1)] & (positions % shape[-1] >= convention.label_shift)
         index = None if index is None else np.roll(index, -convention.label_shift)

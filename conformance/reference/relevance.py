@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from conformance.model.case import InputKind, Loss, Problem, Reduction
+from conformance.model.case import InputKind, Problem
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.domain import depends_on_columns, examine
 from conformance.reference.flat_problem import logarithm_kind, shifts_labels, weighs_rows_of_targets
@@ -46,67 +48,51 @@ def relevant(
 
 
 def _relevant(problem: Problem, convention: Convention, read: frozenset[str], taken_as: InputKind | None) -> Convention:
-    input_kind = logarithm_kind(problem, convention, taken_as)
-    sums_exponentials = (taken_as or problem.input_kind) == "logits" and problem.target == "distribution"
-    names = _names(
-        read, problem.loss, input_kind, problem.reduction, weighs_rows_of_targets(problem), sums_exponentials
-    )
-    result = _restricted(convention, names)
-    return result if result is DEFINITION else _without(result, *_idle(problem, result))
+    names = [name for name in convention.choices() if name in read and affects(name, convention, problem, taken_as)]
+    if "cancellation" not in read and logarithm_kind(problem, convention, taken_as) != "probabilities":
+        names = [name for name in names if name != "log_floor"]  # log-probabilities are floored in error bounds only
+    return _restricted(convention, tuple(names), convention.accepts & examine(problem))
 
 
-def _idle(problem: Problem, convention: Convention) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The fields that cannot matter because of a problem's content, and its kinds of accepted input."""
-    idle = []
-    ignored = convention.default_ignore_index
-    if ignored is not None and not (problem.target == "index" and bool(np.any(problem.labels == ignored))):
-        idle.append("default_ignore_index")
-    if convention.label_shift and not shifts_labels(problem, convention):
-        idle.append("label_shift")
-    if not depends_on_columns(problem, convention.class_columns):
-        idle.append("class_columns")
-    kinds = examine(problem)
-    if "shape_mismatch" not in kinds:  # with a shape mismatch, nothing else is examined
-        idle += [] if "label_out_of_range" in kinds else ["out_of_range"]
-        idle += [] if "empty_batch" in kinds else ["empty_batch"]
-    return tuple(idle), convention.accepts & kinds
+def affects(name: str, convention: Convention, problem: Problem, taken_as: InputKind | None = None) -> bool:
+    """Whether the choice for a field can affect a problem, in combination with any other choices.
+
+    taken_as: as in `relevant`.
+    """
+    predicate = _AFFECTS.get(name)
+    kinds = (taken_as or problem.input_kind, logarithm_kind(problem, convention, taken_as))
+    return predicate is None or predicate(getattr(convention, name), problem, *kinds)
 
 
-@functools.cache
-def _names(
-    read: frozenset[str],
-    loss: Loss,
-    input_kind: InputKind,
-    reduction: Reduction,
-    weighs_rows: bool,
-    sums_exponentials: bool,
-) -> tuple[str, ...]:
-    names = set(read)
-    names -= set() if weighs_rows else {"class_weighting"}
-    names -= set() if sums_exponentials else {"log_sum_exp"}
-    if reduction != "mean":
-        names -= _MEAN
-    names -= {"binary_outputs"} if loss != "binary" else {"unreduced_class_axis"}
-    if reduction != "none":
-        names -= {"unreduced_class_axis"}
-    if input_kind != "probabilities":
-        names -= _PROBABILITIES - {"log_floor"}
-        names -= {"log_floor"} if input_kind == "logits" or "cancellation" not in read else set()
-    if input_kind != "logits" and not read & _GRADIENT:
-        names -= {"cancellation"}
-    return tuple(sorted(names))
+_AFFECTS: dict[str, Callable[[Any, Problem, InputKind, InputKind], bool]] = {
+    **dict.fromkeys(("mean_divides_by", "empty_mean"), lambda chosen, problem, *_: problem.reduction == "mean"),
+    **dict.fromkeys(("logits_as", "cancellation"), lambda chosen, problem, kind, _: kind == "logits"),
+    **dict.fromkeys(("clip", "log_offset"), lambda chosen, problem, kind, logarithm: logarithm == "probabilities"),
+    "log_floor": lambda chosen, problem, kind, logarithm: logarithm != "logits",
+    "renormalise": lambda chosen, problem, kind, logarithm: (
+        logarithm == "probabilities" and problem.loss == "categorical"
+    ),
+    "class_weighting": lambda chosen, problem, *_: weighs_rows_of_targets(problem),
+    "log_sum_exp": lambda chosen, problem, kind, _: kind == "logits" and problem.target == "distribution",
+    "unreduced_class_axis": lambda chosen, problem, *_: problem.loss == "categorical" and problem.reduction == "none",
+    "binary_outputs": lambda chosen, problem, *_: problem.loss == "binary" and problem.predictions.ndim > 0,
+    "default_ignore_index": lambda chosen, problem, *_: (
+        problem.target == "index" and bool(np.any(problem.labels == chosen))
+    ),
+    "class_columns": lambda chosen, problem, *_: depends_on_columns(problem, chosen),
+    "label_shift": lambda chosen, problem, *_: shifts_labels(problem, chosen),
+    # With a shape mismatch, nothing else is examined.
+    "out_of_range": lambda chosen, problem, *_: bool(examine(problem) & {"label_out_of_range", "shape_mismatch"}),
+    "empty_batch": lambda chosen, problem, *_: bool(examine(problem) & {"empty_batch", "shape_mismatch"}),
+    "accepts": lambda chosen, problem, *_: bool(chosen & examine(problem)),
+}
+"""Predicates of a choice, a problem, the kind of its predictions, and the kind of which the logarithm is taken; the
+choice for another field always affects a problem."""
 
 
 @functools.cache
-def _restricted(convention: Convention, names: tuple[str, ...]) -> Convention:
-    return _canonical(convention.restricted_to(names))
-
-
-@functools.cache
-def _without(convention: Convention, idle: tuple[str, ...], accepts: frozenset[str]) -> Convention:
-    defaults = {name: getattr(DEFINITION, name) for name in idle}
-    return _canonical(dataclasses.replace(convention, accepts=accepts, **defaults))
-
-
-def _canonical(convention: Convention) -> Convention:
-    return DEFINITION if convention == DEFINITION else convention
+def _restricted(convention: Convention, names: tuple[str, ...], accepts: frozenset[str]) -> Convention:
+    if "accepts" in names:
+        convention = dataclasses.replace(convention, accepts=accepts)
+    restricted = convention.restricted_to(names)
+    return DEFINITION if restricted == DEFINITION else restricted
