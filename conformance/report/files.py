@@ -263,7 +263,10 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     files = [folder / name for name in digests if os.path.lexists(folder / name)] if path.is_dir() else [path]
     for file in files:
         if digests.get(file.name) != _digest(file):
-            raise ReportError(file, f"is not the file that {RUN} describes", "restore it, or run the suite again")
+            advice = "restore it, or run the suite again"
+            if path.is_dir() and (intact := _intact_rows(folder, digests)):
+                advice = f"name {intact} instead, which is intact, or {advice}"
+            raise ReportError(file, f"is not the file that {RUN} describes", advice)
     results = next((file for name in RESULTS for file in files if file.name == name), None)
     if results is None:
         advice = "name the folder of a report, or one of these files"
@@ -271,6 +274,12 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     table = read_rows(results)
     _check_counts(folder / RUN, run, table)
     return table, run
+
+
+def _intact_rows(folder: Path, digests: Mapping[str, str]) -> Path | None:
+    """A file with all rows of a report that has its digest; None if there is none."""
+    present = (folder / name for name in RESULTS if name in digests and os.path.lexists(folder / name))
+    return next((file for file in present if digests[file.name] == _digest(file)), None)
 
 
 def restore(folder: Path) -> dict[str, Any]:

@@ -458,8 +458,11 @@ def test_read_refuses_a_folder_without_run_json(tmp_path):
 def test_read_refuses_an_edited_file(tmp_path, name):
     report.write(tmp_path, faulty(), RunInfo(6))
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b" ")
-    with pytest.raises(ReportError, match=r"is not the file that run\.json describes"):
+    with pytest.raises(ReportError, match=r"is not the file that run\.json describes") as caught:
         report.read(tmp_path)
+    intact = next(other for other in ("results.parquet", "results.csv") if other != name)
+    assert f"name {tmp_path / intact} instead, which is intact" in str(caught.value)
+    pd.testing.assert_frame_equal(report.read(tmp_path / intact)[0], faulty())
 
 
 @pytest.mark.parametrize(
