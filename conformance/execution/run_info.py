@@ -71,7 +71,7 @@ class RunInfo:
     duration: float = 0.0
     """Seconds."""
     coverage: str = ""
-    """`str` of a `Coverage`."""
+    """`str` of a `Coverage`; "" for a part of the items."""
     host: Mapping[str, str] = field(default_factory=host)
     suite: str = ""
     """`fingerprint` of the cases that the run could choose from."""

@@ -59,16 +59,17 @@ def make_plan(
     inputs on which rows depend, for a run that may be resumed.
     """
     executed = set(row_cases)
+    own_cases = [case for case in cases if case.id in executed]
     info = RunInfo(
         planned=len(row_cases),
         missing=tuple(missing),
         started=iso_time(started),
-        coverage=coverage_line(cases),
+        coverage="" if selected else coverage_line(cases),
         suite=fingerprint((case.id, case.digest) for case in cases),
         selected=selected,
-        published=tuple(number.record() for case in cases if case.id in executed for number in published(case)),
+        published=tuple(number.record() for case in own_cases for number in published(case)),
     )
-    return Plan(info, problems(cases), sizes(cases), _basis(ledger, installed, timeout))
+    return Plan(info, problems(own_cases), sizes(own_cases), _basis(ledger, installed, timeout))
 
 
 def iso_time(seconds: float) -> str:
