@@ -417,7 +417,7 @@ def _indices(labels: Argument) -> Argument:
         values = wide
     if values.dtype == np.uint64 and values.size and int(values.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"labels: {labels}, with {int(values.max())}, which is not an int64")
-    return Argument(values.astype(np.int64), labels.dtype)
+    return Argument(values.astype(np.int64, copy=False), labels.dtype)
 
 
 def _check_function(function: Function, loss: Loss, kind: InputKind) -> None:
