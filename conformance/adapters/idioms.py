@@ -20,7 +20,7 @@ TAKE_LABEL = "[numpy.arange(len({labels})), {labels}]"
 """Index of the label's element in each row of a NumPy array."""
 LABEL_PARAMETERS: dict[str, Any] = {
     "targets": INDEX_TARGETS,
-    "documentation": "https://numpy.org/doc/stable/user/basics.indexing.html#integer-array-indexing",
+    "documentation": "https://numpy.org/doc/2.4/user/basics.indexing.html#integer-array-indexing",
     "ranks": range(2, 3),
     "out_of_range": "wrap",
 }

@@ -22,7 +22,7 @@ from conformance.adapters.idioms import (
     idiom,
 )
 
-REFERENCE = "https://numpy.org/doc/stable/reference/generated/numpy."
+REFERENCE = "https://numpy.org/doc/2.4/reference/generated/numpy."
 SHIFTED_LOGITS = "z = {predictions}\nz = z - z.max(axis=-1, keepdims=True)\n"
 LOG_SUM_EXP = "numpy.log(numpy.exp(z).sum(axis=-1, keepdims=True))"
 COMMON_FIELDS = {"dtypes": frozenset({"float16", "float32", "float64"}), "differentiates": False}

@@ -18,7 +18,7 @@ from conformance.adapters.idioms import (
     idiom,
 )
 
-REFERENCE = "https://docs.scipy.org/doc/scipy/reference/generated/scipy."
+REFERENCE = "https://docs.scipy.org/doc/scipy-1.17.1/reference/generated/scipy."
 scipy_idiom = partial(idiom, fields={"dtypes": frozenset({"float32", "float64"}), "differentiates": False})
 label_idiom = partial(scipy_idiom, **LABEL_PARAMETERS)
 FRAMEWORK = Framework(

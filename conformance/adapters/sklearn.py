@@ -14,7 +14,7 @@ from conformance.adapters import arrays
 from conformance.adapters.contract import DocumentedConvention, Framework, Function, Mode
 from conformance.model.convention import Convention
 
-DOCUMENTATION = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.log_loss.html"
+DOCUMENTATION = "https://scikit-learn.org/1.9/modules/generated/sklearn.metrics.log_loss.html"
 PULLS = "https://github.com/scikit-learn/scikit-learn/pull/"
 REJECTED_INPUTS = frozenset({"nan_prediction", "infinite_prediction", "empty_batch", "one_class"})
 REJECTED_INPUTS_AND_WEIGHTS = REJECTED_INPUTS | {"nan_weight", "infinite_weight"}
@@ -93,7 +93,7 @@ D2 = replace(
         reductions={"sum": None, "mean": ""},
         targets={"multi_hot": None},
     ),
-    documentation="https://scikit-learn.org/stable/modules/generated/sklearn.metrics.d2_log_loss_score.html",
+    documentation="https://scikit-learn.org/1.9/modules/generated/sklearn.metrics.d2_log_loss_score.html",
 )
 
 # The score of a classifier whose samples are its own predictions; the negated loss, so that larger is better.
@@ -111,7 +111,7 @@ classifier = Classifier(({predictions}.shape[1:] or [2])[0])
 score = sklearn.metrics.get_scorer("neg_log_loss")
 -score(classifier, X={predictions}, y_true={labels}, {options})
 """
-SCORER_PAGE = "https://scikit-learn.org/stable/modules/model_evaluation.html#string-name-scorers"
+SCORER_PAGE = "https://scikit-learn.org/1.9/modules/model_evaluation.html#string-name-scorers"
 SCORER = replace(
     LOG_LOSS_WITHOUT_LABELS.like(
         "neg_log_loss",

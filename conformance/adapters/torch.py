@@ -28,7 +28,7 @@ from conformance.adapters.contract import (
 from conformance.model.case import DTYPES
 from conformance.model.convention import Convention
 
-DOCUMENTATION = "https://docs.pytorch.org/docs/stable/generated/torch.nn."
+DOCUMENTATION = "https://docs.pytorch.org/docs/2.13/generated/torch.nn."
 FUNCTIONAL_DOCUMENTATION = DOCUMENTATION + "functional."
 PULLS = "https://github.com/pytorch/pytorch/pull/"
 WIDE_DTYPES = frozenset({"float32", "float64"})
@@ -56,7 +56,7 @@ GRADIENT_EPSILON = float(np.float32(1e-12))
 ONE_THREAD_VARIABLES = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 TF32_VARIABLE = "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"
 """Whether matrix products of float32 may read 10 bits of each mantissa, which some containers set:
-https://docs.pytorch.org/docs/stable/cuda_environment_variables.html."""
+https://docs.pytorch.org/docs/2.13/cuda_environment_variables.html."""
 CUDA_ONLY = frozenset({"cuda"})
 
 INDEX_CONVENTION = DocumentedConvention(
@@ -148,7 +148,7 @@ LINEAR = CROSS_ENTROPY.like(
     no_effect={**dict.fromkeys(NO_EFFECT), "options": "implementation"},
     modes=ALL_BUT_AUTOCAST,
     default_files=HEAD_FILES | {"categorical/label_smoothing", "categorical/label_smoothing_rows"},
-    documentation="https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.linear_cross_entropy.html",
+    documentation="https://docs.pytorch.org/docs/2.13/generated/torch.nn.functional.linear_cross_entropy.html",
     first="2.13",
 )
 MULTI_LABEL_FILES = frozenset({"binary/logits", "binary/logits_edge", "binary/invalid_labels"})
@@ -325,7 +325,7 @@ AUTOCAST_WRAPPER = """def autocast(*arrays):
 autocast"""
 AUTOCAST_EXCLUDES = (frozenset({"float16"}), frozenset({"float64"}))
 """Dtypes that are neither computed in bfloat16 nor cast to float32 on the CPU
-(https://docs.pytorch.org/docs/stable/amp.html)."""
+(https://docs.pytorch.org/docs/2.13/amp.html)."""
 FRAMEWORK = Framework(
     name="torch",
     distributions=("torch",),

@@ -562,6 +562,19 @@ def test_source_link_of_ledger_names_the_pinned_release(entry):
         assert within(release, entry.versions) if earlier else release == pinned_release
 
 
+VERSIONED_DOCUMENTATION = ("numpy.org/doc/", "docs.scipy.org/doc/", "scikit-learn.org/", "docs.pytorch.org/docs/")
+"""What stands before the release in the URLs of documentation that is kept for each release."""
+
+
+@pytest.mark.parametrize("start", VERSIONED_DOCUMENTATION)
+def test_links_to_versioned_documentation_name_a_release(start):
+    files = [*Path(registry.__file__).parent.glob("*.py"), *(shipped_cases() / "known").glob("*.yaml")]
+    text = "".join(file.read_text(encoding="utf-8") for file in files)
+    releases = set(re.findall(rf"{re.escape(start)}([^/]+)/", text))
+    assert releases
+    assert all(re.fullmatch(r"(scipy-)?\d[\d.]*", release) for release in releases), releases
+
+
 def test_source_links_of_adapters_name_the_pinned_release():
     for file in Path(registry.__file__).parent.glob("*.py"):
         links = TAG.findall(file.read_text(encoding="utf-8"))
