@@ -13,7 +13,7 @@ from typing import Any
 
 from conformance.adapters import arrays
 from conformance.adapters.contract import DocumentedConvention, Framework, Function, family
-from conformance.model.case import Returned
+from conformance.model.case import ReturnedQuantity
 from conformance.model.convention import Convention
 
 DOCUMENTATION = "https://catboost.ai/docs/en/concepts/"
@@ -42,7 +42,7 @@ def quotient(slope, newton):
 added = float(np.float32(1e-20))
 np.array([VALUE for i in range(len(weights))]).reshape(shape)
 """
-EXPRESSIONS: dict[Returned, str] = {
+EXPRESSIONS: dict[ReturnedQuantity, str] = {
     "gradient": '-leaf(i, "Gradient") * scales[i]',
     "hessian": 'quotient(leaf(i, "Gradient"), leaf(i, "Newton")) * scales[i]',
 }
@@ -96,7 +96,7 @@ metric = family(
 
 
 def derivative(
-    name: str, quantity: Returned, convention: Convention, page: str, scales: bool = False, **fields: Any
+    name: str, quantity: ReturnedQuantity, convention: Convention, page: str, scales: bool = False, **fields: Any
 ) -> Function:
     """A derivative that a loss passes to a tree for each sample.  scales: whether labels of 1 may have a weight."""
     call = DERIVATIVE_CALL

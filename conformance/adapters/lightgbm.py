@@ -15,7 +15,7 @@ import numpy as np
 
 from conformance.adapters import arrays
 from conformance.adapters.contract import DocumentedConvention, Framework, Function
-from conformance.model.case import InputKind, Returned
+from conformance.model.case import InputKind, ReturnedQuantity
 from conformance.model.convention import Convention
 
 SOURCE = "https://github.com/lightgbm-org/LightGBM/blob/v4.7.0/src/"
@@ -54,7 +54,7 @@ scales = np.broadcast_to(SCALES, shape[:1]).tolist()
 found = {scale: derivative(scale) for scale in scales}
 np.array([found[scale][i] for i, scale in enumerate(scales)], "float32").reshape(shape)
 """
-EXPRESSIONS: dict[Returned, str] = {"gradient": "-newton * sums / unit", "hessian": "hessian"}
+EXPRESSIONS: dict[ReturnedQuantity, str] = {"gradient": "-newton * sums / unit", "hessian": "hessian"}
 OBJECTIVE_OPTION = '**{{"objective": "{}"}}'
 """An objective converts scores to probabilities; "none" leaves them unchanged."""
 CLASS_COUNT = '"num_class": {predictions}.shape[1]'
@@ -120,7 +120,7 @@ def metric(
 
 
 def objective(
-    name: str, quantity: Returned, parameters: str, convention: Convention, link: str, **fields: Any
+    name: str, quantity: ReturnedQuantity, parameters: str, convention: Convention, link: str, **fields: Any
 ) -> Function:
     """A derivative that an objective passes to a tree for each sample."""
     call = DERIVATIVE_CALL

@@ -14,7 +14,7 @@ import numpy as np
 
 from conformance.adapters import arrays
 from conformance.adapters.contract import DocumentedConvention, Framework, Function
-from conformance.model.case import InputKind, Returned
+from conformance.model.case import InputKind, ReturnedQuantity
 from conformance.model.convention import Convention
 
 SOURCE = "https://github.com/dmlc/xgboost/blob/v3.2.0/src/"
@@ -37,7 +37,7 @@ for i in range(len({labels})):
 np.array(rows, "float32").reshape({predictions}.shape)
 """
 HESSIAN = 'tree["sum_hessian"][0]'
-EXPRESSIONS: dict[Returned, str] = {"gradient": f'-tree["base_weights"][0] * {HESSIAN}', "hessian": HESSIAN}
+EXPRESSIONS: dict[ReturnedQuantity, str] = {"gradient": f'-tree["base_weights"][0] * {HESSIAN}', "hessian": HESSIAN}
 OBJECTIVE_OPTION = '**{{"objective": "{}"}}'
 """An objective determines what a metric is passed: the sigmoid of the margins, their softmax, or the margins."""
 LOGISTIC = '"objective": "binary:logistic", {positive_weight}'
@@ -99,7 +99,7 @@ def metric(
 
 
 def objective(
-    name: str, quantity: Returned, parameters: str, convention: Convention, link: str, **fields: Any
+    name: str, quantity: ReturnedQuantity, parameters: str, convention: Convention, link: str, **fields: Any
 ) -> Function:
     """A derivative that an objective passes to a tree for each sample."""
     call = DATA_SETUP + DERIVATIVE_CALL.replace("PARAMETERS", parameters).replace("VALUE", EXPRESSIONS[quantity])

@@ -16,7 +16,7 @@ from conformance.comparison import history as histories
 from conformance.comparison.acceptance import Proposal
 from conformance.comparison.history import History
 from conformance.comparison.merging import merge_reports
-from conformance.comparison.reports import Difference
+from conformance.comparison.reports import ReportDifference
 from conformance.execution.report_folder import check_no_part_of_report, folder_of
 from conformance.execution.targets import open_judge
 from conformance.explain.page_explanations import explain_report
@@ -33,7 +33,7 @@ class DiffResult(Result):
     """The changes between two reports."""
 
     command = "diff"
-    difference: Difference
+    difference: ReportDifference
     """Every row of either report, with its change, its severity, and whether it is documented."""
 
     def to_dict(self) -> dict[str, Any]:

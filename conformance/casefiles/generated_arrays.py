@@ -58,7 +58,7 @@ LATER = ("offset", "label_block", "runs")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ArrayRecipe:
     """Parameters of generated arrays."""
 
     loss: Loss
@@ -88,10 +88,10 @@ class Recipe:
     @property
     def content(self) -> dict[str, Any]:
         """The fields covered by the digest of a case: later ones only if they are set."""
-        later = {name: getattr(self, name) for name in LATER if getattr(self, name) != getattr(Recipe, name)}
+        later = {name: getattr(self, name) for name in LATER if getattr(self, name) != getattr(ArrayRecipe, name)}
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in LATER} | later
 
-    def shrunk(self) -> Recipe:
+    def shrunk(self) -> ArrayRecipe:
         """The same recipe with at most two elements along each axis except the classes."""
         return dataclasses.replace(self, shape=tuple(min(length, 2) for length in self.shape))
 
@@ -106,7 +106,7 @@ class GeneratedCase(Case):
     Only `predictions`, `labels`, `options` and problems generate them.
     """
 
-    recipe: Recipe
+    recipe: ArrayRecipe
     explicit_options: Options
     """The options that the file states, without generated weights."""
     expected_digest: str
@@ -186,7 +186,7 @@ def _with_weights(options: Options, arrays: GeneratedArrays) -> Options:
 
 
 @lru_cache(maxsize=1)
-def _generate(recipe: Recipe) -> GeneratedArrays:
+def _generate(recipe: ArrayRecipe) -> GeneratedArrays:
     # The class of which a confident model is certain: the label, also if the target is softened.
     classes = max(recipe.classes, 2) if recipe.loss == "binary" else recipe.classes
     true_classes = _true_classes(recipe, classes)
@@ -201,7 +201,7 @@ def _generate(recipe: Recipe) -> GeneratedArrays:
     )
 
 
-def _true_classes(recipe: Recipe, classes: int) -> Integers:
+def _true_classes(recipe: ArrayRecipe, classes: int) -> Integers:
     """The label of each sample."""
     words = _stream(recipe, _LABELS)(recipe.shape)
     width = classes if recipe.label_block == "any" else min(BLOCK, classes)
@@ -209,13 +209,13 @@ def _true_classes(recipe: Recipe, classes: int) -> Integers:
     return _in_runs(recipe, start + _scale_words(words, width))
 
 
-def _in_runs(recipe: Recipe, values: Array) -> Array:
+def _in_runs(recipe: ArrayRecipe, values: Array) -> Array:
     """Repeat values in runs, in memory order."""
     flat = values.reshape(-1)
     return values if recipe.runs == 1 else flat[_run_of(recipe, flat.size) * recipe.runs].reshape(values.shape)
 
 
-def _run_of(recipe: Recipe, count: int) -> Integers:
+def _run_of(recipe: ArrayRecipe, count: int) -> Integers:
     """The run number of each sample."""
     return np.arange(count, dtype=np.int64) // recipe.runs
 
@@ -226,7 +226,7 @@ def _read_only(values: Array) -> Array:
     return values
 
 
-def _stream(recipe: Recipe, role: int) -> Callable[[tuple[int, ...]], npt.NDArray[np.uint32]]:
+def _stream(recipe: ArrayRecipe, role: int) -> Callable[[tuple[int, ...]], npt.NDArray[np.uint32]]:
     random = np.random.RandomState([recipe.seed, role])
     return lambda shape: random.randint(0, 1 << 32, size=shape, dtype=np.uint32)
 
@@ -236,13 +236,13 @@ def _scale_words(words: npt.NDArray[np.uint32], below: int) -> Integers:
     return np.asarray((words.astype(np.uint64) * np.uint64(below)) >> np.uint64(32)).astype(np.int64)
 
 
-def _weights(recipe: Recipe, role: int, shape: tuple[int, ...]) -> Floats:
+def _weights(recipe: ArrayRecipe, role: int, shape: tuple[int, ...]) -> Floats:
     """Weights from 1/8 to 2, in steps of 1/8."""
     weights: Floats = np.asarray((1 + _scale_words(_stream(recipe, role)(shape), 16)) / 8)
     return weights if role == _CLASS_WEIGHTS else _in_runs(recipe, weights)
 
 
-def _labels(recipe: Recipe, true_classes: Integers) -> Array:
+def _labels(recipe: ArrayRecipe, true_classes: Integers) -> Array:
     if recipe.target == "distribution" and not recipe.soft:
         labels = np.zeros((*recipe.shape, recipe.classes), dtype=np.int64)
         np.put_along_axis(labels, true_classes[..., np.newaxis], 1, axis=-1)
@@ -259,14 +259,14 @@ def _labels(recipe: Recipe, true_classes: Integers) -> Array:
     return true_classes
 
 
-def _row_plan(recipe: Recipe, per_row: int) -> tuple[int, int, int]:
+def _row_plan(recipe: ArrayRecipe, per_row: int) -> tuple[int, int, int]:
     """(number of drawn rows, number of repetitions of each, rows per step)."""
     rows = int(np.prod(recipe.shape, dtype=np.int64))
     repeats = recipe.shape[0] if recipe.distribution == "equal_rows" else 1
     return rows // repeats, repeats, max(1, CHUNK // per_row)
 
 
-def _logits(recipe: Recipe, true_classes: Integers) -> Floats:
+def _logits(recipe: ArrayRecipe, true_classes: Integers) -> Floats:
     binary = recipe.loss == "binary"
     rows, repeats, step = _row_plan(recipe, recipe.classes)
     draw = _stream(recipe, _PREDICTIONS)
@@ -298,12 +298,12 @@ def _logits(recipe: Recipe, true_classes: Integers) -> Floats:
     return _in_shape(recipe, values, repeats)
 
 
-def _likely_classes(recipe: Recipe, true_classes: Integers) -> Integers:
+def _likely_classes(recipe: ArrayRecipe, true_classes: Integers) -> Integers:
     classes = 2 if recipe.loss == "binary" else recipe.classes
     return true_classes if recipe.distribution == "confident" else (true_classes + 1) % classes
 
 
-def _probabilities(recipe: Recipe, true_classes: Integers) -> Floats:
+def _probabilities(recipe: ArrayRecipe, true_classes: Integers) -> Floats:
     sure = recipe.distribution in ("confident", "wrong")
     classes = 2 if recipe.loss == "binary" else recipe.classes
     return _random_shares(
@@ -314,7 +314,7 @@ def _probabilities(recipe: Recipe, true_classes: Integers) -> Floats:
     )
 
 
-def _random_shares(recipe: Recipe, role: int, lifted: Integers, lift: int) -> Floats:
+def _random_shares(recipe: ArrayRecipe, role: int, lifted: Integers, lift: int) -> Floats:
     """Rows of shares k / sum(k), with k from 1 to 1024 and `lift` more for the class `lifted`."""
     binary = recipe.loss == "binary"
     classes = 2 if binary else recipe.classes
@@ -339,7 +339,7 @@ def _random_shares(recipe: Recipe, role: int, lifted: Integers, lift: int) -> Fl
     return _in_shape(recipe, values, repeats)
 
 
-def _in_shape(recipe: Recipe, values: Floats, repeats: int) -> Floats:
+def _in_shape(recipe: ArrayRecipe, values: Floats, repeats: int) -> Floats:
     shape = recipe.shape if recipe.loss == "binary" else (*recipe.shape, recipe.classes)
     if repeats == 1:
         return values.reshape(shape)

@@ -41,7 +41,7 @@ RELATION_PREFIX = "relation/"
 and layouts of either side, sorted and joined by /.
 """
 
-Status = Literal["disagrees", "crashed", "timed_out"]
+KnownStatus = Literal["disagrees", "crashed", "timed_out"]
 
 _FINITE_SYMPTOMS = frozenset({"zero", "imprecise", "too_small", "too_large"})
 _GRADIENT_SYMPTOMS = {
@@ -79,7 +79,7 @@ class KnownIssue:
     """
     symptoms: tuple[str, ...] = ()
     """Symptoms of the rows, see `verdict.Verdict`; empty means any."""
-    status: Status = "disagrees"
+    status: KnownStatus = "disagrees"
     reason: str = ""
     see: str = ""
     """URL of the issue in the framework's tracker."""

@@ -34,7 +34,7 @@ from conformance.casefiles.document import (
     read_error_text,
     schema_of,
 )
-from conformance.casefiles.generated_arrays import GeneratedCase, Recipe, yaml_quoted_digest
+from conformance.casefiles.generated_arrays import ArrayRecipe, GeneratedCase, yaml_quoted_digest
 from conformance.casefiles.parsed import UnstorableError, from_json, to_json
 from conformance.casefiles.stated_values import wrong_digits
 from conformance.casefiles.validation import ValidationError
@@ -438,7 +438,7 @@ class _CaseParser:
         case = self.build(recipe, predictions, labels, options, fields)
         return self.checked(dataclasses.replace(case, note=self.note(case)) if recipe is None else case, thorough)
 
-    def parse_arrays(self, recipe: Recipe | None) -> tuple[Array | None, Array | None, Shape | None]:
+    def parse_arrays(self, recipe: ArrayRecipe | None) -> tuple[Array | None, Array | None, Shape | None]:
         """Predictions and labels (a few of them for a recipe), and the shape of all predictions."""
         if recipe is not None:
             small = recipe.shrunk().generate()
@@ -458,7 +458,7 @@ class _CaseParser:
         return predictions, labels, None if predictions is None else predictions.shape
 
     def build(
-        self, recipe: Recipe | None, predictions: Array, labels: Array, options: Options, fields: dict[str, Any]
+        self, recipe: ArrayRecipe | None, predictions: Array, labels: Array, options: Options, fields: dict[str, Any]
     ) -> Case:
         """Build the case from its parsed parts; texts that the schema rejects are omitted."""
         fields |= {
@@ -797,7 +797,7 @@ class _CaseParser:
 
     # Generated arrays
 
-    def check_generated(self, recipe: Recipe, options: Options, expect: Expectation | None) -> None:
+    def check_generated(self, recipe: ArrayRecipe, options: Options, expect: Expectation | None) -> None:
         """Check the other parts of a case with generated arrays."""
         node = self.content["generate"]
         for name in ("sample_weights", "class_weights"):
@@ -811,7 +811,7 @@ class _CaseParser:
             advice = f"add digest: {yaml_quoted_digest(recipe.generate().digest)}"
             self.add_error(("generate",), "digest is missing", advice)
 
-    def parse_recipe(self) -> Recipe:
+    def parse_recipe(self) -> ArrayRecipe:
         node = {name: value for name, value in self.content["generate"].items() if name != "digest"}
         path: JsonPath = ("generate",)
         self.check_integers(node, "generate")
@@ -847,7 +847,7 @@ class _CaseParser:
             message = "logarithms are not the same bits on every platform"
             raise self.make_error(path, message, "generate logits or probabilities")
         ignore_index = -100 if self.refuses("options") else self.content.get("options", {}).get("ignore_index", -100)
-        recipe = Recipe(
+        recipe = ArrayRecipe(
             loss=self.file["loss"],
             input_kind=input_kind,
             target=self.target,

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from conformance.casefiles.generated_arrays import GeneratedCase, Recipe
+from conformance.casefiles.generated_arrays import ArrayRecipe, GeneratedCase
 from conformance.model.case import ByOracle, Case, Digits, Layout, MustRaise, NoRightAnswer, Options, Published
 
 _KINDS: Mapping[str, type] = {
     kind.__name__: kind
     for kind in (
-        Case, GeneratedCase, Recipe, Options, Layout, ByOracle, Digits, MustRaise, NoRightAnswer, Published,
+        Case, GeneratedCase, ArrayRecipe, Options, Layout, ByOracle, Digits, MustRaise, NoRightAnswer, Published,
     )
 }  # fmt: skip
 FIELDS = {

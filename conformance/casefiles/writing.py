@@ -25,7 +25,7 @@ from conformance.casefiles.document import (
     schema_line,
     schema_of,
 )
-from conformance.casefiles.generated_arrays import LATER, GeneratedCase, Recipe, yaml_quoted_digest
+from conformance.casefiles.generated_arrays import LATER, ArrayRecipe, GeneratedCase, yaml_quoted_digest
 from conformance.casefiles.loading import SCHEMA
 from conformance.casefiles.validation import other_class_axis
 from conformance.model.case import (
@@ -218,7 +218,7 @@ def _published_lines(number: Published, value: Any) -> Iterator[str]:
         yield f"quantity: {number.quantity}"
 
 
-def _recipe(recipe: Recipe, target: str, digest: str) -> dict[str, Any]:
+def _recipe(recipe: ArrayRecipe, target: str, digest: str) -> dict[str, Any]:
     fields: dict[str, Any] = {"seed": recipe.seed}
     fields |= {"samples": recipe.shape[0]} if len(recipe.shape) == 1 else {"shape": list(recipe.shape)}
     if recipe.loss == "categorical":
@@ -226,7 +226,7 @@ def _recipe(recipe: Recipe, target: str, digest: str) -> dict[str, Any]:
     if recipe.target != "index" and recipe.soft != (target == "distribution"):
         fields["soft"] = recipe.soft
     for name in ("distribution", "scale", "sample_weights", "class_weights", "ignored", *LATER):
-        if (value := getattr(recipe, name)) != getattr(Recipe, name):
+        if (value := getattr(recipe, name)) != getattr(ArrayRecipe, name):
             fields[name] = value
     return fields | {"digest": _Verbatim(yaml_quoted_digest(digest))}
 

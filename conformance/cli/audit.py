@@ -16,13 +16,13 @@ from conformance.comparison.changes import Level
 from conformance.execution.interruption import INTERRUPTED
 from conformance.model.text import printable
 
-Format = Literal["terminal", "markdown", "json"]
+AuditFormat = Literal["terminal", "markdown", "json"]
 
 
 def audit(
     folder: Path,
     fail_on: Level,
-    form: Format,
+    form: AuditFormat,
     as_json: bool,
     **request: Any,
 ) -> None:

@@ -21,14 +21,14 @@ from conformance.comparison.history import markdown as history_markdown
 from conformance.execution.report_folder import check_no_part_of_report
 from conformance.model.files import write_output
 
-Format = Literal["terminal", "markdown", "csv", "json", "html"]
+DiffFormat = Literal["terminal", "markdown", "csv", "json", "html"]
 
 
 def diff(
     old: Path,
     new: Path,
     fail_on: Level,
-    form: Format,
+    form: DiffFormat,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -95,7 +95,7 @@ def merge(
     out.print_result(result, lambda _: out.lines(lines), as_json)
 
 
-def _text(result: api.DiffResult, form: Format) -> str:
+def _text(result: api.DiffResult, form: DiffFormat) -> str:
     difference = result.difference
     match form:
         case "markdown":

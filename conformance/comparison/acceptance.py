@@ -17,7 +17,7 @@ from conformance.comparison.alignment import row_names
 from conformance.comparison.changes import LATER_PER_SIDE, compare_results
 from conformance.comparison.errors import AuditError
 from conformance.comparison.merging import joined_versions, merged_versions
-from conformance.comparison.reports import Difference, Side, read_complete, read_packed, scope_of_run
+from conformance.comparison.reports import ReportDifference, Side, read_complete, read_packed, scope_of_run
 from conformance.execution.report_folder import folder_of
 from conformance.execution.run_info import RunInfo
 from conformance.judging.row import COLUMNS
@@ -42,7 +42,7 @@ class Proposal:
     """The rows that the baseline will hold."""
     run: RunInfo
     """The run that the baseline will hold."""
-    difference: Difference | None
+    difference: ReportDifference | None
     """Changes from the existing baseline; None if there is none."""
     kept: Mapping[str, int]
     """Number of rows of the existing baseline that are kept because the report did not run them, by framework."""
@@ -105,7 +105,7 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
     merged_run = _merged_run(info, RunInfo.of(old_run), merged, set(counts))
     sides = Side(str(baseline), old_run), Side(str(path), {**run, "versions": dict(merged_run.versions)})
     table = compare_results(old, merged, (sides[0].name, sides[1].name), scopes, cases)
-    return Proposal(path, baseline, merged, merged_run, Difference(*sides, table), counts, int(outdated.sum()))
+    return Proposal(path, baseline, merged, merged_run, ReportDifference(*sides, table), counts, int(outdated.sum()))
 
 
 def accept(proposed: Proposal) -> dict[str, Any]:

@@ -17,7 +17,15 @@ from rich.table import Table
 from rich.text import Text
 
 from conformance.comparison.changes import SEVERITIES
-from conformance.comparison.reports import Difference, Side, by_cause, by_function, by_kind, by_severity, group_changes
+from conformance.comparison.reports import (
+    ReportDifference,
+    Side,
+    by_cause,
+    by_function,
+    by_kind,
+    by_severity,
+    group_changes,
+)
 from conformance.model.text import counted, one_line, printable
 from conformance.report.files import guard_formula
 from conformance.report.frames import records
@@ -33,14 +41,14 @@ HEADINGS = {"regression": "Regressions", "change": "Changes", "improvement": "Im
 COLOURS = {"regression": "bold red", "change": "yellow", "improvement": "green", "note": "dim"}
 
 
-def headline(difference: Difference) -> str:
+def headline(difference: ReportDifference) -> str:
     """Count rows by severity: `2 regressions, 1 change, 11965 unchanged`."""
     counts = by_severity(difference.changes)
     texts = [f"{count} {name}" if name == "unchanged" else counted(count, name) for name, count in counts.items()]
     return ", ".join(texts) or "no rows"
 
 
-def context(difference: Difference) -> list[str]:
+def context(difference: ReportDifference) -> list[str]:
     """`keras 2.15.0 -> 3.15.1` for each framework of either side, and other differences between the runs."""
     sides = {"old": difference.old, "new": difference.new}
     old, new = (side.versions for side in sides.values())
@@ -58,7 +66,7 @@ def context(difference: Difference) -> list[str]:
     return lines
 
 
-def markdown(difference: Difference) -> str:
+def markdown(difference: ReportDifference) -> str:
     """Render as Markdown: the totals, then the changes by cause, worst first; its length is bounded like a summary."""
     names = f"From {code(difference.old.name)} to {code(difference.new.name)}"
     sections = ["# What changed\n", f"{names}: **{headline(difference)}**.\n"]
@@ -73,7 +81,7 @@ def markdown(difference: Difference) -> str:
     return bounded("\n".join(sections), "the CSV and the JSON have every row")
 
 
-def as_csv(difference: Difference) -> str:
+def as_csv(difference: ReportDifference) -> str:
     """Every changed row as CSV, guarded for spreadsheets."""
     changed = difference.changed
     texts = changed.select_dtypes(exclude="number").columns
@@ -83,7 +91,7 @@ def as_csv(difference: Difference) -> str:
     return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
-def as_dict(difference: Difference) -> dict[str, Any]:
+def as_dict(difference: ReportDifference) -> dict[str, Any]:
     """The totals, the groups and every changed row as builtin values; an infinity is the text `inf`, a NaN None."""
     table = difference.changes
     return {
@@ -110,13 +118,13 @@ PAGE_COLUMNS = (
 """Columns of a change that a report's page shows."""
 
 
-def page_changes(difference: Difference) -> tuple[list[dict[str, Any]], list[str]]:
+def page_changes(difference: ReportDifference) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the changed rows, worst first, and sentences about the changes as a whole, for a report's page."""
     sentences = [f"{difference.old.name} -> {difference.new.name}: {headline(difference)}", *context(difference)]
     return _json_records(difference.changed[list(PAGE_COLUMNS)]), sentences
 
 
-def terminal(difference: Difference) -> Iterator[RenderableType]:
+def terminal(difference: ReportDifference) -> Iterator[RenderableType]:
     """Render for a terminal of 80 columns, readable without colour."""
     yield Text(f"{bounded_line(difference.old.name)} -> {bounded_line(difference.new.name)}: {headline(difference)}")
     for line in context(difference):
@@ -182,7 +190,7 @@ def _function_table(changes: pd.DataFrame) -> Table:
     return result
 
 
-def _sums(difference: Difference) -> str:
+def _sums(difference: ReportDifference) -> str:
     changed = difference.changed
     if changed.empty:
         return "Nothing changed.\n"

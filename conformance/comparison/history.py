@@ -36,7 +36,7 @@ MAX_ANSWER = 48
 
 
 @dataclass(frozen=True)
-class Step:
+class ReleaseChanges:
     """The changes from one release to the next one in the report."""
 
     framework: str
@@ -52,7 +52,7 @@ class Step:
 class History:
     """The changes over the releases of a report."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[ReleaseChanges, ...]
     """The steps, sorted by framework, place and release."""
     failed: tuple[str, ...] = ()
     """A sentence for each environment that could not be created."""
@@ -73,13 +73,13 @@ def history(path: Path) -> History:
     return History(tuple(steps), tuple(f"{row.environment}: {row.explanation}" for row in failed.itertuples()))
 
 
-def _steps(framework: str, rows: pd.DataFrame) -> Iterator[Step]:
+def _steps(framework: str, rows: pd.DataFrame) -> Iterator[ReleaseChanges]:
     for place, series in _series(framework, rows):
         for before, after in pairwise(sorted(series["version"].unique(), key=version_key)):
             old, new = (series[series["version"] == version] for version in (before, after))
             table = compare_results(old, new, (f"{framework} {before}", f"{framework} {after}"), SAME_QUESTIONS)
             step_causes = [cause for cause in causes(table) if cause.example_row["kinds"] != "message"]
-            yield Step(framework, place, before, after, tuple(step_causes))
+            yield ReleaseChanges(framework, place, before, after, tuple(step_causes))
 
 
 def _series(framework: str, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -121,14 +121,14 @@ def markdown(history: History) -> str:
     return "\n".join(parts)
 
 
-def _releases(steps: list[Step]) -> str:
+def _releases(steps: list[ReleaseChanges]) -> str:
     releases = [steps[0].before, *(step.after for step in steps)]
     unchanged = [step.after for step in steps if not step.causes]
     text = f"{RUN_WERE}{', '.join(map(escaped, releases))}."
     return text + (f" Nothing changed in {', '.join(map(escaped, unchanged))}.\n" if unchanged else "\n")
 
 
-def _table(steps: list[Step]) -> str:
+def _table(steps: list[ReleaseChanges]) -> str:
     rows = [
         [
             escaped(step.after) if number == 0 else "",
@@ -160,7 +160,7 @@ def as_records(history: History) -> list[dict[str, str]]:
     return [dict(zip(HEADER, _cells(step, cause), strict=True)) for step in history.steps for cause in step.causes]
 
 
-def _cells(step: Step, cause: Cause) -> list[str]:
+def _cells(step: ReleaseChanges, cause: Cause) -> list[str]:
     return [
         f"{step.framework} {step.place}".strip(),
         step.after,

@@ -37,7 +37,7 @@ class Side:
 
 
 @dataclass(frozen=True, eq=False)
-class Difference:
+class ReportDifference:
     """The changes between two reports."""
 
     old: Side
@@ -71,12 +71,12 @@ def read_packed(path: Path) -> tuple[PackedFrame, dict[str, Any]]:
     return PackedFrame(results), run
 
 
-def difference(old: Path, new: Path) -> Difference:
+def difference(old: Path, new: Path) -> ReportDifference:
     """Compare two reports, files or folders.  Raises ReportError or AuditError if they cannot be compared."""
     (before, old_run), (after, new_run) = read_packed(old), read_packed(new)
     scopes = scope_of_run(before, old_run), scope_of_run(after, new_run)
     sides = Side(str(old), old_run), Side(str(new), new_run)
-    return Difference(*sides, compare_results(before, after, (sides[0].name, sides[1].name), scopes))
+    return ReportDifference(*sides, compare_results(before, after, (sides[0].name, sides[1].name), scopes))
 
 
 def scope_of_run(results: Frame, run: dict[str, Any]) -> Scope:

@@ -12,10 +12,10 @@ import pandas as pd
 
 from conformance.judging.row import exception_type, warnings_in
 
-Kind = Literal[
+SignatureChangeKind = Literal[
     "function lost", "removed", "renamed", "kind", "place", "default", "added", "deprecated", "function gained"
 ]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[SignatureChangeKind, ...] = get_args(SignatureChangeKind)
 """Kinds of change, worst first."""
 BREAKING = frozenset({"function lost", "removed", "renamed", "kind", "place"})
 """Kinds that may make a correct call invalid."""
@@ -26,7 +26,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 @dataclass(frozen=True)
-class Parameter:
+class SignatureParameter:
     """A parameter of a function."""
 
     name: str
@@ -70,7 +70,7 @@ class SignatureChange:
     """Dotted path of the function."""
     functions: tuple[str, ...]
     """The audited functions that call it."""
-    kind: Kind
+    kind: SignatureChangeKind
     name: str = ""
     """The parameter, or the category of the warning."""
     old: str = ""
@@ -97,15 +97,18 @@ class SignatureChange:
         return say(template).format(name=self.name, old=self.old, new=self.new)
 
 
-def parameters(signature: Sequence[Sequence[str]] | None) -> list[Parameter] | None:
+def parameters(signature: Sequence[Sequence[str]] | None) -> list[SignatureParameter] | None:
     """Parse a signature sent by a worker (see `serve.signature`); memory addresses in defaults are removed."""
     if signature is None:
         return None
-    return [Parameter(name, kind, _ADDRESS.sub("", default)) for name, kind, default in signature]
+    return [SignatureParameter(name, kind, _ADDRESS.sub("", default)) for name, kind, default in signature]
 
 
 def compare_signatures(
-    path: str, functions: Sequence[str], old: Sequence[Parameter] | None, new: Sequence[Parameter] | None
+    path: str,
+    functions: Sequence[str],
+    old: Sequence[SignatureParameter] | None,
+    new: Sequence[SignatureParameter] | None,
 ) -> list[SignatureChange]:
     """Compare two signatures of the function at a path, worst difference first.  None: the function does not exist.
 
@@ -114,7 +117,7 @@ def compare_signatures(
     """
     if old is None or new is None:
         lost = old is not None
-        kind: Kind = "function lost" if lost else "function gained"
+        kind: SignatureChangeKind = "function lost" if lost else "function gained"
         return [SignatureChange(path, tuple(functions), kind)] if (old is None) != (new is None) else []
     changes = [
         SignatureChange(path, tuple(functions), *difference) for difference in _differences(list(old), list(new))
@@ -122,11 +125,11 @@ def compare_signatures(
     return sorted(changes, key=lambda change: KINDS.index(change.kind))
 
 
-_Difference = tuple[Kind, str, str, str]
+_Difference = tuple[SignatureChangeKind, str, str, str]
 """Kind, name, old and new of a `SignatureChange`."""
 
 
-def _differences(old: list[Parameter], new: list[Parameter]) -> Iterator[_Difference]:
+def _differences(old: list[SignatureParameter], new: list[SignatureParameter]) -> Iterator[_Difference]:
     before, after = ({parameter.name: parameter for parameter in side} for side in (old, new))
     renamed = dict(_find_renamed(old, new, before, after))
     for old_name, new_name in renamed.items():
@@ -148,7 +151,10 @@ def _differences(old: list[Parameter], new: list[Parameter]) -> Iterator[_Differ
 
 
 def _find_renamed(
-    old: list[Parameter], new: list[Parameter], before: Mapping[str, Parameter], after: Mapping[str, Parameter]
+    old: list[SignatureParameter],
+    new: list[SignatureParameter],
+    before: Mapping[str, SignatureParameter],
+    after: Mapping[str, SignatureParameter],
 ) -> Iterator[tuple[str, str]]:
     """Yield (old name, new name) of parameters that were renamed; see `compare_signatures`."""
     new = [parameter for parameter in new if not parameter.deprecated]
@@ -166,12 +172,12 @@ def _find_renamed(
                 yield earlier.name, later.name
 
 
-def _changed_default(name: str, old: Parameter, new: Parameter) -> Iterator[_Difference]:
+def _changed_default(name: str, old: SignatureParameter, new: SignatureParameter) -> Iterator[_Difference]:
     if old.default != new.default and not new.deprecated:
         yield "default", name, old.default, new.default
 
 
-def _find_moved(old: list[Parameter], new: list[Parameter]) -> Iterator[_Difference]:
+def _find_moved(old: list[SignatureParameter], new: list[SignatureParameter]) -> Iterator[_Difference]:
     """Positional parameters with the same name at another position."""
     before, after = (
         {parameter.name: position for position, parameter in enumerate(side, 1) if parameter.positional}

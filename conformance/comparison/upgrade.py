@@ -16,7 +16,7 @@ from conformance.comparison import signatures
 from conformance.comparison.causes import REPORTED_SECTIONS, Cause, Section, causes, sections
 from conformance.comparison.changes import SAME_QUESTIONS, Level, compare_results, fails
 from conformance.comparison.errors import AuditError
-from conformance.comparison.reports import Difference, Side
+from conformance.comparison.reports import ReportDifference, Side
 from conformance.comparison.signatures import SignatureChange
 from conformance.execution import assessing
 from conformance.execution.run import Run
@@ -199,7 +199,7 @@ class Summary:
 class Audit:
     """The changes by an upgrade."""
 
-    difference: Difference
+    difference: ReportDifference
     versions: dict[str, tuple[str, str]]
     """Old and new version of each audited framework."""
     sections: pd.Series
@@ -261,7 +261,7 @@ def audit(sides: Sides, run: AuditRun, folder: Path) -> Audit:
     ]
     ordinary = ordinary_rows(table, run.items)
     return Audit(
-        Difference(Side(sides.names[0], old), Side(sides.names[1], new), table),
+        ReportDifference(Side(sides.names[0], old), Side(sides.names[1], new), table),
         {a.framework.name: (a.version, b.version) for a, b in zip(sides.old, sides.new, strict=True)},
         sections(table),
         ordinary,

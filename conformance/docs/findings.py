@@ -16,7 +16,7 @@ from conformance.adapters import registry
 from conformance.adapters.registry import within
 from conformance.casefiles.known_issues import EXTERNAL_PREFIXES, RELATION_PREFIX, KnownIssue
 from conformance.docs.markup import anchor_line, code_html, escaped, link, prose_html, slug, table
-from conformance.docs.ranking import KINDS, Entry, Example, Kind, examples, framework_of, kind_of
+from conformance.docs.ranking import KINDS, Entry, Example, FindingKind, examples, framework_of, kind_of
 from conformance.judging.plan import Item
 from conformance.judging.row import array_of
 from conformance.model.case import Case, is_derivative
@@ -48,7 +48,7 @@ class RankedEntry:
     """An entry of the ledger with its kind and an example."""
 
     entry: Entry
-    kind: Kind
+    kind: FindingKind
     example: Example | None = None
     exact: str = ""
     """The exact answer to the example."""
@@ -107,7 +107,7 @@ class Finding:
         return self.ranked[0]
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> FindingKind:
         """Its worst kind."""
         return self.lead.kind
 

@@ -12,14 +12,14 @@ from conformance.adapters.libraries import pinned_installations
 from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import KnownIssue
 from conformance.judging.judge import unsupported_assessments
-from conformance.judging.plan import Candidate, Item, items_of
+from conformance.judging.plan import CandidateFunction, Item, items_of
 from conformance.judging.prepare import Problems, prepare
 from conformance.judging.traits import UNUSUAL_TRAITS
 from conformance.model.case import Case, is_derivative
 from conformance.reference.oracle import Oracle
 
-Kind = Literal["number", "gradient", "precision", "acceptance", "crash", "edge"]
-KINDS: Mapping[Kind, str] = {
+FindingKind = Literal["number", "gradient", "precision", "acceptance", "crash", "edge"]
+KINDS: Mapping[FindingKind, str] = {
     "number": "Wrong numbers for ordinary inputs",
     "gradient": "Wrong gradients for ordinary inputs",
     "precision": "Lost precision",
@@ -52,14 +52,14 @@ class Example:
         return str(next(unsupported_assessments([(self.item, "")], oracle)).row.cells["want"])
 
 
-def kind_of(entry: Entry, example: Example | None) -> Kind:
+def kind_of(entry: Entry, example: Example | None) -> FindingKind:
     """The kind of an entry.
 
     example: an example of the entry; without one, its traits tell whether inputs are ordinary.
     """
     first = entry[0]
     if first.kind:
-        return cast(Kind, first.kind)
+        return cast(FindingKind, first.kind)
     silent = {symptom for symptom in first.symptoms if not symptom.startswith("raised ")}
     if first.status != "disagrees" or (first.symptoms and not silent):
         return "crash"
@@ -97,7 +97,7 @@ def _items(issue: KnownIssue, case: Case, available: Sequence[Installed]) -> Ite
     """The items on a case to which an issue applies, in any release, mode and device."""
     anywhere = dataclasses.replace(issue, versions="", modes=(), devices=())
     functions = [
-        Candidate(installed, function)
+        CandidateFunction(installed, function)
         for installed in available
         for function in installed.functions
         if issue.matches_function(function.name)

@@ -26,7 +26,7 @@ from conformance.explain.derivation import (
     weighted_targets,
     without_class_weights,
 )
-from conformance.explain.explanation import Decomposition, Difference, Step
+from conformance.explain.explanation import ChoiceEffect, Decomposition, Step
 from conformance.explain.number_format import (
     MAX_TERMS,
     format_element,
@@ -94,7 +94,7 @@ def convention_of(assessment: Assessment) -> Convention:
     return documented_convention(assessment.item, assessment.prepared.problem).convention
 
 
-def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]:
+def differences(assessment: Assessment, exact: Oracle) -> tuple[ChoiceEffect, ...]:
     """Choices that explain a divergence; without an explanation, all documented choices that change the answer."""
     names = named_choices(assessment)
     convention = convention_of(assessment)
@@ -114,7 +114,7 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[Difference, ...]
         changes_answer = name not in (*NUMERIC_FIELDS, "rejects") and not choice.is_of_rounding
         before, after = texts[number : number + 2] if changes_answer else ("", "")
         if not changes_answer or before != after or assessment.verdict.convention:
-            result.append(_difference(choice, getattr(convention, name), before, after))
+            result.append(_choice_effect(choice, getattr(convention, name), before, after))
     return tuple(result)
 
 
@@ -191,7 +191,7 @@ def answer(assessment: Assessment, convention: Convention, exact: Oracle) -> Ans
         return None
 
 
-def _difference(choice: _Choice, value: Any, before: str, after: str) -> Difference:
+def _choice_effect(choice: _Choice, value: Any, before: str, after: str) -> ChoiceEffect:
     prepared, name = choice.assessment.prepared, choice.name
     is_set = isinstance(value, frozenset)
     if is_set:
@@ -199,7 +199,7 @@ def _difference(choice: _Choice, value: Any, before: str, after: str) -> Differe
     instead = "" if is_set else meanings.meaning(name, getattr(DEFINITION, name))
     text, text_meaning = describe({name: value}), meanings.meaning_in_problem(name, value, prepared.problem)
     lines = tuple(_choice_lines(choice))
-    return Difference(name, text, text_meaning, instead, lines, before, after, choice.is_of_rounding)
+    return ChoiceEffect(name, text, text_meaning, instead, lines, before, after, choice.is_of_rounding)
 
 
 def _answer_texts(assessment: Assessment, answers: list[Answer | None]) -> list[str]:

@@ -59,7 +59,7 @@ class Derivation:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ChoiceEffect:
     """One choice in which a function departs from the definition, and its effect on this problem."""
 
     field: str
@@ -164,7 +164,7 @@ class FunctionResult:
     """Whether there is anything to explain."""
     conversion_effect: str = ""
     """What was passed instead of the case's predictions, and the effect."""
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[ChoiceEffect, ...] = ()
     decomposition: Decomposition | None = None
     gradient: tuple[Step, ...] = ()
     """The definition's gradient at the element with the largest error."""

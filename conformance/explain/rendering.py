@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from conformance.explain.explanation import (
+    ChoiceEffect,
     Decomposition,
     Derivation,
-    Difference,
     Explanation,
     FunctionResult,
     KnownIssueNote,
@@ -256,7 +256,7 @@ def _ledger_blocks(entry: KnownIssueNote) -> Iterator[Block]:
         yield _formula(f"shows {entry.shows}")
 
 
-def _difference_blocks(difference: Difference, also: bool) -> Iterator[Block]:
+def _difference_blocks(difference: ChoiceEffect, also: bool) -> Iterator[Block]:
     instead = f"; the definition {difference.definition}" if difference.definition else ""
     yield _prose(f"It {'also ' if also else ''}{difference.meaning}{instead} ({difference.choice}).")
     for line in difference.steps:

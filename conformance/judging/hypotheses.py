@@ -19,7 +19,7 @@ from conformance.adapters import registry
 from conformance.adapters.contract import required_capabilities
 from conformance.judging.compare import compare
 from conformance.judging.effects import answer_by, narrowed
-from conformance.judging.mistakes import BATCHES, SINGLE_MISTAKES, Departure, Hypothesis, Kind, Variant, pairs
+from conformance.judging.mistakes import BATCHES, SINGLE_MISTAKES, Departure, DepartureKind, Hypothesis, Variant, pairs
 from conformance.judging.printed import DigitInterval, matches_digits
 from conformance.model.case import Array, Layout, Problem, Published, Quantity, Reduction, is_derivative, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, Divisor, describe
@@ -212,7 +212,7 @@ def _rounded(values: Floats) -> Floats:
 
 
 def _rank(hypothesis: Hypothesis) -> tuple[int, list[int]]:
-    return len(hypothesis), [get_args(Kind).index(departure.kind) for departure in hypothesis]
+    return len(hypothesis), [get_args(DepartureKind).index(departure.kind) for departure in hypothesis]
 
 
 def _by_chance(printed: Sequence[DigitInterval], tried: Mapping[bytes, Sequence[Hypothesis]]) -> float:
@@ -444,7 +444,7 @@ def _variants(problem: Problem, quantity: Quantity, base: Convention, oracle: Or
     if base != DEFINITION:
         yield Variant((Departure("convention", "the definition, without what is documented"),), problem)
     for convention, functions in _conventions(problem, quantity, base, oracle).items():
-        kind: Kind = "convention" if functions else "reduction"
+        kind: DepartureKind = "convention" if functions else "reduction"
         choices = convention.choices()
         departure = Departure(kind, describe(choices), functions, tuple(choices.items()))
         yield Variant((departure,), problem, convention)

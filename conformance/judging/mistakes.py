@@ -17,7 +17,7 @@ from conformance.model.floats import Floats
 from conformance.reference.conversion import convert
 from conformance.reference.domain import dtype_info
 
-Kind = Literal["dtype", "convention", "reduction", "mistake"]
+DepartureKind = Literal["dtype", "convention", "reduction", "mistake"]
 """Kind of departure from the definition."""
 MAX_CROSSED = 100
 """Maximum number of outputs for which a column of predictions broadcast against the labels is tried."""
@@ -51,7 +51,7 @@ BATCHES = (
 class Departure:
     """One difference of a computation from the definition."""
 
-    kind: Kind
+    kind: DepartureKind
     text: str
     functions: tuple[str, ...] = ()
     """Functions that document it."""

@@ -91,7 +91,7 @@ VARIANT_STRIDE = 4
 of a model traces it anew, and six such functions took as long as all others."""
 
 
-class Candidate(NamedTuple):
+class CandidateFunction(NamedTuple):
     """A function that may be called on a case."""
 
     installed: Installed
@@ -111,7 +111,7 @@ class Candidate(NamedTuple):
 
 def candidates(
     cases: Sequence[Case], available: Sequence[Installed], item_filter: ItemFilter | None = None
-) -> Iterator[tuple[Case, list[Candidate]]]:
+) -> Iterator[tuple[Case, list[CandidateFunction]]]:
     """Each case with the functions for which an item on it may be selected."""
     ids = "\n".join(case.id for case in cases)  # a word is in one of them or in none
     functions = [
@@ -126,7 +126,9 @@ def candidates(
         for installed, function in functions:
             parts = (function.framework_name, function.name, case.id, installed.mode, installed.device)
             if is_selected(function, case, item_filter) and (item_filter is None or item_filter.may_select(*parts)):
-                selected.append(Candidate(installed, function, item_filter is None or item_filter.must_select(*parts)))
+                selected.append(
+                    CandidateFunction(installed, function, item_filter is None or item_filter.must_select(*parts))
+                )
         yield case, selected
 
 
@@ -149,7 +151,7 @@ def _is_shipped(case: Case) -> bool:
     return bool(case.path) and is_shipped(case.path)
 
 
-def items_of(case: Case, problem: Problem, functions: Iterable[Candidate]) -> Iterator[Item]:
+def items_of(case: Case, problem: Problem, functions: Iterable[CandidateFunction]) -> Iterator[Item]:
     """The items of a problem of a case, in the order of the functions; see `plan`."""
     declared = (
         (candidate, _declared(case, problem, candidate.installed, candidate.function)) for candidate in functions
@@ -161,7 +163,7 @@ def _items(
     case: Case,
     dtype: str,
     reduction: Reduction,
-    declared: Iterable[tuple[Candidate, Declaration]],
+    declared: Iterable[tuple[CandidateFunction, Declaration]],
     item_filter: ItemFilter | None,
 ) -> Iterator[Item]:
     for candidate, declaration in declared:
@@ -215,7 +217,9 @@ class Declarations:
             for table in declarations._tables.values():
                 table.remember()
 
-    def of_all(self, case: Case, functions: Iterable[Candidate]) -> list[tuple[Candidate, Sequence[Declaration]]]:
+    def of_all(
+        self, case: Case, functions: Iterable[CandidateFunction]
+    ) -> list[tuple[CandidateFunction, Sequence[Declaration]]]:
         """Functions, each with its declarations for the problems of a case: for each dtype, one for each reduction."""
         return [(candidate, self._of(case, candidate.installed, candidate.function)) for candidate in functions]
 

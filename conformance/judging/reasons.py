@@ -169,7 +169,7 @@ class Conversion:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class UndocumentedConvention:
     """The result of a search for an undocumented convention that explains a wrong answer."""
 
     choices: Choices = ()
@@ -339,7 +339,7 @@ class Mismatch(Reason):
     """Whether the value is compared with the documented answer instead of the definition's."""
     conversion: Conversion | None = None
     """The conversion of the predictions; None unless it changes the answer."""
-    candidate: Candidate | None = None
+    candidate: UndocumentedConvention | None = None
     """An undocumented convention that would explain the value; None if not searched for."""
 
     def __str__(self) -> str:

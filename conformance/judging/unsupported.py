@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from conformance.adapters.registry import Installed
 from conformance.judging.judge import unsupported_assessments
-from conformance.judging.plan import Candidate, Declaration, Declarations, Item, candidates
+from conformance.judging.plan import CandidateFunction, Declaration, Declarations, Item, candidates
 from conformance.judging.row import Row
 from conformance.judging.selection import ItemFilter
 from conformance.model.case import Case, Reduction
@@ -74,7 +74,7 @@ def _reasons(
     case: Case,
     dtype: str,
     reduction: Reduction,
-    declared: Iterable[tuple[Candidate, Declaration]],
+    declared: Iterable[tuple[CandidateFunction, Declaration]],
     item_filter: ItemFilter | None,
 ) -> Reasons | None:
     """(item, reason) for each selected function; None if one of them supports the problem."""

@@ -34,7 +34,6 @@ from conformance.judging.effects import (
 )
 from conformance.judging.reasons import (
     AcceptedInvalid,
-    Candidate,
     CannotExpress,
     Choices,
     Conversion,
@@ -52,6 +51,7 @@ from conformance.judging.reasons import (
     Reason,
     RefusedInvalid,
     UndefinedAnswer,
+    UndocumentedConvention,
     WrongDtype,
 )
 from conformance.model.case import Expectation, MustRaise, NoRightAnswer, Problem, Quantity, is_derivative
@@ -479,10 +479,10 @@ class _Judgement:
         )
         return dataclasses.replace(conversion, alternative=alternative)
 
-    def candidate(self, outcome: Returned, conventions: Sequence[Convention]) -> Candidate:
+    def candidate(self, outcome: Returned, conventions: Sequence[Convention]) -> UndocumentedConvention:
         """Search for a known convention that explains an outcome that no documented choice explains."""
         if self.converted.predictions.size > MAX_SEARCHED:
-            return Candidate(searched=False)
+            return UndocumentedConvention(searched=False)
         tried = effective_neighbours(self.documented, tuple(conventions), self.converted, self.quantity)
         for convention, known, names in tried:
             if self._held(outcome, convention) is None:
@@ -492,8 +492,8 @@ class _Judgement:
             changed = {name: getattr(known, name) for name in part}
             if "accepts" in changed:
                 changed["accepts"] &= examine(self.converted)
-            return Candidate(tuple(changed.items()))
-        return Candidate()
+            return UndocumentedConvention(tuple(changed.items()))
+        return UndocumentedConvention()
 
     def documented_comparison(self, outcome: Returned) -> tuple[Exact | None, Comparison | None]:
         """The answer by the whole documented convention, unless it is the definition, and the comparison with it."""

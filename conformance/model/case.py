@@ -31,7 +31,7 @@ Quantity = Literal[
     "loss", "gradient", "perplexity", "perplexity_gradient", "d2", "hidden_gradient", "weight_gradient",
     "bias_gradient", "hessian",
 ]  # fmt: skip
-Returned = Literal["loss", "gradient", "hessian", "perplexity", "d2"]
+ReturnedQuantity = Literal["loss", "gradient", "hessian", "perplexity", "d2"]
 Order = Literal["c", "fortran", "strided", "broadcast", "readonly"]
 
 LOSSES: tuple[Loss, ...] = ("categorical", "binary")

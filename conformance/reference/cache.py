@@ -50,7 +50,7 @@ def code_digest(*packages: str) -> str:
     return sha.hexdigest()
 
 
-class Store(Protocol):
+class AnswerStore(Protocol):
     """A store of bytes by key."""
 
     def get(self, key: str, is_sound: Callable[[bytes], bool]) -> bytes | None:

@@ -123,7 +123,7 @@ def radius_fraction(dtype: str, classes: int) -> float:
     return 2 * largest * dtype_info("float64").unit_roundoff / dtype_info(dtype).unit_roundoff
 
 
-def _enclosures(problem: Problem, flat: FlatProblem, convention: Convention, sharpest: float) -> _Rows:
+def _enclosures(problem: Problem, flat: FlatProblem, convention: Convention, sharpest: float) -> _RowEnclosures:
     """The rows of a problem; checked in balls if a small radius is required."""
     classes = 1 if flat.binary else flat.x.shape[1]
     fraction = radius_fraction(problem.dtype, classes)
@@ -133,19 +133,19 @@ def _enclosures(problem: Problem, flat: FlatProblem, convention: Convention, sha
         no_bound = convention.log_floor is not None or convention.renormalise == "after_clip"
     if fraction > sharpest or no_bound:
         rows = len(flat.x)
-        return _Rows(flat, convention, np.zeros(rows), np.zeros(rows), np.zeros(rows, dtype=bool))
+        return _RowEnclosures(flat, convention, np.zeros(rows), np.zeros(rows), np.zeros(rows, dtype=bool))
     loss, error = error_bound.row_losses(problem, convention)
     is_enclosed = np.isfinite(loss) & np.isfinite(error)
     if flat.index is not None:
         is_enclosed &= (flat.index >= 0) & (flat.index < classes)
-    enclosures = _Rows(flat, convention, loss, fraction * error + UNDERFLOW_ERROR, is_enclosed)
+    enclosures = _RowEnclosures(flat, convention, loss, fraction * error + UNDERFLOW_ERROR, is_enclosed)
     if sharpest <= MAX_RADIUS_TO_TOLERANCE:
         enclosures.check()
     return enclosures
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
+class _RowEnclosures:
     """The loss of each row before sample weights: an enclosure in float64, or to be evaluated in a ball."""
 
     flat: FlatProblem

@@ -122,7 +122,7 @@ def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
+class _RowBounds:
     """Losses of rows, before rows are ignored, grouped and weighted."""
 
     flat: FlatProblem
@@ -194,7 +194,7 @@ def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Fl
     return finite_or_zero(np.asarray(total))
 
 
-def _cached_rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows:
+def _cached_rows(problem: Problem, convention: Convention, is_converted: bool) -> _RowBounds:
     """The rows of a problem under a convention; those of a large problem are cached for one convention only."""
     relevant_convention = relevant(problem.unreduced, convention, ERROR_BOUND)
     name, key = "error bound of rows", (relevant_convention, is_converted)
@@ -203,11 +203,11 @@ def _cached_rows(problem: Problem, convention: Convention, is_converted: bool) -
         if problem.predictions.size > MAX_PREDICTIONS_AT_ONCE:
             cache.clear()
         cache[key] = _rows(problem, *key)
-    rows: _Rows = cache[key]
+    rows: _RowBounds = cache[key]
     return rows
 
 
-def _rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows:
+def _rows(problem: Problem, convention: Convention, is_converted: bool) -> _RowBounds:
     flat = flatten(problem, convention)
     loss, error = np.empty(len(flat.x)), np.empty(len(flat.x))
     of_index = _has_index_formula(flat, convention, is_converted)
@@ -215,7 +215,7 @@ def _rows(problem: Problem, convention: Convention, is_converted: bool) -> _Rows
     with np.errstate(all="ignore"):
         for chunk in flat.chunks(MAX_PREDICTIONS_AT_ONCE) if of_index else flat.chunks():
             loss[chunk], error[chunk] = of_rows(flat.rows(chunk), convention, is_converted)
-    return _Rows(flat, loss, error)
+    return _RowBounds(flat, loss, error)
 
 
 def underflow_error(dtype: str) -> float:

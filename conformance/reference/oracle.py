@@ -28,7 +28,7 @@ from flint import arb, ctx, fmpq
 from conformance.model.case import InputKind, Problem, content_digest
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.floats import Floats
-from conformance.reference.cache import Cache, Store, default_folder
+from conformance.reference.cache import AnswerStore, Cache, default_folder
 from conformance.reference.certified import CertifiedAnswers
 from conformance.reference.domain import dtype_info
 from conformance.reference.flat_problem import (
@@ -100,7 +100,7 @@ class Oracle:
     Losses are cached by content; gradients, which are as large as the predictions, as long as their problem exists.
     """
 
-    def __init__(self, cache: Store | None = None) -> None:
+    def __init__(self, cache: AnswerStore | None = None) -> None:
         self._disk = cache
         self._memory: dict[str, Answer] = {}
         self._gradients: WeakKeyDictionary[Problem, dict[tuple[Convention, str], Answer]] = WeakKeyDictionary()

@@ -34,7 +34,7 @@ from conformance.model.case import (
     Order,
     Problem,
     Quantity,
-    Returned,
+    ReturnedQuantity,
     dtype_name,
     is_derivative,
     numpy_dtype,
@@ -149,7 +149,7 @@ class Function:
     also from float class weights, one fixed dtype, or `same_or_` promoted or a fixed one."""
     documentation: str = ""
     """URL of its documentation."""
-    quantity: Returned = "loss"
+    quantity: ReturnedQuantity = "loss"
     """The returned quantity: `loss`, `gradient` or `hessian`, or `perplexity` or `d2`, which are computed from the loss
     (see `model.case.QUANTITIES`)."""
     differentiates: bool = True

@@ -46,7 +46,7 @@ DIGITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class HeadArrays:
     """Factors of the logits, `hidden @ weight.T` plus `bias` if there is one, in the dtype of the problem."""
 
     hidden: Array
@@ -83,12 +83,12 @@ def upstream_gradient(shape: tuple[int, ...]) -> Array:
     return np.asarray(np.take([2.0, -1.0, 1.0, -2.0], (at + at // 4 + at // 16) % 4).reshape(shape))
 
 
-def head_of(problem: Problem) -> Head:
+def head_of(problem: Problem) -> HeadArrays:
     """Factors of the logits of a problem, which must be finite."""
     return problem.unreduced.computed_once("head", lambda: _head(problem))
 
 
-def _head(problem: Problem) -> Head:
+def _head(problem: Problem) -> HeadArrays:
     dtype, digits = numpy_dtype(problem.dtype), DIGITS[problem.dtype]
     classes = problem.predictions.shape[-1]
     z = problem.predictions.reshape(-1, classes)
@@ -107,7 +107,7 @@ def _head(problem: Problem) -> Head:
         factor[:, -1 - padding.shape[1] : -1] = padding
         factor[:, -1] = last_feature
     passed_bias = bias.astype(dtype) if problem.has_bias else None
-    return Head(hidden.reshape(*problem.sample_shape, hidden.shape[1]), weight, passed_bias)
+    return HeadArrays(hidden.reshape(*problem.sample_shape, hidden.shape[1]), weight, passed_bias)
 
 
 def _bias(z: Array, digits: int) -> Array:

@@ -25,7 +25,12 @@ from conformance.execution.environments import interpreters, uv
 from conformance.execution.environments.interpreters import Interpreter
 from conformance.execution.environments.model import Environment, EnvironmentFailure, EnvironmentRequest
 from conformance.execution.environments.sources import read_sources
-from conformance.execution.environments.store import Store, digest_environment, existing_stores, temporary_store
+from conformance.execution.environments.store import (
+    EnvironmentStore,
+    digest_environment,
+    existing_stores,
+    temporary_store,
+)
 from conformance.execution.environments.uv import Uv, UvError
 from conformance.model.errors import UserError
 
@@ -260,7 +265,9 @@ class Builder:
 
     # The folder.
 
-    def _install_once(self, store: Store, environment_digest: str, python: Interpreter, lockfile: str) -> Interpreter:
+    def _install_once(
+        self, store: EnvironmentStore, environment_digest: str, python: Interpreter, lockfile: str
+    ) -> Interpreter:
         """The environment in a store, installed if necessary. Raises _UnwritableError."""
         with contextlib.ExitStack() as stack:
             if (installed := store.read(environment_digest)) is not None:
@@ -272,7 +279,9 @@ class Builder:
                 raise _UnwritableError(f"the cache folder {store.root} cannot be written ({reason})") from error
             return store.read(environment_digest) or self._install(store, environment_digest, python, lockfile)
 
-    def _install(self, store: Store, environment_digest: str, python: Interpreter, lockfile: str) -> Interpreter:
+    def _install(
+        self, store: EnvironmentStore, environment_digest: str, python: Interpreter, lockfile: str
+    ) -> Interpreter:
         folder = store.folder(environment_digest)
         if folder.exists():
             self.progress(f"{folder} is not whole and is made again ...")

@@ -38,7 +38,7 @@ def digest_environment(lockfile: str, python: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-class Store:
+class EnvironmentStore:
     """A folder that contains environments.
 
     temporary: object that removes the folder when the process ends; None if the folder stays.
@@ -121,21 +121,21 @@ class Store:
             yield
 
 
-def existing_stores() -> list[Store]:
+def existing_stores() -> list[EnvironmentStore]:
     """Stores that may contain environments: the user's cache, then the temporary ones of this process."""
     cache_folder = default_folder()
-    return [*([] if cache_folder is None else [Store(cache_folder / "environments")]), *_TEMPORARY]
+    return [*([] if cache_folder is None else [EnvironmentStore(cache_folder / "environments")]), *_TEMPORARY]
 
 
-def temporary_store() -> Store:
+def temporary_store() -> EnvironmentStore:
     """A store that is removed when the process ends."""
     if not _TEMPORARY:
         folder = TemporaryFolder("conformance-environments-")
-        _TEMPORARY.append(Store(Path(folder.name), folder))
+        _TEMPORARY.append(EnvironmentStore(Path(folder.name), folder))
     return _TEMPORARY[-1]
 
 
-_TEMPORARY: list[Store] = []
+_TEMPORARY: list[EnvironmentStore] = []
 
 
 def _site_packages_entries(folder: Path) -> list[str]:

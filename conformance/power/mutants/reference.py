@@ -12,7 +12,7 @@ import numpy as np
 from conformance.adapters import arrays
 from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.adapters.registry import Installed
-from conformance.model.case import REDUCTIONS, WEIGHTS, Array, InputKind, Loss, Problem, Returned
+from conformance.model.case import REDUCTIONS, WEIGHTS, Array, InputKind, Loss, Problem, ReturnedQuantity
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.domain import fits
 
@@ -53,7 +53,7 @@ class Implementation:
 
     documented: ClassVar[Convention] = DEFINITION
     """The declared convention."""
-    quantity: ClassVar[Returned] = "loss"
+    quantity: ClassVar[ReturnedQuantity] = "loss"
     """The kind of result: `loss`, or `hessian` with respect to logits."""
     dtypes: ClassVar[frozenset[str]] = Function.dtypes
     excludes: ClassVar[tuple[frozenset[str], ...]] = ()

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from conformance.casefiles import document, generated_arrays, loading, parsed
-from conformance.casefiles.generated_arrays import GeneratedCase, Recipe
+from conformance.casefiles.generated_arrays import ArrayRecipe, GeneratedCase
 from conformance.casefiles.loading import read_file
 from conformance.casefiles.writing import case_file_text
 from conformance.model.case import Case, Digits, MustRaise, NoRightAnswer
@@ -608,9 +608,9 @@ def test_schema_lists_every_kind_of_input():
 # Generated arrays
 
 
-def make(**changed) -> Recipe:
+def make(**changed) -> ArrayRecipe:
     stated = {"loss": "categorical", "input_kind": "logits", "target": "index", "seed": 1, "shape": (3,), "classes": 4}
-    return Recipe(**{**stated, **changed})
+    return ArrayRecipe(**{**stated, **changed})
 
 
 @pytest.mark.parametrize(

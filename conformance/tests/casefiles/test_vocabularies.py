@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conformance.casefiles.generated_arrays import LATER, Recipe
+from conformance.casefiles.generated_arrays import LATER, ArrayRecipe
 from conformance.testing import assert_cross_entropy
 from conformance.tests.stated import shipped
 
 
 def recipe_of(**fields):
     usual = {"loss": "categorical", "input_kind": "logits", "target": "index", "seed": 5, "shape": (12,), "classes": 40}
-    return Recipe(**{**usual, **fields})
+    return ArrayRecipe(**{**usual, **fields})
 
 
 def test_labels_of_a_block_are_its_classes():

@@ -29,8 +29,8 @@ from conformance.comparison.causes import sections
 from conformance.comparison.changes import SAME_QUESTIONS, compare_results
 from conformance.comparison.distance import drift
 from conformance.comparison.errors import AuditError
-from conformance.comparison.reports import Difference, Side
-from conformance.comparison.signatures import Parameter, compare_signatures
+from conformance.comparison.reports import ReportDifference, Side
+from conformance.comparison.signatures import SignatureParameter, compare_signatures
 from conformance.execution import environments
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.environments import Environment, EnvironmentFailure
@@ -595,7 +595,7 @@ def parameters(text):
             kind = "keyword-only"
         else:
             name, _, default = word.partition("=")
-            found.append(Parameter(name, kind, default))
+            found.append(SignatureParameter(name, kind, default))
     return found
 
 
@@ -847,7 +847,7 @@ def test_audit_renderings_escape_text_of_reports():
     side = Side(EVIL, {})
     said = signatures.deprecations(table, {})
     found = upgrade.Audit(
-        Difference(side, side, table),
+        ReportDifference(side, side, table),
         {"torch": ("1", "2")},
         sections(table),
         pd.Series(True, index=table.index),

@@ -42,7 +42,7 @@ from conformance.execution.environments.interpreters import (
     running_interpreter,
 )
 from conformance.execution.environments.sources import read_sources
-from conformance.execution.environments.store import LAYOUT_VERSION, MARKER, Store
+from conformance.execution.environments.store import LAYOUT_VERSION, MARKER, EnvironmentStore
 from conformance.model.errors import UserError
 
 MINI = Framework(
@@ -884,7 +884,7 @@ def test_waiting_build_reports_progress(links):
     folder = build(expected).interpreter.parent.parent
     (folder / MARKER).unlink()
     lines, done = [], []
-    with Store(folder.parent).exclusive(folder.name, lines.append):
+    with EnvironmentStore(folder.parent).exclusive(folder.name, lines.append):
         thread = threading.Thread(target=lambda: done.append(build(expected, lines.append)))
         thread.start()
         deadline = time.monotonic() + 30

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conformance.adapters.contract import Function
-from conformance.casefiles.generated_arrays import GeneratedCase, Recipe
+from conformance.casefiles.generated_arrays import ArrayRecipe, GeneratedCase
 from conformance.judging.coverage import coverage
 from conformance.model.case import Case, Layout, MustRaise, NoRightAnswer, Options
 
@@ -149,7 +149,7 @@ def test_coverage_without_possible_pairs_is_complete():
 
 def test_large_generated_arrays_are_not_made(monkeypatch):
     monkeypatch.setattr(GeneratedCase, "arrays", property(lambda case: pytest.fail("the arrays are made")))
-    recipe = Recipe("categorical", "logits", "index", 1, (1000,), 3)
+    recipe = ArrayRecipe("categorical", "logits", "index", 1, (1000,), 3)
     place = ("cases/a.yaml", 1, 1, "$")
     stated = {name: getattr(CASE, name) for name in ("id", "why", "about", "source", "loss", "input_kind", "target")}
     case = GeneratedCase(recipe=recipe, explicit_options=Options(), expected_digest="", digest_location=place, **stated)

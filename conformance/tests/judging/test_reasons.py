@@ -11,7 +11,6 @@ from conformance.judging.reasons import (
     AcceptedInvalid,
     Alternative,
     AnswerChange,
-    Candidate,
     CannotExpress,
     Conversion,
     Converted,
@@ -30,6 +29,7 @@ from conformance.judging.reasons import (
     RowSum,
     Unavailable,
     UndefinedAnswer,
+    UndocumentedConvention,
     WrongDtype,
     WrongShape,
     WrongValue,
@@ -94,18 +94,20 @@ RENDERED = [
     (Unavailable("lib==1: no wheel"), "unavailable", "lib==1: no wheel"),
     (WrongValue(ratio=3.14159, where=(1,)), "wrong_value", "error of 3.14 times the tolerance at [1]"),
     (
-        WrongValue(ratio=3.14159, by_documentation=True, conversion=CONVERSION, candidate=Candidate(CHOICES[:1])),
+        WrongValue(
+            ratio=3.14159, by_documentation=True, conversion=CONVERSION, candidate=UndocumentedConvention(CHOICES[:1])
+        ),
         "wrong_value",
         f"error of 3.14 times the tolerance, compared with the documented answer; conversion: {SAID}; clip=1e-07 would "
         "explain it, but is not documented",
     ),
     (
-        NotFinite(got=math.nan, want=1.5, candidate=Candidate()),
+        NotFinite(got=math.nan, want=1.5, candidate=UndocumentedConvention()),
         "not_finite",
         "returned nan, where 1.5 is expected; no known convention explains it",
     ),
     (
-        WrongShape(got=(2,), want=(), candidate=Candidate(searched=False)),
+        WrongShape(got=(2,), want=(), candidate=UndocumentedConvention(searched=False)),
         "wrong_shape",
         "returned shape (2,), where () is expected; the problem is too large to search the known conventions for an "
         "explanation",
@@ -172,7 +174,7 @@ def test_symptoms_are_allowed_in_ledger(reason, code, text):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (WrongValue(ratio=2.0, where=(1,)), WrongValue(ratio=9.0, candidate=Candidate(CHOICES))),
+        (WrongValue(ratio=2.0, where=(1,)), WrongValue(ratio=9.0, candidate=UndocumentedConvention(CHOICES))),
         (NotFinite(got=math.nan, want=1.0), NotFinite(got=math.nan, want=7.0, where=(3,))),
         (WrongShape(got=(2,), want=()), WrongShape(got=(3, 4), want=(3,))),
         (RaisedException(RAISED), RaisedException(Raised("ValueError", "another message"))),
