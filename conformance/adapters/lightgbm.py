@@ -151,16 +151,16 @@ def objective(
     )
 
 
-def documented(*refused: str, **choices: Any) -> Convention:
-    """The handling of inputs in its source, and further choices.  refused: input anomalies that it also rejects."""
+def documented(*rejected: str, **choices: Any) -> Convention:
+    """The handling of inputs in its source, and further choices.  rejected: input anomalies that it also rejects."""
     accepted = frozenset({"trailing_axis"})
-    return Convention(accepts=accepted, rejects=frozenset({"empty_batch", *refused}), **choices)
+    return Convention(accepts=accepted, rejects=frozenset({"empty_batch", *rejected}), **choices)
 
 
-def floored(log_floor: float, *refused: str, **choices: Any) -> Convention:
+def floored(log_floor: float, *rejected: str, **choices: Any) -> Convention:
     """Logarithms of probabilities, and of at least `log_floor`."""
     narrow = {"weights_narrowed_to": "float32"}
-    return documented(*refused, logits_as="probabilities", log_floor=log_floor, **narrow, **choices)
+    return documented(*rejected, logits_as="probabilities", log_floor=log_floor, **narrow, **choices)
 
 
 UNTESTED_PARAMETERS = {

@@ -82,13 +82,15 @@ class Document:
     """The file name for display."""
     value: Any
     location: _Location
-    refused: set[str] = field(default_factory=set)
+    error_paths: set[str] = field(default_factory=set)
     """JSON paths of errors that the schema or the YAML reader found."""
 
-    def refuses(self, path: JsonPath) -> bool:
+    def has_error_at(self, path: JsonPath) -> bool:
         """Whether something at or below `path` is rejected."""
         top = json_path(path)
-        return any(error_path == top or error_path.startswith((f"{top}.", f"{top}[")) for error_path in self.refused)
+        return any(
+            error_path == top or error_path.startswith((f"{top}.", f"{top}[")) for error_path in self.error_paths
+        )
 
     def position(self, path: JsonPath, at_key: bool = False) -> Position:
         """Line and column, from 1, of the value at `path`, or of its key; of the nearest existing ancestor if there
@@ -148,7 +150,7 @@ def read_document(file: Path, schema: str, *, strict: bool = False) -> tuple[Doc
     except yaml.MarkedYAMLError as error:
         return None, [*errors, _syntax_error(name, text, error)]
     wrong = [*composer.errors, *_schema_errors(document, schema)]
-    document.refused.update(error.where for error in wrong)
+    document.error_paths.update(error.where for error in wrong)
     return None if len(wrong) > MAX_ERRORS else document, [*errors, *wrong]
 
 

@@ -301,7 +301,7 @@ def read_file(file: Path, *, strict: bool = False) -> tuple[list[KnownIssue], li
     for index, content in enumerate(listed):
         path = ("known", index)
         errors += _field_errors(document, path, content, file.stem)
-        if not isinstance(content, dict) or document.refuses(path):
+        if not isinstance(content, dict) or document.has_error_at(path):
             continue
         line = document.position(path)[0]
         fields: dict[str, Any] = {
@@ -329,13 +329,13 @@ def _field_errors(document: Document, path: JsonPath, content: Any, framework: s
     """Errors in an entry's function and versions, if the schema accepts them."""
     fields = content if isinstance(content, dict) else {}
     function, versions = (
-        "" if document.refuses((*path, name)) else str(fields.get(name, "")) for name in ("function", "versions")
+        "" if document.has_error_at((*path, name)) else str(fields.get(name, "")) for name in ("function", "versions")
     )
     if function and not function.startswith(f"{framework}."):
         advice = f"write {framework}.{function.partition('.')[2]}, or move the entry"
         message = f"{function} is not a function of {framework}, whose file this is"
         yield document.error((*path, "function"), message, advice)
-    for twin in () if document.refuses((*path, "twins")) else fields.get("twins", ()):
+    for twin in () if document.has_error_at((*path, "twins")) else fields.get("twins", ()):
         if not twin.startswith(f"{framework}."):
             message = f"{twin} is not a function of {framework}, whose file this is"
             yield document.error((*path, "twins"), message, "name functions of the same framework")

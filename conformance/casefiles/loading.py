@@ -347,7 +347,7 @@ def _missing_texts(document: Document) -> Iterator[CaseFileError]:
 def _family_fits(document: Document, errors: list[CaseFileError]) -> bool:
     """Whether cases can be parsed: there are some, and loss, kind of predictions and kind of targets are compatible."""
     content, family = document.value, ("loss", "given", "target")
-    if not isinstance(content, dict) or any(key not in content or document.refuses((key,)) for key in family):
+    if not isinstance(content, dict) or any(key not in content or document.has_error_at((key,)) for key in family):
         return False
     loss, input_kind, target = (content[key] for key in family)
     family_errors = list(validation.family_errors(loss, input_kind, STORED_TARGETS.get(target, target), target))
@@ -389,19 +389,19 @@ class _CaseParser:
         for error in errors:
             self.add_error(self.written_path(error.path), error.message, error.advice)
 
-    def refuses(self, *path: str) -> bool:
+    def has_error_at(self, *path: str) -> bool:
         """Whether the schema rejects something at or below a path in the case."""
-        return self.document.refuses(("cases", self.name, *path))
+        return self.document.has_error_at(("cases", self.name, *path))
 
     def stated_axis(self) -> int | None:
         """The class axis stated in the file, unchanged; None if there is no valid one."""
-        layout = {} if self.refuses("layout") else self.content.get("layout", {})
+        layout = {} if self.has_error_at("layout") else self.content.get("layout", {})
         axis: int | None = layout.get("written_class_axis")
         return None if any(validation.axis_errors(self.file["loss"], self.rank, axis)) else axis
 
     def attempt(self, key: str, parse: Callable[..., T], *arguments: Any) -> T | None:
         """The result of `parse`; None if the schema rejects its key, or it finds errors."""
-        if key and self.refuses(key):
+        if key and self.has_error_at(key):
             return None
         count = len(self.errors)
         try:
@@ -432,7 +432,7 @@ class _CaseParser:
             return None
         layout = self.attempt("layout", self.parse_layout, predictions, labels)
         unknown = self.content.keys() - schema_of(SCHEMA)["definitions"]["case"]["properties"].keys()
-        if options is None or None in (dtypes, expect) or self.refuses("options") or unknown:
+        if options is None or None in (dtypes, expect) or self.has_error_at("options") or unknown:
             return None
         fields = {"dtypes": dtypes, "expect": expect, "published": published or (), "layout": layout or Layout()}
         case = self.build(recipe, predictions, labels, options, fields)
@@ -447,9 +447,9 @@ class _CaseParser:
                 self.class_names = self.attempt("classes", self.parse_class_names, small.predictions, recipe.soft) or ()
             return small.predictions, small.labels, shape
         predictions = labels = None
-        layout = {} if self.refuses("layout") else self.content.get("layout", {})
+        layout = {} if self.has_error_at("layout") else self.content.get("layout", {})
         self.written_axis = layout.get("written_class_axis", -1) if self.categorical else -1
-        if "predictions" in self.content and not self.refuses("shape"):
+        if "predictions" in self.content and not self.has_error_at("shape"):
             predictions = self.attempt("predictions", self.parse_predictions)
         names = self.attempt("classes", self.parse_class_names, predictions) if "classes" in self.content else ()
         self.class_names = names or ()
@@ -472,7 +472,7 @@ class _CaseParser:
             "written_target": self.file["target"] if self.file["target"] in STORED_TARGETS else "",
             "reductions": self.reductions,
             "path": self.document.path,
-            "no_gradient": "" if self.refuses("gradient") else self.content.get("gradient", {}).get("why", ""),
+            "no_gradient": "" if self.has_error_at("gradient") else self.content.get("gradient", {}).get("why", ""),
             "line": self.document.position(("cases", self.name), at_key=True)[0],
         }
         if recipe is None:
@@ -499,7 +499,7 @@ class _CaseParser:
         """Reductions or dtypes of the case or else of the file; None if the schema rejects them."""
         if key in self.content:
             return self.attempt(key, _as_tuple, self.content[key])
-        return None if self.document.refuses((key,)) else _as_tuple(self.file.get(key, default))
+        return None if self.document.has_error_at((key,)) else _as_tuple(self.file.get(key, default))
 
     def sample_shape(self, shape: Shape) -> Shape:
         return shape[:-1] if self.categorical else shape
@@ -697,7 +697,7 @@ class _CaseParser:
         node = self.content.get("options", {})
         for name, value in node.items() if isinstance(node, dict) else ():
             path: JsonPath = ("options", name)
-            if self.refuses("options", name):
+            if self.has_error_at("options", name):
                 continue
             if name == "ignore_index":
                 if self.class_names:
@@ -846,7 +846,9 @@ class _CaseParser:
         if input_kind == "log_probabilities":
             message = "logarithms are not the same bits on every platform"
             raise self.make_error(path, message, "generate logits or probabilities")
-        ignore_index = -100 if self.refuses("options") else self.content.get("options", {}).get("ignore_index", -100)
+        ignore_index = (
+            -100 if self.has_error_at("options") else self.content.get("options", {}).get("ignore_index", -100)
+        )
         recipe = ArrayRecipe(
             loss=self.file["loss"],
             input_kind=input_kind,

@@ -12,7 +12,7 @@ from flint import arb, ctx
 from conformance.model.case import Case, Digits, Reduction
 from conformance.model.convention import DEFINITION
 from conformance.reference import oracle
-from conformance.reference.flat_problem import refused
+from conformance.reference.flat_problem import rejected_anomalies
 from conformance.reference.oracle import Invalid, NoAnswerError, Undefined
 
 PRECISION = 512
@@ -55,7 +55,7 @@ def text_of_no_answer(answer: Undefined | Invalid) -> str:
 def _matches_digits(case: Case, reduction: Reduction, value: Any) -> Iterator[bool]:
     """For each printed number, whether the exact one is within a unit in its last digit."""
     problem = case.problem("float64", reduction)
-    if refused(problem, DEFINITION):
+    if rejected_anomalies(problem, DEFINITION):
         yield False
         return
     printed = flat(value)

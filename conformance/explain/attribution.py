@@ -63,7 +63,7 @@ from conformance.reference.flat_problem import (
     column_labels,
     flatten,
     offset_of_logarithm,
-    refused,
+    rejected_anomalies,
     shape_of_losses,
     shifts_labels,
 )
@@ -237,7 +237,11 @@ def _choice_lines(choice: _Choice) -> Iterator[Step]:
     """Steps that show one choice with the numbers of the case."""
     if choice.is_of_rounding:
         yield from _tolerance_lines(choice)
-    elif choice.name in _LINES and choice.problem.predictions.size and not refused(choice.problem, choice.after):
+    elif (
+        choice.name in _LINES
+        and choice.problem.predictions.size
+        and not rejected_anomalies(choice.problem, choice.after)
+    ):
         yield from _LINES[choice.name](choice)
 
 

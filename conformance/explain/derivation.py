@@ -37,7 +37,7 @@ from conformance.model.convention import DEFINITION
 from conformance.model.floats import distinguishing_digits
 from conformance.model.meanings import anomalies_text
 from conformance.reference import oracle
-from conformance.reference.flat_problem import FlatProblem, flatten, refused
+from conformance.reference.flat_problem import FlatProblem, flatten, rejected_anomalies
 from conformance.reference.gradient import targets
 from conformance.reference.oracle import Answer, Exact, Invalid, Undefined
 from conformance.reference.transforms import null_loss
@@ -58,7 +58,7 @@ def derive(
     formula_text = formula(problem)
     if isinstance(expect, MustRaise):
         return Derivation(formula_text, why=f"An exception is the only right answer: {_kind_text(expect.kind)}.")
-    if violations := refused(problem, DEFINITION):
+    if violations := rejected_anomalies(problem, DEFINITION):
         return Derivation(
             formula_text,
             why=f"It is outside the definition's domain, so an exception is expected: {anomalies_text(violations)}.",

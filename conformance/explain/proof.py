@@ -104,8 +104,8 @@ def _departure(assessment: Assessment, counterpart: Assessment) -> str:
     if assessment.known is not None:
         return f"{name}: a known discrepancy, {assessment.known.see or assessment.known.reason}"
     if not isinstance(verdict.outcome, Returned):
-        refuses = isinstance(counterpart.verdict.outcome, Returned)
-        return f"{name} raises {value_text(assessment)}" if refuses else ""
+        counterpart_returns = isinstance(counterpart.verdict.outcome, Returned)
+        return f"{name} raises {value_text(assessment)}" if counterpart_returns else ""
     if verdict.status == "undefined":
         return f"{name} returns what has no right answer: {verdict.explanation}"
     if verdict.status == "disagrees":

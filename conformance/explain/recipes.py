@@ -102,14 +102,14 @@ def derive_recipes(
     if goal_kind != "probabilities":
         goal = dataclasses.replace(goal, clip=None, renormalise="no")
     reference = _Draft(second, setting, goal, goal_kind).recipe()
-    recipes, refused = [], NoRecipeError("")
+    recipes, impossible = [], NoRecipeError("")
     for kind, moves in itertools.product(_kinds(first, setting), (False, True)[: 1 + ("class_axis" in setting.layout)]):
         try:
             recipes.append(_Draft(first, setting, goal, kind, moves).recipe())
         except NoRecipeError as error:
-            refused = error
+            impossible = error
     if not recipes:
-        raise refused
+        raise impossible
     return recipes, reference
 
 
@@ -241,7 +241,7 @@ class _Draft:
         kind = "probabilities" if self.clipped else self.kind
         return Recipe(self.base.installed, function, kind, tuple(self.changes))
 
-    def refuses(self, word: str) -> bool:
+    def unsupported_together(self, word: str) -> bool:
         """Whether the function cannot combine the capability of a word with the other arrays and options."""
         return any(word in group and group <= self.capabilities for group in self.function.excludes)
 
@@ -329,7 +329,7 @@ class _Draft:
         """Choose the route of each option, and write the statements for factors."""
         for name in dict.fromkeys(route.option for route in ROUTES if route.option in self.options):
             route = next(candidate for candidate in ROUTES if candidate.option == name and candidate.when(self))
-            if route.by == "refused":
+            if route.by == "impossible":
                 raise NoRecipeError(f"{self.function.name} {route.why}")
             self.routes[name] = route
             if route.by == "weight":
@@ -495,11 +495,11 @@ class Route:
     """A way to pass an option to a function."""
 
     option: str
-    by: Literal["argument", "weight", "target", "refused"]
+    by: Literal["argument", "weight", "target", "impossible"]
     """`argument`: the function has one.  `weight`: a factor of the loss of each sample.  `target`: in the targets."""
     when: Callable[[_Draft], bool] = lambda draft: True
     why: str = ""
-    """Description of the steps, or the reason for a refusal."""
+    """Description of the steps, or the reason why the function cannot be used."""
 
 
 ROUTES = (
@@ -507,8 +507,8 @@ ROUTES = (
     Route("label_smoothing", "target"),
     Route("ignore_index", "argument", lambda draft: draft.takes("ignore_index", "class_weights")),
     Route("ignore_index", "weight", lambda draft: draft.is_index, "ignored samples get the weight 0, and class 0"),
-    Route("ignore_index", "refused", why="has no ignore_index"),
-    Route("class_weights", "refused", lambda draft: draft.binary, "has no classes with weights"),
+    Route("ignore_index", "impossible", why="has no ignore_index"),
+    Route("class_weights", "impossible", lambda draft: draft.binary, "has no classes with weights"),
     Route("class_weights", "argument", lambda draft: draft.takes("class_weights")),
     Route(
         "class_weights",
@@ -518,12 +518,12 @@ ROUTES = (
     ),
     Route(
         "class_weights",
-        "refused",
+        "impossible",
         lambda draft: draft.setting.quantity != "loss" and draft.own.gradient_total == "one",
         "has no class_weights, and its gradient takes all targets for distributions",
     ),
     Route("class_weights", "target", lambda draft: "invalid_target" in draft.own.accepts),
-    Route("class_weights", "refused", why="has no class_weights, and takes no targets multiplied by them"),
+    Route("class_weights", "impossible", why="has no class_weights, and takes no targets multiplied by them"),
     Route("positive_weight", "argument", lambda draft: draft.takes("positive_weight")),
     Route(
         "positive_weight",
@@ -531,7 +531,7 @@ ROUTES = (
         lambda draft: draft.setting.target == "binary",
         "the weight of the positive class becomes a weight of its labels",
     ),
-    Route("positive_weight", "refused", why="has no positive_weight, which soft labels need"),
+    Route("positive_weight", "impossible", why="has no positive_weight, which soft labels need"),
     Route("sample_weights", "weight", lambda draft: draft.setting.rows and draft.spreads_weights),
     Route("sample_weights", "argument", lambda draft: draft.weighs and not draft.weights),
     Route("sample_weights", "weight"),
@@ -579,7 +579,7 @@ def _move_classes(draft: _Draft) -> None:
 
 def _add_sample_axis(draft: _Draft) -> None:
     """Add a batch axis for a function that does not accept a single sample."""
-    if 1 in draft.function.ranks["categorical"] and not draft.refuses("unbatched"):
+    if 1 in draft.function.ranks["categorical"] and not draft.unsupported_together("unbatched"):
         return
     draft.one_sample, draft.axis = True, draft.function.class_axis
     draft.arranged.add("unbatched")
@@ -592,7 +592,7 @@ def _cast_labels(draft: _Draft) -> None:
     """Cast labels to a dtype that the function accepts, and that can index arrays if statements need that."""
     stated, accepted = draft.setting.label_dtype, draft.function.label_dtypes(draft.target, draft.setting.dtype)
     unchanged = draft.takes(*draft.options) and draft.target == draft.setting.target
-    if (not accepted or stated in accepted) and unchanged and not draft.refuses(f"{stated}_labels"):
+    if (not accepted or stated in accepted) and unchanged and not draft.unsupported_together(f"{stated}_labels"):
         return
     draft.arranged |= {"label_dtype", f"{stated}_labels"}
     dtype = accepted[0] if accepted else "int64" if draft.is_index else draft.setting.dtype
@@ -605,7 +605,11 @@ def _cast_weights(draft: _Draft) -> None:
     stated, dtype = draft.setting.weight_dtype, draft.setting.dtype
     accepted = {dtype if name == "same" else name for name in draft.function.weight_dtypes.split()}
     words = ("weight_dtype", f"{stated}_weights")
-    if (not accepted or stated in accepted) and draft.takes(*draft.options) and not any(map(draft.refuses, words)):
+    if (
+        (not accepted or stated in accepted)
+        and draft.takes(*draft.options)
+        and not any(map(draft.unsupported_together, words))
+    ):
         return
     draft.arranged |= {*words}
     for name in WEIGHTS:

@@ -32,7 +32,7 @@ from conformance.reference.conversion import (
     unchanging,
     why_not_convertible,
 )
-from conformance.reference.flat_problem import clip_ends, refused
+from conformance.reference.flat_problem import clip_ends, rejected_anomalies
 
 MAX_PREDICTIONS = 20_000
 """Maximum number of predictions for which remedies are tried."""
@@ -208,7 +208,9 @@ def _pass_logits(context: _Context) -> Iterator[Remedy]:
         or is_derivative(item.quantity)
     ):
         return
-    if not context.names & {"clip", "log_offset", "log_floor", "renormalise"} or refused(problem, DEFINITION):
+    if not context.names & {"clip", "log_offset", "log_floor", "renormalise"} or rejected_anomalies(
+        problem, DEFINITION
+    ):
         return
     if why_not_convertible(problem, "logits") is not None:
         return
@@ -354,7 +356,7 @@ def _normalised_targets(context: _Context) -> Iterator[_Change]:
 def _preprocessed_predictions(context: _Context) -> Iterator[_Change]:
     """Apply the function's preprocessing of probabilities beforehand, so that the definition sees the same values."""
     problem = context.problem
-    if problem.input_kind != "probabilities" or refused(problem, context.convention):
+    if problem.input_kind != "probabilities" or rejected_anomalies(problem, context.convention):
         return
     if is_derivative(context.item.quantity):
         return

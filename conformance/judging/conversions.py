@@ -19,7 +19,7 @@ from conformance.model.floats import Floats, subtract
 from conformance.reference import error_bound
 from conformance.reference.conversion import NAMES, destroyed, renormalises, row_sums, unchanging
 from conformance.reference.domain import examine
-from conformance.reference.flat_problem import flatten, refused
+from conformance.reference.flat_problem import flatten, rejected_anomalies
 from conformance.reference.oracle import Answer, Exact, Oracle, Undefined
 
 
@@ -107,7 +107,7 @@ def conversion_of(
 def _worst_row(problem: Problem, part: Convention) -> RowSum:
     """The row, among those that count, whose sum is furthest from 1."""
     sums = row_sums(problem).ravel()
-    counting = sums if refused(problem, part) else sums[flatten(problem, part).kept]
+    counting = sums if rejected_anomalies(problem, part) else sums[flatten(problem, part).kept]
     exponentials = problem.input_kind == "log_probabilities"
     if not counting.size:
         return RowSum(None, True, exponentials)
@@ -143,7 +143,7 @@ def alternative_to(
     """
     for kind in unchanging(problem, converted.input_kind):
         for function, convention in functions:
-            if kind not in function.input_kinds or refused(problem, convention):
+            if kind not in function.input_kinds or rejected_anomalies(problem, convention):
                 continue
             answer = _unrounded(problem, semantic(convention), kind, exact)
             tolerance = error_bound.tolerance(problem, convention)

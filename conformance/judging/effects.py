@@ -21,7 +21,7 @@ from conformance.reference import (
     transforms,
 )
 from conformance.reference.domain import dtype_info
-from conformance.reference.flat_problem import refused
+from conformance.reference.flat_problem import rejected_anomalies
 from conformance.reference.oracle import Answer, Oracle
 
 UNJUDGED = ("rejects", "empty_mean")
@@ -159,7 +159,7 @@ def has_effect(name: str, convention: Convention, problem: Problem, quantity: Qu
 
 def averages_nothing(convention: Convention, problem: Problem) -> bool:
     """Whether the answer to a problem under a convention is a mean whose divisor is 0."""
-    is_mean = problem.reduction == "mean" and not refused(problem, convention)
+    is_mean = problem.reduction == "mean" and not rejected_anomalies(problem, convention)
     return is_mean and oracle.divisor(problem, convention) == 0
 
 

@@ -227,7 +227,7 @@ class _Wrong(Reason):
 
 
 @dataclass(frozen=True)
-class RefusedInvalid(Reason):
+class RejectedInvalid(Reason):
     """Invalid input was rejected, as required."""
 
     code = "refused_invalid"
@@ -252,7 +252,7 @@ class DocumentedDivergence(Reason):
 
 
 @dataclass(frozen=True)
-class DocumentedRefusal(Reason):
+class DocumentedRejection(Reason):
     """The function documents that it rejects such input."""
 
     code = "documented_refusal"

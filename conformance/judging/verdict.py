@@ -39,7 +39,7 @@ from conformance.judging.reasons import (
     Conversion,
     Converted,
     DocumentedDivergence,
-    DocumentedRefusal,
+    DocumentedRejection,
     LostInRounding,
     Mismatch,
     MutatedArgument,
@@ -49,7 +49,7 @@ from conformance.judging.reasons import (
     ProcessDied,
     RaisedException,
     Reason,
-    RefusedInvalid,
+    RejectedInvalid,
     UndefinedAnswer,
     UndocumentedConvention,
     WrongDtype,
@@ -61,7 +61,7 @@ from conformance.model.outcome import Crashed, NonNumeric, Outcome, Raised, Retu
 from conformance.reference.conversion import WEIGHT_DESCRIPTIONS
 from conformance.reference.domain import examine, infinitely_weighted
 from conformance.reference.enclosure import MAX_RADIUS_TO_TOLERANCE
-from conformance.reference.flat_problem import refused
+from conformance.reference.flat_problem import rejected_anomalies
 from conformance.reference.oracle import Answer, Exact, Invalid, Oracle, Undefined
 
 Status = Literal["agrees", "diverges", "disagrees", "crashed", "timed_out", "undefined", "unsupported"]
@@ -107,7 +107,7 @@ class Verdict:
     @property
     def choices(self) -> Choices:
         """The documented choices that explain the outcome; empty if none do, or none are needed."""
-        return self.reason.choices if isinstance(self.reason, DocumentedDivergence | DocumentedRefusal) else ()
+        return self.reason.choices if isinstance(self.reason, DocumentedDivergence | DocumentedRejection) else ()
 
     @property
     def convention(self) -> str:
@@ -188,18 +188,18 @@ def _judge_raised(
     """Return (status, outcome, the definition's answer, reason)."""
     raised = dataclasses.replace(outcome, warnings=())
     if kind := _must_raise(expect, want):
-        return "agrees", outcome, want, RefusedInvalid(kind)
+        return "agrees", outcome, want, RejectedInvalid(kind)
     if isinstance(expect, NoRightAnswer):
         return "undefined", outcome, want, UndefinedAnswer(expect.why, "case", raised)
     if isinstance(want, Undefined):
         return "undefined", outcome, want, UndefinedAnswer(want.why, "definition", raised)
-    refuses = examine(judgement.converted) & judgement.documented.rejects
-    if not refuses:
+    rejected = examine(judgement.converted) & judgement.documented.rejects
+    if not rejected:
         return "disagrees", outcome, want, RaisedException(raised)
     conversion = None
-    if judgement.is_converted and not refuses & examine(judgement.problem):
+    if judgement.is_converted and not rejected & examine(judgement.problem):
         conversion = judgement.conversion(Change(("refused",), want, want, want), DEFINITION)
-    return "diverges", outcome, want, DocumentedRefusal((("rejects", refuses),), raised, conversion)
+    return "diverges", outcome, want, DocumentedRejection((("rejects", rejected),), raised, conversion)
 
 
 def _judge_returned(
@@ -345,7 +345,7 @@ class _Judgement:
 
         Among parts of one size, the one with the most choices without which the whole convention does not explain it.
         """
-        if self._refuses(must_raise):
+        if self._must_reject(must_raise):
             return None
         full = self._held(outcome, self.documented)
         if full is None:
@@ -384,7 +384,7 @@ class _Judgement:
 
     def undefined_as_documented(self, must_raise: str) -> str:
         """Why the documented convention has no answer; "" if it has one."""
-        if self._refuses(must_raise):
+        if self._must_reject(must_raise):
             return ""
         try:
             answer = self.answer(self.documented)
@@ -421,10 +421,12 @@ class _Judgement:
         unconstrained = dataclasses.replace(answer, unconstrained=lost & ~np.isfinite(outcome.value))
         return compare(outcome.value, unconstrained, tolerance, self.converted.dtype, outcome.dtype).within
 
-    def _refuses(self, must_raise: str) -> bool:
+    def _must_reject(self, must_raise: str) -> bool:
         """Whether an exception is also right under the documented convention."""
         documented = self.documented
-        return bool(must_raise) and bool(refused(self.converted, documented) or must_raise in EDGE - documented.accepts)
+        return bool(must_raise) and bool(
+            rejected_anomalies(self.converted, documented) or must_raise in EDGE - documented.accepts
+        )
 
     def named(self, names: tuple[str, ...]) -> Choices:
         """The part of the documented convention that explains an outcome."""
@@ -497,7 +499,7 @@ class _Judgement:
 
     def documented_comparison(self, outcome: Returned) -> tuple[Exact | None, Comparison | None]:
         """The answer by the whole documented convention, unless it is the definition, and the comparison with it."""
-        if not self.choices or refused(self.converted, self.documented):
+        if not self.choices or rejected_anomalies(self.converted, self.documented):
             return None, None
         answer, comparison, _ = self._compared(outcome, self.documented)
         return (answer, comparison) if isinstance(answer, Exact) else (None, None)

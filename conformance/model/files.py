@@ -57,11 +57,11 @@ def read_chunks(path: Path, max_bytes: int, size: int) -> Iterator[bytes]:
     Special files are not read: raises SpecialFileError.  Raises OSError for a file that is too large
     (EFBIG) or cannot be opened.
     """
-    _refuse_special(path.stat())  # opening a device may already have effects
+    _reject_special(path.stat())  # opening a device may already have effects
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         before = os.fstat(file.fileno())
-        _refuse_special(before)  # it may have been replaced in the meantime
+        _reject_special(before)  # it may have been replaced in the meantime
         if before.st_size > max_bytes:
             raise OSError(errno.EFBIG, f"it has {before.st_size} bytes, more than {max_bytes}")
         length = 0
@@ -83,10 +83,10 @@ def check_output(path: Path) -> None:
     Devices such as /dev/null are accepted.
     """
     with contextlib.suppress(FileNotFoundError):
-        _refuse_special(path.stat(), taken="a device")
+        _reject_special(path.stat(), taken="a device")
 
 
-def _refuse_special(status: os.stat_result, taken: str = "") -> None:
+def _reject_special(status: os.stat_result, taken: str = "") -> None:
     for is_kind, name in _SPECIAL:
         if is_kind(status.st_mode) and name != taken:
             raise SpecialFileError(errno.EINVAL, f"{name} and no file")

@@ -37,7 +37,7 @@ from conformance.model.floats import Floats
 from conformance.reference import error_bound, oracle
 from conformance.reference.domain import dtype_info
 from conformance.reference.error_bound import ELEMENTARY, sum_error
-from conformance.reference.flat_problem import FlatProblem, flatten, refused
+from conformance.reference.flat_problem import FlatProblem, flatten, rejected_anomalies
 from conformance.reference.oracle import Answer, Exact, Invalid, NoAnswerError, Oracle, Term, Undefined
 
 MAX_IN_BALLS = 1 << 14
@@ -96,7 +96,7 @@ def evaluate(problem: Problem, convention: Convention, sharpest: float = MAX_RAD
     """
     if problem.predictions.size <= MAX_IN_BALLS or convention.logits_as == "probabilities":
         return oracle.evaluate(problem, convention)
-    if kinds := refused(problem, convention):
+    if kinds := rejected_anomalies(problem, convention):
         return Invalid(tuple(sorted(kinds)))
     flat = flatten(problem, convention)
     try:

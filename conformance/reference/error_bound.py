@@ -67,7 +67,7 @@ from conformance.reference.flat_problem import (
     absolute_weights,
     averages_class_weights,
     flatten,
-    refused,
+    rejected_anomalies,
     roundings_of_divisor,
     shape_of_losses,
     smoothing_of_weight,
@@ -96,7 +96,7 @@ def tolerance(problem: Problem, convention: Convention, unconverted: Problem | N
     choices determine the rounding errors.  unconverted: the problem before its predictions
     were converted; None if they were not.  If the answer is not finite the budget is 0: it must be met exactly.
     """
-    if refused(problem, convention):
+    if rejected_anomalies(problem, convention):
         return np.zeros(())
     relevant_convention, is_converted = relevant(problem, convention, ERROR_BOUND), unconverted is not None
     key = ("error bound", relevant_convention, is_converted)

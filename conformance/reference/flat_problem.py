@@ -94,7 +94,7 @@ class FlatProblem:
         return dataclasses.replace(self, **parts, log_sum_exps={})
 
 
-def refused(problem: Problem, convention: Convention) -> frozenset[str]:
+def rejected_anomalies(problem: Problem, convention: Convention) -> frozenset[str]:
     """The kinds of invalid input in a problem that `convention` rejects, too; empty if it has an answer."""
     kinds = examine(problem)
     weights = problem.options.sample_weights

@@ -52,7 +52,7 @@ from conformance.reference.error_bound import (
     underflow,
     underflow_error,
 )
-from conformance.reference.flat_problem import FlatProblem, flatten, refused
+from conformance.reference.flat_problem import FlatProblem, flatten, rejected_anomalies
 from conformance.reference.gradient import floats
 from conformance.reference.relevance import GRADIENT_ERROR_BOUND, relevant
 
@@ -63,7 +63,7 @@ def tolerance(problem: Problem, convention: Convention) -> Floats:
     problem: the problem as passed to the function.  The tolerance is 0 if the gradient is not finite: it must be met
     exactly.
     """
-    if refused(problem, convention):
+    if rejected_anomalies(problem, convention):
         return np.zeros(())
     relevant_convention = relevant(problem, convention, GRADIENT_ERROR_BOUND)
     key = ("gradient error bound", relevant_convention, problem.reduction == "mean")

@@ -33,7 +33,7 @@ from conformance.reference.error_bound import (
     sum_error,
     underflow_error,
 )
-from conformance.reference.flat_problem import FlatProblem, flatten, refused
+from conformance.reference.flat_problem import FlatProblem, flatten, rejected_anomalies
 from conformance.reference.gradient import NOT_FINITE, PRECISION, Gradient, Numbers, ToNumbers, balls, floats
 from conformance.reference.oracle import Answer, Exact, Undefined
 from conformance.reference.relevance import HESSIAN, relevant
@@ -65,7 +65,7 @@ def _answer(problem: Problem, convention: Convention) -> Exact:
 
 def tolerance(problem: Problem, convention: Convention) -> Floats:
     """The tolerance of each second derivative, shaped as the predictions; 0 where it is not finite."""
-    if refused(problem, convention) or problem.input_kind != "logits":
+    if rejected_anomalies(problem, convention) or problem.input_kind != "logits":
         return np.zeros(())
     flat, tiny = flatten(problem, convention), underflow_error(problem.dtype)
     unit = dtype_info(problem.dtype).unit_roundoff

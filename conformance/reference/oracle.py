@@ -36,7 +36,7 @@ from conformance.reference.flat_problem import (
     absolute_weights,
     averages_class_weights,
     flatten,
-    refused,
+    rejected_anomalies,
     roundings_of_divisor,
     shape_of_losses,
     smoothing_of_weight,
@@ -184,7 +184,7 @@ def evaluate(
     `logits`, log p goes through the softmax, which divides it by the sum of its row; as `log_probabilities`, it is
     unchanged; as `probabilities`, it is clipped and renormalised by the convention.
     """
-    if kinds := refused(problem, convention):
+    if kinds := rejected_anomalies(problem, convention):
         return Invalid(tuple(sorted(kinds)))
     answer: Exact | Undefined = Undefined("no precision suffices")
     for precision in PRECISIONS:
@@ -205,7 +205,7 @@ def exact_digits(problem: Problem, count: int = 25) -> Any:
 
     An `Undefined` or `Invalid` answer is returned unchanged.
     """
-    if kinds := refused(problem, DEFINITION):
+    if kinds := rejected_anomalies(problem, DEFINITION):
         return Invalid(tuple(sorted(kinds)))
     try:
         shape, terms = enclose(problem, DEFINITION, 64 + 8 * count)

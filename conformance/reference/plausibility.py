@@ -12,7 +12,7 @@ from conformance.model.case import InputKind, Problem
 from conformance.model.convention import Convention
 from conformance.model.floats import Floats
 from conformance.reference.error_bound import estimate
-from conformance.reference.flat_problem import flatten, refused, shape_of_losses
+from conformance.reference.flat_problem import flatten, rejected_anomalies, shape_of_losses
 
 OVERFLOW_MAGNITUDE = 1e300
 """Magnitude beyond which float64 arithmetic may overflow although the loss is finite."""
@@ -32,7 +32,7 @@ def may_be_loss(problem: Problem, convention: Convention, hi: Floats, taken_as: 
 
     taken_as: input kind of the conversion, as in `oracle.evaluate`.
     """
-    if refused(problem, convention):
+    if rejected_anomalies(problem, convention):
         return False
     if problem.reduction == "none" or hi.ndim:
         shape = shape_of_losses(problem, flatten(problem, convention, taken_as), convention)

@@ -31,7 +31,7 @@ from conformance.model.case import (
 )
 from conformance.model.convention import DEFINITION, Convention
 from conformance.reference.domain import fits
-from conformance.reference.flat_problem import refused
+from conformance.reference.flat_problem import rejected_anomalies
 from conformance.testing.arrays import Argument, read_argument
 
 DEFAULTS: dict[str, Reduction] = {"reduction": "mean"}
@@ -111,7 +111,7 @@ class Inputs:
 
     def check_domain(self, problem: Problem, convention: Convention) -> None:
         """Raise ValueError if the definition, or the documented convention of the known function, rejects an input."""
-        for kind in sorted(refused(problem, convention)):
+        for kind in sorted(rejected_anomalies(problem, convention)):
             raise ValueError(_outside(self, kind))
 
     def first_nan(self) -> str:

@@ -63,7 +63,7 @@ class _Unclosable:
         """Leave the stream open."""
 
     def detach(self) -> Any:
-        """Refuse to detach the stream: raises ValueError."""
+        """Raise ValueError: the stream cannot be detached."""
         raise ValueError("this stream cannot be detached")
 
     @property

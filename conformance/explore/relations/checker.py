@@ -42,7 +42,7 @@ from conformance.model.text import printable, truncate_and_count
 from conformance.reference import error_bound
 from conformance.reference.conversion import convert
 from conformance.reference.domain import dtype_info, examine
-from conformance.reference.flat_problem import flatten, refused, shape_of_losses
+from conformance.reference.flat_problem import flatten, rejected_anomalies, shape_of_losses
 from conformance.reference.oracle import Exact, divisor
 
 UNIT_ROUNDOFF = 2.0**-53
@@ -133,7 +133,7 @@ class Instance:
 def has_no_losses(item: Item, problem: Problem) -> bool:
     """Whether a problem has no sample, or the item's function documents that it rejects it."""
     convention = documented_convention(item, problem).convention
-    return bool(examine(problem) & {"shape_mismatch", "empty_batch"} or refused(problem, convention))
+    return bool(examine(problem) & {"shape_mismatch", "empty_batch"} or rejected_anomalies(problem, convention))
 
 
 def _prepare(item: Item, group: MetamorphicGroup, repeats_call: bool) -> PreparedGroup | None:
@@ -159,7 +159,7 @@ def _prepare_member(item: Item, problem: Problem, is_rounded: bool) -> PreparedP
     if _inexpressible(problem, convention):
         return None
     passed, name = convert(problem, function.input_kind_for(problem.input_kind))
-    if refused(passed, convention) or examine(passed) & convention.rejects:
+    if rejected_anomalies(passed, convention) or examine(passed) & convention.rejects:
         return None
     is_rounded = is_rounded or bool(name)
     return PreparedProblem(item, problem, passed, name, of_case=False, convention=convention, is_rounded=is_rounded)

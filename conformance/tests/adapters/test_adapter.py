@@ -272,7 +272,7 @@ def test_resolve_raises_import_error_of_existing_module(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "# nothing", "x = 1"])
-def test_split_last_expression_refuses_source_without_one(text):
+def test_split_last_expression_rejects_source_without_one(text):
     with pytest.raises(LoweringError, match="the last line is not an expression"):
         split_last_expression(text)
 

@@ -218,7 +218,7 @@ def test_keyword_ledger_baseline_and_resume_distinguish_modes(elsewhere, tmp_pat
         (elsewhere / "cases" / "known").rmdir()
 
 
-def test_mode_with_variables_is_refused_in_a_process_without_them(elsewhere):
+def test_mode_with_variables_is_rejected_in_a_process_without_them(elsewhere):
     done = run(elsewhere, "--mode", "one_thread", "--in-process")
     assert done.returncode == 2
     assert "one_thread of modal needs a process with MODAL_THREADS=1" in done.stderr

@@ -92,7 +92,7 @@ def test_loss_of_unspecified_label_is_undefined():
 
 
 @pytest.mark.parametrize("convention", [ROWS, ONCE, KEPT])
-def test_choice_without_effect_is_refused(convention):
+def test_choice_without_effect_is_rejected(convention):
     from conformance.adapters import arrays
     from conformance.adapters.contract import DocumentedConvention, Framework, Function
 

@@ -18,7 +18,7 @@ from conformance.judging.judge import Judge
 from conformance.judging.plan import plan
 from conformance.model.case import Problem
 from conformance.model.convention import DEFINITION, Convention
-from conformance.reference.flat_problem import flatten, refused
+from conformance.reference.flat_problem import flatten, rejected_anomalies
 from conformance.reference.oracle import Exact, Oracle
 from conformance.tests.stated import case
 
@@ -79,9 +79,9 @@ def test_ignored_labels_shift_with_the_others():
 
 def test_unused_label_may_have_any_value():
     problem = case(Z[0], [7, 0, 1, 2]).problem("float64", "mean")
-    assert refused(problem, DEFINITION) == {"label_out_of_range"}
-    assert not refused(problem, SHIFTED)
-    assert refused(case(Z[0], [0, 7, 1, 2]).problem("float64", "mean"), SHIFTED)
+    assert rejected_anomalies(problem, DEFINITION) == {"label_out_of_range"}
+    assert not rejected_anomalies(problem, SHIFTED)
+    assert rejected_anomalies(case(Z[0], [0, 7, 1, 2]).problem("float64", "mean"), SHIFTED)
 
 
 def test_shift_has_no_effect_without_an_axis_of_samples():

@@ -31,7 +31,7 @@ from conformance.docs.reports import LibraryHistory
 from conformance.judging.plan import unsupported
 from conformance.model.case import Case, Layout, Problem
 from conformance.reference.conversion import convert_weights
-from conformance.reference.flat_problem import refused
+from conformance.reference.flat_problem import rejected_anomalies
 from conformance.reference.oracle import divisor
 from conformance.tests.examples import PAGES
 from conformance.tests.stated import case, shipped
@@ -349,7 +349,7 @@ def test_divisor_is_declared_only_if_it_differs_from_definition():
                     divisor(problem, convention) != divisor(problem, definition)
                     for problem in problems
                     if documented.targets is None or problem.target_kind in documented.targets
-                    if described.unsupported(problem) is None and not refused(problem, convention)
+                    if described.unsupported(problem) is None and not rejected_anomalies(problem, convention)
                 ), (described.name, described.versions, documented)
                 declared += 1
     assert declared > 10

@@ -276,8 +276,8 @@ def test_accept_replaces_baseline_only_if_confirmed(two_reports):
     old, new = two_reports
     with pytest.raises(UserError, match=r"has 1 row unexpected or stale: .*; .*--even-unexpected"):
         api.accept(new, old)
-    refused = api.accept(new, old, even_unexpected=True, confirm=lambda proposal: proposal.difference is None)
-    assert (refused.accepted, report.read(old)[0]["got"].tolist()) == (False, ["1.0"])
+    rejected = api.accept(new, old, even_unexpected=True, confirm=lambda proposal: proposal.difference is None)
+    assert (rejected.accepted, report.read(old)[0]["got"].tolist()) == (False, ["1.0"])
     accepted = api.accept(new, old, even_unexpected=True)
     assert (accepted.accepted, report.read(old)[0]["got"].tolist()) == (True, ["5.0"])
     assert accepted.to_dict()["difference"]["severity"] == {"regression": 1}
@@ -309,7 +309,7 @@ def test_page_shows_comparison_beside_rows(two_reports, request_of):
         api.page(new, request_of().cases, max_explained=0, output=new / "nowhere" / "page.html")
 
 
-def test_recover_refuses_folder_without_journal(two_reports):
+def test_recover_rejects_folder_without_journal(two_reports):
     with pytest.raises(UserError, match=r"; "):
         api.recover(two_reports[0])
 
@@ -352,7 +352,7 @@ def test_fuzz_resumes_its_state_and_returns_partial_result_on_interrupt(tmp_path
         ({"keyword": "nobody"}, "nothing is selected"),
     ],
 )
-def test_fuzz_refuses_invalid_arguments(options, message):
+def test_fuzz_rejects_invalid_arguments(options, message):
     with pytest.raises(UserError, match=message):
         api.fuzz(count=1, **options)
 

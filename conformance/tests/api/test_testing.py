@@ -806,7 +806,7 @@ def test_impossible_request_for_problems_is_rejected(text, options):
         cross_entropy_problems(**options)
 
 
-# What is refused.
+# What is rejected.
 
 PROBABILITIES = {"logits": None, "probabilities": softmax(X)}
 LOGS = {"logits": None, "log_probabilities": log_softmax(X)}
@@ -1033,7 +1033,7 @@ def test_like_shifts_labels():
     )
 
 
-def test_like_refuses_function_of_the_loss():
+def test_like_rejects_function_of_the_loss():
     with pytest.raises(
         ValueError, match="perplexity returns a perplexity, which follows from a loss; name the function"
     ):

@@ -181,12 +181,12 @@ def test_read_reports_unreadable_folder(folder, monkeypatch):
     (folder / "closed").mkdir()
     listed = Path.iterdir
 
-    def refuse(path):
+    def raise_oserror(path):
         if path.name == "closed":
             raise PermissionError(13, "Permission denied")
         return listed(path)
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(Path, "iterdir", raise_oserror)
     (error,) = loading.read(folder)[1]
     assert "closed: cannot be read: Permission denied; see who may read it" in str(error)
 
@@ -194,12 +194,12 @@ def test_read_reports_unreadable_folder(folder, monkeypatch):
 def test_read_reports_unreadable_file(folder, monkeypatch):
     opened = os.open
 
-    def refuse(path, *arguments, **keywords):
+    def raise_oserror(path, *arguments, **keywords):
         if str(path).endswith("good.yaml"):
             raise PermissionError(13, "Permission denied")
         return opened(path, *arguments, **keywords)
 
-    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "open", raise_oserror)
     (error,) = loading.read(folder)[1]
     assert "good.yaml: cannot be read: Permission denied" in str(error)
 

@@ -9,7 +9,7 @@ from conformance.adapters.contract.framework import required_capabilities
 from conformance.casefiles.validation import layout_errors
 from conformance.model.case import Layout
 from conformance.reference.domain import examine
-from conformance.reference.flat_problem import refused
+from conformance.reference.flat_problem import rejected_anomalies
 from conformance.reference.oracle import Exact, evaluate
 from conformance.tests.stated import case
 
@@ -60,7 +60,7 @@ def test_documented_column_beside_flat_has_answer_of_two_columns(predictions, la
         found = evaluate(mixed, documented(function, mixed))
         assert isinstance(found, Exact)
         assert float(found.hi) == pytest.approx(float(due.hi), rel=1e-6)
-    assert refused(mixed, documented(BCE, mixed)) == {"shape_mismatch"}
+    assert rejected_anomalies(mixed, documented(BCE, mixed)) == {"shape_mismatch"}
 
 
 def test_flat_outputs_beside_column_of_labels_are_samples():

@@ -66,7 +66,7 @@ def test_random_cases_respect_limits():
         assert examine(case.problem("float16", "mean")) <= {"missing_class"}  # which a few labels do
 
 
-def test_limits_that_admit_no_case_are_refused(monkeypatch):
+def test_limits_that_admit_no_case_are_rejected(monkeypatch):
     monkeypatch.setattr(generation, "is_admissible", lambda case, limits: False)
     monkeypatch.setattr(generation, "MAX_ATTEMPTS", 3)
     with pytest.raises(ValueError, match="none of 3 random cases is valid"):

@@ -473,7 +473,7 @@ def test_explanation_shows_the_columns_and_sorts_them():
 @pytest.mark.parametrize(
     ("labels", "status"), [([0, 2, 1], "agrees"), ([0, 2, 2], "diverges"), (np.eye(3)[[0, 2, 2]], "diverges")]
 )
-def test_log_loss_without_labels_refuses_missing_class(labels, status):
+def test_log_loss_without_labels_rejects_missing_class(labels, status):
     here = [installed for installed in registry.installed()[0] if installed.framework.name == "sklearn"]
     if not here:
         pytest.skip("scikit-learn is not installed")

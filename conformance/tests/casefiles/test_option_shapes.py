@@ -49,15 +49,15 @@ def stated(loss, predictions, option, shape, **said):
 @pytest.mark.parametrize(("loss", "predictions", "option", "shape"), EVERY)
 def test_weight_shapes_are_valid_exactly_if_case_has_answer(loss, predictions, option, shape):
     usual = stated(loss, predictions, option, shape, reductions=("none",))
-    refusing = dataclasses.replace(usual, expect=MustRaise("shape_mismatch"))
+    rejecting = dataclasses.replace(usual, expect=MustRaise("shape_mismatch"))
     problem = usual.problem("float64", "none")
     if fits(option, shape, predictions, loss):
         assert validation.find_errors(usual) == []
         assert flatten(problem, Convention()).shape == problem.sample_shape
-        assert [fault.path for fault in validation.find_errors(refusing)] == [("expect", "error")]
+        assert [fault.path for fault in validation.find_errors(rejecting)] == [("expect", "error")]
     else:
         assert [fault.path for fault in validation.find_errors(usual)] == [("options", option)]
-        assert validation.find_errors(refusing) == []
+        assert validation.find_errors(rejecting) == []
         assert examine(problem) == {"shape_mismatch"}
         assert evaluate(problem) == Invalid(("shape_mismatch",))
 

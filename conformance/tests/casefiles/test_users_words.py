@@ -43,7 +43,7 @@ def test_show_names_target_as_written(tmp_path, capsys, target):
     assert "layout class_axis: 0, label_dtype: uint8" in shown
 
 
-def test_boolean_index_is_refused_with_advice(tmp_path):
+def test_boolean_index_is_rejected_with_advice(tmp_path):
     cases, errors = written(tmp_path, "categorical", "index", "[[0.5, 1.0]]", "[true]")
     assert not cases
     assert "true is not an index; write 1 for true and 0 for false" in str(errors[0])

@@ -81,7 +81,7 @@ def test_diff_reports_an_unwritable_output(conformance, sides, tmp_path):
     assert "cannot be written (No such file or directory); name a file in a folder that is there" in err
 
 
-def test_diff_refuses_with_one_message_and_exit_status_2(conformance, sides, tmp_path):
+def test_diff_rejects_with_one_message_and_exit_status_2(conformance, sides, tmp_path):
     half = written(tmp_path / "half", [row()], planned=2)
     other = written(tmp_path / "other", [row(case="binary/z")])
     for path, why in ((half, "is incomplete"), (other, "no case in common"), (tmp_path / "none", "none")):
@@ -134,7 +134,7 @@ def test_accept_asks_at_a_terminal(conformance, sides, tmp_path, monkeypatch, an
     assert len(report.read(baseline)[0]) == rows
 
 
-def test_accept_refuses_unexpected_rows_by_default(conformance, sides, tmp_path):
+def test_accept_rejects_unexpected_rows_by_default(conformance, sides, tmp_path):
     baseline = tmp_path / "baseline"
     status, _, err = conformance("accept", sides[1], "--baseline", baseline, "--yes")
     assert status == 2
@@ -154,7 +154,7 @@ def test_merge_reports_whether_result_is_complete(conformance, tmp_path):
     assert len(report.read(tmp_path / "abc")[0]) == 3
 
 
-def test_merge_refuses_with_one_message(conformance, tmp_path):
+def test_merge_rejects_with_one_message(conformance, tmp_path):
     path = written(tmp_path / "a", [row()])
     status, _, err = conformance("merge", path, path, "--report", tmp_path / "b")
     assert status == 2
@@ -202,7 +202,7 @@ def lines_of_a_sweep():
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[" * 100_000, '{"format": 1, "lines": [1], "means": []}'])
-def test_page_refuses_a_broken_sweep(conformance, sides, text):
+def test_page_rejects_a_broken_sweep(conformance, sides, text):
     (sides[0] / "sweep.json").write_text(text)
     status, _, told = conformance("page", sides[0])
     assert status == 2
@@ -210,7 +210,7 @@ def test_page_refuses_a_broken_sweep(conformance, sides, text):
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", f"{','.join(history.HEADER)}\n1,2\n", "\xff"])
-def test_page_refuses_a_broken_history(conformance, sides, text):
+def test_page_rejects_a_broken_history(conformance, sides, text):
     (sides[0] / "history.csv").write_text(text, encoding="latin-1")
     status, _, told = conformance("page", sides[0])
     assert status == 2

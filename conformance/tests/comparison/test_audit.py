@@ -266,7 +266,7 @@ def test_alignment_reports_a_missing_one_of_several_environments():
     assert found["kinds"].tolist() == ["function lost; removed", "unchanged"]
 
 
-def test_alignment_refuses_several_environments_without_a_match():
+def test_alignment_rejects_several_environments_without_a_match():
     with pytest.raises(AuditError, match=r"torch\.A: .* which differ in environment, and none matches: in the old"):
         changed([row(environment="a"), row(environment="b")], [row(environment="c")])
 
@@ -283,7 +283,7 @@ def test_alignment_is_decided_for_each_function():
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_alignment_refuses_a_repeated_question(side):
+def test_alignment_rejects_a_repeated_question(side):
     sides = [[row()], [row()]]
     sides[side].append(row(got="2.0"))
     which = ["the old report", "the new report"][side]
@@ -295,12 +295,12 @@ def test_alignment_refuses_a_repeated_question(side):
     ("other", "what"),
     [(row(case="binary/z"), "case"), (row(digest="z"), "unchanged case"), (row("keras.Z"), "function")],
 )
-def test_changes_refuse_reports_with_nothing_in_common(other, what):
+def test_changes_reject_reports_with_nothing_in_common(other, what):
     with pytest.raises(AuditError, match=f"no {what} in common, so nothing can be compared; compare reports of"):
         changed([row()], [other])
 
 
-def test_changes_refuse_an_empty_report_with_a_reason():
+def test_changes_reject_an_empty_report_with_a_reason():
     with pytest.raises(AuditError, match="no case in common"):
         changed([], [row()])
 
@@ -526,13 +526,13 @@ def sides(tmp_path):
 
 @pytest.mark.parametrize("about", [{"planned": 9}, {"interrupted": "Ctrl-C"}])
 @pytest.mark.parametrize("which", [0, 1])
-def test_difference_refuses_an_incomplete_report(tmp_path, about, which):
+def test_difference_rejects_an_incomplete_report(tmp_path, about, which):
     paths = [written(tmp_path / str(n), [row()], **(about if n == which else {})) for n in range(2)]
     with pytest.raises(AuditError, match=rf"{paths[which]}: is incomplete \(1 of \d rows were finished.*\), so what"):
         reports.difference(*paths)
 
 
-def test_difference_refuses_a_folder_without_report(tmp_path):
+def test_difference_rejects_a_folder_without_report(tmp_path):
     with pytest.raises(ReportError, match=r"has no run\.json"):
         reports.difference(tmp_path, tmp_path)
 
@@ -901,7 +901,7 @@ def test_check_compares_several_environments_with_one():
     assert found.failures["new_environment"].tolist() == ["y"]
 
 
-def test_check_refuses_a_baseline_of_another_suite():
+def test_check_rejects_a_baseline_of_another_suite():
     with pytest.raises(AuditError, match="no case in common with this run; name a baseline of the same suite"):
         checked([row(case="binary/x")], [row()])
 
@@ -910,7 +910,7 @@ def test_check_counts_questions_beyond_the_baseline_as_new():
     assert checked([row(case="binary/x")], [row()], selects=lambda framework, item: "a/case" in item).ok
 
 
-def test_check_refuses_a_repeated_question():
+def test_check_rejects_a_repeated_question():
     with pytest.raises(AuditError, match="the run: it repeats 1 row, "):
         checked([row()], [row(), row(got="2.0")])
 
@@ -941,7 +941,7 @@ def test_check_lines_are_bounded():
     assert "  ... and 45 more" in lines
 
 
-def test_read_complete_refuses_an_unreadable_or_incomplete_report(tmp_path):
+def test_read_complete_rejects_an_unreadable_or_incomplete_report(tmp_path):
     path = written(tmp_path / "baseline", [row()])
     assert check_baseline(read_complete(path)[0], report.from_records([row()])).ok
     with pytest.raises(AuditError, match="is incomplete"):
@@ -1064,7 +1064,7 @@ def test_merge_takes_a_merged_report(tmp_path):
         ([row("torch.B"), row()], {}, "they share 1 row, torch.A categorical/a/case float32 mean loss here"),
     ],
 )
-def test_merge_refuses_parts_that_do_not_fit(other, rest, why):
+def test_merge_rejects_parts_that_do_not_fit(other, rest, why):
     told = parts(([row()], {}), (other, rest))
     for order in (told, told[::-1]):
         with pytest.raises(AuditError, match="part") as caught:
@@ -1074,12 +1074,12 @@ def test_merge_refuses_parts_that_do_not_fit(other, rest, why):
         assert "part1" in str(caught.value)
 
 
-def test_merge_refuses_no_parts():
+def test_merge_rejects_no_parts():
     with pytest.raises(AuditError, match="no report was named"):
         merging.merge([])
 
 
-def test_merge_refuses_to_replace_a_part(tmp_path):
+def test_merge_rejects_to_replace_a_part(tmp_path):
     path = written(tmp_path / "a", [row()])
     before = content(path)
     with pytest.raises(AuditError, match="would replace one of its parts"):
@@ -1088,7 +1088,7 @@ def test_merge_refuses_to_replace_a_part(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["missing", "published"])
-def test_run_info_refuses_a_text_where_a_list_is_due(name):
+def test_run_info_rejects_a_text_where_a_list_is_due(name):
     with pytest.raises(TypeError, match=name):
         RunInfo.of({"planned": 1, name: "torch"})
 
@@ -1198,7 +1198,7 @@ def test_accept_of_fewer_questions_shows_no_loss(tmp_path):
 
 
 @pytest.mark.parametrize("surprise", [BAD, {"expected": "stale"}])
-def test_proposal_refuses_unexpected_rows_by_default(tmp_path, surprise):
+def test_proposal_rejects_unexpected_rows_by_default(tmp_path, surprise):
     path = written(tmp_path / "r", [row(), row("torch.B", **surprise)])
     with pytest.raises(AuditError, match=r"has 1 row unexpected or stale: torch\.B .*; look into them"):
         acceptance.proposal(path, tmp_path / "baseline")
@@ -1206,18 +1206,18 @@ def test_proposal_refuses_unexpected_rows_by_default(tmp_path, surprise):
     assert len(report.read(tmp_path / "baseline")[0]) == 2
 
 
-def test_proposal_refuses_an_incomplete_report(tmp_path):
+def test_proposal_rejects_an_incomplete_report(tmp_path):
     with pytest.raises(AuditError, match="is incomplete"):
         acceptance.proposal(written(tmp_path / "r", [row()], planned=2), tmp_path / "baseline")
 
 
-def test_proposal_refuses_the_baseline_itself(tmp_path):
+def test_proposal_rejects_the_baseline_itself(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     with pytest.raises(AuditError, match="is the baseline itself"):
         acceptance.proposal(baseline / "results.csv", baseline)
 
 
-def test_proposal_refuses_an_unreadable_baseline(tmp_path):
+def test_proposal_rejects_an_unreadable_baseline(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     (baseline / "run.json").unlink()
     with pytest.raises(AuditError, match=r"the old baseline has no run\.json.*; remove it to accept without comparing"):

@@ -396,7 +396,7 @@ def test_audit_prints_written_summary(library, corpus, tmp_path, form):
         ("1.0", "1.1 -k", "is not a requirement"),
     ],
 )
-def test_audit_refuses_with_one_message(library, corpus, tmp_path, old, new, why):
+def test_audit_rejects_with_one_message(library, corpus, tmp_path, old, new, why):
     result, _ = audited(corpus, tmp_path, old, new)
     assert isinstance(result.exception, UserError)
     assert why in str(result.exception)
@@ -698,7 +698,7 @@ def test_bisect_moves_a_broken_end_inwards(library, corpus):
         (("3.0", "1.0", "--case", "binary/fake/plain"), "3.0 is not before 1.0"),
     ],
 )
-def test_bisect_refuses_with_one_message(library, corpus, words, why):
+def test_bisect_rejects_with_one_message(library, corpus, words, why):
     result = bisected(corpus, *words)
     assert isinstance(result.exception, UserError), result.output
     assert why in str(result.exception)
@@ -764,7 +764,7 @@ def test_bisect_names_untried_releases_in_a_gap():
     assert any("could not be installed or called" in line for line in bisection.lines(found))
 
 
-def test_bisect_refuses_broken_ends():
+def test_bisect_rejects_broken_ends():
     with pytest.raises(UserError, match="no two releases can be installed and executed"):
         search(["1.0", "2.0"], broken=(1,))
 
@@ -804,13 +804,13 @@ def test_history_has_a_series_for_each_backend(tmp_path):
     assert [(step.place, step.before, step.after) for step in found.steps] == [("[a]", "1", "2"), ("[b]", "1", "2")]
 
 
-def test_history_refuses_a_repeated_release(tmp_path):
+def test_history_rejects_a_repeated_release(tmp_path):
     rows = [at("1", environment="torch==1"), at("1", environment="torch==1.0"), at("2")]
     with pytest.raises(AuditError, match="cannot be distinguished"):
         history.history(multi(tmp_path, *rows))
 
 
-def test_history_refuses_a_single_release(tmp_path):
+def test_history_rejects_a_single_release(tmp_path):
     with pytest.raises(AuditError, match="there is no history in it"):
         history.history(multi(tmp_path, at("1")))
 

@@ -17,7 +17,7 @@ def count(start, stop):
     yield from range(start, stop)
 
 
-def refuse(start, stop):
+def reject(start, stop):
     yield start
     raise UserError(f"{start} is wrong")
 
@@ -55,7 +55,7 @@ def test_distribute_yields_every_result_with_its_task():
     assert list(distribute(count, [], 2)) == []
 
 
-@pytest.mark.parametrize(("work", "error"), [(refuse, UserError), (fail, ProcessFailedError)])
+@pytest.mark.parametrize(("work", "error"), [(reject, UserError), (fail, ProcessFailedError)])
 def test_distribute_raises_exception_of_task(work, error):
     with pytest.raises(error):
         list(distribute(work, [(1, 2), (3, 4)], 2))

@@ -432,7 +432,7 @@ def test_parse_rejects_unusable_interpreter(plain, tmp_path):
 @pytest.mark.parametrize(
     "text", ["/" + "a" * 5000, "./" + "b/" * 3000, "a" * 100_000, "miniature==1.9.1 x==" + "9" * 10**6]
 )
-def test_parse_refuses_long_text_without_echoing_it(plain, text):
+def test_parse_rejects_long_text_without_echoing_it(plain, text):
     with pytest.raises(UserError) as caught:
         parse(text)
     assert len(str(caught.value)) < 1500
@@ -480,7 +480,7 @@ def test_parse_rejects_interpreter_that_answers_endlessly_or_oddly(plain, tmp_pa
 
 @pytest.mark.skipif(sys.platform == "win32", reason="made of shell scripts")
 @pytest.mark.parametrize("name", ["pins.txt", "pylock.toml"])
-def test_parse_refuses_irregular_file(plain, tmp_path, name):
+def test_parse_rejects_irregular_file(plain, tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(UserError, match="a FIFO and no file"):
         parse(str(tmp_path / name))
@@ -497,7 +497,7 @@ def test_parse_refuses_irregular_file(plain, tmp_path, name):
     ],
     ids=["name", "source", "archive", "nested", "version"],
 )
-def test_parse_refuses_odd_lock_file(plain, tmp_path, content):
+def test_parse_rejects_odd_lock_file(plain, tmp_path, content):
     (tmp_path / "pylock.toml").write_text(content)
     with pytest.raises(UserError) as caught:
         parse(str(tmp_path / "pylock.toml"))

@@ -65,7 +65,7 @@ def tampered(path, **changes):
     return path
 
 
-def refused(path):
+def rejected_anomalies(path):
     with pytest.raises(ReportError) as found:
         report.read(path)
     return str(found.value)
@@ -268,7 +268,7 @@ def test_report_cannot_name_file_outside_of_folder(tmp_path, name):
     path = written(tmp_path / "r", [row()])
     (tmp_path / "secret").write_text("x")
     digest = hashlib.sha256(b"x").hexdigest()
-    assert "which is not a file of a report" in refused(tampered(path, files={name: digest}))
+    assert "which is not a file of a report" in rejected_anomalies(tampered(path, files={name: digest}))
 
 
 @pytest.mark.parametrize(
@@ -289,14 +289,14 @@ def test_report_cannot_name_file_outside_of_folder(tmp_path, name):
     ],
 )
 def test_record_of_other_kind_is_rejected_with_message(tmp_path, changes):
-    assert "run.json" in refused(tampered(written(tmp_path / "r", [row()]), **changes))
+    assert "run.json" in rejected_anomalies(tampered(written(tmp_path / "r", [row()]), **changes))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "[" * 200_000, "\xff"])
 def test_invalid_record_is_rejected_with_message(tmp_path, text):
     path = written(tmp_path / "r", [row()])
     (path / "run.json").write_text(text, encoding="latin-1")
-    assert "run.json" in refused(path)
+    assert "run.json" in rejected_anomalies(path)
 
 
 def replaced(path, name, content):
@@ -309,7 +309,7 @@ def replaced(path, name, content):
 @pytest.mark.parametrize("name", ["results.parquet", "results.csv"])
 def test_invalid_rows_are_rejected_with_message(tmp_path, name, content):
     path = replaced(written(tmp_path / "r", [row()]), name, content)
-    assert name in refused(path / name)
+    assert name in rejected_anomalies(path / name)
 
 
 def test_rows_of_other_types_become_text_or_are_rejected(tmp_path):
@@ -319,20 +319,20 @@ def test_rows_of_other_types_become_text_or_are_rejected(tmp_path):
     found = report.read(replaced(path, "results.parquet", numbers))[0]
     assert (found["digest"][0], found["exception"][0]) == ("7", "")
     words = files._parquet(table.astype({"ratio": object}).assign(ratio=["much"]))
-    assert "holds no rows of a report" in refused(replaced(path, "results.parquet", words))
+    assert "holds no rows of a report" in rejected_anomalies(replaced(path, "results.parquet", words))
 
 
 def test_table_larger_than_memory_is_rejected(tmp_path, monkeypatch):
     path = written(tmp_path / "r", [row(call="x" * 1000)] * 1)
     monkeypatch.setattr(files, "MAX_TABLE_BYTES", 1000)
-    assert "more than 1000" in refused(path)
+    assert "more than 1000" in rejected_anomalies(path)
 
 
 @pytest.mark.parametrize(("limit", "name"), [("MAX_BYTES", "results"), ("MAX_RUN_BYTES", "run.json")])
 def test_too_large_file_is_not_read(tmp_path, monkeypatch, limit, name):
     path = written(tmp_path / "r", [row()])
     monkeypatch.setattr(files, limit, 100)
-    assert re.search(rf"{name}.* has \d+ bytes, more than 100", refused(path))
+    assert re.search(rf"{name}.* has \d+ bytes, more than 100", rejected_anomalies(path))
 
 
 def test_ledger_size_is_limited(tmp_path):

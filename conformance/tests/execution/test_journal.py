@@ -527,7 +527,7 @@ def test_resume_without_journal_is_plain_run_with_message(there, whole):
 
 
 @posix
-def test_second_run_in_one_folder_is_refused(there):
+def test_second_run_in_one_folder_is_rejected(there):
     process = there.held(*RUN)
     for words in (RUN, (*RUN, "--resume"), ("conformance", "recover", "report"), PYTEST):
         done = there.ran(*words)
@@ -851,7 +851,7 @@ def test_run_killed_after_writing_report_is_complete(tmp_path):
         ("--sarif s --comment ./s", "--sarif and --comment both name s; name two files"),
     ],
 )
-def test_run_refuses_options_that_would_hang_or_overwrite(words, said, tmp_path, monkeypatch, capsys):
+def test_run_rejects_options_that_would_hang_or_overwrite(words, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["conformance", "run", "--in-process", *shlex.split(words)])
     with pytest.raises(SystemExit) as ended:
@@ -905,7 +905,7 @@ def test_state_is_not_read_from_fifo(words, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", ["index.html", "results.csv", RUN_JSON])
-def test_run_refuses_to_replace_foreign_files(name, tmp_path, monkeypatch, capsys):
+def test_run_rejects_to_replace_foreign_files(name, tmp_path, monkeypatch, capsys):
     content = '{"name": "the site of somebody"}\n'
     (tmp_path / name).write_text(content)
     words = ["run", "-k", "sklearn and categorical/seed/", "--in-process", "--report", str(tmp_path)]

@@ -113,7 +113,7 @@ def test_message_round_trips_outcome(outcome):
     assert wire.decode_outcome(message.header, message.body) == outcome
 
 
-def test_read_message_refuses_other_bytes():
+def test_read_message_rejects_other_bytes():
     with pytest.raises(wire.WireError, match="expected a message"):
         wire.read_message(reader(b"Traceback (most recent call last):"))
 
@@ -221,7 +221,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize(("content", "shift"), MALFORMED.values(), ids=MALFORMED)
-def test_malformed_answer_is_refused(content, shift):
+def test_malformed_answer_is_rejected(content, shift):
     request = wire.call_request(call("echo"), "x")
     sent = bytearray(content)
     if shift is not None:
@@ -504,7 +504,7 @@ def test_close_ends_hanging_worker():
 # Ray, without Ray
 
 
-def test_connect_refuses_address_without_listener():
+def test_connect_rejects_address_without_listener():
     for address in ("ray://127.0.0.1:1", "127.0.0.1:1"):
         with pytest.raises(UserError, match=rf"^there is no Ray cluster at {address} \(Connection refused\); check"):
             check_reachable(address)

@@ -346,11 +346,11 @@ def test_resumed_search_equals_uninterrupted_search(fuzz):
     assert one["findings"]
 
 
-def test_state_of_another_search_is_refused(fuzz):
+def test_state_of_another_search_is_rejected(fuzz):
     options = ("fuzz", "--cases", "cases", "--cases-count", 5, "--state", "state")
     assert fuzz(miniatures.Categorical, *options).exit_code == 0
-    refused = fuzz(miniatures.Categorical, *options, "--seed", 1)
-    assert "is of a search with seed 0, and not 1" in str(refused.exception)
+    rejected = fuzz(miniatures.Categorical, *options, "--seed", 1)
+    assert "is of a search with seed 0, and not 1" in str(rejected.exception)
 
 
 def test_state_file_is_replaced_atomically(tmp_path, monkeypatch):

@@ -111,13 +111,13 @@ NEEDS_AN_ANSWER = {
     "FloorsAtFifty": "the floor is the same whichever way a probability is said",
     "FloorsOneTerm": "only numbers below the floor show it, and their complements are 1",
     "IgnoresUnasked": "a label that is not a class has no second way to be said",
-    "WrapsMinusOne": "it is about what must be refused",
-    "TakesAnyLabel": "it is about what must be refused",
-    "LosesLabelsOutside": "it is about what must be refused",
-    "TakesAnyProbability": "it is about what must be refused",
-    "TakesAnyTarget": "it is about what must be refused",
-    "TakesAnyBinaryTarget": "it is about what must be refused",
-    "BroadcastsShapes": "it is about what must be refused",
+    "WrapsMinusOne": "it is about what must be rejected",
+    "TakesAnyLabel": "it is about what must be rejected",
+    "LosesLabelsOutside": "it is about what must be rejected",
+    "TakesAnyProbability": "it is about what must be rejected",
+    "TakesAnyTarget": "it is about what must be rejected",
+    "TakesAnyBinaryTarget": "it is about what must be rejected",
+    "BroadcastsShapes": "it is about what must be rejected",
     "HalfAccumulator": "only tens of thousands of samples show it",
     "LabelsInTheDtype": "only thousands of classes show it",
     "IgnoredInTheDtype": "only thousands of classes show it",
@@ -413,7 +413,7 @@ def test_known_issue_matches_traits_of_a_side():
     assert broken.expected == "known"
 
 
-def test_check_names_refuses_unknown_relation():
+def test_check_names_rejects_unknown_relation():
     check_relation_names(Ledger([KnownIssue("relation/*/*", "miniature.*"), KnownIssue("a/b", "miniature.*")]))
     with pytest.raises(CaseErrors, match=r'x.yaml:3:1: permuted_class is not .*; did you mean "permuted_classes"\?'):
         check_relation_names(Ledger([KnownIssue("relation/permuted_class/*", "miniature.*", path="x.yaml", line=3)]))

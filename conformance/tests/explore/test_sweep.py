@@ -353,7 +353,7 @@ def test_documented_choice_is_named_without_error():
     assert found["lower_label_1"]["status"] == "agrees"
 
 
-def test_sweep_locates_single_refused_input():
+def test_sweep_locates_single_rejected_input():
     found = wrong(RaisesAtSeven, "logits", "float16")
     assert disagreeing(found) == {"positive_central_label_0", "positive_central_label_1"}
     line = found["positive_central_label_0"]
@@ -369,7 +369,7 @@ def test_sweep_locates_single_refused_input():
     )
 
 
-def test_documented_refusal_is_no_error():
+def test_documented_rejection_is_no_error():
     found = wrong(RefusesNan, "logits", "float32")
     assert found["nan_label_0"]["status"] == "diverges"
     assert "nan_prediction" in found["nan_label_0"]["convention"]
@@ -481,7 +481,7 @@ def test_resumed_sweep_equals_uninterrupted_sweep(short_units, tmp_path):
     assert sum(tally.count for tally in resumed.regions[job.key].values()) == 4 * short_units + 6
 
 
-def test_load_state_refuses_foreign_or_invalid_file(short_units, tmp_path):
+def test_load_state_rejects_foreign_or_invalid_file(short_units, tmp_path):
     path = tmp_path / "state.json"
     load_state(path, [exhaustive_job()])
     with pytest.raises(StateError, match="another sweep"):
@@ -591,9 +591,9 @@ def command(monkeypatch):
 
 
 @pytest.mark.parametrize(("option", "value"), [("--dtype", "float8"), ("--given", "odds")])
-def test_sweep_refuses_unknown_choice(command, option, value):
-    refused = command("miniature.Binary", option, value)
-    assert f"{option} {value}: expected one of " in str(refused.exception)
+def test_sweep_rejects_unknown_choice(command, option, value):
+    rejected = command("miniature.Binary", option, value)
+    assert f"{option} {value}: expected one of " in str(rejected.exception)
 
 
 def test_sweep_exit_status_depends_on_verdicts(command, tmp_path):
@@ -673,7 +673,7 @@ def test_sweep_tables_fit_80_columns(command):
         assert len(line) <= 80
 
 
-def test_check_ledger_refuses_unknown_region():
+def test_check_ledger_rejects_unknown_region():
     shipped = load_case_set().ledger
     assert any(entry.case.startswith(SWEEP_PREFIX) for entry in shipped.entries)
     table.check_ledger(shipped)

@@ -15,7 +15,7 @@ from conformance.judging.reasons import (
     Conversion,
     Converted,
     DocumentedDivergence,
-    DocumentedRefusal,
+    DocumentedRejection,
     LostInRounding,
     MutatedArgument,
     NoAnswerInTime,
@@ -25,7 +25,7 @@ from conformance.judging.reasons import (
     NotFinite,
     ProcessDied,
     RaisedException,
-    RefusedInvalid,
+    RejectedInvalid,
     RowSum,
     Unavailable,
     UndefinedAnswer,
@@ -56,7 +56,7 @@ SAID = (
 CHOICES = (("clip", 1e-7), ("accepts", frozenset({"one_class", "empty_batch"})))
 CONCRETE = {one for one in vars(reasons).values() if isinstance(one, type) and "code" in vars(one)}
 RENDERED = [
-    (RefusedInvalid("invalid_target"), "refused_invalid", "rejected, as required: invalid_target"),
+    (RejectedInvalid("invalid_target"), "refused_invalid", "rejected, as required: invalid_target"),
     (
         DocumentedDivergence(CHOICES),
         "documented_convention",
@@ -68,7 +68,7 @@ RENDERED = [
         f"conversion: {SAID}; as documented: clip=1e-07",
     ),
     (
-        DocumentedRefusal((("rejects", frozenset({"one_class"})),), RAISED),
+        DocumentedRejection((("rejects", frozenset({"one_class"})),), RAISED),
         "documented_refusal",
         "it documents that it rejects such input; raised ValueError: no; not 3 at [1]",
     ),

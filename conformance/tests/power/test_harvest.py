@@ -272,7 +272,7 @@ def test_missing_source_is_skipped(quarry, monkeypatch):
         harvest()
 
 
-def test_harvest_refuses_unknown_source():
+def test_harvest_rejects_unknown_source():
     with pytest.raises(HarvestError, match=r"unknown source 'nosuch'; expected one of .*optax"):
         select_sources(["nosuch"])
 
@@ -517,7 +517,7 @@ def test_ledger_matches_harvested_cases(quarry, monkeypatch):
     assert [entry.case for entry in ledger.entries] == ["harvest/quarry/probabilities_index/row", "harvest/elsewhere/*"]
 
 
-def test_ledger_refuses_entry_about_missing_harvested_case(quarry, monkeypatch):
+def test_ledger_rejects_entry_about_missing_harvested_case(quarry, monkeypatch):
     only(monkeypatch, quarry.source("data"))
     ledger_of(monkeypatch, "harvest/quarry/probabilities_index/gone")
     pipeline.load_harvest()  # of a version that nobody measured, nothing is known
@@ -541,7 +541,7 @@ def test_untranslated_records_are_counted_by_reason(quarry):
     assert made.untranslated == {"labels that are not an array of numbers": 3}
 
 
-def test_parse_refuses_truncated_message(quarry):
+def test_parse_rejects_truncated_message(quarry):
     with pytest.raises(wire.WireError):
         collection.parse(quarry.source("data"), b"".join(encode(CollectedRecords(())))[:-1])
 
@@ -599,7 +599,7 @@ def test_run_harvested_cases_with_folder(pytested, pytester):
     assert "-harvest/quarry/probabilities_index/row-float32-none]" in ids
 
 
-def test_run_refuses_unknown_source(pytested):
+def test_run_rejects_unknown_source(pytested):
     result = pytested("--harvest", "elsewhere")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: unknown source 'elsewhere'; expected one of quarry"])

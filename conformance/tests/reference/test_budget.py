@@ -477,8 +477,8 @@ def test_budget_is_zero_for_exact_answers():
     assert error_bound.tolerance(ignored, DEFINITION)[1] > 0
     infinite = case([[0.0, 1.0]], [0], input_kind="probabilities").problem("float32", "none")
     assert error_bound.tolerance(infinite, DEFINITION).tolist() == [0.0]
-    refused = case([[1.0, 2.0]], [5]).problem("float32", "sum")
-    assert error_bound.tolerance(refused, DEFINITION) == 0
+    rejected = case([[1.0, 2.0]], [5]).problem("float32", "sum")
+    assert error_bound.tolerance(rejected, DEFINITION) == 0
 
 
 @pytest.mark.parametrize("weight", [np.inf, np.nan])

@@ -71,7 +71,7 @@ def test_oracle_evaluates_unmatched_digests_and_versions(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["keys", "places", "lengths", "heads", "numbers", "planes", "tails", "checksum"])
-def test_oracle_refuses_file_with_a_changed_byte(tmp_path, name):
+def test_oracle_rejects_file_with_a_changed_byte(tmp_path, name):
     """One bit of any array differs, in a file that is well formed otherwise: all of it is computed again."""
     path = tmp_path / "answers.npz"
     certified.write({**ANSWERS, oracle.answer_key(PROBLEM, Convention()): encode(Undefined("wrong"))}, path)
@@ -89,7 +89,7 @@ def test_oracle_refuses_file_with_a_changed_byte(tmp_path, name):
 
 
 @pytest.mark.parametrize("damage", ["cut off", "not an archive", "bytes", "empty", "missing", "lacks an array"])
-def test_oracle_refuses_file_that_cannot_be_read(file, tmp_path, damage):
+def test_oracle_rejects_file_that_cannot_be_read(file, tmp_path, damage):
     content = file.read_bytes()
     middle = len(content) // 2
     match damage:

@@ -182,7 +182,7 @@ def test_head_with_bias_has_a_gradient_in_it(tmp_path):
     assert function.options == {"ignore_index"}
 
 
-def test_head_without_a_weight_is_refused(tmp_path):
+def test_head_without_a_weight_is_rejected(tmp_path):
     with pytest.raises(CheckError, match="no parameter for weight"):
         _call(tmp_path, ("hidden", "target"))
 

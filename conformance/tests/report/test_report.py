@@ -447,7 +447,7 @@ def test_write_guards_formulas_and_read_restores_them(tmp_path, text):
     pd.testing.assert_frame_equal(report.read(tmp_path / "results.csv")[0], results)
 
 
-def test_read_refuses_a_folder_without_run_json(tmp_path):
+def test_read_rejects_a_folder_without_run_json(tmp_path):
     report.write(tmp_path, faulty(), RunInfo(6))
     (tmp_path / "run.json").unlink()
     with pytest.raises(ReportError, match=r"has no run\.json"):
@@ -455,7 +455,7 @@ def test_read_refuses_a_folder_without_run_json(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["results.csv", "results.parquet", "summary.md"])
-def test_read_refuses_an_edited_file(tmp_path, name):
+def test_read_rejects_an_edited_file(tmp_path, name):
     report.write(tmp_path, faulty(), RunInfo(6))
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b" ")
     with pytest.raises(ReportError, match=r"is not the file that run\.json describes") as caught:
@@ -641,7 +641,7 @@ def test_write_names_lost_rows(tmp_path, monkeypatch, refuge):
     pd.testing.assert_frame_equal(caught.value.results, faulty())
 
 
-def test_check_writable_refuses_a_bad_folder(tmp_path, monkeypatch):
+def test_check_writable_rejects_a_bad_folder(tmp_path, monkeypatch):
     report.check_writable(tmp_path / "a" / "b")
     assert not list((tmp_path / "a" / "b").iterdir())
     (tmp_path / "file").write_text("x")
@@ -687,7 +687,7 @@ def test_function_cells_list_supported_inputs():
     ]
 
 
-def test_check_writable_refuses_without_pyarrow(tmp_path, monkeypatch):
+def test_check_writable_rejects_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ReportError, match=r"results.parquet cannot be written .*; install a pyarrow"):
         report.check_writable(tmp_path)

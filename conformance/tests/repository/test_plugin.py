@@ -245,7 +245,7 @@ def test_package_of_the_clone_is_tested_from_its_root_by_python(clone):
     assert clone("conformance/tests/test_new.py", script=False).returncode == 0
 
 
-def test_file_that_only_the_clone_has_is_refused(clone):
+def test_file_that_only_the_clone_has_is_rejected(clone):
     result = clone("conformance/tests/test_new.py::test_new")
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     assert "test_new.py::test_new: the installed package" in result.stderr
@@ -274,7 +274,7 @@ def test_markers_are_listed_where_frameworks_are_known(folder):
 
 
 @pytest.mark.parametrize("options", ["", "-n 2", "--strict-markers"])
-def test_marker_that_does_not_exist_is_refused(folder, options):
+def test_marker_that_does_not_exist_is_rejected(folder, options):
     result = folder.run("-m", "minature", *options.split())
     assert result.ret == (pytest.ExitCode.NO_TESTS_COLLECTED if options == "-n 2" else pytest.ExitCode.USAGE_ERROR)
     folder.pytester.path.joinpath("mine").rename("cases")
@@ -284,7 +284,7 @@ def test_marker_that_does_not_exist_is_refused(folder, options):
     result.stderr.fnmatch_lines(["ERROR: -m minature or not x: there is no marker minature, x; frameworks: miniature"])
 
 
-def test_marker_of_other_tests_is_not_refused(folder):
+def test_marker_of_other_tests_is_not_rejected(folder):
     folder.pytester.makepyfile(test_own="import pytest\n@pytest.mark.slow\ndef test_own(): pass")
     folder.run("-m", "slow or miniature").assert_outcomes(passed=4, warnings=1)
     folder.run("-m", "slow").assert_outcomes(passed=1, warnings=1, deselected=1)
@@ -371,7 +371,7 @@ def test_invalid_expression_is_left_to_pytest(folder):
 @pytest.mark.parametrize(
     "deep", ["(" * 20_000 + "plain" + ")" * 20_000, "not " * 20_000 + "plain", "plain and " * 10_000 + "plain"]
 )
-def test_expression_that_pytest_cannot_read_is_refused_before_collection(folder, option, deep):
+def test_expression_that_pytest_cannot_read_is_rejected_before_collection(folder, option, deep):
     result = folder.run(option, deep)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert result.stderr.str().count("nested so deeply; write fewer parentheses and words") == 1

@@ -154,7 +154,7 @@ def test_mutant_names_and_faults_are_unique():
         ("of = 'Nothing'", "name 'Nothing' is not defined"),
     ],
 )
-def test_table_refuses_invalid_change(tmp_path, monkeypatch, change, message):
+def test_table_rejects_invalid_change(tmp_path, monkeypatch, change, message):
     (tmp_path / "means.toml").write_text(f"[Wrong]\nfault = 'None.'\n{change}\n")
     monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match=rf"means\.toml: Wrong: .*{message}"):
@@ -367,7 +367,7 @@ def test_check_correct_reports_false_alarms(folder, monkeypatch):
         (["--cases", "/nowhere"], "there is no such folder"),
     ],
 )
-def test_mutants_command_refuses_invalid_arguments(arguments, message):
+def test_mutants_command_rejects_invalid_arguments(arguments, message):
     done = run(*arguments)
     assert isinstance(done.exception, UserError)
     assert message in str(done.exception)
