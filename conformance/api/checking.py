@@ -415,7 +415,7 @@ def _find_mistakes(installed: Installed, case: Case, row: Row, oracle: Oracle) -
     reduction, quantity = cast(Reduction, row.key.reduction), cast(Quantity, row.key.quantity)
     problem = case.problem(row.key.dtype, reduction)
     item = Item(installed, function, case, row.key.dtype, reduction, quantity)
-    convention = documented_convention(item, problem).convention.semantic()
+    convention = documented_convention(item, problem).convention.without_numeric_choices()
     tried = values_of_block_mistakes(problem) if quantity == "loss" else iter(())
     if case.predicted <= MAX_SEARCHED_PREDICTIONS:
         tried = itertools.chain(

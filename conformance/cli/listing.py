@@ -11,7 +11,7 @@ from rich.text import Text
 from conformance import api
 from conformance.cli.shared import Printer
 from conformance.cli.terminal import out
-from conformance.model.text import counted
+from conformance.model.text import format_count
 
 
 def list_cases(cases: Path | None, as_json: bool) -> None:
@@ -26,7 +26,9 @@ def _print_cases(result: api.CaseList) -> None:
         expansion = f"{' '.join(case.dtypes)}; {' '.join(case.reductions)}"
         for text in (problem, expansion, case.why):
             out.print(Padding(Text(text.strip()), (0, 0, 0, 4), expand=False))
-    out.print(f"{counted(len(cases), 'case')}, {sum(len(c.dtypes) * len(c.reductions) for c in cases)} after expansion")
+    out.print(
+        f"{format_count(len(cases), 'case')}, {sum(len(c.dtypes) * len(c.reductions) for c in cases)} after expansion"
+    )
 
 
 def list_functions(as_json: bool) -> None:
@@ -36,9 +38,8 @@ def list_functions(as_json: bool) -> None:
 def _print_functions(result: api.FunctionList) -> None:
     for library, entries in itertools.groupby(result.functions, lambda entry: entry.function.partition(".")[0]):
         functions = list(entries)
-        out.print(
-            f"[bold]{library}[/]  ({functions[0].version or 'not installed'}), {counted(len(functions), 'function')}"
-        )
+        version = functions[0].version or "not installed"
+        out.print(f"[bold]{library}[/]  ({version}), {format_count(len(functions), 'function')}")
         for entry in functions:
             values = entry.to_dict()
             del values["version"]
@@ -55,7 +56,9 @@ def list_libraries(as_json: bool) -> None:
 def _print_libraries(result: api.LibraryList) -> None:
     for entry in result.libraries:
         installation = f"{entry.installed} here" if entry.installed else "not installed here"
-        out.print(f"[bold]{entry.library}[/]  ({counted(entry.functions, 'function')}, {installation})", soft_wrap=True)
+        out.print(
+            f"[bold]{entry.library}[/]  ({format_count(entry.functions, 'function')}, {installation})", soft_wrap=True
+        )
         for text in entry.environments or ["no release is pinned, so --all leaves it out"]:
             out.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
     out.print(f"{len(result.libraries)} libraries, {sum(entry.functions for entry in result.libraries)} functions")

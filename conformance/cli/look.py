@@ -26,7 +26,7 @@ from conformance.judging.unsupported import problem_cells, render_unsupported, u
 from conformance.judging.verdict import serialize_answer
 from conformance.model.case import Case
 from conformance.model.row_key import unusual
-from conformance.model.text import counted, truncate, truncate_list
+from conformance.model.text import format_count, truncate, truncate_list
 
 
 def show(case: str, as_json: bool, **request: Any) -> None:
@@ -95,9 +95,9 @@ def lint(
         raise typer.Exit(USAGE if problems else 0)
     out.paragraphs(map(str, problems))
     out.paragraphs(f"note: {note}" for note in checked.notes)
-    uncounted = f" and {counted(checked.uncounted, 'file')} that cannot be counted" if checked.uncounted else ""
-    subject = f"{counted(checked.cases, 'case')}{uncounted}"
-    out.print(f"{subject} in {checked.folder}: {counted(len(problems) or 'no', 'problem')}")
+    uncounted = f" and {format_count(checked.uncounted, 'file')} that cannot be counted" if checked.uncounted else ""
+    subject = f"{format_count(checked.cases, 'case')}{uncounted}"
+    out.print(f"{subject} in {checked.folder}: {format_count(len(problems) or 'no', 'problem')}")
     if not problems and folder is None:
         out.print(Text(str(checked.coverage)))
     raise typer.Exit(USAGE if problems else 0)

@@ -17,7 +17,7 @@ from conformance.cli.shared import Printer, print_stderr
 from conformance.cli.terminal import UNEXPECTED, err, out
 from conformance.execution.interruption import INTERRUPTED
 from conformance.model.errors import UserError
-from conformance.model.text import counted
+from conformance.model.text import format_count
 from conformance.power.mutants.score import FalseAlarm
 
 MAX_ALARMS = 10
@@ -101,10 +101,10 @@ def _check_correct(cases: Path | None, keyword: str, processes: int, generated: 
         out.write(result.to_json())
     else:
         for name, count in Counter(alarm.name for alarm in result.alarms).items():
-            out.print(f"{name}: {counted(count, 'false alarm')}")
+            out.print(f"{name}: {format_count(count, 'false alarm')}")
         seed_text = f" of seed {seed}" if generated else ""
-        subject = f"{counted(result.cases, 'case')}{seed_text}, {counted(result.items, 'item')}"
-        out.print(f"{subject}: {counted(len(result.alarms) or 'no', 'false alarm')}")
+        subject = f"{format_count(result.cases, 'case')}{seed_text}, {format_count(result.items, 'item')}"
+        out.print(f"{subject}: {format_count(len(result.alarms) or 'no', 'false alarm')}")
     if result.interrupted:
         err.print(f"interrupted after {result.cases_run} of {result.planned} cases")
         raise typer.Exit(INTERRUPTED)
@@ -123,9 +123,8 @@ def harvest(
     for name in result.harvests.missing:
         print_stderr(f"left out: {name}")
     if folder is not None:
-        print_stderr(
-            f"{counted(len(result.harvests.cases), 'case')} in {counted(len(result.files), 'file')} below {folder}"
-        )
+        cases, files = format_count(len(result.harvests.cases), "case"), format_count(len(result.files), "file")
+        print_stderr(f"{cases} in {files} below {folder}")
     result.harvests.or_raise()
     raise typer.Exit(UNEXPECTED if any(map(result.wrong, result.statements)) else 0)
 

@@ -10,7 +10,7 @@ import typer
 from conformance import api
 from conformance.cli.shared import print_styled
 from conformance.cli.terminal import out
-from conformance.model.text import counted
+from conformance.model.text import format_count
 
 DIFFERENT = 1
 """Exit status if no code makes the functions equal."""
@@ -78,11 +78,14 @@ def _proof(result: api.RecipeResult) -> Iterator[tuple[str, str]]:
     if result.known:
         yield from (("", ""), ("bold", "Known to be wrong"))
         for function, reason, cases in result.known:
-            yield "", f"  {function} as it stands, in {counted(len(cases), 'case')} such as {cases[0]}: {reason}"
+            yield "", f"  {function} as it stands, in {format_count(len(cases), 'case')} such as {cases[0]}: {reason}"
     if proof.equal:
         yield from (("", ""), ("bold", "Proved"))
         total = len(proof.equal)
-        yield "", f"  {counted(total, 'case')}: both return the same, and what is exact, within the error of rounding."
+        yield (
+            "",
+            f"  {format_count(total, 'case')}: both return the same, and what is exact, within the error of rounding.",
+        )
         remainder = f"; {total - proof.close} by up to {proof.ulps:.3g} ulp" if proof.close < total else ""
         bound = (
             f"{proof.close} differ by at most 4 ulp{remainder}"
@@ -95,7 +98,7 @@ def _proof(result: api.RecipeResult) -> Iterator[tuple[str, str]]:
         yield from (("", ""), ("bold", "What remains"))
         for group in proof.remaining[:MAX_REMAINING]:
             why = "; ".join(group.why) or "nothing that they document says why"
-            yield "", f"  {counted(len(group.cases), 'case')}: {why}"
+            yield "", f"  {format_count(len(group.cases), 'case')}: {why}"
             yield "dim", f"    {group.first} and {group.second} in {group.cases[0]}"
         if len(proof.remaining) > MAX_REMAINING:
             yield "", f"  and {len(proof.remaining) - MAX_REMAINING} more reasons, in --json"

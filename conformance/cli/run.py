@@ -28,7 +28,7 @@ from conformance.model.case import Case
 from conformance.model.errors import UserError
 from conformance.model.files import check_output
 from conformance.model.row_key import CPU, RowKey
-from conformance.model.text import counted
+from conformance.model.text import format_count
 from conformance.report import recording
 from conformance.report.sarif import CHECKOUT, ELSEWHERE, Failure, SourceLocation
 
@@ -204,7 +204,7 @@ def print_groups(rows: Sequence[Row], cases: Sequence[Case], framework: Framewor
     for first, *duplicates in itertools.islice(groups.values(), MAX_CAUSES):
         functions = len({row.key.function for row in (first, *duplicates)})
         function_count = f"; {functions} functions in all" if functions > 1 else ""
-        suffix = f" (and {counted(len(duplicates), 'row')} more{function_count})" if duplicates else ""
+        suffix = f" (and {format_count(len(duplicates), 'row')} more{function_count})" if duplicates else ""
         _print_row(first, suffix, reproducer_of(first, cases, framework))
     if len(groups) > MAX_CAUSES:
         out.print(f"and {len(groups) - MAX_CAUSES} more causes, in discrepancies.csv")

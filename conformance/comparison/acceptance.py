@@ -23,7 +23,7 @@ from conformance.execution.run_info import RunInfo
 from conformance.judging.row import COLUMNS
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.row_key import PLACE, QUESTION
-from conformance.model.text import counted
+from conformance.model.text import format_count
 from conformance.report.frames import Frame, PackedFrame
 
 _QUESTION = [name for name in QUESTION if name != "digest"]
@@ -62,14 +62,14 @@ class Proposal:
     def lines(self) -> list[str]:
         """Sentences about rows that are kept or dropped without having been run, which the difference does not show."""
         lines = [
-            f"kept, because the report did not run it: {counted(count, 'row')} of {name}"
+            f"kept, because the report did not run it: {format_count(count, 'row')} of {name}"
             for name, count in self.kept.items()
         ]
         if self.dropped:
             why = "because their cases changed and the report did not run them"
-            lines.append(f"dropped, {why}: {counted(self.dropped, 'row')}")
+            lines.append(f"dropped, {why}: {format_count(self.dropped, 'row')}")
         if self.difference is None:
-            lines.append(f"{self.baseline} is new: {counted(len(self.results), 'row')}")
+            lines.append(f"{self.baseline} is new: {format_count(len(self.results), 'row')}")
         return lines
 
 
@@ -89,7 +89,7 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
     results, run = read_complete(path)
     unexpected = results[results["expected"].isin(FAILING_ROWS)]
     if not even_unexpected and not unexpected.empty:
-        why = f"has {counted(len(unexpected), 'row')} unexpected or stale: {row_names(unexpected)}"
+        why = f"has {format_count(len(unexpected), 'row')} unexpected or stale: {row_names(unexpected)}"
         raise AuditError(path, why, "look into them, put them into the ledger, or say --even-unexpected")
     info = RunInfo.of(run)
     if not _exists(baseline):

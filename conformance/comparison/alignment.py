@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 
 from conformance.comparison.errors import AuditError
 from conformance.model.row_key import KEY, PLACE, QUESTION
-from conformance.model.text import counted, join_names
+from conformance.model.text import format_count, join_names
 from conformance.report.frames import Frame
 
 IDENTITY = [*QUESTION, "place"]
@@ -62,7 +62,7 @@ def check_unique(rows: pd.DataFrame, key: list[str], report_name: str) -> None:
     """Raise AuditError, naming rows, if `key` does not distinguish all rows."""
     repeated = rows[rows.duplicated(key)]
     if not repeated.empty:
-        why = f"it repeats {counted(len(repeated), 'row')}, {row_names(repeated)}"
+        why = f"it repeats {format_count(len(repeated), 'row')}, {row_names(repeated)}"
         raise AuditError(report_name, why, "make it again, or merge it again from reports that do not overlap")
 
 

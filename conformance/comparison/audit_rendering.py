@@ -26,7 +26,7 @@ from conformance.comparison.upgrade import Audit, Summary
 from conformance.execution.report_folder import ReportError
 from conformance.model.files import write_atomically
 from conformance.model.serialization import serialize, to_json
-from conformance.model.text import counted, join_names, one_line
+from conformance.model.text import format_count, join_names, one_line
 from conformance.report.markdown import code, escaped, link, remaining, table
 
 FORMAT = 2
@@ -90,11 +90,11 @@ def _inputs_sentence(ordinary: bool, summary: Summary) -> str:
         return f"{inputs}: none was called."
     verbs = {"documented": "changed", "support": "can be called on one side only", "wording": "raise or warn otherwise"}
     parts = [
-        f"{counted(rows, 'row')} of {counted(functions, 'function')} "
+        f"{format_count(rows, 'row')} of {format_count(functions, 'function')} "
         f"{'raises or warns otherwise' if rows == 1 and effect == 'wording' else verbs[effect]}"
         for effect, rows, functions in summary.effects
     ]
-    total, rounding = counted(summary.total, "row"), summary.rows["rounding"]
+    total, rounding = format_count(summary.total, "row"), summary.rows["rounding"]
     if parts:
         return f"{inputs}: {', '.join(parts)}, of {total}{f'; rounding moves {rounding} others' if rounding else ''}."
     if rounding:
@@ -113,8 +113,8 @@ def _changed_sentence(
 
 
 def _documented_sentence(causes: int, documented: int, undocumented: int, kinds: Mapping[str, int]) -> str:
-    listed = ", ".join(counted(count, severity) for severity, count in kinds.items())
-    first = f"{documented} of these are documented ({counted(causes, 'cause')})"
+    listed = ", ".join(format_count(count, severity) for severity, count in kinds.items())
+    first = f"{documented} of these are documented ({format_count(causes, 'cause')})"
     verb = "is" if undocumented == 1 else "are"
     return (
         f"{first if documented else 'None of these is documented'}; {undocumented or 'none'} {verb} not"
@@ -268,7 +268,7 @@ def _remaining_line(total: int) -> Iterator[RenderableType]:
 
 
 def _cause_lines(cause: Cause) -> list[str]:
-    rows = counted(cause.rows, "row") + (f" of {cause.cases} cases" if cause.cases > 1 else "")
+    rows = format_count(cause.rows, "row") + (f" of {cause.cases} cases" if cause.cases > 1 else "")
     severity = "" if cause.section == "documented" else f"{cause.severity}: "
     drift = "" if cause.drift is None else f", farthest {cause.drift}"
     head = one_line(f"{severity}{cause.function}: {cause.description}, {rows}{drift}", MAX_SENTENCE)

@@ -35,7 +35,7 @@ from conformance.judging.row import choices_of, listed_in
 from conformance.judging.verdict import FAILING
 from conformance.model.convention import NUMERIC_FIELDS
 from conformance.model.row_key import KEY, PLACE, RowKey
-from conformance.model.text import counted
+from conformance.model.text import format_count
 from conformance.report.frames import Frame, PackedFrame, each_record, largest_ratios, records
 
 MIN_LIMIT = 0.5
@@ -91,7 +91,7 @@ class Check:
             for reason in reasons
             for group in records(group_changes(self.failures[self.failures["reason"] == reason]))
         ]
-        lines = [f"baseline: {counted(len(self.failures), 'row')} got worse: {total}"]
+        lines = [f"baseline: {format_count(len(self.failures), 'row')} got worse: {total}"]
         for reason, group in groups[:max_groups]:
             head, *details = group_lines(group)
             lines += [f"  {reason}: {head}", *(f"  {text}" for text in details)]
@@ -166,7 +166,7 @@ def check_baseline(
     if scope.other_processor:
         table, rounded = _without_rounding(table)
         if rounded:
-            notes.append(f"{counted(rounded, 'row')} rounded otherwise, which may be: {scope.other_processor}")
+            notes.append(f"{format_count(rounded, 'row')} rounded otherwise, which may be: {scope.other_processor}")
     failed = table["reason"] != ""
     failures = table[failed].sort_values("reason", key=lambda reason: reason.map(REASONS.index), kind="stable")
     notes = [*_row_notes(table[~failed], scope.finished), *_grown_errors(expected, called), *notes]
@@ -195,8 +195,8 @@ def _still_in_suite(baseline: pd.DataFrame, in_suite: Flags, results: pd.DataFra
         (lost[~is_lost], "their cases no longer have that dtype or reduction"),
     ):
         if len(rows):
-            cases = f"{counted(rows['case'].nunique(), 'case')} ({first_names(rows['case'])})"
-            notes.append(f"no longer called, because {why}: {counted(len(rows), 'row')} of {cases}")
+            cases = f"{format_count(rows['case'].nunique(), 'case')} ({first_names(rows['case'])})"
+            notes.append(f"no longer called, because {why}: {format_count(len(rows), 'row')} of {cases}")
     return baseline[in_suite]
 
 
@@ -227,13 +227,13 @@ def _select_rows(baseline: pd.DataFrame, scope: RunScope, notes: list[str]) -> p
     """The rows of a baseline that the run selects; the others are noted."""
     chosen = baseline["framework"].isin(set(baseline["framework"]) if scope.frameworks is None else scope.frameworks)
     if excluded := set(baseline.loc[~chosen, "framework"]):
-        count = counted(int((~chosen).sum()), "row")
+        count = format_count(int((~chosen).sum()), "row")
         notes.append(f"not run, so not compared: {first_names(excluded)} ({count} of the baseline)")
     rows = baseline[chosen]
     keys = each_record(rows[["framework", *KEY]])
     selected = np.array([scope.selects(row["framework"], RowKey.of(row).id) for row in keys], dtype=bool)
     if skipped := int((~selected).sum()):
-        notes.append(f"not selected, so not compared: {counted(skipped, 'row')} of the baseline")
+        notes.append(f"not selected, so not compared: {format_count(skipped, 'row')} of the baseline")
     return rows[selected]
 
 
@@ -255,7 +255,9 @@ def _add_places(baseline: pd.DataFrame, results: pd.DataFrame, notes: list[str])
     unmatched = baseline[~old_ids.isin(used)]
     if len(unmatched):
         environments = first_names(unmatched["environment"])
-        notes.append(f"not run, so not compared: {counted(len(unmatched), 'row')} of the baseline in {environments}")
+        notes.append(
+            f"not run, so not compared: {format_count(len(unmatched), 'row')} of the baseline in {environments}"
+        )
     old = pd.concat(parts) if parts else baseline.iloc[:0].assign(place="")
     return old, results.assign(place=_place_ids(results))
 
@@ -344,4 +346,4 @@ def _row_notes(rows: pd.DataFrame, finished: bool) -> list[str]:
         (added & ~known & case_changed, "of cases that changed, so not compared"),
         (removed & ~case_changed, "not there, because the run ended early" if not finished else "gone"),
     ]
-    return [f"{counted(int(flags.sum()), 'row')} {text}" for flags, text in notes if flags.any()]
+    return [f"{format_count(int(flags.sum()), 'row')} {text}" for flags, text in notes if flags.any()]

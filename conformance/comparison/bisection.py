@@ -23,7 +23,7 @@ from conformance.judging.plan import Item, plan
 from conformance.judging.selection import ItemFilter
 from conformance.model.case import Case
 from conformance.model.errors import UserError
-from conformance.model.text import counted, one_line
+from conformance.model.text import format_count, one_line
 from conformance.report.frames import records
 
 MAX_NEAREST = 3
@@ -324,7 +324,7 @@ def attempt_lines(attempts: Sequence[Attempt]) -> list[str]:
 def _cause_lines(cause: Cause) -> list[str]:
     sources = [f"    documented: {source}" for source in cause.sources]
     return [
-        f"{cause.function}: {cause.description}, {counted(cause.rows, 'row')}",
+        f"{cause.function}: {cause.description}, {format_count(cause.rows, 'row')}",
         f"    {cause.example}: {one_line(cause.before, MAX_TEXT)} -> {one_line(cause.after, MAX_TEXT)}",
         *(sources or ["    no adapter documents it"]),
         f"    {cause.example_row['call']}",

@@ -26,7 +26,7 @@ from conformance.comparison.reports import (
     by_severity,
     group_changes,
 )
-from conformance.model.text import counted, one_line, printable
+from conformance.model.text import format_count, one_line, printable
 from conformance.report.files import guard_formula
 from conformance.report.frames import records
 from conformance.report.markdown import bounded, code, escaped, format_number, remaining, table, terminal_table
@@ -44,7 +44,7 @@ COLOURS = {"regression": "bold red", "change": "yellow", "improvement": "green",
 def headline(difference: ReportDifference) -> str:
     """Count rows by severity: `2 regressions, 1 change, 11965 unchanged`."""
     counts = by_severity(difference.changes)
-    texts = [f"{count} {name}" if name == "unchanged" else counted(count, name) for name, count in counts.items()]
+    texts = [f"{count} {name}" if name == "unchanged" else format_count(count, name) for name, count in counts.items()]
     return ", ".join(texts) or "no rows"
 
 
@@ -153,7 +153,7 @@ def group_lines(group: Mapping[str, Any]) -> list[str]:
     cases = f" of {group['cases']} cases" if group["cases"] > 1 else ""
     where = " ".join(bounded_line(group[name]) for name in ("case", "dtype", "reduction"))
     worst = f"{where}: {bounded_line(group['what'])}"
-    lines = [bounded_line(f"{group['function']}: {group['kinds']}{cause}, {counted(group['rows'], 'row')}{cases}")]
+    lines = [bounded_line(f"{group['function']}: {group['kinds']}{cause}, {format_count(group['rows'], 'row')}{cases}")]
     return [*lines, *(f"    {text}" for text in (bounded_line(group["transition"]), worst) if text)]
 
 

@@ -19,7 +19,7 @@ from conformance.execution.journal import Journal
 from conformance.execution.report_folder import folder_of
 from conformance.execution.run_info import RunInfo
 from conformance.model.row_key import KEY
-from conformance.model.text import counted
+from conformance.model.text import format_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ def _check_disjoint(rows: pd.DataFrame) -> None:
     if not repeated.empty:
         key = repeated.iloc[0][list(KEY)]
         names = " and ".join(rows.loc[(rows[list(KEY)] == key).all(axis=1), "part"].unique())
-        why = f"they share {counted(len(repeated), 'row')}, {row_names(repeated)}"
+        why = f"they share {format_count(len(repeated), 'row')}, {row_names(repeated)}"
         raise AuditError(names, why, "leave out all but one of the reports that have them")
 
 

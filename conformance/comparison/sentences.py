@@ -9,7 +9,7 @@ from typing import Any
 from conformance.comparison.distance import drift
 from conformance.judging.row import exception_type, listed_in
 from conformance.judging.verdict import FAILING
-from conformance.model.text import counted, one_line
+from conformance.model.text import format_count, one_line
 
 Row = Mapping[str, Any]
 """A row of a table with `comparison.changes.COLUMNS` and `shapes`, by column."""
@@ -126,6 +126,6 @@ def _answer(row: Row) -> str:
 
 def _distance(row: Row) -> str:
     largest = drift(row["old_got"], row["new_got"])
-    ulps = [] if math.isnan(row["ulps"]) else [counted(f"{row['ulps']:.3g}", "ulp")]
+    ulps = [] if math.isnan(row["ulps"]) else [format_count(f"{row['ulps']:.3g}", "ulp")]
     ratio = [] if math.isnan(row["budgets"]) else [f"{row['budgets']:.3g} x the tolerance"]
     return ", ".join([*([] if largest is None else [str(largest)]), *ulps, *ratio])

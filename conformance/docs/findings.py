@@ -20,7 +20,7 @@ from conformance.docs.ranking import KINDS, Entry, Example, FindingKind, example
 from conformance.judging.plan import Item
 from conformance.judging.row import array_of
 from conformance.model.case import Case, is_derivative
-from conformance.model.text import counted, truncate_list
+from conformance.model.text import format_count, truncate_list
 from conformance.reference.oracle import Oracle, cached_oracle
 from conformance.report.markdown import fenced_block
 
@@ -259,7 +259,7 @@ class Findings:
         cases = list(dict.fromkeys(issue.case for ranked in finding.ranked for issue in ranked.entry))
         if len(cases) == 1 and finding.lead.example is not None:
             return ""
-        return _fold(counted(len(cases), "case"), "".join(f"- {self._case(case)}\n" for case in cases))
+        return _fold(format_count(len(cases), "case"), "".join(f"- {self._case(case)}\n" for case in cases))
 
     def _issue(self, finding: Finding) -> str:
         """A text for a new issue, collapsed."""

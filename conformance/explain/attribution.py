@@ -39,14 +39,14 @@ from conformance.explain.number_format import (
 from conformance.explain.subproblems import negative_logs, to_balls
 from conformance.judging.compare import compare
 from conformance.judging.effects import (
-    OF_GRADIENT,
+    DERIVATIVE_FIELDS,
     UNJUDGED,
     answer_by,
     averages_nothing,
-    computed,
+    loss_choices,
     narrowed,
-    semantic,
     tolerance_by,
+    with_numeric_choices,
 )
 from conformance.judging.judge import Assessment
 from conformance.judging.plan import documented_convention
@@ -94,12 +94,12 @@ def convention_of(assessment: Assessment) -> Convention:
     return documented_convention(assessment.item, assessment.prepared.problem).convention
 
 
-def differences(assessment: Assessment, exact: Oracle) -> tuple[ChoiceEffect, ...]:
+def differences(assessment: Assessment, oracle: Oracle) -> tuple[ChoiceEffect, ...]:
     """Choices that explain a divergence; without an explanation, all documented choices that change the answer."""
     names = named_choices(assessment)
     convention = convention_of(assessment)
     if not names and assessment.verdict.status == "disagrees" and assessment.verdict.want_by_convention is not None:
-        silent = {*UNJUDGED, *NUMERIC_FIELDS, *(() if is_derivative(assessment.item.quantity) else OF_GRADIENT)}
+        silent = {*UNJUDGED, *NUMERIC_FIELDS, *(() if is_derivative(assessment.item.quantity) else DERIVATIVE_FIELDS)}
         names = tuple(
             sorted((name for name in convention.choices() if name not in silent), key=lambda name: name != "accepts")
         )
@@ -107,10 +107,10 @@ def differences(assessment: Assessment, exact: Oracle) -> tuple[ChoiceEffect, ..
         averages = not averages_nothing(convention.restricted_to(names), assessment.prepared.converted)
         names = names if averages else (*names, "empty_mean")
     parts = [convention.restricted_to(names[:number]) for number in range(len(names) + 1)]
-    texts = _answer_texts(assessment, [answer(assessment, part, exact) for part in parts])
+    texts = _answer_texts(assessment, [answer(assessment, part, oracle) for part in parts])
     result = []
     for number, name in enumerate(names):
-        choice = _Choice(assessment, exact, name, *parts[number : number + 2])
+        choice = _Choice(assessment, oracle, name, *parts[number : number + 2])
         changes_answer = name not in (*NUMERIC_FIELDS, "rejects") and not choice.is_of_rounding
         before, after = texts[number : number + 2] if changes_answer else ("", "")
         if not changes_answer or before != after or assessment.verdict.convention:
@@ -123,7 +123,7 @@ class _Choice:
     """A documented choice that is added to the earlier ones."""
 
     assessment: Assessment
-    exact: Oracle
+    oracle: Oracle
     name: str
     """The field of the convention."""
     before: Convention
@@ -144,7 +144,7 @@ class _Choice:
         of_logarithm = ("logits_as", "clip", "log_offset", "log_floor", "renormalise")
         if self.after.logits_as == "logits" or self.name not in of_logarithm:
             return False
-        old, new = (answer(self.assessment, part, self.exact) for part in (self.before, self.after))
+        old, new = (answer(self.assessment, part, self.oracle) for part in (self.before, self.after))
         return isinstance(old, Exact) and isinstance(new, Exact) and np.array_equal(old.hi, new.hi, equal_nan=True)
 
     @property
@@ -159,7 +159,7 @@ class _Choice:
 
     def answers(self, problem: Problem) -> list[Answer]:
         """Exact losses of a problem without and with the choice."""
-        return [self.exact.answer(problem, semantic(part)) for part in (self.before, self.after)]
+        return [self.oracle.answer(problem, loss_choices(part)) for part in (self.before, self.after)]
 
     def losses(self) -> list[Exact]:
         """Exact unreduced losses without and with the choice; empty if either has none."""
@@ -176,17 +176,17 @@ class _Choice:
 
     def most_changed(self) -> tuple[int, ...] | None:
         """Index of the element of the answer that changes most; None if there is none."""
-        a, b = (answer(self.assessment, part, self.exact) for part in (self.before, self.after))
+        a, b = (answer(self.assessment, part, self.oracle) for part in (self.before, self.after))
         return largest_difference(a, b) if isinstance(a, Exact) and isinstance(b, Exact) else None
 
 
-def answer(assessment: Assessment, convention: Convention, exact: Oracle) -> Answer | None:
+def answer(assessment: Assessment, convention: Convention, oracle: Oracle) -> Answer | None:
     """The exact answer to the problem as passed to the function, under part of a convention; None if it has no
     certified enclosure.
     """
     prepared = assessment.prepared
     try:
-        return answer_by(prepared.converted, convention, prepared.item.quantity, exact)
+        return answer_by(prepared.converted, convention, prepared.item.quantity, oracle)
     except ArithmeticError:
         return None
 
@@ -303,7 +303,7 @@ def _tolerance_lines(choice: _Choice) -> Iterator[Step]:
 def tolerance_under(assessment: Assessment, part: Convention) -> npt.NDArray[np.float64]:
     """Tolerance for an answer under part of the documented convention, broadcastable to the answer's shape."""
     prepared = assessment.prepared
-    rounded = computed(part, convention_of(assessment))
+    rounded = with_numeric_choices(part, convention_of(assessment))
     unconverted = prepared.problem if prepared.conversion else None
     return tolerance_by(prepared.converted, rounded, prepared.item.quantity, unconverted)
 
@@ -493,7 +493,7 @@ def _shape_lines(choice: _Choice) -> Iterator[Step]:
 def _second_derivative_lines(choice: _Choice) -> Iterator[Step]:
     where = choice.most_changed()
     if where is not None:
-        old, new = (answer(choice.assessment, part, choice.exact) for part in (choice.before, choice.after))
+        old, new = (answer(choice.assessment, part, choice.oracle) for part in (choice.before, choice.after))
         assert isinstance(old, Exact)
         assert isinstance(new, Exact)
         yield _replaced_number(f"its second derivative at {list(where)}", old.hi[where], new.hi[where])

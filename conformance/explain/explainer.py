@@ -127,16 +127,16 @@ def facts(problem: Problem) -> tuple[tuple[str, str], ...]:
     return tuple(entries)
 
 
-def _derivation(case: Case, problem: Problem, quantity: Quantity, exact: Oracle) -> Derivation:
+def _derivation(case: Case, problem: Problem, quantity: Quantity, oracle: Oracle) -> Derivation:
     def answers(problem: Problem) -> Answer:
-        return exact.answer(problem)
+        return oracle.answer(problem)
 
-    want = answer_by(problem, DEFINITION, quantity, exact)
+    want = answer_by(problem, DEFINITION, quantity, oracle)
     derivation = derive(problem, case.expect, quantity, answers, want)
     if not is_derivative(quantity):
         return derivation
     lines = (
-        gradient_derivation.closed_form(problem, want, gradient_derivation.largest_element(want), quantity, exact)
+        gradient_derivation.closed_form(problem, want, gradient_derivation.largest_element(want), quantity, oracle)
         if isinstance(want, Exact) and want.hi.size
         else ()
     )
@@ -212,16 +212,16 @@ def outcome_text(outcome: Outcome) -> str:
 _NUMPY = ("float16", "float32", "float64")
 
 
-def _conversions(assessment: Assessment, exact: Oracle) -> str:
+def _conversions(assessment: Assessment, oracle: Oracle) -> str:
     """What was passed instead of the case's weights and predictions, as text; see `conversion_effect`."""
     weights, item = assessment.prepared.weights, assessment.item
     sentences = [as_sentence(WEIGHT_DESCRIPTIONS[weights])] if weights else []
     if assessment.verdict.status != "agrees" or item.case.predicted <= MAX_UNASKED:
-        sentences.append(conversion_effect(assessment, exact))
+        sentences.append(conversion_effect(assessment, oracle))
     return " ".join(filter(None, sentences))
 
 
-def conversion_effect(assessment: Assessment, exact: Oracle) -> str:
+def conversion_effect(assessment: Assessment, oracle: Oracle) -> str:
     """What was passed instead of the case's predictions, and the effect, as text; "" if nothing was converted.
 
     The text is returned even if the verdict's message contains it.
@@ -232,7 +232,7 @@ def conversion_effect(assessment: Assessment, exact: Oracle) -> str:
         return ""
     if conversion is None:
         change = change_of(
-            prepared.problem, prepared.converted, DEFINITION, exact, tolerance_under(assessment, DEFINITION)
+            prepared.problem, prepared.converted, DEFINITION, oracle, tolerance_under(assessment, DEFINITION)
         )
         conversion = conversion_of(prepared.problem, prepared.converted, change, prepared.item.function, DEFINITION)
     return as_sentence(str(conversion))

@@ -67,7 +67,7 @@ def largest_element(want: Exact) -> tuple[int, ...]:
 
 
 def closed_form(
-    problem: Problem, want: Exact, where: tuple[int, ...], quantity: Quantity, exact: Oracle
+    problem: Problem, want: Exact, where: tuple[int, ...], quantity: Quantity, oracle: Oracle
 ) -> tuple[Step, ...]:
     """Steps to the element `where` of the derivative `want`; none if it is a sum over the gradient in the logits."""
     if quantity in _CHAIN_RULE:
@@ -84,7 +84,7 @@ def closed_form(
             lines = list(
                 _binary_lines(problem, flat, i) if flat.binary else _categorical_lines(problem, flat, i, where[-1])
             )
-        outer = exact.answer(problem) if quantity == "perplexity_gradient" else None
+        outer = oracle.answer(problem) if quantity == "perplexity_gradient" else None
         return (*lines, *_scaling_lines(problem, flat, want, where, i, lines[-1].value, outer, _name(quantity)))
 
 

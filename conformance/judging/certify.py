@@ -50,7 +50,7 @@ class Memory:
         """Do nothing: there is no file."""
 
 
-def computed() -> dict[str, bytes]:
+def compute_answers() -> dict[str, bytes]:
     """Compute all answers; encoded, by key."""
     memory = Memory()
     judge = Judge(Oracle(memory), Ledger())
@@ -140,7 +140,7 @@ def _agree(a: bytes, b: bytes) -> bool:
 
 def main() -> int:
     """Write the file, or check it; return the exit status."""
-    answers = computed()
+    answers = compute_answers()
     if "--check" not in sys.argv[1:]:
         certified.write(answers)
         print(f"{certified.FILE.name}: {len(answers)} answers, {certified.FILE.stat().st_size / 1e6:.1f} MB")

@@ -11,7 +11,7 @@ import numpy as np
 
 from conformance.adapters.contract import Function
 from conformance.judging.compare import compare
-from conformance.judging.effects import semantic
+from conformance.judging.effects import loss_choices
 from conformance.judging.reasons import Alternative, AnswerChange, Choices, Conversion, Effect, RowSum
 from conformance.model.case import InputKind, Problem
 from conformance.model.convention import DEFINITION, Convention
@@ -39,20 +39,22 @@ class Change:
     """The choices under which these answers are computed, if fewer than all that explain the outcome; else None."""
 
 
-def change_of(problem: Problem, converted: Problem, convention: Convention, exact: Oracle, tolerance: Floats) -> Change:
+def change_of(
+    problem: Problem, converted: Problem, convention: Convention, oracle: Oracle, tolerance: Floats
+) -> Change:
     """Return the effect of a conversion of the predictions on the loss under a convention.
 
     tolerance: error up to which two answers count as equal.
     """
-    semantic_convention = semantic(convention)
+    semantic_convention = loss_choices(convention)
     if renormalises(problem, converted.input_kind):
         before, unrounded = (
-            _unrounded(problem, semantic_convention, kind, exact) for kind in ("log_probabilities", "logits")
+            _unrounded(problem, semantic_convention, kind, oracle) for kind in ("log_probabilities", "logits")
         )
     else:
-        before = unrounded = _unrounded(problem, semantic_convention, converted.input_kind, exact)
+        before = unrounded = _unrounded(problem, semantic_convention, converted.input_kind, oracle)
     try:
-        after = exact.answer(converted, semantic_convention)
+        after = oracle.answer(converted, semantic_convention)
     except ArithmeticError:
         after = Undefined("it cannot be enclosed")
 
@@ -73,9 +75,9 @@ def same_answer(a: Answer, b: Answer, tolerance: Floats, dtype: str) -> bool:
         return compare(b.hi, dataclasses.replace(a, lo=a.lo - b.lo), tolerance, dtype).within
 
 
-def _unrounded(problem: Problem, convention: Convention, input_kind: InputKind, exact: Oracle) -> Answer:
+def _unrounded(problem: Problem, convention: Convention, input_kind: InputKind, oracle: Oracle) -> Answer:
     try:
-        return exact.converted(problem, convention, input_kind)
+        return oracle.converted(problem, convention, input_kind)
     except ArithmeticError:
         return Undefined("it cannot be enclosed")
 
@@ -134,7 +136,7 @@ def alternative_to(
     change: Change,
     functions: Sequence[tuple[Function, Convention]],
     right: Sequence[Answer],
-    exact: Oracle,
+    oracle: Oracle,
 ) -> Alternative:
     """How users avoid a conversion of predictions, by the declarations of the framework's functions.
 
@@ -145,7 +147,7 @@ def alternative_to(
         for function, convention in functions:
             if kind not in function.input_kinds or rejected_anomalies(problem, convention):
                 continue
-            answer = _unrounded(problem, semantic(convention), kind, exact)
+            answer = _unrounded(problem, loss_choices(convention), kind, oracle)
             tolerance = error_bound.tolerance(problem, convention)
             if any(
                 same_answer(candidate, answer, tolerance, problem.dtype)

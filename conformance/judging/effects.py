@@ -29,32 +29,34 @@ UNJUDGED = ("rejects", "empty_mean")
 ONLY_DOCUMENTED = "narrowed_to"
 """Field whose choices are given as a cause only if a function documents them: within the tolerance of a computation in
 float16 or bfloat16, errors of any cause would be explained."""
-GRADIENT = ("gradient_", "hessian_")
+DERIVATIVE_PREFIXES = ("gradient_", "hessian_")
 """Prefixes of the fields that concern derivatives."""
-OF_GRADIENT = tuple(field.name for field in dataclasses.fields(Convention) if field.name.startswith(GRADIENT))
+DERIVATIVE_FIELDS = tuple(
+    field.name for field in dataclasses.fields(Convention) if field.name.startswith(DERIVATIVE_PREFIXES)
+)
 """Fields of a convention that concern derivatives only."""
 
 
-def answer_by(problem: Problem, convention: Convention, quantity: Quantity, exact: Oracle) -> Answer:
+def answer_by(problem: Problem, convention: Convention, quantity: Quantity, oracle: Oracle) -> Answer:
     """The answer to a problem under a convention, without its numeric choices; raises ArithmeticError."""
     problem = narrowed(problem, convention)
     if quantity == "d2":
-        return transforms.d2(problem, semantic(convention), exact)
-    loss = exact.answer(problem, semantic(convention))
+        return transforms.d2(problem, loss_choices(convention), oracle)
+    loss = oracle.answer(problem, loss_choices(convention))
     if not is_derivative(quantity):
         return transforms.perplexity(loss) if quantity == "perplexity" else loss
     if quantity == "hessian":
         return hessian.answer(problem, convention, loss)
-    slope = gradient.answer(problem, _of_gradient(convention), loss, exact)
+    gradient_answer = gradient.answer(problem, _of_gradient(convention), loss, oracle)
     if quantity == "gradient":
-        return slope
+        return gradient_answer
 
     def transformed() -> Answer:
         if quantity in HEAD_GRADIENTS:
-            return heads.head_gradient(problem, quantity, slope)
-        return transforms.perplexity_gradient(loss, slope, problem.dtype)
+            return heads.head_gradient(problem, quantity, gradient_answer)
+        return transforms.perplexity_gradient(loss, gradient_answer, problem.dtype)
 
-    return problem.computed_once((quantity, loss, slope), transformed)
+    return problem.computed_once((quantity, loss, gradient_answer), transformed)
 
 
 def tolerance_by(
@@ -62,8 +64,8 @@ def tolerance_by(
 ) -> Floats:
     """The absolute error that a correct answer may have, shaped as the answer.
 
-    problem: the problem as passed to the function.  rounded: the convention from `computed`.  unconverted: the
-    problem before its predictions were converted; None if they were not.
+    problem: the problem as passed to the function.  rounded: the convention from `with_numeric_choices`.
+    unconverted: the problem before its predictions were converted; None if they were not.
     """
     key = ("tolerance", rounded, quantity, unconverted is not None)
     return problem.computed_once(key, lambda: _tolerance_by(narrowed(problem, rounded), rounded, quantity, unconverted))
@@ -75,14 +77,20 @@ def _tolerance_by(problem: Problem, rounded: Convention, quantity: Quantity, unc
     if quantity == "hessian":
         return hessian.tolerance(problem, rounded)
     if is_derivative(quantity):
-        of_slope = gradient_error_bound.tolerance(problem, rounded)
+        gradient_tolerance = gradient_error_bound.tolerance(problem, rounded)
         if quantity in HEAD_GRADIENTS:
-            return heads.head_gradient_tolerance(problem, quantity, rounded, of_slope)
+            return heads.head_gradient_tolerance(problem, quantity, rounded, gradient_tolerance)
         return (
-            of_slope if quantity == "gradient" else transforms.perplexity_gradient_tolerance(problem, rounded, of_slope)
+            gradient_tolerance
+            if quantity == "gradient"
+            else transforms.perplexity_gradient_tolerance(problem, rounded, gradient_tolerance)
         )
-    of_loss = error_bound.tolerance(problem, rounded, unconverted)
-    return transforms.perplexity_tolerance(problem, rounded, of_loss) if quantity == "perplexity" else of_loss
+    loss_tolerance = error_bound.tolerance(problem, rounded, unconverted)
+    return (
+        transforms.perplexity_tolerance(problem, rounded, loss_tolerance)
+        if quantity == "perplexity"
+        else loss_tolerance
+    )
 
 
 def narrowed(problem: Problem, convention: Convention) -> Problem:
@@ -111,7 +119,7 @@ def _narrowed(problem: Problem, all_to: str | None, labels_to: str | None, weigh
 
 
 @functools.cache
-def computed(part: Convention, documented: Convention) -> Convention:
+def with_numeric_choices(part: Convention, documented: Convention) -> Convention:
     """A part of a convention, extended by the documented choices that affect rounding errors."""
     renormalise = documented.renormalise if part.renormalise == "no" else part.renormalise
     return dataclasses.replace(part, renormalise=renormalise, accepts=part.accepts | documented.accepts)
@@ -124,9 +132,9 @@ def combined(convention: Convention, other: Convention, names: tuple[str, ...]) 
 
 
 @functools.cache
-def semantic(convention: Convention) -> Convention:
+def loss_choices(convention: Convention) -> Convention:
     """A convention without the choices that do not affect the loss: rounding, rejected input, derivatives."""
-    defaults = {name: getattr(DEFINITION, name) for name in OF_GRADIENT}
+    defaults = {name: getattr(DEFINITION, name) for name in DERIVATIVE_FIELDS}
     return dataclasses.replace(convention, cancellation="none", rejects=frozenset(), **defaults)
 
 
@@ -134,12 +142,12 @@ def semantic(convention: Convention) -> Convention:
 def _of_gradient(convention: Convention) -> Convention:
     """A convention without the choices that do not affect the gradient: rounding, rejected input, second derivative."""
     choices = {name: getattr(convention, name) for name in ("gradient_floor", "gradient_total")}
-    return dataclasses.replace(semantic(convention), **choices)
+    return dataclasses.replace(loss_choices(convention), **choices)
 
 
 @functools.cache
 def judged_fields(quantity: Quantity) -> tuple[str, ...]:
-    unjudged = UNJUDGED if is_derivative(quantity) else (*UNJUDGED, *OF_GRADIENT)
+    unjudged = UNJUDGED if is_derivative(quantity) else (*UNJUDGED, *DERIVATIVE_FIELDS)
     return tuple(f.name for f in dataclasses.fields(Convention) if f.name not in unjudged)
 
 
@@ -151,10 +159,10 @@ def has_effect(name: str, convention: Convention, problem: Problem, quantity: Qu
     if name in _NARROWS:
         return _NARROWS[name](chosen, problem)
     if quantity == "hessian":
-        read = relevance.HESSIAN
+        fields = relevance.HESSIAN_FIELDS
     else:
-        read = relevance.GRADIENT_ERROR_BOUND if is_derivative(quantity) else relevance.ERROR_BOUND
-    return name in read and relevance.affects(name, convention, problem)
+        fields = relevance.GRADIENT_ERROR_BOUND_FIELDS if is_derivative(quantity) else relevance.ERROR_BOUND_FIELDS
+    return name in fields and relevance.affects(name, convention, problem)
 
 
 def averages_nothing(convention: Convention, problem: Problem) -> bool:

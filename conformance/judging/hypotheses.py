@@ -24,13 +24,13 @@ from conformance.judging.printed import DigitInterval, matches_digits
 from conformance.model.case import Array, Layout, Problem, Published, Quantity, Reduction, is_derivative, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention, Divisor, describe
 from conformance.model.floats import Floats
-from conformance.model.text import counted
+from conformance.model.text import format_count
 from conformance.reference.conversion import convert
 from conformance.reference.domain import dtype_info, examine
 from conformance.reference.error_bound import weights_of_mean
 from conformance.reference.flat_problem import flatten
 from conformance.reference.oracle import Exact, Oracle
-from conformance.reference.relevance import ANSWER, GRADIENT, relevant
+from conformance.reference.relevance import ANSWER_FIELDS, GRADIENT_FIELDS, relevant
 
 NARROW = ("float32", "float16", "bfloat16")
 MAX_LISTED = 20
@@ -68,12 +68,11 @@ class FittingHypotheses:
         """A summary line, and one line per value, at most `MAX_LISTED`."""
         values, count = len(self.fitting), sum(map(len, self.fitting))
         if not count:
-            return [f"no explanation fits; {counted(self.tried, 'value')} tried"]
+            return [f"no explanation fits; {format_count(self.tried, 'value')} tried"]
         fit = "1 explanation fits" if count == 1 else f"{count} explanations fit"
-        same = f", which give {counted(values, 'value')}" if values != count else ""
-        tried = (
-            f"{counted(self.tried, 'value')} tried, of which about {self.by_chance:.2g} fit so many digits by chance"
-        )
+        same = f", which give {format_count(values, 'value')}" if values != count else ""
+        tried = format_count(self.tried, "value")
+        tried = f"{tried} tried, of which about {self.by_chance:.2g} fit so many digits by chance"
         remainder = [f"and {values - MAX_LISTED} more"] if values > MAX_LISTED else []
         return [f"{fit}{same}; {tried}", *map(in_words, self.fitting[:MAX_LISTED]), *remainder]
 
@@ -461,8 +460,8 @@ def _conventions(
 
     base: convention to leave out.
     """
-    read = GRADIENT if is_derivative(quantity) else ANSWER
-    base = dataclasses.replace(relevant(problem, base, read), empty_mean=None)
+    fields = GRADIENT_FIELDS if is_derivative(quantity) else ANSWER_FIELDS
+    base = dataclasses.replace(relevant(problem, base, fields), empty_mean=None)
     names_by_convention: dict[Convention, list[str]] = {}
     returning = (f for f in registry.functions() if quantity in (f.quantity, *f.gradients))
     for function in returning:
@@ -470,7 +469,7 @@ def _conventions(
         if target is None or problem.loss not in function.ranks:
             continue
         documented = registry.newest_convention(function, target, required_capabilities(problem, target))
-        relevant_convention = dataclasses.replace(relevant(problem, documented, read), empty_mean=None)
+        relevant_convention = dataclasses.replace(relevant(problem, documented, fields), empty_mean=None)
         relevant_convention = _without_idle_choices(problem, quantity, relevant_convention, oracle)
         if relevant_convention.choices() and relevant_convention != base:
             names_by_convention.setdefault(relevant_convention, []).append(function.name)

@@ -28,7 +28,7 @@ from conformance.judging.prepare import PreparedCall, Problems, prepare
 from conformance.judging.reasons import CannotExpress
 from conformance.judging.replay import can_be_named, replay_call
 from conformance.judging.row import MAX_ELEMENTS, MAX_GRADIENT_ELEMENTS, Elements, Row
-from conformance.judging.verdict import FAILING, Verdict, expected, judge, serialize_answer
+from conformance.judging.verdict import FAILING, Verdict, expected_status, judge, serialize_answer
 from conformance.model.case import DATA, HEAD_GRADIENTS, is_derivative
 from conformance.model.convention import describe
 from conformance.model.outcome import NonNumeric, Outcome, Raised, Returned, Unsupported
@@ -136,8 +136,8 @@ class Assessment:
 
     @property
     def expected(self) -> str:
-        """See `verdict.expected`."""
-        return expected(self.verdict.status, self.known is not None)
+        """See `verdict.expected_status`."""
+        return expected_status(self.verdict.status, self.known is not None)
 
     @property
     def call(self) -> str:

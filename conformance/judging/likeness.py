@@ -9,7 +9,7 @@ from conformance.adapters import registry
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.prepare import PreparedCall
-from conformance.judging.verdict import FAILING, expected
+from conformance.judging.verdict import FAILING, expected_status
 from conformance.model.outcome import Outcome
 
 
@@ -36,7 +36,7 @@ class UnexcusedAssessment(Assessment):
 
     @property
     def expected(self) -> str:
-        return expected(self.verdict.status, known=False)
+        return expected_status(self.verdict.status, known=False)
 
 
 class LikenessJudge(Judge):

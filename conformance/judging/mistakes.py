@@ -333,9 +333,9 @@ def _without_column(problem: Problem, base: Convention) -> Iterator[Variant]:
         problem.sample_shape if problem.target == "index" else problem.predictions.shape
     ):  # fmt: skip
         return
-    rows, counts = _rows_of_targets(problem)
+    rows, kept = _rows_of_targets(problem)
     options, classes = problem.options, problem.predictions.shape[-1]
-    if not counts.all() or options.label_smoothing:
+    if not kept.all() or options.label_smoothing:
         return
     logs = convert(problem, "log_probabilities")[0] if problem.input_kind == "logits" else problem
     for name, column, columns in (

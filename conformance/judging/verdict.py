@@ -25,12 +25,12 @@ from conformance.judging.effects import (
     answer_by,
     averages_nothing,
     combined,
-    computed,
     effective_neighbours,
     has_effect,
     judged_fields,
-    semantic,
+    loss_choices,
     tolerance_by,
+    with_numeric_choices,
 )
 from conformance.judging.reasons import (
     AcceptedInvalid,
@@ -73,7 +73,7 @@ MAX_SEARCHED = 20_000
 """Maximum number of predictions for which undocumented conventions are searched for an explanation."""
 
 
-def expected(status: str, known: bool) -> str:
+def expected_status(status: str, known: bool) -> str:
     """`ok`, `known` (the ledger has the row), `unexpected`, or `stale` (the ledger has it, but it is not wrong).
 
     known: whether an entry of the ledger matches the row.
@@ -147,7 +147,7 @@ def judge(
     function: Function,
     documented: Convention,
     outcome: Outcome,
-    exact: Oracle,
+    oracle: Oracle,
     conventions: Sequence[Convention] = (),
     quantity: Quantity = "loss",
     alternatives: Iterable[tuple[Function, Convention]] = (),
@@ -160,7 +160,7 @@ def judge(
     quantity.  alternatives: the functions of the same framework, each with its documented convention for `problem`;
     only used if predictions were converted and that changes the answer.
     """
-    judgement = _Judgement(problem, converted, function, documented, exact, quantity, alternatives)
+    judgement = _Judgement(problem, converted, function, documented, oracle, quantity, alternatives)
     want = judgement.definition()
     match outcome:
         case Crashed(how, stderr):
@@ -298,11 +298,11 @@ class _Judgement:
         converted: Problem,
         function: Function,
         documented: Convention,
-        exact: Oracle,
+        oracle: Oracle,
         quantity: Quantity,
         alternatives: Iterable[tuple[Function, Convention]],
     ) -> None:
-        self.problem, self.converted, self.documented, self.exact = problem, converted, documented, exact
+        self.problem, self.converted, self.documented, self.oracle = problem, converted, documented, oracle
         self.unconverted = problem  # with the weights as passed to the function
         if converted.options is not problem.options:
             self.unconverted = dataclasses.replace(problem, options=converted.options)
@@ -325,20 +325,20 @@ class _Judgement:
 
     def _tolerance(self, problem: Problem, part: Convention, quantity: Quantity) -> Floats:
         unconverted = self.unconverted if self.is_converted else None
-        return tolerance_by(problem, computed(part, self.documented), quantity, unconverted)
+        return tolerance_by(problem, with_numeric_choices(part, self.documented), quantity, unconverted)
 
     def answer(self, convention: Convention) -> Answer:
         """The expected answer to the converted problem; raises ArithmeticError."""
-        return answer_by(self.converted, convention, self.quantity, self.exact)
+        return answer_by(self.converted, convention, self.quantity, self.oracle)
 
     def definition(self) -> Answer:
         if self.quantity != "loss":
             return self.answer(DEFINITION)
         limit = self.tolerance() * MAX_RADIUS_TO_TOLERANCE
         try:
-            return self.exact.answer(self.problem, DEFINITION, _usable(limit, self.problem))
+            return self.oracle.answer(self.problem, DEFINITION, _usable(limit, self.problem))
         except ArithmeticError:
-            return self.exact.answer(self.problem, DEFINITION)
+            return self.oracle.answer(self.problem, DEFINITION)
 
     def explained(self, outcome: Returned, must_raise: str) -> tuple[tuple[str, ...], Exact, Comparison, Floats] | None:
         """The smallest part of the documented convention under which the outcome is right.
@@ -402,7 +402,7 @@ class _Judgement:
         lost: npt.NDArray[np.bool_] = np.zeros((), dtype=bool)
         for alone, where in infinitely_weighted(self.converted):
             try:
-                loss = answer_by(alone, self.documented, "loss", self.exact)
+                loss = answer_by(alone, self.documented, "loss", self.oracle)
             except ArithmeticError:
                 continue
             if isinstance(loss, Exact):
@@ -444,7 +444,7 @@ class _Judgement:
         if not self.is_converted:
             return None
         tolerance = self.tolerance(part)
-        change = change_of(self.unconverted, self.converted, part, self.exact, tolerance)
+        change = change_of(self.unconverted, self.converted, part, self.oracle, tolerance)
         if not set(part.choices()) - {"empty_mean"} or not isinstance(change.before, Exact):
             return change
         if not compare(outcome.value, change.before, tolerance, self.converted.dtype, outcome.dtype).within:
@@ -452,8 +452,8 @@ class _Judgement:
         needed = part
         for name in (name for name in part.choices() if name != "empty_mean"):
             fewer = dataclasses.replace(needed, **{name: getattr(DEFINITION, name)})
-            if semantic(fewer) != semantic(needed):
-                answer = change_of(self.unconverted, self.converted, fewer, self.exact, self.tolerance(fewer)).before
+            if loss_choices(fewer) != loss_choices(needed):
+                answer = change_of(self.unconverted, self.converted, fewer, self.oracle, self.tolerance(fewer)).before
                 needed = (
                     fewer
                     if same_answer(change.before, answer, tolerance * MAX_RADIUS_TO_TOLERANCE, self.converted.dtype)
@@ -461,7 +461,7 @@ class _Judgement:
                 )
         if needed == part:
             return None
-        lost = change_of(self.unconverted, self.converted, needed, self.exact, tolerance)
+        lost = change_of(self.unconverted, self.converted, needed, self.oracle, tolerance)
         choices = tuple((name, value) for name, value in needed.choices().items() if name != "empty_mean")
         return None if lost.effects == ("rounded",) else dataclasses.replace(lost, subject=choices or "definition")
 
@@ -470,14 +470,14 @@ class _Judgement:
         if not self.is_converted or is_derivative(self.quantity):
             return None
         part = self.part(self.effective)
-        return change_of(self.unconverted, self.converted, part, self.exact, self.tolerance(part))
+        return change_of(self.unconverted, self.converted, part, self.oracle, self.tolerance(part))
 
     def conversion(self, change: Change, part: Convention) -> Conversion:
         """A conversion, its effects, and how users of the function avoid it."""
         conversion = conversion_of(self.unconverted, self.converted, change, self.function, part)
         right = (self.definition(), change.before)
         alternative = alternative_to(
-            self.unconverted, self.converted, change, tuple(self.alternatives), right, self.exact
+            self.unconverted, self.converted, change, tuple(self.alternatives), right, self.oracle
         )
         return dataclasses.replace(conversion, alternative=alternative)
 

@@ -166,7 +166,7 @@ class Convention:
         values = zip(_DEFAULTS.items(), _values(self), strict=True)
         return {name: value for (name, default), value in values if value != default}
 
-    def semantic(self) -> Convention:
+    def without_numeric_choices(self) -> Convention:
         """Return the convention without its numeric choices."""
         return dataclasses.replace(self, **{name: getattr(DEFINITION, name) for name in NUMERIC_FIELDS})
 

@@ -47,7 +47,7 @@ def text_of(value: object) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def counted(number: int | str, noun: str) -> str:
+def format_count(number: int | str, noun: str) -> str:
     """A count with its noun: `1 case`, `2 cases`, `no cases`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 

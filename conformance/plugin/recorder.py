@@ -15,7 +15,7 @@ import pytest
 from conformance.execution.marking import unmark
 from conformance.model.errors import ISSUES, UserError
 from conformance.model.row_key import CPU
-from conformance.model.text import counted, loggable, truncate
+from conformance.model.text import format_count, loggable, truncate
 from conformance.plugin.arguments import (
     CHECKOUTS,
     DISTRIBUTION,
@@ -170,7 +170,7 @@ class Recorder:
         except UserError as error:
             return [f"conformance: {line}" for line in loggable(str(error)).splitlines()]
         lines = [
-            f"conformance: harvested {counted(len(harvest.cases), 'case')} of {harvest.source} {harvest.version}"
+            f"conformance: harvested {format_count(len(harvest.cases), 'case')} of {harvest.source} {harvest.version}"
             for harvest in harvests.harvests
         ]
         return [*lines, *(loggable(f"conformance: left out: {notice}") for notice in harvests.missing)]

@@ -73,7 +73,7 @@ from conformance.reference.flat_problem import (
     smoothing_of_weight,
     weighs_classes,
 )
-from conformance.reference.relevance import ERROR_BOUND, relevant
+from conformance.reference.relevance import ERROR_BOUND_FIELDS, relevant
 
 ELEMENTARY = {"float16": 4.0, "bfloat16": 4.0, "float32": 8.0, "float64": 4.0}
 """g: the error of exp, log and log1p in units of u, by dtype."""
@@ -98,7 +98,7 @@ def tolerance(problem: Problem, convention: Convention, unconverted: Problem | N
     """
     if rejected_anomalies(problem, convention):
         return np.zeros(())
-    relevant_convention, is_converted = relevant(problem, convention, ERROR_BOUND), unconverted is not None
+    relevant_convention, is_converted = relevant(problem, convention, ERROR_BOUND_FIELDS), unconverted is not None
     key = ("error bound", relevant_convention, is_converted)
     return problem.computed_once(key, lambda: _reduced(problem, relevant_convention, is_converted))
 
@@ -109,7 +109,7 @@ def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
     For problems that are not rejected.  The bound is coarse if sums cancel; it is not a tolerance for functions.
     """
     bound = tolerance(problem, convention)
-    rows = _cached_rows(problem, relevant(problem, convention, ERROR_BOUND), is_converted=False)
+    rows = _cached_rows(problem, relevant(problem, convention, ERROR_BOUND_FIELDS), is_converted=False)
     loss, _ = rows.of_samples
     with np.errstate(all="ignore"):
         if problem.reduction == "none":
@@ -166,7 +166,7 @@ def row_losses(problem: Problem, convention: Convention) -> tuple[Floats, Floats
     The loss is computed by the formulas of the bound; the error is the bound for the dtype of the problem, not
     finite if it is unbounded.
     """
-    rows = _cached_rows(problem, relevant(problem, convention, ERROR_BOUND), is_converted=False)
+    rows = _cached_rows(problem, relevant(problem, convention, ERROR_BOUND_FIELDS), is_converted=False)
     return rows.loss, rows.error
 
 
@@ -196,7 +196,7 @@ def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Fl
 
 def _cached_rows(problem: Problem, convention: Convention, is_converted: bool) -> _RowBounds:
     """The rows of a problem under a convention; those of a large problem are cached for one convention only."""
-    relevant_convention = relevant(problem.unreduced, convention, ERROR_BOUND)
+    relevant_convention = relevant(problem.unreduced, convention, ERROR_BOUND_FIELDS)
     name, key = "error bound of rows", (relevant_convention, is_converted)
     cache = problem.unreduced.cache.setdefault(name, {})
     if key not in cache:
@@ -298,7 +298,7 @@ def _index_of_logits(flat: FlatProblem, convention: Convention, _: bool) -> tupl
     assert flat.index is not None
     (g, unit), e, classes = _roundings(flat), flat.smoothing, flat.x.shape[1]
     weights = np.ones(classes) if flat.class_weights is None else flat.class_weights
-    counted = weights != 0
+    has_weight = weights != 0
     index = flat.index % classes
     top, total, spread, of_label, signed, absolute = np.zeros((6, len(flat.x), 1))
     chunks = flat.chunks()
@@ -313,10 +313,10 @@ def _index_of_logits(flat: FlatProblem, convention: Convention, _: bool) -> tupl
         np.exp(d, out=exponentials)
         exponentials.sum(axis=1, keepdims=True, out=total[chunk])
         if e:
-            counted_logs = d if counted.all() else d[:, counted]  # a weight of 0 on a logit of -inf adds nothing
+            weighted_logs = d if has_weight.all() else d[:, has_weight]  # a weight of 0 on a logit of -inf adds nothing
             for sums, factors in ((signed, weights), (absolute, np.abs(weights))):
                 sums[chunk, 0] = (
-                    -counted_logs.sum(axis=1) if flat.class_weights is None else -(counted_logs @ factors[counted])
+                    -weighted_logs.sum(axis=1) if flat.class_weights is None else -(weighted_logs @ factors[has_weight])
                 )
         np.maximum(d, -EXP_UNDERFLOW, out=d)
         exponentials *= d
@@ -346,7 +346,7 @@ def _index_of_logits(flat: FlatProblem, convention: Convention, _: bool) -> tupl
     loss = part * log_total + distance
     largest = size * log_total + absolute_distance
     error = unit * (size * shared + absolute_distance) + unit * (1 + products) * largest
-    return loss[:, 0], (error + sum_error(max(int(counted.sum()), 1)) * (unit * largest))[:, 0]
+    return loss[:, 0], (error + sum_error(max(int(has_weight.sum()), 1)) * (unit * largest))[:, 0]
 
 
 def _of_sums(total: Floats, spread: Floats, d: Floats, classes: int, g: float) -> tuple[Floats, Floats]:
@@ -551,17 +551,17 @@ def cancellation_factor(flat: FlatProblem, convention: Convention) -> float:
 
 def _divisor(flat: FlatProblem, convention: Convention) -> float:
     """The divisor of the mean, to float64 accuracy; the oracle computes it exactly."""
-    weights, counts = weights_of_mean(flat, convention)
-    return float(weights[counts].sum())
+    weights, kept = weights_of_mean(flat, convention)
+    return float(weights[kept].sum())
 
 
 def weights_of_mean(flat: FlatProblem, convention: Convention) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """(contribution of each loss to the divisor of the mean, whether it counts), flat, to float64 accuracy."""
-    counted = math.prod(flat.shape)
-    kept = flat.kept if flat.group == 1 else np.ones(counted, dtype=bool)
-    weights = np.ones(counted)
+    num_samples = math.prod(flat.shape)
+    kept = flat.kept if flat.group == 1 else np.ones(num_samples, dtype=bool)
+    weights = np.ones(num_samples)
     if convention.mean_divides_by in ("samples", "kept"):
-        return weights, np.ones(counted, dtype=bool) if convention.mean_divides_by == "samples" else kept
+        return weights, np.ones(num_samples, dtype=bool) if convention.mean_divides_by == "samples" else kept
     if flat.sample_weights is not None:
         weights = flat.sample_weights
     if weighs_classes(flat, convention):

@@ -44,7 +44,7 @@ from conformance.reference.oracle import (
     exact,
     float_of,
 )
-from conformance.reference.relevance import GRADIENT, relevant
+from conformance.reference.relevance import GRADIENT_FIELDS, relevant
 
 PRECISION = 160
 """Precision of the balls in bits: cancellation in T p - t loses at most the 53 bits of the inputs."""
@@ -80,7 +80,7 @@ def answer(problem: Problem, convention: Convention, loss: Answer, oracle: Oracl
     if not isinstance(loss, Exact):
         return loss
     reduced = problem if problem.reduction == "mean" else problem.with_reduction("sum")  # also for unreduced losses
-    relevant_convention = relevant(reduced, convention, GRADIENT)
+    relevant_convention = relevant(reduced, convention, GRADIENT_FIELDS)
     if oracle is None:
         return _answer(reduced, relevant_convention)
     return oracle.gradient(reduced, relevant_convention, lambda: _answer(reduced, relevant_convention))
@@ -88,7 +88,7 @@ def answer(problem: Problem, convention: Convention, loss: Answer, oracle: Oracl
 
 def estimate(problem: Problem, convention: Convention) -> Floats:
     """The gradient in float64 arithmetic, shaped as the predictions; inaccurate where terms cancel."""
-    relevant_convention = relevant(problem, convention, GRADIENT)
+    relevant_convention = relevant(problem, convention, GRADIENT_FIELDS)
     value: Floats = reduced_gradient(problem, flatten(problem, relevant_convention), relevant_convention, floats).value
     return value.reshape(problem.predictions.shape)
 
@@ -161,7 +161,7 @@ def _reduced(
 
 def _unreduced(problem: Problem, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Gradient:
     """The gradient of each row's own loss; cached, as it does not depend on the reduction."""
-    relevant_convention = relevant(problem.unreduced, convention, GRADIENT)
+    relevant_convention = relevant(problem.unreduced, convention, GRADIENT_FIELDS)
     of_rows = binary_gradient if flat.binary else categorical_gradient
     key = ("gradient", relevant_convention, to_numbers)
     return problem.unreduced.computed_once(key, lambda: of_rows(flat, convention, to_numbers))

@@ -54,7 +54,7 @@ from conformance.reference.error_bound import (
 )
 from conformance.reference.flat_problem import FlatProblem, flatten, rejected_anomalies
 from conformance.reference.gradient import floats
-from conformance.reference.relevance import GRADIENT_ERROR_BOUND, relevant
+from conformance.reference.relevance import GRADIENT_ERROR_BOUND_FIELDS, relevant
 
 
 def tolerance(problem: Problem, convention: Convention) -> Floats:
@@ -65,7 +65,7 @@ def tolerance(problem: Problem, convention: Convention) -> Floats:
     """
     if rejected_anomalies(problem, convention):
         return np.zeros(())
-    relevant_convention = relevant(problem, convention, GRADIENT_ERROR_BOUND)
+    relevant_convention = relevant(problem, convention, GRADIENT_ERROR_BOUND_FIELDS)
     key = ("gradient error bound", relevant_convention, problem.reduction == "mean")
     return problem.unreduced.computed_once(key, lambda: _reduced(problem, relevant_convention))
 
@@ -73,7 +73,7 @@ def tolerance(problem: Problem, convention: Convention) -> Floats:
 def _reduced(problem: Problem, convention: Convention) -> Floats:
     flat = flatten(problem, convention)
     with np.errstate(all="ignore"):
-        relevant_convention = relevant(problem.unreduced, convention, GRADIENT_ERROR_BOUND)
+        relevant_convention = relevant(problem.unreduced, convention, GRADIENT_ERROR_BOUND_FIELDS)
         key, of_rows = (
             ("gradient error bound of samples", relevant_convention),
             _binary if flat.binary else _categorical,

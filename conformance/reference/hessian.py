@@ -36,7 +36,7 @@ from conformance.reference.error_bound import (
 from conformance.reference.flat_problem import FlatProblem, flatten, rejected_anomalies
 from conformance.reference.gradient import NOT_FINITE, PRECISION, Gradient, Numbers, ToNumbers, balls, floats
 from conformance.reference.oracle import Answer, Exact, Undefined
-from conformance.reference.relevance import HESSIAN, relevant
+from conformance.reference.relevance import HESSIAN_FIELDS, relevant
 
 
 def answer(problem: Problem, convention: Convention, loss: Answer) -> Answer:
@@ -51,7 +51,7 @@ def answer(problem: Problem, convention: Convention, loss: Answer) -> Answer:
     if kinds := examine(problem) & NOT_FINITE:
         return Undefined(f"there is no second derivative: {', '.join(sorted(kinds))}")
     reduced = problem if problem.reduction == "mean" else problem.with_reduction("sum")
-    relevant_convention = relevant(reduced, convention, HESSIAN)
+    relevant_convention = relevant(reduced, convention, HESSIAN_FIELDS)
     return reduced.computed_once(("hessian", relevant_convention), lambda: _answer(reduced, relevant_convention))
 
 

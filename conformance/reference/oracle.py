@@ -44,7 +44,7 @@ from conformance.reference.flat_problem import (
     without_logits,
 )
 from conformance.reference.plausibility import is_enclosure, may_be_loss
-from conformance.reference.relevance import ANSWER, relevant
+from conformance.reference.relevance import ANSWER_FIELDS, relevant
 
 VERSION = "7"
 """Part of every cache key; increased whenever an answer may change."""
@@ -112,12 +112,12 @@ class Oracle:
         None for a relative radius of about 2^-75.
         """
         convention, taken_as = without_logits(problem, convention, None)
-        return self._loss(problem, relevant(problem, convention, ANSWER, taken_as), max_radius, taken_as)
+        return self._loss(problem, relevant(problem, convention, ANSWER_FIELDS, taken_as), max_radius, taken_as)
 
     def converted(self, problem: Problem, convention: Convention, taken_as: InputKind) -> Answer:
         """The exact answer if predictions are converted exactly to another kind; see `evaluate`."""
         convention, kind = without_logits(problem, convention, taken_as)
-        return self._loss(problem, relevant(problem, convention, ANSWER, kind), None, kind)
+        return self._loss(problem, relevant(problem, convention, ANSWER_FIELDS, kind), None, kind)
 
     def gradient(self, problem: Problem, convention: Convention, evaluate: Callable[[], Answer]) -> Answer:
         """The exact gradient under the choices of a convention that affect it; `evaluate` computes it.
@@ -303,7 +303,7 @@ def _unweighted_losses(
         return [NAN] * math.prod(flat.shape)
     if flat.group > 1:
         return _grouped(of_rows(flat, convention), flat.group)
-    relevant_convention = relevant(problem.unreduced, convention, ANSWER, flat.taken_as)
+    relevant_convention = relevant(problem.unreduced, convention, ANSWER_FIELDS, flat.taken_as)
     key = ("losses", relevant_convention, flat.taken_as, precision, of_rows)
     return problem.unreduced.computed_once(key, lambda: list(of_rows(flat, convention)))
 
@@ -557,24 +557,26 @@ def divided_by(flat: FlatProblem, convention: Convention) -> Term:
     nan or infinite if the weights are.  Raises NoAnswerError if a row has no weight, because the targets over
     which its class weights are averaged sum to 0 or less, or if the sum of the weights is inf - inf.
     """
-    counted = math.prod(flat.shape)
-    kept = flat.kept if flat.group == 1 else np.ones(counted, dtype=bool)
+    num_samples = math.prod(flat.shape)
+    kept = flat.kept if flat.group == 1 else np.ones(num_samples, dtype=bool)
     choice = convention.mean_divides_by
     if choice == "samples":
-        return arb(counted)
+        return arb(num_samples)
     if choice == "kept":
         return arb(int(kept.sum()))
     if flat.sample_weights is None and not weighs_classes(flat, convention):
         return arb(int(kept.sum()))
-    samples = [arb(1)] * counted if flat.sample_weights is None else list(map(ball, flat.sample_weights.tolist()))
+    samples = [arb(1)] * num_samples if flat.sample_weights is None else list(map(ball, flat.sample_weights.tolist()))
     if not weighs_classes(flat, convention):
-        return total_of([weight for weight, counts in zip(samples, kept, strict=True) if counts])
+        return total_of([weight for weight, is_kept in zip(samples, kept, strict=True) if is_kept])
     if flat.index is not None and flat.sample_weights is None:  # rows with the same label have the same weight
         _, rows, counts = np.unique(flat.index[kept], return_index=True, return_counts=True)
         rows = np.flatnonzero(kept)[rows]
         pairs = zip(rows.tolist(), counts.tolist(), strict=True)
         return total_of([times(arb(count), _row_weight(flat, convention, row)) for row, count in pairs])
-    return total_of([times(samples[row], _row_weight(flat, convention, row)) for row in range(counted) if kept[row]])
+    return total_of(
+        [times(samples[row], _row_weight(flat, convention, row)) for row in range(num_samples) if kept[row]]
+    )
 
 
 def _lost_in_roundings(divisor_term: Term, flat: FlatProblem, convention: Convention) -> bool:

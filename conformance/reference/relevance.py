@@ -25,31 +25,33 @@ _ROUNDING = {"cancellation", "gradient_cancellation"}
 _GRADIENT = {"gradient_total", "gradient_floor"}
 _HESSIAN = {"hessian_cancellation", "hessian_factor", "hessian_floor", "hessian_floor_of"}
 _DOMAIN = {"out_of_range", "accepts", "empty_batch"}
-ANSWER = frozenset(_MEAN | _PROBABILITIES | _ROWS | _SHAPE | _DOMAIN)
-GRADIENT = frozenset(ANSWER | _GRADIENT)
-ERROR_BOUND = frozenset({*ANSWER, "cancellation"} - {"empty_mean"})
-GRADIENT_ERROR_BOUND = frozenset(ERROR_BOUND | _ROUNDING | _GRADIENT)
-HESSIAN = frozenset(_MEAN | _ROWS | _SHAPE | _DOMAIN | _HESSIAN)
+ANSWER_FIELDS = frozenset(_MEAN | _PROBABILITIES | _ROWS | _SHAPE | _DOMAIN)
+GRADIENT_FIELDS = frozenset(ANSWER_FIELDS | _GRADIENT)
+ERROR_BOUND_FIELDS = frozenset({*ANSWER_FIELDS, "cancellation"} - {"empty_mean"})
+GRADIENT_ERROR_BOUND_FIELDS = frozenset(ERROR_BOUND_FIELDS | _ROUNDING | _GRADIENT)
+HESSIAN_FIELDS = frozenset(_MEAN | _ROWS | _SHAPE | _DOMAIN | _HESSIAN)
 """Fields that each computation reads; error bounds only for problems that are not rejected."""
 
 
 def relevant(
-    problem: Problem, convention: Convention, read: frozenset[str], taken_as: InputKind | None = None
+    problem: Problem, convention: Convention, fields: frozenset[str], taken_as: InputKind | None = None
 ) -> Convention:
-    """Return a convention with only those choices in `read` that can affect the problem.
+    """Return a convention with only those choices in `fields` that can affect the problem.
 
-    read: `ANSWER`, `GRADIENT`, `ERROR_BOUND`, `GRADIENT_ERROR_BOUND` or `HESSIAN`.
+    fields: `ANSWER_FIELDS`, `GRADIENT_FIELDS`, `ERROR_BOUND_FIELDS`, `GRADIENT_ERROR_BOUND_FIELDS` or `HESSIAN_FIELDS`.
     taken_as: the kind to which the problem's predictions are converted; None if they are not.
     """
     if convention is DEFINITION:
         return convention
-    key = (relevant, convention, read, taken_as)
-    return problem.computed_once(key, lambda: _relevant(problem, convention, read, taken_as))
+    key = (relevant, convention, fields, taken_as)
+    return problem.computed_once(key, lambda: _relevant(problem, convention, fields, taken_as))
 
 
-def _relevant(problem: Problem, convention: Convention, read: frozenset[str], taken_as: InputKind | None) -> Convention:
-    names = [name for name in convention.choices() if name in read and affects(name, convention, problem, taken_as)]
-    if "cancellation" not in read and logarithm_kind(problem, convention, taken_as) != "probabilities":
+def _relevant(
+    problem: Problem, convention: Convention, fields: frozenset[str], taken_as: InputKind | None
+) -> Convention:
+    names = [name for name in convention.choices() if name in fields and affects(name, convention, problem, taken_as)]
+    if "cancellation" not in fields and logarithm_kind(problem, convention, taken_as) != "probabilities":
         names = [name for name in names if name != "log_floor"]  # log-probabilities are floored in error bounds only
     return _restricted(convention, tuple(names), convention.accepts & examine(problem))
 

@@ -29,7 +29,7 @@ from conformance.reference.domain import dtype_info
 from conformance.reference.error_bound import ELEMENTARY, finite_or_zero, sum_error, underflow_error
 from conformance.reference.flat_problem import FlatProblem, flatten
 from conformance.reference.oracle import Answer, Exact, NoAnswerError, Oracle, Term, Undefined, exact
-from conformance.reference.relevance import ANSWER, relevant
+from conformance.reference.relevance import ANSWER_FIELDS, relevant
 
 PRECISION = 256
 """Precision in bits for transforms of losses, which are enclosed to 75 bits or more."""
@@ -113,7 +113,7 @@ def null_loss(problem: Problem, convention: Convention) -> tuple[Any, float]:
 
     Raises NoAnswerError if it has none, or none that exceeds its error.
     """
-    key = ("null loss", relevant(problem.unreduced, convention, ANSWER))
+    key = ("null loss", relevant(problem.unreduced, convention, ANSWER_FIELDS))
     weights, total, samples = problem.unreduced.computed_once(key, lambda: _class_totals(flatten(problem, convention)))
     counted = [weight for weight in weights if not weight.is_zero()]
     if not all(weight > 0 for weight in counted):

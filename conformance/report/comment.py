@@ -13,7 +13,7 @@ import pandas as pd
 from conformance.execution.run_info import RunInfo
 from conformance.judging.unsupported import PROBLEM_COLUMNS, unsupported_problems
 from conformance.judging.verdict import STATUSES
-from conformance.model.text import counted
+from conformance.model.text import format_count
 from conformance.report.frames import counts, with_environments
 from conformance.report.markdown import MAX_BYTES, MAX_ROWS, code, known_table, remaining, table
 from conformance.report.sarif import Failure
@@ -41,12 +41,12 @@ def comment(
     """
     all_failures = list(failures)
     answered = results[results["status"] != "unsupported"]
-    head = counted(len(all_failures), "failure") if all_failures else "nothing fails"
-    cases = counted(answered.loc[answered["case"] != "", "case"].nunique(), "case")
+    head = format_count(len(all_failures), "failure") if all_failures else "nothing fails"
+    cases = format_count(answered.loc[answered["case"] != "", "case"].nunique(), "case")
     versions = ", ".join(code(f"{framework} {version}") for framework, version in sorted(run.versions.items()))
     pieces = [
         f"{marker(name)}\n### Cross-entropy conformance: {head}\n",
-        f"{counted(len(answered), 'answer')} to {cases}{f', by {versions}' if versions else ''}.\n",
+        f"{format_count(len(answered), 'answer')} to {cases}{f', by {versions}' if versions else ''}.\n",
     ]
     if not run.complete(len(results)):
         pieces.append(f"**Incomplete**: {len(results)} of {run.planned} rows were finished.\n")
@@ -58,7 +58,9 @@ def comment(
         "Against the baseline": "".join(f"* {code(line, 400)}\n" for line in baseline[:MAX_ROWS])
         + remaining(len(baseline), MAX_ROWS),
         "Functions": _functions(results),
-        f"Known discrepancies: {counted(int(results['expected'].eq('known').sum()), 'answer')}": known_table(results),
+        f"Known discrepancies: {format_count(int(results['expected'].eq('known').sum()), 'answer')}": known_table(
+            results
+        ),
     }
     for number, (title, body) in enumerate(sections.items()):
         section = f"<details{'' if number else ' open'}><summary>{title}</summary>\n\n{body}\n</details>\n"

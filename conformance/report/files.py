@@ -40,7 +40,7 @@ from conformance.execution.run_info import FORMAT, RunInfo
 from conformance.judging.row import COLUMNS, DEFAULTS, FLOATS
 from conformance.judging.verdict import FAILING_ROWS
 from conformance.model.files import read_chunks, read_regular, write_atomically
-from conformance.model.text import counted, truncate
+from conformance.model.text import format_count, truncate
 from conformance.report import agreement
 from conformance.report.frames import failing, set_dtypes
 from conformance.report.markdown import summary
@@ -141,9 +141,9 @@ def badge(results: pd.DataFrame, run: RunInfo) -> str:
     if not run.complete(len(results)):
         message, colour = "incomplete", "lightgrey"
     elif unexpected:
-        message, colour = f"{counted(cases, 'case')}, {counted(unexpected, 'answer')} unexpected", "red"
+        message, colour = f"{format_count(cases, 'case')}, {format_count(unexpected, 'answer')} unexpected", "red"
     elif cases:
-        message, colour = f"{counted(cases, 'case')}, nothing unexpected", "brightgreen"
+        message, colour = f"{format_count(cases, 'case')}, nothing unexpected", "brightgreen"
     else:
         message, colour = "nothing executed", "lightgrey"
     facts = {"schemaVersion": 1, "label": "cross-entropy", "message": message, "color": colour}

@@ -14,7 +14,7 @@ from rich.table import Table
 from conformance.execution.run_info import RunInfo
 from conformance.judging.unsupported import PROBLEM_COLUMNS, unsupported_problems
 from conformance.judging.verdict import FAILING_ROWS, STATUSES
-from conformance.model.text import counted, one_line, printable
+from conformance.model.text import format_count, one_line, printable
 from conformance.report.agreement import RELATIONS, agreement_matrix
 from conformance.report.frames import counts, largest_ratios, records, with_environments
 
@@ -150,8 +150,8 @@ def _head(results: pd.DataFrame, run: RunInfo) -> str:
     cases, answered = results.loc[results["case"] != "", "case"].nunique(), compared["case"].nunique()
     answered_text = f"{answered} of " if answered < cases else ""
     lines.append(
-        f"{counted(compared['function'].nunique(), 'function')} on {counted(problems, 'problem')} "
-        f"({answered_text}{counted(cases, 'case')}): {counted(len(results), 'row')}, "
+        f"{format_count(compared['function'].nunique(), 'function')} on {format_count(problems, 'problem')} "
+        f"({answered_text}{format_count(cases, 'case')}): {format_count(len(results), 'row')}, "
         f"of which {judged or 'none is judged'}. **{unexpected or 'None'} {'is' if unexpected in (0, 1) else 'are'} "
         f"unexpected**; {known} {'is' if known == 1 else 'are'} known.\n"
     )

@@ -35,7 +35,7 @@ from conformance.judging.row import Row
 from conformance.judging.verdict import FAILING_ROWS, STATUSES
 from conformance.model.case import Case
 from conformance.model.row_key import unusual
-from conformance.model.text import counted
+from conformance.model.text import format_count
 from conformance.report import files, frames
 from conformance.report.page import PageSupplement, problems, sizes
 from conformance.report.run import versions
@@ -344,7 +344,7 @@ def verdict_line(
     numbers = ", ".join(
         f"{counts[name]:,} {words.get(name, name.replace('_', ' '))}" for name in names if name in counts
     )
-    verdict = f"{counted(bad, 'unexpected row')}" if bad else "nothing unexpected"
+    verdict = f"{format_count(bad, 'unexpected row')}" if bad else "nothing unexpected"
     if not planned:
         verdict = "no verdict, as nothing was planned"
     elif len(results) != planned:
@@ -361,7 +361,7 @@ def skipped_line(results: pd.DataFrame) -> str:
         f"{', '.join([name, *unusual(mode=mode)])}: {count:,}" for (name, mode), count in counts.items()
     )
     return (
-        f"{counted(len(skipped), 'call')} skipped, as others in a row took too long: {counts_text}"
+        f"{format_count(len(skipped), 'call')} skipped, as others in a row took too long: {counts_text}"
         if counts_text
         else ""
     )
@@ -377,9 +377,8 @@ def published_line(record: Mapping[str, Any], cases: Iterable[Case], folder: Pat
     if not wrong:
         return ""
     options = "".join(cases_option(case) for case in cases if case.id == wrong[0])
-    how_many = (
-        f"{len(wrong)} of {counted(len(numbers), 'published number')} {'does' if len(wrong) == 1 else 'do'} not hold"
-    )
+    verb = "does" if len(wrong) == 1 else "do"
+    how_many = f"{len(wrong)} of {format_count(len(numbers), 'published number')} {verb} not hold"
     return f"{how_many}: see {folder / 'summary.md'}, or conformance show {options}{wrong[0]}"
 
 

@@ -139,7 +139,7 @@ def _hypotheses(
 
     is_constant: whether the result is a single number, as for every mistake that clips all predictions.
     """
-    problem, convention = question.problem, question.convention.semantic()
+    problem, convention = question.problem, question.convention.without_numeric_choices()
     is_reduced = problem.reduction != "none" if quantity == "gradient" or got.ndim else True
     if quantity == "loss" and comparison.misshapen:
         is_reduced = got.ndim == 0

@@ -104,7 +104,7 @@ class Inputs:
             if target is None:
                 raise ValueError(f"labels: {self.function.name} takes no {problem.target_kind} targets")
             documented = registry.newest_convention(self.function, target, required_capabilities(problem, target))
-        semantic = dataclasses.replace(documented.semantic(), rejects=frozenset())
+        semantic = dataclasses.replace(documented.without_numeric_choices(), rejects=frozenset())
         if not cancellation:
             return semantic
         return dataclasses.replace(semantic, cancellation="logits", gradient_cancellation="targets")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from conformance.judging.compare import Comparison, compare
-from conformance.judging.effects import narrowed, semantic
+from conformance.judging.effects import loss_choices, narrowed
 from conformance.judging.reasons import WrongShape
 from conformance.model.case import Problem, Quantity, numpy_dtype
 from conformance.model.convention import Convention
@@ -19,7 +19,7 @@ from conformance.model.floats import Floats, distinguishing_digits
 from conformance.reference import enclosure, error_bound, gradient, gradient_error_bound
 from conformance.reference.domain import CHUNK, examine
 from conformance.reference.oracle import Exact, Undefined
-from conformance.reference.relevance import GRADIENT, GRADIENT_ERROR_BOUND, relevant
+from conformance.reference.relevance import GRADIENT_ERROR_BOUND_FIELDS, GRADIENT_FIELDS, relevant
 from conformance.testing.arrays import Argument
 from conformance.testing.inputs import Inputs, move_axis, read_dtype, read_flag
 
@@ -38,7 +38,7 @@ class Question:
     @functools.cached_property
     def exact_loss(self) -> Exact:
         """The exact loss; raises ValueError if there is none."""
-        answer = enclosure.evaluate(self.problem, semantic(self.convention))
+        answer = enclosure.evaluate(self.problem, loss_choices(self.convention))
         if isinstance(answer, Undefined):
             nan = self.inputs.first_nan()
             raise ValueError(f"there is no exact answer: {answer.why}{nan and f'; {nan}'}")
@@ -74,8 +74,8 @@ class Question:
         differentiated = problem if problem.reduction == "mean" else problem.with_reduction("sum")
         small = certified and problem.predictions.size <= enclosure.MAX_IN_BALLS
         in_balls = small or problem.dtype == "float64"
-        relevant_convention = relevant(differentiated, self.convention.semantic(), GRADIENT)
-        rounded = relevant(problem, self.convention, GRADIENT_ERROR_BOUND)
+        relevant_convention = relevant(differentiated, self.convention.without_numeric_choices(), GRADIENT_FIELDS)
+        rounded = relevant(problem, self.convention, GRADIENT_ERROR_BOUND_FIELDS)
         classes = 1 if problem.loss == "binary" else problem.predictions.shape[-1]
         fraction = 0.0 if in_balls else enclosure.radius_fraction(problem.dtype, classes)
         exact = gradient.in_chunks(differentiated, relevant_convention, in_balls=in_balls, size=CHUNK)

@@ -26,7 +26,7 @@ from conformance.adapters.registry import Installed, convention_for
 from conformance.explore.sweep.counts import LargestError, RegionCounts, add_counts, add_ulps
 from conformance.explore.sweep.inputs import NARROW_DTYPES, values_outside
 from conformance.explore.sweep.reference_values import UNDECIDED_MARGIN, Chunk, ExactLosses, ProblemFamily
-from conformance.judging.effects import semantic
+from conformance.judging.effects import loss_choices
 from conformance.judging.reasons import MutatedArgument, WrongDtype, WrongShape
 from conformance.judging.verdict import FAILING, Status, Verdict, judge
 from conformance.model.case import REDUCTIONS, Array, ByOracle, Problem, numpy_dtype
@@ -482,7 +482,7 @@ class Comparer:
 
 def certified_loss(subject: Subject, x: Array, label: int, convention: Convention) -> Exact:
     """The oracle's answer for one input x [1], under a part of the documented convention."""
-    exact = oracle.evaluate(subject.family.problem(x, np.array([label])), semantic(convention))
+    exact = oracle.evaluate(subject.family.problem(x, np.array([label])), loss_choices(convention))
     assert isinstance(exact, Exact), exact
     return exact
 

@@ -20,7 +20,7 @@ from conformance.adapters.registry import Installed
 from conformance.casefiles.known_issues import Ledger
 from conformance.explore.sweep.comparer import Performer, Subject
 from conformance.explore.sweep.reference_values import ProblemFamily
-from conformance.judging.verdict import FAILING, expected, judge
+from conformance.judging.verdict import FAILING, expected_status, judge
 from conformance.model.case import ByOracle, Problem, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
 from conformance.model.floats import Floats
@@ -141,7 +141,7 @@ def measure(
     values = (
         name, installed.version, installed.backend, family.dtype, case_of(family, length), family.input_kind,
         family.target, length, verdict.status,
-        expected(verdict.status, known is not None),
+        expected_status(verdict.status, known is not None),
         float(outcome.value) if isinstance(outcome, Returned) and outcome.value.ndim == 0 else None,
         float(want.hi) if isinstance(want, Exact) else None,
         *((c.error, c.tolerance, c.error_ratio, c.ulps) if (c := comparison) else (None,) * 4),

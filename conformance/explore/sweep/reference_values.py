@@ -38,7 +38,7 @@ import numpy.typing as npt
 
 from conformance.explore.sweep.counts import RegionCounts
 from conformance.explore.sweep.inputs import NARROW_DTYPES, Patterns, band_slices, values
-from conformance.judging.effects import computed, semantic
+from conformance.judging.effects import loss_choices, with_numeric_choices
 from conformance.model.case import Array, InputKind, Layout, Loss, Options, Problem, Reduction, Target, numpy_dtype
 from conformance.model.convention import Convention
 from conformance.model.floats import Floats, ulp
@@ -223,7 +223,7 @@ class Chunk:
 
     def exact_losses(self, sign: int, label: int, convention: Convention, documented: Convention) -> ExactLosses:
         """The exact losses for x = sign * magnitude under a part of the convention that a function documents."""
-        loss_convention, tolerance_convention = semantic(convention), computed(convention, documented)
+        loss_convention, tolerance_convention = loss_choices(convention), with_numeric_choices(convention, documented)
         key = (self._shared_key(sign, label, tolerance_convention), loss_convention, tolerance_convention)
         if key not in self._exact_losses:
             with np.errstate(all="ignore"):

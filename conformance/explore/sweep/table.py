@@ -17,8 +17,8 @@ from conformance.explore.sweep.long_means import LENGTHS, case_of
 from conformance.explore.sweep.reference_values import FLOAT64_LOSS_ERROR, ProblemFamily, region_name
 from conformance.explore.sweep.runner import SHIFTS, Job
 from conformance.judging.compare import symptom_of_number
-from conformance.judging.effects import semantic
-from conformance.judging.verdict import FAILING, FAILING_ROWS, expected
+from conformance.judging.effects import loss_choices
+from conformance.judging.verdict import FAILING, FAILING_ROWS, expected_status
 from conformance.model.case import INPUT_KINDS, Loss, numpy_dtype
 from conformance.model.convention import DEFINITION
 from conformance.model.errors import CaseErrors, CaseFileError
@@ -106,7 +106,7 @@ def _row(job: Job, name: str, counts: RegionCounts, ledger: Ledger) -> RegionRow
         subject.name, installed.version, installed.backend, family.dtype, case, family.input_kind, family.target,
         int(label), band,
         job.by_unit or (family.dtype in ("float16", "bfloat16") and not subject.always_reduces),
-        counts.status, expected(counts.status, known is not None), counts.count,
+        counts.status, expected_status(counts.status, known is not None), counts.count,
         *(inputs_by_status.get(status, 0) for status in ("agrees", "diverges", "disagrees", "undefined")),
         " | ".join(conventions),
         *_largest_error_cells(counts.ulps), *_largest_error_cells(counts.error_ratio),
@@ -144,7 +144,7 @@ def check_reference_values(subject: Subject, label: int, counts: RegionCounts) -
         x = np.array([float.fromhex(error.x)]).astype(numpy_dtype(subject.family.dtype))
         problem = subject.family.problem(x, np.array([label]))
         restrictions = [DEFINITION, *(restriction for _, restriction in subject.restrictions)]
-        answers = [oracle.evaluate(problem, semantic(restriction)) for restriction in restrictions]
+        answers = [oracle.evaluate(problem, loss_choices(restriction)) for restriction in restrictions]
         exact_losses = [float(answer.hi.item()) for answer in answers if isinstance(answer, Exact)]
         if not any(abs(error.want - want) <= FLOAT64_LOSS_ERROR * abs(want) for want in exact_losses):
             raise InaccurateError(f"{subject.key}: {error.want!r} at {error.x}, where one of {exact_losses} is exact")

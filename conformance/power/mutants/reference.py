@@ -598,7 +598,7 @@ def append_axes(values: Array, x: Array) -> Array:
 def framework(*losses: type[Implementation], name: str = "miniature", differentiates: bool = False) -> Framework:
     """A fake framework of some implementations."""
     derived_arrays = (
-        dataclasses.replace(arrays.numpy, derivatives={"gradient": GRADIENT}) if differentiates else arrays.numpy
+        dataclasses.replace(arrays.numpy, derivatives={"gradient": GRADIENT_CALL}) if differentiates else arrays.numpy
     )
     modules = tuple(dict.fromkeys(loss.__module__ for loss in losses))
     return Framework(
@@ -612,7 +612,7 @@ def framework(*losses: type[Implementation], name: str = "miniature", differenti
     )
 
 
-GRADIENT = f"import {__name__}\n{{x}} = {__name__}.{Differentiated.__name__}({{x}})\n{{result}}.gradient()"
+GRADIENT_CALL = f"import {__name__}\n{{x}} = {__name__}.{Differentiated.__name__}({{x}})\n{{result}}.gradient()"
 """Source of the gradient of a loss."""
 
 

@@ -12,7 +12,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from conformance.judging.effects import semantic
+from conformance.judging.effects import loss_choices
 from conformance.judging.mistakes import Departure
 from conformance.model.case import DTYPES, numpy_dtype
 from conformance.model.convention import DEFINITION
@@ -281,7 +281,7 @@ def test_large_enclosure_follows_conventions(like):
     p = np.exp(-np.logaddexp(0, -x * 60)) if binary else softmax(x)
     labels = (x > 1) * 1.0 if binary else np.arange(9)
     asked = question("float32", logits=None, probabilities=p.astype(np.float32), labels=labels, like=like)
-    exact = oracle.evaluate(asked.problem, semantic(asked.convention))
+    exact = oracle.evaluate(asked.problem, loss_choices(asked.convention))
     assert exact.hi.max() < 104
     found = asked.exact_loss
     assert np.all(np.abs(found.hi - exact.hi) <= found.rad + np.abs(exact.lo) + exact.rad)

@@ -40,7 +40,7 @@ from conformance.explore.sweep.inputs import (
 from conformance.explore.sweep.reference_values import FLOAT64_LOSS_ERROR, Chunk, ProblemFamily, has_formula, ulps_of
 from conformance.explore.sweep.runner import Job, load_state, sweep
 from conformance.judging.case_set import CaseSet, load_case_set
-from conformance.judging.effects import computed, semantic
+from conformance.judging.effects import loss_choices, with_numeric_choices
 from conformance.judging.verdict import judge
 from conformance.model.case import ByOracle, numpy_dtype
 from conformance.model.convention import DEFINITION, Convention
@@ -97,7 +97,7 @@ def test_reference_values_match_oracle_within_certified_bound(dtype):
         chunk = Chunk(family, sparse_patterns(family.input_kind, dtype, 40, family.shift))
         want = chunk.exact_losses(sign, label, convention, convention).hi
         assert len(want) > 20
-        exact = oracle.evaluate(family.problem(chunk.x(sign), np.full(len(want), label)), semantic(convention))
+        exact = oracle.evaluate(family.problem(chunk.x(sign), np.full(len(want), label)), loss_choices(convention))
         hi = exact.hi.reshape(-1)
         finite = np.isfinite(hi)
         assert (np.isfinite(want) == finite).all(), (family, convention)
@@ -116,7 +116,7 @@ def test_tolerances_equal_those_of_error_bound(dtype):
             chunk = Chunk(family, sparse_patterns(family.input_kind, dtype, 60, family.shift))
             tolerance = chunk.exact_losses(sign, label, part, convention).tolerance
             problem = family.problem(chunk.x(sign), np.full(len(tolerance), label))
-            want = error_bound.tolerance(problem, computed(part, convention)).reshape(-1)
+            want = error_bound.tolerance(problem, with_numeric_choices(part, convention)).reshape(-1)
             assert tolerance == pytest.approx(want, rel=1e-9, abs=1e-300), (family, part, convention, sign, label)
 
 

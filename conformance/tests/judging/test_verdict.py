@@ -15,7 +15,14 @@ from conformance.adapters.contract import Function
 from conformance.adapters.registry import conventions, installed
 from conformance.casefiles.known_issues import KnownIssue, Ledger
 from conformance.judging.compare import compare, may_be_right, symptom_of_number
-from conformance.judging.effects import combined, computed, effective_neighbours, has_effect, neighbours, semantic
+from conformance.judging.effects import (
+    combined,
+    effective_neighbours,
+    has_effect,
+    loss_choices,
+    neighbours,
+    with_numeric_choices,
+)
 from conformance.judging.judge import Assessment, Judge
 from conformance.judging.plan import plan
 from conformance.judging.row import COLUMNS
@@ -576,7 +583,7 @@ DOCUMENTED_SOMEWHERE = sorted(conventions(), key=str)
 def test_named_choices_are_needed_and_others_have_no_effect(stated):
     problem = stated.problem(stated.dtypes[0], stated.reductions[0])
     for documented in DOCUMENTED_SOMEWHERE:
-        by = semantic(documented)
+        by = loss_choices(documented)
         without = [name for name in by.choices() if not has_effect(name, documented, problem, "loss")]
         less = dataclasses.replace(by, **{name: getattr(DEFINITION, name) for name in without})
         full, rest = evaluate(problem, by), evaluate(problem, less)
@@ -593,9 +600,9 @@ def test_named_choices_are_needed_and_others_have_no_effect(stated):
         assert not set(names) & set(without)
         for name in names:
             kept = [other for other in names if other != name]
-            part = semantic(documented.restricted_to((*kept, "empty_mean")))
+            part = loss_choices(documented.restricted_to((*kept, "empty_mean")))
             answer = evaluate(problem, part)
-            tolerance = error_bound.tolerance(problem, computed(part, documented))
+            tolerance = error_bound.tolerance(problem, with_numeric_choices(part, documented))
             assert not (isinstance(answer, Exact) and compare(got.value, answer, tolerance, problem.dtype).within), name
 
 
