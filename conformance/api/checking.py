@@ -34,7 +34,7 @@ from conformance.explore.sweep import runner
 from conformance.explore.sweep.runner import SweepRequest
 from conformance.judging.block_mistakes import values_of_block_mistakes
 from conformance.judging.case_set import CaseSet, load_case_set
-from conformance.judging.hypotheses import explaining_hypotheses, values_of_hypotheses
+from conformance.judging.hypotheses import hypotheses_for_value, values_of_hypotheses
 from conformance.judging.judge import Performer
 from conformance.judging.likeness import LikenessJudge, issues_of
 from conformance.judging.nonfinite import causes_of_nonfinite
@@ -425,7 +425,7 @@ def _find_mistakes(installed: Installed, case: Case, row: Row, oracle: Oracle) -
             tried,
         )
     got, exact = (cast(Elements, elements).values for elements in (row.got, row.want))
-    groups = explaining_hypotheses(got, exact, row.budget or 0.0, problem.dtype, tried)
+    groups = hypotheses_for_value(got, exact, row.budget or 0.0, problem.dtype, tried)
     return {", ".join(map(str, hypothesis)) for group in groups for hypothesis in group}
 
 

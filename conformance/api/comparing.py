@@ -19,7 +19,7 @@ from conformance.explain.explainer import explain as explain_case
 from conformance.explain.explanation import Explanation
 from conformance.explain.rendering import serialize_explanation
 from conformance.judging.choice import check_choice, check_sequence
-from conformance.judging.hypotheses import FittingHypotheses, find_hypotheses
+from conformance.judging.hypotheses import FittingHypotheses, hypotheses_for_printed
 from conformance.judging.printed import DigitInterval, matches_digits
 from conformance.judging.selection import SelectionError
 from conformance.model.case import DTYPES, QUANTITIES, InputKind, Problem, Quantity
@@ -239,7 +239,7 @@ def _explain_observed(
             documented_by.append(name)
             continue
         passed_unrounded, _ = convert(unrounded, input_kind)
-        hypotheses = find_hypotheses(passed_unrounded, number, [printed], oracle, convention, other_dtypes)
+        hypotheses = hypotheses_for_printed(passed_unrounded, number, [printed], oracle, convention, other_dtypes)
         fitting.append((name, hypotheses))
     return ObservedNumber(number.value, source, dtype, returned_by, tuple(documented_by), tuple(fitting))
 

@@ -24,7 +24,7 @@ from conformance.reference.oracle import Answer, Exact, Oracle, Undefined
 
 
 @dataclass(frozen=True, eq=False)
-class Change:
+class ConversionEffect:
     """The effect of a conversion of predictions on an answer."""
 
     effects: tuple[Effect, ...]
@@ -41,7 +41,7 @@ class Change:
 
 def change_of(
     problem: Problem, converted: Problem, convention: Convention, oracle: Oracle, tolerance: Floats
-) -> Change:
+) -> ConversionEffect:
     """Return the effect of a conversion of the predictions on the loss under a convention.
 
     tolerance: error up to which two answers count as equal.
@@ -60,7 +60,7 @@ def change_of(
 
     effects: list[Effect] = [] if same_answer(before, unrounded, tolerance, converted.dtype) else ["renormalised"]
     effects += [] if same_answer(unrounded, after, tolerance, converted.dtype) else ["rounded_away"]
-    return Change(tuple(effects) or ("rounded",), before, unrounded, after)
+    return ConversionEffect(tuple(effects) or ("rounded",), before, unrounded, after)
 
 
 def same_answer(a: Answer, b: Answer, tolerance: Floats, dtype: str) -> bool:
@@ -83,7 +83,7 @@ def _unrounded(problem: Problem, convention: Convention, input_kind: InputKind, 
 
 
 def conversion_of(
-    problem: Problem, converted: Problem, change: Change, function: Function, part: Convention
+    problem: Problem, converted: Problem, change: ConversionEffect, function: Function, part: Convention
 ) -> Conversion:
     """Return a conversion of predictions with its effects.
 
@@ -99,9 +99,9 @@ def conversion_of(
         dtype=problem.dtype,
         subject=change.subject or ("definition" if part == DEFINITION else "documentation"),
         row_sum=_worst_row(problem, part) if renormalised else None,
-        renormalisation=_move(change.before, change.unrounded) if renormalised else None,
+        renormalisation=_largest_change(change.before, change.unrounded) if renormalised else None,
         lost=destroyed(problem, converted, part) if rounded_away else (),
-        rounding=_move(change.unrounded, change.after) if rounded_away else None,
+        rounding=_largest_change(change.unrounded, change.after) if rounded_away else None,
         kinds=tuple(sorted(examine(converted) - examine(problem))) if "refused" in effects else (),
     )
 
@@ -119,7 +119,7 @@ def _worst_row(problem: Problem, part: Convention) -> RowSum:
     return RowSum(worst, counting.size > 1, exponentials)
 
 
-def _move(before: Answer, after: Answer) -> AnswerChange:
+def _largest_change(before: Answer, after: Answer) -> AnswerChange:
     """The change of an answer by a conversion, at the element that changes most."""
     if not isinstance(before, Exact) or not isinstance(after, Exact):
         return AnswerChange(undefined=after.why if isinstance(after, Undefined) and isinstance(before, Exact) else "")
@@ -133,7 +133,7 @@ def _move(before: Answer, after: Answer) -> AnswerChange:
 def alternative_to(
     problem: Problem,
     converted: Problem,
-    change: Change,
+    change: ConversionEffect,
     functions: Sequence[tuple[Function, Convention]],
     right: Sequence[Answer],
     oracle: Oracle,

@@ -74,15 +74,15 @@ class FittingHypotheses:
         tried = format_count(self.tried, "value")
         tried = f"{tried} tried, of which about {self.by_chance:.2g} fit so many digits by chance"
         remainder = [f"and {values - MAX_LISTED} more"] if values > MAX_LISTED else []
-        return [f"{fit}{same}; {tried}", *map(in_words, self.fitting[:MAX_LISTED]), *remainder]
+        return [f"{fit}{same}; {tried}", *map(describe_group, self.fitting[:MAX_LISTED]), *remainder]
 
 
-def in_words(group: tuple[Hypothesis, ...]) -> str:
+def describe_group(group: tuple[Hypothesis, ...]) -> str:
     """Hypotheses with one value, as one line."""
     return "; or, the same number, ".join(", ".join(map(str, hypothesis)) for hypothesis in group)
 
 
-def find_hypotheses(
+def hypotheses_for_printed(
     problem: Problem,
     number: Published,
     printed: Sequence[DigitInterval],
@@ -100,8 +100,8 @@ def find_hypotheses(
     unchanged = None if answer is None else _rounded(answer)
 
     def is_near(values: Floats, unit: float) -> bool:
-        pairs = zip(printed, values.ravel().tolist(), strict=True)
-        return all(number.overlap(value, unit * abs(value)) for number, value in pairs)
+        intervals = zip(printed, values.ravel().tolist(), strict=True)
+        return all(interval.overlap(value, unit * abs(value)) for interval, value in intervals)
 
     # If a rounding error alone is an explanation, the others have to fit the digits without one.
     unit = SLACK
@@ -112,7 +112,7 @@ def find_hypotheses(
         is_unchanged = unchanged is not None and np.array_equal(_rounded(values), unchanged, equal_nan=True)
         return not is_unchanged and is_near(values, unit)
 
-    def of_size(candidates: Iterable[tuple[Hypothesis, Floats | None]]) -> Iterator[tuple[Hypothesis, Floats]]:
+    def of_printed_size(candidates: Iterable[tuple[Hypothesis, Floats | None]]) -> Iterator[tuple[Hypothesis, Floats]]:
         return (
             (hypothesis, values)
             for hypothesis, values in candidates
@@ -121,7 +121,7 @@ def find_hypotheses(
 
     is_reduced = number.reduction != "none"
     candidates = values_of_hypotheses(problem, number.quantity, oracle, is_reduced=is_reduced, convention=convention)
-    groups, values = fitting_groups(of_size(candidates), fits)
+    groups, values = fitting_groups(of_printed_size(candidates), fits)
     if not groups and problem.predictions.size <= MAX_PAIRED:
         doubles = list(pairs(problem, number.quantity))
         if len(doubles) * _chance(printed, SLACK) <= PAIRS_BY_CHANCE:
@@ -129,18 +129,20 @@ def find_hypotheses(
                 (double.hypothesis, _answer(double.problem, double.convention, number.quantity, oracle))
                 for double in doubles
             )
-            groups, values_of_doubles = fitting_groups(of_size(answers), fits)
+            groups, values_of_doubles = fitting_groups(of_printed_size(answers), fits)
             values |= values_of_doubles
     tried, by_chance = len(values), _by_chance(printed, values)
-    computed: list[tuple[Hypothesis, ...]] = []
+    narrower_dtypes: list[tuple[Hypothesis, ...]] = []
     for dtype in dtypes:
-        tried, by_chance = tried + 1, by_chance + _chance(printed, 4 * dtype_info(dtype).unit_roundoff, numbers=5)
+        slack = NARROW_SLACK_ROUNDOFFS * dtype_info(dtype).unit_roundoff
+        numbers = NARROW_SLACK_ROUNDOFFS + 1  # of the dtype within it, as neighbours are up to 2 roundoffs apart
+        tried, by_chance = tried + 1, by_chance + _chance(printed, slack, numbers)
         with np.errstate(over="ignore"):
             cast = problem.unreduced.cast(dtype).with_reduction(number.reduction)
         if matches_digits(cast, number, printed, oracle, convention):
-            computed.append(((Departure("dtype", f"computed in {dtype}"),),))
-    if computed:
-        groups = (*computed, *(group for group in groups if not any(map(_is_rounding, group))))
+            narrower_dtypes.append(((Departure("dtype", f"computed in {dtype}"),),))
+    if narrower_dtypes:
+        groups = (*narrower_dtypes, *(group for group in groups if not any(map(_is_rounding, group))))
     return FittingHypotheses(groups, tried, by_chance)
 
 
@@ -178,12 +180,12 @@ def fitting_groups(
     return tuple(sorted(groups, key=lambda group: _rank(group[0]))), by_value
 
 
-def explaining_hypotheses(
-    got: Floats, exact: Floats, allowed: float, dtype: str, hypotheses: Iterable[tuple[Hypothesis, Floats]]
+def hypotheses_for_value(
+    got: Floats, exact: Floats, tolerance: float, dtype: str, hypotheses: Iterable[tuple[Hypothesis, Floats]]
 ) -> tuple[tuple[Hypothesis, ...], ...]:
     """The hypotheses that explain a wrong returned value, grouped as by `fitting_groups`.
 
-    allowed: tolerance of a correct result.  dtype: dtype in which `got` was computed.
+    tolerance: largest error of a correct result.  dtype: dtype in which `got` was computed.
     """
     roundoffs = SLACK_ROUNDOFFS if dtype in ("float32", "float64") else NARROW_SLACK_ROUNDOFFS
     unit = roundoffs * dtype_info(dtype).unit_roundoff
@@ -191,9 +193,9 @@ def explaining_hypotheses(
     def fits(values: Floats) -> bool:
         if values.shape != got.shape:
             return False
-        size = np.max(np.abs(values), initial=0.0, where=np.isfinite(values))
+        magnitude = np.max(np.abs(values), initial=0.0, where=np.isfinite(values))
         nothing = np.zeros(values.shape)
-        near = np.full(values.shape, unit * size + allowed)
+        near = np.full(values.shape, unit * magnitude + tolerance)
         hypothesis = Exact(values, nothing, nothing)
         if compare(exact, hypothesis, near, dtype).within:
             return False  # the hypothesis has no effect on this problem
@@ -228,12 +230,12 @@ def _by_chance(printed: Sequence[DigitInterval], tried: Mapping[bytes, Sequence[
     ]
     values = np.array([np.frombuffer(key)[0] for key in distinct])
     low, high = printed[0].low, printed[0].high
-    middle = (low + high) / 2
-    width = high - low + 2 * SLACK * abs(middle)
-    if not width or not math.isfinite(middle):
-        return float(np.count_nonzero(values == middle))
-    reach = max(NEAR * abs(middle), MIN_REACH * width)
-    return float(np.count_nonzero(np.abs(values - middle) <= reach) * width / (2 * reach))
+    center = (low + high) / 2
+    width = high - low + 2 * SLACK * abs(center)
+    if not width or not math.isfinite(center):
+        return float(np.count_nonzero(values == center))
+    reach = max(NEAR * abs(center), MIN_REACH * width)
+    return float(np.count_nonzero(np.abs(values - center) <= reach) * width / (2 * reach))
 
 
 def _is_rounded_further(hypothesis: Hypothesis) -> bool:

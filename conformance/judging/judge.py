@@ -64,7 +64,7 @@ class Judge:
     def judge(self, prepared: PreparedCall, outcome: Outcome) -> Assessment:
         """Judge the outcome of a prepared call and look it up in the ledger."""
         item = prepared.item
-        outcome = _classes_last(prepared, outcome)
+        outcome = _move_classes_last(prepared, outcome)
         verdict = judge(
             prepared.problem,
             prepared.converted,
@@ -106,7 +106,7 @@ def unsupported_assessments(reasons: Sequence[tuple[Item, str]], oracle: Oracle 
         yield Assessment(PreparedCall(item, problem, problem, ""), verdict, None)
 
 
-def _classes_last(prepared: PreparedCall, outcome: Outcome) -> Outcome:
+def _move_classes_last(prepared: PreparedCall, outcome: Outcome) -> Outcome:
     """Move the classes of a returned gradient to the last axis if the call had them on another one."""
     axis = gradient_axis(prepared)
     if axis is None or not isinstance(outcome, Returned) or outcome.value.ndim != prepared.converted.predictions.ndim:
@@ -177,11 +177,11 @@ class Assessment:
         item, verdict = self.item, self.verdict
         comparison, outcome = verdict.comparison, verdict.outcome
         reason, known, returned = verdict.reason, self.known, isinstance(outcome, Returned)
-        thin = functools.partial(
+        subsampled = functools.partial(
             Elements.of, max_elements=MAX_GRADIENT_ELEMENTS if is_derivative(item.quantity) else MAX_ELEMENTS
         )
         by_convention = verdict.want_by_convention
-        candidate = getattr(reason, "candidate", None)
+        candidate = reason.undocumented if reason is not None else None
         return Row(
             key=item.key,
             framework=item.framework.name,
@@ -189,10 +189,14 @@ class Assessment:
             expected=self.expected,
             reason_code=reason.code if reason is not None else "",
             explanation=verdict.explanation,
-            got=thin(outcome.value) if isinstance(outcome, Returned) else None,
-            want=thin(verdict.want.hi) if isinstance(verdict.want, Exact) else str(serialize_answer(verdict.want)),
-            want_by_convention=thin(by_convention.hi) if by_convention is not None else None,
-            budgets=thin(verdict.tolerance, digits=BUDGET_DIGITS) if returned and verdict.tolerance.ndim else None,
+            got=subsampled(outcome.value) if isinstance(outcome, Returned) else None,
+            want=subsampled(verdict.want.hi)
+            if isinstance(verdict.want, Exact)
+            else str(serialize_answer(verdict.want)),
+            want_by_convention=subsampled(by_convention.hi) if by_convention is not None else None,
+            budgets=subsampled(verdict.tolerance, digits=BUDGET_DIGITS)
+            if returned and verdict.tolerance.ndim
+            else None,
             error=comparison.error if comparison else None,
             budget=comparison.tolerance if comparison else None,
             ratio=comparison.error_ratio if comparison else None,
@@ -224,17 +228,17 @@ class Assessment:
         lines.append(f"  case       {item.case.id} ({problem}): {item.case.why}")
         if item.case.path:
             lines.append(f"  file       {item.case.path}:{item.case.line}")
-        got = _short(str(row.got)) if row.got is not None else row.cells["exception"]
+        got = _truncated(str(row.got)) if row.got is not None else row.cells["exception"]
         got = self.verdict.outcome.what if isinstance(self.verdict.outcome, NonNumeric) else got
         lines.append(f"  got        {got}")
-        lines.append(f"  want       {_short(str(row.want))}")
+        lines.append(f"  want       {_truncated(str(row.want))}")
         if distance := self._distance():
             lines.append(f"  how far    {distance}")
         lines.append(f"  because    {row.explanation}")
         if self.prepared.conversion:
             lines.append(f"  converted  predictions were converted by {self.prepared.conversion}")
         if row.warnings:
-            lines.append(f"  warnings   {_short(row.cells['warnings'])}")
+            lines.append(f"  warnings   {_truncated(row.cells['warnings'])}")
         if self.verdict.status in FAILING and self.known is not None:
             lines.append(f"  ledger     {self.known.path}:{self.known.line}: {self.known.summary}")
         if self.expected == "stale" and self.known is not None:
@@ -242,9 +246,9 @@ class Assessment:
                 f"  ledger     {self.known.path}:{self.known.line} says it {self.known.status}; remove the entry"
             )
         lines.append(f"  reproduce  {row.call}")
-        options += f"{item.installed.options}{_harvesting(item)}{cases_option(item.case)}"
+        options += f"{item.installed.options}{_harvest_option(item)}{cases_option(item.case)}"
         if not item.framework.adapter:
-            lines.append(f'  again      pytest {options}-k "{_again(item)}"')
+            lines.append(f'  again      pytest {options}-k "{_pytest_expression(item)}"')
         return printable("\n".join(lines))
 
     def _distance(self) -> str:
@@ -269,16 +273,16 @@ class Assessment:
         )
 
 
-def _harvesting(item: Item) -> str:
+def _harvest_option(item: Item) -> str:
     """The pytest option with which a harvested case is run."""
     return f"--harvest={item.case.id.split('/')[1]} " if item.case.id.startswith(HARVEST_PREFIX) else ""
 
 
-def _again(item: Item) -> str:
+def _pytest_expression(item: Item) -> str:
     words = [item.function.name, item.case.id, item.dtype, item.reduction]
     words = [re.sub(r"[^\w.:/\[\]+-]", "", word) for word in words]
     return " and ".join([*words, "gradient" if is_derivative(item.quantity) else "not gradient"])
 
 
-def _short(text: str) -> str:
+def _truncated(text: str) -> str:
     return truncate_and_count(text, MAX_TEXT)

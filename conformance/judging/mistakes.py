@@ -19,7 +19,7 @@ from conformance.reference.domain import dtype_info
 
 DepartureKind = Literal["dtype", "convention", "reduction", "mistake"]
 """Kind of departure from the definition."""
-MAX_CROSSED = 100
+MAX_BROADCAST = 100
 """Maximum number of outputs for which a column of predictions broadcast against the labels is tried."""
 MIN_REORDERED = 10
 """Minimum number of samples for reordered labels: with fewer, they often coincide with other mistakes."""
@@ -78,7 +78,7 @@ class Variant:
 # Generators of mistakes; each takes a problem, a convention and a quantity.
 
 
-_TAKEN = INVALID - {"shape_mismatch", "label_out_of_range"}
+ACCEPTED_INVALID = INVALID - {"shape_mismatch", "label_out_of_range"}
 """Kinds of invalid probabilities and targets that a wrong computation accepts."""
 
 
@@ -99,34 +99,34 @@ def _omitted_option(problem: Problem, base: Convention, quantity: Quantity) -> I
 
 
 def _other_smoothing(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
-    e = problem.options.label_smoothing
+    epsilon = problem.options.label_smoothing
     smoothing = {}
-    if e is None:
+    if epsilon is None:
         smoothing["label smoothing of 0.1"] = 0.1
     elif problem.target == "index" and (classes := problem.predictions.shape[-1]) > 1:
-        smoothing["label smoothing spread over the other classes only"] = _over_others(e, classes)
-    if problem.loss == "binary" and e:
-        smoothing["twice the label smoothing"] = min(2 * e, 1.0)
+        smoothing["label smoothing spread over the other classes only"] = _over_others(epsilon, classes)
+    if problem.loss == "binary" and epsilon:
+        smoothing["twice the label smoothing"] = min(2 * epsilon, 1.0)
     yield from _smoothed(problem, base, smoothing)
 
 
 def _rarer_smoothing(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
     if problem.options.label_smoothing is not None:
         return
-    smoothing = {f"label smoothing of {e:g}": e for e in SMOOTHINGS}
+    smoothing = {f"label smoothing of {epsilon:g}": epsilon for epsilon in SMOOTHINGS}
     if problem.target == "index" and (classes := problem.predictions.shape[-1]) > 1:
         smoothing["label smoothing of 0.1 spread over the other classes only"] = _over_others(0.1, classes)
     yield from _smoothed(problem, base, smoothing)
 
 
 def _smoothed(problem: Problem, base: Convention, smoothing: Mapping[str, float]) -> Iterator[Variant]:
-    for text, e in smoothing.items():
-        yield _mistake(text, problem.with_options(label_smoothing=e), base)
+    for text, epsilon in smoothing.items():
+        yield _mistake(text, problem.with_options(label_smoothing=epsilon), base)
 
 
-def _over_others(e: float, classes: int) -> float:
-    """The label smoothing with 1 - e for the label and e / (C - 1) for each other class."""
-    return min(e * classes / (classes - 1), 1.0)
+def _over_others(epsilon: float, classes: int) -> float:
+    """The label smoothing with 1 - epsilon for the label and epsilon / (C - 1) for each other class."""
+    return min(epsilon * classes / (classes - 1), 1.0)
 
 
 def _other_weights(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
@@ -147,11 +147,11 @@ def _other_weights(problem: Problem, base: Convention, quantity: Quantity) -> It
             yield _mistake(text, problem.with_options(**{name: changed}), base)
     if options.positive_weight is not None and quantity == "loss":
         x = 1 - problem.predictions if problem.input_kind == "probabilities" else -problem.predictions
-        turned = 1 - problem.labels.astype(np.float64)
-        yield _mistake("positive weight on the label 0", problem, base, predictions=x, labels=turned)
+        inverted = 1 - problem.labels.astype(np.float64)
+        yield _mistake("positive weight on the label 0", problem, base, predictions=x, labels=inverted)
 
 
-def _other_labels(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+def _relabelled(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
     labels = problem.labels
     if problem.target == "index":
         variants = {text: _renamed(problem, order) for order, text in _orders(problem.predictions.shape[-1]).items()}
@@ -201,7 +201,7 @@ def _renamed(problem: Problem, columns: tuple[int, ...]) -> Array:
     return np.where(moved, np.array(columns, dtype=labels.dtype)[np.where(moved, labels, 0)], labels)
 
 
-def _other_orders(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+def _reordered_classes(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
     """Orders of the classes that other libraries or label encoders use."""
     classes = problem.predictions.shape[-1] if problem.target == "index" else 0
     orders: dict[tuple[int, ...], str] = {}
@@ -228,13 +228,13 @@ def _ranks(order: Sequence[int]) -> tuple[int, ...]:
 
 def _other_predictions(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
     x = problem.predictions
-    as_they_are = dataclasses.replace(base, accepts=_TAKEN | base.accepts)
-    clipped = dataclasses.replace(as_they_are, clip=1e-7)
+    accepting = dataclasses.replace(base, accepts=ACCEPTED_INVALID | base.accepts)
+    clipped = dataclasses.replace(accepting, clip=1e-7)
     categorical = problem.loss == "categorical"
     if problem.input_kind == "logits":
         softmax = "softmax" if categorical else "sigmoid"
-        once, _ = convert(problem, "probabilities")
-        yield _mistake(f"{softmax} applied twice", once, base, input_kind="logits")
+        softmaxed, _ = convert(problem, "probabilities")
+        yield _mistake(f"{softmax} applied twice", softmaxed, base, input_kind="logits")
         text = "logits taken as probabilities, clipped at 1e-7"
         yield _mistake(text, problem, clipped, input_kind="probabilities")
         if categorical:
@@ -245,15 +245,15 @@ def _other_predictions(problem: Problem, base: Convention, quantity: Quantity) -
         yield _mistake("probabilities taken as logits", problem, base, input_kind="logits")
     if categorical and problem.input_kind != "log_probabilities":
         text = f"{problem.input_kind} taken as log-probabilities"
-        yield _mistake(text, problem, as_they_are, input_kind="log_probabilities")
+        yield _mistake(text, problem, accepting, input_kind="log_probabilities")
     if categorical and problem.input_kind == "logits" and quantity == "loss":
         text = "the softmax taken as log-probabilities"
-        yield _mistake(text, once, as_they_are, input_kind="log_probabilities")
+        yield _mistake(text, softmaxed, accepting, input_kind="log_probabilities")
         with np.errstate(all="ignore"):
             sigmoid = dataclasses.replace(problem, input_kind="probabilities", predictions=1 / (1 + np.exp(-x)))
-        yield _mistake("a sigmoid for the softmax", sigmoid, as_they_are)
+        yield _mistake("a sigmoid for the softmax", sigmoid, accepting)
         text = "a sigmoid for the softmax, divided by the sum of the row"
-        yield _mistake(text, sigmoid, dataclasses.replace(as_they_are, renormalise="before_clip"))
+        yield _mistake(text, sigmoid, dataclasses.replace(accepting, renormalise="before_clip"))
     if categorical and problem.target == "index" and x.ndim == 2 and x.shape[0] == x.shape[1]:
         yield _mistake("classes taken from the first axis", problem, base, predictions=x.T.copy())
     if problem.input_kind == "probabilities" and problem.labels.shape == x.shape:
@@ -266,21 +266,21 @@ def _epsilons(problem: Problem, base: Convention, quantity: Quantity) -> Iterato
     if quantity != "loss":
         return
     p, _ = convert(problem, "probabilities")
-    as_they_are = dataclasses.replace(base, accepts=_TAKEN | base.accepts)
+    accepting = dataclasses.replace(base, accepts=ACCEPTED_INVALID | base.accepts)
     x = p.predictions.astype(np.float64)
     smallest = float(np.min(np.minimum(x, 1 - x) if problem.loss == "binary" else x, initial=1.0))
     for epsilon in EPSILONS:
         if epsilon >= MIN_EFFECT * smallest:
-            yield _mistake(f"probabilities clipped at {epsilon:.3g}", p, dataclasses.replace(as_they_are, clip=epsilon))
+            yield _mistake(f"probabilities clipped at {epsilon:.3g}", p, dataclasses.replace(accepting, clip=epsilon))
     for epsilon in EPSILONS:
         if epsilon >= MIN_EFFECT * smallest:
-            added = dataclasses.replace(as_they_are, clip=None, log_floor=None, log_offset=epsilon)
+            added = dataclasses.replace(accepting, clip=None, log_floor=None, log_offset=epsilon)
             yield _mistake(f"{epsilon:.3g} added to each probability before its logarithm", p, added)
-    two = _as_two_classes(p)
-    if two is not None and problem.loss == "binary":
-        without = two.predictions.copy()
+    two_class = _as_two_classes(p)
+    if two_class is not None and problem.loss == "binary":
+        without = two_class.predictions.copy()
         without[..., 0] = 1.0
-        yield _mistake("the logarithm of 1 - p left out", two, as_they_are, predictions=without)
+        yield _mistake("the logarithm of 1 - p left out", two_class, accepting, predictions=without)
 
 
 def _as_two_classes(problem: Problem) -> Problem | None:
@@ -300,7 +300,7 @@ def _as_two_classes(problem: Problem) -> Problem | None:
     )
 
 
-def _other_axes(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+def _wrong_axes(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
     """A softmax over samples, outputs broadcast against all labels, and classes without a column; losses only."""
     if quantity != "loss":
         return
@@ -309,7 +309,7 @@ def _other_axes(problem: Problem, base: Convention, quantity: Quantity) -> Itera
         yield from _softmax_over_samples(problem, base)
     weights = any(getattr(problem.options, name) is not None for name in ("sample_weights", "positive_weight"))
     is_column = x.ndim == 2 and x.shape[-1] == 1
-    if problem.loss == "binary" and (x.ndim == 1 or is_column) and 1 < x.size <= MAX_CROSSED and not weights:
+    if problem.loss == "binary" and (x.ndim == 1 or is_column) and 1 < x.size <= MAX_BROADCAST and not weights:
         shape = (x.size, x.size)
         column, row = np.broadcast_to(x.reshape(-1, 1), shape), np.broadcast_to(labels.reshape(1, -1), shape)
         text = "a column of predictions, (N, 1), broadcast against labels of shape (N,)"
@@ -356,7 +356,7 @@ def _without_column(problem: Problem, base: Convention) -> Iterator[Variant]:
             yield _mistake(f"{text} and from the softmax", problem, base, predictions=fewer, **without)
 
 
-def _other_losses(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
+def _wrong_loss(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
     """A binary loss per class instead of the categorical loss."""
     valid = problem.labels.shape == (problem.sample_shape if problem.target == "index" else problem.predictions.shape)
     if problem.loss != "categorical" or not valid or not problem.sample_shape:
@@ -397,11 +397,11 @@ def _rounded_probabilities(problem: Problem, base: Convention, quantity: Quantit
     if quantity != "loss" or problem.input_kind != "logits":
         return
     p, _ = convert(problem, "probabilities")
-    as_they_are = dataclasses.replace(base, accepts=_TAKEN | base.accepts)
+    accepting = dataclasses.replace(base, accepts=ACCEPTED_INVALID | base.accepts)
     subject = "softmax" if problem.loss == "categorical" else "sigmoid"
     for decimals in DECIMALS:
         text = f"the {subject} rounded to a multiple of {10.0**-decimals:g}"
-        yield _mistake(text, p, as_they_are, predictions=p.predictions.round(decimals))
+        yield _mistake(text, p, accepting, predictions=p.predictions.round(decimals))
 
 
 def _other_derivatives(problem: Problem, base: Convention, quantity: Quantity) -> Iterator[Variant]:
@@ -482,16 +482,16 @@ MISTAKES: tuple[Callable[[Problem, Convention, Quantity], Iterator[Variant]], ..
     _omitted_option,
     _other_smoothing,
     _other_weights,
-    _other_labels,
+    _relabelled,
     _other_predictions,
-    _other_axes,
-    _other_losses,
+    _wrong_axes,
+    _wrong_loss,
 )
 """Generators of mistakes that are also combined in pairs, in this order."""
 SINGLE_MISTAKES = (
     *MISTAKES,
     _epsilons,
-    _other_orders,
+    _reordered_classes,
     _rarer_smoothing,
     _focal,
     _scaled_logits,

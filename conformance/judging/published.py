@@ -13,7 +13,7 @@ import numpy as np
 
 from conformance.casefiles.stated_values import flat, text_of_no_answer
 from conformance.judging.effects import answer_by
-from conformance.judging.hypotheses import FittingHypotheses, find_hypotheses
+from conformance.judging.hypotheses import FittingHypotheses, hypotheses_for_printed
 from conformance.judging.printed import DigitInterval, matches_digits
 from conformance.model.case import DTYPES, Case, Published
 from conformance.model.convention import DEFINITION
@@ -73,7 +73,7 @@ def _verdict(case: Case, number: Published, oracle: Oracle) -> PublishedVerdict:
     hypotheses = None
     if not dtype and problem.predictions.size <= MAX_ELEMENTS:
         other_dtypes = [name for name in DTYPES if name not in case.dtypes]
-        hypotheses = find_hypotheses(problem, number, printed, oracle, dtypes=other_dtypes)
+        hypotheses = hypotheses_for_printed(problem, number, printed, oracle, dtypes=other_dtypes)
     axis = case.written_class_axis if number.quantity == "gradient" else -1
     return PublishedVerdict(case.id, number, _text(exact, axis), dtype, hypotheses)
 

@@ -22,7 +22,7 @@ Effect = Literal["renormalised", "rounded_away", "rounded", "refused"]
 """Effects of a conversion of predictions.  `renormalised`: a softmax divides a row by its sum, which is not 1.
 `rounded_away`: rounding destroys digits that the answer needs.  `rounded`: each prediction is rounded once, and the
 answer stays within its budget.  `refused`: the converted input is of a kind that the function documents to reject."""
-LOST = {
+ROUNDING_LOSSES = {
     "zero_probability": "a probability becomes 0",
     "infinite_logarithm": "a logarithm becomes infinite",
     "certain_probability": "a probability becomes 1, and 1 - p becomes 0",
@@ -62,7 +62,7 @@ class AnswerChange:
             return f"changes {subject}"
         a, b = self.before, self.after
         digits = next((count for count in range(6, 17) if f"{a:.{count}g}" != f"{b:.{count}g}"), 17)
-        return f"changes {subject}{_place(self.where)} from {a:.{digits}g} to {b:.{digits}g}"
+        return f"changes {subject}{_at(self.where)} from {a:.{digits}g} to {b:.{digits}g}"
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,10 @@ class Conversion:
         for effect in self.effects:
             match effect:
                 case "renormalised":
-                    text += f". Softmax renormalises {self.row_sum}, which {self._moved(self.renormalisation)}"
+                    text += f". Softmax renormalises {self.row_sum}, which {self._change_text(self.renormalisation)}"
                 case "rounded_away":
-                    lost = " and ".join(LOST[code] for code in self.lost)
-                    text += f". Rounded to {self.dtype}, {lost}, which {self._moved(self.rounding)}"
+                    lost = " and ".join(ROUNDING_LOSSES[code] for code in self.lost)
+                    text += f". Rounded to {self.dtype}, {lost}, which {self._change_text(self.rounding)}"
                 case "rounded":
                     text += f", each value rounded once to {self.dtype}"
                 case "refused":
@@ -157,7 +157,7 @@ class Conversion:
                     assert_never(effect)
         return text if self.alternative is None else f"{text}. {self.alternative.text(self.stated)}"
 
-    def _moved(self, move: AnswerChange | None) -> str:
+    def _change_text(self, change: AnswerChange | None) -> str:
         match self.subject:
             case "definition":
                 subject = "the definition's answer"
@@ -165,7 +165,7 @@ class Conversion:
                 subject = "the documented answer"
             case choices:
                 subject = f"the answer with {describe(dict(choices))} alone"
-        return (move or AnswerChange()).text(subject)
+        return (change or AnswerChange()).text(subject)
 
 
 @dataclass(frozen=True)
@@ -193,10 +193,10 @@ class Reason:
     """Why a verdict has its status; its text is one line."""
 
     code: ClassVar[str]
-    shared: ClassVar[tuple[str, ...]] = ()
+    identity_fields: ClassVar[tuple[str, ...]] = ()
     """Names of fields that are equal in all findings of one kind."""
 
-    text: ClassVar[str] = ""
+    template: ClassVar[str] = ""
     """Template of `brief` with a field in braces for each detail; "" if a class overrides `brief`."""
 
     def __str__(self) -> str:
@@ -205,7 +205,12 @@ class Reason:
     @property
     def brief(self) -> str:
         """The fault or event as a sentence, without an explanation."""
-        return self.text.format_map(vars(self))
+        return self.template.format_map(vars(self))
+
+    @property
+    def undocumented(self) -> UndocumentedConvention | None:
+        """The result of the search for an undocumented convention; None if there was none."""
+        return None
 
     @property
     def symptoms(self) -> frozenset[str]:
@@ -215,7 +220,7 @@ class Reason:
     @property
     def identity(self) -> tuple[str, ...]:
         """The key of a kind of finding: the code, and the details that are neither numbers nor free text."""
-        return (self.code, *(getattr(self, name) for name in self.shared))
+        return (self.code, *(getattr(self, name) for name in self.identity_fields))
 
 
 class _Wrong(Reason):
@@ -231,7 +236,7 @@ class RejectedInvalid(Reason):
     """Invalid input was rejected, as required."""
 
     code = "refused_invalid"
-    text = "rejected, as required: {kind}"
+    template = "rejected, as required: {kind}"
     kind: str
     """Kind of the invalid input."""
 
@@ -305,11 +310,11 @@ class UndefinedAnswer(Reason):
 
 
 @dataclass(frozen=True)
-class LostInRounding(Reason):
+class InfiniteWeightOnRoundedZero(Reason):
     """An infinite weight on a loss that rounding may have made 0."""
 
     code = "lost_in_rounding"
-    text = "an infinite weight on a loss that rounding may make 0"
+    template = "an infinite weight on a loss that rounding may make 0"
 
 
 @dataclass(frozen=True)
@@ -317,7 +322,7 @@ class CannotExpress(Reason):
     """The function was not called."""
 
     code = "unsupported"
-    text = "{why}"
+    template = "{why}"
     why: str
     """The reason in words."""
 
@@ -348,10 +353,14 @@ class Mismatch(Reason):
 
     @property
     def brief(self) -> str:
-        return f"{self.mismatch}, compared with the documented answer" if self.by_documentation else self.mismatch
+        return f"{self.headline}, compared with the documented answer" if self.by_documentation else self.headline
 
     @property
-    def mismatch(self) -> str:
+    def undocumented(self) -> UndocumentedConvention | None:
+        return self.candidate
+
+    @property
+    def headline(self) -> str:
         """The returned and the expected result."""
         return super().brief
 
@@ -375,8 +384,8 @@ class WrongValue(Mismatch):
     """Index of the worst element; () for a scalar."""
 
     @property
-    def mismatch(self) -> str:
-        return f"error of {self.ratio:.3g} times the tolerance{_place(self.where)}"
+    def headline(self) -> str:
+        return f"error of {self.ratio:.3g} times the tolerance{_at(self.where)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -392,8 +401,8 @@ class NotFinite(Mismatch):
     """Index of the element; () for a scalar."""
 
     @property
-    def mismatch(self) -> str:
-        return f"returned {self.got!s}{_place(self.where)}, where {self.want!s} is expected"
+    def headline(self) -> str:
+        return f"returned {self.got!s}{_at(self.where)}, where {self.want!s} is expected"
 
     @property
     def classes(self) -> tuple[str, str]:
@@ -411,7 +420,7 @@ class WrongShape(Mismatch):
     """The returned array has a wrong shape."""
 
     code = "wrong_shape"
-    text = "returned shape {got}, where {want} is expected"
+    template = "returned shape {got}, where {want} is expected"
     got: tuple[int, ...]
     """Returned shape."""
     want: tuple[int, ...]
@@ -423,7 +432,7 @@ class AcceptedInvalid(Mismatch):
     """A value was returned where an exception is expected."""
 
     code = "accepted_invalid"
-    shared = ("kind",)
+    identity_fields = ("kind",)
     kind: str
     """Kind of the invalid input."""
     what: str = ""
@@ -432,7 +441,7 @@ class AcceptedInvalid(Mismatch):
     """See `outcome.NonNumeric.reason`."""
 
     @property
-    def mismatch(self) -> str:
+    def headline(self) -> str:
         return f"returned {self.what or 'a value'} for invalid input: {self.kind}{_note(self.note)}"
 
     @property
@@ -445,8 +454,8 @@ class WrongDtype(_Wrong):
     """The returned array has a wrong dtype."""
 
     code = "wrong_dtype"
-    text = "returned {got}, where {want} is expected"
-    shared = ("got", "want")
+    template = "returned {got}, where {want} is expected"
+    identity_fields = ("got", "want")
     got: str
     """Returned dtype."""
     want: str
@@ -515,7 +524,7 @@ class NotDeterministic(_Wrong):
     """The same call returned two different numbers."""
 
     code = "not_deterministic"
-    text = "it is not deterministic: called again, it returned another number"
+    template = "it is not deterministic: called again, it returned another number"
 
 
 @dataclass(frozen=True)
@@ -523,8 +532,8 @@ class ProcessDied(_Wrong):
     """The call ended its process."""
 
     code = "crashed"
-    text = "the process {how}"
-    shared = ("how",)
+    template = "the process {how}"
+    identity_fields = ("how",)
     how: str
     """See `outcome.Crashed`."""
     stderr: str = ""
@@ -539,7 +548,7 @@ class NoAnswerInTime(_Wrong):
     """The call did not return within the time limit."""
 
     code = "timed_out"
-    text = "it did not return within {seconds:g} s"
+    template = "it did not return within {seconds:g} s"
     seconds: float
     """The limit in seconds."""
 
@@ -549,7 +558,7 @@ class NotCalled(_Wrong):
     """The call was not made, as `earlier` calls of the function in a row did not return within `seconds`."""
 
     code = "skipped"
-    text = "skipped: {earlier} calls in a row did not return within {seconds:g} s"
+    template = "skipped: {earlier} calls in a row did not return within {seconds:g} s"
     seconds: float
     """The limit of each call."""
     earlier: int
@@ -564,7 +573,7 @@ def _converted(conversion: Conversion | None) -> list[str]:
     return [] if conversion is None else [f"conversion: {conversion}"]
 
 
-def _place(where: tuple[int, ...]) -> str:
+def _at(where: tuple[int, ...]) -> str:
     return f" at {list(where)}" if where else ""
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from conformance.adapters.contract import Function
 from conformance.judging.compare import Comparison, compare, may_be_right, symptoms_of_value
-from conformance.judging.conversions import Change, alternative_to, change_of, conversion_of, same_answer
+from conformance.judging.conversions import ConversionEffect, alternative_to, change_of, conversion_of, same_answer
 from conformance.judging.effects import (
     answer_by,
     averages_nothing,
@@ -40,7 +40,7 @@ from conformance.judging.reasons import (
     Converted,
     DocumentedDivergence,
     DocumentedRejection,
-    LostInRounding,
+    InfiniteWeightOnRoundedZero,
     Mismatch,
     MutatedArgument,
     NoAnswerInTime,
@@ -198,7 +198,7 @@ def _judge_raised(
         return "disagrees", outcome, want, RaisedException(raised)
     conversion = None
     if judgement.is_converted and not rejected & examine(judgement.problem):
-        conversion = judgement.conversion(Change(("refused",), want, want, want), DEFINITION)
+        conversion = judgement.conversion(ConversionEffect(("refused",), want, want, want), DEFINITION)
     return "diverges", outcome, want, DocumentedRejection((("rejects", rejected),), raised, conversion)
 
 
@@ -221,15 +221,15 @@ def _judge_returned(
     if isinstance(want, Undefined):
         return Verdict("undefined", outcome, want, UndefinedAnswer(want.why, "definition"))
     tolerance = judgement.tolerance()
-    first = None
+    by_definition = None
     must_raise = _must_raise(expect, want)
     if isinstance(want, Exact) and not must_raise:
-        first = compare(outcome.value, want, tolerance, problem.dtype, outcome.dtype)
-        if first.within:
-            return Verdict("agrees", outcome, want, None, first, tolerance=tolerance)
+        by_definition = compare(outcome.value, want, tolerance, problem.dtype, outcome.dtype)
+        if by_definition.within:
+            return Verdict("agrees", outcome, want, None, by_definition, tolerance=tolerance)
     if verdict := _documented_verdict(judgement, want, outcome, must_raise):
         return verdict
-    return _unexplained_verdict(judgement, want, outcome, must_raise, first, conventions)
+    return _unexplained_verdict(judgement, want, outcome, must_raise, by_definition, conventions)
 
 
 def _documented_verdict(judgement: _Judgement, want: Answer, outcome: Returned, must_raise: str) -> Verdict | None:
@@ -250,8 +250,8 @@ def _documented_verdict(judgement: _Judgement, want: Answer, outcome: Returned, 
         if change is not None and not isinstance(change.before, Undefined):
             conversion = judgement.conversion(change, judgement.part(judgement.effective))
         return Verdict("undefined", outcome, want, UndefinedAnswer(why, "documentation", conversion=conversion))
-    if judgement.is_lost_in_roundings(outcome, must_raise):
-        return Verdict("undefined", outcome, want, LostInRounding())
+    if judgement.has_infinite_weight_on_rounded_zero(outcome, must_raise):
+        return Verdict("undefined", outcome, want, InfiniteWeightOnRoundedZero())
     return None
 
 
@@ -260,16 +260,16 @@ def _unexplained_verdict(
     want: Answer,
     outcome: Returned,
     must_raise: str,
-    first: Comparison | None,
+    by_definition: Comparison | None,
     conventions: Sequence[Convention],
 ) -> Verdict:
-    """The verdict on a wrong value.  first: comparison with the definition's answer, if that is a number."""
+    """The verdict on a wrong value.  by_definition: comparison with the definition's answer, if that is a number."""
     problem = judgement.converted
     by_convention, nearer = judgement.documented_comparison(outcome)
-    mismatch: Mismatch | None = first.reason if first is not None else None
-    if nearer is not None and nearer.reason is not None and (first is None or first.misshapen):
+    mismatch: Mismatch | None = by_definition.reason if by_definition is not None else None
+    if nearer is not None and nearer.reason is not None and (by_definition is None or by_definition.misshapen):
         # The documented shape differs from the definition's, so the result is compared with the documented answer.
-        mismatch, first = dataclasses.replace(nearer.reason, by_documentation=True), nearer
+        mismatch, by_definition = dataclasses.replace(nearer.reason, by_documentation=True), nearer
     if mismatch is None:
         mismatch = AcceptedInvalid(kind=must_raise)
     tolerance = judgement.tolerance()
@@ -286,7 +286,7 @@ def _unexplained_verdict(
         conversion=conversion,
         candidate=judgement.candidate(outcome, conventions),
     )
-    return Verdict("disagrees", outcome, want, explained, first, by_convention, tolerance)
+    return Verdict("disagrees", outcome, want, explained, by_definition, by_convention, tolerance)
 
 
 class _Judgement:
@@ -336,7 +336,7 @@ class _Judgement:
             return self.answer(DEFINITION)
         limit = self.tolerance() * MAX_RADIUS_TO_TOLERANCE
         try:
-            return self.oracle.answer(self.problem, DEFINITION, _usable(limit, self.problem))
+            return self.oracle.answer(self.problem, DEFINITION, _positive_or_none(limit, self.problem))
         except ArithmeticError:
             return self.oracle.answer(self.problem, DEFINITION)
 
@@ -347,15 +347,15 @@ class _Judgement:
         """
         if self._must_reject(must_raise):
             return None
-        full = self._held(outcome, self.documented)
+        full = self._answer_if_correct(outcome, self.documented)
         if full is None:
             return None
         names = self.effective
         for size in range(0 if self.is_converted else 1, len(names)):
             parts = [
-                (part, *held)
+                (part, *correct)
                 for part in itertools.combinations(names, size)
-                if (held := self._held(outcome, self.part(part)))
+                if (correct := self._answer_if_correct(outcome, self.part(part)))
             ]
             if len(parts) > 1:
                 needed = {name for name in {name for part, *_ in parts for name in part} if self._needs(outcome, name)}
@@ -380,7 +380,7 @@ class _Judgement:
     def _needs(self, outcome: Returned, name: str) -> bool:
         """Whether the documented convention explains an outcome only with this choice."""
         without = dataclasses.replace(self.documented, **{name: getattr(DEFINITION, name)})
-        return self._held(outcome, without) is None
+        return self._answer_if_correct(outcome, without) is None
 
     def undefined_as_documented(self, must_raise: str) -> str:
         """Why the documented convention has no answer; "" if it has one."""
@@ -392,7 +392,7 @@ class _Judgement:
             return ""
         return answer.why if isinstance(answer, Undefined) else ""
 
-    def is_lost_in_roundings(self, outcome: Returned, must_raise: str) -> bool:
+    def has_infinite_weight_on_rounded_zero(self, outcome: Returned, must_raise: str) -> bool:
         """Whether the only fault is infinity times a loss that is no larger than its own rounding error.
 
         The loss may have been rounded to 0 or to the other sign; any result that is not finite is then as right.
@@ -411,11 +411,11 @@ class _Judgement:
         if not lost.any():
             return False
         lost = lost if self.converted.reduction == "none" else np.asarray(lost.any())
-        return any(self._is_right_but(outcome, lost, convention) for convention in (DEFINITION, self.documented))
+        return any(self._is_right_except_at(outcome, lost, convention) for convention in (DEFINITION, self.documented))
 
-    def _is_right_but(self, outcome: Returned, lost: npt.NDArray[np.bool_], convention: Convention) -> bool:
-        """Whether an outcome is right under a convention, or not finite wherever its losses are lost."""
-        answer, _, tolerance = self._compared(outcome, convention)
+    def _is_right_except_at(self, outcome: Returned, lost: npt.NDArray[np.bool_], convention: Convention) -> bool:
+        """Whether an outcome is right under a convention, or not finite wherever `lost` is true."""
+        answer, _, tolerance = self._compare_under(outcome, convention)
         if not isinstance(answer, Exact) or answer.hi.shape != outcome.value.shape:
             return False
         unconstrained = dataclasses.replace(answer, unconstrained=lost & ~np.isfinite(outcome.value))
@@ -435,7 +435,7 @@ class _Judgement:
             part["accepts"] = part["accepts"] & examine(self.converted)
         return tuple(part.items())
 
-    def conversion_needed(self, outcome: Returned, part: Convention) -> Change | None:
+    def conversion_needed(self, outcome: Returned, part: Convention) -> ConversionEffect | None:
         """The effect of the conversion of the predictions, if it is a cause of the outcome.
 
         part: part of the documented convention under which the outcome is right.  If it is so without the conversion,
@@ -465,14 +465,14 @@ class _Judgement:
         choices = tuple((name, value) for name, value in needed.choices().items() if name != "empty_mean")
         return None if lost.effects == ("rounded",) else dataclasses.replace(lost, subject=choices or "definition")
 
-    def change(self) -> Change | None:
+    def change(self) -> ConversionEffect | None:
         """The effect of the conversion of the predictions on the answer by the whole documented convention."""
         if not self.is_converted or is_derivative(self.quantity):
             return None
         part = self.part(self.effective)
         return change_of(self.unconverted, self.converted, part, self.oracle, self.tolerance(part))
 
-    def conversion(self, change: Change, part: Convention) -> Conversion:
+    def conversion(self, change: ConversionEffect, part: Convention) -> Conversion:
         """A conversion, its effects, and how users of the function avoid it."""
         conversion = conversion_of(self.unconverted, self.converted, change, self.function, part)
         right = (self.definition(), change.before)
@@ -487,10 +487,12 @@ class _Judgement:
             return UndocumentedConvention(searched=False)
         tried = effective_neighbours(self.documented, tuple(conventions), self.converted, self.quantity)
         for convention, known, names in tried:
-            if self._held(outcome, convention) is None:
+            if self._answer_if_correct(outcome, convention) is None:
                 continue
             parts = itertools.chain.from_iterable(itertools.combinations(names, k) for k in range(1, len(names) + 1))
-            part = next(p for p in parts if self._held(outcome, combined(self.documented, known, p)) is not None)
+            part = next(
+                p for p in parts if self._answer_if_correct(outcome, combined(self.documented, known, p)) is not None
+            )
             changed = {name: getattr(known, name) for name in part}
             if "accepts" in changed:
                 changed["accepts"] &= examine(self.converted)
@@ -501,32 +503,34 @@ class _Judgement:
         """The answer by the whole documented convention, unless it is the definition, and the comparison with it."""
         if not self.choices or rejected_anomalies(self.converted, self.documented):
             return None, None
-        answer, comparison, _ = self._compared(outcome, self.documented)
+        answer, comparison, _ = self._compare_under(outcome, self.documented)
         return (answer, comparison) if isinstance(answer, Exact) else (None, None)
 
-    def _held(self, outcome: Returned, convention: Convention) -> tuple[Exact, Comparison, Floats] | None:
+    def _answer_if_correct(self, outcome: Returned, convention: Convention) -> tuple[Exact, Comparison, Floats] | None:
         """The answer under a convention, if the outcome is right under it; else None."""
-        answer = self._answered(convention)
+        answer = self._answer_or_none(convention)
         if not isinstance(answer, Exact) or not may_be_right(outcome.value, answer):
             return None
-        comparison, tolerance = self._against(outcome, answer, convention)
+        comparison, tolerance = self._compare_with(outcome, answer, convention)
         return (answer, comparison, tolerance) if comparison.within else None
 
-    def _compared(self, outcome: Returned, convention: Convention) -> tuple[Answer | None, Comparison | None, Floats]:
-        answer = self._answered(convention)
+    def _compare_under(
+        self, outcome: Returned, convention: Convention
+    ) -> tuple[Answer | None, Comparison | None, Floats]:
+        answer = self._answer_or_none(convention)
         if not isinstance(answer, Exact):
             return answer, None, np.zeros(())
-        return answer, *self._against(outcome, answer, convention)
+        return answer, *self._compare_with(outcome, answer, convention)
 
-    def _answered(self, convention: Convention) -> Answer | None:
+    def _answer_or_none(self, convention: Convention) -> Answer | None:
         """The expected answer of the converted problem; None if it cannot be enclosed."""
         try:
             return self.answer(convention)
         except ArithmeticError:
             return None
 
-    def _against(self, outcome: Returned, answer: Exact, convention: Convention) -> tuple[Comparison, Floats]:
-        """An outcome against the answer under a convention, and the budget for that."""
+    def _compare_with(self, outcome: Returned, answer: Exact, convention: Convention) -> tuple[Comparison, Floats]:
+        """The comparison of an outcome with the answer under a convention, and its tolerance."""
         tolerance = self.tolerance(convention)
         return compare(outcome.value, answer, tolerance, self.converted.dtype, outcome.dtype), tolerance
 
@@ -538,7 +542,8 @@ def _must_raise(expect: Expectation, want: Answer) -> str:
     return want.kinds[0] if isinstance(want, Invalid) and not isinstance(expect, NoRightAnswer) else ""
 
 
-def _usable(limit: Floats, problem: Problem) -> Floats | None:
+def _positive_or_none(limit: Floats, problem: Problem) -> Floats | None:
+    """The largest radii of an enclosure; None unless each is positive and they are shaped as the losses."""
     shape = problem.sample_shape if problem.reduction == "none" else ()
     return limit if limit.shape == shape and bool((limit > 0).all()) else None
 

@@ -282,7 +282,7 @@ def reduced(problem: Problem, flat: FlatProblem, convention: Convention, total: 
     divisor_term = divided_by(flat, convention)
     if isinstance(divisor_term, float):
         raise NoAnswerError("the mean divides by weights whose sum is not finite")
-    if _lost_in_roundings(divisor_term, flat, convention):
+    if _is_divisor_below_its_error(divisor_term, flat, convention):
         raise NoAnswerError("the mean divides by weights of both signs, which cancel but for their roundings")
     if divisor_term.contains(0):
         if convention.empty_mean is not None:
@@ -579,7 +579,7 @@ def divided_by(flat: FlatProblem, convention: Convention) -> Term:
     )
 
 
-def _lost_in_roundings(divisor_term: Term, flat: FlatProblem, convention: Convention) -> bool:
+def _is_divisor_below_its_error(divisor_term: Term, flat: FlatProblem, convention: Convention) -> bool:
     """Whether weights of both signs cancel to a sum below its own rounding errors in the dtype."""
     if (positive := absolute_weights(flat)) is None:
         return False

@@ -11,7 +11,7 @@ import numpy as np
 
 from conformance.judging.block_mistakes import values_of_block_mistakes
 from conformance.judging.compare import Comparison, compare
-from conformance.judging.hypotheses import SLACK_ROUNDOFFS, explaining_hypotheses, in_words, values_of_hypotheses
+from conformance.judging.hypotheses import SLACK_ROUNDOFFS, describe_group, hypotheses_for_value, values_of_hypotheses
 from conformance.judging.mistakes import Departure, Hypothesis
 from conformance.judging.nonfinite import causes_of_nonfinite
 from conformance.model.case import DTYPES, InputKind, Problem, Quantity
@@ -83,7 +83,7 @@ def _in_blocks(question: Question, quantity: Quantity, got: Floats, comparison: 
         return []
     tried = values_of_block_mistakes(problem)
     exact = _exact(question, quantity).hi
-    return [*map(in_words, explaining_hypotheses(got, exact, comparison.tolerance, problem.dtype, tried))]
+    return [*map(describe_group, hypotheses_for_value(got, exact, comparison.tolerance, problem.dtype, tried))]
 
 
 def _one_number(question: Question, quantity: Quantity, got: Floats) -> Iterator[str]:
@@ -146,7 +146,7 @@ def _hypotheses(
     allowed = 0.0 if comparison.misshapen else comparison.tolerance
     tried = values_of_hypotheses(problem, quantity, _QuickOracle(), is_reduced=is_reduced, convention=convention)
     applicable = ((hypothesis, values) for hypothesis, values in tried if not (is_constant and _clips(hypothesis)))
-    groups = explaining_hypotheses(got, _exact(question, quantity).hi, allowed, problem.dtype, applicable)
+    groups = hypotheses_for_value(got, _exact(question, quantity).hi, allowed, problem.dtype, applicable)
     certain, possible = [], []
     for group in groups:
         known = tuple(
@@ -155,9 +155,9 @@ def _hypotheses(
             if not _is_narrow(hypothesis)
         )
         if known:
-            certain.append(in_words(known))
+            certain.append(describe_group(known))
         else:
-            possible.append(f"possibly {in_words(group)}")
+            possible.append(f"possibly {describe_group(group)}")
     return certain, possible
 
 

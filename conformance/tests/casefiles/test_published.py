@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conformance.adapters import registry
-from conformance.judging.mistakes import _epsilons, _focal, _other_axes, _scaled_logits
+from conformance.judging.mistakes import _epsilons, _focal, _scaled_logits, _wrong_axes
 from conformance.judging.printed import DigitInterval
 from conformance.judging.published import published
 from conformance.model.case import QUANTITIES, Case, Layout, Options, Published
@@ -287,7 +287,7 @@ def test_last_batch_explains_no_number_if_all_of_it_is_ignored():
     assert not any("the last batch of 16 alone" in text for text in texts(found))
 
 
-@pytest.mark.parametrize("generator", [_epsilons, _other_axes, _focal, _scaled_logits])
+@pytest.mark.parametrize("generator", [_epsilons, _wrong_axes, _focal, _scaled_logits])
 def test_mistakes_of_losses_are_not_tried_for_other_quantities(generator):
     problem = Case(
         id="a/b", why="", about="", source="", loss="categorical", input_kind="logits", target="index",

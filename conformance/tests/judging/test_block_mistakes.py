@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conformance.judging.block_mistakes import values_of_block_mistakes
-from conformance.judging.hypotheses import explaining_hypotheses
+from conformance.judging.hypotheses import hypotheses_for_value
 from conformance.model.case import Case
 from conformance.power.mutants.catalogue import BY_NAME
 
@@ -26,7 +26,7 @@ def returned(name, of):
 
 def explanations(name, of):
     exact = returned("Categorical", of)
-    groups = explaining_hypotheses(returned(name, of), exact, 1e-12, "float64", values_of_block_mistakes(of))
+    groups = hypotheses_for_value(returned(name, of), exact, 1e-12, "float64", values_of_block_mistakes(of))
     return [str(*hypothesis) for group in groups for hypothesis in group]
 
 

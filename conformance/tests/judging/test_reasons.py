@@ -16,7 +16,7 @@ from conformance.judging.reasons import (
     Converted,
     DocumentedDivergence,
     DocumentedRejection,
-    LostInRounding,
+    InfiniteWeightOnRoundedZero,
     MutatedArgument,
     NoAnswerInTime,
     NoNumber,
@@ -86,7 +86,7 @@ RENDERED = [
         f"conversion: {SAID}",
     ),
     (
-        LostInRounding(),
+        InfiniteWeightOnRoundedZero(),
         "lost_in_rounding",
         "an infinite weight on a loss that rounding may make 0",
     ),
