@@ -110,8 +110,8 @@ def evaluate(problem: Problem, convention: Convention, sharpest: float = MAX_RAD
             rows = _enclosures(problem, flat, convention, sharpest)
             if problem.reduction == "none" and flat.group == 1 and flat.sample_weights is None:
                 return rows.unreduced()
-            of_rows = lambda *_: map(rows.term, range(len(rows.loss)))  # noqa: E731
-            return oracle.exact(*oracle.enclose(problem, convention, PRECISION, of_rows=of_rows), PRECISION)
+            enclose_rows = lambda *_: map(rows.term, range(len(rows.loss)))  # noqa: E731
+            return oracle.exact(*oracle.enclose(problem, convention, PRECISION, enclose_rows=enclose_rows), PRECISION)
     except NoAnswerError as reason:
         return Undefined(str(reason))
 

@@ -110,7 +110,7 @@ def estimate(problem: Problem, convention: Convention) -> tuple[Floats, Floats]:
     """
     bound = tolerance(problem, convention)
     rows = _cached_rows(problem, relevant(problem, convention, ERROR_BOUND_FIELDS), is_converted=False)
-    loss, _ = rows.of_samples
+    loss, _ = rows.by_sample
     with np.errstate(all="ignore"):
         if problem.reduction == "none":
             shape = shape_of_losses(problem, rows.flat, convention)
@@ -131,15 +131,15 @@ class _RowBounds:
     """Absolute error that the loss may have; not finite if it is unbounded."""
 
     @functools.cached_property
-    def of_samples(self) -> tuple[Floats, Floats]:
+    def by_sample(self) -> tuple[Floats, Floats]:
         """(loss, error) of each sample, after rows are ignored, grouped and weighted."""
         flat, loss, error = self.flat, self.loss, self.error
         dtype = str(flat.x.dtype)
         unit = dtype_info(dtype).unit_roundoff
         with np.errstate(all="ignore"):
             # An infinite input with a finite loss must be met exactly; it must not void the tolerance of other samples.
-            bounded = flat.kept & np.isfinite(error) & np.isfinite(loss)
-            error = np.where(bounded, error + DIVISION * underflow_error(dtype), 0.0)
+            is_bounded = flat.kept & np.isfinite(error) & np.isfinite(loss)
+            error = np.where(is_bounded, error + DIVISION * underflow_error(dtype), 0.0)
             loss = np.where(flat.kept, loss, 0.0)
             if flat.group == 0:
                 loss = error = np.zeros(math.prod(flat.shape))
@@ -172,23 +172,24 @@ def row_losses(problem: Problem, convention: Convention) -> tuple[Floats, Floats
 
 def _reduced(problem: Problem, convention: Convention, is_converted: bool) -> Floats:
     rows = _cached_rows(problem, convention, is_converted)
-    flat, (loss, error) = rows.flat, rows.of_samples
+    flat, (loss, error) = rows.flat, rows.by_sample
     unit = dtype_info(problem.dtype).unit_roundoff
     with np.errstate(all="ignore"):
         if problem.reduction == "none":
             return finite_or_zero(error.reshape(shape_of_losses(problem, flat, convention)))
         if convention.empty_batch == "unreduced" and flat.shape == (0,):
             return np.zeros((0,))
-        size = (unit * np.abs(loss)).sum()
-        total = error.sum() + sum_error(error.size) * size
+        magnitude = (unit * np.abs(loss)).sum()
+        total = error.sum() + sum_error(error.size) * magnitude
         if problem.reduction == "mean":
             divisor = abs(_divisor(flat, convention))
-            lost = divisor_error(flat, convention, error.size, unit)
-            cancelled = np.abs((unit * loss).sum()) + unit * total  # of the sum itself, if losses of both signs cancel
+            relative_divisor_error = divisor_error(flat, convention, error.size, unit)
+            # The size of the sum itself, which is less than that of its terms if losses of both signs cancel.
+            sum_after_cancellation = np.abs((unit * loss).sum()) + unit * total
             total = (
                 total / divisor
-                + DIVISION * (size / divisor)
-                + lost * (cancelled / divisor)
+                + DIVISION * (magnitude / divisor)
+                + relative_divisor_error * (sum_after_cancellation / divisor)
                 + underflow_error(problem.dtype)
             )
     return finite_or_zero(np.asarray(total))
@@ -210,11 +211,11 @@ def _cached_rows(problem: Problem, convention: Convention, is_converted: bool) -
 def _rows(problem: Problem, convention: Convention, is_converted: bool) -> _RowBounds:
     flat = flatten(problem, convention)
     loss, error = np.empty(len(flat.x)), np.empty(len(flat.x))
-    of_index = _has_index_formula(flat, convention, is_converted)
-    of_rows = _index_of_logits if of_index else _binary if flat.binary else _categorical
+    has_index_formula = _has_index_formula(flat, convention, is_converted)
+    bound_rows = _index_of_logits if has_index_formula else _binary if flat.binary else _categorical
     with np.errstate(all="ignore"):
-        for chunk in flat.chunks(MAX_PREDICTIONS_AT_ONCE) if of_index else flat.chunks():
-            loss[chunk], error[chunk] = of_rows(flat.rows(chunk), convention, is_converted)
+        for chunk in flat.chunks(MAX_PREDICTIONS_AT_ONCE) if has_index_formula else flat.chunks():
+            loss[chunk], error[chunk] = bound_rows(flat.rows(chunk), convention, is_converted)
     return _RowBounds(flat, loss, error)
 
 
@@ -244,7 +245,9 @@ def _categorical(flat: FlatProblem, convention: Convention, is_converted: bool) 
     if flat.input_kind == "logits":
         minus_log, error = softmax_error(x, convention, g, unit)
         if convention.logits_as == "probabilities":
-            minus_log, error = _of_rounded(np.exp(-minus_log), minus_log, error + 2 * unit, flat, convention, g)
+            minus_log, error = _rounded_probability_error(
+                np.exp(-minus_log), minus_log, error + 2 * unit, flat, convention, g
+            )
     elif flat.input_kind == "log_probabilities":
         minus_log = -x
         error = np.zeros_like(x)
@@ -262,31 +265,33 @@ def _categorical(flat: FlatProblem, convention: Convention, is_converted: bool) 
             error += unit * np.nansum(p * g * minus_log, axis=1, keepdims=True)
     products = 1.0 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
     products += sum_error(classes) + 3 if flat.weighs_rows else 0  # the sum of the row's weights
-    part = _targets(flat)
+    weighted_targets = _targets(flat)
     with_conversion = error + unit * products * np.abs(minus_log)
     if is_converted:
         with_conversion = with_conversion + unit * _categorical_conversion(flat, x, minus_log)
-    used = part != 0
-    losses = np.where(used, part * minus_log, 0.0)
+    used = weighted_targets != 0
+    losses = np.where(used, weighted_targets * minus_log, 0.0)
     terms = int(used.sum(axis=1).max(initial=1))
-    size = (unit * np.abs(losses)).sum(axis=1)
-    part_size = _targets(flat.absolute) if flat.weighs_rows else np.abs(part)
-    rounding = np.where(used, part_size * with_conversion, 0.0).sum(axis=1)
+    magnitude = (unit * np.abs(losses)).sum(axis=1)
+    target_magnitudes = _targets(flat.absolute) if flat.weighs_rows else np.abs(weighted_targets)
+    rounding = np.where(used, target_magnitudes * with_conversion, 0.0).sum(axis=1)
     loss = losses.sum(axis=1)
     if convention.log_sum_exp == "one" and flat.input_kind == "logits":
         log_total = minus_log.min(axis=1, initial=np.inf)
-        constant = np.where(log_total == 0, 0.0, (1 - part.sum(axis=1)) * log_total)
+        constant = np.where(log_total == 0, 0.0, (1 - weighted_targets.sum(axis=1)) * log_total)
         loss = loss + constant
-        rounding = rounding + np.abs(1 - part.sum(axis=1)) * error.min(axis=1, initial=np.inf)
-        size = size + 2 * unit * np.abs(constant)
-    return np.asarray(loss), np.asarray(rounding + sum_error(terms) * size)
+        rounding = rounding + np.abs(1 - weighted_targets.sum(axis=1)) * error.min(axis=1, initial=np.inf)
+        magnitude = magnitude + 2 * unit * np.abs(constant)
+    return np.asarray(loss), np.asarray(rounding + sum_error(terms) * magnitude)
 
 
 def _has_index_formula(flat: FlatProblem, convention: Convention, is_converted: bool) -> bool:
     """Whether the losses and errors of rows can be computed from a few sums over the logits."""
-    of_each = is_converted or convention.logits_as == "probabilities"
-    of_each = of_each or (bool(flat.smoothing) and (convention.cancellation == "logits" or flat.weighs_rows))
-    return flat.index is not None and flat.input_kind == "logits" and not of_each
+    needs_each_class = is_converted or convention.logits_as == "probabilities"
+    needs_each_class = needs_each_class or (
+        bool(flat.smoothing) and (convention.cancellation == "logits" or flat.weighs_rows)
+    )
+    return flat.index is not None and flat.input_kind == "logits" and not needs_each_class
 
 
 def _index_of_logits(flat: FlatProblem, convention: Convention, _: bool) -> tuple[Floats, Floats]:
@@ -300,16 +305,16 @@ def _index_of_logits(flat: FlatProblem, convention: Convention, _: bool) -> tupl
     weights = np.ones(classes) if flat.class_weights is None else flat.class_weights
     has_weight = weights != 0
     index = flat.index % classes
-    top, total, spread, of_label, signed, absolute = np.zeros((6, len(flat.x), 1))
+    max_logit, total, spread, label_logit, signed, absolute = np.zeros((6, len(flat.x), 1))
     chunks = flat.chunks()
     buffers = np.empty((2, max((chunk.stop - chunk.start for chunk in chunks), default=0), classes))
     for chunk in chunks:
         x = flat.x[chunk]
         d, exponentials = buffers[:, : len(x)]
         d[...] = x
-        d.max(axis=1, keepdims=True, out=top[chunk])
-        d -= top[chunk]
-        of_label[chunk] = np.take_along_axis(d, index[chunk, np.newaxis], axis=1)
+        d.max(axis=1, keepdims=True, out=max_logit[chunk])
+        d -= max_logit[chunk]
+        label_logit[chunk] = np.take_along_axis(d, index[chunk, np.newaxis], axis=1)
         np.exp(d, out=exponentials)
         exponentials.sum(axis=1, keepdims=True, out=total[chunk])
         if e:
@@ -321,13 +326,15 @@ def _index_of_logits(flat: FlatProblem, convention: Convention, _: bool) -> tupl
         np.maximum(d, -EXP_UNDERFLOW, out=d)
         exponentials *= d
         exponentials.sum(axis=1, keepdims=True, out=spread[chunk])
-    minus_log, shared = _of_sums(total, -spread / total, of_label, classes, g)
+    minus_log, log_sum_error = _log_softmax_error(total, -spread / total, label_logit, classes, g)
     own_weight = weights[index][:, np.newaxis]
     products = 1 + (flat.class_weights is not None) + 3 * bool(e)
     if not e:
-        error = unit * shared + unit * np.abs(of_label) + unit * minus_log + unit * products * np.abs(minus_log)
+        error = (
+            unit * log_sum_error + unit * np.abs(label_logit) + unit * minus_log + unit * products * np.abs(minus_log)
+        )
         if convention.cancellation == "logits":
-            error = error + unit * np.abs(top) + unit * np.abs(of_label + top)
+            error = error + unit * np.abs(max_logit) + unit * np.abs(label_logit + max_logit)
         loss, error = (
             np.where(own_weight != 0, own_weight * minus_log, 0.0),
             np.where(own_weight != 0, np.abs(own_weight) * error, 0.0),
@@ -337,19 +344,19 @@ def _index_of_logits(flat: FlatProblem, convention: Convention, _: bool) -> tupl
 
     def summed(factors: Floats, distances: Floats) -> tuple[Floats, Floats]:
         """The sums of w_c q'_c and of w_c q'_c a_c over the classes."""
-        of_own = (1 - e) * factors[index][:, np.newaxis]
-        label = np.where(of_own != 0, of_own * -of_label, 0.0)
-        return of_own + e / classes * factors.sum(), label + e / classes * distances
+        own_target = (1 - e) * factors[index][:, np.newaxis]
+        label = np.where(own_target != 0, own_target * -label_logit, 0.0)
+        return own_target + e / classes * factors.sum(), label + e / classes * distances
 
     part, distance = summed(weights, signed)
-    size, absolute_distance = summed(np.abs(weights), absolute)
+    weight_magnitude, absolute_distance = summed(np.abs(weights), absolute)
     loss = part * log_total + distance
-    largest = size * log_total + absolute_distance
-    error = unit * (size * shared + absolute_distance) + unit * (1 + products) * largest
-    return loss[:, 0], (error + sum_error(max(int(has_weight.sum()), 1)) * (unit * largest))[:, 0]
+    largest_loss = weight_magnitude * log_total + absolute_distance
+    error = unit * (weight_magnitude * log_sum_error + absolute_distance) + unit * (1 + products) * largest_loss
+    return loss[:, 0], (error + sum_error(max(int(has_weight.sum()), 1)) * (unit * largest_loss))[:, 0]
 
 
-def _of_sums(total: Floats, spread: Floats, d: Floats, classes: int, g: float) -> tuple[Floats, Floats]:
+def _log_softmax_error(total: Floats, spread: Floats, d: Floats, classes: int, g: float) -> tuple[Floats, Floats]:
     """(-log p of the classes with these d, error of log S in units of u)."""
     log_total = np.log(total)
     return log_total - d, spread + g + sum_error(classes) + g * log_total
@@ -357,19 +364,19 @@ def _of_sums(total: Floats, spread: Floats, d: Floats, classes: int, g: float) -
 
 def softmax_error(z: Floats, convention: Convention, g: float, unit: float = 1.0) -> tuple[Floats, Floats]:
     """(-log softmax, its error), classes on the last axis.  unit: u; 1 for an error in units of u."""
-    top = z.max(axis=1, keepdims=True)
-    d = z - top
+    max_logit = z.max(axis=1, keepdims=True)
+    d = z - max_logit
     e = np.exp(d)
     total = e.sum(axis=1, keepdims=True)
     spread = np.nansum(np.where(e > 0, e * np.abs(d), 0.0), axis=1, keepdims=True) / total
-    minus_log, shared = _of_sums(total, spread, d, z.shape[1], g)
-    error = unit * shared + unit * np.abs(d) + unit * minus_log
+    minus_log, log_sum_error = _log_softmax_error(total, spread, d, z.shape[1], g)
+    error = unit * log_sum_error + unit * np.abs(d) + unit * minus_log
     if convention.cancellation == "logits":
-        error = error + unit * np.abs(top) + unit * np.abs(z)
+        error = error + unit * np.abs(max_logit) + unit * np.abs(z)
     return minus_log, error
 
 
-def _of_rounded(
+def _rounded_probability_error(
     p: Floats, minus_log: Floats, relative: Floats | float, flat: FlatProblem, convention: Convention, g: float
 ) -> tuple[Floats, Floats]:
     """(-log p, its error) of probabilities that are rounded before a clip, an offset, a logarithm and a floor.
@@ -384,22 +391,22 @@ def _of_rounded(
         lower, upper = min(lower, 1 - upper), max(upper, 1 - lower)
     ceiling = math.inf if convention.log_floor is None else -convention.log_floor
 
-    def held(logs: Floats) -> Floats:
+    def bounded_log(logs: Floats) -> Floats:
         clipped = np.minimum(np.maximum(logs, -math.log(upper)), -math.log(lower) if lower else math.inf)
         return np.minimum(-np.log(np.exp(-clipped) + flat.offset) if flat.offset else clipped, ceiling)
 
     unit, normal, epsilon, _ = dtype_info(dtype)
     smallest, is_bounded = normal * epsilon, lower + flat.offset > 0 or ceiling < math.inf
     underflow_loss = underflow_error(dtype) if is_bounded else smallest / 2
-    lost = relative + underflow_loss / p
-    below = held(minus_log - np.log1p(-np.minimum(lost, 1.0)))
-    above = held(np.maximum(minus_log - np.log1p(lost), 0.0))
-    value = held(minus_log)
+    relative_loss = relative + underflow_loss / p
+    below = bounded_log(minus_log - np.log1p(-np.minimum(relative_loss, 1.0)))
+    above = bounded_log(np.maximum(minus_log - np.log1p(relative_loss), 0.0))
+    value = bounded_log(minus_log)
     if not is_bounded:
         may_be_zero = (relative >= 1) | (p * (1 + relative) < underflow_loss)
         below = np.where(may_be_zero, math.inf, np.minimum(below, -math.log(smallest)))
-    of_logarithm = unit * ((g + 1) * np.abs(value) + (flat.offset > 0))
-    return value, np.maximum(below - value, value - above) + of_logarithm
+    logarithm_error = unit * ((g + 1) * np.abs(value) + (flat.offset > 0))
+    return value, np.maximum(below - value, value - above) + logarithm_error
 
 
 def _targets(flat: FlatProblem) -> Floats:
@@ -440,8 +447,8 @@ def _categorical_conversion(flat: FlatProblem, x: Floats, minus_log: Floats) -> 
         return np.ones_like(x)
     if flat.input_kind == "log_probabilities":
         return np.abs(x)
-    size = np.where(np.isfinite(x), np.abs(x), 0.0)
-    return np.asarray(size + (np.exp(-minus_log) * size).sum(axis=1, keepdims=True))
+    magnitude = np.where(np.isfinite(x), np.abs(x), 0.0)
+    return np.asarray(magnitude + (np.exp(-minus_log) * magnitude).sum(axis=1, keepdims=True))
 
 
 def _binary(flat: FlatProblem, convention: Convention, is_converted: bool) -> tuple[Floats, Floats]:
@@ -452,20 +459,22 @@ def _binary(flat: FlatProblem, convention: Convention, is_converted: bool) -> tu
     products = unit * (1.0 + (flat.positive_weight is not None))
     if flat.input_kind == "logits" and convention.logits_as == "probabilities":
         tail = np.log1p(np.exp(-np.abs(x)))
-        p, q = np.exp(-tail - np.maximum(-x, 0)), np.exp(-tail - np.maximum(x, 0))
-        of_p = unit * (g + 3)
-        pos_loss, pos_error = _of_rounded(p, tail + np.maximum(-x, 0), of_p, flat, convention, g)
-        neg_loss, neg_error = _of_rounded(q, tail + np.maximum(x, 0), of_p * p / q + unit, flat, convention, g)
+        p, complement = np.exp(-tail - np.maximum(-x, 0)), np.exp(-tail - np.maximum(x, 0))
+        p_error = unit * (g + 3)
+        pos_loss, pos_error = _rounded_probability_error(p, tail + np.maximum(-x, 0), p_error, flat, convention, g)
+        neg_loss, neg_error = _rounded_probability_error(
+            complement, tail + np.maximum(x, 0), p_error * p / complement + unit, flat, convention, g
+        )
         pos_error, neg_error = (pos_error + products * pos_loss, neg_error + products * neg_loss)
-        pos_sensitivity, neg_sensitivity = np.abs(x) * q, np.abs(x) * p
+        pos_sensitivity, neg_sensitivity = np.abs(x) * complement, np.abs(x) * p
     elif flat.input_kind == "logits":
         tail = np.log1p(np.exp(-np.abs(x)))
         pos_loss, neg_loss = tail + np.maximum(-x, 0), tail + np.maximum(x, 0)
-        crisp = ((y == 0) | (y == 1)) & (positive == 1)
-        size = unit * np.abs(x)
-        rounded = np.where(crisp, 0.0, 2.0) * size
+        is_hard_label = ((y == 0) | (y == 1)) & (positive == 1)
+        magnitude = unit * np.abs(x)
+        rounded = np.where(is_hard_label, 0.0, 2.0) * magnitude
         if convention.cancellation == "logits":
-            rounded = rounded + size * (1 if flat.positive_weight is None else 3)
+            rounded = rounded + magnitude * (1 if flat.positive_weight is None else 3)
         pos_error = unit * (2 * g * tail) + products * pos_loss + rounded
         neg_error = unit * (2 * g * tail) + products * neg_loss + rounded
         pos_sensitivity, neg_sensitivity = (np.abs(x) * np.exp(-pos_loss), np.abs(x) * np.exp(-neg_loss))
@@ -478,9 +487,9 @@ def _binary(flat: FlatProblem, convention: Convention, is_converted: bool) -> tu
                 np.minimum(pos_loss, -convention.log_floor),
                 np.minimum(neg_loss, -convention.log_floor),
             )
-        of_sum = unit * (flat.offset > 0)
-        pos_error = (unit * g + products) * np.abs(pos_loss) + of_sum
-        neg_error = (unit * g + products) * np.abs(neg_loss) + unit * (p > 0) + of_sum
+        offset_error = unit * (flat.offset > 0)
+        pos_error = (unit * g + products) * np.abs(pos_loss) + offset_error
+        neg_error = (unit * g + products) * np.abs(neg_loss) + unit * (p > 0) + offset_error
         pos_sensitivity, neg_sensitivity = np.ones_like(p), p / (1 - p)
     if is_converted:
         limit = 1 / math.sqrt(unit)
@@ -493,8 +502,8 @@ def _binary(flat: FlatProblem, convention: Convention, is_converted: bool) -> tu
     if flat.input_kind == "logits" and convention.cancellation == "logits" and flat.positive_weight is not None:
         error += np.where(y != 0, 2 * unit * np.abs(positive - 1) * y * pos_loss, 0.0)
     if e:
-        first = np.abs(positive) * (unit * np.where(pos_factor != 0, pos_loss, 0.0))
-        error += 3 * y * (first + unit * np.where(neg_factor != 0, neg_loss, 0.0))
+        positive_term = np.abs(positive) * (unit * np.where(pos_factor != 0, pos_loss, 0.0))
+        error += 3 * y * (positive_term + unit * np.where(neg_factor != 0, neg_loss, 0.0))
     return loss, error + unit * np.abs(loss)
 
 
@@ -503,29 +512,29 @@ def divisor_error(flat: FlatProblem, convention: Convention, losses: int, unit: 
     counts = convention.mean_divides_by in ("kept", "samples") or flat.sample_weights is None
     if counts and not weighs_classes(flat, convention):
         return 0.0
-    lost = _underflow_of_divisor(flat, convention) / unit
+    underflow = _underflow_of_divisor(flat, convention) / unit
     if (times := cancellation_factor(flat, convention)) == 1:
-        return (sum_error(losses) + _of_weight(flat, convention) + lost) / max(1 - lost * unit, unit)
-    error = roundings_of_divisor(flat, convention) * times + lost
+        return (sum_error(losses) + _row_weight_error(flat, convention) + underflow) / max(1 - underflow * unit, unit)
+    error = roundings_of_divisor(flat, convention) * times + underflow
     return error / max(1 - error * unit, unit)
 
 
-def _of_weight(flat: FlatProblem, convention: Convention) -> float:
+def _row_weight_error(flat: FlatProblem, convention: Convention) -> float:
     """The relative error of the weight of a row before the weights are summed, in units of u."""
     if not weighs_classes(flat, convention):
         return 0.0
     smoothed, added = bool(smoothing_of_weight(flat, convention)), float(flat.sample_weights is not None)
     terms = flat.x.shape[1] if smoothed else 1
     if flat.q is not None and not smoothed:
-        shares = flat.q != 0
-        terms = int(shares.sum(axis=1).max(initial=1))
-        if terms == 1 and bool(np.all(flat.q[shares] == 1)):
+        has_weight = flat.q != 0
+        terms = int(has_weight.sum(axis=1).max(initial=1))
+        if terms == 1 and bool(np.all(flat.q[has_weight] == 1)):
             return added
     elif not smoothed:
         return added
-    of_sum = sum_error(terms) + 3 * smoothed
-    added += of_sum + (flat.class_weights is not None)
-    return added + of_sum + 1 if averages_class_weights(flat, convention) else added
+    row_sum_error = sum_error(terms) + 3 * smoothed
+    added += row_sum_error + (flat.class_weights is not None)
+    return added + row_sum_error + 1 if averages_class_weights(flat, convention) else added
 
 
 def _underflow_of_divisor(flat: FlatProblem, convention: Convention) -> float:
@@ -534,8 +543,8 @@ def _underflow_of_divisor(flat: FlatProblem, convention: Convention) -> float:
         return 0.0
     samples = np.ones(len(flat.kept)) if flat.sample_weights is None else np.abs(flat.sample_weights)
     weights, sums = _row_weights(flat, convention)
-    of_sums = flat.x.shape[1] * underflow_error(str(flat.x.dtype))
-    lost = of_sums * (1 + np.abs(weights)) / sums if averages_class_weights(flat, convention) else of_sums
+    sum_underflow = flat.x.shape[1] * underflow_error(str(flat.x.dtype))
+    lost = sum_underflow * (1 + np.abs(weights)) / sums if averages_class_weights(flat, convention) else sum_underflow
     divisor = abs(_divisor(flat, convention))
     return float((samples * lost)[flat.kept].sum() / divisor) if divisor else 0.0
 

@@ -48,7 +48,7 @@ from conformance.reference.relevance import ANSWER_FIELDS, relevant
 
 VERSION = "7"
 """Part of every cache key; increased whenever an answer may change."""
-PRECISIONS = (128, 256, 512, 1024, 4096)
+PRECISIONS_BITS = (128, 256, 512, 1024, 4096)
 CHUNK = 4096
 NAN, INF = float("nan"), float("inf")
 
@@ -119,35 +119,35 @@ class Oracle:
         convention, kind = without_logits(problem, convention, taken_as)
         return self._loss(problem, relevant(problem, convention, ANSWER_FIELDS, kind), None, kind)
 
-    def gradient(self, problem: Problem, convention: Convention, evaluate: Callable[[], Answer]) -> Answer:
-        """The exact gradient under the choices of a convention that affect it; `evaluate` computes it.
+    def gradient(self, problem: Problem, convention: Convention, compute: Callable[[], Answer]) -> Answer:
+        """The exact gradient under the choices of a convention that affect it; `compute` computes it.
 
         The cache on disk holds only certified gradients, which are computed in balls for float64 problems.
         """
-        known = self._gradients.setdefault(problem.unreduced, {})
-        exact = known.get((convention, problem.reduction))
+        cached = self._gradients.setdefault(problem.unreduced, {})
+        exact = cached.get((convention, problem.reduction))
         if exact is None and problem.dtype == "float64":
             key = f"{answer_key(problem, convention)}:gradient"
             exact = self._stored(key, lambda answer: answer.hi.shape == problem.predictions.shape)
             if exact is None:
-                exact = evaluate()
+                exact = compute()
                 self._store(key, exact)
-        known[convention, problem.reduction] = exact = evaluate() if exact is None else exact
+        cached[convention, problem.reduction] = exact = compute() if exact is None else exact
         return exact
 
     def _loss(
         self, problem: Problem, convention: Convention, max_radius: Floats | None, taken_as: InputKind | None
     ) -> Answer:
         key = answer_key(problem, convention) + (f":{taken_as}" if taken_as else "")
-        known = self._memory.get(key) or self._stored(
+        cached = self._memory.get(key) or self._stored(
             key,
             lambda answer: answer.unconstrained is None and may_be_loss(problem, convention, answer.hi, taken_as),
         )
-        if known is None or not _sharp(known, max_radius):
-            known = evaluate(problem, convention, max_radius, taken_as)
-            self._store(key, known)
-        self._memory[key] = known
-        return known
+        if cached is None or not _is_within_radius(cached, max_radius):
+            cached = evaluate(problem, convention, max_radius, taken_as)
+            self._store(key, cached)
+        self._memory[key] = cached
+        return cached
 
     def _stored(self, key: str, is_possible: Callable[[Exact], bool]) -> Answer | None:
         """The answer in the cache, if it is certified or plausible; `Undefined` is never taken from the cache."""
@@ -187,17 +187,17 @@ def evaluate(
     if kinds := rejected_anomalies(problem, convention):
         return Invalid(tuple(sorted(kinds)))
     answer: Exact | Undefined = Undefined("no precision suffices")
-    for precision in PRECISIONS:
+    for precision in PRECISIONS_BITS:
         try:
             shape, terms = enclose(problem, convention, precision, taken_as)
             answer = exact(shape, terms, precision)
         except NoAnswerError as reason:
             return Undefined(str(reason))
-        if _sharp(answer, max_radius) and _resolved(answer):
+        if _is_within_radius(answer, max_radius) and _rounds_to_hi(answer):
             return answer
-    if _sharp(answer, max_radius):
+    if _is_within_radius(answer, max_radius):
         return answer
-    raise ArithmeticError(f"{problem.case}: the enclosure stays too wide at {PRECISIONS[-1]} bits")
+    raise ArithmeticError(f"{problem.case}: the enclosure stays too wide at {PRECISIONS_BITS[-1]} bits")
 
 
 def exact_digits(problem: Problem, count: int = 25) -> Any:
@@ -256,16 +256,16 @@ def enclose(
     convention: Convention,
     precision: int,
     taken_as: InputKind | None = None,
-    of_rows: Callable[[FlatProblem, Convention], Iterator[Term]] | None = None,
+    enclose_rows: Callable[[FlatProblem, Convention], Iterator[Term]] | None = None,
 ) -> tuple[tuple[int, ...], list[Term]]:
     """(shape, terms) of the answer at one precision; raises NoAnswerError if there is none.
 
-    of_rows: encloses the loss of each row; `row_losses` if None.
+    enclose_rows: encloses the loss of each row; `row_losses` if None.
     """
     convention, taken_as = without_logits(problem, convention, taken_as)
     flat = flatten(problem, convention, taken_as)
     with ctx.workprec(precision):
-        losses = _unweighted_losses(problem, flat, convention, precision, of_rows or row_losses)
+        losses = _unweighted_losses(problem, flat, convention, precision, enclose_rows or row_losses)
         if flat.sample_weights is not None:
             losses = _weighted(losses, flat)
         if problem.reduction == "none":
@@ -296,16 +296,16 @@ def _unweighted_losses(
     flat: FlatProblem,
     convention: Convention,
     precision: int,
-    of_rows: Callable[[FlatProblem, Convention], Iterator[Term]],
+    enclose_rows: Callable[[FlatProblem, Convention], Iterator[Term]],
 ) -> Iterable[Term]:
     """Losses before sample weights; those of rows are cached in the problem for other reductions."""
     if flat.group == 0:
         return [NAN] * math.prod(flat.shape)
     if flat.group > 1:
-        return _grouped(of_rows(flat, convention), flat.group)
+        return _grouped(enclose_rows(flat, convention), flat.group)
     relevant_convention = relevant(problem.unreduced, convention, ANSWER_FIELDS, flat.taken_as)
-    key = ("losses", relevant_convention, flat.taken_as, precision, of_rows)
-    return problem.unreduced.computed_once(key, lambda: list(of_rows(flat, convention)))
+    key = ("losses", relevant_convention, flat.taken_as, precision, enclose_rows)
+    return problem.unreduced.computed_once(key, lambda: list(enclose_rows(flat, convention)))
 
 
 def row_losses(flat: FlatProblem, convention: Convention) -> Iterator[Term]:
@@ -350,17 +350,17 @@ def _categorical_loss(flat: FlatProblem, convention: Convention, row: int, x: li
         parts = {}
         for c in range(classes):
             q = arb(int(c == label)) if flat.q is None else ball(flat.q[row, c])
-            mixed = q if not flat.smoothing else _plus(times(1 - e, q), e / classes)
-            if isinstance(mixed, float) or not _is(mixed, 0):
+            mixed = q if not flat.smoothing else plus(times(1 - e, q), e / classes)
+            if isinstance(mixed, float) or not _equals(mixed, 0):
                 parts[c] = mixed
-    once = convention.log_sum_exp == "one" and (flat.taken_as or flat.input_kind) == "logits"
-    top = x.index(max(x)) if once else 0  # whose -log p is the logarithm of the shifted sum
-    logs = _minus_logs(flat, convention, row, x, (*parts, top) if once else tuple(parts))
+    counts_log_sum_exp_once = convention.log_sum_exp == "one" and (flat.taken_as or flat.input_kind) == "logits"
+    max_class = x.index(max(x)) if counts_log_sum_exp_once else 0  # whose -log p is the logarithm of the shifted sum
+    logs = _minus_logs(flat, convention, row, x, (*parts, max_class) if counts_log_sum_exp_once else tuple(parts))
     if flat.class_weights is not None and not flat.weighs_rows:
         parts = {c: times(ball(flat.class_weights[c]), part) for c, part in parts.items()}
     loss = total_of([times(part, logs[c]) for c, part in parts.items()])
-    if once:
-        loss = _plus(loss, times(_plus(arb(1), times(arb(-1), total_of(parts.values()))), logs[top]))
+    if counts_log_sum_exp_once:
+        loss = plus(loss, times(plus(arb(1), times(arb(-1), total_of(parts.values()))), logs[max_class]))
     return times(_weighted_targets(flat, row, flat.smoothing), loss) if flat.weighs_rows else loss
 
 
@@ -417,13 +417,13 @@ def _converted_logs(
         return _minus_logs(unconverted, DEFINITION, row, x, picked)
     if any(map(math.isnan, x)):
         return dict.fromkeys(picked, NAN)
-    of_picked = flat.taken_as == "probabilities" and convention.renormalise == "no"
-    logs = _minus_logs(unconverted, DEFINITION, row, x, picked if of_picked else range(len(x)))
+    needs_only_picked = flat.taken_as == "probabilities" and convention.renormalise == "no"
+    logs = _minus_logs(unconverted, DEFINITION, row, x, picked if needs_only_picked else range(len(x)))
     if any(isinstance(log, float) and math.isnan(log) for log in logs.values()):
         return dict.fromkeys(picked, NAN)
     if flat.taken_as == "probabilities":
-        if flat.clip is None and of_picked:
-            return {c: _between(logs[c], arb(0), INF, flat.offset, convention) for c in picked}
+        if flat.clip is None and needs_only_picked:
+            return {c: _clip_minus_log(logs[c], arb(0), INF, flat.offset, convention) for c in picked}
         p = {c: arb(0) if isinstance(log, float) else (-log).exp() for c, log in logs.items()}
         return _logs_of(p, flat, convention, picked)
     finite = [-log for log in logs.values() if not isinstance(log, float)]
@@ -439,14 +439,14 @@ def _binary_loss(flat: FlatProblem, convention: Convention, row: int, x: float) 
     e = arb(flat.smoothing)
     y = ball(flat.q[row])
     if flat.smoothing:
-        y = _plus(times(1 - e, y), e / 2)
+        y = plus(times(1 - e, y), e / 2)
     if math.isnan(x) or isinstance(y, float):
         return NAN
     terms = []
-    if not _is(y, 0):
+    if not _equals(y, 0):
         weighted = y if flat.positive_weight is None else times(ball(flat.positive_weight[row]), y)
         terms.append(times(weighted, _binary_minus_log(flat, convention, x, False)))
-    if not _is(y, 1):
+    if not _equals(y, 1):
         terms.append(times(1 - y, _binary_minus_log(flat, convention, x, True)))
     return total_of(terms)
 
@@ -457,7 +457,9 @@ def _binary_minus_log(flat: FlatProblem, convention: Convention, x: float, compl
         log = _binary_minus_log(flat.unconverted, DEFINITION, x, complement)
         if flat.taken_as != "probabilities":
             return log
-        return _between(log, *_minus_log_ends(flat.clip or (0.0, 1.0), complement, ctx.prec), flat.offset, convention)
+        return _clip_minus_log(
+            log, *_minus_log_ends(flat.clip or (0.0, 1.0), complement, ctx.prec), flat.offset, convention
+        )
     if flat.input_kind == "logits":
         if math.isinf(x):
             return INF if (x > 0) is complement else arb(0)
@@ -484,7 +486,7 @@ def _minus_log_ends(clip: tuple[float, float], complement: bool, precision: int)
     return _minus_log(high, 0.0, DEFINITION), _minus_log(low, 0.0, DEFINITION)
 
 
-def _between(log: Term, lower: Term, upper: Term, offset: float, convention: Convention) -> Term:
+def _clip_minus_log(log: Term, lower: Term, upper: Term, offset: float, convention: Convention) -> Term:
     """-log p of a probability that is clipped to these ends, offset, and floored by the convention."""
     if isinstance(log, float):
         log = upper if log == INF else log
@@ -583,11 +585,11 @@ def _is_divisor_below_its_error(divisor_term: Term, flat: FlatProblem, conventio
     """Whether weights of both signs cancel to a sum below its own rounding errors in the dtype."""
     if (positive := absolute_weights(flat)) is None:
         return False
-    size = divided_by(positive, convention)
-    if isinstance(size, float) or abs(divisor_term).overlaps(size):  # all of one sign
+    magnitude = divided_by(positive, convention)
+    if isinstance(magnitude, float) or abs(divisor_term).overlaps(magnitude):  # all of one sign
         return False
     unit = arb(dtype_info(str(flat.x.dtype)).unit_roundoff)
-    return not bool(abs(divisor_term) > roundings_of_divisor(flat, convention) * unit * size)
+    return not bool(abs(divisor_term) > roundings_of_divisor(flat, convention) * unit * magnitude)
 
 
 def _row_weight(flat: FlatProblem, convention: Convention, row: int) -> Term:
@@ -606,7 +608,7 @@ def _sum_of_targets(flat: FlatProblem, row: int, smoothing: float) -> Term:
     """
     assert flat.q is not None
     targets = flat.q[row].tolist()
-    total = _plus(times(1 - arb(smoothing), total_of(map(ball, targets))), arb(smoothing))
+    total = plus(times(1 - arb(smoothing), total_of(map(ball, targets))), arb(smoothing))
     if not isinstance(total, float) and not total > 0:
         e = Fraction(smoothing)
         sum_ = (1 - e) * sum(map(Fraction, targets)) + e
@@ -626,12 +628,12 @@ def _weighted_targets(flat: FlatProblem, row: int, smoothing: float) -> Term:
         own_term: Term = arb(1) if weights is None else ball(weights[label])
     else:
         assert flat.q is not None
-        shares = [(c, ball(q)) for c, q in enumerate(flat.q[row].tolist()) if q != 0]
-        own_term = total_of([q if weights is None else times(ball(weights[c]), q) for c, q in shares])
+        weighted = [(c, ball(q)) for c, q in enumerate(flat.q[row].tolist()) if q != 0]
+        own_term = total_of([q if weights is None else times(ball(weights[c]), q) for c, q in weighted])
     if not smoothing:
         return own_term
-    everyone = arb(classes) if weights is None else total_of(list(map(ball, weights.tolist())))
-    return _plus(times(1 - e, own_term), times(e / classes, everyone))
+    total_weight = arb(classes) if weights is None else total_of(list(map(ball, weights.tolist())))
+    return plus(times(1 - e, own_term), times(e / classes, total_weight))
 
 
 # Arithmetic on terms: balls, and floats that are nan or infinite.
@@ -642,12 +644,12 @@ def ball(value: float) -> Term:
     return arb(float(value)) if math.isfinite(value) else float(value)
 
 
-def _is(term: Term, value: int) -> bool:
+def _equals(term: Term, value: int) -> bool:
     """Whether a ball is certainly equal to a number; `!=` would test whether it is certainly different."""
     return bool(term == value)
 
 
-def _plus(a: Term, b: Term) -> Term:
+def plus(a: Term, b: Term) -> Term:
     return total_of([a, b])
 
 
@@ -666,15 +668,15 @@ def times(a: Term, b: Term) -> Term:
 
 def total_of(terms: Any) -> Term:
     """The sum of terms; raises NoAnswerError for infinities of both signs."""
-    total, special, both = arb(0), 0.0, False
+    total, special, has_both_signs = arb(0), 0.0, False
     for term in terms:
         if not isinstance(term, float):
             total += term
         elif math.isinf(special) and term == -special:
-            both = True
+            has_both_signs = True
         else:
             special += term
-    if both and not math.isnan(special):
+    if has_both_signs and not math.isnan(special):
         raise NoAnswerError("inf - inf: infinite losses of both signs")
     return special if special != 0 else total
 
@@ -682,7 +684,7 @@ def total_of(terms: Any) -> Term:
 def exact(shape: tuple[int, ...], terms: list[Term], precision: int) -> Exact:
     """Enclosures of terms, which are in C order, as an array with this shape."""
     with ctx.workprec(precision):
-        parts = [_split(term) for term in terms]
+        parts = [_hi_lo_rad(term) for term in terms]
     hi, lo, rad = (
         (np.array(part, dtype=np.float64).reshape(shape) for part in zip(*parts, strict=True))
         if parts
@@ -691,7 +693,7 @@ def exact(shape: tuple[int, ...], terms: list[Term], precision: int) -> Exact:
     return Exact(hi, lo, rad)
 
 
-def _split(term: Term) -> tuple[float, float, float]:
+def _hi_lo_rad(term: Term) -> tuple[float, float, float]:
     if isinstance(term, float):
         return term, 0.0, 0.0
     hi = float(term.mid())
@@ -701,7 +703,7 @@ def _split(term: Term) -> tuple[float, float, float]:
     lo = float(remainder.mid())
     # The radius as a float, rounded up, including the rounding error of hi + lo.
     radius = (remainder - lo).abs_upper()
-    return hi, lo, 0.0 if _is(radius, 0) else math.nextafter(float(radius) * (1 + 2**-20), INF)
+    return hi, lo, 0.0 if _equals(radius, 0) else math.nextafter(float(radius) * (1 + 2**-20), INF)
 
 
 def float_of(term: Term) -> float:
@@ -709,7 +711,7 @@ def float_of(term: Term) -> float:
     return term if isinstance(term, float) else float(term.mid())
 
 
-def _sharp(answer: Answer, max_radius: Floats | None) -> bool:
+def _is_within_radius(answer: Answer, max_radius: Floats | None) -> bool:
     if not isinstance(answer, Exact):
         return True
     if answer.hi.ndim == 0 and (max_radius is None or max_radius.ndim == 0):
@@ -724,7 +726,7 @@ def _sharp(answer: Answer, max_radius: Floats | None) -> bool:
     return bool(np.all(answer.rad[finite] <= np.broadcast_to(limit, answer.rad.shape)[finite]))
 
 
-def _resolved(answer: Exact) -> bool:
+def _rounds_to_hi(answer: Exact) -> bool:
     """Whether hi is the exact answer rounded to float64, independent of the working precision."""
     finite = np.isfinite(answer.hi)
     return bool(np.all(answer.rad[finite] <= np.abs(answer.hi[finite]) * 2.0**-60 + 2.0**-1074))
