@@ -386,7 +386,8 @@ def __getattr__(name: str) -> Framework:
 def _function(checked: CheckedCallable, inspection: Inspection, known: Function) -> Function:
     """The callable with the tables of a known function, as far as it has the parameters."""
     passed = _passed(checked, inspection, (*HEAD, "labels") if known.has_head else ARRAYS)
-    entries = {**{name: name for name in OPTIONS}, **known.arguments}
+    entries = {word: entry for word, entry in known.arguments.items() if ":" not in word}
+    entries = {**{name: name for name in OPTIONS}, **entries}
     parameters = {word: parameter for parameter, word in checked.arguments.items()}
     available = {parameter.name for parameter in (*inspection.constructor, *inspection.call)} - set(passed.values())
 

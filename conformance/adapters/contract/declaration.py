@@ -206,7 +206,9 @@ def _function_errors(framework: Framework, function: Function) -> Iterator[tuple
             yield name, "it is empty"
         if unknown := sorted(set(table) - set(known)):
             yield name, unknown_name_message(name.rstrip("s").replace("_", " "), unknown[0], known)
-    if function.placeholder_values is None and (unknown := sorted(function.arguments.keys() - set(words))):
+    if function.placeholder_values is None and (
+        unknown := sorted({w.partition(":")[0] for w in function.arguments} - set(words))
+    ):
         yield "arguments", unknown_name_message("option", unknown[0], words)
     yield from _range_errors(function)
     yield from _call_errors(function)

@@ -106,7 +106,8 @@ class Function:
 
     A function that computes the logits itself has `{hidden}` and `{weight}` in place of `{predictions}`.
     A separate placeholder, such as `{class_weights}`, takes its argument out of `{options}`; `{positive_weight|1.0}`
-    has a default for problems without the option.  There may be several statements; the last one is an expression."""
+    has a default for problems without the option.  A suffix after a colon (`class_weights:feed`) names a second entry
+    for the same value.  There may be several statements; the last one is an expression."""
     ranks: Mapping[Loss, range]
     """Loss that the function computes -> ranks of the predictions that it accepts."""
     input_kinds: Mapping[InputKind, str]
@@ -211,7 +212,7 @@ class Function:
     @cached_property
     def options(self) -> frozenset[str]:
         """Options that the function supports."""
-        return frozenset(self.arguments) & frozenset(OPTIONS)
+        return frozenset(word.partition(":")[0] for word in self.arguments) & frozenset(OPTIONS)
 
     @cached_property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -382,7 +383,7 @@ class Function:
     @cached_property
     def words(self) -> frozenset[str]:
         """Names of the values that its calls may need."""
-        return frozenset((*self.arguments, *placeholders(self.call)))
+        return frozenset(word.partition(":")[0] for word in (*self.arguments, *placeholders(self.call)))
 
     @cached_property
     def call_source(self) -> Callable[..., str]:
@@ -707,7 +708,8 @@ def _call_source(
     known = {word: word for word in arrays} | dict(plain)
     words = set(placeholders(function.call))
     entries = {
-        word: render_argument(entry, known[word]) if word in known else "" for word, entry in function.arguments.items()
+        word: render_argument(entry, known[name]) if (name := word.partition(":")[0]) in known else ""
+        for word, entry in function.arguments.items()
     }
     argument_entries = [
         function.input_kinds[input_kind],

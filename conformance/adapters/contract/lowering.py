@@ -94,7 +94,8 @@ def _values(function: Function, problem: Problem) -> dict[str, Any]:
     else:
         values["predictions"] = _shared(problem, predictions, _axis(function, problem))
     values["labels"] = _labels(function, problem)
-    for name in function.arguments:
+    for word in function.arguments:
+        name = word.partition(":")[0]
         value = getattr(options, name, None)
         if value is not None:
             values[name] = _shared(problem, _weights, name) if isinstance(value, np.ndarray) else value

@@ -24,7 +24,7 @@ DERIVED = ("class_axis", "labels_column", "soft_labels", "dtype", "classes", "cl
 `classes` is the number of classes, `class_names` the list of their names; a call has one of the two.  `bias`
 accompanies `HEAD`."""
 ARRAYS = ("predictions", "labels")
-_PLACEHOLDER = re.compile(r"\{([a-z_]\w*)(?=[|}])")
+_PLACEHOLDER = re.compile(r"\{([a-z_]\w*(?::\w+)?)(?=[|}])")
 _WITH_DEFAULT = re.compile(r"\{([a-z_]\w*)\|((?:[^{}]|\{\w+\})*)\}")
 FILE = "<call>"
 """The file name of compiled calls in tracebacks."""
@@ -78,7 +78,7 @@ def fill_template(text: str, values: Mapping[str, str]) -> str:
 def parseable_example(text: str) -> str:
     """Fill the placeholders of source with values that make it parse, if there are any."""
     text = textwrap.dedent(text).strip()
-    values = {name: name for name in placeholders(text) if name != "options"}
+    values = {name: name.replace(":", "_") for name in placeholders(text) if name != "options"}
     try:
         ast.parse(filled := fill_template(text, values))
     except SyntaxError:

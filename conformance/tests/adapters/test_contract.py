@@ -60,7 +60,7 @@ def problem(**options: Any) -> Any:
 
 # Writing
 
-MODEL = "m = f({options})\nm.run({'x': {predictions}, 'y': {labels}, {class_weights}})"
+MODEL = "m = f({class_weights:shape})\nm.run({'x': {predictions}, 'y': {labels}, {class_weights:feed}})"
 
 
 @pytest.mark.parametrize(
@@ -85,16 +85,16 @@ MODEL = "m = f({options})\nm.run({'x': {predictions}, 'y': {labels}, {class_weig
         (
             {
                 "call": MODEL,
-                "arguments": {"class_weights": "'w': {}"},
+                "arguments": {"class_weights:shape": "(3,)", "class_weights:feed": "'w': {}"},
                 "reductions": {"mean": "{result}.mean()"},
             },
             {"class_weights": [1.0, 2.0, 3.0]},
-            "m = f()\nm.run({'x': predictions, 'y': labels, 'w': class_weights}).mean()",
+            "m = f((3,))\nm.run({'x': predictions, 'y': labels, 'w': class_weights}).mean()",
         ),
         (
             {
                 "call": MODEL,
-                "arguments": {"class_weights": "'w': {}"},
+                "arguments": {"class_weights:shape": "(3,)", "class_weights:feed": "'w': {}"},
             },
             {},
             "m = f()\nm.run({'x': predictions, 'y': labels})",
