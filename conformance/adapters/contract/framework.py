@@ -106,8 +106,8 @@ class Function:
 
     A function that computes the logits itself has `{hidden}` and `{weight}` in place of `{predictions}`.
     A separate placeholder, such as `{class_weights}`, takes its argument out of `{options}`; `{positive_weight|1.0}`
-    has a default for problems without the option.  A suffix after a colon (`class_weights:feed`) names a second entry
-    for the same value.  There may be several statements; the last one is an expression."""
+    has a default for problems without the option.  A suffix after a colon (`class_weights:passed`, as in recipes)
+    names a second entry for the same value.  There may be several statements; the last one is an expression."""
     ranks: Mapping[Loss, range]
     """Loss that the function computes -> ranks of the predictions that it accepts."""
     input_kinds: Mapping[InputKind, str]
