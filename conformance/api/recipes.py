@@ -21,7 +21,7 @@ from conformance.api.cases import check_functions
 from conformance.casefiles.known_issues import Ledger
 from conformance.execution.targets import open_judge
 from conformance.explain.proof import Proof, both_support, call_of, cases_of, prove, values_without_recipe
-from conformance.explain.recipes import LAYOUTS, InstalledFunction, NoRecipeError, Setting, derive_recipes
+from conformance.explain.recipes import UNUSUAL_LAYOUTS, InstalledFunction, NoRecipeError, Setting, derive_recipes
 from conformance.judging.case_set import load_case_set
 from conformance.judging.choice import check_choice
 from conformance.judging.judge import Judge
@@ -256,7 +256,7 @@ def setting_of(pair: FunctionPair, **request: Unpack[RecipeRequest]) -> Setting:
             for documented in function.conventions
         ),
         cast(Quantity, check_choice("--quantity", request.get("quantity", "loss"), ("loss", "gradient"))),
-        tuple(check_choice("--layout", name, LAYOUTS) for name in request.get("layout", ())),
+        tuple(check_choice("--layout", name, UNUSUAL_LAYOUTS) for name in request.get("layout", ())),
         _dtype("--label-dtype", request.get("label_dtype", ""), LABEL_DTYPES),
         _dtype("--weight-dtype", request.get("weight_dtype", ""), WEIGHT_DTYPES),
     )

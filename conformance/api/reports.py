@@ -56,7 +56,7 @@ def diff(old: Path, new: Path) -> DiffResult:
     ------
     ReportError
         If a report cannot be read.
-    AuditError
+    ComparisonError
         If a report is incomplete, or both cannot be compared.
     """
     return DiffResult(reports.difference(old, new))
@@ -114,7 +114,7 @@ def accept(
     ------
     ReportError
         If the report cannot be read, or the baseline not be written.
-    AuditError
+    ComparisonError
         If the report is incomplete, has unexpected rows, or is the baseline itself.
     """
     proposal = acceptance.proposal(report, baseline, even_unexpected)
@@ -156,7 +156,7 @@ def history(report: Path, folder: Path | None = None) -> HistoryResult:
     ------
     ReportError
         If the report cannot be read, or the files not be written.
-    AuditError
+    ComparisonError
         If the report is incomplete, or has only one release of each framework.
     """
     entries = histories.history(report)
@@ -201,7 +201,7 @@ def merge(parts: Sequence[Path], folder: Path) -> MergeResult:
     ------
     ReportError
         If a report cannot be read or written.
-    AuditError
+    ComparisonError
         If a row is in two parts, the parts are of different suites or versions of this package, or `folder` is one of
         them.
     """

@@ -16,7 +16,7 @@ from conformance.adapters import registry
 from conformance.adapters.libraries import pinned_installations
 from conformance.adapters.registry import Installed
 from conformance.api.base import SILENT, Observer, Result
-from conformance.comparison.baseline import Baseline, Check, RunScope
+from conformance.comparison.baseline import Baseline, Check, ExpectedRows
 from conformance.execution import executor
 from conformance.execution.assessing import NotExecuted
 from conformance.execution.executor import Executor
@@ -356,11 +356,11 @@ def _plan_items(
     return recorded.plan(planned, items, finished_rows)
 
 
-def _scope(request: RunRequest, cases: CaseSet, calls: Executor, items: Any, other_processor: str) -> RunScope:
+def _scope(request: RunRequest, cases: CaseSet, calls: Executor, items: Any, other_processor: str) -> ExpectedRows:
     """The part of a baseline that the run covers."""
     item_filter = keyword_filter(request.keyword)
     names = {item.id for item in items}
-    return RunScope(
+    return ExpectedRows(
         frozenset(installation.framework.name for installation in calls.available),
         lambda of, name: (item_filter is None or item_filter(of, name)) and (not cases.harvested or name in names),
         suite={(case.id, *of) for case in cases.cases for of in itertools.product(case.dtypes, case.reductions)},

@@ -573,7 +573,7 @@ def recorded(baseline: str, count: str, folder: str) -> Result:
 
     Rows arrive one by one, as from workers, and are journaled, written, and compared with the baseline.
     """
-    from conformance.comparison.baseline import Baseline, RunScope
+    from conformance.comparison.baseline import Baseline, ExpectedRows
     from conformance.report.recording import RecordedRun, empty_plan, iso_time
 
     accepted = Baseline.read(Path(baseline))
@@ -585,7 +585,7 @@ def recorded(baseline: str, count: str, folder: str) -> Result:
     began = time.process_time()
     record = run.write()
     seconds = time.process_time() - began
-    check = accepted.check(run.results, RunScope())
+    check = accepted.check(run.results, ExpectedRows())
     assert record["complete"]
     assert check.ok, check.lines()
     return {"bytes": _peak(), "seconds": seconds}

@@ -54,7 +54,7 @@ from conformance.model.case import (
 )
 from conformance.model.errors import CaseErrors, CaseFileError
 from conformance.model.text import join_names, suggest, truncate
-from conformance.reference.cache import Remembered, code_digest
+from conformance.reference.cache import DerivedCache, code_digest
 
 SCHEMA = "case.schema.json"
 SUFFIXES = (".yaml", ".yml")
@@ -66,7 +66,7 @@ MAX_GENERATED = 100_000_000
 
 STORED_TARGETS: dict[str, Target] = {"one_hot": "distribution", "soft_binary": "binary"}
 """Kinds of targets in files that are special cases or other names of those of a problem."""
-WANTED = {
+REQUIRED_TEXTS = {
     "about": "what the cases of this file have in common",
     "source": "where the cases come from",
     "why": "what would go wrong unnoticed without this case",
@@ -110,8 +110,8 @@ def read(folder: Path, *, thorough: bool = False, strict: bool = False) -> tuple
     and `why`.
     """
     if not (thorough or strict) and resolve_links(Path(folder)) == resolve_links(shipped_cases()):
-        with Remembered() as remembered:
-            return _read_all(Path(folder), functools.partial(_read_or_remember, remembered))
+        with DerivedCache() as remembered:
+            return _read_all(Path(folder), functools.partial(_read_cached, remembered))
     return _read_all(Path(folder), functools.partial(read_file, thorough=thorough, strict=strict))
 
 
@@ -143,7 +143,7 @@ def _cases_with_prefix(items: Iterable[Any], id_prefix: str) -> list[Case]:
     return cases
 
 
-def _read_or_remember(remembered: Remembered, file: Path, id_prefix: str) -> tuple[list[Case], list[CaseFileError]]:
+def _read_cached(remembered: DerivedCache, file: Path, id_prefix: str) -> tuple[list[Case], list[CaseFileError]]:
     """`read_file` with a cache for shipped files: parsing and checking takes ten times as long as the cache."""
     content = file.read_bytes() if file.is_file() else b""
     facts = (display_path(file), hashlib.sha256(content).hexdigest(), _reader_digest())
@@ -328,17 +328,19 @@ def read_file(
 
 
 def _missing_texts(document: Document) -> Iterator[CaseFileError]:
-    """An error for each text of `WANTED` that a file or one of its cases lacks."""
+    """An error for each text of `REQUIRED_TEXTS` that a file or one of its cases lacks."""
     content = document.value if isinstance(document.value, dict) else {}
     cases = content.get("cases")
     named_cases = cases.items() if isinstance(cases, dict) else ()
-    nodes: list[tuple[JsonPath, str, Any, str]] = [((), name, content, WANTED[name]) for name in ("about", "source")]
+    nodes: list[tuple[JsonPath, str, Any, str]] = [
+        ((), name, content, REQUIRED_TEXTS[name]) for name in ("about", "source")
+    ]
     for case_name, case in named_cases:
         if isinstance(case, dict):
-            nodes.append((("cases", case_name), "why", case, WANTED["why"]))
+            nodes.append((("cases", case_name), "why", case, REQUIRED_TEXTS["why"]))
             published = case.get("published")
             for index, number in enumerate(published if isinstance(published, list) else ()):
-                nodes.append((("cases", case_name, "published", index), "source", number, WANTED["published"]))
+                nodes.append((("cases", case_name, "published", index), "source", number, REQUIRED_TEXTS["published"]))
     for path, name, node, meaning in nodes:
         if isinstance(node, dict) and name not in node:
             yield document.error(path, f"{name} is missing", f"add it: {meaning}", at_key=True)

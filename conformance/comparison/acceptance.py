@@ -15,7 +15,7 @@ import pandas as pd
 from conformance import report
 from conformance.comparison.alignment import row_names
 from conformance.comparison.changes import LATER_PER_SIDE, compare_results
-from conformance.comparison.errors import AuditError
+from conformance.comparison.errors import ComparisonError
 from conformance.comparison.merging import joined_versions, merged_versions
 from conformance.comparison.reports import ReportDifference, Side, read_complete, read_packed, scope_of_run
 from conformance.execution.report_folder import folder_of
@@ -81,16 +81,16 @@ def proposal(path: Path, baseline: Path, even_unexpected: bool = False) -> Propo
 
     even_unexpected: whether to accept rows that are `unexpected` or `stale`.
 
-    Raises ReportError or AuditError if the report or the baseline cannot be read, or if the report is incomplete, has
-    such rows, or is the baseline itself.
+    Raises ReportError or ComparisonError if the report or the baseline cannot be read, or if the report is incomplete,
+    has such rows, or is the baseline itself.
     """
     if folder_of(path).resolve() == baseline.resolve():
-        raise AuditError(path, "is the baseline itself", "name the report that is to replace it")
+        raise ComparisonError(path, "is the baseline itself", "name the report that is to replace it")
     results, run = read_complete(path)
     unexpected = results[results["expected"].isin(FAILING_ROWS)]
     if not even_unexpected and not unexpected.empty:
         why = f"has {format_count(len(unexpected), 'row')} unexpected or stale: {row_names(unexpected)}"
-        raise AuditError(path, why, "look into them, put them into the ledger, or say --even-unexpected")
+        raise ComparisonError(path, why, "look into them, put them into the ledger, or say --even-unexpected")
     info = RunInfo.of(run)
     if not _exists(baseline):
         return Proposal(path, baseline, results, info, None, {}, 0)
@@ -147,15 +147,17 @@ def _copy_other_files(target: Path, staging: Path) -> None:
 
 def _exists(baseline: Path) -> bool:
     if baseline.exists() and not baseline.is_dir():
-        raise AuditError(baseline, "is a file, and a baseline is a folder", "name a folder")
+        raise ComparisonError(baseline, "is a file, and a baseline is a folder", "name a folder")
     return baseline.is_dir() and any(baseline.iterdir())
 
 
 def _read_baseline(baseline: Path) -> tuple[PackedFrame, dict[str, Any]]:
     try:
         return read_packed(baseline)
-    except (report.ReportError, AuditError) as error:
-        raise AuditError(baseline, f"the old baseline {error.what}", "remove it to accept without comparing") from error
+    except (report.ReportError, ComparisonError) as error:
+        raise ComparisonError(
+            baseline, f"the old baseline {error.what}", "remove it to accept without comparing"
+        ) from error
 
 
 def _replaced_mask(old: PackedFrame, results: pd.DataFrame, selected: str) -> pd.Series:

@@ -11,14 +11,14 @@ from collections.abc import Collection, Iterable
 import pandas as pd
 from packaging.version import InvalidVersion, Version
 
-from conformance.comparison.errors import AuditError
+from conformance.comparison.errors import ComparisonError
 from conformance.model.row_key import KEY, PLACE, QUESTION
 from conformance.model.text import format_count, join_names
 from conformance.report.frames import Frame
 
 IDENTITY = [*QUESTION, "place"]
 """Columns by which rows are matched."""
-NAMES = ("the old report", "the new report")
+DEFAULT_SIDE_NAMES = ("the old report", "the new report")
 _MATCHED = ["framework", *KEY, "status", "error", "budget", "ratio", "ulps", "python", "numpy"]
 MAX_NAMES = 3
 """Maximum number of names that an error lists."""
@@ -33,7 +33,7 @@ def called_rows(results: Frame) -> pd.DataFrame:
 
 
 def add_places(
-    old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str] = NAMES
+    old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str] = DEFAULT_SIDE_NAMES
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return both frames with a column `place`; rows with equal values of IDENTITY answer the same question.
 
@@ -41,7 +41,7 @@ def add_places(
     environments; the same holds for backend, mode and device.  The version is part of it if a question would otherwise
     have several rows.
 
-    Raises AuditError if a function has several environments of which none is on the other side, or a question is
+    Raises ComparisonError if a function has several environments of which none is on the other side, or a question is
     repeated.
     """
     sides = [side.assign(place="") for side in (old, new)]
@@ -59,11 +59,11 @@ def add_places(
 
 
 def check_unique(rows: pd.DataFrame, key: list[str], report_name: str) -> None:
-    """Raise AuditError, naming rows, if `key` does not distinguish all rows."""
+    """Raise ComparisonError, naming rows, if `key` does not distinguish all rows."""
     repeated = rows[rows.duplicated(key)]
     if not repeated.empty:
         why = f"it repeats {format_count(len(repeated), 'row')}, {row_names(repeated)}"
-        raise AuditError(report_name, why, "make it again, or merge it again from reports that do not overlap")
+        raise ComparisonError(report_name, why, "make it again, or merge it again from reports that do not overlap")
 
 
 def row_names(rows: pd.DataFrame) -> str:
@@ -104,4 +104,4 @@ def _check_common(sides: list[pd.DataFrame], functions: Collection[str], column:
         if a and b and not a & b:
             first, second = (f"in {name} {first_names(values)}" for name, values in zip(names, (a, b), strict=True))
             why = f"it has several rows for a question, which differ in {column}, and none matches: {first}; {second}"
-            raise AuditError(function, why, f"compare reports of one {column} each, or of the same ones")
+            raise ComparisonError(function, why, f"compare reports of one {column} each, or of the same ones")

@@ -1,7 +1,7 @@
 """Check a run against a baseline, the report that was accepted last: rows that got worse fail.
 
-*The ratchet.*  A correct answer fails if its error exceeds both 0.5 budgets (MIN_LIMIT) and its error in the baseline
-plus one unit in the last place.  Reasons:
+*The ratchet.*  A correct answer fails if its error exceeds both 0.5 budgets (ALWAYS_ALLOWED_RATIO) and its error in
+the baseline plus one unit in the last place.  Reasons:
 
 - Platforms round differently: another order of summation, a fused multiply-add or another math library changes an
   error without a change of the code.  A budget is six standard deviations of a long sum (see `error_bound`), or the
@@ -26,9 +26,17 @@ import numpy as np
 import pandas as pd
 
 from conformance.comparison.alignment import called_rows, check_unique, first_names, version_key
-from conformance.comparison.changes import RIGHT, Flags, Scope, all_rows, compare_aligned, has_kind, scope_of_cases
+from conformance.comparison.changes import (
+    CORRECT_STATUSES,
+    Flags,
+    Scope,
+    all_rows,
+    compare_aligned,
+    has_kind,
+    scope_of_cases,
+)
 from conformance.comparison.difference_rendering import group_lines
-from conformance.comparison.errors import AuditError
+from conformance.comparison.errors import ComparisonError
 from conformance.comparison.reports import group_changes, read_packed
 from conformance.execution.run_info import host
 from conformance.judging.row import choices_of, listed_in
@@ -38,7 +46,7 @@ from conformance.model.row_key import KEY, PLACE, RowKey
 from conformance.model.text import format_count
 from conformance.report.frames import Frame, PackedFrame, each_record, largest_ratios, records
 
-MIN_LIMIT = 0.5
+ALWAYS_ALLOWED_RATIO = 0.5
 """Error, in budgets, that is always allowed."""
 REASONS = ("new disagreement", "vanished", "status or convention changed", "drifted past its ratchet")
 """Why a row fails, worst first."""
@@ -49,7 +57,7 @@ _PLACE = ["framework", *PLACE]
 
 
 @dataclass(frozen=True)
-class RunScope:
+class ExpectedRows:
     """The rows that a run should have; a row of the baseline outside of it has not vanished."""
 
     frameworks: frozenset[str] | None = None
@@ -113,7 +121,7 @@ class Baseline:
 
     @classmethod
     def read(cls, path: Path) -> Baseline:
-        """Raises ReportError if the report cannot be read, AuditError if its run ended early."""
+        """Raises ReportError if the report cannot be read, ComparisonError if its run ended early."""
         rows, run = read_packed(path)
         return cls(str(path), run, rows)
 
@@ -123,13 +131,13 @@ class Baseline:
         before, now = self.run.get("host", {}).get("processor", "an unknown processor"), host()["processor"]
         return "" if before == now else f"the baseline was made on {before}, this is {now}"
 
-    def check(self, results: pd.DataFrame, scope: RunScope) -> Check:
+    def check(self, results: pd.DataFrame, scope: ExpectedRows) -> Check:
         """Compare the results of a run with the baseline; see `check_baseline`."""
         return check_baseline(self.rows, results, scope, self.name)
 
 
 def check_baseline(
-    baseline: Frame, results: pd.DataFrame, scope: RunScope | None = None, name: str = "the baseline"
+    baseline: Frame, results: pd.DataFrame, scope: ExpectedRows | None = None, name: str = "the baseline"
 ) -> Check:
     """Compare the results of a run with those of an accepted report.
 
@@ -149,9 +157,9 @@ def check_baseline(
 
     name: name of the baseline in error messages.
 
-    Raises AuditError if a row key is repeated, or if the two have no case in common.
+    Raises ComparisonError if a row key is repeated, or if the two have no case in common.
     """
-    scope = RunScope() if scope is None else scope
+    scope = ExpectedRows() if scope is None else scope
     in_suite = _suite_scope(scope, results)
     accepted, called = called_rows(baseline), called_rows(results)
     for rows, report_name in ((accepted, name), (called, "the run")):
@@ -159,7 +167,7 @@ def check_baseline(
     notes: list[str] = []
     expected = _select_rows(accepted, scope, notes)
     if len(expected) and len(called) and not set(expected["case"]) & set(called["case"]):
-        raise AuditError(name, "it has no case in common with this run", "name a baseline of the same suite")
+        raise ComparisonError(name, "it has no case in common with this run", "name a baseline of the same suite")
     expected = _still_in_suite(expected, in_suite(expected), called, notes)
     table = compare_aligned(*_add_places(expected, called, notes), (baseline, results))
     table["reason"] = _reasons(table, scope.finished)
@@ -173,7 +181,7 @@ def check_baseline(
     return Check(failures.reset_index(drop=True), tuple(notes))
 
 
-def _suite_scope(scope: RunScope, results: pd.DataFrame) -> Scope:
+def _suite_scope(scope: ExpectedRows, results: pd.DataFrame) -> Scope:
     """Whether the suite of the run still has the problem of a row of the baseline."""
     if scope.suite is None:
         return scope_of_cases(results) if scope.finished and len(results) else all_rows
@@ -208,7 +216,7 @@ def limit(old_ratio: pd.Series, new_ratio: pd.Series, new_ulps: pd.Series) -> pd
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ulp = (new_ratio / new_ulps).where(new_ulps > 0, 0.0)
-    return (old_ratio.fillna(0.0) + ulp).clip(lower=MIN_LIMIT)
+    return (old_ratio.fillna(0.0) + ulp).clip(lower=ALWAYS_ALLOWED_RATIO)
 
 
 def _grown_errors(baseline: pd.DataFrame, results: pd.DataFrame) -> list[str]:
@@ -223,7 +231,7 @@ def _grown_errors(baseline: pd.DataFrame, results: pd.DataFrame) -> list[str]:
     ]
 
 
-def _select_rows(baseline: pd.DataFrame, scope: RunScope, notes: list[str]) -> pd.DataFrame:
+def _select_rows(baseline: pd.DataFrame, scope: ExpectedRows, notes: list[str]) -> pd.DataFrame:
     """The rows of a baseline that the run selects; the others are noted."""
     chosen = baseline["framework"].isin(set(baseline["framework"]) if scope.frameworks is None else scope.frameworks)
     if excluded := set(baseline.loc[~chosen, "framework"]):
@@ -298,7 +306,7 @@ def _reasons(table: pd.DataFrame, finished: bool) -> Any:
     added, removed, case_changed, status, convention, drifted = (has_kind(table["kinds"], name) for name in names)
     unknown = table["new_expected"] != "known"
     both = ~added & ~removed
-    correct = table["old_status"].isin(RIGHT) & table["new_status"].isin(RIGHT)
+    correct = table["old_status"].isin(CORRECT_STATUSES) & table["new_status"].isin(CORRECT_STATUSES)
     past_limit = table["new_ratio"] > limit(table["old_ratio"], table["new_ratio"], table["new_ulps"])
     conditions = {
         "new disagreement": (table["severity"] == "regression") & ~removed & unknown,
@@ -320,7 +328,7 @@ def _without_rounding(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     }
     conventions = table[["old_convention", "new_convention"]].itertuples(index=False, name=None)
     same = pd.Series([semantic[old] == semantic[new] for old, new in conventions], index=table.index, dtype=bool)
-    correct = table["old_status"].isin(RIGHT) & table["new_status"].isin(RIGHT)
+    correct = table["old_status"].isin(CORRECT_STATUSES) & table["new_status"].isin(CORRECT_STATUSES)
     other = np.logical_or.reduce([has_kind(table["kinds"], name) for name in ("dtype", "shape", "exception")])
     rounded = correct & same & ~other & table["reason"].isin(REASONS[-2:])
     return table[~rounded], int(rounded.sum())

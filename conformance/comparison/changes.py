@@ -34,10 +34,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from conformance.comparison.alignment import IDENTITY, NAMES, add_places, called_rows
+from conformance.comparison.alignment import DEFAULT_SIDE_NAMES, IDENTITY, add_places, called_rows
 from conformance.comparison.distance import distances
 from conformance.comparison.documentation import RESULT_DTYPE, changed_fields, description_changed
-from conformance.comparison.errors import AuditError
+from conformance.comparison.errors import ComparisonError
 from conformance.comparison.sentences import sentence, transition
 from conformance.judging.row import choices_of, exception_type, listed_in
 from conformance.model.row_key import QUESTION
@@ -60,7 +60,7 @@ Level = Literal["regression", "change", "drift", "any", "never"]
 """Changes that make `diff` and `audit` fail, strictest last but one: see `fails`."""
 MAX_ROUNDING_ULPS = 8.0
 """Drift in ulps that is allowed if no answer is known to be right: the error of a float32 elementary function."""
-RIGHT = ("agrees", "diverges")
+CORRECT_STATUSES = ("agrees", "diverges")
 PER_SIDE = (
     "version", "environment", "status", "got", "convention", "exception", "warnings", "result_dtype", "ratio", "ulps",
     "bridge", "explanation", "expected", "known",
@@ -93,7 +93,7 @@ SAME_QUESTIONS: tuple[Scope, Scope] = (all_rows, all_rows)
 def compare_results(
     old: Frame,
     new: Frame,
-    names: tuple[str, str] = NAMES,
+    names: tuple[str, str] = DEFAULT_SIDE_NAMES,
     scopes: tuple[Scope, Scope] | None = None,
     cases: Collection[str] | None = None,
 ) -> pd.DataFrame:
@@ -112,7 +112,7 @@ def compare_results(
         transition: the sentence without details of the case.
         call: the call of the new row, or of the old row if the question was removed.
 
-    Raises AuditError if the reports share no case or no function, if a question is repeated, or if environments do
+    Raises ComparisonError if the reports share no case or no function, if a question is repeated, or if environments do
     not match (see `alignment.add_places`).
     """
     scopes = (scope_of(old), scope_of(new)) if scopes is None else scopes
@@ -198,7 +198,7 @@ def _documented_mask(table: pd.DataFrame, flags: pd.DataFrame, only_judged: pd.S
     unchanged convention; and an answer that moved from one documented choice to another while
     the documentation is unchanged.
     """
-    right = table["old_status"].isin(RIGHT) & table["new_status"].isin(RIGHT)
+    right = table["old_status"].isin(CORRECT_STATUSES) & table["new_status"].isin(CORRECT_STATUSES)
     candidates = right & (flags["convention"] | flags["dtype"]) & ~only_judged
     columns = [*_FUNCTION_VERSIONS, "old_convention", "new_convention", "dtypes_differ"]
     rows = table.assign(dtypes_differ=flags["dtype"])[columns][candidates]
@@ -272,7 +272,7 @@ def _check_comparable(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, st
     for columns, subject in ((["case"], "case"), (["case", "digest"], "unchanged case"), (["function"], "function")):
         if not _among(old, new, columns).any():
             why = f"they have no {subject} in common, so nothing can be compared"
-            raise AuditError(f"{names[0]} and {names[1]}", why, advice)
+            raise ComparisonError(f"{names[0]} and {names[1]}", why, advice)
 
 
 def _merge_rows(old: pd.DataFrame, new: pd.DataFrame, reports: tuple[Frame, Frame]) -> pd.DataFrame:

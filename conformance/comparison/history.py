@@ -16,7 +16,7 @@ from conformance.comparison.alignment import version_key
 from conformance.comparison.audit_rendering import drift_text, known_issue_link, source_link
 from conformance.comparison.causes import Cause, causes
 from conformance.comparison.changes import SAME_QUESTIONS, compare_results
-from conformance.comparison.errors import AuditError
+from conformance.comparison.errors import ComparisonError
 from conformance.comparison.reports import read_complete
 from conformance.execution.report_folder import MAX_BYTES
 from conformance.model.files import read_regular
@@ -61,7 +61,7 @@ class History:
 def history(path: Path) -> History:
     """The changes from release to release of a report.
 
-    Raises ReportError if it cannot be read, AuditError if it has only one release of each framework.
+    Raises ReportError if it cannot be read, ComparisonError if it has only one release of each framework.
     """
     results, _ = read_complete(path)
     failed = results[results["case"] == ""].sort_values("environment")
@@ -69,7 +69,7 @@ def history(path: Path) -> History:
     steps = [step for name, rows in results.groupby("framework", sort=True) for step in _steps(str(name), rows)]
     if not steps:
         advice = "make one with `conformance run --with`, given once for each release"
-        raise AuditError(path, "has one release of each framework, so there is no history in it", advice)
+        raise ComparisonError(path, "has one release of each framework, so there is no history in it", advice)
     return History(tuple(steps), tuple(f"{row.environment}: {row.explanation}" for row in failed.itertuples()))
 
 
@@ -93,7 +93,7 @@ def _series(framework: str, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFr
             return
     repeated = environments[environments.duplicated("version", keep=False)]["environment"]
     why = f"it ran one release in environments that cannot be distinguished: {', '.join(sorted(repeated)[:3])}"
-    raise AuditError(framework, why, "run each release once")
+    raise ComparisonError(framework, why, "run each release once")
 
 
 def _backend(environment: str) -> str:
@@ -185,13 +185,15 @@ def as_csv(history: History) -> str:
 
 
 def read(folder: Path) -> list[dict[str, str]]:
-    """Read the lines of a folder's `history.csv`.  Raises AuditError."""
+    """Read the lines of a folder's `history.csv`.  Raises ComparisonError."""
     file = folder / "history.csv"
     try:
         text = read_regular(file, MAX_BYTES).decode()
         lines = list(csv.DictReader(io.StringIO(text, newline="")))
     except (OSError, ValueError, csv.Error) as error:
-        raise AuditError(file, f"cannot be read ({error})", "make one with `conformance history`") from error
+        raise ComparisonError(file, f"cannot be read ({error})", "make one with `conformance history`") from error
     if not all(set(HEADER) <= {name for name, cell in line.items() if isinstance(cell, str)} for line in lines):
-        raise AuditError(file, f"lacks one of the columns {', '.join(HEADER)}", "make one with `conformance history`")
+        raise ComparisonError(
+            file, f"lacks one of the columns {', '.join(HEADER)}", "make one with `conformance history`"
+        )
     return [{name: unguard_formula(line[name]) for name in HEADER} for line in lines]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from conformance import report
 from conformance.comparison.alignment import row_names, version_key
-from conformance.comparison.errors import AuditError
+from conformance.comparison.errors import ComparisonError
 from conformance.execution.journal import Journal
 from conformance.execution.report_folder import folder_of
 from conformance.execution.run_info import RunInfo
@@ -35,12 +35,14 @@ class Part:
 def merge_reports(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
     """Merge the reports in `paths`, write the result into `folder`, and return its `run.json`.
 
-    Raises ReportError if one cannot be read or written, or a run has locked the folder; AuditError as `merge` does, and
-    if the result would replace one of the parts.
+    Raises ReportError if one cannot be read or written, or a run has locked the folder; ComparisonError as `merge`
+    does, and if the result would replace one of the parts.
     """
     for path in paths:
         if folder_of(path).resolve() == folder.resolve():
-            raise AuditError(folder, "the whole would replace one of its parts", "choose another folder for --report")
+            raise ComparisonError(
+                folder, "the whole would replace one of its parts", "choose another folder for --report"
+            )
     results, run = merge([Part(str(path), *report.read(path)) for path in paths])
     journal = Journal.begin(folder, run.started, lambda _: None)
     try:
@@ -58,12 +60,12 @@ def merge(parts: Iterable[Part]) -> tuple[pd.DataFrame, RunInfo]:
     The result is complete if all parts are.  Different versions of a framework, of Python or of
     numpy are joined by `, `; `missing` has the frameworks that all parts lack.
 
-    Raises AuditError, naming parts, if there are none, if they are from different suites or versions of this program,
-    and if two of them have the same row.
+    Raises ComparisonError, naming parts, if there are none, if they are from different suites or versions of this
+    program, and if two of them have the same row.
     """
     ordered = sorted(parts, key=lambda part: (json.dumps(part.run, sort_keys=True), part.name))
     if not ordered:
-        raise AuditError("nothing to merge", "no report was named", "name the reports that are to become one")
+        raise ComparisonError("nothing to merge", "no report was named", "name the reports that are to become one")
     programs = [str(dict(part.run.get("host", {})).get("conformance", "")) for part in ordered]
     _check_equal(ordered, "suite", "they are of different suites", [str(part.run.get("suite", "")) for part in ordered])
     _check_equal(ordered, "conformance", "they were written by different versions of conformance", programs)
@@ -81,7 +83,7 @@ def joined_versions(texts: Iterable[str]) -> str:
 
 
 def _check_equal(parts: list[Part], field: str, message: str, values: list[str]) -> None:
-    """Raise AuditError if the parts have different non-empty values of a field."""
+    """Raise ComparisonError if the parts have different non-empty values of a field."""
     first: dict[str, str] = {}
     for part, value in zip(parts, values, strict=True):
         if value:
@@ -89,7 +91,7 @@ def _check_equal(parts: list[Part], field: str, message: str, values: list[str])
     if len(first) > 1:
         (a, name_a), (b, name_b), *_ = first.items()
         why = f"{message} ({field} {a} and {b})"
-        raise AuditError(f"{name_a} and {name_b}", why, "merge reports of one version and one suite")
+        raise ComparisonError(f"{name_a} and {name_b}", why, "merge reports of one version and one suite")
 
 
 def _check_digests(rows: pd.DataFrame) -> None:
@@ -100,7 +102,7 @@ def _check_digests(rows: pd.DataFrame) -> None:
         names = " and ".join(changed.loc[changed["case"] == case, "part"].unique())
         suffix = f" and of {number - 1} more" if number > 1 else ""
         why = f"the content of the case {case}{suffix} differs, so they are of different suites"
-        raise AuditError(names, why, "run the suite again where it is older")
+        raise ComparisonError(names, why, "run the suite again where it is older")
 
 
 def _check_disjoint(rows: pd.DataFrame) -> None:
@@ -109,7 +111,7 @@ def _check_disjoint(rows: pd.DataFrame) -> None:
         key = repeated.iloc[0][list(KEY)]
         names = " and ".join(rows.loc[(rows[list(KEY)] == key).all(axis=1), "part"].unique())
         why = f"they share {format_count(len(repeated), 'row')}, {row_names(repeated)}"
-        raise AuditError(names, why, "leave out all but one of the reports that have them")
+        raise ComparisonError(names, why, "leave out all but one of the reports that have them")
 
 
 def _merged_run(runs: list[RunInfo], available: set[str]) -> RunInfo:

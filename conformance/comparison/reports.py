@@ -10,7 +10,7 @@ import pandas as pd
 
 from conformance import report
 from conformance.comparison.changes import CAUSES, KINDS, SEVERITIES, Level, Scope, compare_results, fails, scope_of
-from conformance.comparison.errors import AuditError
+from conformance.comparison.errors import ComparisonError
 from conformance.judging.row import listed_in
 from conformance.report.frames import Frame, PackedFrame
 
@@ -56,12 +56,14 @@ class ReportDifference:
 
 
 def read_complete(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read a report.  Raises ReportError if it cannot be read, AuditError if its run ended early."""
+    """Read a report.  Raises ReportError if it cannot be read, ComparisonError if its run ended early."""
     results, run = report.read(path)
     if not run.get("complete"):
         finished = f"{run.get('finished', len(results))} of {run.get('planned', '?')} rows were finished"
         why = ", ".join(filter(None, (finished, str(run.get("interrupted", "")))))
-        raise AuditError(path, f"is incomplete ({why}), so what it lacks would look lost", "run it again to its end")
+        raise ComparisonError(
+            path, f"is incomplete ({why}), so what it lacks would look lost", "run it again to its end"
+        )
     return results, run
 
 
@@ -72,7 +74,7 @@ def read_packed(path: Path) -> tuple[PackedFrame, dict[str, Any]]:
 
 
 def difference(old: Path, new: Path) -> ReportDifference:
-    """Compare two reports, files or folders.  Raises ReportError or AuditError if they cannot be compared."""
+    """Compare two reports, files or folders.  Raises ReportError or ComparisonError if they cannot be compared."""
     (before, old_run), (after, new_run) = read_packed(old), read_packed(new)
     scopes = scope_of_run(before, old_run), scope_of_run(after, new_run)
     sides = Side(str(old), old_run), Side(str(new), new_run)

@@ -15,7 +15,7 @@ from conformance.adapters.registry import Installed
 from conformance.comparison import signatures
 from conformance.comparison.causes import REPORTED_SECTIONS, Cause, Section, causes, sections
 from conformance.comparison.changes import SAME_QUESTIONS, Level, compare_results, fails
-from conformance.comparison.errors import AuditError
+from conformance.comparison.errors import ComparisonError
 from conformance.comparison.reports import ReportDifference, Side
 from conformance.comparison.signatures import SignatureChange
 from conformance.execution import assessing
@@ -239,7 +239,7 @@ class Audit:
 def audit(sides: Sides, run: AuditRun, folder: Path) -> Audit:
     """Write both sides' reports below a folder and compare them.
 
-    Raises ReportError if they cannot be written, AuditError if they have nothing in common, and the exception that
+    Raises ReportError if they cannot be written, ComparisonError if they have nothing in common, and the exception that
     ended
     """
     run.write()
@@ -250,7 +250,7 @@ def audit(sides: Sides, run: AuditRun, folder: Path) -> Audit:
     (before, old), (after, new) = (report.read(folder / name) for name in NAMES)
     try:
         table = compare_results(before, after, sides.names, SAME_QUESTIONS)
-    except AuditError:
+    except ComparisonError:
         run.require_all(f"{' and '.join(sides.names)} have no answer in common")
         raise
     paths = _paths(sides, set(table["function"]))

@@ -193,7 +193,7 @@ def _arrange_case(case: Case, setting: Setting) -> Case:
 
 
 def _layout(problem: Problem, setting: Setting) -> set[str]:
-    """The entries of `LAYOUTS` that apply to the arrays of a problem, and words for other unusual properties."""
+    """The entries of `UNUSUAL_LAYOUTS` that apply to the arrays of a problem, and other unusual properties."""
     layout, samples, weights = problem.layout, problem.sample_shape, problem.options.sample_weights
     if setting.rows:
         samples = samples[:1]

@@ -24,9 +24,9 @@ from conformance.model.convention import Convention, Divisor
 from conformance.reference.conversion import DESCRIPTIONS, NAMES
 from conformance.reference.domain import dtype_info
 
-PASSED = ("labels_column", "dtype", "target")
+ALWAYS_PASSED = ("labels_column", "dtype", "target")
 """Derived words that are passed as in any call."""
-LAYOUTS = ("class_axis", "class_names", "unbatched", "leading_weights")
+UNUSUAL_LAYOUTS = ("class_axis", "class_names", "unbatched", "leading_weights")
 """Unusual layouts: the classes on a stated axis, labels that are class names, a single sample without a batch axis,
 and sample weights with only the leading axes of the samples."""
 
@@ -52,7 +52,7 @@ class Setting:
     quantity: Quantity = "loss"
     """The loss, or its gradient with respect to the predictions."""
     layout: tuple[str, ...] = ()
-    """Entries of `LAYOUTS` that the arrays have."""
+    """Entries of `UNUSUAL_LAYOUTS` that the arrays have."""
     label_dtype: str = ""
     """dtype of the labels; "" for the default of each function."""
     weight_dtype: str = ""
@@ -276,7 +276,7 @@ class _Draft:
     def _arguments(self, text: str) -> dict[str, str]:
         """The table of arguments for source: options by their names, derived words as in any call."""
         arguments = self.function.arguments
-        table = {name: arguments[name] for name in PASSED if name in arguments}
+        table = {name: arguments[name] for name in ALWAYS_PASSED if name in arguments}
         for name in ("class_axis", "class_names"):
             if name in self.setting.layout:
                 value = f"sorted({name})" if name in self.arranged else name

@@ -20,7 +20,7 @@ from conformance.judging.selection import ItemFilter, SelectionError
 from conformance.model.case import Case, MustRaise, NoRightAnswer, Problem, Quantity, Reduction, is_derivative
 from conformance.model.convention import Convention
 from conformance.model.row_key import CPU, EAGER, RowKey, item_id
-from conformance.reference.cache import Remembered, code_digest
+from conformance.reference.cache import DerivedCache, code_digest
 from conformance.reference.conversion import convert_weights, why_not_convertible
 
 MAX_DIFFERENTIATED = 20_000
@@ -196,7 +196,7 @@ class Declarations:
     a function against some thousand problems at each start.
     """
 
-    def __init__(self, remembered: Remembered | None = None, facts: str = "") -> None:
+    def __init__(self, remembered: DerivedCache | None = None, facts: str = "") -> None:
         self._remembered = remembered
         self._facts = facts
         self._problems: tuple[Case, list[Problem]] | None = None
@@ -211,7 +211,7 @@ class Declarations:
         if len(cases) < MIN_REMEMBERED or not all(map(_is_shipped, cases)):
             yield cls()
             return
-        with Remembered() as remembered:
+        with DerivedCache() as remembered:
             declarations = cls(remembered, deciding_facts(cases))
             yield declarations
             for table in declarations._tables.values():
@@ -239,7 +239,7 @@ class Declarations:
 class _Table:
     """The declarations of one function: the distinct ones, and for each problem of a case the index of its own."""
 
-    def __init__(self, installed: Installed, function: Function, remembered: Remembered | None, facts: str) -> None:
+    def __init__(self, installed: Installed, function: Function, remembered: DerivedCache | None, facts: str) -> None:
         self._of = installed, function
         self._remembered = remembered
         names = (function.name, installed.environment, installed.backend, installed.mode, installed.device)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 INVALID = "invalid"
 """Follows the file in the id of an error in that file, in place of a test function."""
-Maker = Callable[[pytest.Config, "ItemFilter | None"], "Sequence[Item | Instance]"]
-MARKED = pytest.StashKey[set[str]]()
+ParameterFactory = Callable[[pytest.Config, "ItemFilter | None"], "Sequence[Item | Instance]"]
+MARKER_NAMES = pytest.StashKey[set[str]]()
 _RELATIVE_PATHS = pytest.StashKey[dict[str, str]]()
 _INVALID = pytest.StashKey[set[str]]()
 
@@ -44,7 +44,7 @@ def check_marks(config: pytest.Config, items: Sequence[pytest.Item] = ()) -> Non
         return  # pytest reports it
     registered = {re.split(r"[:(]", line)[0].strip() for line in config.getini("markers")}
     if unknown := words - registered - {mark.name for item in items for mark in item.iter_markers()}:
-        names = ", ".join(sorted(config.stash.get(MARKED, ())))
+        names = ", ".join(sorted(config.stash.get(MARKER_NAMES, ())))
         raise pytest.UsageError(
             loggable(f"-m {expression}: there is no marker {', '.join(sorted(unknown))}; frameworks: {names}")
         )
@@ -143,7 +143,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             _parametrize_frameworks(metafunc)
 
 
-def _parametrize(metafunc: pytest.Metafunc, argument: str, name: str, make: Maker) -> None:
+def _parametrize(metafunc: pytest.Metafunc, argument: str, name: str, make: ParameterFactory) -> None:
     config = metafunc.config
     parents = [
         node.name for node in metafunc.definition.listchain()[1:-1] if not isinstance(node.parent, pytest.Session)
@@ -175,10 +175,10 @@ def mark_frameworks(config: pytest.Config) -> None:
     """
     from conformance.adapters import registry
 
-    if MARKED not in config.stash:
+    if MARKER_NAMES not in config.stash:
         if not (config.getoption("keyword") or config.getoption("markexpr")):
             registry.check()
-        config.stash[MARKED] = names = {framework.name for framework in registry.frameworks()}
+        config.stash[MARKER_NAMES] = names = {framework.name for framework in registry.frameworks()}
         for name in sorted(names):
             config.addinivalue_line("markers", f"{name}: functions of {name}")
 

@@ -326,14 +326,14 @@ class Recorder:
 
     def _compare_with_baseline(self, baseline: Baseline, session: pytest.Session) -> None:
         """Compare the rows with the baseline; the session fails if there are regressions."""
-        from conformance.comparison.baseline import RunScope
+        from conformance.comparison.baseline import ExpectedRows
 
         finished = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         item_filter = expression_filter(self.config, [str(TEST_FILE), TEST_NAME])
         requested = {argument.partition("[")[2][:-1] for argument in self.config.args if is_conformance_test(argument)}
         has_case = self._case_filter()
         results = self.results
-        scope = RunScope(
+        scope = ExpectedRows(
             frozenset(results["framework"]),
             lambda of, name: (
                 (not requested or name in requested)

@@ -164,7 +164,7 @@ class Cache:
         )
 
 
-class Remembered:
+class DerivedCache:
     """JSON values by name in the default folder, valid only together with the facts that they were computed from.
 
     A value with other facts replaces the one of the same name, so that the file does not grow when facts change.
@@ -174,7 +174,7 @@ class Remembered:
         folder = default_folder()
         self._cache = None if folder is None else Cache(folder / "remembered.sqlite")
 
-    def __enter__(self) -> Remembered:
+    def __enter__(self) -> DerivedCache:
         return self
 
     def __exit__(self, *raised: object) -> None:

@@ -263,8 +263,8 @@ def _exact_row(name: str, row: list[float]) -> list[float]:
     if name in ("softmax", "log_softmax"):
         if any(map(math.isnan, row)) or math.isinf(max(row)):
             return [math.nan] * len(row)
-        top, first = arb(max(row)), row.index(max(row))
-        shifted = [None if z == -math.inf else arb(z) - top for z in row]
+        max_logit, first = arb(max(row)), row.index(max(row))
+        shifted = [None if z == -math.inf else arb(z) - max_logit for z in row]
         terms = [arb(0) if d is None else d.exp() for d in shifted]
         # The largest term is 1; log1p of the sum of the others keeps digits that 1 + ... would lose in a confident row.
         other_terms = sum(terms[:first] + terms[first + 1 :], arb(0))
@@ -294,12 +294,12 @@ _BALL: dict[str, Callable[[Any], Any]] = {
 
 
 def _log_softmax(z: Array) -> Array:
-    top = z.max(axis=1, keepdims=True)
-    d = z - top
+    max_logit = z.max(axis=1, keepdims=True)
+    d = z - max_logit
     e = np.exp(d)
     # The largest term is 1; log1p of the sum of the others keeps digits that 1 + ... would lose in a confident row.
     np.put_along_axis(e, np.argmax(d, axis=1)[:, np.newaxis], 0.0, axis=1)
-    return np.where(np.isfinite(top), d - np.log1p(e.sum(axis=1, keepdims=True)), np.nan)
+    return np.where(np.isfinite(max_logit), d - np.log1p(e.sum(axis=1, keepdims=True)), np.nan)
 
 
 _FLOAT: dict[str, Callable[[Array], Array]] = {

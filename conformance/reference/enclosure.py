@@ -118,8 +118,8 @@ def evaluate(problem: Problem, convention: Convention, sharpest: float = MAX_RAD
 
 def radius_fraction(dtype: str, classes: int) -> float:
     """The maximum radius of a row's loss, as a fraction of its tolerance."""
-    of_sums = (classes - 1) / sum_error(classes) if classes > 1 else 1.0
-    largest = max(1.0, ELEMENTARY_OF_NUMPY / ELEMENTARY[dtype], of_sums)
+    sum_terms_ratio = (classes - 1) / sum_error(classes) if classes > 1 else 1.0
+    largest = max(1.0, ELEMENTARY_OF_NUMPY / ELEMENTARY[dtype], sum_terms_ratio)
     return 2 * largest * dtype_info("float64").unit_roundoff / dtype_info(dtype).unit_roundoff
 
 

@@ -141,30 +141,32 @@ def in_chunks(problem: Problem, convention: Convention, *, in_balls: bool, size:
     with ctx.workprec(PRECISION):
         flat = flatten(problem, convention)
         factor = factors(problem, flat, convention, to_numbers)
-        of_nothing = _mean_of_nothing(problem, flat, convention, factor)
+        is_mean_of_nothing = _mean_of_nothing(problem, flat, convention, factor)
     for rows in flat.chunks(size):
         with np.errstate(all="ignore"), ctx.workprec(PRECISION):
             part = flat.rows(rows)
             gradient = (binary_gradient if part.binary else categorical_gradient)(part, convention, to_numbers)
-            gradient = _reduced(gradient, part, factor[rows], of_nothing, to_numbers)
+            gradient = _reduced(gradient, part, factor[rows], is_mean_of_nothing, to_numbers)
             yield rows, answer_of(gradient, part.x.shape, in_balls)
 
 
 def _reduced(
-    gradient: Gradient, flat: FlatProblem, factor: Numbers, of_nothing: bool, to_numbers: ToNumbers
+    gradient: Gradient, flat: FlatProblem, factor: Numbers, is_mean_of_nothing: bool, to_numbers: ToNumbers
 ) -> Gradient:
     """The gradients of rows times the factors of the reduction."""
     value = gradient.value * (factor if flat.binary else factor[:, np.newaxis])
-    counts = flat.kept if flat.binary else flat.kept[:, np.newaxis]
-    return Gradient(np.where(counts, value, to_numbers(np.zeros(()))), (gradient.unconstrained | of_nothing) & counts)
+    kept = flat.kept if flat.binary else flat.kept[:, np.newaxis]
+    return Gradient(
+        np.where(kept, value, to_numbers(np.zeros(()))), (gradient.unconstrained | is_mean_of_nothing) & kept
+    )
 
 
 def _unreduced(problem: Problem, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Gradient:
     """The gradient of each row's own loss; cached, as it does not depend on the reduction."""
     relevant_convention = relevant(problem.unreduced, convention, GRADIENT_FIELDS)
-    of_rows = binary_gradient if flat.binary else categorical_gradient
+    row_gradients = binary_gradient if flat.binary else categorical_gradient
     key = ("gradient", relevant_convention, to_numbers)
-    return problem.unreduced.computed_once(key, lambda: of_rows(flat, convention, to_numbers))
+    return problem.unreduced.computed_once(key, lambda: row_gradients(flat, convention, to_numbers))
 
 
 def _mean_of_nothing(problem: Problem, flat: FlatProblem, convention: Convention, factor: Numbers) -> bool:
@@ -230,13 +232,13 @@ def categorical_gradient(flat: FlatProblem, convention: Convention, to_numbers: 
     if flat.input_kind == "log_probabilities":
         value = -t
     elif flat.input_kind == "logits":
-        t, unconstrained = _counted(t, softmax(x, to_numbers), x, flat, convention, to_numbers)
+        t, unconstrained = _varying_targets(t, softmax(x, to_numbers), x, flat, convention, to_numbers)
         complement = sum_of_others(t)
         if has_unit_total(flat, convention):
             complement = (row_weights(flat, to_numbers) if flat.weighs_rows else 1) - t
-        value = _of_logits(x, t, complement, to_numbers)
+        value = _logit_gradient(x, t, complement, to_numbers)
     else:
-        value, unconstrained = _of_probabilities(x, t, flat, convention, to_numbers)
+        value, unconstrained = _probability_gradient(x, t, flat, convention, to_numbers)
     if flat.index is not None and convention.out_of_range in ("zero", "nan"):
         outside = (flat.index < 0) | (flat.index >= x.shape[1])
         instead = 0.0 if convention.out_of_range == "zero" else np.nan
@@ -258,7 +260,7 @@ def row_weights(flat: FlatProblem, to_numbers: ToNumbers) -> Numbers:
     return weighted
 
 
-def _counted(
+def _varying_targets(
     t: Numbers, p: Numbers, x: Floats, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
     """Zero the targets whose log-probability is constant (behind the clip or floor), and scale those with an offset.
@@ -271,12 +273,12 @@ def _counted(
     inside, at_kink = clip_masks(p, x, flat, convention)
     e = to_numbers(np.asarray(flat.offset))
     if convention.log_floor is not None:
-        least = float(np.exp(convention.log_floor))
-        margin = least * KINK_MARGIN * dtype_info(str(flat.x.dtype)).unit_roundoff
-        inside, at_kink = inside & ~(p + e < least), at_kink | (abs(p + e - least) <= margin)
+        floor = float(np.exp(convention.log_floor))
+        margin = floor * KINK_MARGIN * dtype_info(str(flat.x.dtype)).unit_roundoff
+        inside, at_kink = inside & ~(p + e < floor), at_kink | (abs(p + e - floor) <= margin)
     at_kink = at_kink & (t != 0)
     unconstrained = at_kink if flat.binary else at_kink.any(axis=-1, keepdims=True)
-    t = np.where(inside | at_kink, _share(t, p, flat.offset, to_numbers), to_numbers(np.zeros(())))
+    t = np.where(inside | at_kink, _weighted_target(t, p, flat.offset, to_numbers), to_numbers(np.zeros(())))
     return t, np.broadcast_to(unconstrained, x.shape)
 
 
@@ -288,7 +290,7 @@ def sum_of_others(values: Numbers) -> Numbers:
     return before + after
 
 
-def _of_logits(x: Floats, t: Numbers, complement: Numbers, to_numbers: ToNumbers) -> Numbers:
+def _logit_gradient(x: Floats, t: Numbers, complement: Numbers, to_numbers: ToNumbers) -> Numbers:
     """The gradients with respect to logits x, [n, C].  complement: `sum_of_others(t)`, or that of a convention."""
     p = softmax(x, to_numbers)
     value = complement * p - t * sum_of_others(p)
@@ -297,47 +299,47 @@ def _of_logits(x: Floats, t: Numbers, complement: Numbers, to_numbers: ToNumbers
 
 def softmax(x: Floats, to_numbers: ToNumbers) -> Numbers:
     """The softmax of rows of logits, [n, C]; a logit of -inf has the probability 0."""
-    counts = x != -np.inf
+    has_probability = x != -np.inf
     finite = np.where(np.isfinite(x), x, 0.0)
-    top = np.where(counts, finite, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-    top = np.where(np.isfinite(top), top, 0.0)
-    e = np.where(counts, np.exp(to_numbers(finite) - to_numbers(top)), to_numbers(np.zeros(())))
+    max_logit = np.where(has_probability, finite, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    max_logit = np.where(np.isfinite(max_logit), max_logit, 0.0)
+    e = np.where(has_probability, np.exp(to_numbers(finite) - to_numbers(max_logit)), to_numbers(np.zeros(())))
     total = e.sum(axis=1, keepdims=True)
-    return e / np.where(counts.any(axis=1, keepdims=True), total, to_numbers(np.ones(())))
+    return e / np.where(has_probability.any(axis=1, keepdims=True), total, to_numbers(np.ones(())))
 
 
-def _of_probabilities(
+def _probability_gradient(
     x: Floats, t: Numbers, flat: FlatProblem, convention: Convention, to_numbers: ToNumbers
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
     """(gradients with respect to probabilities x, mask of unconstrained elements), each [n, C]."""
-    nan = np.isnan(x)
+    is_nan = np.isnan(x)
     zero = to_numbers(np.zeros(()))
-    p = to_numbers(np.where(nan, 0.5, x))
+    p = to_numbers(np.where(is_nan, 0.5, x))
     row_sum = p.sum(axis=1, keepdims=True)
     p = p / row_sum if convention.renormalise == "before_clip" else p
     inside, unconstrained = clip_masks(p, x, flat, convention)
-    has_slope = inside | unconstrained
-    u = p if flat.clip is None else np.where(has_slope, p, _nearest_end(p, flat.clip, to_numbers))
+    has_gradient = inside | unconstrained
+    u = p if flat.clip is None else np.where(has_gradient, p, _nearest_end(p, flat.clip, to_numbers))
     e = to_numbers(np.asarray(flat.offset))
     if convention.log_floor is not None:
-        has_slope = has_slope & ~(u + e < np.exp(convention.log_floor))
+        has_gradient = has_gradient & ~(u + e < np.exp(convention.log_floor))
     if convention.renormalise == "no":
-        value = np.where(has_slope, _minus_over(t, u + e, to_numbers), zero)
+        value = np.where(has_gradient, _minus_over(t, u + e, to_numbers), zero)
     elif convention.renormalise == "before_clip":
-        counted = np.where(has_slope, t, zero)
-        shares = sum_of_others(_share(counted, p, flat.offset, to_numbers))
-        value = (_minus_over(counted * sum_of_others(p), p + e, to_numbers) + shares) / row_sum
+        varying = np.where(has_gradient, t, zero)
+        weighted_targets = sum_of_others(_weighted_target(varying, p, flat.offset, to_numbers))
+        value = (_minus_over(varying * sum_of_others(p), p + e, to_numbers) + weighted_targets) / row_sum
         unconstrained = np.broadcast_to(unconstrained.any(axis=1, keepdims=True), unconstrained.shape)
     else:
         total = u.sum(axis=1, keepdims=True)
-        shares = sum_of_others(_share(t, u / total, flat.offset, to_numbers))
-        value = (_minus_over(t * sum_of_others(u), u + e * total, to_numbers) + shares) / total
-        value = np.where(has_slope, value, zero)
-        unconstrained = unconstrained | (nan.any(axis=1, keepdims=True) & ~has_slope)
+        weighted_targets = sum_of_others(_weighted_target(t, u / total, flat.offset, to_numbers))
+        value = (_minus_over(t * sum_of_others(u), u + e * total, to_numbers) + weighted_targets) / total
+        value = np.where(has_gradient, value, zero)
+        unconstrained = unconstrained | (is_nan.any(axis=1, keepdims=True) & ~has_gradient)
     if convention.renormalise != "no":
-        return np.where(nan.any(axis=1, keepdims=True), np.nan, value), unconstrained
-    counts = np.asarray(smoothed(flat, to_numbers) != 0, dtype=bool)  # also with a weight of 0, as in the loss
-    return np.where(nan & counts, np.nan, value), unconstrained
+        return np.where(is_nan.any(axis=1, keepdims=True), np.nan, value), unconstrained
+    has_target = np.asarray(smoothed(flat, to_numbers) != 0, dtype=bool)  # also with a weight of 0, as in the loss
+    return np.where(is_nan & has_target, np.nan, value), unconstrained
 
 
 def clip_masks(
@@ -359,9 +361,9 @@ def clip_masks(
         is_rounded = (x != 0).sum(axis=-1, keepdims=True) > 1
         unit = dtype_info(str(flat.x.dtype)).unit_roundoff
         margin = np.where(is_rounded, (x.shape[-1] + 2) * unit + spacing / 2, 0.0)
-    wide = np.vectorize(float_of, otypes=[np.float64])(p) if p.dtype == object and p.size else p.astype(np.float64)
-    unconstrained = np.isnan(x) | (np.abs(wide - low) <= margin * low) | (np.abs(wide - high) <= margin * high)
-    return (wide > low) & (wide < high) & ~unconstrained, unconstrained
+    values = np.vectorize(float_of, otypes=[np.float64])(p) if p.dtype == object and p.size else p.astype(np.float64)
+    unconstrained = np.isnan(x) | (np.abs(values - low) <= margin * low) | (np.abs(values - high) <= margin * high)
+    return (values > low) & (values < high) & ~unconstrained, unconstrained
 
 
 def _nearest_end(p: Numbers, clip: tuple[float, float], to_numbers: ToNumbers) -> Numbers:
@@ -378,7 +380,7 @@ def _minus_over(t: Numbers, p: Numbers, to_numbers: ToNumbers) -> Numbers:
     return np.where(np.asarray(t != 0, dtype=bool), np.where(is_zero, infinite, value), to_numbers(np.zeros(())))
 
 
-def _share(t: Numbers, p: Numbers, offset: float, to_numbers: ToNumbers) -> Numbers:
+def _weighted_target(t: Numbers, p: Numbers, offset: float, to_numbers: ToNumbers) -> Numbers:
     """Share t p / (p + e), elementwise: the derivative of -t log(p + e) with respect to -log p; e is the offset."""
     return t * p / (p + to_numbers(np.asarray(offset))) if offset else t
 
@@ -396,9 +398,9 @@ def binary_gradient(flat: FlatProblem, convention: Convention, to_numbers: ToNum
     unconstrained = np.zeros(x.shape, dtype=bool)
     if flat.input_kind == "logits":
         s, r = sigmoids(x, to_numbers)
-        pos_factor, of_on = _counted(pos_factor, s, x, flat, convention, to_numbers)
-        neg_factor, of_off = _counted(neg_factor, r, x, flat, convention, to_numbers)
-        value, unconstrained = neg_factor * s - pos_factor * r, of_on | of_off
+        pos_factor, positive_unconstrained = _varying_targets(pos_factor, s, x, flat, convention, to_numbers)
+        neg_factor, negative_unconstrained = _varying_targets(neg_factor, r, x, flat, convention, to_numbers)
+        value, unconstrained = neg_factor * s - pos_factor * r, positive_unconstrained | negative_unconstrained
     elif flat.input_kind == "log_probabilities":
         odds = np.exp(to_numbers(np.where(x < 0, x, -1.0))) / -np.expm1(to_numbers(np.where(x < 0, x, -1.0)))
         value = np.where(
@@ -407,7 +409,7 @@ def binary_gradient(flat: FlatProblem, convention: Convention, to_numbers: ToNum
             np.where(np.asarray(neg_factor != 0, dtype=bool), np.inf, -pos_factor),
         )
     else:
-        value, unconstrained = _of_outputs(x, y, pos_factor, neg_factor, flat, convention, to_numbers)
+        value, unconstrained = _output_gradient(x, y, pos_factor, neg_factor, flat, convention, to_numbers)
     return Gradient(np.where(np.isnan(x), np.nan, value), unconstrained)
 
 
@@ -425,7 +427,7 @@ def gradient_floor(flat: FlatProblem, convention: Convention) -> float:
     return float(np.asarray(convention.gradient_floor).astype(flat.x.dtype))
 
 
-def _of_outputs(
+def _output_gradient(
     x: Floats,
     y: Numbers,
     pos_factor: Numbers,
@@ -439,18 +441,19 @@ def _of_outputs(
     y: smoothed targets.  pos_factor, neg_factor: factors of -log p and -log(1 - p).
     """
     p = to_numbers(np.where(np.isnan(x), 0.5, x))
-    if least := gradient_floor(flat, convention):
+    if floor := gradient_floor(flat, convention):
         product = p * (1 - p)
-        divisor = np.where(product < least, to_numbers(np.asarray(least)), product)
+        divisor = np.where(product < floor, to_numbers(np.asarray(floor)), product)
         return (p - y) / divisor, np.zeros(x.shape, dtype=bool)
     inside, unconstrained = clip_masks(p, x, flat, convention)
-    has_slope = inside | unconstrained
-    u = p if flat.clip is None else np.where(has_slope, p, _nearest_end(p, flat.clip, to_numbers))
+    has_gradient = inside | unconstrained
+    u = p if flat.clip is None else np.where(has_gradient, p, _nearest_end(p, flat.clip, to_numbers))
     e = to_numbers(np.asarray(flat.offset))
     raised, complement = u + e, 1 - u + e
-    first, second = (_minus_over(pos_factor, raised, to_numbers), -_minus_over(neg_factor, complement, to_numbers))
+    pos_term = _minus_over(pos_factor, raised, to_numbers)
+    neg_term = -_minus_over(neg_factor, complement, to_numbers)
     if convention.log_floor is not None:
-        least = np.exp(convention.log_floor)
-        first = np.where(raised < least, to_numbers(np.zeros(())), first)
-        second = np.where(complement < least, to_numbers(np.zeros(())), second)
-    return np.where(has_slope, first + second, to_numbers(np.zeros(()))), unconstrained
+        floor = np.exp(convention.log_floor)
+        pos_term = np.where(raised < floor, to_numbers(np.zeros(())), pos_term)
+        neg_term = np.where(complement < floor, to_numbers(np.zeros(())), neg_term)
+    return np.where(has_gradient, pos_term + neg_term, to_numbers(np.zeros(()))), unconstrained

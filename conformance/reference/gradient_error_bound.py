@@ -74,12 +74,12 @@ def _reduced(problem: Problem, convention: Convention) -> Floats:
     flat = flatten(problem, convention)
     with np.errstate(all="ignore"):
         relevant_convention = relevant(problem.unreduced, convention, GRADIENT_ERROR_BOUND_FIELDS)
-        key, of_rows = (
+        key, bound_rows = (
             ("gradient error bound of samples", relevant_convention),
             _binary if flat.binary else _categorical,
         )
         size, error = problem.unreduced.computed_once(
-            key, lambda: of_rows(flat, relevant_convention, ELEMENTARY[problem.dtype])
+            key, lambda: bound_rows(flat, relevant_convention, ELEMENTARY[problem.dtype])
         )
         total = _weighted(flat, convention, size, error, _factors(problem, flat, convention))
     return total.reshape(problem.predictions.shape)
@@ -89,13 +89,13 @@ def in_chunks(problem: Problem, convention: Convention, *, size: int) -> Iterato
     """The tolerances of the rows of `gradient.in_chunks`; nothing is cached."""
     flat = flatten(problem, convention)
     factors = _factors(problem, flat, convention)
-    of_rows = _binary if flat.binary else _categorical
+    bound_rows = _binary if flat.binary else _categorical
     for chunk in flat.chunks(size):
         part = flat.rows(chunk)
         with np.errstate(all="ignore"):
-            scale, error = of_rows(part, convention, ELEMENTARY[problem.dtype])
-            of_part = _Factors(factors.unweighted[chunk], factors.factor[chunk], factors.products)
-            yield _weighted(part, convention, scale, error, of_part)
+            scale, error = bound_rows(part, convention, ELEMENTARY[problem.dtype])
+            chunk_factors = _Factors(factors.unweighted[chunk], factors.factor[chunk], factors.products)
+            yield _weighted(part, convention, scale, error, chunk_factors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +129,11 @@ def _weighted(flat: FlatProblem, convention: Convention, size: Floats, error: Fl
     size = tiny / dtype_info(dtype).unit_roundoff * size
     weights = np.abs(factors.unweighted) + (flat.sample_weights is not None)
     total = total + weights * size + factor * (tiny + size) + tiny * DIVISION
-    total = total + tiny * _lost(flat, convention, factor)
+    total = total + tiny * _underflow_multiplier(flat, convention, factor)
     return finite_or_zero(total)
 
 
-def _lost(flat: FlatProblem, convention: Convention, factor: Floats) -> Any:
+def _underflow_multiplier(flat: FlatProblem, convention: Convention, factor: Floats) -> Any:
     """The multiplier of an underflow of a product with the factor, if the product is divided by a probability.
 
     factor: factor of each row, as a column that broadcasts to classes.
@@ -150,19 +150,19 @@ def _lost(flat: FlatProblem, convention: Convention, factor: Floats) -> Any:
     if convention.renormalise == "before_clip" and not flat.binary:
         row = x.sum(axis=1, keepdims=True)
     p = x / row if flat.clip is None else np.clip(x / row, *flat.clip)
-    p, q = p + flat.offset, 1 - p + flat.offset
+    p, complement = p + flat.offset, 1 - p + flat.offset
     if flat.binary:
         assert flat.q is not None
         y = flat.q * (1 - flat.smoothing) + flat.smoothing / 2
-        on = factor * np.abs(y if flat.positive_weight is None else flat.positive_weight * y)
-        separate = quotient(on, p) + quotient(factor * np.abs(1 - y), q)
-        divisor = np.maximum(p * q, gradient.gradient_floor(flat, convention))
+        pos_factor = factor * np.abs(y if flat.positive_weight is None else flat.positive_weight * y)
+        separate = quotient(pos_factor, p) + quotient(factor * np.abs(1 - y), complement)
+        divisor = np.maximum(p * complement, gradient.gradient_floor(flat, convention))
         return np.maximum(separate, quotient(factor * np.abs(p - y), divisor))
     t = factor * np.abs(gradient.targets(flat, floats))
-    lost = quotient(t, p)
+    multiplier = quotient(t, p)
     if convention.renormalise == "after_clip":
-        lost = lost + quotient(t.sum(axis=1, keepdims=True) * p / p.sum(axis=1, keepdims=True), p)
-    return lost / np.abs(row)
+        multiplier = multiplier + quotient(t.sum(axis=1, keepdims=True) * p / p.sum(axis=1, keepdims=True), p)
+    return multiplier / np.abs(row)
 
 
 def _categorical(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats]:
@@ -176,13 +176,13 @@ def _categorical(flat: FlatProblem, convention: Convention, g: float) -> tuple[F
     total = t.sum(axis=1, keepdims=True)
     if gradient.has_unit_total(flat, convention):
         total = unit * (gradient.row_weights(flat.absolute, floats) if flat.weighs_rows else np.ones_like(total))
-    counted = int((t != 0).sum(axis=1).max(initial=1))
+    num_targets = int((t != 0).sum(axis=1).max(initial=1))
     products = 2.0 + (flat.class_weights is not None) + 3 * bool(flat.smoothing) + (flat.q is not None)
     products += sum_error(x.shape[1]) + 3 if flat.weighs_rows else 0
     if flat.input_kind == "log_probabilities":
         return t, products * t
     if flat.input_kind == "logits":
-        return _through_softmax(x, t, total, products + sum_error(counted), convention, g)
+        return _through_softmax(x, t, total, products + sum_error(num_targets), convention, g)
     p, row = x, np.abs(x).sum(axis=1, keepdims=True)
     if convention.renormalise == "before_clip":
         p = x / x.sum(axis=1, keepdims=True)
@@ -190,36 +190,41 @@ def _categorical(flat: FlatProblem, convention: Convention, g: float) -> tuple[F
         p = np.clip(p, *flat.clip)
     if convention.renormalise == "after_clip" and not flat.offset:
         logs = np.log(p)
-        size, error = _through_softmax(logs, t, total, products + sum_error(counted), convention, g)
-        lost = g * np.abs(logs) + (np.exp(logs) / p.sum(axis=1, keepdims=True) * g * np.abs(logs)).sum(
+        magnitude, error = _through_softmax(logs, t, total, products + sum_error(num_targets), convention, g)
+        sum_log_error = g * np.abs(logs) + (np.exp(logs) / p.sum(axis=1, keepdims=True) * g * np.abs(logs)).sum(
             axis=1, keepdims=True
         )
-        return size / p, (error + size * (lost + 2)) / p
+        return magnitude / p, (error + magnitude * (sum_log_error + 2)) / p
     if convention.renormalise == "after_clip":
         row = p.sum(axis=1, keepdims=True)
         p = p / row
     raised = p + flat.offset
-    size = np.where(t == 0, 0.0, t / np.where(raised == 0, np.inf, raised))
-    divided = sum_error(x.shape[1]) + 3 + underflow(p, str(flat.x.dtype)) if convention.renormalise != "no" else 0.0
-    error = size * (products + divided + 1 + (flat.offset > 0))
+    magnitude = np.where(t == 0, 0.0, t / np.where(raised == 0, np.inf, raised))
+    quotient_error = (
+        sum_error(x.shape[1]) + 3 + underflow(p, str(flat.x.dtype)) if convention.renormalise != "no" else 0.0
+    )
+    error = magnitude * (products + quotient_error + 1 + (flat.offset > 0))
     if convention.renormalise != "no":
-        size = (size + total) / row
-        error = (error + total * (products + 2 * divided + sum_error(counted) + 1)) / row + divided * size
-    return size, error
+        magnitude = (magnitude + total) / row
+        error = error + total * (products + 2 * quotient_error + sum_error(num_targets) + 1)
+        error = error / row + quotient_error * magnitude
+    return magnitude, error
 
 
 def _through_softmax(
     z: Floats, t: Floats, total: Floats, products: float, convention: Convention, g: float
 ) -> tuple[Floats, Floats]:
-    minus_log, off = softmax_error(z, convention, g)
+    minus_log, log_error = softmax_error(z, convention, g)
     p = np.exp(-minus_log)
-    relative = np.where(p > 0, off + g + 1, 0.0)
+    relative = np.where(p > 0, log_error + g + 1, 0.0)
     if convention.gradient_cancellation == "targets" or "one" in (convention.gradient_total, convention.log_sum_exp):
         return total * p + t, total * p * (relative + products + 1) + t * (products + 1)
     complement, other_targets = gradient.sum_of_others(p), gradient.sum_of_others(t)
-    size = other_targets * p + t * complement
-    off = other_targets * p * relative + t * (gradient.sum_of_others(relative * p) + sum_error(p.shape[1]) * complement)
-    return size, size * (products + 2) + off
+    magnitude = other_targets * p + t * complement
+    log_error = other_targets * p * relative + t * (
+        gradient.sum_of_others(relative * p) + sum_error(p.shape[1]) * complement
+    )
+    return magnitude, magnitude * (products + 2) + log_error
 
 
 def _binary(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats]:
@@ -228,40 +233,41 @@ def _binary(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats
     e = flat.smoothing
     y = flat.q * (1 - e) + e / 2
     unit = dtype_info(str(flat.x.dtype)).unit_roundoff
-    on = np.abs(y if flat.positive_weight is None else flat.positive_weight * y) * unit
-    off = np.abs(1 - y) * unit
+    pos_factor = np.abs(y if flat.positive_weight is None else flat.positive_weight * y) * unit
+    neg_factor = np.abs(1 - y) * unit
     smoothed = 3 * y * unit * bool(e)
     products = 2 + 2 * (flat.positive_weight is not None) + 4 * bool(e)
     if flat.input_kind == "logits":
         s, r = gradient.sigmoids(x, floats)
         cancels = convention.gradient_cancellation == "targets"
-        size = s * (off + on) + on if cancels else off * s + on * r
-        of_sigmoid: Any = 2 * g + 2
+        magnitude = s * (neg_factor + pos_factor) + pos_factor if cancels else neg_factor * s + pos_factor * r
+        sigmoid_error: Any = 2 * g + 2
         if convention.gradient_cancellation == "logits":
             tail = np.log1p(np.exp(-np.abs(x)))
-            of_sigmoid = g + np.minimum(np.abs(x) + tail, tail / unit) + (2 * g + 1) * tail
-        error = size * (of_sigmoid + 1 + products) + smoothed * s
+            sigmoid_error = g + np.minimum(np.abs(x) + tail, tail / unit) + (2 * g + 1) * tail
+        error = magnitude * (sigmoid_error + 1 + products) + smoothed * s
         if cancels and flat.positive_weight is not None:
-            error = error + np.where(y != 0, (unit + on) * s, 0.0)
-        return size, error
+            error = error + np.where(y != 0, (unit + pos_factor) * s, 0.0)
+        return magnitude, error
     p = np.exp(x) if flat.input_kind == "log_probabilities" else x
     if flat.clip is not None:
         p = np.clip(p, *flat.clip)
     raised, complement = p + flat.offset, 1 - p + flat.offset
-    first, second, inherited = _over(on, raised), _over(off, complement), _over(smoothed, complement)
+    pos_term, neg_term = _over(pos_factor, raised), _over(neg_factor, complement)
+    inherited = _over(smoothed, complement)
     products += flat.offset > 0
     if convention.log_floor is not None:  # below the floor the loss is constant
-        least = np.exp(convention.log_floor)
-        first = np.where(raised < least, 0.0, first)
-        second, inherited = (np.where(complement < least, 0.0, term) for term in (second, inherited))
+        floor = np.exp(convention.log_floor)
+        pos_term = np.where(raised < floor, 0.0, pos_term)
+        neg_term, inherited = (np.where(complement < floor, 0.0, term) for term in (neg_term, inherited))
     if flat.input_kind == "log_probabilities":
-        first, second = on, second * p
-        return first + second, (first + second) * (2 * g + 4 + products) + inherited * p
-    if floor := gradient.gradient_floor(flat, convention):
-        divisor = np.maximum(p * (1 - p), floor)
-        size = np.abs(p - y) * unit / divisor
-        return size, size * (4 + products) + smoothed / divisor
-    return first + second, (first + second) * (4 + products) + inherited
+        pos_term, neg_term = pos_factor, neg_term * p
+        return pos_term + neg_term, (pos_term + neg_term) * (2 * g + 4 + products) + inherited * p
+    if product_floor := gradient.gradient_floor(flat, convention):
+        divisor = np.maximum(p * (1 - p), product_floor)
+        magnitude = np.abs(p - y) * unit / divisor
+        return magnitude, magnitude * (4 + products) + smoothed / divisor
+    return pos_term + neg_term, (pos_term + neg_term) * (4 + products) + inherited
 
 
 def _over(part: Any, p: Floats) -> npt.NDArray[np.float64]:

@@ -27,39 +27,52 @@ from conformance.reference.gradient import PRECISION
 from conformance.reference.oracle import Answer, Exact, Undefined, exact
 
 
-def head_gradient(problem: Problem, quantity: Quantity, slope: Answer) -> Answer:
-    """The exact gradient with respect to a factor of the logits.  slope: gradient with respect to the logits."""
-    if not isinstance(slope, Exact):
-        return slope
-    if not np.isfinite(slope.hi).all():
+def head_gradient(problem: Problem, quantity: Quantity, logit_gradient: Answer) -> Answer:
+    """The exact gradient with respect to a factor of the logits.
+
+    logit_gradient: the gradient with respect to the logits.
+    """
+    if not isinstance(logit_gradient, Exact):
+        return logit_gradient
+    if not np.isfinite(logit_gradient.hi).all():
         return Undefined("the gradient in the logits is not finite")
-    left, right, shape = _factors(problem, quantity, slope.hi)
+    left, right, shape = _factors(problem, quantity, logit_gradient.hi)
     if problem.dtype == "float64":
         with ctx.workprec(PRECISION):
-            parts = (_factors(problem, quantity, part)[0].ravel().tolist() for part in (slope.lo, slope.rad))
+            parts = (
+                _factors(problem, quantity, part)[0].ravel().tolist()
+                for part in (logit_gradient.lo, logit_gradient.rad)
+            )
             balls = [arb(hi, abs(rad)) + lo for hi, lo, rad in zip(left.ravel().tolist(), *parts, strict=True)]
             product = arb_mat(*left.shape, balls) * arb_mat(*right.shape, right.ravel().tolist())
             product_entries = exact(shape, product.entries(), PRECISION)
     else:
         product_entries = Exact((left @ right).reshape(shape), np.zeros(shape), np.zeros(shape))
-    unconstrained = np.full(shape, slope.unconstrained is not None and bool(slope.unconstrained.any()))
+    unconstrained = np.full(
+        shape, logit_gradient.unconstrained is not None and bool(logit_gradient.unconstrained.any())
+    )
     return Exact(
         product_entries.hi, product_entries.lo, product_entries.rad, unconstrained if unconstrained.any() else None
     )
 
 
-def head_gradient_tolerance(problem: Problem, quantity: Quantity, convention: Convention, of_slope: Floats) -> Floats:
-    """The tolerance of each element of `head_gradient`.  of_slope: tolerance of the gradient in the logits."""
-    slope = np.abs(gradient.estimate(problem, convention))
+def head_gradient_tolerance(
+    problem: Problem, quantity: Quantity, convention: Convention, gradient_tolerance: Floats
+) -> Floats:
+    """The tolerance of each element of `head_gradient`.
+
+    gradient_tolerance: that of the gradient with respect to the logits.
+    """
+    logit_gradient = np.abs(gradient.estimate(problem, convention))
     unit, tiny = dtype_info(problem.dtype).unit_roundoff, underflow_error(problem.dtype)
-    off, right, shape = _factors(problem, quantity, np.broadcast_to(of_slope, slope.shape))
-    off, right = np.abs(off), np.abs(right)
-    left = np.abs(_factors(problem, quantity, slope)[0])
-    size, terms = off + left, left.shape[1]
+    errors, right, shape = _factors(problem, quantity, np.broadcast_to(gradient_tolerance, logit_gradient.shape))
+    errors, right = np.abs(errors), np.abs(right)
+    left = np.abs(_factors(problem, quantity, logit_gradient)[0])
+    magnitude, terms = errors + left, left.shape[1]
     equal = np.minimum(_squared_counts(left)[:, np.newaxis], _squared_counts(right.T))
-    of_sum = np.minimum(terms - 1, LONG_SUM_FACTOR * np.sqrt(equal))
+    sum_factor = np.minimum(terms - 1, LONG_SUM_FACTOR * np.sqrt(equal))
     with np.errstate(all="ignore"):
-        error = (off + 2 * unit * size) @ right + of_sum * (unit * (size @ right)) + (terms + 1) * tiny
+        error = (errors + 2 * unit * magnitude) @ right + sum_factor * (unit * (magnitude @ right)) + (terms + 1) * tiny
     return np.where(np.isfinite(error), error, 0.0).reshape(shape)
 
 
@@ -75,14 +88,17 @@ def _squared_counts(factors: Floats) -> Floats:
     return np.asarray(np.where(ordered != 0, counts, 0).sum(axis=1), dtype=np.float64)
 
 
-def _factors(problem: Problem, quantity: Quantity, slope: Floats) -> tuple[Floats, Floats, tuple[int, ...]]:
-    """(gradient in the logits as a matrix, its factor, shape of the product).  slope: shaped as the predictions."""
+def _factors(problem: Problem, quantity: Quantity, logit_gradient: Floats) -> tuple[Floats, Floats, tuple[int, ...]]:
+    """(gradient in the logits as a matrix, its factor, shape of the product).
+
+    logit_gradient: shaped as the predictions.
+    """
     head = head_of(problem)
     if problem.reduction == "none":
-        slope = slope * upstream_gradient(problem.sample_shape)[..., np.newaxis]
-    rows, features = slope.reshape(-1, slope.shape[-1]), head.weight.shape[1]
+        logit_gradient = logit_gradient * upstream_gradient(problem.sample_shape)[..., np.newaxis]
+    rows, features = logit_gradient.reshape(-1, logit_gradient.shape[-1]), head.weight.shape[1]
     if quantity == "hidden_gradient":
         return rows, head.weight.astype(np.float64), head.hidden.shape
     if quantity == "weight_gradient":
         return rows.T, head.hidden.reshape(len(rows), features).astype(np.float64), head.weight.shape
-    return rows.T, np.ones((len(rows), 1)), (slope.shape[-1],)
+    return rows.T, np.ones((len(rows), 1)), (logit_gradient.shape[-1],)

@@ -72,7 +72,7 @@ def tolerance(problem: Problem, convention: Convention) -> Floats:
     with np.errstate(all="ignore"):
         value, relative, absolute = _unreduced_error(flat, convention, ELEMENTARY[problem.dtype])
         factor = np.abs(_column(flat, gradient.factors(problem, flat, convention, floats)))
-        products = 2.0 + (flat.sample_weights is not None) + _error_of_share(flat)
+        products = 2.0 + (flat.sample_weights is not None) + _target_sum_error(flat)
         if problem.reduction == "mean":
             products += DIVISION + divisor_error(flat, convention, len(flat.x), unit)
         scale = np.abs(_reduced(problem, flat, convention, floats))
@@ -82,23 +82,25 @@ def tolerance(problem: Problem, convention: Convention) -> Floats:
 
 def _unreduced_error(flat: FlatProblem, convention: Convention, g: float) -> tuple[Floats, Floats, Floats]:
     """(second derivatives of rows, their relative error, an absolute error to be added), the last two in u."""
-    x, share = flat.x.astype(np.float64), np.abs(_share(flat, convention, floats))
+    x, target_sum = flat.x.astype(np.float64), np.abs(_target_sum(flat, convention, floats))
     if flat.binary:
         p, complement = gradient.sigmoids(x, floats)
-        of_p: Floats = np.full(x.shape, 2 * g + 2)
+        p_error: Floats = np.full(x.shape, 2 * g + 2)
     else:
-        minus_log, off = softmax_error(x, convention, g)
-        p, of_p = np.exp(-minus_log), off + g + 1
-        of_p, complement = np.where(p > 0, of_p, 0.0), gradient.sum_of_others(p)
+        minus_log, log_error = softmax_error(x, convention, g)
+        p, p_error = np.exp(-minus_log), log_error + g + 1
+        p_error, complement = np.where(p > 0, p_error, 0.0), gradient.sum_of_others(p)
     cancels = convention.hessian_cancellation == "complement"
-    of_rest = 0.0 if cancels else np.max(of_p, axis=-1, keepdims=True, initial=0.0) if not flat.binary else of_p
+    complement_error = (
+        0.0 if cancels else np.max(p_error, axis=-1, keepdims=True, initial=0.0) if not flat.binary else p_error
+    )
     products = 2.0 + 2 * (convention.hessian_factor != 1)
-    factor = _factor(flat, convention) * share
-    absolute = factor * p * ((of_p + 1) * p + complement) if cancels else np.zeros(x.shape)
-    return factor * p * complement, of_p + of_rest + products, absolute
+    factor = _factor(flat, convention) * target_sum
+    absolute = factor * p * ((p_error + 1) * p + complement) if cancels else np.zeros(x.shape)
+    return factor * p * complement, p_error + complement_error + products, absolute
 
 
-def _error_of_share(flat: FlatProblem) -> float:
+def _target_sum_error(flat: FlatProblem) -> float:
     """The relative error of T in units of u, if no target or weight is negative."""
     products = (flat.class_weights is not None or flat.positive_weight is not None) + 3.0 * bool(flat.smoothing)
     if flat.binary:
@@ -116,14 +118,14 @@ def _reduced(problem: Problem, flat: FlatProblem, convention: Convention, to_num
         else:
             p = gradient.softmax(x, to_numbers)
             complement = gradient.sum_of_others(p)
-        share = _share(flat, convention, to_numbers)
+        target_sum = _target_sum(flat, convention, to_numbers)
         value = p * complement * _factor(flat, convention, to_numbers)
         floor = None if convention.hessian_floor is None else to_numbers(np.asarray(convention.hessian_floor))
         if floor is not None and convention.hessian_floor_of == "sample":
             value = _at_least(value, floor)
         factor = _column(flat, gradient.factors(problem, flat, convention, to_numbers))
         unreduced = _column(flat, gradient.factors(problem.with_reduction("sum"), flat, convention, to_numbers))
-        value = value * share * unreduced
+        value = value * target_sum * unreduced
         if floor is not None and convention.hessian_floor_of == "weighted":
             value = _at_least(value, floor)
         if problem.reduction == "mean":
@@ -134,7 +136,7 @@ def _reduced(problem: Problem, flat: FlatProblem, convention: Convention, to_num
         return np.where(flat.kept if flat.binary else flat.kept[:, np.newaxis], value, zero)
 
 
-def _share(flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Numbers:
+def _target_sum(flat: FlatProblem, convention: Convention, to_numbers: ToNumbers) -> Numbers:
     """T of each row, [n, 1]; for a binary loss 1 - y' + pos y', [n]."""
     if not flat.binary:
         if gradient.has_unit_total(flat, convention):

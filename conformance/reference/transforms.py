@@ -45,18 +45,18 @@ def perplexity(mean: Answer) -> Answer:
         return exact(mean.hi.shape, [_exponential(term) for term in _terms(mean)], PRECISION)
 
 
-def perplexity_gradient(mean: Answer, slope: Answer, dtype: str) -> Answer:
-    """The exact gradient of a perplexity.  slope: the gradient of the mean, shaped as the predictions."""
+def perplexity_gradient(mean: Answer, loss_gradient: Answer, dtype: str) -> Answer:
+    """The exact gradient of a perplexity.  loss_gradient: the gradient of the mean, shaped as the predictions."""
     factor = perplexity(mean)
-    if not isinstance(slope, Exact) or not isinstance(factor, Exact):
-        return slope if isinstance(factor, Exact) else factor
+    if not isinstance(loss_gradient, Exact) or not isinstance(factor, Exact):
+        return loss_gradient if isinstance(factor, Exact) else factor
     if not np.all(np.abs(factor.hi) <= dtype_info(dtype).largest):
         return Undefined(f"the perplexity is no finite number in {dtype}, so it has no gradient")
     with ctx.workprec(PRECISION):
         factor_term = next(_terms(factor), arb(0))
-        terms = [term * (factor_term if isinstance(term, arb) else 1.0) for term in _terms(slope)]
-        entries = exact(slope.hi.shape, terms, PRECISION)
-    return Exact(entries.hi, entries.lo, entries.rad, slope.unconstrained)
+        terms = [term * (factor_term if isinstance(term, arb) else 1.0) for term in _terms(loss_gradient)]
+        entries = exact(loss_gradient.hi.shape, terms, PRECISION)
+    return Exact(entries.hi, entries.lo, entries.rad, loss_gradient.unconstrained)
 
 
 def d2(problem: Problem, convention: Convention, oracle: Oracle) -> Answer:
@@ -73,39 +73,42 @@ def d2(problem: Problem, convention: Convention, oracle: Oracle) -> Answer:
         return exact((), [1 - loss / null if isinstance(loss, arb) else -loss], PRECISION)
 
 
-def perplexity_tolerance(problem: Problem, convention: Convention, of_mean: Floats) -> Floats:
-    """The tolerance of a perplexity.  of_mean: tolerance of the mean."""
+def perplexity_tolerance(problem: Problem, convention: Convention, mean_tolerance: Floats) -> Floats:
+    """The tolerance of a perplexity.  mean_tolerance: tolerance of the mean."""
     with np.errstate(all="ignore"):
         return finite_or_zero(
-            _relative_error(problem, of_mean) * _perplexity(problem, convention) + underflow_error(problem.dtype)
+            _relative_error(problem, mean_tolerance) * _perplexity(problem, convention) + underflow_error(problem.dtype)
         )
 
 
-def perplexity_gradient_tolerance(problem: Problem, convention: Convention, of_slope: Floats) -> Floats:
-    """The tolerance of the gradient of a perplexity.  of_slope: tolerance of the mean's gradient."""
-    of_mean = error_bound.tolerance(problem, convention)
-    slope = gradient.estimate(problem, convention)
+def perplexity_gradient_tolerance(problem: Problem, convention: Convention, gradient_tolerance: Floats) -> Floats:
+    """The tolerance of the gradient of a perplexity.  gradient_tolerance: tolerance of the mean's gradient."""
+    mean_tolerance = error_bound.tolerance(problem, convention)
+    loss_gradient = gradient.estimate(problem, convention)
     with np.errstate(all="ignore"):
-        factor, relative = _perplexity(problem, convention), _relative_error(problem, of_mean)
+        factor, relative = _perplexity(problem, convention), _relative_error(problem, mean_tolerance)
         return finite_or_zero(
-            factor * ((1 + relative) * of_slope + relative * np.abs(slope)) + underflow_error(problem.dtype)
+            factor * ((1 + relative) * gradient_tolerance + relative * np.abs(loss_gradient))
+            + underflow_error(problem.dtype)
         )
 
 
 def d2_tolerance(problem: Problem, convention: Convention) -> Floats:
     """The tolerance of a D2."""
     total = problem.with_reduction("sum")
-    value, of_value = error_bound.estimate(total, convention)[0], error_bound.tolerance(total, convention)
+    value, value_tolerance = error_bound.estimate(total, convention)[0], error_bound.tolerance(total, convention)
     unit = dtype_info(problem.dtype).unit_roundoff
     try:
         with ctx.workprec(PRECISION):
-            ball, of_null = null_loss(problem, convention)
+            ball, null_error = null_loss(problem, convention)
     except NoAnswerError:
         return np.zeros(())
     null = float(ball.mid())
     with np.errstate(all="ignore"):
         quotient = np.abs(value) / null
-        return finite_or_zero((of_value + quotient * of_null) / (null - of_null) + unit * (2 * quotient + 1))
+        return finite_or_zero(
+            (value_tolerance + quotient * null_error) / (null - null_error) + unit * (2 * quotient + 1)
+        )
 
 
 def null_loss(problem: Problem, convention: Convention) -> tuple[Any, float]:
@@ -151,10 +154,10 @@ def _perplexity(problem: Problem, convention: Convention) -> Floats:
     return np.exp(error_bound.estimate(problem, convention)[0])
 
 
-def _relative_error(problem: Problem, of_mean: Floats) -> Floats:
+def _relative_error(problem: Problem, mean_tolerance: Floats) -> Floats:
     """The relative tolerance of a perplexity."""
     unit = dtype_info(problem.dtype).unit_roundoff
-    return np.expm1(of_mean) + (1 + np.expm1(of_mean)) * (ELEMENTARY[problem.dtype] + 1) * unit
+    return np.expm1(mean_tolerance) + (1 + np.expm1(mean_tolerance)) * (ELEMENTARY[problem.dtype] + 1) * unit
 
 
 def _terms(answer: Exact) -> Iterator[Term]:

@@ -30,7 +30,7 @@ from conformance.judging.plan import VARIANT_STRIDE, Item, deciding_facts, is_se
 from conformance.judging.prepare import Problems
 from conformance.judging.selection import ItemFilter
 from conformance.model.case import DTYPES, Case, MustRaise, NoRightAnswer, Problem, Reduction
-from conformance.reference.cache import Remembered, code_digest
+from conformance.reference.cache import DerivedCache, code_digest
 from conformance.reference.domain import examine
 
 MAX_PREDICTIONS = 700
@@ -58,7 +58,7 @@ def select_instances(
         for function in installed.functions
         if function.has_independent_losses
     )
-    with Remembered() as remembered:
+    with DerivedCache() as remembered:
         earlier = _Selections(remembered, cases, relations)
         candidates = functools.cache(lambda: list(_candidates(cases, relations)))
         for installed, function in by_sample:  # relations hold for their sums
@@ -147,7 +147,7 @@ class _Selections:
     Preparing each candidate of a function to see whether it can be called takes most of the time of a selection.
     """
 
-    def __init__(self, remembered: Remembered, cases: Sequence[Case], relations: Sequence[Relation]) -> None:
+    def __init__(self, remembered: DerivedCache, cases: Sequence[Case], relations: Sequence[Relation]) -> None:
         self._remembered = remembered
         self._cases = {case.id: case for case in cases}
         self._names = {relation.name: relation for relation in relations}

@@ -24,10 +24,10 @@ from conformance import report
 from conformance.adapters import arrays, registry
 from conformance.adapters.contract import DocumentedConvention, Framework, Function
 from conformance.comparison import acceptance, difference_rendering, merging, reports
-from conformance.comparison.baseline import MIN_LIMIT, Baseline, RunScope, check_baseline, limit
+from conformance.comparison.baseline import ALWAYS_ALLOWED_RATIO, Baseline, ExpectedRows, check_baseline, limit
 from conformance.comparison.changes import CAUSES, COLUMNS, KINDS, SEVERITIES, Level, compare_results, fails
 from conformance.comparison.distance import distances
-from conformance.comparison.errors import AuditError
+from conformance.comparison.errors import ComparisonError
 from conformance.comparison.merging import Part, merge_reports
 from conformance.comparison.reports import by_severity, group_changes, read_complete
 from conformance.execution import report_folder
@@ -267,7 +267,9 @@ def test_alignment_reports_a_missing_one_of_several_environments():
 
 
 def test_alignment_rejects_several_environments_without_a_match():
-    with pytest.raises(AuditError, match=r"torch\.A: .* which differ in environment, and none matches: in the old"):
+    with pytest.raises(
+        ComparisonError, match=r"torch\.A: .* which differ in environment, and none matches: in the old"
+    ):
         changed([row(environment="a"), row(environment="b")], [row(environment="c")])
 
 
@@ -287,7 +289,7 @@ def test_alignment_rejects_a_repeated_question(side):
     sides = [[row()], [row()]]
     sides[side].append(row(got="2.0"))
     which = ["the old report", "the new report"][side]
-    with pytest.raises(AuditError, match=rf"{which}: it repeats 1 row, torch\.A categorical/a/case"):
+    with pytest.raises(ComparisonError, match=rf"{which}: it repeats 1 row, torch\.A categorical/a/case"):
         changed(*sides)
 
 
@@ -296,12 +298,12 @@ def test_alignment_rejects_a_repeated_question(side):
     [(row(case="binary/z"), "case"), (row(digest="z"), "unchanged case"), (row("keras.Z"), "function")],
 )
 def test_changes_reject_reports_with_nothing_in_common(other, what):
-    with pytest.raises(AuditError, match=f"no {what} in common, so nothing can be compared; compare reports of"):
+    with pytest.raises(ComparisonError, match=f"no {what} in common, so nothing can be compared; compare reports of"):
         changed([row()], [other])
 
 
 def test_changes_reject_an_empty_report_with_a_reason():
-    with pytest.raises(AuditError, match="no case in common"):
+    with pytest.raises(ComparisonError, match="no case in common"):
         changed([], [row()])
 
 
@@ -528,7 +530,9 @@ def sides(tmp_path):
 @pytest.mark.parametrize("which", [0, 1])
 def test_difference_rejects_an_incomplete_report(tmp_path, about, which):
     paths = [written(tmp_path / str(n), [row()], **(about if n == which else {})) for n in range(2)]
-    with pytest.raises(AuditError, match=rf"{paths[which]}: is incomplete \(1 of \d rows were finished.*\), so what"):
+    with pytest.raises(
+        ComparisonError, match=rf"{paths[which]}: is incomplete \(1 of \d rows were finished.*\), so what"
+    ):
         reports.difference(*paths)
 
 
@@ -664,7 +668,7 @@ def test_difference_markdown_is_bounded(tmp_path):
 
 
 def checked(old, new, **asked):
-    return check_baseline(report.from_records(old), report.from_records(new), RunScope(**asked))
+    return check_baseline(report.from_records(old), report.from_records(new), ExpectedRows(**asked))
 
 
 def reasons(found):
@@ -744,8 +748,8 @@ def test_processor_of_a_baseline_is_compared_with_this_one():
 def test_limit_is_its_minimum_or_old_error_plus_one_ulp():
     numbers = [pd.Series([value]) for value in (0.75, 0.9, 9.0)]
     assert limit(*numbers)[0] == pytest.approx(0.85)
-    assert limit(pd.Series([0.0]), pd.Series([0.4]), pd.Series([4.0]))[0] == MIN_LIMIT
-    assert limit(pd.Series([np.nan]), pd.Series([np.nan]), pd.Series([np.nan]))[0] == MIN_LIMIT
+    assert limit(pd.Series([0.0]), pd.Series([0.4]), pd.Series([4.0]))[0] == ALWAYS_ALLOWED_RATIO
+    assert limit(pd.Series([np.nan]), pd.Series([np.nan]), pd.Series([np.nan]))[0] == ALWAYS_ALLOWED_RATIO
 
 
 def test_check_notes_a_grown_largest_error():
@@ -902,7 +906,7 @@ def test_check_compares_several_environments_with_one():
 
 
 def test_check_rejects_a_baseline_of_another_suite():
-    with pytest.raises(AuditError, match="no case in common with this run; name a baseline of the same suite"):
+    with pytest.raises(ComparisonError, match="no case in common with this run; name a baseline of the same suite"):
         checked([row(case="binary/x")], [row()])
 
 
@@ -911,7 +915,7 @@ def test_check_counts_questions_beyond_the_baseline_as_new():
 
 
 def test_check_rejects_a_repeated_question():
-    with pytest.raises(AuditError, match="the run: it repeats 1 row, "):
+    with pytest.raises(ComparisonError, match="the run: it repeats 1 row, "):
         checked([row()], [row(), row(got="2.0")])
 
 
@@ -944,7 +948,7 @@ def test_check_lines_are_bounded():
 def test_read_complete_rejects_an_unreadable_or_incomplete_report(tmp_path):
     path = written(tmp_path / "baseline", [row()])
     assert check_baseline(read_complete(path)[0], report.from_records([row()])).ok
-    with pytest.raises(AuditError, match="is incomplete"):
+    with pytest.raises(ComparisonError, match="is incomplete"):
         read_complete(written(tmp_path / "half", [row()], planned=2))
     with pytest.raises(ReportError):
         read_complete(tmp_path / "none")
@@ -1067,7 +1071,7 @@ def test_merge_takes_a_merged_report(tmp_path):
 def test_merge_rejects_parts_that_do_not_fit(other, rest, why):
     told = parts(([row()], {}), (other, rest))
     for order in (told, told[::-1]):
-        with pytest.raises(AuditError, match="part") as caught:
+        with pytest.raises(ComparisonError, match="part") as caught:
             merging.merge(order)
         assert why in str(caught.value)
         assert "part0" in str(caught.value)
@@ -1075,14 +1079,14 @@ def test_merge_rejects_parts_that_do_not_fit(other, rest, why):
 
 
 def test_merge_rejects_no_parts():
-    with pytest.raises(AuditError, match="no report was named"):
+    with pytest.raises(ComparisonError, match="no report was named"):
         merging.merge([])
 
 
 def test_merge_rejects_to_replace_a_part(tmp_path):
     path = written(tmp_path / "a", [row()])
     before = content(path)
-    with pytest.raises(AuditError, match="would replace one of its parts"):
+    with pytest.raises(ComparisonError, match="would replace one of its parts"):
         merge_reports([path / "results.csv"], path)
     assert content(path) == before
 
@@ -1200,31 +1204,33 @@ def test_accept_of_fewer_questions_shows_no_loss(tmp_path):
 @pytest.mark.parametrize("surprise", [BAD, {"expected": "stale"}])
 def test_proposal_rejects_unexpected_rows_by_default(tmp_path, surprise):
     path = written(tmp_path / "r", [row(), row("torch.B", **surprise)])
-    with pytest.raises(AuditError, match=r"has 1 row unexpected or stale: torch\.B .*; look into them"):
+    with pytest.raises(ComparisonError, match=r"has 1 row unexpected or stale: torch\.B .*; look into them"):
         acceptance.proposal(path, tmp_path / "baseline")
     accepted(path, tmp_path / "baseline", even_unexpected=True)
     assert len(report.read(tmp_path / "baseline")[0]) == 2
 
 
 def test_proposal_rejects_an_incomplete_report(tmp_path):
-    with pytest.raises(AuditError, match="is incomplete"):
+    with pytest.raises(ComparisonError, match="is incomplete"):
         acceptance.proposal(written(tmp_path / "r", [row()], planned=2), tmp_path / "baseline")
 
 
 def test_proposal_rejects_the_baseline_itself(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
-    with pytest.raises(AuditError, match="is the baseline itself"):
+    with pytest.raises(ComparisonError, match="is the baseline itself"):
         acceptance.proposal(baseline / "results.csv", baseline)
 
 
 def test_proposal_rejects_an_unreadable_baseline(tmp_path):
     baseline = written(tmp_path / "baseline", [row()])
     (baseline / "run.json").unlink()
-    with pytest.raises(AuditError, match=r"the old baseline has no run\.json.*; remove it to accept without comparing"):
+    with pytest.raises(
+        ComparisonError, match=r"the old baseline has no run\.json.*; remove it to accept without comparing"
+    ):
         acceptance.proposal(written(tmp_path / "r", [row()]), baseline)
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(AuditError, match="is a file, and a baseline is a folder"):
+    with pytest.raises(ComparisonError, match="is a file, and a baseline is a folder"):
         acceptance.proposal(tmp_path / "r", file)
 
 

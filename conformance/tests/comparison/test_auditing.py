@@ -28,7 +28,7 @@ from conformance.comparison import changes as changes_module
 from conformance.comparison.causes import sections
 from conformance.comparison.changes import SAME_QUESTIONS, compare_results
 from conformance.comparison.distance import drift
-from conformance.comparison.errors import AuditError
+from conformance.comparison.errors import ComparisonError
 from conformance.comparison.reports import ReportDifference, Side
 from conformance.comparison.signatures import SignatureParameter, compare_signatures
 from conformance.execution import environments
@@ -806,12 +806,12 @@ def test_history_has_a_series_for_each_backend(tmp_path):
 
 def test_history_rejects_a_repeated_release(tmp_path):
     rows = [at("1", environment="torch==1"), at("1", environment="torch==1.0"), at("2")]
-    with pytest.raises(AuditError, match="cannot be distinguished"):
+    with pytest.raises(ComparisonError, match="cannot be distinguished"):
         history.history(multi(tmp_path, *rows))
 
 
 def test_history_rejects_a_single_release(tmp_path):
-    with pytest.raises(AuditError, match="there is no history in it"):
+    with pytest.raises(ComparisonError, match="there is no history in it"):
         history.history(multi(tmp_path, at("1")))
 
 

@@ -77,9 +77,9 @@ def test_plan_from_remembered_declarations_is_the_same(tmp_path, monkeypatch):
 def test_undecodable_cached_value_is_none(value, tmp_path, monkeypatch):
     monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path))
     monkeypatch.setattr(cache.json, "dumps", lambda _: value.decode())
-    with cache.Remembered() as remembered:
+    with cache.DerivedCache() as remembered:
         remembered.put("declarations", None, "fact")
-    with cache.Remembered() as remembered:
+    with cache.DerivedCache() as remembered:
         assert remembered.get("declarations", "fact", read=planning._table_of) is None
 
 
