@@ -17,7 +17,7 @@ from conformance.power.harvest.collection import TIMEOUT
 from conformance.power.harvest.pipeline import Harvests
 from conformance.power.harvest.statements import Holds, JudgedResult, judge_results
 from conformance.power.mutants.catalogue import CORRECT, FAULTY, select
-from conformance.power.mutants.reference import Implementation
+from conformance.power.mutants.numpy_losses import Implementation
 from conformance.power.mutants.score import (
     CaseRun,
     FalseAlarm,

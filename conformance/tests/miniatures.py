@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from conformance.power.mutants.catalogue import BY_NAME, DOCUMENTED, FAULTY  # noqa: F401
-from conformance.power.mutants.reference import *  # noqa: F403
-from conformance.power.mutants.reference import Binary, Categorical, Implementation
+from conformance.power.mutants.numpy_losses import *  # noqa: F403
+from conformance.power.mutants.numpy_losses import Binary, Categorical, Implementation
 
 RIGHT: tuple[type[Implementation], ...] = (Categorical, Binary, *DOCUMENTED)
 

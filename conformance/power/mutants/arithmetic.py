@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from conformance.model.case import Array, numpy_dtype
-from conformance.power.mutants.reference import Categorical, Implementation, accumulator
+from conformance.power.mutants.numpy_losses import Categorical, Implementation, accumulator
 
 BLOCK_SIZE = 4
 """Number of terms that `sum_in_blocks` adds up before it adds the blocks."""

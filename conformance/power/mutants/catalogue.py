@@ -23,8 +23,8 @@ from typing import Any
 import tomllib
 
 from conformance.judging.selection import SelectionError, compile_expression, substring_of
-from conformance.power.mutants import arithmetic, reference
-from conformance.power.mutants.reference import BiasedHead, Binary, Categorical, Head, Implementation
+from conformance.power.mutants import arithmetic, numpy_losses
+from conformance.power.mutants.numpy_losses import BiasedHead, Binary, Categorical, Head, Implementation
 from conformance.reference import error_bound
 
 GRADIENTS = "gradients"
@@ -53,7 +53,7 @@ def _class(name: str, family: str, entry: dict[str, Any], namespace: dict[str, A
     try:
         bases = eval(f"({base},)", namespace)  # noqa: S307
         changes = [_change(bases, key, entry[key]) for key in entry if key not in DESCRIPTION]
-        source = "\n".join([f"class {name}({base}):", f"family = {family!r}", "memory = {}", *changes])
+        source = "\n".join([f"class {name}({base}):", f"family = {family!r}", "call_state = {}", *changes])
         exec(source.replace("\n", "\n    "), namespace)  # noqa: S102
     except (SyntaxError, NameError) as error:
         raise ValueError(f"{family}.toml: {name}: {error}") from error
@@ -86,7 +86,12 @@ def _is_expression(text: str) -> bool:
     return True
 
 
-_namespace: dict[str, Any] = {**vars(reference), **vars(arithmetic), "error_bound": error_bound, "__name__": __name__}
+_namespace: dict[str, Any] = {
+    **vars(numpy_losses),
+    **vars(arithmetic),
+    "error_bound": error_bound,
+    "__name__": __name__,
+}
 
 DOCUMENTED = read_table("documented", _namespace)
 """Correct implementations that differ from the definition by a documented choice."""

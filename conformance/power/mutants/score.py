@@ -27,7 +27,7 @@ from conformance.judging.plan import Item, plan
 from conformance.model.case import LOSSES, Case
 from conformance.model.outcome import Raised
 from conformance.power.mutants.catalogue import DIFFERENTIATED, select_by_name
-from conformance.power.mutants.reference import Implementation, installed
+from conformance.power.mutants.numpy_losses import Implementation, installed
 from conformance.reference.oracle import Oracle, cached_oracle
 
 SHUFFLE_SEED = 3

@@ -42,7 +42,7 @@ from conformance.power.mutants.catalogue import (
     DropsSmoothing,
     RaisesOnThreeAxes,
 )
-from conformance.power.mutants.reference import Binary, Categorical, Implementation, installed
+from conformance.power.mutants.numpy_losses import Binary, Categorical, Implementation, installed
 from conformance.power.mutants.score import (
     CaseRun,
     FalseAlarm,

@@ -18,14 +18,14 @@ from conformance.reference.domain import fits
 
 
 @dataclass(frozen=True, eq=False)
-class Differentiated:
+class TracedArray:
     """An array with respect to which the result is differentiated."""
 
     values: Array
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded:
+class TracedLoss:
     """A differentiable loss, which accepts an upstream gradient."""
 
     loss: Implementation
@@ -36,7 +36,7 @@ class Recorded:
     upstream: Array | None = None
     __array_ufunc__ = None
 
-    def __rmul__(self, upstream: Any) -> Recorded:
+    def __rmul__(self, upstream: Any) -> TracedLoss:
         return dataclasses.replace(self, upstream=np.asarray(upstream))
 
     def gradient(self) -> Array:
@@ -44,7 +44,9 @@ class Recorded:
         with np.errstate(all="ignore"):
             slope = self.loss.gradient(self.predictions, self.labels)
             if self.upstream is not None:
-                slope = self.loss.multiply_upstream(slope, self.loss.received(self.upstream.astype(slope.dtype)))
+                slope = self.loss.multiply_upstream(
+                    slope, self.loss.upstream_as_received(self.upstream.astype(slope.dtype))
+                )
             return self.chain(slope)
 
 
@@ -63,7 +65,7 @@ class Implementation:
     """Whether the fault is that it raises an exception."""
     family: ClassVar[str] = ""
     """The table that contains it; "" for the definition."""
-    memory: ClassVar[dict[Any, Any]] = {}
+    call_state: ClassVar[dict[Any, Any]] = {}
     """State that faulty implementations keep between calls."""
     backward = False
     """Whether the gradient is being computed."""
@@ -83,15 +85,15 @@ class Implementation:
         self.noise: Array | None = options.pop("noise", None)
         assert not options, options
 
-    def __call__(self, predictions: Array | Differentiated, labels: Array) -> Any:
-        """The loss in the dtype of the predictions; `Recorded` if they are `Differentiated`.
+    def __call__(self, predictions: Array | TracedArray, labels: Array) -> Any:
+        """The loss in the dtype of the predictions; `TracedLoss` if they are `TracedArray`.
 
         predictions: array [N, ..., C], or of any shape for a binary loss.  labels: labels in the format of the target.
         """
-        self.dtype = (predictions.values if isinstance(predictions, Differentiated) else predictions).dtype
+        self.dtype = (predictions.values if isinstance(predictions, TracedArray) else predictions).dtype
         with np.errstate(all="ignore"):
-            if isinstance(predictions, Differentiated):
-                return Recorded(self, predictions.values, labels)
+            if isinstance(predictions, TracedArray):
+                return TracedLoss(self, predictions.values, labels)
             if self.quantity == "hessian":
                 return self.gradient(predictions, labels)
             return self.loss(predictions, labels)
@@ -109,11 +111,11 @@ class Implementation:
         self.backward = True
         x, y, valid = self.prepare(predictions, labels)
         _, weight = self.losses(x, y)
-        of = self.second_derivatives if self.quantity == "hessian" else self.derivatives
-        slopes = of(x.astype(accumulator(x.dtype)), y, self.loss_factors(weight, valid))
-        return self.restore_layout(np.where(append_axes(valid, x), slopes, 0).astype(x.dtype))
+        derivatives = self.second_derivatives if self.quantity == "hessian" else self.derivatives
+        values = derivatives(x.astype(accumulator(x.dtype)), y, self.loss_factors(weight, valid))
+        return self.restore_layout(np.where(append_axes(valid, x), values, 0).astype(x.dtype))
 
-    def received(self, upstream: Array) -> Array:
+    def upstream_as_received(self, upstream: Array) -> Array:
         """The upstream gradient."""
         return upstream
 
@@ -139,16 +141,16 @@ class Implementation:
 
     def second_derivatives(self, z: Array, y: Array, factor: Array) -> Array:
         """The second derivatives of each loss with respect to the logits times its factor, shaped as the logits."""
-        by, of_probabilities = append_axes(factor, z), self.of_probabilities(z)
-        share = np.asarray(self.share(y.astype(z.dtype) if isinstance(self, Binary) else y, z))
-        value = self.at_least(self.scaled(of_probabilities), "sample")
-        return np.where(self.nan_rows(z), np.nan, self.at_least(value * share * by, "weighted"))
+        column, variance = append_axes(factor, z), self.variance(z)
+        target_sum = np.asarray(self.target_sum_factor(y.astype(z.dtype) if isinstance(self, Binary) else y, z))
+        value = self.with_floor(self.scaled(variance), "sample")
+        return np.where(self.nan_rows(z), np.nan, self.with_floor(value * target_sum * column, "weighted"))
 
-    def of_probabilities(self, z: Array) -> Array:
+    def variance(self, z: Array) -> Array:
         """Return p (1 - p)."""
         raise NotImplementedError
 
-    def share(self, y: Array, z: Array) -> Array:
+    def target_sum_factor(self, y: Array, z: Array) -> Array:
         """The factor of each sample's second derivatives that depends on the sum of its targets."""
         raise NotImplementedError
 
@@ -160,7 +162,7 @@ class Implementation:
         """Second derivatives times a constant; a step for mutants to change."""
         return value
 
-    def at_least(self, value: Array, of: str) -> Array:
+    def with_floor(self, value: Array, of: str) -> Array:
         """Second derivatives with a floor, none by default.  of: `sample` before weighting, `weighted` afterwards."""
         return value
 
@@ -383,19 +385,21 @@ class Categorical(Implementation):
     def derivatives_of_logits(self, z: Array, t: Array) -> Array:
         """The derivatives of -sum_c t_c log softmax(z)_c: (sum of the other targets) p - t (1 - p)."""
         p = np.exp(self.log_softmax(z))
-        return np.asarray(self.others(t, self.sum_last_axis(t)) * p - t * self.others(p, np.ones_like(p[..., 0])))
+        return np.asarray(
+            self.total_minus_each(t, self.sum_last_axis(t)) * p - t * self.total_minus_each(p, np.ones_like(p[..., 0]))
+        )
 
-    def of_probabilities(self, z: Array) -> Array:
+    def variance(self, z: Array) -> Array:
         p = np.exp(self.log_softmax(z))
-        return np.asarray(p * self.others(p, np.ones_like(p[..., 0])))
+        return np.asarray(p * self.total_minus_each(p, np.ones_like(p[..., 0])))
 
-    def share(self, y: Array, z: Array) -> Array:
+    def target_sum_factor(self, y: Array, z: Array) -> Array:
         return self.sum_last_axis(self.weighted_targets(self.smooth(self.targets(z, y))))[..., np.newaxis]
 
     def nan_rows(self, z: Array) -> Array:
         return np.asarray(np.isnan(z).any(axis=-1, keepdims=True))
 
-    def others(self, values: Array, total: Array) -> Array:
+    def total_minus_each(self, values: Array, total: Array) -> Array:
         """The total minus each value; for the largest value the others are summed again, to avoid cancellation."""
         top = np.abs(values.astype(np.float64)).argmax(axis=-1)[..., np.newaxis]
         without_largest = values.copy()
@@ -427,13 +431,13 @@ class Head(Categorical):
         super().__init__(input_kind="logits", target="index", **options)
 
     def __call__(self, hidden: Any, weight: Any, labels: Array) -> Any:  # type: ignore[override]
-        """The loss in the dtype of the hidden states [..., H]; `Recorded` if an array is `Differentiated`.
+        """The loss in the dtype of the hidden states [..., H]; `TracedLoss` if an array is `TracedArray`.
 
         weight: weights of the linear layer [C, H].
         """
         operands = {"hidden": hidden, "weight": weight, "bias": self.bias}
-        by = next((name for name, array in operands.items() if isinstance(array, Differentiated)), "")
-        h, w, b = (array.values if isinstance(array, Differentiated) else array for array in operands.values())
+        by = next((name for name, array in operands.items() if isinstance(array, TracedArray)), "")
+        h, w, b = (array.values if isinstance(array, TracedArray) else array for array in operands.values())
         self.dtype = h.dtype
         with np.errstate(all="ignore"):
             logits = self.logits(h, w, b)
@@ -444,7 +448,7 @@ class Head(Categorical):
             "weight": lambda slope: self.weight_gradient(slope, h.reshape(-1, h.shape[-1])),
             "bias": self.bias_gradient,
         }
-        return Recorded(self, logits, labels, chains[by])
+        return TracedLoss(self, logits, labels, chains[by])
 
     def logits(self, h: Array, w: Array, b: Array | None) -> Array:
         """The product of hidden states and weights, plus the bias if there is one."""
@@ -547,11 +551,11 @@ class Binary(Implementation):
         small, large = e / (1 + e), 1 / (1 + e)
         return np.asarray(off * np.where(z >= 0, large, small) - on * np.where(z >= 0, small, large))
 
-    def of_probabilities(self, z: Array) -> Array:
+    def variance(self, z: Array) -> Array:
         e = np.exp(-np.abs(z))
         return np.asarray(e / (1 + e) / (1 + e))
 
-    def share(self, y: Array, z: Array) -> Array:
+    def target_sum_factor(self, y: Array, z: Array) -> Array:
         on, off = self.term_weights(self.smooth(y))
         return on + off
 
@@ -612,7 +616,7 @@ def framework(*losses: type[Implementation], name: str = "miniature", differenti
     )
 
 
-GRADIENT_CALL = f"import {__name__}\n{{x}} = {__name__}.{Differentiated.__name__}({{x}})\n{{result}}.gradient()"
+GRADIENT_CALL = f"import {__name__}\n{{x}} = {__name__}.{TracedArray.__name__}({{x}})\n{{result}}.gradient()"
 """Source of the gradient of a loss."""
 
 
