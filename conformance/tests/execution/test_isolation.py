@@ -74,10 +74,10 @@ FRAMEWORK = Framework(
 KILLING = """
 
 import multiprocessing, os, signal
-from conformance.execution import executor
+from conformance.execution import judging_processes
 from conformance.judging.judge import Judge
 
-executor.CHUNK = 2
+judging_processes.CHUNK = 2
 judge = Judge.judge
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from conformance.execution import executor, resources
-from conformance.execution.executor import MIN_SHARED_ITEMS, JudgingProcesses, first_workers
+from conformance.execution.judging_processes import MIN_SHARED_ITEMS, JudgingProcesses, first_workers
 from conformance.execution.workers.pool import DEFAULT_TIMEOUTS
 from conformance.judging.case_set import CaseSet
 
