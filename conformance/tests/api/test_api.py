@@ -365,7 +365,16 @@ def test_functions_and_results_are_public_and_documented():
         for name, value in vars(importlib.import_module(f"conformance.api.{module}")).items()
         if getattr(value, "__module__", "").startswith("conformance.api.") and not name.startswith("_")
     }
-    helpers = {"SILENT", "T", "failures", "describe_case", "find_case", "load_case", "check_functions"}
+    helpers = {
+        "SILENT",
+        "T",
+        "failures",
+        "describe_case",
+        "find_case",
+        "load_case",
+        "check_functions",
+        "frameworks_to_call",
+    }
     helpers |= {"read_data", "call_example", "cells", "sweep_inputs", "setting_of", "prove_recipe"}
     helpers |= {"read_array", "infer_kind", "index_named_labels", "fit_labels"}
     helpers |= {"nan_messages", "class_axis_messages", "shifted_labels_messages"}
