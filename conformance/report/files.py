@@ -23,6 +23,7 @@ from typing import Any
 
 import pandas as pd
 
+from conformance.execution.journal import read_journal
 from conformance.execution.marking import RUN, marked, run_file
 from conformance.execution.report_folder import (
     FILES,
@@ -86,8 +87,10 @@ def write(
         fallback = _write_elsewhere(results, run, supplement)
     except OSError as error:
         message += f", nor in {tempfile.gettempdir()} ({reason_of(error)})"
-        if (folder / JOURNAL).is_file():
-            advice = f"its rows are in {JOURNAL}: free some space, and `conformance recover {folder}` writes the report"
+        num_kept = _num_journal_rows(folder)
+        if num_kept:
+            rows = "its rows are" if num_kept >= len(results) else f"{num_kept} of its {len(results)} rows are"
+            advice = f"{rows} in {JOURNAL}: free some space, and `conformance recover {folder}` writes the report"
             raise ReportError(folder, message, advice) from error
         raise ReportError(folder, message, f"free some space and run again; {_lost_rows(results)}", results) from error
     raise ReportError(folder, message, f"it is in {fallback}; free some space and move it there") from failure
@@ -237,6 +240,14 @@ def _formula(text: str) -> bool:
     except ValueError:
         return True
     return False
+
+
+def _num_journal_rows(folder: Path) -> int:
+    """Number of rows in the journal of a run; 0 if it has none, as if the disk was full from the start."""
+    try:
+        return len(read_journal(folder).rows)
+    except ReportError:
+        return 0
 
 
 def _lost_rows(results: pd.DataFrame) -> str:

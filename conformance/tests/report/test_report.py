@@ -19,7 +19,7 @@ from conformance.adapters.contract import DocumentedConvention, Function
 from conformance.cli.terminal import Terminal
 from conformance.execution.journal import Journal
 from conformance.execution.report_folder import check_replaceable
-from conformance.judging.row import COLUMNS, MAX_ELEMENTS
+from conformance.judging.row import COLUMNS, MAX_ELEMENTS, Row
 from conformance.model.convention import Convention
 from conformance.report import ReportError, RunInfo, agreement, files, frames, markdown, recording, support
 
@@ -639,6 +639,17 @@ def test_write_names_lost_rows(tmp_path, monkeypatch, refuge):
     assert "keras.Bad categorical/a/case float32 mean loss disagrees" in str(caught.value)
     assert str(refuge) in str(caught.value)
     pd.testing.assert_frame_equal(caught.value.results, faulty())
+
+
+@pytest.mark.parametrize(("num_kept", "message"), [(0, "lost are 6 rows"), (2, "2 of its 6 rows are in journal.jsonl")])
+def test_write_promises_only_rows_of_the_journal(tmp_path, monkeypatch, refuge, num_kept, message):
+    journal = Journal.begin(tmp_path, "2026-01-01T00:00:00+00:00", print)
+    for record in faulty().to_dict("records")[:num_kept]:
+        journal.append(Row.of({name: None if pd.isna(cell) else cell for name, cell in record.items()}))
+    monkeypatch.setattr(Path, "open", full(tmp_path))
+    with pytest.raises(ReportError, match=message):
+        report.write(tmp_path, faulty(), RunInfo(6))
+    journal.close(complete=False)
 
 
 def test_check_writable_rejects_a_bad_folder(tmp_path, monkeypatch):
