@@ -255,9 +255,9 @@ class Findings:
         return f"On {problem}, {returned}{expected} is expected.\n"
 
     def _cases(self, finding: Finding) -> str:
-        """All cases, collapsed, unless the example is the only one."""
+        """All cases, collapsed, unless the example that is shown is the only one."""
         cases = list(dict.fromkeys(issue.case for ranked in finding.ranked for issue in ranked.entry))
-        if len(cases) == 1 and finding.lead.example is not None:
+        if len(cases) == 1 and self._example(finding.lead):
             return ""
         return _fold(format_count(len(cases), "case"), "".join(f"- {self._case(case)}\n" for case in cases))
 
