@@ -31,7 +31,7 @@ class _History:
 
     def __init__(self, function: Function) -> None:
         self._changes = [(_release(change.since), change) for change in function.changes]
-        self._made: dict[tuple[int, ...], Function] = {(): replace(function, changes=())}
+        self._made: dict[tuple[int, ...], Function] = {(): replace(function, changes=(), first="")}
         """The function after some of the changes, by their numbers."""
 
     def at(self, version: str, backend: str) -> Function:

@@ -480,6 +480,11 @@ def test_two_functions_of_one_name_are_rejected():
     assert len(framework(*apart, backends=BOTH).functions) == 2
 
 
+def test_copy_of_a_framework_has_its_functions():
+    for known in registry.frameworks():
+        assert dataclasses.replace(known).functions == known.functions, known.name
+
+
 def test_unreachable_backend_is_rejected():
     with pytest.raises(DeclarationError, match=r"backends\[b\]\.environment: it is empty"):
         framework(Function(**USUAL), backends={"b": Backend()})
