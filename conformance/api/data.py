@@ -95,7 +95,7 @@ def read_data(
 
 def _with_classes_last(predictions: Array, class_axis: int | None) -> Array:
     """Predictions with the classes on the last axis, if the class axis is one of theirs."""
-    is_axis = isinstance(class_axis, int) and -predictions.ndim <= class_axis < predictions.ndim
+    is_axis = isinstance(class_axis, int | np.integer) and -predictions.ndim <= class_axis < predictions.ndim
     return np.moveaxis(predictions, class_axis, -1) if class_axis is not None and is_axis else predictions
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -95,8 +96,12 @@ def _check_keys(where: str, keys: Sequence[str], available: Sequence[str], noun:
 
 
 def _read_csv(path: Path, separator: str = ",") -> pd.DataFrame:
-    """A table whose first row is a header unless it consists of numbers.  An empty line is a missing value."""
-    head = pd.read_csv(path, sep=separator, nrows=1, header=None, dtype=str)
+    """A table whose first row is a header unless it consists of numbers.
+
+    An empty line between others is a missing value.
+    """
+    text = path.read_text(encoding="utf-8-sig").strip("\r\n")
+    head = pd.read_csv(io.StringIO(text), sep=separator, nrows=1, header=None, dtype=str)
     names = head.iloc[0]
     numeric = pd.to_numeric(names, errors="coerce").notna().all()
     repeated = names[names.duplicated() & names.notna()]
@@ -107,12 +112,11 @@ def _read_csv(path: Path, separator: str = ",") -> pd.DataFrame:
     has_index = names.isna().tolist() == [True] + [False] * (len(names) - 1)  # the format of `DataFrame.to_csv`
     index = 0 if has_index and len(names) > 1 else None
     table = pd.read_csv(
-        path, sep=separator, header=None if numeric else "infer", index_col=index, skip_blank_lines=False
+        io.StringIO(text), sep=separator, header=None if numeric else "infer", index_col=index, skip_blank_lines=False
     )
     if index is None and not isinstance(table.index, pd.RangeIndex):
         raise ValueError(f"its rows have more values than the first one, which has {len(names)}")
-    filled = np.flatnonzero(table.notna().any(axis=1))
-    return table.iloc[: filled[-1] + 1 if filled.size else 0]  # without empty lines at the end
+    return table
 
 
 def _read_torch(path: Path) -> Any:

@@ -56,8 +56,8 @@ def causes(question: Question, quantity: Quantity, got: Any, comparison: Compari
     limit = MAX_CERTIFIED if quantity == "gradient" and question.problem.dtype == "float64" else MAX_PREDICTIONS
     in_blocks = _in_blocks(question, quantity, values, comparison)
     if question.problem.predictions.size > limit:
-        few = f"only mistakes in blocks were tried beyond {limit} predictions; take fewer samples"
-        return [*lines, *(in_blocks or [few])]
+        tried = "nothing was" if in_blocks is None else "only mistakes in blocks were"
+        return [*lines, *(in_blocks or [f"{tried} tried beyond {limit} predictions; take fewer samples"])]
     if quantity == "gradient" and not comparison.misshapen:
         values = question.classes_last(values)
     if not lines and not comparison.misshapen:
@@ -67,7 +67,7 @@ def causes(question: Question, quantity: Quantity, got: Any, comparison: Compari
         lines += _nan_of_input(question, quantity, comparison)
         lines += _numeric(question, quantity, values)
     certain, possible = _hypotheses(question, quantity, values, comparison, is_constant)
-    lines += [*certain, *in_blocks]
+    lines += dict.fromkeys([*certain, *(in_blocks or ())])
     if not lines:
         lines = [UNEXPLAINED]
         if not possible and comparison.failing * WIDESPREAD >= values.size > 0:
@@ -76,11 +76,11 @@ def causes(question: Question, quantity: Quantity, got: Any, comparison: Compari
     return lines if len(lines) <= MAX_LISTED else [*lines[:MAX_LISTED], f"and {len(lines) - MAX_LISTED} more"]
 
 
-def _in_blocks(question: Question, quantity: Quantity, got: Floats, comparison: Comparison) -> list[str]:
-    """Mistakes of kernels that read classes or samples in blocks, and give these losses."""
+def _in_blocks(question: Question, quantity: Quantity, got: Floats, comparison: Comparison) -> list[str] | None:
+    """Mistakes of kernels that read classes or samples in blocks, and give these losses; None if none is tried."""
     problem = question.problem
     if quantity != "loss" or comparison.misshapen or problem.predictions.size > MAX_IN_BLOCKS:
-        return []
+        return None
     tried = values_of_block_mistakes(problem)
     exact = _exact(question, quantity).hi
     return [*map(describe_group, hypotheses_for_value(got, exact, comparison.tolerance, problem.dtype, tried))]

@@ -385,6 +385,12 @@ def test_unreadable_file_is_reported_in_one_message(conformance, files, text, me
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(("text", "values"), [("\n1\n2\n\n", [1, 2]), ("1\nnan\n", [1, np.nan])])
+def test_csv_keeps_all_but_empty_lines_around_it(tmp_path, text, values):
+    (tmp_path / "y.csv").write_text(text, encoding="utf-8")
+    np.testing.assert_array_equal(np.ravel(read_file("--labels", str(tmp_path / "y.csv"))), values)
+
+
 def test_compare_prints_decisions_functions_and_reasons(conformance, files):
     words = ("--labels", "y.npy", "--predictions", "p.npy", "--class-weights", "1,2,3", "--observed", "1.5")
     status, out, _ = conformance("compare", *words)

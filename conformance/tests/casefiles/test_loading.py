@@ -646,7 +646,7 @@ def test_generated_arrays_have_known_values():
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
 def test_random_words_match_python_mersenne_twister(seed):
     other = random.Random(seed + (generated_arrays._LABELS << 32))
-    words = generated_arrays._random_words(make(seed=seed), generated_arrays._LABELS, (5,))
+    words = generated_arrays._stream(make(seed=seed), generated_arrays._LABELS)((5,))
     assert words.tolist() == [other.getrandbits(32) for _ in range(5)]
 
 
