@@ -478,6 +478,14 @@ def _large_item(framework: str) -> Item:
 
 
 def _peak() -> int:
+    """Peak memory of this process in bytes.
+
+    On Linux `ru_maxrss` is at least the memory of the process that started this one, so it is not used there.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        fields = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
+        return int(fields["VmHWM"].split()[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
